@@ -1,0 +1,41 @@
+# Two commands are enough: `make run` and `make test`. Both set everything up themselves.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: run test check format conformance bench demo fuzz-diff clean
+
+run: $(READY)  ## start the gateway on :9091, its data in ./data
+	$(BIN)/pushgate serve
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+conformance: $(READY)
+	$(BIN)/python -m pytest -m conformance
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.bench
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Pushgate needs Python 3.11 or newer; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,test,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
