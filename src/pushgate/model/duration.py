@@ -1,0 +1,87 @@
+"""Durations as Go writes them: ``1h30m``, ``90s``, ``1.5h``."""
+
+import re
+
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,  # micro sign
+    "μs": 10**3,  # greek letter mu
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 24 * 3600 * 10**9,
+    "w": 7 * 24 * 3600 * 10**9,
+}
+_MAX = 2**63 - 1
+_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
+_FRACTION_DIGITS = 18  # more can't change a nanosecond
+
+
+def parse_duration(text: str) -> int:
+    """Return the nanoseconds that *text* means.
+
+    The grammar is that of the Go server's flags: an optional sign, then decimal numbers
+    with the units ``ns us µs ms s m h d w``; ``0`` needs no unit.
+
+    Raises:
+        ValueError: *text* is no duration, or one of more than 292 years; with Go's words.
+
+    """
+    unsigned = text[1:] if text[:1] in ("-", "+") else text
+    if unsigned == "0":
+        return 0
+    total = _unsigned(unsigned, text)
+    return -total if text[0] == "-" else total
+
+
+def format_duration(nanoseconds: int) -> str:
+    """Return *nanoseconds* the way Go prints a duration: ``1m30s``, ``1.5ms``, ``0s``."""
+    sign = "-" if nanoseconds < 0 else ""
+    size = abs(nanoseconds)
+    if size == 0:
+        return "0s"
+    if size < 10**9:
+        unit = next(unit for unit in ("ms", "µs", "ns") if size >= _NANOSECONDS[unit])
+        return f"{sign}{_decimal(size, _NANOSECONDS[unit])}{unit}"
+    minutes, rest = divmod(size, _NANOSECONDS["m"])
+    hours, minutes = divmod(minutes, 60)
+    seconds = _decimal(rest, 10**9)
+    if hours:
+        return f"{sign}{hours}h{minutes}m{seconds}s"
+    return f"{sign}{minutes}m{seconds}s" if minutes else f"{sign}{seconds}s"
+
+
+def _unsigned(unsigned: str, text: str) -> int:
+    total, position = 0, 0
+    while position < len(unsigned) or not position:
+        part = _PART.match(unsigned, position)
+        assert part is not None  # every piece of it may be empty
+        whole, fraction, unit = part[1], part[2] or "", part[3]
+        if not whole and not fraction:
+            raise ValueError(f'time: invalid duration "{text}"')
+        if not unit:
+            raise ValueError(f'time: missing unit in duration "{text}"')
+        if unit not in _NANOSECONDS:
+            raise ValueError(f'time: unknown unit "{unit}" in duration "{text}"')
+        total += _scaled(whole, fraction[:_FRACTION_DIGITS], _NANOSECONDS[unit])
+        if total > _MAX:
+            raise ValueError(f'time: invalid duration "{text}"')
+        position = part.end()
+    return total
+
+
+def _scaled(whole: str, fraction: str, unit: int) -> int:
+    digits = whole.lstrip("0")
+    if len(digits) > len(str(_MAX)):
+        return _MAX + 1
+    parts = int(fraction.ljust(_FRACTION_DIGITS, "0"))
+    return int(digits or "0") * unit + parts * unit // 10**_FRACTION_DIGITS
+
+
+def _decimal(size: int, unit: int) -> str:
+    whole, rest = divmod(size, unit)
+    if not rest:
+        return str(whole)
+    return f"{whole}.{str(rest).zfill(len(str(unit)) - 1).rstrip('0')}"
