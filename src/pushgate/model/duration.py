@@ -17,6 +17,7 @@ _NANOSECONDS = {
 _MAX = 2**63 - 1
 _PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 _FRACTION_DIGITS = 18  # more can't change a nanosecond
+_FRACTION_SCALE = 10**18
 
 
 def parse_duration(text: str) -> int:
@@ -77,7 +78,7 @@ def _scaled(whole: str, fraction: str, unit: int) -> int:
     if len(digits) > len(str(_MAX)):
         return _MAX + 1
     parts = int(fraction.ljust(_FRACTION_DIGITS, "0"))
-    return int(digits or "0") * unit + parts * unit // 10**_FRACTION_DIGITS
+    return int(digits or "0") * unit + parts * unit // _FRACTION_SCALE
 
 
 def _decimal(size: int, unit: int) -> str:
