@@ -9,8 +9,20 @@ PushgateError
 ├── LimitExceeded             a limit of the server was passed; it names its flag
 ├── InconsistentPush          well-formed, but it contradicts itself or what is stored
 ├── JournalFailed             the disk did not take the push
-└── StartupError              the server can't start; the message says what to do
+├── StartupError              the server can't start; the message says what to do
+└── PushgatewayError          the client could not push
+    ├── ConfigurationError    a setting is wrong (a ValueError)
+    ├── EncodingError         the metrics cannot be sent as they are (a ValueError)
+    ├── PushConnectionError   no answer: refused, DNS, reset, TLS (a ConnectionError)
+    │   └── PushTimeoutError  no answer in time (a TimeoutError)
+    └── PushHTTPError         the gateway answered, but not with success (an OSError)
+        ├── PushRejectedError 400, 413, 415: this push will never be taken
+        ├── PushAuthError     401, 403, 407
+        ├── PushRedirectError 3xx that is not followed
+        └── PushServerError   5xx, 429: perhaps later
 """
+
+from collections.abc import Mapping
 
 
 class PushgateError(Exception):
@@ -69,3 +81,100 @@ class JournalFailed(PushgateError):
 
 class StartupError(PushgateError):
     """The server can't start. The message is one line and says what to do."""
+
+
+class PushgatewayError(PushgateError):
+    """The client could not push; base of everything a push raises.
+
+    Attributes:
+        method: HTTP method of the push, empty before one was chosen.
+        url: Where it went, without credentials.
+        job: The job of the group.
+        grouping_key: The other labels of the group.
+        attempts: Requests made before giving up.
+        elapsed: Seconds spent.
+        hint: What to do about it, empty when there is nothing to add.
+    """
+
+    method: str = ""
+    url: str = ""
+    job: str = ""
+    grouping_key: Mapping[str, str] = {}  # noqa: RUF012  replaced, never changed
+    attempts: int = 0
+    elapsed: float = 0.0
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} ({self.hint})" if self.hint else super().__str__()
+
+
+class ConfigurationError(PushgatewayError, ValueError):
+    """A setting is wrong. The message never shows the value of a setting that is text.
+
+    Attributes:
+        key: The property or keyword, if it is known.
+        source: Where the value came from (``file:line``, the variable), if it is known.
+    """
+
+    def __init__(self, message: str, *, key: str = "", source: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.source = source
+        if source:
+            self.add_note(f"The value comes from {source}.")
+
+
+class EncodingError(PushgatewayError, ValueError):
+    """The metrics cannot be sent as they are: clash, duplicate, bad name, timestamp."""
+
+
+class PushConnectionError(PushgatewayError, ConnectionError):
+    """There was no answer: refused, unknown host, reset, TLS.
+
+    Attributes:
+        tls: Whether the failure is one of TLS, such as an untrusted certificate.
+    """
+
+    tls: bool = False
+
+
+class PushTimeoutError(PushConnectionError, TimeoutError):
+    """There was no answer in time.
+
+    Attributes:
+        phase: ``connect``, ``read`` or ``deadline``: which limit passed.
+    """
+
+    phase: str = "read"
+
+
+class PushHTTPError(PushgatewayError, OSError):
+    """The gateway answered, but not with success.
+
+    Attributes:
+        status: The HTTP status.
+        reason: Its reason phrase.
+        body: The whole body of the answer.
+        headers: The headers of the answer, names in lower case.
+    """
+
+    status: int = 0
+    reason: str = ""
+    body: bytes = b""
+    headers: Mapping[str, str] = {}  # noqa: RUF012  replaced, never changed
+
+
+class PushRejectedError(PushHTTPError):
+    """400, 413, 415 and their kind: the same push will never be taken."""
+
+
+class PushAuthError(PushHTTPError):
+    """401, 403 or 407: the credentials are missing or wrong."""
+
+
+class PushRedirectError(PushHTTPError):
+    """A redirect that is not followed, because it leads elsewhere or too far."""
+
+
+class PushServerError(PushHTTPError):
+    """5xx or 429: the gateway, or a proxy before it, could not take the push now."""
