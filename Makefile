@@ -25,8 +25,11 @@ format: $(READY)
 conformance: $(READY)
 	$(BIN)/python -m pytest -m conformance
 
-bench: $(READY)
-	$(BIN)/python -m benchmarks.bench
+bench: $(READY)  ## e.g. make bench BENCH='--quick --only push'
+	$(BIN)/python -m benchmarks.bench $(BENCH)
+
+fuzz-diff: $(READY)  ## e.g. make fuzz-diff FUZZ='--seed 7 --seconds 600'
+	$(BIN)/python -m tests.fuzz.diff $(FUZZ)
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py

@@ -1,0 +1,36 @@
+"""What every test relies on: property-test profiles, the asyncio backend, and no silent skips."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+NO_SKIP = os.environ.get("PUSHGATE_TEST_NO_SKIP") == "1"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    return refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    return refuse_skip((yield))
+
+
+def refuse_skip(report):
+    """With PUSHGATE_TEST_NO_SKIP=1 a skipped test is a failed one: nothing went unproved."""
+    if NO_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skips are refused here: {report.longrepr}"
+    return report

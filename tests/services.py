@@ -1,0 +1,152 @@
+"""The servers that tests talk to: each a process of its own, on a free loopback port.
+
+Ours always exists. The real services come from the environment, else from where `.ci/peers`
+puts them; a test that needs a missing one is skipped with the reason (and fails where skips are
+refused, see conftest.py).
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PEERS = ROOT / ".peers"
+PUSHGATE = str(Path(sys.executable).parent / "pushgate")
+READY_WITHIN = 30.0
+STOPPED_WITHIN = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running server process; *log* holds what it wrote to stdout and stderr."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            return answer.read().decode()
+
+    def kill(self) -> None:
+        """Ends the process the way a power cut does, as far as it can tell."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Asks the process to end and returns its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOPPED_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running(command: Sequence[str], *, ready: str = "/-/ready") -> Iterator[Service]:
+    """Starts *command*, waits until GET *ready* answers, yields it, stops it.
+
+    ``{port}`` in an argument becomes the port to listen on. An error that leaves the block
+    carries the server's log as a note.
+    """
+    port = free_port()
+    argv = [argument.replace("{port}", str(port)) for argument in command]
+    with tempfile.TemporaryDirectory(prefix="pushgate-test-") as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        service = Service(port, process, log)
+        try:
+            wait_until_ready(service, ready)
+            yield service
+        except BaseException as error:
+            error.add_note(f"log of {' '.join(argv)}:\n{log.read_text(errors='replace')[-4000:]}")
+            raise
+        finally:
+            service.stop()
+
+
+def wait_until_ready(service: Service, path: str) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while service.process.poll() is None:
+        try:
+            service.get(path)
+            return
+        except urllib.error.HTTPError as answer:
+            answer.close()
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not ready after {READY_WITHIN:.0f} s")
+        time.sleep(0.02)
+    raise ChildProcessError(f"ended with {service.process.returncode} before it was ready")
+
+
+def pushgate(*flags: str, data: Path | None = None):
+    """Our server, its data in the file *data*, or only in memory."""
+    place = f"--persistence.file={data or ''}"
+    return running([PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}", place, *flags])
+
+
+def go_pushgateway(*flags: str):
+    return running([find_go_pushgateway(), "--web.listen-address=127.0.0.1:{port}", *flags])
+
+
+@contextmanager
+def prometheus(config: str, *flags: str) -> Iterator[Service]:
+    """A real Prometheus with the configuration text *config*."""
+    program = find_prometheus()
+    with tempfile.TemporaryDirectory(prefix="pushgate-test-") as folder:
+        file = Path(folder) / "prometheus.yml"
+        file.write_text(config)
+        command = [
+            program,
+            f"--config.file={file}",
+            f"--storage.tsdb.path={folder}/data",
+            "--web.listen-address=127.0.0.1:{port}",
+            *flags,
+        ]
+        with running(command) as service:
+            yield service
+
+
+def find_go_pushgateway() -> str:
+    return found("PUSHGATE_TEST_GO_PUSHGATEWAY", "pushgateway-go", "Go Pushgateway")
+
+
+def find_prometheus() -> str:
+    return found("PUSHGATE_TEST_PROMETHEUS", "prometheus", "Prometheus")
+
+
+def found(variable: str, program: str, title: str) -> str:
+    """The path of *program*; skips the test when it is nowhere."""
+    candidates = (os.environ.get(variable), shutil.which(PEERS / program), shutil.which(program))
+    for path in candidates:
+        if path:
+            return path
+    pytest.skip(f"no {title}: run .ci/peers, or set {variable}")
