@@ -178,3 +178,7 @@ class PushRedirectError(PushHTTPError):
 
 class PushServerError(PushHTTPError):
     """5xx or 429: the gateway, or a proxy before it, could not take the push now."""
+
+
+class UsageError(StartupError):
+    """The command line is wrong. The message is the line the Go server prints, exit status 1."""

@@ -1,0 +1,24 @@
+"""What this server is: for ``--version``, the log, the status page and the own metrics."""
+
+import platform
+import sys
+from dataclasses import dataclass
+
+import pushgate
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A version and where it comes from; empty or ``unknown`` where nobody recorded it."""
+
+    version: str = pushgate.__version__
+    branch: str = ""
+    revision: str = "unknown"
+    tags: str = "unknown"
+    python: str = platform.python_version()
+    platform: str = f"{sys.platform}/{_MACHINES.get(platform.machine(), platform.machine())}"
+
+
+BUILD = Build()

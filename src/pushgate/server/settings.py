@@ -1,0 +1,245 @@
+"""The server's settings, each declared once.
+
+A field is a flag (``web_listen_address`` is ``--web.listen-address``), its line in
+``--help`` and in the docs, and its row on the status page.
+"""
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any
+from urllib.parse import unquote
+
+from pushgate.errors import UsageError
+from pushgate.server import flags
+from pushgate.server.build import BUILD
+from pushgate.server.flags import Flag, Kind, read_arguments, split_url
+
+
+class TextRequested(Exception):
+    """``--help`` or ``--version`` was given: print *text* to stdout and exit with status 0."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def _flag(kind: Kind, default: str, help_: str, *, name: str = "") -> Any:
+    flag = Flag(name, kind, default, help_)
+    return field(default=flag.value(()), metadata={"flag": flag})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator chose. Sizes are bytes, durations nanoseconds; a limit of 0 is none."""
+
+    web_systemd_socket: bool = _flag(
+        flags.SWITCH,
+        "",
+        "Use systemd socket activation listeners instead of port listeners (Linux only).",
+    )
+    web_listen_address: tuple[str, ...] = _flag(
+        flags.TEXTS,
+        ":9091",
+        "Addresses on which to expose metrics and web interface. Repeatable for multiple "
+        "addresses. Examples: `:9100` or `[::1]:9100`.",
+    )
+    web_config_file: str = _flag(
+        flags.TEXT,
+        "",
+        "Path to configuration file that can enable TLS or authentication. See: "
+        "https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md",
+        name="web.config.file",
+    )
+    web_telemetry_path: str = _flag(flags.TEXT, "/metrics", "Path under which to expose metrics.")
+    web_external_url: str = _flag(
+        flags.URL, "", "The URL under which the Pushgateway is externally reachable."
+    )
+    web_route_prefix: str = _flag(
+        flags.TEXT,
+        "",
+        "Prefix for the internal routes of web endpoints. Defaults to the path of "
+        "--web.external-url.",
+    )
+    web_enable_lifecycle: bool = _flag(flags.SWITCH, "", "Enable shutdown via HTTP request.")
+    web_enable_admin_api: bool = _flag(
+        flags.SWITCH, "", "Enable API endpoints for admin control actions."
+    )
+    persistence_file: str = _flag(
+        flags.TEXT,
+        "data/pushgate.db",
+        "File to persist metrics. If empty, metrics are only kept in memory.",
+    )
+    persistence_interval: int = _flag(
+        flags.DURATION,
+        "5m",
+        "Accepted for command lines of the Go server, without effect: what was pushed is on "
+        "disk before the push is answered.",
+    )
+    persistence_reset_damaged: bool = _flag(
+        flags.SWITCH,
+        "",
+        "Move a damaged persistence file aside and start empty, instead of refusing to start.",
+    )
+    push_disable_consistency_check: bool = _flag(
+        flags.SWITCH,
+        "",
+        "Answer pushes with 202 before they are checked. Inconsistent ones are dropped.",
+    )
+    push_enable_utf8_names: bool = _flag(
+        flags.SWITCH, "", "Allow UTF-8 characters in metric and label names."
+    )
+    compat_strict: bool = _flag(
+        flags.SWITCH, "", "Refuse every request that the Go Pushgateway 1.11.3 refuses."
+    )
+    limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Largest request body, as sent.")
+    limit_decompressed_bytes: int = _flag(
+        flags.SIZE, "256MiB", "Largest request body once decompressed."
+    )
+    limit_series_per_push: int = _flag(flags.COUNT, "100000", "Most series in one push.")
+    limit_label_name_bytes: int = _flag(flags.SIZE, "1KiB", "Longest label name.")
+    limit_label_value_bytes: int = _flag(flags.SIZE, "64KiB", "Longest label value.")
+    limit_labels_per_series: int = _flag(
+        flags.COUNT, "256", "Most labels of a series, those of its grouping key included."
+    )
+    limit_groups: int = _flag(flags.COUNT, "1000000", "Most groups stored.")
+    limit_series: int = _flag(flags.COUNT, "10000000", "Most series stored.")
+    limit_header_seconds: int = _flag(
+        flags.COUNT, "10", "Seconds in which the headers of a request must have arrived."
+    )
+    limit_body_seconds: int = _flag(
+        flags.COUNT, "120", "Seconds in which the body of a request must have arrived."
+    )
+    limit_idle_seconds: int = _flag(
+        flags.COUNT, "300", "Seconds after which a connection without a request is closed."
+    )
+    limit_connections: int = _flag(flags.COUNT, "10000", "Most connections at a time.")
+    limit_pushes_in_flight: int = _flag(flags.COUNT, "1000", "Most unanswered pushes at a time.")
+    log_level: str = _flag(
+        flags.LOG_LEVEL,
+        "info",
+        "Only log messages with the given severity or above. One of: [debug, info, warn, error]",
+    )
+    log_format: str = _flag(
+        flags.LOG_FORMAT, "logfmt", "Output format of log messages. One of: [logfmt, json]"
+    )
+
+    @property
+    def route_prefix(self) -> str:
+        """What every route starts with: ``""``, or ``/`` and no trailing slash."""
+        return _prefix(self.web_route_prefix or self._external_path)
+
+    @property
+    def external_prefix(self) -> str:
+        """What the paths start with that browsers see; ``""`` if the server is at the root."""
+        return _prefix(self._external_path)
+
+    @property
+    def telemetry_path(self) -> str:
+        """The path of the exposition, route prefix included, clean."""
+        joined = "/".join(filter(None, (self.route_prefix, self.web_telemetry_path)))
+        clean = posixpath.normpath(joined) if joined else ""
+        return clean.removeprefix("/") if clean.startswith("//") else clean
+
+    @property
+    def _external_path(self) -> str:
+        return unquote(split_url(self.web_external_url)["path"])
+
+    def rows(self) -> dict[str, str]:
+        """Return flag → value in the words of the status API, sorted by flag."""
+        rows = {flag.name: flag.text(getattr(self, name)) for name, flag in _BY_FIELD.items()}
+        rows["web.route-prefix"] = self.route_prefix
+        return dict(sorted(rows.items()))
+
+
+def _prefix(path: str) -> str:
+    if path in ("", "/"):
+        return ""
+    return "/" + path.removeprefix("/").removesuffix("/")
+
+
+def _named(declared: Field[Any]) -> Flag:
+    flag: Flag = declared.metadata["flag"]
+    return replace(flag, name=flag.name or declared.name.replace("_", ".", 1).replace("_", "-"))
+
+
+_BY_FIELD = {declared.name: _named(declared) for declared in fields(Settings)}
+_HELP = Flag("help", flags.SWITCH, "", "Show context-sensitive help.")
+_VERSION = Flag("version", flags.SWITCH, "", "Show application version.")
+FLAGS = (_HELP, *_BY_FIELD.values(), _VERSION)
+"""Every flag, in the order of ``--help``."""
+
+
+def parse(argv: Sequence[str], prog: str) -> Settings:
+    """Return the settings that the arguments *argv* (without the program's name) ask for.
+
+    Raises:
+        UsageError: *argv* is wrong; the message is the whole line for stderr, exit status 1.
+        TextRequested: *argv* asks for help or the version.
+
+    """
+    try:
+        return _checked(_parsed(argv, prog))
+    except ValueError as error:
+        raise UsageError(f"{prog}: error: {error}, try --help") from error
+
+
+def _parsed(argv: Sequence[str], prog: str) -> Settings:
+    """As the Go server: ``--version`` wins over any mistake after it, ``--help`` over values."""
+    given: list[tuple[Flag, str]] = []
+    mistake = None
+    try:
+        for flag, text in read_arguments(argv, {flag.name: flag for flag in FLAGS}):
+            given.append((flag, text))
+    except ValueError as error:
+        mistake = error
+    asked = {flag for flag, _ in given}
+    if _VERSION in asked:
+        raise TextRequested(version_text(prog))
+    if mistake:
+        raise mistake
+    if _HELP in asked:
+        raise TextRequested(help_text(prog))
+    return Settings(**_values(given))
+
+
+def _values(given: Sequence[tuple[Flag, str]]) -> dict[str, Any]:
+    field_of = {flag: name for name, flag in _BY_FIELD.items()}
+    texts: dict[Flag, list[str]] = {}
+    for flag, text in given:
+        if flag in texts and not flag.kind.repeatable:
+            raise ValueError(f"flag '{flag.name}' cannot be repeated")
+        texts.setdefault(flag, []).append(text)
+        flag.kind.read(text)  # the first bad value is the one to complain of
+    return {field_of[flag]: flag.value(its) for flag, its in texts.items()}
+
+
+_TAKEN = ("/", "/status", "/-/healthy", "/-/ready", "/-/quit")
+_TAKEN_BELOW = ("/static/", "/api/", "/metrics/job/", "/metrics/job@base64/")
+
+
+def _checked(settings: Settings) -> Settings:
+    path, prefix = settings.telemetry_path, settings.route_prefix
+    if not path.startswith("/"):
+        raise ValueError(f'--web.telemetry-path must start with "/", got "{path}"')
+    rest = path.removeprefix(prefix)
+    if rest in _TAKEN or rest.startswith(_TAKEN_BELOW):
+        raise ValueError(f'--web.telemetry-path "{path}" is the path of something else here')
+    return settings
+
+
+def help_text(prog: str) -> str:
+    """Return what ``--help`` prints."""
+    head = [f"usage: {prog} [<flags>]", "", "The Pushgateway", "", "", "Flags:"]
+    return "\n".join([*head, *flags.help_lines(FLAGS), "", ""])
+
+
+def version_text(prog: str) -> str:
+    """Return what ``--version`` prints."""
+    origin = f"(branch: {BUILD.branch}, revision: {BUILD.revision})"
+    return (
+        f"{prog}, version {BUILD.version} {origin}\n"
+        f"  python version:   {BUILD.python}\n"
+        f"  platform:         {BUILD.platform}\n"
+        f"  tags:             {BUILD.tags}\n"
+    )

@@ -1,0 +1,258 @@
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.errors import UsageError
+from pushgate.server.settings import FLAGS, Settings, TextRequested, help_text, parse
+
+
+def settings(*argv):
+    return parse(argv, "pushgateway")
+
+
+def complaint(*argv):
+    with pytest.raises(UsageError) as refused:
+        settings(*argv)
+    line = str(refused.value)
+    assert line.startswith("pushgateway: error: ")
+    assert line.endswith(", try --help")
+    return line.removeprefix("pushgateway: error: ").removesuffix(", try --help")
+
+
+def shown(*argv):
+    with pytest.raises(TextRequested) as requested:
+        settings(*argv)
+    return requested.value.text
+
+
+def test_without_arguments_everything_has_its_default():
+    assert settings() == Settings()
+    assert settings().web_listen_address == (":9091",)
+    assert settings().persistence_file == "data/pushgate.db"
+    assert settings().persistence_interval == 300 * 10**9
+    assert settings().limit_body_bytes == 32 * 2**20
+    assert not settings().compat_strict
+
+
+def test_a_field_is_named_like_its_flag():
+    names = {flag.name.replace(".", "_").replace("-", "_") for flag in FLAGS}
+    assert names == {*Settings.__slots__, "help", "version"}
+
+
+def test_a_value_follows_an_equals_sign_or_stands_alone():
+    assert settings("--log.level=debug").log_level == "debug"
+    assert settings("--log.level", "DEBUG").log_level == "debug"
+    assert settings("--persistence.file=").persistence_file == ""
+
+
+def test_a_switch_is_on_or_off():
+    assert settings("--web.enable-lifecycle").web_enable_lifecycle is True
+    assert settings("--no-web.enable-lifecycle").web_enable_lifecycle is False
+
+
+def test_only_the_listen_address_can_be_repeated():
+    both = settings("--web.listen-address=:1", "--web.listen-address", ":2")
+    assert both.web_listen_address == (":1", ":2")
+    assert complaint("--log.level=info", "--log.level=debug") == (
+        "flag 'log.level' cannot be repeated"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--nope"], "unknown long flag '--nope'"),
+        (["--no-log.level=x"], "unknown long flag '--no-log.level'"),
+        (["--no-nope"], "unknown long flag '--no-nope'"),
+        (["--=x"], "unknown long flag '--'"),
+        (["-v"], "unknown short flag '-v'"),
+        (["-hx"], "unknown short flag '-x'"),
+        (["foo"], "unexpected foo"),
+        ([""], "unexpected "),
+        (["--", "--nope"], "unexpected --nope"),
+        (["--help", "foo"], "unexpected foo"),
+        (["--", "@/nope"], "unexpected @/nope"),
+        (["--persistence.interval=abc"], 'time: invalid duration "abc"'),
+        (["--persistence.interval=5"], 'time: missing unit in duration "5"'),
+        (["--log.level=foo"], "unrecognized log level foo"),
+        (["--log.format=JSON"], "unrecognized log format JSON"),
+        (["--web.enable-lifecycle=foo"], "unexpected foo"),
+        (["--no-web.enable-lifecycle=true"], "unexpected true"),
+        (["--web.listen-address"], "expected argument for flag '--web.listen-address'"),
+        (["--log.level", "--version"], "expected argument for flag '--log.level'"),
+        (["--persistence.interval", "-5m"], "expected argument for flag '--persistence.interval'"),
+        (["--log.level=x", "--nope"], "unknown long flag '--nope'"),
+        (["--log.format=x", "--log.level=x"], "unrecognized log format x"),
+        (["--log.format=x", "--log.level=i", "--log.level=i"], "unrecognized log format x"),
+        (["@"], "expected @ file to expand arguments from"),
+        (
+            ["@/nope"],
+            'failed to open arguments file "/nope": open /nope: no such file or directory',
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_refused_in_the_words_of_the_go_server(argv, message):
+    assert complaint(*argv) == message
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://[::1", "missing ']' in host"),
+        ("http://x:y", 'invalid port ":y" after host'),
+        ("http://[::1]x", 'invalid port "x" after host'),
+        ("http://a b", 'invalid character " " in host name'),
+        (":x", "missing protocol scheme"),
+        ("1a:b", "first path segment in URL cannot contain colon"),
+        ("http://h/a%", 'invalid URL escape "%"'),
+        ("http://u:p%zz@h/", 'invalid URL escape "%zz"'),
+        ("http://h#%zz", 'invalid URL escape "%zz"'),
+        ("http://a\x01b", "net/url: invalid control character in URL"),
+    ],
+)
+def test_an_external_url_that_is_none_is_refused(url, reason):
+    assert complaint(f"--web.external-url={url}") == f'invalid URL: parse "{url}": {reason}'
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://h:80/a b?c=d#e", "//h/x", "x/y", "http://[::1]:90/", "mailto:a@b"]
+)
+def test_an_external_url_may_be_short(url):
+    assert settings(f"--web.external-url={url}").web_external_url == url
+
+
+@pytest.mark.parametrize(
+    ("argv", "route_prefix", "external_prefix"),
+    [
+        ([], "", ""),
+        (["--web.route-prefix=/"], "", ""),
+        (["--web.route-prefix=foo/"], "/foo", ""),
+        (["--web.external-url=http://ex.org"], "", ""),
+        (["--web.external-url=http://ex.org/pg/"], "/pg", "/pg"),
+        (["--web.external-url=http://ex.org/a%62"], "/ab", "/ab"),
+        (["--web.external-url=http://ex.org/pg", "--web.route-prefix=/"], "", "/pg"),
+        (["--web.external-url=http://ex.org/pg", "--web.route-prefix=/int"], "/int", "/pg"),
+        (["--web.route-prefix=//a//"], "//a/", ""),
+    ],
+)
+def test_prefixes_come_from_the_route_prefix_or_the_external_url(
+    argv, route_prefix, external_prefix
+):
+    chosen = settings(*argv)
+    assert (chosen.route_prefix, chosen.external_prefix) == (route_prefix, external_prefix)
+    assert chosen.rows()["web.route-prefix"] == route_prefix
+
+
+@pytest.mark.parametrize(
+    ("argv", "path"),
+    [
+        ([], "/metrics"),
+        (["--web.telemetry-path=/a/../b/"], "/b"),
+        (["--web.telemetry-path=//b"], "/b"),
+        (["--web.route-prefix=/pg"], "/pg/metrics"),
+        (["--web.route-prefix=/pg", "--web.telemetry-path=x"], "/pg/x"),
+        (["--web.route-prefix=/pg", "--web.telemetry-path="], "/pg"),
+    ],
+)
+def test_the_telemetry_path_is_clean_and_below_the_route_prefix(argv, path):
+    assert settings(*argv).telemetry_path == path
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/status", "/-/healthy", "/a/../status", "/static/x", "/api/v1", "/metrics/job/x"]
+)
+def test_a_telemetry_path_that_hides_something_else_is_refused(path):
+    assert "is the path of something else here" in complaint(f"--web.telemetry-path={path}")
+
+
+@pytest.mark.parametrize("path", ["", "foo", "."])
+def test_a_telemetry_path_starts_with_a_slash(path):
+    assert 'must start with "/"' in complaint(f"--web.telemetry-path={path}")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("1000", 1000), ("3KiB", 3072), ("2GiB", 2**31)]
+)
+def test_a_size_is_bytes_or_has_a_binary_unit(text, size):
+    chosen = settings(f"--limit.body-bytes={text}")
+    assert chosen.limit_body_bytes == size
+    assert chosen.rows()["limit.body-bytes"] == text
+
+
+@pytest.mark.parametrize("text", ["", "1MB", "-1", "1.5MiB", "MiB", "\u0661"])
+def test_what_is_no_size_is_refused(text):
+    assert complaint(f"--limit.body-bytes={text}").startswith(f'invalid size "{text}"')
+
+
+def test_a_count_is_digits():
+    assert settings("--limit.groups", "7").limit_groups == 7
+    assert complaint("--limit.groups=1k").startswith('invalid number "1k"')
+
+
+def test_arguments_can_come_from_a_file(tmp_path):
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    inner.write_text("# comment\n\n--log.format\njson\n")
+    outer.write_text(f"@{inner}\n--web.enable-lifecycle")
+    chosen = settings(f"@{outer}", "--log.level=warn")
+    assert (chosen.log_format, chosen.log_level) == ("json", "warn")
+    assert chosen.web_enable_lifecycle
+
+
+def test_a_file_of_arguments_that_includes_itself_is_refused(tmp_path):
+    file = tmp_path / "loop"
+    file.write_text(f"@{file}\n")
+    assert complaint(f"@{file}") == f'arguments file "{file}" includes itself'
+
+
+def test_help_lists_every_flag_in_two_columns():
+    text = shown("--log.level=foo", "--help")
+    assert text == help_text("pushgateway") == shown("-h")
+    assert text.startswith("usage: pushgateway [<flags>]\n\nThe Pushgateway\n\n\nFlags:\n  -h, ")
+    for line in (
+        "      --[no-]web.systemd-socket  Use systemd socket activation listeners instead",
+        "                                 of port listeners (Linux only).",
+        "      --web.listen-address=:9091 ...  ",
+        '      --web.route-prefix=""      Prefix for the internal routes of web',
+        "      --persistence.interval=5m  Accepted for command lines of the Go server,",
+        "      --limit.body-bytes=32MiB   Largest request body, as sent.",
+        "      --[no-]version             Show application version.",
+    ):
+        assert line in text.splitlines()
+
+
+def test_the_version_wins_over_any_mistake_after_it():
+    for argv in (["--version"], ["--no-version", "--nope"], ["--log.level=x", "--version", "foo"]):
+        assert shown(*argv).startswith("pushgateway, version 0.1.0 (branch: ")
+    assert complaint("--nope", "--version") == "unknown long flag '--nope'"
+
+
+def test_the_rows_are_the_texts_of_the_status_page():
+    rows = settings(
+        "--persistence.interval=90s",
+        "--web.listen-address=:1",
+        "--web.listen-address=:2",
+        "--web.enable-admin-api",
+        "--web.external-url=https://user:secret@ex.org/pg",
+    ).rows()
+    assert list(rows) == sorted(rows)
+    assert {flag.name for flag in FLAGS} == {*rows, "help", "version"}
+    assert rows["persistence.interval"] == "1m30s"
+    assert rows["web.listen-address"] == ":1,:2"
+    assert rows["web.enable-admin-api"] == "true"
+    assert rows["web.enable-lifecycle"] == "false"
+    assert rows["web.route-prefix"] == "/pg"
+    assert rows["web.external-url"] == "https://user:xxxxx@ex.org/pg"
+
+
+WORDS = st.sampled_from(
+    [flag.name for flag in FLAGS]
+    + ["no-web.enable-lifecycle", "", "-", "--", "@", "@/nope", "=", "1s", "http://[", "0"]
+).flatmap(lambda word: st.sampled_from([word, f"--{word}", f"--{word}=", f"-{word}=x"]))
+
+
+@given(st.lists(WORDS | st.text(max_size=8).map("--web.external-url=".__add__), max_size=6))
+def test_any_command_line_is_read_or_refused(argv):
+    try:
+        chosen = settings(*argv)
+    except (UsageError, TextRequested):
+        return
+    assert all(isinstance(text, str) for text in chosen.rows().values())
