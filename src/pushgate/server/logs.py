@@ -1,0 +1,97 @@
+"""The log: one record a line, as logfmt or JSON, in the shape of the Go server's.
+
+Modules use ``logging.getLogger(__name__)``; further keys of a record are its ``extra``::
+
+    log.info("Listening on", extra={"address": address})
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from pushgate.model.quoting import go_quote
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+_NAMES = {number: name for name, number in _LEVELS.items()} | {logging.CRITICAL: "error"}
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_CHATTY = ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio")
+
+
+def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
+    """Send every record of this process to *stream* (default stderr), and nothing twice.
+
+    Args:
+        level: ``debug``, ``info``, ``warn`` or ``error``: what the server says from there on.
+            Of other people's loggers only warnings and errors are shown.
+        log_format: ``logfmt`` or ``json``.
+        stream: where to, if not stderr.
+
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_FORMATTERS[log_format](functions=level == "debug"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("pushgate").setLevel(_LEVELS[level])
+    for name in _CHATTY:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+
+
+class _Keyed(logging.Formatter):
+    """A record as ordered keys; *functions* adds the function's name to ``caller``."""
+
+    def __init__(self, *, functions: bool) -> None:
+        super().__init__()
+        self._functions = functions
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.line(self._keys(record))
+
+    def line(self, keys: Mapping[str, Any]) -> str:
+        raise NotImplementedError
+
+    def _keys(self, record: logging.LogRecord) -> dict[str, Any]:
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        function = f"({record.funcName})" if self._functions else ""
+        keys = {
+            "ts": when.replace("+00:00", "Z"),
+            "level": _NAMES.get(record.levelno, "info"),
+            "caller": f"{record.filename}{function}:{record.lineno}",
+            "msg": record.getMessage(),
+        }
+        keys |= {key: value for key, value in vars(record).items() if key not in _OWN}
+        if record.exc_info:
+            keys["stack"] = self.formatException(record.exc_info)
+        return keys
+
+
+class Logfmt(_Keyed):
+    """``ts=… level=info caller=run.py:12 msg="Listening on" address=[::]:9091``."""
+
+    def line(self, keys: Mapping[str, Any]) -> str:
+        return " ".join(f"{key}={_logfmt_value(value)}" for key, value in keys.items())
+
+
+class Json(_Keyed):
+    """``{"ts":"…","level":"info","caller":"run.py:12","msg":"Listening on",…}``."""
+
+    def line(self, keys: Mapping[str, Any]) -> str:
+        return json.dumps(keys, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+_FORMATTERS = {"logfmt": Logfmt, "json": Json}
+
+
+def _logfmt_value(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    plain = text.isprintable() and not {" ", "=", '"'}.intersection(text)
+    return text if text and plain else go_quote(text)
