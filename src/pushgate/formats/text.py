@@ -1,0 +1,571 @@
+"""The text format 0.0.4, read the way the reference reads it.
+
+Three speeds, one result. A body whose shape is known costs a split at the last blank of
+each line (:meth:`TextReader.read`). A new shape is read line by line: ordinary lines by
+one regular expression, all others, and all errors, by :class:`_Scanner`, character by
+character (Exposition formats, "Text-based format"; prometheus/common, expfmt).
+"""
+
+import math
+import re
+from typing import NamedTuple, NoReturn
+
+from pushgate.errors import TextFormatError
+from pushgate.formats.assembly import FamilyBuilder, NegativeCount, Part, Plan, plan
+from pushgate.formats.shapecache import ShapeCache
+from pushgate.model.grouping import Labels
+from pushgate.model.names import NameRule
+from pushgate.model.numbers import parse_float
+from pushgate.model.quoting import go_quote, go_quote_byte, is_utf8, raw, text
+from pushgate.model.shape import MetricType, Pushed
+
+# Numbers that are certainly numbers, as clients write them.
+_NUMBER = r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[-+][0-9]{2})?|NaN|[-+]Inf"
+_split = re.compile(rb" (" + _NUMBER.encode() + rb")\n").split
+_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+_LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
+_sample = re.compile(rf"({_NAME})(?:\{{([^\\\n]*)\}})? ({_NUMBER})\n", re.ASCII).match
+_help = re.compile(rf"# HELP ({_NAME}) ([^ \t\\\n][^\\\n]*)\n", re.ASCII).match
+_type = re.compile(rf"# TYPE ({_NAME}) ([a-z]+)\n", re.ASCII).match
+_first_pair = re.compile(rf"[ \t]*({_LABEL})[ \t]*=[ \t]*", re.ASCII).fullmatch
+_next_pair = re.compile(rf"[ \t]*,[ \t]*({_LABEL})[ \t]*=[ \t]*", re.ASCII).fullmatch
+_after_pairs = re.compile(r"[ \t]*,?[ \t]*", re.ASCII).fullmatch
+_integer = re.compile(r"[-+]?[0-9]+", re.ASCII).fullmatch
+_trailing_blanks = re.compile(rb"(?m)^(?![ \t]*#)(.*?[^ \t\n])[ \t]+$")
+
+_TYPES = {
+    **{kind.name.lower(): kind for kind in MetricType},
+    "gaugehistogram": MetricType.GAUGE_HISTOGRAM,
+}
+_BLANKS = frozenset(" \t")
+_NAME_START = frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"')
+_NAME_REST = _NAME_START | frozenset("0123456789")
+_ESCAPES = {"\\": "\\", "n": "\n", '"': '"'}
+_BOM = b"\xef\xbb\xbf"
+_LARGEST_TIMESTAMP = 2**63
+
+
+class _Known(NamedTuple):
+    """A body seen before. ``static`` are pieces that look like numbers and are comment."""
+
+    plan: Plan
+    static: tuple[tuple[int, bytes], ...]
+
+
+class TextReader:
+    """Reads text bodies, and remembers their shapes."""
+
+    def __init__(self, names: NameRule, *, lenient: bool, cache_bytes: int = 32 << 20) -> None:
+        """Start with an empty cache.
+
+        Args:
+            names: which names are legal.
+            lenient: accept CRLF, a missing last line feed, a byte order mark, and blanks
+                after a value.
+            cache_bytes: how much shape text to remember.
+        """
+        self._names = names
+        self._lenient = lenient
+        self._cache: ShapeCache[tuple[bytes, ...], _Known] = ShapeCache(cache_bytes)
+
+    def read(self, body: bytes) -> Pushed:
+        """Return what *body* pushes.
+
+        Costs time in proportion to the body; a known shape about a tenth of a new one.
+
+        Raises:
+            TextFormatError: with the reference's text, for the first error in *body*.
+        """
+        if self._lenient:
+            body = _normalised(body)
+        pieces = _split(body)
+        heads = tuple(pieces[0::2])
+        known = self._cache.get(heads)
+        if known is not None:
+            values = pieces[1::2]
+            try:
+                numbers = _known_numbers(known, values)
+            except ValueError:
+                numbers = None  # read it again, to say where
+            if numbers is not None:
+                return Pushed(known.plan.shape, numbers)
+        return self._read_new(body, heads, pieces[1::2])
+
+    def _read_new(self, body: bytes, heads: tuple[bytes, ...], pieces: list[bytes]) -> Pushed:
+        parsed = self._parse(body)
+        pushed = parsed.pushed
+        static = _static(heads, pieces, parsed.values)
+        if static is not None and not pushed.timestamped:
+            self._cache.put(heads, _Known(parsed.plan, static), len(body))
+        return pushed
+
+    def _parse(self, body: bytes) -> "_Parsed":
+        try:
+            return parse(body, self._names)
+        except TextFormatError:
+            tidy = _trailing_blanks.sub(rb"\1", body) if self._lenient else body
+            if tidy == body:
+                raise
+            return parse(tidy, self._names)
+
+
+def _normalised(body: bytes) -> bytes:
+    if b"\r\n" in body:
+        body = body.replace(b"\r\n", b"\n")
+    if body.startswith(_BOM):
+        body = body[3:]
+    return body if body.endswith(b"\n") or not body else body + b"\n"
+
+
+def _known_numbers(known: _Known, values: list[bytes]) -> bytes | None:
+    for at, value in known.static:
+        if values[at] != value:
+            return None
+    if known.static:
+        static = {at for at, _ in known.static}
+        values = [value for at, value in enumerate(values) if at not in static]
+    return known.plan.numbers(values)
+
+
+def _static(
+    heads: tuple[bytes, ...], pieces: list[bytes], values: list[bytes]
+) -> tuple[tuple[int, bytes], ...] | None:
+    """Return which of *pieces* end a comment, or None if the rest are not *values*."""
+    static, samples = [], []
+    for at, piece in enumerate(pieces):
+        line = heads[at].rpartition(b"\n")[2]
+        if line.lstrip(b" \t").startswith(b"#"):
+            static.append((at, piece))
+        else:
+            samples.append(piece)
+    return tuple(static) if samples == values else None
+
+
+class _Parsed(NamedTuple):
+    """A body that was read line by line. ``values`` are the sample values as written."""
+
+    pushed: Pushed
+    plan: Plan
+    values: list[bytes]
+
+
+def parse(body: bytes, names: NameRule, *, shortcuts: bool = True) -> _Parsed:
+    """Return what *body* pushes, without any cache.
+
+    Args:
+        body: the text.
+        names: which names are legal.
+        shortcuts: read ordinary lines by regular expression; without, every line goes
+            through the scanner.
+
+    Raises:
+        TextFormatError: for the first error.
+    """
+    families = _Families()
+    try:
+        source = body.decode()
+    except UnicodeDecodeError:
+        source, shortcuts = text(body), False
+    scanner = _Scanner(source, names, families)
+    at, end = 0, len(source)
+    while at < end:
+        following = _ordinary(source, at, families) if shortcuts else 0
+        at = following or scanner.line(at)
+    the_plan = plan(list(families.by_name.values()), len(families.values))
+    values = [value.encode() for value in families.values]
+    numbers = the_plan.numbers(values)
+    pushed = Pushed(the_plan.shape, numbers, timestamped=families.timestamped)
+    return _Parsed(pushed, the_plan, values)
+
+
+class _Families:
+    """The families of a body so far, and its sample values in order."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, FamilyBuilder] = {}
+        self.values: list[str] = []
+        self.timestamped = False
+
+    def find(self, name: str) -> tuple[FamilyBuilder, Part]:
+        """Return the family that *name* belongs to, new if need be, and which part it is.
+
+        Literally first; then ``_count`` and ``_sum`` of a summary; then those and
+        ``_bucket`` of a histogram.
+        """
+        family = self.by_name.get(name)
+        if family is not None:
+            return family, Part.BODY
+        base, part = _parted(name)
+        if base:
+            family = self.by_name.get(base)
+            if family is not None and family.type is MetricType.SUMMARY and part is not Part.BODY:
+                return family, part
+            if family is not None and family.type is not None and family.type.is_histogram:
+                return family, part
+        family = self.by_name[name] = FamilyBuilder(name)
+        return family, Part.BODY
+
+    def add(
+        self, family: FamilyBuilder, part: Part, labels: Labels, bound: float, value: str
+    ) -> None:
+        """Take one sample."""
+        family.add(len(self.values), labels, part, bound)
+        self.values.append(value)
+
+
+def _parted(name: str) -> tuple[str, Part]:
+    if name.endswith("_count"):
+        return name[:-6], Part.COUNT
+    if name.endswith("_sum"):
+        return name[:-4], Part.SUM
+    return (name[:-7], Part.BODY) if name.endswith("_bucket") else ("", Part.BODY)
+
+
+def _ordinary(source: str, at: int, families: _Families) -> int:
+    """Take the line at *at* if it is an ordinary one; return where the next starts, or 0."""
+    found = _sample(source, at)
+    if found is None:
+        return _ordinary_comment(source, at, families)
+    name, inside, value = found.groups()
+    names, labels = _ordinary_labels(inside) if inside else ((), ())
+    if names is None:
+        return 0
+    family, part = families.find(name)
+    if family.type is None:
+        family.type = MetricType.UNTYPED
+    bound = math.nan
+    special = family.special_label
+    if special:
+        if value.startswith("-"):
+            return 0  # perhaps a negative count: the scanner knows
+        if special in names:
+            try:
+                bound = parse_float(dict(labels)[special])
+            except ValueError:
+                return 0
+            labels = tuple(pair for pair in labels if pair[0] != special)
+    families.add(family, part, labels, bound, value)
+    return found.end()
+
+
+def _ordinary_comment(source: str, at: int, families: _Families) -> int:
+    found = _help(source, at)
+    if found:
+        family, _ = families.find(found[1])
+        if family.help is not None:
+            return 0
+        family.help = found[2]
+        return found.end()
+    found = _type(source, at)
+    if found and found[2] in _TYPES:
+        family, _ = families.find(found[1])
+        if family.type is not None:
+            return 0
+        family.type = _TYPES[found[2]]
+        return found.end()
+    return 0
+
+
+# What stands around the label values of a sample, and the label names it means. Few
+# differ, even where every label value is new.
+_frames: dict[tuple[str, ...], tuple[str, ...] | None] = {}
+_MOST_FRAMES = 10_000
+
+
+def _ordinary_labels(inside: str) -> tuple[tuple[str, ...] | None, Labels]:
+    """Return the label names in *inside* and its sorted labels; None if it is not ordinary."""
+    pieces = inside.split('"')
+    frame = tuple(pieces[0::2])
+    names = _frames.get(frame, ())
+    if not names:
+        if len(_frames) >= _MOST_FRAMES:
+            _frames.clear()
+        names = _frames[frame] = _names_of(frame)
+    if names is None or len(pieces) % 2 == 0:
+        return None, ()
+    labels = tuple(zip(names, pieces[1::2], strict=True))
+    if len(names) > 1 and names != tuple(sorted(names)):
+        labels = tuple(sorted(labels))
+    return names, labels
+
+
+def _names_of(frame: tuple[str, ...]) -> tuple[str, ...] | None:
+    *before, last = frame
+    if not before or not _after_pairs(last):
+        return None
+    found = [_first_pair(before[0]), *map(_next_pair, before[1:])]
+    names = tuple(match[1] for match in found if match)
+    if len(names) < len(before) or len(set(names)) < len(names) or "__name__" in names:
+        return None
+    return names
+
+
+class _Scanner:
+    """Reads one line at a time, character by character, with the reference's errors."""
+
+    def __init__(self, source: str, names: NameRule, families: _Families) -> None:
+        self._source = source
+        self._names = names
+        self._families = families
+        self._family: FamilyBuilder | None = None
+        self._part = Part.BODY
+        self._line_start = self._at = 0
+
+    def line(self, at: int) -> int:
+        """Take the line at *at*; return where the next one starts.
+
+        Raises:
+            TextFormatError: the line is not of the format.
+        """
+        self._line_start = self._at = at
+        while self._at < len(self._source) and self._source[self._at] in _BLANKS:
+            self._at += 1
+        if self._at == len(self._source):
+            return self._at
+        match self._source[self._at]:
+            case "\n":
+                self._at += 1
+            case "#":
+                self._comment()
+            case "{":
+                self._sample_in_braces()
+            case _:
+                self._named_sample()
+        return self._at
+
+    @property
+    def _here(self) -> str:
+        """The character at hand."""
+        if self._at >= len(self._source):
+            self._fail("unexpected end of input stream")
+        return self._source[self._at]
+
+    def _next(self) -> str:
+        self._at += 1
+        return self._here
+
+    def _fail(self, reason: str) -> NoReturn:
+        raise TextFormatError(self._source.count("\n", 0, self._line_start) + 1, reason)
+
+    @property
+    def _metric(self) -> str:
+        """The family of this line, or still of the last one, as error texts name it."""
+        return go_quote(self._family.name if self._family else "")
+
+    def _quoted_here(self) -> str:
+        return go_quote_byte(raw(self._here)[0])
+
+    def _skip_blanks(self) -> str:
+        while self._here in _BLANKS:
+            self._at += 1
+        return self._here
+
+    def _until(self, stop: str) -> str:
+        start = self._at
+        while self._here not in stop:
+            self._at += 1
+        return self._source[start : self._at]
+
+    def _comment(self) -> None:
+        self._at += 1
+        if self._skip_blanks() == "\n":
+            self._at += 1
+            return
+        keyword = self._until(" \t\n")
+        if self._here == "\n" or keyword not in {"HELP", "TYPE"}:
+            self._until("\n")
+            self._at += 1
+            return
+        self._skip_blanks()
+        name = self._name("metric", extra=":")
+        if self._here != "\n":
+            if self._here not in _BLANKS:
+                self._fail("invalid metric name in comment")
+            self._enter_family(name)
+            if self._skip_blanks() != "\n":
+                {"HELP": self._help_text, "TYPE": self._type_word}[keyword]()
+        self._at += 1
+
+    def _help_text(self) -> None:
+        assert self._family is not None
+        if self._family.help is not None:
+            self._fail(f"second HELP line for metric name {self._metric}")
+        out = []
+        while self._here != "\n":
+            out.append(self._unescaped() if self._here == "\\" else self._here)
+            self._at += 1
+        self._family.help = "".join(out)
+
+    def _type_word(self) -> None:
+        assert self._family is not None
+        if self._family.type is not None:
+            self._fail(
+                f"second TYPE line for metric name {self._metric}, or TYPE reported after samples"
+            )
+        word = self._until("\n").replace("\\", "")
+        kind = _TYPES.get(word.lower()) if word.isascii() else None
+        if kind is None:
+            self._fail(f"unknown metric type {go_quote(word)}")
+        self._family.type = kind
+
+    def _unescaped(self) -> str:
+        """Return what the escape sequence at hand stands for; stay on its last character."""
+        escaped = self._next()
+        if escaped not in _ESCAPES:
+            self._fail(f"invalid escape sequence '\\{chr(raw(escaped)[0])}'")
+        return _ESCAPES[escaped]
+
+    def _name(self, kind: str, *, extra: str = "") -> str:
+        """Return the name at hand, quoted or bare; empty if there is none.
+
+        A quote may also come in the middle: the reference's tokenizer takes ``a"b"`` for
+        ``ab``.
+        """
+        out: list[str] = []
+        if self._here not in _NAME_START and self._here not in extra:
+            return ""
+        while True:
+            if self._here == '"':
+                self._quoted_name(kind, out)
+                return "".join(out)
+            out.append(self._here)
+            self._at += 1
+            if self._here not in _NAME_REST and self._here not in extra:
+                return "".join(out)
+
+    def _quoted_name(self, kind: str, out: list[str]) -> None:
+        while self._next() != '"':
+            if self._here == "\n":
+                self._fail(f"{kind} name {go_quote(''.join(out))} contains unescaped new-line")
+            out.append(self._unescaped() if self._here == "\\" else self._here)
+        self._next()
+
+    def _enter_family(self, name: str) -> None:
+        if not self._names.metric(name):
+            self._fail(f"invalid metric name {go_quote(name)}")
+        self._family, self._part = self._families.find(name)
+
+    def _named_sample(self) -> None:
+        name = self._name("metric", extra=":")
+        if not name:
+            self._fail("invalid metric name")
+        self._enter_family(name)
+        pairs: list[tuple[str, str]] = []
+        if self._skip_blanks() == "{":
+            self._pairs(pairs, inside_name=None)
+        self._value(pairs)
+
+    def _sample_in_braces(self) -> None:
+        """Take a sample whose metric name stands among its labels."""
+        pairs: list[tuple[str, str]] = []
+        inside: list[str] = []
+        self._pairs(pairs, inside_name=inside)
+        if not inside:
+            self._fail("invalid metric name")
+        self._enter_family(inside[0])
+        self._value(pairs)
+
+    def _pairs(self, pairs: list[tuple[str, str]], *, inside_name: list[str] | None) -> None:
+        """Read from ``{`` to behind ``}``; *inside_name* takes a metric name, if one may come."""
+        while True:
+            self._at += 1
+            if self._skip_blanks() == "}":
+                break
+            name = self._name("label")
+            if not name:
+                self._fail(f"invalid label name for metric {self._metric}")
+            after = self._skip_blanks()
+            if after == "=":
+                self._pair(name, pairs)
+            elif inside_name is None:
+                self._fail(f"expected '=' after label name, found {self._quoted_here()}")
+            else:
+                self._name_inside(name, inside_name)
+            if self._here == "}":
+                break
+        self._at += 1
+
+    def _name_inside(self, name: str, inside: list[str]) -> None:
+        if inside:
+            self._fail(f"multiple metric names for metric {self._metric}")
+        if self._here not in {",", "}"}:
+            self._fail(f"unexpected end of metric name {self._quoted_here()}")
+        self._enter_family(name)
+        inside.append(name)
+
+    def _pair(self, name: str, pairs: list[tuple[str, str]]) -> None:
+        if name == "__name__":
+            self._fail('label name "__name__" is reserved')
+        if not self._names.label(name):
+            self._fail(f"invalid label name {go_quote(name)}")
+        special = self._family.special_label if self._family else None
+        if name != special and any(name == other for other, _ in pairs):
+            self._fail(f"duplicate label names for metric {self._metric}")
+        self._at += 1
+        if self._skip_blanks() != '"':
+            self._fail(f"expected '\"' at start of label value, found {self._quoted_here()}")
+        value = self._label_value()
+        if not is_utf8(value):
+            self._fail(f"invalid label value {go_quote(value)}")
+        if name == special:
+            self._bound(name, value)
+        if self._skip_blanks() not in {",", "}"}:
+            self._fail(f"unexpected end of label value {go_quote(value)}")
+        pairs.append((name, value))
+
+    def _label_value(self) -> str:
+        out: list[str] = []
+        while self._next() != '"':
+            if self._here == "\n":
+                self._fail(f"label value {go_quote(''.join(out))} contains unescaped new-line")
+            out.append(self._unescaped() if self._here == "\\" else self._here)
+        self._at += 1
+        return "".join(out)
+
+    def _bound(self, name: str, value: str) -> float:
+        try:
+            return parse_float(value)
+        except ValueError:
+            self._fail(f"expected float as value for '{name}' label, got {go_quote(value)}")
+
+    def _value(self, pairs: list[tuple[str, str]]) -> None:
+        family = self._family
+        assert family is not None
+        if family.type is None:
+            family.type = MetricType.UNTYPED
+        special = family.special_label
+        bound = math.nan
+        for name, value in pairs:
+            if name == special:
+                bound = self._bound(name, value)
+        labels = tuple(sorted(pair for pair in pairs if pair[0] != special))
+        if self._here in _BLANKS:
+            self._skip_blanks()
+        token = self._until(" \t\n")
+        try:
+            number = parse_float(token)
+        except ValueError:
+            self._fail(f"expected float as value, got {go_quote(token)}")
+        self._check_count(family, number, bound)
+        self._families.add(family, self._part, labels, bound, token)
+        if self._here != "\n":
+            self._timestamp()
+        self._at += 1
+
+    def _check_count(self, family: FamilyBuilder, number: float, bound: float) -> None:
+        dropped = self._part is Part.BODY and math.isnan(bound)
+        try:
+            if family.type is not None and not dropped:
+                family.check_count(self._part, number)
+        except NegativeCount as error:
+            self._fail(str(error))
+
+    def _timestamp(self) -> None:
+        self._skip_blanks()
+        token = self._until(" \t\n")
+        if not _integer(token) or not -_LARGEST_TIMESTAMP <= int(token) < _LARGEST_TIMESTAMP:
+            self._fail(f"expected integer as timestamp, got {go_quote(token)}")
+        spurious = self._until("\n").replace("\\", "")
+        if spurious:
+            self._fail(f"spurious string after timestamp: {go_quote(spurious)}")
+        self._families.timestamped = True

@@ -1,0 +1,261 @@
+"""How a shape is laid out under a grouping key: complete label sets, and the text template.
+
+Everything here depends on a shape and on the *names* of the grouping labels. The values
+of the grouping labels are markers in the layout, put in when a group is rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from pushgate.model.names import LEGACY_METRIC, Escaping, escape, is_plain
+from pushgate.model.numbers import exposed
+from pushgate.model.quoting import go_quote, is_utf8, raw
+
+if TYPE_CHECKING:
+    from pushgate.model.grouping import GroupingKey, Labels
+    from pushgate.model.shape import FamilyShape
+
+# 0xFE and 0xFF never occur in UTF-8, so never in an exposition.
+_MARKS = [f"\udcfe{letter}" for letter in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+_RAW_MARKS = [raw(mark) for mark in _MARKS]
+_BETWEEN_FAMILIES = b"\xff"
+MOST_MARKED_NAMES = len(_MARKS)
+"""With more grouping labels than this, a layout is made for the one key."""
+
+
+def sanitised(labels: Labels, grouping: Labels) -> Labels:
+    """Return the labels a metric with *labels* has in a group with labels *grouping*.
+
+    The grouping labels win, ``instance`` is added empty, all sorted by name. A name that
+    the metric has twice stays there twice, for the check to find.
+    """
+    wanted = dict(grouping)
+    out = [(name, wanted.pop(name, value)) for name, value in labels]
+    out += wanted.items()
+    if all(name != "instance" for name, _ in out):
+        out.append(("instance", ""))
+    return tuple(sorted(out, key=itemgetter(0)))
+
+
+class Fault(NamedTuple):
+    """A metric that may not be stored. ``complaint`` follows ``collected metric "N" { METRIC}``."""
+
+    family: int
+    metric: int
+    complaint: str
+
+
+class TextTemplate(NamedTuple):
+    """The exposition of a shape with a placeholder for each number.
+
+    ``pick`` brings the slots into the order of the placeholders; None if they are.
+    """
+
+    template: bytes
+    pick: Callable[[Sequence[bytes]], tuple[bytes, ...]] | None
+
+
+class Layout:
+    """A shape under the label names of a grouping key."""
+
+    def __init__(self, families: tuple[FamilyShape, ...], grouping: Labels) -> None:
+        self._families = families
+        self._grouping = grouping
+        self._templates: dict[Escaping, TextTemplate] = {}
+
+    @cached_property
+    def labels(self) -> tuple[tuple[Labels, ...], ...]:
+        """For each family, the complete labels of each metric, grouping values as marks."""
+        return tuple(
+            tuple(sanitised(labels, self._grouping) for labels in family.labels)
+            for family in self._families
+        )
+
+    @cached_property
+    def series(self) -> frozenset[tuple[str, Labels]]:
+        """Every metric's family name and complete labels, grouping values as marks."""
+        return frozenset(
+            (family.name, labels)
+            for family, metrics in zip(self._families, self.labels, strict=True)
+            for labels in metrics
+        )
+
+    def marked(self, labels: Labels) -> Labels:
+        """Return *labels* with marks for the grouping values, as :attr:`series` has them."""
+        marks = dict(self._grouping)
+        return tuple((name, marks.get(name, value)) for name, value in labels)
+
+    @cached_property
+    def faults(self) -> tuple[Fault, ...]:
+        """Label rules and duplicates inside the push (reference: gathering, step c)."""
+        return tuple(
+            fault
+            for index, family in enumerate(self._families)
+            for fault in _faults(index, family, self.labels[index])
+        )
+
+    def render(
+        self, values: Sequence[bytes], numbers: bytes, escaping: Escaping = Escaping.UNDERSCORES
+    ) -> list[bytes]:
+        """Return the text exposition of each family, without its header.
+
+        Args:
+            values: the grouping label values from :func:`template_values`.
+            numbers: the numbers of the shape's slots.
+            escaping: how names that are not legacy are written.
+        """
+        template, pick = self._templates.get(escaping) or self._template(escaping)
+        for mark, value in zip(_RAW_MARKS, values, strict=False):
+            template = template.replace(mark, value)
+        tokens: Sequence[bytes] = numbers.split(b" ") if numbers else ()
+        if b"-0" in numbers:
+            tokens = [exposed(token) for token in tokens]
+        if pick:
+            tokens = pick(tokens)
+        return (template % tuple(tokens)).split(_BETWEEN_FAMILIES)
+
+    def _template(self, escaping: Escaping) -> TextTemplate:
+        order: list[int] = []
+        start, texts = 0, []
+        for family, labels in zip(self._families, self.labels, strict=True):
+            texts.append(_family_template(family, labels, escaping, start, order))
+            start += family.slots
+        pick = None if order == list(range(start)) else _picker(order)
+        template = self._templates[escaping] = TextTemplate(_BETWEEN_FAMILIES.join(texts), pick)
+        return template
+
+
+def _picker(order: list[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
+    return itemgetter(*order) if len(order) > 1 else lambda tokens: (tokens[order[0]],)
+
+
+def layout_of(families: tuple[FamilyShape, ...], key: GroupingKey, *, own_values: bool) -> Layout:
+    """Return the layout of *families* under *key*, or under all keys with its label names.
+
+    Args:
+        own_values: put the values of *key* in, instead of marks.
+    """
+    if own_values:
+        return Layout(families, key.labels)
+    return Layout(families, tuple(zip(key.names, _MARKS, strict=False)))
+
+
+def template_values(key: GroupingKey) -> tuple[bytes, ...]:
+    """Return the values of *key* as :meth:`Layout.render` puts them in."""
+    return tuple(escape_label_value(value).replace(b"%", b"%%") for _, value in key.labels)
+
+
+def _faults(index: int, family: FamilyShape, metrics: tuple[Labels, ...]) -> list[Fault]:
+    out = []
+    seen: set[Labels] = set()
+    for position, labels in enumerate(metrics):
+        complaint = _complaint(family, labels)
+        if complaint is None and labels in seen:
+            complaint = "was collected before with the same name and label values"
+        seen.add(labels)
+        if complaint:
+            out.append(Fault(index, position, complaint))
+    return out
+
+
+def _complaint(family: FamilyShape, labels: Labels) -> str | None:
+    previous = ""
+    for name, value in labels:
+        if name == previous:
+            return f"has two or more labels with the same name: {name}"
+        previous = name
+        if not is_utf8(name) or name.startswith("__"):
+            return f"has a label with an invalid name: {name}"
+        if name == "quantile" and family.type.word == "summary":
+            return 'must not have an explicit "quantile" label'
+        if value not in _MARKS and not is_utf8(value):
+            return f'has a label named "{name}" whose value is not utf8: {go_quote(value)}'
+    return None
+
+
+def escape_label_value(value: str) -> bytes:
+    r"""Return *value* with ``\``, line feed and ``"`` escaped, as bytes."""
+    return raw(value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\""))
+
+
+def header(family: FamilyShape, help: str | None, escaping: Escaping) -> bytes:  # noqa: A002 - the word of the format
+    """Return the HELP and TYPE lines of *family*; HELP only if there is one."""
+    name = _quoted(escape(family.name, escaping), LEGACY_METRIC)
+    lines = b""
+    if help is not None:
+        lines = b"# HELP %b %b\n" % (name, raw(help.replace("\\", r"\\").replace("\n", r"\n")))
+    return lines + b"# TYPE %b %b\n" % (name, family.type.word.encode())
+
+
+def _quoted(name: str, is_bare: Callable[[str], object]) -> bytes:
+    return raw(name) if is_bare(name) else b'"%b"' % escape_label_value(name)
+
+
+def _sample(name: str, labels: Labels, escaping: Escaping, extra: bytes = b"") -> bytes:
+    """Return one line with a placeholder for the number; *extra* is the last label pair."""
+    pairs = [
+        b'%b="%b"' % (_quoted(escape(label, escaping), is_plain), escape_label_value(value))
+        for label, value in labels
+    ]
+    if extra:
+        pairs.append(extra)
+    name = escape(name, escaping)
+    if LEGACY_METRIC(name):
+        line = raw(name) + b"{" + b",".join(pairs) + b"} "
+    else:
+        line = b"{" + b",".join([_quoted(name, LEGACY_METRIC), *pairs]) + b"} "
+    return line.replace(b"%", b"%%") + b"%b\n"
+
+
+def _family_template(
+    family: FamilyShape,
+    metrics: tuple[Labels, ...],
+    escaping: Escaping,
+    start: int,
+    order: list[int],
+) -> bytes:
+    """Return the lines of one family; append the slot of each line to *order*.
+
+    Metrics by number of labels, then by label values (names are not compared).
+    """
+    slots = list(family.metric_slots())
+    ranked = sorted(
+        range(len(metrics)), key=lambda i: (len(metrics[i]), [raw(v) for _, v in metrics[i]])
+    )
+    lines: list[bytes] = []
+    for i in ranked:
+        mine = [start + slot for slot in slots[i]]
+        if family.type.is_simple:
+            lines.append(_sample(family.name, metrics[i], escaping))
+            order += mine
+            continue
+        lines += _distribution(family, metrics[i], family.bounds[i], escaping)
+        bounds, total, count = mine[:-2], mine[-2], mine[-1]
+        infinity = [count] if _lacks_infinity(family, i) else []
+        order += [*bounds, *infinity, total, count]
+    return b"".join(lines)
+
+
+def _lacks_infinity(family: FamilyShape, metric: int) -> bool:
+    """Return whether the ``+Inf`` bucket of a histogram has to be made from its count."""
+    return family.type.is_histogram and "+Inf" not in family.bounds[metric]
+
+
+def _distribution(
+    family: FamilyShape, labels: Labels, bounds: tuple[str, ...], escaping: Escaping
+) -> list[bytes]:
+    base, extra = (
+        (family.name + "_bucket", b"le") if family.type.is_histogram else (family.name, b"quantile")
+    )
+    if family.type.is_histogram and "+Inf" not in bounds:
+        bounds = (*bounds, "+Inf")
+    lines = [
+        _sample(base, labels, escaping, b'%b="%b"' % (extra, bound.encode())) for bound in bounds
+    ]
+    lines.append(_sample(family.name + "_sum", labels, escaping))
+    lines.append(_sample(family.name + "_count", labels, escaping))
+    return lines

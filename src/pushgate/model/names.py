@@ -1,0 +1,90 @@
+"""Names of metrics and labels: what is legal, and how an illegal one is escaped.
+
+*Legacy* names are those of the text format before UTF-8 names. The escaping schemes are
+those of Prometheus' content negotiation.
+"""
+
+import re
+from enum import StrEnum
+
+from pushgate.model.quoting import is_utf8
+
+LEGACY_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII).fullmatch
+LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII).fullmatch
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9_:]|^[0-9]", re.ASCII)
+_HEX = re.compile(r"[0-9a-fA-F]{1,5}", re.ASCII).fullmatch
+
+
+class NameRule(StrEnum):
+    """Which names a push may use."""
+
+    LEGACY = "legacy"
+    UTF8 = "utf8"
+
+    def metric(self, name: str) -> bool:
+        """Return whether *name* may name a metric family."""
+        return bool(LEGACY_METRIC(name) if self is NameRule.LEGACY else name and is_utf8(name))
+
+    def label(self, name: str) -> bool:
+        """Return whether *name* may name a label."""
+        return bool(LEGACY_LABEL(name) if self is NameRule.LEGACY else name and is_utf8(name))
+
+
+class Escaping(StrEnum):
+    """How names that are not legacy are written for a reader that may not know them."""
+
+    UNDERSCORES = "underscores"
+    ALLOW_UTF8 = "allow-utf-8"
+    DOTS = "dots"
+    VALUES = "values"
+
+
+def is_plain(name: str) -> bool:
+    """Return whether no scheme touches *name* (a colon is fine, in labels too)."""
+    return LEGACY_METRIC(name) is not None
+
+
+def escape(name: str, scheme: Escaping) -> str:
+    """Return *name* as *scheme* writes it; a legacy name is never touched."""
+    if scheme is Escaping.ALLOW_UTF8 or not name or is_plain(name):
+        return name
+    if scheme is Escaping.UNDERSCORES:
+        return _ILLEGAL.sub("_", name)
+    if scheme is Escaping.DOTS:
+        return re.sub(r"_|\.|[^a-zA-Z0-9:]|^[0-9]", _dotted, name)
+    return "U__" + re.sub(r"_|[^a-zA-Z0-9:]|^[0-9]", _as_code_point, name)
+
+
+def _dotted(match: re.Match[str]) -> str:
+    return "_dot_" if match[0] == "." else "__"
+
+
+def _as_code_point(match: re.Match[str]) -> str:
+    if match[0] == "_":
+        return "__"
+    code = ord(match[0])
+    return "_FFFD_" if 0xD800 <= code <= 0xDFFF else f"_{code:x}_"
+
+
+def unescape(name: str) -> str:
+    """Return the name that ``U__`` name *name* stands for, or *name* if it breaks the rules.
+
+    At most five hexadecimal digits: the reference cannot express plane 16.
+    """
+    if not name.startswith("U__"):
+        return name
+    out, rest = [], name[3:]
+    while rest:
+        literal, underscore, rest = rest.partition("_")
+        out.append(literal)
+        if not underscore:
+            break
+        if rest.startswith("_"):
+            out.append("_")
+            rest = rest[1:]
+            continue
+        digits, closing, rest = rest.partition("_")
+        if not closing or not _HEX(digits) or 0xD800 <= int(digits, 16) <= 0xDFFF:
+            return name
+        out.append(chr(int(digits, 16)))
+    return "".join(out)

@@ -1,0 +1,81 @@
+"""Go's ways of quoting text, which clients and tests of the reference server match on.
+
+Text that came in as bytes is ``str`` decoded with ``surrogateescape`` everywhere in
+this package: a byte that is not UTF-8 is a lone surrogate, and survives the round trip.
+"""
+
+import unicodedata
+from collections.abc import Callable
+
+_SHORT = {
+    "\a": r"\a",
+    "\b": r"\b",
+    "\f": r"\f",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\v": r"\v",
+    "\\": r"\\",
+}
+_PRINTABLE = frozenset("LMNPS")
+_PROTOTEXT = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def text(raw: bytes) -> str:
+    """Return *raw* as text; bytes that are not UTF-8 become lone surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def raw(text: str) -> bytes:
+    """Return the bytes that *text* came from; the inverse of :func:`text`."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether *text* came from valid UTF-8."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if character == " " or unicodedata.category(character)[0] in _PRINTABLE:
+        return character
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def go_quote(text: str) -> str:
+    """Return *text* in double quotes as Go's ``%q`` writes it."""
+    escapes = {**_SHORT, '"': r"\""}
+    return '"' + "".join(escapes.get(c) or _escaped(c) for c in text) + '"'
+
+
+def go_quote_byte(byte: int) -> str:
+    """Return *byte*, read as Latin-1, in single quotes as Go's ``%q`` writes a character."""
+    escapes = {**_SHORT, "'": r"\'"}
+    character = chr(byte)
+    return f"'{escapes.get(character) or _escaped(character)}'"
+
+
+def _prototext_character(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if 0x80 <= code < 0xA0 else character
+
+
+def prototext_quote(text: str) -> str:
+    """Return *text* in double quotes as protobuf's text format writes a string."""
+    one: Callable[[str], str] = lambda c: _PROTOTEXT.get(c) or _prototext_character(c)  # noqa: E731 - a table look-up with a default
+    return '"' + "".join(map(one, text)) + '"'
