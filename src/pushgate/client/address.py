@@ -1,0 +1,192 @@
+"""Where a push goes: the gateway's address, the group, and the URL made of both."""
+
+import base64
+import os
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, assert_never
+from urllib.parse import quote, unquote
+
+from pushgate.client.escaping import escape_label_name
+from pushgate.errors import ConfigurationError
+from pushgate.model.names import LEGACY_LABEL
+
+DEFAULT_ADDRESS = "localhost:9091"
+UNKNOWN_JOB = "unknown_job"
+UrlEncoding = Literal["base64", "percent"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/?#\[\]@\\]+)(?::(\d+))?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# What a path segment cannot carry, however it is escaped: servers split or resolve
+# on the decoded path.
+_NEEDS_BASE64 = re.compile(r"[/\\\x00-\x1f\x7f]|\A\.{1,2}\Z")
+_LOOKS_UNIQUE = re.compile(
+    r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|1[5-9]\d{8}(?:\d{3}|\.\d+)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A gateway: its base URL, and the credentials the address carried."""
+
+    scheme: str
+    host: str
+    port: int
+    base: str
+    """``scheme://host:port/path`` without a trailing slash and without credentials."""
+    credentials: tuple[str, str] | None
+
+
+def parse_address(address: str, scheme: str | None = None) -> Address:
+    """Return the gateway that *address* names.
+
+    Args:
+        address: ``host``, ``host:port``, either with a path, or a whole URL. A user
+            and a password in it are percent-decoded.
+        scheme: ``http`` or ``https``, if the address has none.
+
+    Raises:
+        ConfigurationError: Never with the address in it, which may hold a password.
+    """
+    written = _SCHEME.match(address)
+    used = written[1].lower() if written else scheme or "http"
+    if used not in _DEFAULT_PORTS:
+        raise ConfigurationError("Illegal scheme. Expecting 'http' or 'https'.", key="scheme")
+    if written and scheme is not None and scheme != used:
+        raise ConfigurationError(
+            f"The address says {used} but the scheme is {scheme}; drop one.", key="scheme"
+        )
+    authority, _, path = address[written.end() if written else 0 :].partition("/")
+    userinfo, at, location = authority.rpartition("@")
+    match = _AUTHORITY.fullmatch(location)
+    if match is None or re.search(r"[\s?#\\]", path):
+        raise ConfigurationError(
+            "Invalid Pushgateway address. Expecting <host>:<port>", key="address"
+        )
+    user, _, password = userinfo.partition(":")
+    prefix = "".join(f"/{part}" for part in path.split("/") if part)
+    return Address(
+        scheme=used,
+        host=match[1].strip("[]"),
+        port=int(match[2] or _DEFAULT_PORTS[used]),
+        base=f"{used}://{location}{prefix}",
+        credentials=(unquote(user), unquote(password)) if at else None,
+    )
+
+
+def group_labels(grouping_key: Mapping[str, object]) -> dict[str, str]:
+    """Return *grouping_key* as text, sorted by name, every name checked.
+
+    Raises:
+        ConfigurationError: For a name or a value that no gateway can keep.
+    """
+    return {str(name): _label(str(name), grouping_key[name]) for name in sorted(grouping_key)}
+
+
+def _label(name: str, value: object) -> str:
+    if not name or name == "job" or name.startswith("__") or ":" in name:
+        why = "set it with job=" if name == "job" else "it must be a label name"
+        raise ConfigurationError(
+            f"Illegal name {name!r} in the grouping key: {why}.", key="grouping_key"
+        )
+    if value is None:
+        raise ConfigurationError(
+            f"The grouping key has no value for {name!r}: leave it out, or use ''.",
+            key="grouping_key",
+        )
+    return checked_value(name, str(value))
+
+
+def checked_value(name: str, value: str) -> str:
+    """Return *value*, or raise ConfigurationError if it cannot be a label value."""
+    if re.search(r"[\x00\ud800-\udfff]", value):
+        raise ConfigurationError(
+            f"The value of {name!r} contains NUL or a lone surrogate.", key="grouping_key"
+        )
+    return value
+
+
+def looks_unique(value: str) -> bool:
+    """Return whether *value* is probably another one in each run: a UUID, pid or time."""
+    return value == str(os.getpid()) or _LOOKS_UNIQUE.fullmatch(value) is not None
+
+
+def push_url(
+    base: str, job: str, labels: Mapping[str, str], *, encoding: UrlEncoding = "base64"
+) -> str:
+    """Return the URL of the group, as a push of it needs it.
+
+    Values are percent-encoded. Those that a path cannot carry are base64url with
+    padding; ``encoding="percent"`` is for gateways that do not know this form.
+
+    Raises:
+        ConfigurationError: If a value cannot be written without base64.
+    """
+    pairs = (("job", job), *labels.items())
+    return f"{base}/metrics" + "".join(_segments(*pair, encoding=encoding) for pair in pairs)
+
+
+def _segments(name: str, value: str, *, encoding: UrlEncoding) -> str:
+    name = name if LEGACY_LABEL(name) else escape_label_name(name, "values")
+    if value and not _NEEDS_BASE64.search(value):
+        return f"/{name}/{quote(value, safe='')}"
+    if encoding == "base64":
+        return f"/{name}@base64/{base64.urlsafe_b64encode(value.encode()).decode() or '='}"
+    if value in {"", ".", ".."}:
+        raise ConfigurationError(
+            f"This flavor of gateway has no way to write the value {value!r} of {name!r}.",
+            key="grouping_key",
+        )
+    return f"/{name}/{quote(value, safe='')}"
+
+
+def default_job() -> str:
+    """Return the name of the running program: module, script, or ``unknown_job``."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.name != "__main__":
+        return str(spec.name).removesuffix(".__main__")
+    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
+    return script.stem if script is not None and script.is_file() else UNKNOWN_JOB
+
+
+InstanceKind = Literal["ip", "hostname", "fqdn"]
+
+
+def instance_label(kind: str, address: Address) -> str:
+    """Return the instance label that *kind* asks for; any other text is the label.
+
+    ``ip`` is the local address that packets to the gateway would carry. None is sent.
+    """
+    if kind not in {"ip", "hostname", "fqdn"}:
+        return kind
+    return _instance(kind, address)  # type: ignore[arg-type]
+
+
+def _instance(kind: InstanceKind, address: Address) -> str:
+    match kind:
+        case "ip":
+            return _local_ip(address) or socket.gethostname()
+        case "hostname":
+            return socket.gethostname()
+        case "fqdn":
+            return socket.getfqdn()
+        case _ as never:
+            assert_never(never)
+
+
+def _local_ip(address: Address) -> str | None:
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(target)
+            local = str(probe.getsockname()[0])
+    except OSError:
+        return None
+    return None if local == "::1" or local.startswith("127.") else local

@@ -1,0 +1,259 @@
+"""What a registry collects, as the families that will be pushed.
+
+Names become final here (suffixes, escaping), so that whatever the gateway would refuse
+or silently overwrite is found before anything is sent.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, NamedTuple
+
+from prometheus_client.core import Metric
+from prometheus_client.samples import Exemplar, NativeHistogram, Sample
+
+from pushgate.client.escaping import escape_label_name, escape_metric_name
+from pushgate.errors import EncodingError
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Kind(Enum):
+    """The type of a family: its word in the text format, its number in protobuf."""
+
+    COUNTER = ("counter", 0)
+    GAUGE = ("gauge", 1)
+    SUMMARY = ("summary", 2)
+    UNTYPED = ("untyped", 3)
+    HISTOGRAM = ("histogram", 4)
+    GAUGE_HISTOGRAM = ("histogram", 5)
+
+
+class Bucket(NamedTuple):
+    """A classic bucket: upper bound, cumulative count."""
+
+    bound: float
+    total: float
+    exemplar: Exemplar | None
+
+
+@dataclass(slots=True)
+class Point:
+    """One metric of a family. Which fields count depends on the family's kind."""
+
+    labels: Labels
+    value: float = 0.0
+    count: float = 0.0
+    sum: float = 0.0
+    buckets: list[Bucket] = field(default_factory=list)
+    quantiles: list[tuple[float, float]] = field(default_factory=list)
+    created: float | None = None
+    exemplar: Exemplar | None = None
+    native: NativeHistogram | None = None
+    native_only: bool = False
+
+
+@dataclass(slots=True)
+class Family:
+    """A family under its final name, its points by their labels."""
+
+    name: str
+    help: str
+    kind: Kind
+    points: dict[Labels, Point] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What is allowed in a payload, and how names are written."""
+
+    escaping: str = "underscores"
+    include_created: bool = False
+    timestamps: Literal["error", "strip"] = "error"
+    forbidden_labels: AbstractSet[str] = frozenset()
+    """Labels that the gateway would overwrite: those of the group."""
+
+
+# prometheus_client's type: the kind, and what its name gets appended.
+_KINDS: Mapping[str, tuple[Kind, str]] = {
+    "counter": (Kind.COUNTER, "_total"),
+    "gauge": (Kind.GAUGE, ""),
+    "summary": (Kind.SUMMARY, ""),
+    "histogram": (Kind.HISTOGRAM, ""),
+    "gaugehistogram": (Kind.GAUGE_HISTOGRAM, ""),
+    "info": (Kind.GAUGE, "_info"),
+    "stateset": (Kind.GAUGE, ""),
+    "unknown": (Kind.UNTYPED, ""),
+    "untyped": (Kind.UNTYPED, ""),
+}
+
+
+def _set_value(point: Point, sample: Sample) -> None:
+    point.value, point.exemplar = sample.value, sample.exemplar
+
+
+def _set_count(point: Point, sample: Sample) -> None:
+    point.count = sample.value
+
+
+def _set_sum(point: Point, sample: Sample) -> None:
+    point.sum = sample.value
+
+
+def _set_created(point: Point, sample: Sample) -> None:
+    point.created = sample.value
+
+
+def _add_bucket(point: Point, sample: Sample) -> None:
+    point.buckets.append(Bucket(float(sample.labels["le"]), sample.value, sample.exemplar))
+
+
+def _add_quantile(point: Point, sample: Sample) -> None:
+    point.quantiles.append((float(sample.labels["quantile"]), sample.value))
+
+
+def _set_native(point: Point, sample: Sample) -> None:
+    point.native = sample.native_histogram
+    point.native_only = not point.buckets
+
+
+_Take = Callable[[Point, Sample], None]
+_HISTOGRAM: Mapping[str, _Take] = {
+    "": _set_native,
+    "_bucket": _add_bucket,
+    "_count": _set_count,
+    "_sum": _set_sum,
+    "_gcount": _set_count,
+    "_gsum": _set_sum,
+    "_created": _set_created,
+}
+_TAKES: Mapping[Kind, Mapping[str, _Take]] = {
+    Kind.COUNTER: {"_total": _set_value, "": _set_value, "_created": _set_created},
+    Kind.GAUGE: {"": _set_value, "_info": _set_value},
+    Kind.UNTYPED: {"": _set_value},
+    Kind.SUMMARY: {
+        "": _add_quantile,
+        "_count": _set_count,
+        "_sum": _set_sum,
+        "_created": _set_created,
+    },
+    Kind.HISTOGRAM: _HISTOGRAM,
+    Kind.GAUGE_HISTOGRAM: _HISTOGRAM,
+}
+_OWN_LABEL = {
+    Kind.HISTOGRAM: "le",
+    Kind.GAUGE_HISTOGRAM: "le",
+    Kind.SUMMARY: "quantile",
+}
+
+
+def gather(metrics: Iterable[Metric], rules: Rules = Rules()) -> list[Family]:
+    """Return what *metrics* will be pushed as, sorted by name; empty families are left out.
+
+    Families with one final name are merged.
+
+    Raises:
+        EncodingError: Two families or two series have become one, a label belongs to
+            the group, a sample has a timestamp, or a name cannot be written.
+    """
+    families: dict[str, Family] = {}
+    for metric in metrics:
+        for family in _families_of(metric, rules):
+            _merge(families, family)
+    return [family for _, family in sorted(families.items()) if family.points]
+
+
+def _merge(families: dict[str, Family], family: Family) -> None:
+    known = families.setdefault(family.name, family)
+    if known is family:
+        return
+    if known.kind is not family.kind:
+        kinds = f"{known.kind.value[0]} and as {family.kind.value[0]}"
+        raise EncodingError(f"two metrics are pushed as {family.name}: as {kinds}; rename one")
+    twice = known.points.keys() & family.points.keys()
+    if twice:
+        raise _duplicate(family.name, twice.pop())
+    known.points.update(family.points)
+
+
+def _duplicate(name: str, labels: Labels) -> EncodingError:
+    shown = ",".join(f'{label}="{value}"' for label, value in labels)
+    return EncodingError(f"the series {name}{{{shown}}} would be pushed twice; drop one")
+
+
+def _families_of(metric: Metric, rules: Rules) -> list[Family]:
+    kind, suffix = _KINDS.get(metric.type, (Kind.UNTYPED, ""))
+    name = escape_metric_name(metric.name + suffix, rules.escaping)
+    family = Family(name, metric.documentation, kind)
+    strays: dict[str, Family] = {}
+    takes, own_label, cut = _TAKES[kind], _OWN_LABEL.get(kind), len(metric.name)
+    for sample in metric.samples:
+        if sample.timestamp is not None and rules.timestamps == "error":
+            raise EncodingError(
+                f"{sample.name} has a timestamp, which a gateway refuses;"
+                " timestamps='strip' leaves it out"
+            )
+        take = takes.get(sample.name[cut:]) if sample.name.startswith(metric.name) else None
+        if take is None:
+            _add_stray(strays, sample, rules)
+            continue
+        labels = _labels_of(sample.labels, own_label, rules)
+        point = family.points.get(labels)
+        if point is None:
+            point = family.points[labels] = Point(labels)
+        elif take is _set_value and point.created is None:
+            raise _duplicate(name, labels)
+        take(point, sample)
+    _attach_native(family, metric, rules)
+    created = [_created_family(family, metric, rules)] if rules.include_created else []
+    return [family, *strays.values(), *created]
+
+
+def _labels_of(labels: Mapping[str, str], own_label: str | None, rules: Rules) -> Labels:
+    if not labels:
+        return ()
+    escaping = rules.escaping
+    pairs = tuple(
+        (escape_label_name(name, escaping), value)
+        for name, value in sorted(labels.items())
+        if name != own_label
+    )
+    names = {name for name, _ in pairs}
+    clash = names & rules.forbidden_labels
+    if clash:
+        raise EncodingError(
+            f"the label {min(clash)!r} is also a label of the group, which would overwrite it;"
+            " rename it, or say on_label_clash='allow'"
+        )
+    if len(names) < len(pairs):
+        raise EncodingError(f"two labels get the same name when escaped: {sorted(labels)}")
+    return pairs
+
+
+def _add_stray(strays: dict[str, Family], sample: Sample, rules: Rules) -> None:
+    """Keep a sample that does not fit its family's type as a family of its own."""
+    name = escape_metric_name(sample.name, rules.escaping)
+    family = strays.setdefault(name, Family(name, "", Kind.UNTYPED))
+    labels = _labels_of(sample.labels, None, rules)
+    if labels in family.points:
+        raise _duplicate(name, labels)
+    family.points[labels] = Point(labels, sample.value)
+
+
+def _attach_native(family: Family, metric: Metric, rules: Rules) -> None:
+    """Add what our own Histogram knows beyond its samples."""
+    for labels, native in getattr(metric, "native", ()):
+        point = family.points.get(_labels_of(labels, None, rules))
+        if point is not None:
+            point.native = native
+            point.native_only = getattr(metric, "native_only", False)
+
+
+def _created_family(family: Family, metric: Metric, rules: Rules) -> Family:
+    name = escape_metric_name(f"{metric.name}_created", rules.escaping)
+    points = {
+        labels: Point(labels, point.created)
+        for labels, point in family.points.items()
+        if point.created is not None
+    }
+    return Family(name, metric.documentation, Kind.GAUGE, points)

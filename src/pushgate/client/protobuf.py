@@ -1,0 +1,166 @@
+"""Families as ``io.prometheus.client.MetricFamily`` messages, each after its length.
+
+Numbers are the fields of client_model's ``metrics.proto``.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from prometheus_client.samples import BucketSpan, Exemplar, NativeHistogram
+
+from pushgate.client.families import Family, Kind, Labels, Point
+from pushgate.formats.wire import (
+    append_bytes,
+    append_delimited,
+    append_double,
+    append_sint,
+    append_text,
+    append_uint,
+)
+
+CONTENT_TYPE = (
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+)
+
+
+def encode(families: Iterable[Family]) -> bytes:
+    """Return *families* as delimited protobuf messages."""
+    out = bytearray()
+    for family in families:
+        append_delimited(out, _family(family))
+    return bytes(out)
+
+
+def _family(family: Family) -> bytearray:
+    out = bytearray()
+    field, write = _WRITERS[family.kind]
+    append_text(out, 1, family.name)
+    if family.help:
+        append_text(out, 2, family.help)
+    append_uint(out, 3, family.kind.value[1])
+    for point in family.points.values():
+        metric = _labels(point.labels)
+        append_bytes(metric, field, write(point))
+        append_bytes(out, 4, metric)
+    return out
+
+
+def _labels(labels: Labels) -> bytearray:
+    out = bytearray()
+    for name, value in labels:
+        pair = bytearray()
+        append_text(pair, 1, name)
+        append_text(pair, 2, value)
+        append_bytes(out, 1, pair)
+    return out
+
+
+def _value(point: Point) -> bytearray:
+    out = bytearray()
+    append_double(out, 1, point.value)
+    return out
+
+
+def _counter(point: Point) -> bytearray:
+    out = _value(point)
+    if point.exemplar is not None:
+        append_bytes(out, 2, _exemplar(point.exemplar))
+    _append_created(out, 3, point.created)
+    return out
+
+
+def _summary(point: Point) -> bytearray:
+    out = bytearray()
+    append_uint(out, 1, int(point.count))
+    append_double(out, 2, point.sum)
+    for quantile, value in point.quantiles:
+        entry = bytearray()
+        append_double(entry, 1, quantile)
+        append_double(entry, 2, value)
+        append_bytes(out, 3, entry)
+    _append_created(out, 4, point.created)
+    return out
+
+
+def _histogram(point: Point) -> bytearray:
+    out = bytearray()
+    native = point.native
+    count = native.count_value if native else point.count
+    _append_count(out, 1, 4, count)
+    append_double(out, 2, native.sum_value if native else point.sum)
+    if not point.native_only:
+        for bucket in sorted(point.buckets):
+            entry = bytearray()
+            _append_count(entry, 1, 4, bucket.total)
+            append_double(entry, 2, bucket.bound)
+            if bucket.exemplar is not None:
+                append_bytes(entry, 3, _exemplar(bucket.exemplar))
+            append_bytes(out, 3, entry)
+    if native:
+        _append_native(out, native)
+    _append_created(out, 15, point.created)
+    for exemplar in (native.nh_exemplars or ()) if native else ():
+        append_bytes(out, 16, _exemplar(exemplar))
+    return out
+
+
+def _append_native(out: bytearray, native: NativeHistogram) -> None:
+    append_sint(out, 5, native.schema)
+    append_double(out, 6, native.zero_threshold)
+    _append_count(out, 7, 8, native.zero_count)
+    _append_side(out, 9, native.neg_spans, native.neg_deltas)
+    _append_side(out, 12, native.pos_spans, native.pos_deltas)
+    if not (native.zero_threshold or native.zero_count or native.neg_spans or native.pos_spans):
+        # Without a span that covers nothing, readers would take it for a classic one.
+        _append_side(out, 12, (BucketSpan(0, 0),), ())
+
+
+def _append_side(
+    out: bytearray, field: int, spans: Sequence[BucketSpan] | None, deltas: Sequence[int] | None
+) -> None:
+    """Append spans as *field* and deltas as the field after it."""
+    for offset, length in spans or ():
+        span = bytearray()
+        append_sint(span, 1, offset)
+        append_uint(span, 2, length)
+        append_bytes(out, field, span)
+    for delta in deltas or ():
+        append_sint(out, field + 1, delta)
+
+
+def _append_count(out: bytearray, whole: int, fraction: int, count: float) -> None:
+    if float(count).is_integer() and count >= 0:
+        append_uint(out, whole, int(count))
+    else:
+        append_double(out, fraction, count)
+
+
+def _append_created(out: bytearray, field: int, created: float | None) -> None:
+    if created is not None:
+        append_bytes(out, field, _timestamp(created))
+
+
+def _timestamp(seconds: float) -> bytearray:
+    out = bytearray()
+    whole = math.floor(seconds)
+    append_uint(out, 1, whole)
+    append_uint(out, 2, min(int((seconds - whole) * 1e9), 999_999_999))
+    return out
+
+
+def _exemplar(exemplar: Exemplar) -> bytearray:
+    out = _labels(tuple(exemplar.labels.items()))
+    append_double(out, 2, exemplar.value)
+    if exemplar.timestamp is not None:
+        append_bytes(out, 3, _timestamp(float(exemplar.timestamp)))
+    return out
+
+
+_WRITERS: Mapping[Kind, tuple[int, Callable[[Point], bytearray]]] = {
+    Kind.COUNTER: (3, _counter),
+    Kind.GAUGE: (2, _value),
+    Kind.SUMMARY: (4, _summary),
+    Kind.UNTYPED: (5, _value),
+    Kind.HISTOGRAM: (7, _histogram),
+    Kind.GAUGE_HISTOGRAM: (7, _histogram),
+}

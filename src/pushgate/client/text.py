@@ -1,0 +1,61 @@
+"""Families as the text format 0.0.4."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pushgate.client.families import Family, Kind, Labels, Point
+from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
+from pushgate.model.numbers import go_float
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_ESCAPES = {"\\": r"\\", "\n": r"\n", '"': r"\""}
+
+
+def encode(families: Iterable[Family]) -> bytes:
+    """Return *families* as text. Exemplars, created times and native parts are lost."""
+    return "".join(line for family in families for line in _lines(family)).encode()
+
+
+def _lines(family: Family) -> Iterator[str]:
+    name = family.name if LEGACY_METRIC(family.name) else _quoted(family.name)
+    if family.help:
+        text = family.help.replace("\\", r"\\").replace("\n", r"\n")
+        yield f"# HELP {name} {text}\n"
+    yield f"# TYPE {name} {family.kind.value[0]}\n"
+    for point in family.points.values():
+        yield from _series(family, point)
+
+
+def _series(family: Family, point: Point) -> Iterator[str]:
+    name, labels = family.name, point.labels
+    match family.kind:
+        case Kind.COUNTER | Kind.GAUGE | Kind.UNTYPED:
+            yield _line(name, labels, point.value)
+            return
+        case Kind.SUMMARY:
+            for quantile, value in point.quantiles:
+                yield _line(name, (*labels, ("quantile", go_float(quantile))), value)
+        case Kind.HISTOGRAM | Kind.GAUGE_HISTOGRAM:
+            for bound, total, _ in sorted(point.buckets):
+                yield _line(f"{name}_bucket", (*labels, ("le", go_float(bound))), total)
+    yield _line(f"{name}_sum", labels, point.sum)
+    yield _line(f"{name}_count", labels, point.count)
+
+
+def _line(name: str, labels: Labels, value: float) -> str:
+    pairs = ",".join([f'{_label(label)}="{_escaped(text)}"' for label, text in labels])
+    if not LEGACY_METRIC(name):
+        return f"{{{_quoted(name)}{',' if pairs else ''}{pairs}}} {go_float(value)}\n"
+    return f"{name}{{{pairs}}} {go_float(value)}\n" if pairs else f"{name} {go_float(value)}\n"
+
+
+def _label(name: str) -> str:
+    return name if LEGACY_LABEL(name) else _quoted(name)
+
+
+def _quoted(name: str) -> str:
+    return f'"{_escaped(name)}"'
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r'[\\\n"]', lambda match: _ESCAPES[match[0]], text)

@@ -1,0 +1,88 @@
+"""Exemplars: which examples of observations a histogram keeps."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from prometheus_client.samples import Exemplar
+
+from pushgate.properties.schema import ExemplarProperties
+
+MAX_CHARACTERS = 128
+MAX_NATIVE = 10
+# client_golang's: after that an exemplar makes room before others do, in seconds.
+_TTL = 300.0
+
+
+def checked(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of *labels*, or raise ValueError if they are too long for an exemplar."""
+    size = sum(len(name) + len(value) for name, value in labels.items())
+    if size > MAX_CHARACTERS:
+        raise ValueError(f"exemplar labels have {size} characters, more than {MAX_CHARACTERS}")
+    return dict(labels)
+
+
+def kept(exemplars: Sequence[Exemplar], new: Exemplar, now: float) -> list[Exemplar]:
+    """Return *exemplars* with *new*, spread over the range of values.
+
+    When there are more than 10, one that is older than 5 minutes goes; else the older
+    one of the two that are closest on a logarithmic scale.
+    """
+    every = sorted((*exemplars, new), key=lambda exemplar: exemplar.value)
+    if len(every) <= MAX_NATIVE:
+        return every
+    oldest = min(every, key=_age)
+    if now - _age(oldest) > _TTL:
+        every.remove(oldest)
+    else:
+        closest = min(pairwise(every), key=_distance)
+        every.remove(min(*closest, key=_age))
+    return every
+
+
+def _age(exemplar: Exemplar) -> float:
+    return float(exemplar.timestamp or 0.0)
+
+
+def _distance(pair: tuple[Exemplar, Exemplar]) -> float:
+    low, high = pair[0].value, pair[1].value
+    if low == high:
+        return 0.0
+    if low * high <= 0 or math.isinf(low) or math.isinf(high):
+        return math.inf
+    return abs(math.log(abs(high)) - math.log(abs(low)))
+
+
+class Sampler:
+    """Exemplars from the current OpenTelemetry span, within the limits of the properties.
+
+    A program that traces has imported OpenTelemetry; we never import it ourselves.
+    """
+
+    def __init__(self, limits: ExemplarProperties) -> None:
+        milliseconds = limits.sample_interval_milliseconds
+        self._interval = (90 if milliseconds is None else milliseconds) / 1000
+        self._min_retention = limits.min_retention_period_seconds or 7
+        self._next = -math.inf
+
+    def sample(self, now: float, current: Exemplar | None) -> dict[str, str] | None:
+        """Return the labels of an exemplar to replace *current*, or None.
+
+        Args:
+            now: The wall clock, in seconds.
+            current: What is kept for this bucket now.
+        """
+        trace: Any = sys.modules.get("opentelemetry.trace")
+        if trace is None or now < self._next:
+            return None
+        if current is not None and now - _age(current) < self._min_retention:
+            return None
+        span = trace.get_current_span()
+        context = span.get_span_context()
+        if not (context.is_valid and context.trace_flags.sampled):
+            return None
+        self._next = now + self._interval
+        span.set_attribute("exemplar", "true")
+        return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

@@ -1,0 +1,532 @@
+"""A histogram with classic buckets, native buckets, or both."""
+
+import inspect
+import logging
+import math
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace as dataclass_replace
+from decimal import Decimal
+from functools import wraps
+from itertools import accumulate
+from threading import Lock
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar
+
+import prometheus_client
+from prometheus_client.core import Metric
+from prometheus_client.registry import REGISTRY, CollectorRegistry
+from prometheus_client.samples import Exemplar, NativeHistogram, Sample
+
+from pushgate.errors import ConfigurationError
+from pushgate.metrics import exemplars as exemplar_rules
+from pushgate.metrics.native import (
+    DEFAULT_ZERO_THRESHOLD,
+    MAX_SCHEMA,
+    MIN_SCHEMA,
+    NativeBuckets,
+    schema_for,
+)
+from pushgate.model.numbers import go_float
+from pushgate.properties import PrometheusProperties, resolve
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_log = logging.getLogger("pushgate.metrics")
+Mode = Literal["classic", "native", "both"]
+DEFAULT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def linear_buckets(start: float, width: float, count: int) -> list[float]:
+    """Return *count* bounds from *start* on, each *width* above the one before.
+
+    Computed in decimals: ``linear_buckets(0.1, 0.1, 3)`` is ``[0.1, 0.2, 0.3]``.
+    """
+    first, step = Decimal(str(start)), Decimal(str(width))
+    return [float(first + step * number) for number in range(count)]
+
+
+def exponential_buckets(start: float, factor: float, count: int) -> list[float]:
+    """Return *count* bounds from *start* on, each *factor* times the one before."""
+    return [start * factor**number for number in range(count)]
+
+
+class HistogramFamily(Metric):
+    """What :class:`Histogram` collects: classic samples, and the native part beside them.
+
+    Every text writer sees the samples alone and stays correct.
+    """
+
+    native_only = False
+
+    def __init__(self, name: str, documentation: str, unit: str) -> None:
+        super().__init__(name, documentation, "histogram", unit)
+        self.native: list[tuple[Mapping[str, str], NativeHistogram]] = []
+
+    def _restricted_metric(self, names: Sequence[str]) -> "HistogramFamily | None":
+        """Keep the native part where prometheus_client rebuilds a family with fewer samples."""
+        samples = [sample for sample in self.samples if sample.name in names]
+        if not samples:
+            return None
+        family = HistogramFamily(self.name, self.documentation, self.unit)
+        family.samples, family.native, family.native_only = samples, self.native, self.native_only
+        return family
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    mode: Mode
+    bounds: tuple[float, ...]
+    schema: int
+    max_buckets: int
+    min_zero_threshold: float
+    max_zero_threshold: float
+    reset_after: float
+    exemplars: bool
+
+
+class _Child:
+    """The observations of one label set."""
+
+    def __init__(self, settings: _Settings, sampler: exemplar_rules.Sampler) -> None:
+        self._settings = settings
+        self._sampler = sampler
+        self._lock = Lock()
+        self._native = (
+            None
+            if settings.mode == "classic"
+            else NativeBuckets(
+                settings.schema,
+                settings.max_buckets,
+                settings.min_zero_threshold,
+                settings.max_zero_threshold,
+            )
+        )
+        self._clear()
+
+    def renew_lock(self) -> None:
+        self._lock = Lock()
+
+    def _clear(self) -> None:
+        bounds = self._settings.bounds
+        self.count, self.sum = 0, 0.0
+        self._counts = [0] * len(bounds)
+        self._newest: list[Exemplar | None] = [None] * len(bounds)
+        self._spread: list[Exemplar] = []
+        self._created = time.time()
+        self._reset_at = time.monotonic() + (self._settings.reset_after or math.inf)
+        if self._native is not None:
+            self._native.clear()
+
+    def _reset_if_due(self) -> None:
+        native = self._native
+        if native is not None and native.is_degraded and time.monotonic() >= self._reset_at:
+            self._clear()
+
+    def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
+        if math.isnan(value):
+            return
+        labels = None if exemplar is None else exemplar_rules.checked(exemplar)
+        with self._lock:
+            self._reset_if_due()
+            if self._count(value):
+                self._relieve(value)
+            if self._settings.exemplars:
+                self._keep_exemplar(value, labels)
+
+    def _count(self, value: float) -> bool:
+        self.count += 1
+        self.sum += value
+        self._counts[bisect_left(self._settings.bounds, value)] += 1
+        return self._native is not None and self._native.observe(value)
+
+    def _relieve(self, value: float) -> None:
+        assert self._native is not None
+        if time.monotonic() >= self._reset_at:
+            self._clear()
+            self._count(value)
+        else:
+            self._native.shrink()
+
+    def _keep_exemplar(self, value: float, labels: dict[str, str] | None) -> None:
+        place = bisect_left(self._settings.bounds, value)
+        now = time.time()
+        labels = labels or self._sampler.sample(now, self._newest[place])
+        if labels is None:
+            return
+        exemplar = Exemplar(labels, value, now)
+        self._newest[place] = exemplar
+        if self._native is not None:
+            self._spread = exemplar_rules.kept(self._spread, exemplar, now)
+
+    def add_to(self, family: HistogramFamily, labels: dict[str, str]) -> None:
+        with self._lock:
+            self._reset_if_due()
+            counts, newest = list(self._counts), list(self._newest)
+            count, total, created = self.count, self.sum, self._created
+            if self._native is not None:
+                native = self._native.snapshot(count, total)
+                family.native.append((labels, native._replace(nh_exemplars=tuple(self._spread))))
+        name = family.name
+        bounds = zip(self._settings.bounds, accumulate(counts), newest, strict=True)
+        family.samples += [
+            *(
+                Sample(f"{name}_bucket", {**labels, "le": go_float(bound)}, below, None, example)
+                for bound, below, example in bounds
+            ),
+            Sample(f"{name}_count", labels, count),
+            Sample(f"{name}_sum", labels, total),
+            Sample(f"{name}_created", labels, created),
+        ]
+
+
+class Histogram:
+    """A histogram, by default with both classic and native buckets.
+
+    It registers in any ``prometheus_client`` registry. Text writers get its classic
+    buckets; our protobuf push gets everything. Thread-safe. NaN is ignored.
+
+    Args:
+        name: Metric name; the unit is appended unless it ends with it.
+        documentation: The help text.
+        labelnames: Names of its labels.
+        namespace: Goes before the name, with an underscore.
+        subsystem: Goes between namespace and name.
+        unit: Base unit, see :class:`Unit`.
+        classic: Whether it has classic buckets; unless given, yes.
+        native: Whether it has native buckets; unless given, yes.
+        buckets: Upper bounds of the classic buckets; ``+Inf`` is added.
+        schema: Resolution of the native buckets, -4 (coarse) to 8 (fine); 5 unless given.
+        bucket_factor: The same as the largest factor between two bounds, such as 1.1.
+        max_buckets: Populated native buckets before resolution is given up; 0 is no limit.
+        min_zero_threshold: Values up to this size count as zero.
+        max_zero_threshold: How far the zero bucket may grow instead.
+        reset_after: Seconds until a histogram that lost resolution starts anew; 0 is never.
+        exemplars: False switches exemplars off.
+        registry: Where to register; None for nowhere.
+        properties: See :class:`~pushgate.PushGateway`.
+
+    Raises:
+        ConfigurationError: The settings contradict each other.
+        ValueError: The registry already has this name.
+
+    Example:
+        >>> sizes = Histogram("file_sizes", "Sizes", unit="bytes", registry=None)
+        >>> sizes.observe(513)
+        >>> sizes.count
+        1
+    """
+
+    def __init__(  # noqa: PLR0913  settings of one thing, all by keyword
+        self,
+        name: str,
+        documentation: str,
+        labelnames: Iterable[str] = (),
+        *,
+        namespace: str = "",
+        subsystem: str = "",
+        unit: str = "",
+        classic: bool | None = None,
+        native: bool | None = None,
+        buckets: Iterable[float] | None = None,
+        schema: int | None = None,
+        bucket_factor: float | None = None,
+        max_buckets: int | None = None,
+        min_zero_threshold: float | None = None,
+        max_zero_threshold: float | None = None,
+        reset_after: float | None = None,
+        exemplars: bool | None = None,
+        registry: CollectorRegistry | None = REGISTRY,
+        properties: PrometheusProperties | Mapping[str, str] | Literal[False] | None = None,
+    ) -> None:
+        self._labelnames = _checked_labels(labelnames)
+        full = "_".join(part for part in (namespace, subsystem, name) if part)
+        self._name = full if not unit or full.endswith(f"_{unit}") else f"{full}_{unit}"
+        self._documentation, self._unit = documentation, unit
+        if bucket_factor is not None:
+            schema = _schema_of(schema, bucket_factor)
+        resolved = resolve(properties)
+        self._settings = _settle(
+            resolved,
+            self._name,
+            histogram_mode=_mode(classic=classic, native=native),
+            histogram_classic_upper_bounds=None if buckets is None else tuple(buckets),
+            histogram_native_initial_schema=schema,
+            histogram_native_max_number_of_buckets=max_buckets,
+            histogram_native_min_zero_threshold=min_zero_threshold,
+            histogram_native_max_zero_threshold=max_zero_threshold,
+            histogram_native_reset_duration_seconds=reset_after,
+            exemplars_enabled=exemplars,
+        )
+        self._sampler = exemplar_rules.Sampler(resolved.exemplars)
+        self._lock = Lock()
+        self._children: dict[tuple[str, ...], _Child] = {}
+        self._shared = self._shared_histogram()
+        if not self._labelnames:
+            self._only = self._new_child(())
+        if registry is not None:
+            registry.register(self)
+        os.register_at_fork(after_in_child=self._renew_locks)
+
+    def _renew_locks(self) -> None:
+        self._lock = Lock()
+        for child in self._children.values():
+            child.renew_lock()
+
+    def _shared_histogram(self) -> prometheus_client.Histogram | None:
+        """Return the classic histogram that processes share, in multiprocess mode."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return None
+        _warn_once_about_multiprocess()
+        return prometheus_client.Histogram(
+            self._name,
+            self._documentation,
+            self._labelnames,
+            buckets=self._settings.bounds,
+            registry=None,
+        )
+
+    def _new_child(self, values: tuple[str, ...]) -> Any:
+        child: Any
+        if self._shared is not None:
+            child = self._shared.labels(*values) if values else self._shared
+        else:
+            child = _Child(self._settings, self._sampler)
+        self._children[values] = child
+        return child
+
+    def labels(self, *values: object, **named: object) -> "LabelledHistogram":
+        """Return the part of the histogram with these label values, all of them.
+
+        Raises:
+            ValueError: The values do not fit the label names.
+        """
+        if named and (values or set(named) != set(self._labelnames)):
+            raise ValueError(f"expected the labels {self._labelnames}, got {tuple(named)}")
+        chosen = values or tuple(named[name] for name in self._labelnames)
+        if len(chosen) != len(self._labelnames) or not chosen:
+            raise ValueError(f"expected values for the labels {self._labelnames}")
+        key = tuple(str(value) for value in chosen)
+        with self._lock:
+            return LabelledHistogram(self._children.get(key) or self._new_child(key))
+
+    def remove(self, *values: object) -> None:
+        """Forget the part with these label values, if there is one."""
+        with self._lock:
+            self._children.pop(tuple(str(value) for value in values), None)
+
+    def clear(self) -> None:
+        """Forget every labelled part, or all observations if there are no labels."""
+        with self._lock:
+            self._children.clear()
+            if not self._labelnames:
+                self._only = self._new_child(())
+
+    def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """Count *value*.
+
+        Args:
+            value: In the base unit.
+            exemplar: Labels of an example to keep, at most 128 characters together.
+
+        Raises:
+            ValueError: The histogram has labels, or the exemplar is too long.
+        """
+        self._unlabelled().observe(value, exemplar)
+
+    def time(self) -> "Timer":
+        """Return what observes the seconds a ``with`` block or a (coroutine) function takes."""
+        return self._unlabelled().time()
+
+    @property
+    def count(self) -> int:
+        """Number of observations."""
+        return self._unlabelled().count
+
+    @property
+    def sum(self) -> float:
+        """Sum of the observed values."""
+        return self._unlabelled().sum
+
+    def _unlabelled(self) -> "LabelledHistogram":
+        if self._labelnames:
+            raise ValueError(f"{self._name} has labels; use .labels({', '.join(self._labelnames)})")
+        return LabelledHistogram(self._only)
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield the family without samples; registries detect duplicates by it."""
+        yield HistogramFamily(self._name, self._documentation, self._unit)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield a consistent snapshot of every label set."""
+        if self._shared is not None:
+            yield from self._shared.collect()
+            return
+        family = HistogramFamily(self._name, self._documentation, self._unit)
+        family.native_only = self._settings.mode == "native"
+        with self._lock:
+            children = list(self._children.items())
+        for values, child in children:
+            child.add_to(family, dict(zip(self._labelnames, values, strict=True)))
+        yield family
+
+
+class LabelledHistogram:
+    """One label set of a :class:`Histogram`."""
+
+    __slots__ = ("_child",)
+
+    def __init__(self, child: Any) -> None:
+        self._child = child
+
+    def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """Count *value*; see :meth:`Histogram.observe`."""
+        self._child.observe(value, exemplar)
+
+    def time(self) -> "Timer":
+        """Return what observes the seconds a ``with`` block or a (coroutine) function takes."""
+        return Timer(self.observe)
+
+    @property
+    def count(self) -> int:
+        """Number of observations."""
+        return int(self._sample("count"))
+
+    @property
+    def sum(self) -> float:
+        """Sum of the observed values."""
+        return self._sample("sum")
+
+    def _sample(self, which: str) -> float:
+        if isinstance(self._child, _Child):
+            return float(getattr(self._child, which))
+        samples = next(iter(self._child.collect())).samples
+        return next(float(s.value) for s in samples if s.name.endswith(f"_{which}"))
+
+
+class Timer:
+    """Observes how long something takes, in seconds; see :meth:`Histogram.time`."""
+
+    def __init__(self, observe: Callable[[float], None]) -> None:
+        self._observe = observe
+        self._start = 0.0
+
+    def __enter__(self) -> Self:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._observe(time.perf_counter() - self._start)
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def timed_coroutine(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+                with Timer(self._observe):
+                    return await function(*args, **kwargs)
+
+            return timed_coroutine  # type: ignore[return-value]  # _R is the coroutine
+
+        @wraps(function)
+        def timed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with Timer(self._observe):
+                return function(*args, **kwargs)
+
+        return timed
+
+
+def _checked_labels(names: Iterable[str]) -> tuple[str, ...]:
+    names = tuple(names)
+    for name in names:
+        if not name or name == "le" or name.startswith("__"):
+            raise ValueError(f"reserved label name: {name!r}")
+    return names
+
+
+def _mode(*, classic: bool | None, native: bool | None) -> Mode | None:
+    if classic is None and native is None:
+        return None
+    match classic is not False, native is not False:
+        case True, True:
+            return "both"
+        case True, False:
+            return "classic"
+        case False, True:
+            return "native"
+        case _:
+            raise ConfigurationError("A histogram needs classic or native buckets.", key="classic")
+
+
+def _schema_of(schema: int | None, factor: float) -> int:
+    if schema is not None:
+        raise ConfigurationError("Give schema or bucket_factor, not both.", key="bucket_factor")
+    try:
+        return schema_for(factor)
+    except ValueError as error:
+        raise ConfigurationError(str(error), key="bucket_factor") from None
+
+
+def _settle(properties: PrometheusProperties, name: str, **code: Any) -> _Settings:
+    """Return the settings of metric *name*: its own property, code, any property, default."""
+    own, general = properties.metric(name), properties.metrics
+
+    def first(setting: str, default: Any) -> Any:
+        found = (getattr(own, setting), code[setting], getattr(general, setting), default)
+        return next((value for value in found if value is not None), None)
+
+    low = first("histogram_native_min_zero_threshold", DEFAULT_ZERO_THRESHOLD)
+    high = first("histogram_native_max_zero_threshold", None)
+    exemplars_off = code["exemplars_enabled"] is False
+    return _checked(
+        _Settings(
+            mode=first("histogram_mode", "both"),
+            bounds=_bounds(first("histogram_classic_upper_bounds", DEFAULT_BOUNDS)),
+            schema=first("histogram_native_initial_schema", 5),
+            max_buckets=first("histogram_native_max_number_of_buckets", 160),
+            min_zero_threshold=low,
+            max_zero_threshold=max(low, DEFAULT_ZERO_THRESHOLD) if high is None else high,
+            reset_after=first("histogram_native_reset_duration_seconds", 0),
+            exemplars=not exemplars_off and first("exemplars_enabled", True),
+        )
+    )
+
+
+def _bounds(bounds: Iterable[float]) -> tuple[float, ...]:
+    values = {float(bound) for bound in bounds}
+    if any(map(math.isnan, values)):
+        raise ConfigurationError("A bucket bound is not a number.", key="buckets")
+    return tuple(sorted(values | {math.inf}))
+
+
+def _checked(settings: _Settings) -> _Settings:
+    if not MIN_SCHEMA <= settings.schema <= MAX_SCHEMA:
+        raise ConfigurationError(
+            f"schema: Expecting number between -4 and +8. Found: {settings.schema}", key="schema"
+        )
+    if not 0 <= settings.min_zero_threshold <= settings.max_zero_threshold:
+        raise ConfigurationError(
+            "min_zero_threshold must be at least 0 and at most max_zero_threshold.",
+            key="min_zero_threshold",
+        )
+    if settings.max_buckets < 0 or settings.reset_after < 0:
+        raise ConfigurationError("max_buckets and reset_after must not be negative.")
+    if settings.mode == "native":
+        return dataclass_replace(settings, bounds=(math.inf,))
+    return settings
+
+
+_warned: list[None] = []
+
+
+def _warn_once_about_multiprocess() -> None:
+    if not _warned:
+        _warned.append(None)
+        _log.warning("Multiprocess mode: histograms have classic buckets only.")

@@ -1,0 +1,184 @@
+"""Sparse, exponential buckets: the arithmetic of native histograms, without locks or clocks.
+
+With schema ``n`` and ``base = 2 ** (2 ** -n)``, bucket ``i`` holds
+``base ** (i - 1) < |value| <= base ** i``; positive and negative values are apart.
+"""
+
+import math
+import sys
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+
+from prometheus_client.samples import BucketSpan, NativeHistogram
+
+MIN_SCHEMA, MAX_SCHEMA = -4, 8
+DEFAULT_ZERO_THRESHOLD = 2.0**-128
+_LARGEST = sys.float_info.max
+# A gap of empty buckets up to this long is written as zeros, not as a new span.
+_SHORT_GAP = 2
+
+
+@cache
+def _bounds(schema: int) -> Sequence[float]:
+    """Return the ``2 ** schema`` bounds within [0.5, 1), bit for bit those of Prometheus."""
+    if schema == 0:
+        return (0.5,)
+    coarse = _bounds(schema - 1)
+    # Prometheus rounds this one root down; every finer table inherits it.
+    base = math.nextafter(math.sqrt(2), 0) if schema == 1 else 2.0 ** (2.0**-schema)
+    return tuple(factor for bound in coarse for factor in (bound, bound * base))
+
+
+def index_of(value: float, schema: int) -> int:
+    """Return the bucket of *value*, which is positive; infinity has one of its own."""
+    if math.isinf(value):
+        return index_of(_LARGEST, schema) + 1
+    fraction, exponent = math.frexp(value)
+    if schema > 0:
+        return bisect_left(_bounds(schema), fraction) + (exponent - 1 << schema)
+    whole = exponent - 1 if fraction == 0.5 else exponent
+    return (whole + (1 << -schema) - 1) >> -schema
+
+
+def upper_bound(index: int, schema: int) -> float:
+    """Return the largest value in bucket *index*; only infinities are beyond the floats."""
+    if schema < 0:
+        fraction, exponent = 0.5, (index << -schema) + 1
+    else:
+        fraction = _bounds(schema)[index & (1 << schema) - 1]
+        exponent = (index >> schema) + 1
+    try:
+        return math.ldexp(fraction, exponent)
+    except OverflowError:
+        return _LARGEST if index == index_of(_LARGEST, schema) else math.inf
+
+
+def schema_for(factor: float) -> int:
+    """Return the coarsest schema whose buckets grow by at most *factor* (above 1)."""
+    if not factor > 1:
+        raise ValueError(f"bucket_factor must be greater than 1, not {factor}")
+    return max(MIN_SCHEMA, min(MAX_SCHEMA, -math.floor(math.log2(math.log2(factor)))))
+
+
+class NativeBuckets:
+    """The buckets of one series. Not thread-safe: its owner has a lock.
+
+    Args:
+        schema: Resolution, -4 to 8; each step halves the width of the buckets.
+        max_buckets: More populated buckets than that cost resolution; 0 is no limit.
+        min_zero_threshold: Width of the zero bucket to begin with.
+        max_zero_threshold: How far it may grow to save buckets.
+    """
+
+    __slots__ = (
+        "_initial",
+        "_max_buckets",
+        "_max_threshold",
+        "negative",
+        "positive",
+        "schema",
+        "zero_count",
+        "zero_threshold",
+    )
+
+    def __init__(
+        self, schema: int, max_buckets: int, min_zero_threshold: float, max_zero_threshold: float
+    ) -> None:
+        self._initial = (schema, min_zero_threshold)
+        self._max_buckets = max_buckets
+        self._max_threshold = max_zero_threshold
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every observation and go back to the initial resolution."""
+        self.schema, self.zero_threshold = self._initial
+        self.zero_count = 0
+        self.positive: dict[int, int] = {}
+        self.negative: dict[int, int] = {}
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the limit has cost resolution."""
+        return (self.schema, self.zero_threshold) != self._initial
+
+    def observe(self, value: float) -> bool:
+        """Count *value*, which is not NaN. Return whether there now are too many buckets."""
+        size = abs(value)
+        if size <= self.zero_threshold:
+            self.zero_count += 1
+            return False
+        side = self.positive if value > 0 else self.negative
+        index = index_of(size, self.schema)
+        if index in side:
+            side[index] += 1
+            return False
+        side[index] = 1
+        # At the coarsest schema client_java lets the limit be, and so do we.
+        return self.schema > MIN_SCHEMA and 0 < self._max_buckets < len(self.positive) + len(
+            self.negative
+        )
+
+    def shrink(self) -> None:
+        """Take one step towards fewer buckets: widen the zero bucket, or halve the schema."""
+        smallest = min((*self.positive, *self.negative))
+        bound = upper_bound(smallest, self.schema)
+        if bound <= self._max_threshold:
+            self.zero_threshold = bound
+            self.zero_count += self.positive.pop(smallest, 0) + self.negative.pop(smallest, 0)
+        else:
+            self.schema -= 1
+            self.positive, self.negative = _halved(self.positive), _halved(self.negative)
+
+    def snapshot(self, count: int, total: float) -> NativeHistogram:
+        """Return the buckets, spelled as spans and deltas, with *count* and sum *total*."""
+        positive, negative = _spelled(self.positive), _spelled(self.negative)
+        return NativeHistogram(
+            count_value=count,
+            sum_value=total,
+            schema=self.schema,
+            zero_threshold=self.zero_threshold,
+            zero_count=self.zero_count,
+            pos_spans=positive[0],
+            neg_spans=negative[0],
+            pos_deltas=positive[1],
+            neg_deltas=negative[1],
+        )
+
+
+def _halved(side: Mapping[int, int]) -> dict[int, int]:
+    halved: dict[int, int] = {}
+    for index, count in side.items():
+        coarse = (index + 1) >> 1
+        halved[coarse] = halved.get(coarse, 0) + count
+    return halved
+
+
+def _spelled(side: Mapping[int, int]) -> tuple[list[BucketSpan], list[int]]:
+    spans: list[BucketSpan] = []
+    deltas: list[int] = []
+    before = 0
+    for offset, counts in _runs(side):
+        spans.append(BucketSpan(offset, len(counts)))
+        for count in counts:
+            deltas.append(count - before)
+            before = count
+    return spans, deltas
+
+
+def _runs(side: Mapping[int, int]) -> Iterator[tuple[int, list[int]]]:
+    """Yield each run of buckets: the gap before it, its counts with short gaps filled."""
+    end = 0  # one past the run before; the first offset is absolute
+    offset, counts = 0, list[int]()
+    for index in sorted(side):
+        gap = index - end
+        if counts and gap <= _SHORT_GAP:
+            counts += [0] * gap
+        else:
+            if counts:
+                yield offset, counts
+            offset, counts = gap, []
+        counts.append(side[index])
+        end = index + 1
+    if counts:
+        yield offset, counts

@@ -1,0 +1,81 @@
+"""The grammar of ``.properties`` files, as ``java.util.Properties.load`` reads them."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_BLANKS = " \t\f"
+_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_LINE_ENDS = re.compile(r"\r\n|\r|\n")
+# Up to the first unescaped separator; then blanks with at most one '=' or ':'.
+_ENTRY = re.compile(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", re.DOTALL)
+
+
+class Entry(NamedTuple):
+    """One ``key = value`` of a file, and the line (from 1) on which it begins."""
+
+    key: str
+    value: str
+    line: int
+
+
+def parse(data: bytes) -> dict[str, str]:
+    r"""Return the properties in *data*; of equal keys the last one counts.
+
+    The bytes are UTF-8 if they can be, else ISO-8859-1; a byte order mark is dropped.
+
+    Raises:
+        ValueError: For a malformed ``\uXXXX``.
+    """
+    return {entry.key: entry.value for entry in entries(data)}
+
+
+def entries(data: bytes) -> Iterator[Entry]:
+    """Yield the entries of *data* in order; see :func:`parse`."""
+    for number, line in _logical_lines(_text(data)):
+        match = _ENTRY.fullmatch(line)
+        assert match is not None, "every group may be empty"
+        yield Entry(_unescape(match[1]), _unescape(match[2]), number)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield what one entry says, continued lines joined, comments left out."""
+    held: str | None = None
+    first = 0
+    for number, natural in enumerate(_LINE_ENDS.split(text), 1):
+        line = natural.lstrip(_BLANKS)
+        if held is None and (not line or line[0] in "#!"):
+            continue
+        first = number if held is None else first
+        line = (held or "") + line
+        held = line[:-1] if (len(line) - len(line.rstrip("\\"))) % 2 else None
+        if held is None:
+            yield first, line
+    if held:
+        yield first, held
+
+
+def _unescape(raw: str) -> str:
+    if "\\" not in raw:
+        return raw
+
+    def plain(match: re.Match[str]) -> str:
+        escape = match[1]
+        if len(escape) == 5:
+            return chr(int(escape[1:], 16))
+        if escape == "u":
+            raise ValueError("Malformed \\uxxxx encoding.")
+        return _ESCAPES.get(escape, escape)
+
+    # A pair of escapes may be one character beyond the basic plane.
+    return (
+        _ESCAPE.sub(plain, raw).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    )

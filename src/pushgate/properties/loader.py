@@ -1,0 +1,292 @@
+"""Where properties come from, and which source wins.
+
+Highest first: a mapping given by code, the environment, system properties, the file
+that ``PROMETHEUS_CONFIG`` names, and ``prometheus.properties`` beside the program.
+"""
+
+import difflib
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pushgate.errors import ConfigurationError
+from pushgate.properties import grammar
+from pushgate.properties.schema import (
+    ACCEPTED,
+    METRICS,
+    OWN,
+    READERS,
+    SECTIONS,
+    ExemplarProperties,
+    ExporterProperties,
+    FilterProperties,
+    MetricProperties,
+    OwnProperties,
+    PushgatewayProperties,
+    check_exemplars,
+    check_metric,
+)
+
+_log = logging.getLogger("pushgate.properties")
+FILE_NAME = "prometheus.properties"
+_JAVA_PREFIXES = ("io.prometheus", "io_prometheus")
+_KNOWN = {f"{prefix}.{name}" for prefix, names in READERS.items() for name in names} | ACCEPTED
+_BY_VARIABLE = {key.replace(".", "_"): key for key in _KNOWN}
+_METRIC_SETTINGS = "|".join(sorted(READERS[METRICS], key=len, reverse=True))
+_METRIC_KEY = re.compile(rf"io\.prometheus\.metrics\.(.+)\.({_METRIC_SETTINGS})")
+_METRIC_VARIABLE = re.compile(rf"io_prometheus_metrics_(.+)_({_METRIC_SETTINGS})")
+
+
+class Name(NamedTuple):
+    """Which setting a key means: section prefix, metric (or empty), setting."""
+
+    section: str
+    metric: str
+    setting: str
+
+    @property
+    def prefix(self) -> str:
+        """The key without the setting."""
+        return f"{self.section}.{self.metric}" if self.metric else self.section
+
+    @property
+    def key(self) -> str:
+        """The key in full, as a file writes it."""
+        return f"{self.prefix}.{self.setting}"
+
+
+class _Found(NamedTuple):
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusProperties:
+    """All properties, typed and checked. A setting that nobody made is None.
+
+    Attributes:
+        origins: For each key that was found, where: ``file:line``, a variable.
+    """
+
+    pushgateway: PushgatewayProperties = field(default_factory=PushgatewayProperties)
+    exporter: ExporterProperties = field(default_factory=ExporterProperties)
+    filter: FilterProperties = field(default_factory=FilterProperties)
+    metrics: MetricProperties = field(default_factory=MetricProperties)
+    exemplars: ExemplarProperties = field(default_factory=ExemplarProperties)
+    own: OwnProperties = field(default_factory=OwnProperties)
+    per_metric: Mapping[str, MetricProperties] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def metric(self, name: str) -> MetricProperties:
+        """Return what is set for the metric called *name* alone.
+
+        Args:
+            name: The name in the exposition, unit included, without ``_total``.
+        """
+        for spelling in (_metric_name(name), _metric_name(_snake(name))):
+            if spelling in self.per_metric:
+                return self.per_metric[spelling]
+        return MetricProperties()
+
+
+def load(
+    external: Mapping[str, str] | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    system: Mapping[str, str] | None = None,
+    strict: bool = True,
+) -> PrometheusProperties:
+    """Return the properties of all sources together.
+
+    Args:
+        external: Given by code; wins over every other source.
+        env: The environment; ``os.environ`` unless given.
+        config_file: A properties file, instead of the one the environment names.
+        system: System properties, instead of those set by :func:`set_system_property`.
+        strict: Whether an unknown ``io.prometheus`` key is an error, not a warning.
+            ``PUSHGATE_STRICT=false`` in the environment has the same effect.
+
+    Raises:
+        ConfigurationError: A value is illegal, a key unknown, a file unreadable.
+
+    Example:
+        >>> load({"io.prometheus.exporter.pushgateway.job": "nightly"}, env={}).pushgateway.job
+        'nightly'
+    """
+    env = os.environ if env is None else env
+    system = dict(_system) if system is None else system
+    strict = strict and env.get("PUSHGATE_STRICT", "").lower() != "false"
+    found: dict[Name, _Found] = {}
+    for key, value, origin in _all(external or {}, env, config_file, system):
+        name = _name_of_variable(key) if origin.startswith("$") else _name_of(key)
+        if name is None:
+            _refuse_unknown(key, origin, strict=strict)
+        else:
+            found[name] = _Found(value, origin)
+    return _build(found)
+
+
+def _all(
+    external: Mapping[str, str],
+    env: Mapping[str, str],
+    config_file: str | os.PathLike[str] | None,
+    system: Mapping[str, str],
+) -> Iterator[tuple[str, str, str]]:
+    """Yield key, value and origin from every source, the weakest source first."""
+    named = env.get("PROMETHEUS_CONFIG", system.get("prometheus.config"))
+    for path in (None if named == "" else _beside_program(), config_file or named):
+        if path:
+            yield from _file(path)
+    for key, value in system.items():
+        yield _snake(key), value, f"the system property {key}"
+    for variable, value in env.items():
+        if variable.startswith(("IO_PROMETHEUS", "PUSHGATE_")):
+            yield variable.lower(), value, f"${variable}"
+    for key, value in external.items():
+        yield _snake(key), value, "the properties given by code"
+
+
+def _file(path: str | os.PathLike[str]) -> Iterator[tuple[str, str, str]]:
+    try:
+        for entry in grammar.entries(Path(path).read_bytes()):
+            yield _snake(entry.key), entry.value, f"{os.fspath(path)}:{entry.line}"
+    except OSError as error:
+        raise ConfigurationError(
+            "Failed to read Prometheus properties file.", source=os.fspath(path)
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(str(error), source=os.fspath(path)) from error
+
+
+def _beside_program() -> Path | None:
+    """Return the properties file in the script's directory, if there is one.
+
+    Only absolute entries of ``sys.path``: the current directory is no place to
+    take an address and credentials from.
+    """
+    for entry in sys.path:
+        if Path(entry).is_absolute() and "site-packages" not in entry:
+            candidate = Path(entry) / FILE_NAME
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def _snake(key: str) -> str:
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", key).lower()
+
+
+def _metric_name(raw: str) -> str:
+    return re.sub(r"[^a-z0-9_]", "_", raw.lower())
+
+
+def _name_of(key: str) -> Name | None:
+    if key in _KNOWN:
+        section, _, setting = key.rpartition(".")
+        return Name(section, "", setting)
+    match = _METRIC_KEY.fullmatch(key)
+    return Name(METRICS, _metric_name(match[1]), match[2]) if match else None
+
+
+def _name_of_variable(variable: str) -> Name | None:
+    if variable in _BY_VARIABLE:
+        return _name_of(_BY_VARIABLE[variable])
+    match = _METRIC_VARIABLE.fullmatch(variable)
+    return Name(METRICS, _metric_name(match[1]), match[2]) if match else None
+
+
+def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
+    is_variable = origin.startswith("$")
+    if not key.startswith(_JAVA_PREFIXES) and (is_variable or not key.startswith(f"{OWN}.")):
+        return  # another program's; other variables may well begin with PUSHGATE_
+    close = difflib.get_close_matches(
+        key, _BY_VARIABLE if is_variable else _KNOWN, n=1, cutoff=0.94
+    )
+    message = f"{key}: Unknown property" + (f", did you mean {close[0]}?" if close else "")
+    if strict:
+        raise ConfigurationError(message, key=key, source=origin)
+    _log.warning("%s (from %s)", message, origin)
+
+
+def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
+    values: dict[str, dict[str, Any]] = {}
+    for name, entry in found.items():
+        read = READERS.get(name.section, {}).get(name.setting)
+        if read is None:
+            continue
+        try:
+            values.setdefault(name.prefix, {})[name.setting] = read(entry.value)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{name.key}: {error}", key=name.key, source=entry.origin
+            ) from None
+    sections: dict[str, Any] = {
+        prefix: make(**values.get(prefix, {})) for prefix, make in SECTIONS.items()
+    }
+    per_metric = {
+        name.metric: MetricProperties(**values[name.prefix]) for name in found if name.metric
+    }
+    check_metric(METRICS, sections[METRICS])
+    for metric, section in per_metric.items():
+        check_metric(f"{METRICS}.{metric}", section)
+    check_exemplars("io.prometheus.exemplars", sections["io.prometheus.exemplars"])
+    origins = {name.key: entry.origin for name, entry in found.items()}
+    parts: list[Any] = [*sections.values(), per_metric, origins]
+    return PrometheusProperties(*parts)
+
+
+_lock = threading.Lock()
+_default: PrometheusProperties | None = None
+_system: dict[str, str] = {}
+
+
+def default() -> PrometheusProperties:
+    """Return the properties of this process, loaded once, at first use.
+
+    Raises:
+        ConfigurationError: As :func:`load`; the next call tries again.
+    """
+    global _default  # noqa: PLW0603  one per process is the point
+    with _lock:
+        if _default is None:
+            _default = load()
+        return _default
+
+
+def resolve(
+    properties: PrometheusProperties | Mapping[str, str] | Literal[False] | None,
+) -> PrometheusProperties:
+    """Return what the argument ``properties=`` of our classes means.
+
+    None: the properties of this process; a mapping: these on top; False: none at all.
+    """
+    if properties is None:
+        return default()
+    if properties is False:
+        return PrometheusProperties()
+    return properties if isinstance(properties, PrometheusProperties) else load(properties)
+
+
+def reload() -> None:
+    """Forget the properties of this process; the next use loads them again."""
+    global _default  # noqa: PLW0603  one per process is the point
+    with _lock:
+        _default = None
+
+
+def set_system_property(key: str, value: str) -> None:
+    """Set what ``-Dkey=value`` sets in Java; the next use sees it.
+
+    Args:
+        key: Such as ``io.prometheus.exporter.pushgateway.address``.
+        value: Its text.
+    """
+    _system[key] = value
+    reload()

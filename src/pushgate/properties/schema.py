@@ -1,0 +1,344 @@
+"""Every property there is: its name, its type, its check. A field is a property.
+
+Names, types and messages of ``io.prometheus.*`` are client_java's, so that one file
+serves programs in both languages. Ours are under ``pushgate.``, which Java ignores.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from pushgate.errors import ConfigurationError
+
+Reader = Callable[[str], Any]
+"""Turns a property's text into its value; a ValueError says what was expected."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fFdD]?")
+_HEXADECIMAL = re.compile(
+    r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+[fFdD]?"
+)
+_NAMED = {"Infinity": math.inf, "NaN": math.nan}
+_BOOLEANS = {"true": True, "false": False}
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _boolean(raw: str) -> bool:
+    try:
+        return _BOOLEANS[raw.strip().lower()]
+    except KeyError:
+        raise ValueError("Expecting 'true' or 'false'.") from None
+
+
+def _integer(kind: str, bits: int, lowest: int | None = None) -> Reader:
+    def read(raw: str) -> int:
+        text = raw.strip()
+        if not _INTEGER.fullmatch(text) or not -(1 << bits - 1) <= int(text) < 1 << bits - 1:
+            raise ValueError(f"Expecting {kind} value")
+        return _at_least(lowest, int(text))
+
+    return read
+
+
+def _at_least(lowest: int | None, value: int) -> int:
+    if lowest is not None and value < lowest:
+        limit = ">= 0" if lowest == 0 else "> 0"
+        raise ValueError(f"Expecting value {limit}. Found: {value}")
+    return value
+
+
+def _schema(raw: str) -> int:
+    value: int = _integer("integer", 32)(raw)
+    if not -4 <= value <= 8:
+        raise ValueError(f"Expecting number between -4 and +8. Found: {value}")
+    return value
+
+
+def _seconds(raw: str) -> float:
+    """Read whole seconds as Java does, or a fraction, which Java does not."""
+    if not re.fullmatch(r"\s*[+-]?[0-9]+(?:\.[0-9]+)?\s*", raw):
+        raise ValueError("Expecting long value")
+    value = float(raw)
+    if value < 0:
+        raise ValueError(f"Expecting value >= 0. Found: {raw.strip()}")
+    return value
+
+
+def _double(raw: str) -> float:
+    text = raw.strip()
+    sign, named = (text[0], text[1:]) if text[:1] in {"+", "-"} else ("", text)
+    if named in _NAMED:
+        return -_NAMED[named] if sign == "-" else _NAMED[named]
+    if _HEXADECIMAL.fullmatch(text):
+        return float.fromhex(text.rstrip("fFdD"))
+    if _DECIMAL.fullmatch(text):
+        return float(text.rstrip("fFdD"))
+    raise ValueError("Expecting double value")
+
+
+def _threshold(raw: str) -> float:
+    value = _double(raw)
+    if not value >= 0:
+        raise ValueError(f"Expecting value >= 0. Found: {_java_double(value)}")
+    return value
+
+
+def _java_double(value: float) -> str:
+    """Return *value* as ``Double.toString`` writes it."""
+    if not math.isfinite(value):
+        return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(value)
+    mantissa, _, exponent = format(value, "e").partition("e")
+    digits = repr(float(repr(value).partition("e")[0])) if "e" in repr(value) else mantissa
+    return f"{digits}E{int(exponent)}"
+
+
+def _items(raw: str) -> list[str]:
+    items = re.split(r"\s*,\s*", raw.strip())
+    if items == [""]:
+        return items
+    while items and not items[-1]:
+        items.pop()
+    return items
+
+
+def _texts(raw: str) -> tuple[str, ...]:
+    return tuple(_items(raw))
+
+
+def _doubles(raw: str) -> tuple[float, ...]:
+    try:
+        values = tuple(math.inf if text == "+Inf" else _double(text) for text in _items(raw))
+    except ValueError:
+        values = (math.nan,)
+    if any(map(math.isnan, values)):
+        raise ValueError("Expecting comma separated list of double values")
+    return values
+
+
+def _shares(what: str) -> Reader:
+    def read(raw: str) -> tuple[float, ...]:
+        values = _doubles(raw)
+        for value in values:
+            if not 0 <= value <= 1:
+                found = _java_double(value)
+                raise ValueError(f"Expecting 0.0 <= {what} <= 1.0. Found: {found}")
+        return values
+
+    return read
+
+
+def _pairs(raw: str) -> Mapping[str, str]:
+    pairs = [item.partition("=") for item in _items(raw) if item]
+    if any(not separator for _, separator, _ in pairs):
+        raise ValueError("Expecting a list of key=value pairs, separated by commas")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _one_of(*words: str, message: str) -> Reader:
+    def read(raw: str) -> str:
+        if raw not in words:
+            raise ValueError(message)
+        return raw
+
+    return read
+
+
+_scheme = _one_of("http", "https", message="Illegal value. Expecting 'http' or 'https'.")
+_escaping = _one_of(
+    "allow-utf-8",
+    "values",
+    "underscores",
+    "dots",
+    message="Illegal value. Expecting 'allow-utf-8', 'values', 'underscores', or 'dots'.",
+)
+_format = _one_of(
+    "auto",
+    "protobuf",
+    "text",
+    message="Illegal value. Expecting 'auto', 'protobuf', or 'text'.",
+)
+_compression = _one_of("gzip", "snappy", message="Illegal value. Expecting 'gzip' or 'snappy'.")
+_positive_int = _integer("integer", 32, 1)
+_natural_int = _integer("integer", 32, 0)
+_positive_long = _integer("long", 64, 1)
+_natural_long = _integer("long", 64, 0)
+
+
+def _property(read: Reader) -> Any:
+    return field(default=None, metadata={"read": read})
+
+
+@dataclass(frozen=True, slots=True)
+class PushgatewayProperties:
+    """``io.prometheus.exporter.pushgateway.*``: where and how to push."""
+
+    address: str | None = _property(_text)
+    job: str | None = _property(_text)
+    scheme: Literal["http", "https"] | None = _property(_scheme)
+    escaping_scheme: str | None = _property(_escaping)
+    connect_timeout_seconds: float | None = _property(_seconds)
+    read_timeout_seconds: float | None = _property(_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterProperties:
+    """``io.prometheus.exporter.*``."""
+
+    include_created_timestamps: bool | None = _property(_boolean)
+    exemplars_on_all_metric_types: bool | None = _property(_boolean)
+    prometheus_timestamps_in_ms: bool | None = _property(_boolean)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterProperties:
+    """``io.prometheus.exporter.filter.*``; honoured with ``apply_filter=True``."""
+
+    metric_name_must_be_equal_to: tuple[str, ...] | None = _property(_texts)
+    metric_name_must_not_be_equal_to: tuple[str, ...] | None = _property(_texts)
+    metric_name_must_start_with: tuple[str, ...] | None = _property(_texts)
+    metric_name_must_not_start_with: tuple[str, ...] | None = _property(_texts)
+
+    def allows(self, name: str) -> bool:
+        """Return whether the metric called *name* passes."""
+        equal, start = self.metric_name_must_be_equal_to, self.metric_name_must_start_with
+        return (
+            (not equal or name in equal)
+            and (not start or name.startswith(start))
+            and name not in (self.metric_name_must_not_be_equal_to or ())
+            and not name.startswith(self.metric_name_must_not_start_with or ())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricProperties:
+    """``io.prometheus.metrics.*``, or ``io.prometheus.metrics.<name>.*`` for one metric."""
+
+    exemplars_enabled: bool | None = _property(_boolean)
+    histogram_native_only: bool | None = _property(_boolean)
+    histogram_classic_only: bool | None = _property(_boolean)
+    histogram_classic_upper_bounds: tuple[float, ...] | None = _property(_doubles)
+    histogram_native_initial_schema: int | None = _property(_schema)
+    histogram_native_min_zero_threshold: float | None = _property(_threshold)
+    histogram_native_max_zero_threshold: float | None = _property(_threshold)
+    histogram_native_max_number_of_buckets: int | None = _property(_natural_int)
+    histogram_native_reset_duration_seconds: int | None = _property(_natural_long)
+    summary_quantiles: tuple[float, ...] | None = _property(_shares("quantile"))
+    summary_quantile_errors: tuple[float, ...] | None = _property(_shares("error"))
+    summary_max_age_seconds: int | None = _property(_positive_long)
+    summary_number_of_age_buckets: int | None = _property(_positive_int)
+
+    @property
+    def histogram_mode(self) -> Literal["classic", "native", "both"] | None:
+        """Which forms a histogram has; one of the two set implies the other's negation."""
+        native, classic = self.histogram_native_only, self.histogram_classic_only
+        if native is None and classic is None:
+            return None
+        if native or (native is None and not classic):
+            return "native"
+        return "classic" if classic or classic is None else "both"
+
+
+@dataclass(frozen=True, slots=True)
+class ExemplarProperties:
+    """``io.prometheus.exemplars.*``: limits of automatic sampling."""
+
+    min_retention_period_seconds: int | None = _property(_positive_int)
+    max_retention_period_seconds: int | None = _property(_positive_int)
+    sample_interval_milliseconds: int | None = _property(_positive_int)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnProperties:
+    """``pushgate.*``: what only this client knows. Secrets are files, never values."""
+
+    format: Literal["auto", "protobuf", "text"] | None = _property(_format)
+    grouping_key: Mapping[str, str] | None = _property(_pairs)
+    instance: str | None = _property(_text)
+    basic_auth_file: str | None = _property(_text)
+    bearer_token_file: str | None = _property(_text)
+    ca_file: str | None = _property(_text)
+    client_cert: str | None = _property(_text)
+    client_key: str | None = _property(_text)
+    verify: bool | None = _property(_boolean)
+    proxy: str | None = _property(_text)
+    compression: Literal["gzip", "snappy"] | None = _property(_compression)
+    retries: int | None = _property(_natural_int)
+    deadline_seconds: float | None = _property(_seconds)
+    headers_file: str | None = _property(_text)
+    enabled: bool | None = _property(_boolean)
+
+
+METRICS = "io.prometheus.metrics"
+OWN = "pushgate"
+SECTIONS: Mapping[str, type] = {
+    "io.prometheus.exporter.pushgateway": PushgatewayProperties,
+    "io.prometheus.exporter": ExporterProperties,
+    "io.prometheus.exporter.filter": FilterProperties,
+    METRICS: MetricProperties,
+    "io.prometheus.exemplars": ExemplarProperties,
+    OWN: OwnProperties,
+}
+READERS: Mapping[str, Mapping[str, Reader]] = {
+    prefix: {entry.name: entry.metadata["read"] for entry in fields(section)}
+    for prefix, section in SECTIONS.items()
+}
+# Settings of other exporters: a shared file has them, a push does not need them.
+_OTHERS = {
+    "io.prometheus.exporter.http_server": "port prefer_uncompressed_response",
+    "io.prometheus.exporter.opentelemetry": (
+        "protocol endpoint headers interval_seconds timeout_seconds service_name"
+        " service_namespace service_instance_id service_version resource_attributes"
+        " preserve_names"
+    ),
+    "io.prometheus.openmetrics2": (
+        "enabled content_negotiation composite_values exemplar_compliance native_histograms"
+    ),
+}
+ACCEPTED = {f"{prefix}.{name}" for prefix, names in _OTHERS.items() for name in names.split()}
+
+
+def check_metric(prefix: str, section: MetricProperties) -> None:
+    """Raise ConfigurationError if settings of *section* contradict each other."""
+    if section.histogram_native_only and section.histogram_classic_only:
+        raise ConfigurationError(
+            f"{prefix}.histogram_native_only and {prefix}.histogram_classic_only"
+            " cannot both be true",
+            key=f"{prefix}.histogram_native_only",
+        )
+    low = section.histogram_native_min_zero_threshold
+    high = section.histogram_native_max_zero_threshold
+    if low is not None and high is not None and low > high:
+        key = f"{prefix}.histogram_native_min_zero_threshold"
+        raise ConfigurationError(
+            f"{key} cannot be greater than {prefix}.histogram_native_max_zero_threshold", key=key
+        )
+    _check_quantiles(f"{prefix}.summary_quantile_errors", section)
+
+
+def _check_quantiles(key: str, section: MetricProperties) -> None:
+    if section.summary_quantile_errors is None:
+        return
+    if section.summary_quantiles is None:
+        raise ConfigurationError(
+            f"{key}: Can't configure summary_quantile_errors without configuring summary_quantiles",
+            key=key,
+        )
+    if len(section.summary_quantiles) != len(section.summary_quantile_errors):
+        raise ConfigurationError(f"{key}: must have the same length as summary_quantiles", key=key)
+
+
+def check_exemplars(prefix: str, section: ExemplarProperties) -> None:
+    """Raise ConfigurationError if the shortest retention is longer than the longest."""
+    low, high = section.min_retention_period_seconds, section.max_retention_period_seconds
+    if low is not None and high is not None and low > high:
+        key = f"{prefix}.min_retention_period_seconds"
+        raise ConfigurationError(
+            f"{key} must not be greater than {prefix}.max_retention_period_seconds.", key=key
+        )
