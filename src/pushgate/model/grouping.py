@@ -24,8 +24,8 @@ _PERCENT = re.compile(rb"%([0-9a-fA-F]{2})?")
 class GroupingKey:
     """What a push addresses: a job and further labels. Equal keys are one group.
 
-    ``labels`` and their ``names`` are sorted by name; ``packed`` is the reference's key, which also is the
-    order of groups everywhere: ``name 0xFF value 0xFF name 0xFF value``.
+    ``labels`` and their ``names`` are sorted by name. ``packed`` is the reference's key,
+    and the order of groups everywhere: ``name 0xFF value 0xFF name 0xFF value``.
     """
 
     __slots__ = ("labels", "names", "packed")

@@ -134,10 +134,9 @@ def _picker(order: list[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
 
 
 def layout_of(families: tuple[FamilyShape, ...], key: GroupingKey, *, own_values: bool) -> Layout:
-    """Return the layout of *families* under *key*, or under all keys with its label names.
+    """Return the layout of *families* under all keys with the label names of *key*.
 
-    Args:
-        own_values: put the values of *key* in, instead of marks.
+    With *own_values* it holds the values of *key* instead of marks, and serves *key* alone.
     """
     if own_values:
         return Layout(families, key.labels)

@@ -13,13 +13,14 @@ quantile or bucket, then the sum, then the count.
 from collections.abc import Iterable
 from enum import IntEnum
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import MOST_MARKED_NAMES, Layout, layout_of
 from pushgate.model.names import is_plain
+from pushgate.model.quoting import raw
 
 
 class MetricType(IntEnum):
@@ -76,7 +77,7 @@ class FamilyShape(NamedTuple):
         if self.type.is_simple:
             return (range(i, i + 1) for i in range(len(self.labels)))
         ends = list(accumulate((len(bounds) + 2 for bounds in self.bounds), initial=0))
-        return (range(*pair) for pair in zip(ends, ends[1:], strict=False))
+        return (range(*pair) for pair in pairwise(ends))
 
 
 class PushShape:
@@ -95,7 +96,7 @@ class PushShape:
         """The first slot of each family, and at the end the number of slots."""
         return tuple(accumulate((family.slots for family in self.families), initial=0))
 
-    @cached_property
+    @property
     def series(self) -> int:
         """How many series an exposition of this shape has, synthesised buckets left out."""
         return self.starts[-1]
@@ -135,17 +136,30 @@ class PushShape:
             layout = self._layouts[kind] = layout_of(self.families, key, own_values=own)
         return layout
 
-    def without(self, names: frozenset[str], numbers: bytes) -> "tuple[PushShape, bytes] | None":
-        """Return this shape and *numbers* without the families called *names*.
+    @cached_property
+    def name_set(self) -> frozenset[str]:
+        """The family names."""
+        return frozenset(self.names)
 
-        None when nothing remains.
-        """
-        kept = [i for i, name in enumerate(self.names) if name not in names]
-        if not kept:
-            return None
-        tokens = numbers.split(b" ") if numbers else []
-        left = [t for i in kept for t in tokens[self.starts[i] : self.starts[i + 1]]]
-        return interned(tuple(self.families[i] for i in kept)), b" ".join(left)
+    @cached_property
+    def extent(self) -> "Extent":
+        """How large this shape is."""
+        pairs = [pair for family in self.families for labels in family.labels for pair in labels]
+        return Extent(
+            series=self.starts[-1],
+            labels=max((len(lb) for family in self.families for lb in family.labels), default=0),
+            label_name_bytes=max((len(raw(name)) for name, _ in pairs), default=0),
+            label_value_bytes=max((len(raw(value)) for _, value in pairs), default=0),
+        )
+
+
+class Extent(NamedTuple):
+    """How large a shape is: series in all, and the largest of each other kind."""
+
+    series: int
+    labels: int
+    label_name_bytes: int
+    label_value_bytes: int
 
 
 # Layouts that are kept per shape. Jobs agree on their label names, so there is nearly
@@ -187,3 +201,16 @@ class Pushed(NamedTuple):
     details: tuple[bytes, ...] = ()
     timestamped: bool = False
     misfits: tuple[Misfit, ...] = ()
+
+    def without(self, names: frozenset[str]) -> "Pushed | None":
+        """Return this push less the families called *names*; None when nothing remains."""
+        kept = [i for i, name in enumerate(self.shape.names) if name not in names]
+        if not kept:
+            return None
+        families, starts = self.shape.families, self.shape.starts
+        tokens = self.numbers.split(b" ") if self.numbers else []
+        numbers = b" ".join(t for i in kept for t in tokens[starts[i] : starts[i + 1]])
+        ends = list(accumulate((len(family.labels) for family in families), initial=0))
+        details = tuple(d for i in kept for d in self.details[ends[i] : ends[i + 1]])
+        shape = interned(tuple(families[i] for i in kept))
+        return Pushed(shape, numbers, details if any(details) else ())

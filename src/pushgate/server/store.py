@@ -1,0 +1,337 @@
+"""All groups, in memory. No I/O, no clock, no threads: the gateway's one writer drives it.
+
+A change is first *admitted*: checked, and counted in for the checks of later changes.
+Then, once it is durable, *applied*: visible. What was admitted but could not be made
+durable is *withdrawn*. The order is always that of admission.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from operator import itemgetter
+from typing import NamedTuple, assert_never
+
+from pushgate.errors import InconsistentPush, LimitExceeded
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.shape import MetricType, Pushed, PushShape
+from pushgate.server.change import Change, Delete, Fail, Merge, Replace, Wipe
+from pushgate.server.consistency import Gone, Index, OwnFamily, holder
+from pushgate.server.group import TIME_FAMILIES, Block, Group
+
+
+class Step(NamedTuple):
+    """One group before and after a change; None where there is no group."""
+
+    before: Group | None
+    after: Group | None
+
+    @property
+    def key(self) -> GroupingKey:
+        """The group's key."""
+        group = self.after or self.before
+        assert group is not None
+        return group.key
+
+
+class Bounds(NamedTuple):
+    """How large pushes and the store may become; 0 is no limit. Fields are named as the flags."""
+
+    series_per_push: int = 0
+    label_name_bytes: int = 0
+    label_value_bytes: int = 0
+    labels_per_series: int = 0
+    groups: int = 0
+    series: int = 0
+
+    def check_shape(self, shape: PushShape) -> None:
+        """Raise :exc:`LimitExceeded` if *shape* is too large for one push."""
+        found = shape.extent
+        for what, value, limit, flag in (
+            ("series", found.series, self.series_per_push, "series-per-push"),
+            ("labels in one series", found.labels, self.labels_per_series, "labels-per-series"),
+            (
+                "bytes of label name",
+                found.label_name_bytes,
+                self.label_name_bytes,
+                "label-name-bytes",
+            ),
+            (
+                "bytes of label value",
+                found.label_value_bytes,
+                self.label_value_bytes,
+                "label-value-bytes",
+            ),
+        ):
+            if limit and value > limit:
+                raise _exceeded(f"the push has {value} {what}, more than {limit}", flag, status=413)
+
+
+def _exceeded(what: str, flag: str, *, status: int) -> LimitExceeded:
+    flag = f"--limit.{flag}"
+    return LimitExceeded(f"{what} ({flag})", flag=flag, status=status)
+
+
+# A refused push says who holds the conflicting name if it is among so many groups.
+_MOST_SEARCHED = 10_000
+# Groups are kept in order in runs of about half to all of this many.
+_RUN = 256
+
+
+class Store:
+    """The groups, and the index that answers the consistency check."""
+
+    def __init__(
+        self, own: Callable[[str], OwnFamily | None] = lambda _: None, bounds: Bounds | None = None
+    ) -> None:
+        """Start empty. *own* looks up the server's own metric families by name."""
+        self._admitted: dict[bytes, Group] = {}
+        self._index = Index(own)
+        self._bounds = bounds or Bounds()
+        self._runs: list[list[bytes]] = []
+        self._visible: dict[bytes, Group] = {}
+        self.revision = 0
+        """Grows with everything that becomes visible."""
+
+    def __len__(self) -> int:
+        return len(self._visible)
+
+    @property
+    def series(self) -> int:
+        """How many series are counted in, the push times left out."""
+        return self._index.series
+
+    def get(self, key: GroupingKey) -> Group | None:
+        """Return the visible group *key*."""
+        return self._visible.get(key.packed)
+
+    def runs(self) -> list[tuple[Group, ...]]:
+        """Return all visible groups in the order of their keys, in runs.
+
+        The runs stay the same while their groups do, so what is made of a run can be
+        kept. The result is a snapshot.
+        """
+        get = self._visible.__getitem__
+        return [tuple(map(get, run)) for run in self._runs]
+
+    def groups(self) -> Iterator[Group]:
+        """Yield the visible groups in the order of their keys."""
+        for run in self.runs():
+            yield from run
+
+    def admit(self, change: Change) -> list[Step]:
+        """Count *change* in and return its steps; nothing is visible yet.
+
+        Costs time in proportion to the change (:class:`Wipe`: to the store).
+
+        Raises:
+            InconsistentPush: nothing was counted in.
+            LimitExceeded: likewise.
+        """
+        match change:
+            case Replace() | Merge():
+                return [self._admit_push(change)]
+            case Fail(key, time):
+                return self._admit_failure(key, time)
+            case Delete(key):
+                group = self._admitted.get(key.packed)
+                return [self._count_in(Step(group, None))] if group else []
+            case Wipe():
+                return [self._count_in(Step(group, None)) for group in [*self._admitted.values()]]
+            case _ as never:
+                assert_never(never)
+
+    def apply(self, steps: Iterable[Step]) -> None:
+        """Make *steps* visible. They have been admitted."""
+        self.revision += 1
+        for before, after in steps:
+            if after is None:
+                assert before is not None
+                self._remove(before)
+            else:
+                self._put(after)
+
+    def withdraw(self, steps: Iterable[Step]) -> None:
+        """Take back admitted *steps* that were not applied, the last admitted first."""
+        for step in steps:
+            self._count_in(Step(step.after, step.before))
+
+    def load(self, groups: Iterable[Group]) -> None:
+        """Take *groups* as they are, unchecked, and make them visible. For the start."""
+        for group in sorted(groups, key=lambda group: group.key.packed):
+            step = Step(None, group)
+            self._count_in(step)
+            self.apply([step])
+
+    def _count_in(self, step: Step) -> Step:
+        self._index.replace(step.before, step.after)
+        if step.after is None:
+            del self._admitted[step.key.packed]
+        else:
+            self._admitted[step.key.packed] = step.after
+        return step
+
+    def _admit_push(self, change: Replace | Merge) -> Step:
+        key, pushed, time = change
+        before = self._admitted.get(key.packed)
+        if pushed.timestamped:
+            raise InconsistentPush("pushed metrics must not have timestamps")
+        merge = isinstance(change, Merge)
+        if before is not None:
+            others = _updated(before, pushed, merge=merge)
+            if others is not None:
+                after = _grown(before, (*others, Block(pushed, time)), time)
+                self._admitted[key.packed] = after
+                return Step(before, after)
+        own = pushed.without(TIME_FAMILIES) if pushed.shape.name_set & TIME_FAMILIES else pushed
+        return self._count_in(Step(before, self._reshaped(change, before, own)))
+
+    def _reshaped(
+        self, change: Replace | Merge, before: Group | None, pushed: Pushed | None
+    ) -> Group:
+        """Return the group after a push of a shape it does not have."""
+        old = before.blocks if before else ()
+        names = pushed.shape.name_set if pushed else frozenset[str]()
+        kept = _less(old, names) if isinstance(change, Merge) else ()
+        gone = {
+            block.pushed.shape: block.pushed.shape.name_set & names
+            if isinstance(change, Merge)
+            else block.pushed.shape.name_set
+            for block in old
+        }
+        if before is None:
+            self._index.check_times(change.key, self._admitted.get)
+        if pushed is not None:
+            self._check(change.key, pushed, gone)
+        new = (Block(pushed, change.time),) if pushed and pushed.shape.families else ()
+        blocks = (*kept, *new)
+        after = (
+            _grown(before, blocks, change.time)
+            if before
+            else _born(change.key, blocks, change.time)
+        )
+        self._check_totals(before, after)
+        return after
+
+    def _check(self, key: GroupingKey, pushed: Pushed, gone: Gone) -> None:
+        self._bounds.check_shape(pushed.shape)
+        try:
+            self._index.check(key, pushed, gone, self._admitted.get)
+        except InconsistentPush as error:
+            raise self._explained(error, key, pushed) from None
+
+    def _explained(
+        self, error: InconsistentPush, key: GroupingKey, pushed: Pushed
+    ) -> InconsistentPush:
+        names = frozenset(
+            other
+            for family in pushed.shape.families
+            for other in _rivals(family.name, family.type)
+            if (claimed := self._index.claimed(other)) is not None
+            and (other != family.name or claimed is not family.type)
+        )
+        groups = islice(self._admitted.values(), _MOST_SEARCHED)
+        found = holder(groups, names, key) if names else None
+        return InconsistentPush(str(error), advice=(*error.advice, *([found] if found else [])))
+
+    def _check_totals(self, before: Group | None, after: Group) -> None:
+        if before is None and self._bounds.groups and len(self._admitted) >= self._bounds.groups:
+            raise _exceeded(
+                f"{self._bounds.groups} groups are stored already", "groups", status=429
+            )
+        if not self._bounds.series:
+            return
+        more = _series(after) - (_series(before) if before else 0)
+        if more > 0 and self._index.series + more > self._bounds.series:
+            what = f"{self._index.series} series are stored already, the push brings {more} more"
+            raise _exceeded(what, "series", status=429)
+
+    def _admit_failure(self, key: GroupingKey, time: int) -> list[Step]:
+        before = self._admitted.get(key.packed)
+        if before is None:
+            try:
+                self._index.check_times(key, self._admitted.get)
+            except InconsistentPush:
+                return []
+            if self._bounds.groups and len(self._admitted) >= self._bounds.groups:
+                return []
+            return [
+                self._count_in(Step(None, Group(key, (), pushed_at=0, failed_at=time, since=time)))
+            ]
+        after = Group(
+            key, before.blocks, pushed_at=before.pushed_at, failed_at=time, since=before.since
+        )
+        return [self._count_in(Step(before, after))]
+
+    def _put(self, group: Group) -> None:
+        packed = group.key.packed
+        if packed not in self._visible:
+            self._make_room(packed)
+        self._visible[packed] = group
+
+    def _make_room(self, packed: bytes) -> None:
+        if not self._runs:
+            self._runs.append([packed])
+            return
+        at = self._run_of(packed)
+        run = self._runs[at]
+        insort(run, packed)
+        if len(run) > _RUN:
+            self._runs[at : at + 1] = [run[: _RUN // 2], run[_RUN // 2 :]]
+
+    def _remove(self, group: Group) -> None:
+        packed = group.key.packed
+        del self._visible[packed]
+        at = self._run_of(packed)
+        run = self._runs[at]
+        del run[bisect_left(run, packed)]
+        if not run:
+            del self._runs[at]
+
+    def _run_of(self, packed: bytes) -> int:
+        """Return the run that holds *packed*, or would."""
+        return max(bisect_right(self._runs, packed, key=itemgetter(0)) - 1, 0)
+
+
+def _updated(group: Group, pushed: Pushed, *, merge: bool) -> tuple[Block, ...] | None:
+    """Return where in *group* the shape of *pushed* stands already: the blocks around it.
+
+    None if it does not, so that there is something to check.
+    """
+    blocks = group.blocks
+    if not merge and len(blocks) > 1:
+        return None
+    others = tuple(block for block in blocks if block.pushed.shape is not pushed.shape)
+    return others if len(others) < len(blocks) and not pushed.misfits else None
+
+
+def _grown(before: Group, blocks: tuple[Block, ...], time: int) -> Group:
+    return Group(before.key, blocks, pushed_at=time, failed_at=before.failed_at, since=before.since)
+
+
+def _born(key: GroupingKey, blocks: tuple[Block, ...], time: int) -> Group:
+    return Group(key, blocks, pushed_at=time, failed_at=0, since=time)
+
+
+def _less(blocks: tuple[Block, ...], names: frozenset[str]) -> tuple[Block, ...]:
+    """Return *blocks* without the families called *names*."""
+    out = []
+    for block in blocks:
+        if block.pushed.shape.name_set.isdisjoint(names):
+            out.append(block)
+        elif (rest := block.pushed.without(names)) is not None:
+            out.append(Block(rest, block.received))
+    return tuple(out)
+
+
+def _series(group: Group) -> int:
+    return sum(block.pushed.shape.series for block in group.blocks)
+
+
+def _rivals(name: str, kind: MetricType) -> Iterator[str]:
+    """Yield the names that a family called *name* may conflict with, its own included."""
+    yield name
+    for suffix in ("_count", "_sum", "_bucket"):
+        if name.endswith(suffix):
+            yield name.removesuffix(suffix)
+        if not kind.is_simple:
+            yield name + suffix
