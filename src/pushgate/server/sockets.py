@@ -1,0 +1,198 @@
+"""Listening sockets: TCP addresses as Go writes them, Unix sockets, systemd's."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pushgate.errors import StartupError
+
+_BACKLOG = 2048
+_FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
+_UNIX = "unix:"
+
+
+def listen(addresses: Sequence[str]) -> list[socket.socket]:
+    """Return a listening socket for each of *addresses*; all of them, or none.
+
+    An address is ``host:port``, ``:port`` (IPv4 and IPv6), ``[::1]:port`` or ``unix:/path``.
+
+    Raises:
+        StartupError: one of them can't be had; one line that says which and why.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for address in addresses:
+            sockets.append(_listen(address))  # noqa: PERF401 - what was opened must be closed if one fails
+    except BaseException:
+        for opened in sockets:
+            opened.close()
+        raise
+    return sockets
+
+
+def from_systemd(environment: Mapping[str, str]) -> list[socket.socket]:
+    """Return the sockets that systemd passed to this process (`sd_listen_fds(3)`).
+
+    Raises:
+        StartupError: there are none, or one is not a listening stream socket.
+    """
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        raise StartupError(_NO_SOCKETS)
+    try:
+        count = int(environment.get("LISTEN_FDS", ""))
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise StartupError(_NO_SOCKETS)
+    return [_adopt(fd) for fd in range(_FIRST_SYSTEMD_FD, _FIRST_SYSTEMD_FD + count)]
+
+
+def shown(listener: socket.socket) -> str:
+    """Return the address *listener* has, as Go's log writes it: ``[::]:9091``."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"{_UNIX}{name}"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def close(listeners: Sequence[socket.socket]) -> None:
+    """Close *listeners*, and remove the Unix sockets that `listen` made."""
+    for listener in listeners:
+        name = listener.getsockname() if listener.family == socket.AF_UNIX else ""
+        listener.close()
+        if isinstance(name, str) and name.startswith("/"):
+            with suppress(OSError):
+                Path(name).unlink()
+
+
+_NO_SOCKETS = (
+    "no socket activation file descriptors found;"
+    " start this from a systemd socket unit, or leave --web.systemd-socket out"
+)
+
+
+def _listen(address: str) -> socket.socket:
+    if address.startswith(_UNIX):
+        return _listen_unix(Path(address.removeprefix(_UNIX)))
+    if address.startswith("vsock:"):
+        raise StartupError(f"listen {address}: no vsock here; use host:port or unix:/path")
+    host, service = _split(address)
+    port = _port(service)
+    if not host:
+        return _everywhere(port)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError):
+        raise StartupError(f"listen tcp: lookup {host}: no such host") from None
+    # As Go does, an IPv4 address first: that is what localhost means to most.
+    family, *_, name = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return _bind(name, family)
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Return host and port of *address*; the complaints are those of Go's net.SplitHostPort."""
+    host, colon, port = address.rpartition(":")
+    if not address:
+        return "", ""
+    if address.startswith("["):
+        host, bracket, rest = address[1:].partition("]")
+        if not bracket:
+            raise StartupError(f"listen tcp: address {address}: missing ']' in address")
+        colon, port = rest[:1], rest[1:]
+    elif ":" in host:
+        raise StartupError(f"listen tcp: address {address}: too many colons in address")
+    if colon != ":":
+        raise StartupError(f"listen tcp: address {address}: missing port in address")
+    return host, port
+
+
+def _port(service: str) -> int:
+    if not service:
+        return 0
+    try:
+        port = int(service)
+    except ValueError:
+        try:
+            return socket.getservbyname(service, "tcp")
+        except (OSError, UnicodeError, ValueError):
+            raise StartupError(f"listen tcp: lookup tcp/{service}: unknown port") from None
+    if not 0 <= port <= 65535:
+        raise StartupError(f"listen tcp: address {service}: invalid port")
+    return port
+
+
+def _everywhere(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        return _bind(("::", port), socket.AF_INET6)
+    return _bind(("0.0.0.0", port), socket.AF_INET)  # noqa: S104 - what `:port` asks for
+
+
+def _bind(name: tuple[Any, ...], family: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            name, family=family, backlog=_BACKLOG, dualstack_ipv6=name[0] == "::"
+        )
+    except OSError as error:
+        host, port = name[:2]
+        where = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
+        raise StartupError(f"listen tcp {where}: bind: {_reason(error)}") from None
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except (OSError, ValueError) as error:
+        listener.close()
+        reason = _reason(error) if isinstance(error, OSError) else str(error)
+        raise StartupError(f"listen unix {path}: bind: {reason}") from None
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket that a server which was killed has left; never anything else."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+
+
+def _adopt(fd: int) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=fd)
+        listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise StartupError(f"systemd socket {fd}: {_reason(error)}") from None
+    if not listening or listener.type != socket.SOCK_STREAM:
+        listener.close()
+        raise StartupError(f"systemd socket {fd} does not listen; use ListenStream= and Accept=no")
+    listener.set_inheritable(False)
+    return listener
+
+
+def _reason(error: OSError) -> str:
+    """Return Go's words for *error*, and what to do about it."""
+    if error.errno is None:
+        return str(error)
+    return os.strerror(error.errno).lower() + _ADVICE.get(error.errno, "")
+
+
+_ADVICE = {
+    errno.EADDRINUSE: "; stop the program that listens there, or give another --web.listen-address",
+    errno.EADDRNOTAVAIL: "; this machine has no such address",
+    errno.EACCES: "; ports below 1024 need a privilege, a Unix socket a directory one may write to",
+}

@@ -1,0 +1,301 @@
+"""TLS for the listeners: a context made of what the web configuration says.
+
+What is asked for and what Python's ``ssl`` can do differ in places; `caveats` says where,
+in words for the operator.
+"""
+
+import ipaddress
+import os
+import ssl
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from pushgate.errors import StartupError
+
+VERSIONS: Mapping[str, ssl.TLSVersion] = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+
+# Go's crypto/tls.CipherSuites(). Those of TLS 1.3 are always on, in Go and in OpenSSL.
+TLS13_CIPHERS = frozenset(
+    {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
+)
+CIPHERS: Mapping[str, str] = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+}
+CURVES: Mapping[str, str] = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+
+# What a browser or a scraper with the wrong scheme is told, as by Go's net/http.
+_SPEAK_TLS = (
+    b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\nContent-Length: 48\r\n\r\n"
+    b"Client sent an HTTP request to an HTTPS server.\n"
+)
+
+
+class ClientAuth(Enum):
+    """Whether a client has to show a certificate."""
+
+    NONE = "NoClientCert"
+    REQUEST = "RequestClientCert"
+    REQUIRE_ANY = "RequireAnyClientCert"
+    VERIFY_IF_GIVEN = "VerifyClientCertIfGiven"
+    REQUIRE_AND_VERIFY = "RequireAndVerifyClientCert"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """``tls_server_config``, its files read. Certificates and keys are PEM."""
+
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+    client_ca: bytes | None = field(default=None, repr=False)
+    client_auth: ClientAuth = ClientAuth.NONE
+    allowed_sans: tuple[str, ...] = ()
+    min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    ciphers: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether a client's certificate is asked for, and then proves its names."""
+        return _verify_mode(self) is not ssl.CERT_NONE
+
+
+class Connection(ssl.SSLObject):
+    """A connection that says why the handshake failed, and checks the client's names.
+
+    asyncio and uvloop drop a connection whose handshake raises, and with it the alert
+    that OpenSSL has written for the client. So the first failure reads like "wait for
+    more", which sends what is written; the next event, or the handshake time-out of
+    the listener, then ends the connection.
+    """
+
+    allowed_sans: frozenset[str]
+    outgoing: ssl.MemoryBIO
+    _failure: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake; raises like the base class, but says goodbye first."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self._failure = error
+            if error.reason == "HTTP_REQUEST":
+                self.outgoing.write(_SPEAK_TLS)
+            raise ssl.SSLWantReadError from None
+        certificate = self.getpeercert()
+        if self.allowed_sans and certificate and self.allowed_sans.isdisjoint(names(certificate)):
+            raise ssl.SSLCertVerificationError("no name of the client is in client_allowed_sans")
+
+
+class ServerContext(ssl.SSLContext):
+    """A context whose connections know its ``client_allowed_sans``."""
+
+    sslobject_class = Connection
+    allowed_sans: frozenset[str] = frozenset()
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *rest: Any, **options: Any
+    ) -> Connection:
+        """Start a connection; asyncio and uvloop call this for each they accept."""
+        connection = super().wrap_bio(incoming, outgoing, *rest, **options)
+        assert isinstance(connection, Connection)
+        connection.outgoing = outgoing
+        connection.allowed_sans = self.allowed_sans
+        return connection
+
+
+class ListenerContext(ssl.SSLContext):
+    """The context a listener keeps; each new handshake uses the one in `current`.
+
+    Replace `current` to rotate certificates or change any other setting: connections
+    that are open keep what they were opened with.
+    """
+
+    current: ServerContext
+
+    @classmethod
+    def around(cls, current: ServerContext) -> "ListenerContext":
+        """Return a listener's context that starts with *current*."""
+        listener = cls(ssl.PROTOCOL_TLS_SERVER)
+        listener.current = current
+        return listener
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> Connection:
+        """Start a connection with the settings that are current now."""
+        return self.current.wrap_bio(*arguments, **options)
+
+
+def server_context(config: TlsConfig) -> ServerContext:
+    """Return a context that does what *config* says.
+
+    Raises:
+        StartupError: the certificate, the key or the client CA can't be used.
+    """
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.allowed_sans = frozenset(config.allowed_sans)
+    context.set_alpn_protocols(["http/1.1"])
+    _limit_versions(context, config)
+    _limit_ciphers(context, config)
+    _limit_curves(context, config)
+    _load_pair(context, config)
+    _verify_clients(context, config)
+    return context
+
+
+def caveats(config: TlsConfig) -> tuple[str, ...]:
+    """Return what *config* asks for and does not get; a line each, fit for the log."""
+    return tuple(_caveats(config))
+
+
+def names(peer_certificate: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the DNS, e-mail, IP and URI names in what ``getpeercert()`` returned."""
+    if not peer_certificate:
+        return frozenset()
+    return frozenset(_name(*entry) for entry in peer_certificate.get("subjectAltName", ()))
+
+
+def _name(kind: str, value: str) -> str:
+    if kind != "IP Address":
+        return value
+    return str(ipaddress.ip_address(value.strip()))  # OpenSSL writes IPv6 in its own way
+
+
+def _limit_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
+    minimum = config.min_version
+    if config.ciphers and TLS13_CIPHERS.issuperset(config.ciphers):
+        minimum = ssl.TLSVersion.TLSv1_3  # what is left when no older suite may be used
+    if minimum > config.max_version:
+        raise StartupError(
+            f"tls_server_config allows no TLS version: the lowest is {minimum.name},"
+            f" the highest {config.max_version.name}; change min_version, max_version"
+            " or cipher_suites"
+        )
+    with warnings.catch_warnings():  # the operator's choice, and it is off by default
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = minimum
+        context.maximum_version = config.max_version
+
+
+def _limit_ciphers(context: ssl.SSLContext, config: TlsConfig) -> None:
+    chosen = ":".join(CIPHERS[name] for name in config.ciphers if name in CIPHERS)
+    # OpenSSL 3 does TLS 1.0 and 1.1 at security level 0 only.
+    level = ":@SECLEVEL=0" if config.min_version < ssl.TLSVersion.TLSv1_2 else ""
+    if chosen or level:
+        context.set_ciphers((chosen or "DEFAULT") + level)
+
+
+def _limit_curves(context: ssl.SSLContext, config: TlsConfig) -> None:
+    if config.curves:
+        context.set_ecdh_curve(CURVES[config.curves[0]])
+
+
+def _load_pair(context: ssl.SSLContext, config: TlsConfig) -> None:
+    for part, pem in (("certificate", config.certificate), ("key", config.key)):
+        if b"-----BEGIN" not in pem:
+            raise _bad_pair(f"failed to find any PEM data in {part} input")
+    with _as_file(config.certificate) as certificate, _as_file(config.key) as key:
+        try:
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(certificate, key, password="")
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise _bad_pair("private key does not match public key") from None
+            raise _bad_pair(f"{error.reason or 'not usable'}".lower().replace("_", " ")) from None
+        except ValueError:
+            raise _bad_pair("the key is encrypted; give it without a password") from None
+
+
+def _bad_pair(reason: str) -> StartupError:
+    return StartupError(f"failed to load X509KeyPair: tls: {reason}")
+
+
+@contextmanager
+def _as_file(pem: bytes) -> Iterator[str]:
+    """Yield a file name for *pem*, as ``load_cert_chain`` takes nothing else; no disk on Linux."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("pem"), "wb") as memory:
+            memory.write(pem)
+            memory.flush()
+            yield f"/proc/self/fd/{memory.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem)
+        file.flush()
+        yield file.name
+
+
+def _verify_mode(config: TlsConfig) -> ssl.VerifyMode:
+    # Python's ssl can't ask for a certificate and take it unverified. Where a CA is
+    # known we verify instead: whoever passes here passes there. Without one,
+    # REQUEST means the same as not asking, and REQUIRE_ANY is refused.
+    match config.client_auth:
+        case ClientAuth.NONE:
+            return ssl.CERT_NONE
+        case ClientAuth.REQUEST:
+            return ssl.CERT_OPTIONAL if config.client_ca else ssl.CERT_NONE
+        case ClientAuth.VERIFY_IF_GIVEN:
+            return ssl.CERT_OPTIONAL
+        case ClientAuth.REQUIRE_ANY | ClientAuth.REQUIRE_AND_VERIFY:
+            return ssl.CERT_REQUIRED
+
+
+def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
+    if config.client_auth is ClientAuth.REQUIRE_ANY and not config.client_ca:
+        raise StartupError(
+            "client_auth_type RequireAnyClientCert needs client_ca or client_ca_file here:"
+            " a certificate that nobody verifies proves nothing"
+        )
+    context.verify_mode = _verify_mode(config)
+    if context.verify_mode is ssl.CERT_NONE:
+        return
+    # As in Go, an intermediate in client_ca is trusted by itself.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if config.client_ca is None:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        return
+    try:
+        context.load_verify_locations(cadata=config.client_ca.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):
+        raise StartupError("client_ca has no certificate that can be used") from None
+
+
+def _caveats(config: TlsConfig) -> Iterator[str]:
+    if len(config.curves) > 1:
+        yield (
+            f"curve_preferences: only {config.curves[0]} is offered;"
+            " this Python can set one curve, or leave OpenSSL's own list"
+        )
+    if config.client_auth is ClientAuth.REQUIRE_ANY:
+        yield "client_auth_type: RequireAnyClientCert is done as RequireAndVerifyClientCert"
+    if config.client_auth is ClientAuth.REQUEST and config.client_ca:
+        yield "client_auth_type: RequestClientCert is done as VerifyClientCertIfGiven"
+    if config.client_auth is ClientAuth.REQUEST and not config.client_ca:
+        yield "client_auth_type: RequestClientCert without a client CA is done as NoClientCert"
