@@ -1,0 +1,138 @@
+"""Encodings of an exposition that is put together from pieces which are kept.
+
+A piece is encoded once and joined as it is: gzip has deflate blocks that end on a byte
+(RFC 1951, section 3.2.4; the flush makes them independent), zstd has frames (RFC 8878,
+section 3). All functions are pure.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple, Protocol
+
+
+class Piece(NamedTuple):
+    """A part of an exposition: encoded, with the checksum and length of the plain bytes."""
+
+    data: bytes
+    checksum: int
+    length: int
+
+
+NOTHING = Piece(b"", 0, 0)
+
+
+class Encoding(Protocol):
+    """How the bytes of an exposition travel."""
+
+    token: str
+    """The name in ``Content-Encoding``; empty for plain bytes."""
+
+    def piece(self, plain: bytes) -> Piece:
+        """Return *plain* encoded, for any place in an exposition."""
+        ...
+
+    def whole(self, pieces: Sequence[Piece], total: Piece) -> list[bytes]:
+        """Return an exposition of *pieces*, complete, as chunks; *total* is their sum."""
+        ...
+
+
+class Identity:
+    """Plain bytes."""
+
+    token = ""
+
+    def piece(self, plain: bytes) -> Piece:
+        return Piece(plain, 0, len(plain))
+
+    def whole(self, pieces: Sequence[Piece], total: Piece) -> list[bytes]:
+        return [piece.data for piece in pieces]
+
+
+# RFC 1952, section 2.3: deflate, no name, no time, unknown system.
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_LAST_BLOCK = b"\x03\x00"
+_POLYNOMIAL = 0xEDB88320
+
+
+class Gzip:
+    """One gzip member, from deflate blocks."""
+
+    token = "gzip"  # noqa: S105 - a content coding
+
+    def piece(self, plain: bytes) -> Piece:
+        # Level 1 of ISA-L is eight times as fast as zlib-6, and 10 % larger.
+        from isal import isal_zlib
+
+        deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
+        data = deflate.compress(plain) + deflate.flush(isal_zlib.Z_FULL_FLUSH)
+        return Piece(data, zlib.crc32(plain), len(plain))
+
+    def whole(self, pieces: Sequence[Piece], total: Piece) -> list[bytes]:
+        trailer = struct.pack("<II", total.checksum, total.length & 0xFFFFFFFF)
+        return [_GZIP_HEADER, *(piece.data for piece in pieces), _LAST_BLOCK + trailer]
+
+
+class Zstd:
+    """Frames of zstd."""
+
+    token = "zstd"  # noqa: S105 - a content coding
+
+    def piece(self, plain: bytes) -> Piece:
+        from backports import zstd
+
+        return Piece(zstd.compress(plain, 1), 0, len(plain))
+
+    def whole(self, pieces: Sequence[Piece], total: Piece) -> list[bytes]:
+        return [piece.data for piece in pieces]
+
+
+def joined(pieces: Iterable[Piece]) -> Piece:
+    """Return the checksum and length of *pieces* one after the other, without their data."""
+    checksum = length = 0
+    for piece in pieces:
+        checksum = _multiply(_shift(piece.length), checksum) ^ piece.checksum
+        length += piece.length
+    return Piece(b"", checksum, length)
+
+
+def _multiply(a: int, b: int) -> int:
+    """Return the product of two polynomials over GF(2) modulo the CRC-32 polynomial."""
+    product, bit = 0, 1 << 31
+    while a:
+        if a & bit:
+            product ^= b
+            a ^= bit
+        bit >>= 1
+        b = b >> 1 ^ _POLYNOMIAL if b & 1 else b >> 1
+    return product
+
+
+@cache
+def _power_of_two(exponent: int) -> int:
+    """Return x to the power of 2**exponent."""
+    if exponent == 0:
+        return 1 << 30
+    half = _power_of_two(exponent - 1)
+    return _multiply(half, half)
+
+
+@cache
+def _shift_aligned(length: int, exponent: int) -> int:
+    product = 1 << 31
+    while length:
+        if length & 1:
+            product = _multiply(_power_of_two(exponent), product)
+        length, exponent = length >> 1, exponent + 1
+    return product
+
+
+def _shift(length: int) -> int:
+    """Return what a checksum is multiplied by when *length* bytes follow."""
+    small, large = length & 1023, length >> 10
+    if not large:
+        return _shift_aligned(small, 3)
+    if large > 1 << 16:  # a gigabyte; not worth keeping
+        return _multiply(_shift_aligned.__wrapped__(large, 13), _shift_aligned(small, 3))
+    return _multiply(_shift_aligned(large, 13), _shift_aligned(small, 3))

@@ -1,0 +1,236 @@
+"""The store as bytes: own metrics and all groups, families by name, groups by key.
+
+Nothing is rendered twice. The bytes of each family in each run of groups are kept until
+a group of the run changes, and whole stretches of families until anything does. Work is
+done in slices: everything here is a generator that yields between them, so that pushes
+go on while a scrape is made; what a scrape shows is the store at its first slice.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
+from pushgate.model.layout import header, template_values
+from pushgate.model.names import Escaping
+from pushgate.model.numbers import go_float
+from pushgate.model.quoting import raw
+from pushgate.model.shape import FamilyShape, interned
+from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+from pushgate.server.store import Store
+
+TIMES_SHAPE = interned((PUSH_FAILURE_TIME, PUSH_TIME))
+"""The shape of the two families that every group has."""
+
+# Smaller pieces compress badly alone, and cost more than they save.
+_SMALL = 4096
+_JOINED_BYTES = 256 << 10
+_FAMILIES_PER_SLICE = 100
+
+
+def times_numbers(group: Group) -> bytes:
+    """Return the numbers of :data:`TIMES_SHAPE` for *group*."""
+    return f"{go_float(group.failed_at / 1e9)} {go_float(group.pushed_at / 1e9)}".encode()
+
+
+class OwnMetrics(NamedTuple):
+    """One family of the server's own metrics: its shape, and the bytes of its metrics."""
+
+    shape: FamilyShape
+    metrics: bytes
+
+
+class View(Protocol):
+    """A format of expositions, under one escaping scheme."""
+
+    tail: bytes
+    """What stands behind the metrics of a family."""
+
+    def parts(self, group: Group) -> Iterable[tuple[Sequence[FamilyShape], list[bytes]]]:
+        """Yield families of *group* and, aligned with them, the bytes of their metrics."""
+        ...
+
+    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - the word of the format
+        """Return what stands before the metrics of *family*, *length* bytes over all groups."""
+        ...
+
+    def own(self) -> list[OwnMetrics]:
+        """Return the server's own metrics of this moment, ordered by name."""
+        ...
+
+
+class TextView:
+    """The text format 0.0.4."""
+
+    tail = b""
+
+    def __init__(self, escaping: Escaping, own: Callable[[Escaping], list[OwnMetrics]]) -> None:
+        self._escaping = escaping
+        self._own = own
+
+    def parts(self, group: Group) -> Iterable[tuple[Sequence[FamilyShape], list[bytes]]]:
+        values = template_values(group.key)
+        layout = TIMES_SHAPE.layout(group.key)
+        yield TIMES_SHAPE.families, layout.render(values, times_numbers(group))
+        for block in group.blocks:
+            shape, numbers = block.pushed.shape, block.pushed.numbers
+            yield shape.families, shape.layout(group.key).render(values, numbers, self._escaping)
+
+    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View
+        return header(family, help, self._escaping)
+
+    def own(self) -> list[OwnMetrics]:
+        return self._own(self._escaping)
+
+
+class _Run(NamedTuple):
+    """What is kept of a run of groups: per family name its bytes, and its first shape."""
+
+    groups: tuple[Group, ...]
+    metrics: dict[str, Piece | bytes]
+    shapes: dict[str, FamilyShape]
+
+
+class _Stretch:
+    """Metrics that stand next to each other, as pieces and their sum. Grows at the end."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.pieces: list[Piece] = []
+        self.total = NOTHING
+        self._encoding = encoding
+        self._loose: list[bytes] = []
+        self._loose_bytes = 0
+
+    def add(self, metrics: Iterable[Piece | bytes]) -> None:
+        """Append *metrics*; small parts are joined before they are encoded."""
+        for part in metrics:
+            if isinstance(part, bytes):
+                self._loose.append(part)
+                self._loose_bytes += len(part)
+                if self._loose_bytes < _JOINED_BYTES:
+                    continue
+            self.close()
+            if isinstance(part, Piece):
+                self._append(part)
+
+    def close(self) -> None:
+        """Encode what is still loose."""
+        if self._loose:
+            self._append(self._encoding.piece(b"".join(self._loose)))
+            self._loose, self._loose_bytes = [], 0
+
+    def _append(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+        self.total = joined((self.total, piece))
+
+
+class _Plan(NamedTuple):
+    """All pushed families around the own ones.
+
+    ``stretches`` has one more entry than there are own families: what stands before,
+    between and behind them. ``merged`` are the pushed metrics of an own family's name.
+    """
+
+    stretches: list[_Stretch]
+    merged: dict[str, _Stretch]
+
+
+class Exposition:
+    """Expositions of one store in one format and encoding, and what is kept of them."""
+
+    def __init__(self, store: Store, view: View, encoding: Encoding) -> None:
+        self._store = store
+        self._view = view
+        self._encoding = encoding
+        self._runs: dict[bytes, _Run] = {}
+        self._plan: tuple[int, tuple[str, ...], _Plan] | None = None
+
+    def scrape(self) -> Generator[None, None, list[bytes]]:
+        """Return an exposition in chunks; yield whenever others may run.
+
+        A scrape after nothing changed costs the own metrics. Two of these generators of
+        one object must not run at the same time.
+        """
+        own = self._view.own()
+        names = tuple(family.shape.name for family in own)
+        revision = self._store.revision
+        if self._plan is None or self._plan[:2] != (revision, names):
+            runs = yield from self._rendered(self._store.runs())
+            plan = yield from self._planned(runs, names)
+            self._plan = revision, names, plan
+        return self._joined(own, self._plan[2])
+
+    def _joined(self, own: list[OwnMetrics], plan: _Plan) -> list[bytes]:
+        pieces = [*plan.stretches[0].pieces]
+        total = plan.stretches[0].total
+        nothing = _Stretch(self._encoding)
+        for family, stretch in zip(own, plan.stretches[1:], strict=True):
+            merged = plan.merged.get(family.shape.name, nothing)
+            length = len(family.metrics) + merged.total.length
+            head = self._view.head(family.shape, family.shape.help, length)
+            mine = self._encoding.piece(head + family.metrics)
+            tail = [self._encoding.piece(self._view.tail)] if self._view.tail else []
+            pieces += [mine, *merged.pieces, *tail, *stretch.pieces]
+            total = joined((total, mine, merged.total, *tail, stretch.total))
+        return self._encoding.whole(pieces, total)
+
+    def _rendered(self, groups: list[tuple[Group, ...]]) -> Generator[None, None, list[_Run]]:
+        """Return all runs, those rendered anew in which a group changed."""
+        old, self._runs = self._runs, {}
+        for run in groups:
+            key = run[0].key.packed
+            kept = old.pop(key, None)
+            if kept is None or kept.groups != run:
+                kept = self._render(run)
+                yield
+            self._runs[key] = kept
+        return [*self._runs.values()]
+
+    def _render(self, run: tuple[Group, ...]) -> _Run:
+        fragments: dict[str, list[bytes]] = {}
+        shapes: dict[str, FamilyShape] = {}
+        for group in run:
+            for families, metrics in self._view.parts(group):
+                for family, fragment in zip(families, metrics, strict=True):
+                    known = fragments.get(family.name)
+                    if known is not None:
+                        known.append(fragment)
+                    elif fragment:
+                        fragments[family.name] = [fragment]
+                        shapes[family.name] = family
+        return _Run(run, {n: self._kept(b"".join(f)) for n, f in fragments.items()}, shapes)
+
+    def _kept(self, plain: bytes) -> Piece | bytes:
+        return plain if len(plain) < _SMALL else self._encoding.piece(plain)
+
+    def _planned(self, runs: list[_Run], own: tuple[str, ...]) -> Generator[None, None, _Plan]:
+        """Return the families of *runs* laid out around the *own* names."""
+        pushed: dict[str, list[Piece | bytes]] = {}
+        shapes: dict[str, FamilyShape] = {}
+        for run in runs:
+            for name, metrics in run.metrics.items():
+                pushed.setdefault(name, []).append(metrics)
+            for name in run.shapes.keys() - shapes.keys():
+                shapes[name] = run.shapes[name]
+            yield
+        plan = _Plan([_Stretch(self._encoding) for _ in range(len(own) + 1)], {})
+        for count, name in enumerate(sorted(pushed, key=raw)):
+            if count % _FAMILIES_PER_SLICE == 0:
+                yield
+            self._place(plan, own, shapes[name], pushed[name])
+        for stretch in (*plan.stretches, *plan.merged.values()):
+            stretch.close()
+        return plan
+
+    def _place(
+        self, plan: _Plan, own: tuple[str, ...], shape: FamilyShape, metrics: list[Piece | bytes]
+    ) -> None:
+        if shape.name in own:
+            plan.merged[shape.name] = stretch = _Stretch(self._encoding)
+            stretch.add(metrics)
+            return
+        length = sum(m.length if isinstance(m, Piece) else len(m) for m in metrics)
+        stretch = plan.stretches[bisect_left(own, raw(shape.name), key=raw)]
+        stretch.add((self._view.head(shape, shape.help, length), *metrics))
+        if self._view.tail:
+            stretch.add((self._view.tail,))
