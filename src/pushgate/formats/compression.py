@@ -1,0 +1,333 @@
+"""Request bodies out of their ``Content-Encoding``.
+
+Pure, and incremental in memory: a body that inflates beyond its limit is refused while it is
+being inflated. The error texts of gzip and snappy are those of the Go server.
+"""
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from io import BytesIO
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from pushgate.errors import InvalidBody, LimitExceeded, UnsupportedEncoding
+
+if TYPE_CHECKING:
+    from backports.zstd import ZstdDecompressor
+
+_RAW = -15  # deflate without header and trailer
+_ZLIB = 15
+_GZIP = 31
+_OUTPUT = 2**18  # inflated at a time
+_INPUT = 2**16  # fed at a time, from _FIRST on doubling: bounds what a small member copies
+_FIRST = 2**9
+_MEMBERS = 10_000  # gzip members or zstd frames in a body; each costs us microseconds
+_SMALL = 2**23
+
+_fast_zlib = import_module("isal.isal_zlib" if find_spec("isal") else "zlib")
+
+
+def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
+    """Return *body* decoded; memory never grows much beyond *limit*.
+
+    Args:
+        body: the request body as sent.
+        encoding: ``gzip``, ``snappy`` (the framing format), ``zstd``, ``deflate`` (zlib-wrapped
+            or raw), ``identity`` or nothing; lower case.
+        limit: the most bytes that may come out; 0 is no limit.
+
+    Raises:
+        InvalidBody: *body* is not what *encoding* says.
+        LimitExceeded: more than *limit* bytes come out.
+        UnsupportedEncoding: *encoding* is another one.
+
+    """
+    decode = _DECODERS.get(encoding)
+    if decode is None:
+        known = ", ".join(filter(None, _DECODERS))
+        raise UnsupportedEncoding(f'unsupported Content-Encoding "{encoding}", use one of: {known}')
+    return decode(body, limit or sys.maxsize)
+
+
+def check_gzip_header(body: bytes) -> None:
+    """Refuse *body* if it does not begin with a gzip header.
+
+    Raises:
+        InvalidBody: it does not.
+
+    """
+    _gzip_header(memoryview(body))
+
+
+class _Output:
+    """What was inflated so far; refuses to grow beyond its limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = BytesIO()
+
+    def __len__(self) -> int:
+        return self._buffer.tell()
+
+    def write(self, piece: bytes) -> None:
+        if len(self) + len(piece) > self._limit:
+            raise _too_large(self._limit)
+        self._buffer.write(piece)
+
+    def crc(self, start: int) -> int:
+        with self._buffer.getbuffer() as view:
+            return zlib.crc32(view[start:])
+
+    def value(self) -> bytes:
+        return self._buffer.getvalue()
+
+
+def _too_large(limit: int) -> LimitExceeded:
+    flag = "--limit.decompressed-bytes"
+    return LimitExceeded(f"decompressed body is larger than {limit} bytes ({flag})", flag=flag)
+
+
+def _identity(body: bytes, _limit: int) -> bytes:
+    return body
+
+
+def _gunzip(body: bytes, limit: int) -> bytes:
+    if body[3:4] == b"\0":  # a header without options: Go agrees about all that passes here
+        inflater = _fast_zlib.decompressobj(_GZIP)
+        try:
+            plain: bytes = inflater.decompress(body, min(limit, _SMALL))
+        except _fast_zlib.error:
+            return _gunzip_members(body, limit)
+        if inflater.eof and not inflater.unused_data:
+            return plain
+    return _gunzip_members(body, limit)
+
+
+def _gunzip_members(body: bytes, limit: int) -> bytes:
+    """As the Go server reads: any number of members, and nothing after the last."""
+    output, rest = _Output(limit), memoryview(body)
+    for _ in range(_MEMBERS):
+        rest = _gunzip_member(rest, output)
+        if not rest:
+            return output.value()
+    raise InvalidBody(f"gzip: more than {_MEMBERS} members in one body")
+
+
+_GZIP_TRAILER = Struct("<LL")
+
+
+def _gunzip_member(data: memoryview, output: _Output) -> memoryview:
+    """Inflate the first member of *data* into *output*; return what follows it."""
+    start, deflated = len(output), data[_gzip_header(data) :]
+    used = _inflate(deflated, _RAW, output)
+    trailer = deflated[used : used + 8]
+    if len(trailer) < 8:
+        raise InvalidBody("unexpected EOF")
+    size = (len(output) - start) & 0xFFFFFFFF
+    if trailer != _GZIP_TRAILER.pack(output.crc(start), size):
+        raise InvalidBody("gzip: invalid checksum")
+    return deflated[used + 8 :]
+
+
+def _gzip_header(data: memoryview) -> int:
+    """Return the length of the gzip header that *data* begins with (RFC 1952 §2.3)."""
+    if not data:
+        raise InvalidBody("EOF")
+    if len(data) >= 10 and bytes(data[:3]) != b"\x1f\x8b\x08":
+        raise InvalidBody("gzip: invalid header")
+    flags, end = data[3] if len(data) > 3 else 0, 10
+    if flags & 4:
+        end += 2 + int.from_bytes(data[end : end + 2], "little")
+    for text in (8, 16):
+        if flags & text:
+            end += _zero_terminated(data[end:])
+    if flags & 2:
+        end += 2
+        if end <= len(data) and data[end - 2 : end] != _header_checksum(data[: end - 2]):
+            raise InvalidBody("gzip: invalid header")
+    if end > len(data):
+        raise InvalidBody("unexpected EOF")
+    return end
+
+
+def _zero_terminated(data: memoryview) -> int:
+    longest = bytes(data[:512])
+    length = longest.find(b"\0") + 1
+    if not length and len(longest) == 512:
+        raise InvalidBody("gzip: invalid header")
+    return length or len(longest) + 1
+
+
+def _header_checksum(header: memoryview) -> bytes:
+    return (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little")
+
+
+def _inflate(data: memoryview, wbits: int, output: _Output) -> int:
+    """Inflate one whole stream at the start of *data* into *output*; return its length."""
+    inflater, used = zlib.decompressobj(wbits), 0
+    try:
+        for piece in _pieces(data):
+            used += len(piece)
+            rest, full = bytes(piece), False
+            while (rest or full) and not inflater.eof:
+                plain = inflater.decompress(rest, _OUTPUT)
+                output.write(plain)
+                rest, full = inflater.unconsumed_tail, len(plain) == _OUTPUT
+            if inflater.eof:
+                return used - len(inflater.unused_data)
+    except zlib.error as error:
+        raise InvalidBody(_fault(error, data, wbits)) from None
+    raise InvalidBody("unexpected EOF")
+
+
+def _pieces(data: memoryview) -> Iterator[memoryview]:
+    """Cut *data* into small pieces first, then larger ones: a short stream copies little."""
+    start, size = 0, _FIRST
+    while start < len(data):
+        yield data[start : start + size]
+        start, size = start + size, min(2 * size, _INPUT)
+
+
+def _fault(error: zlib.error, data: memoryview, wbits: int) -> str:
+    if "incorrect data check" in str(error):
+        return "zlib: invalid checksum"
+    return f"flate: corrupt input before offset {_fault_offset(data, wbits)}"
+
+
+def _fault_offset(data: memoryview, wbits: int) -> int:
+    """Return how many bytes of a corrupt stream were read when it showed: Go reports that."""
+    inflater, used, step = zlib.decompressobj(wbits), 0, 2**12
+    while step:
+        trial = inflater.copy()
+        try:
+            trial.decompress(data[used : used + step])
+        except zlib.error:
+            step //= 2
+        else:
+            inflater, used = trial, used + step
+    return used + 1
+
+
+def _deflate(body: bytes, limit: int) -> bytes:
+    if not body:
+        raise InvalidBody("unexpected EOF")
+    wrapped = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+    output = _Output(limit)
+    if _inflate(memoryview(body), _ZLIB if wrapped else _RAW, output) < len(body):
+        raise InvalidBody("deflate: data after the end of the stream")
+    return output.value()
+
+
+_ZSTD_WINDOW = 23  # 8 MiB: RFC 9659 lets no content encoding ask for more
+
+
+def _unzstd(body: bytes, limit: int) -> bytes:
+    from backports import zstd
+
+    output, rest = _Output(limit), memoryview(body)
+    for _ in range(_MEMBERS):
+        frame = zstd.ZstdDecompressor(
+            options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+        )
+        try:
+            rest = rest[_unzstd_frame(frame, rest, output) :]
+        except zstd.ZstdError as error:
+            raise InvalidBody(f"zstd: corrupt input ({error})") from None
+        if not rest:
+            return output.value()
+    raise InvalidBody(f"zstd: more than {_MEMBERS} frames in one body")
+
+
+def _unzstd_frame(frame: "ZstdDecompressor", data: memoryview, output: _Output) -> int:
+    used = 0
+    for piece in _pieces(data):
+        used += len(piece)
+        output.write(frame.decompress(piece, _OUTPUT))
+        while not (frame.eof or frame.needs_input):
+            output.write(frame.decompress(b"", _OUTPUT))
+        if frame.eof:
+            return used - len(frame.unused_data)
+    raise InvalidBody("unexpected EOF")
+
+
+_SNAPPY_CHUNK = 76_494  # a checksum and the longest encoding of _SNAPPY_PLAIN bytes
+_SNAPPY_PLAIN = 65_536
+_SNAPPY_START = b"\xff\x06\0\0sNaPpY"
+
+
+def _unsnappy(body: bytes, limit: int) -> bytes:
+    """As the Go server reads: a fault counts only if all before it is sound."""
+    chunks, size, fault = [_SNAPPY_START], 0, None
+    try:
+        for chunk in _snappy_chunks(body):
+            chunks.append(chunk)
+            size += _snappy_chunk_size(chunk)
+            if size > limit:
+                raise _too_large(limit)
+    except InvalidBody as error:
+        fault = error
+    plain = _unsnapped(b"".join(chunks))
+    if fault:
+        raise fault
+    return plain
+
+
+def _unsnapped(stream: bytes) -> bytes:
+    import cramjam
+
+    try:
+        return bytes(cramjam.snappy.decompress(stream))
+    except cramjam.DecompressionError:
+        raise _snappy_corrupt() from None
+
+
+def _snappy_corrupt() -> InvalidBody:
+    return InvalidBody("snappy: corrupt input")
+
+
+def _snappy_chunks(body: bytes) -> Iterator[bytes]:
+    """Yield the chunks of *body* that hold data, heads included."""
+    position = 0
+    while position < len(body):
+        head = body[position : position + 4]
+        kind, end = head[0], position + 4 + int.from_bytes(head[1:], "little")
+        if len(head) < 4 or (not position and kind != 0xFF):
+            raise _snappy_corrupt()
+        if end - position - 4 > _SNAPPY_CHUNK or 0x02 <= kind <= 0x7F:
+            raise InvalidBody("snappy: unsupported input")
+        if end > len(body) or (kind == 0xFF and body[position:end] != _SNAPPY_START):
+            raise _snappy_corrupt()
+        if kind <= 0x01:
+            yield body[position:end]
+        position = end
+
+
+def _snappy_chunk_size(chunk: bytes) -> int:
+    """Return how many bytes *chunk* says it holds. Checksum and data follow its head."""
+    size = len(chunk) - 8 if chunk[0] == 0x01 else _varint(chunk[8:13])
+    if not 0 <= size <= _SNAPPY_PLAIN:
+        raise _snappy_corrupt()
+    return size
+
+
+def _varint(data: bytes) -> int:
+    """Return the base-128 number that *data* begins with; -1 if it does not end."""
+    number = 0
+    for index, byte in enumerate(data):
+        number |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return number
+    return -1
+
+
+_DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "": _identity,
+    "gzip": _gunzip,
+    "snappy": _unsnappy,
+    "zstd": _unzstd,
+    "deflate": _deflate,
+    "identity": _identity,
+}
