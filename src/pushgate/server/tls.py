@@ -109,6 +109,8 @@ class Connection(ssl.SSLObject):
             self._failure = error
             if error.reason == "HTTP_REQUEST":
                 self.outgoing.write(_SPEAK_TLS)
+            if not self.outgoing.pending:
+                raise
             raise ssl.SSLWantReadError from None
         certificate = self.getpeercert()
         if self.allowed_sans and certificate and self.allowed_sans.isdisjoint(names(certificate)):
@@ -185,7 +187,10 @@ def names(peer_certificate: Mapping[str, Any] | None) -> frozenset[str]:
 def _name(kind: str, value: str) -> str:
     if kind != "IP Address":
         return value
-    return str(ipaddress.ip_address(value.strip()))  # OpenSSL writes IPv6 in its own way
+    try:
+        return str(ipaddress.ip_address(value.strip()))  # OpenSSL writes IPv6 in its own way
+    except ValueError:
+        return value  # "<invalid>"
 
 
 def _limit_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -221,16 +226,16 @@ def _load_pair(context: ssl.SSLContext, config: TlsConfig) -> None:
     for part, pem in (("certificate", config.certificate), ("key", config.key)):
         if b"-----BEGIN" not in pem:
             raise _bad_pair(f"failed to find any PEM data in {part} input")
+    if b"ENCRYPTED" in config.key:
+        raise _bad_pair("the key is encrypted; give it without a password")
     with _as_file(config.certificate) as certificate, _as_file(config.key) as key:
         try:
-            # Without a password OpenSSL would ask for one on the terminal.
+            # Without a password OpenSSL could ask for one on the terminal.
             context.load_cert_chain(certificate, key, password="")
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
                 raise _bad_pair("private key does not match public key") from None
             raise _bad_pair(f"{error.reason or 'not usable'}".lower().replace("_", " ")) from None
-        except ValueError:
-            raise _bad_pair("the key is encrypted; give it without a password") from None
 
 
 def _bad_pair(reason: str) -> StartupError:

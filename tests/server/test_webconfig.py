@@ -1,0 +1,410 @@
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.errors import StartupError
+from pushgate.server.tls import ClientAuth
+from pushgate.server.webconfig import (
+    Grant,
+    Permission,
+    Permissions,
+    RateLimit,
+    WebConfig,
+    load,
+    parse,
+)
+from tests.server.certificates import Pki, hashed, sha256
+
+HERE = Path("/nowhere")
+HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
+
+
+def refusal(text: str, base: Path = HERE) -> str:
+    with pytest.raises(StartupError) as caught:
+        parse(text.encode(), base=base)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "~", "# nothing\n", "{}", "tls_server_config:\n"])
+def test_an_empty_file_turns_nothing_on(text):
+    assert parse(text.encode(), base=HERE) == WebConfig()
+
+
+# What the reference server says to the same file.
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("foo: 1", "line 1: field foo not found in type web.Config"),
+        ("[]", "line 1: cannot unmarshal !!seq into web.Config"),
+        (
+            "tls_server_config:\n  foo: 1\n  bar: 2\n",
+            (
+                "line 2: field foo not found in type web.TLSConfig\n"
+                "  line 3: field bar not found in type web.TLSConfig"
+            ),
+        ),
+        (
+            "tls_server_config:\n  min_version: TLS12\n  min_version: TLS13\n",
+            "line 3: field min_version already set in type web.TLSConfig",
+        ),
+        (
+            "tls_server_config: {}\ntls_server_config: {}\n",
+            "line 2: field tls_server_config already set in type web.Config",
+        ),
+        ("basic_auth_users:\n  a: b\n  a: c\n", 'line 3: key "a" already set in map'),
+        ("http_server_config:\n  foo: 1\n", "line 2: field foo not found in type web.HTTPConfig"),
+        ("http_server_config:\n  http2: abc\n", "line 2: cannot unmarshal !!str `abc` into bool"),
+        (
+            "http_server_config:\n  headers:\n    - a\n",
+            "line 3: cannot unmarshal !!seq into map[string]string",
+        ),
+        ("rate_limit:\n  foo: 1\n", "line 2: field foo not found in type web.RateLimiterConfig"),
+        (
+            "rate_limit:\n  interval: abc\n  burst: abcdefghijklmn\n",
+            (
+                "line 2: cannot unmarshal !!str `abc` into time.Duration\n"
+                "  line 3: cannot unmarshal !!str `abcdefg...` into int"
+            ),
+        ),
+        (
+            'rate_limit:\n  interval: "5"\n',
+            "line 2: cannot unmarshal !!str `5` into time.Duration",
+        ),
+        ("tls_server_config:\n  cert_file: [a]\n", "line 2: cannot unmarshal !!seq into string"),
+        (
+            "basic_auth_users:\n  a: [1]\n",
+            "line 2: cannot unmarshal !!seq into config.plain",
+        ),
+        (
+            "basic_auth_users: [1]\n",
+            "line 1: cannot unmarshal !!seq into map[string]config.Secret",
+        ),
+    ],
+)
+def test_what_has_the_wrong_shape_is_told_by_line(text, complaint):
+    assert refusal(text) == f"yaml: unmarshal errors:\n  {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: b: c\n", "yaml: mapping values are not allowed in this context"),
+        ("a: [\n", "yaml: line 1: did not find expected node content"),
+        (
+            "tls_server_config:\n\tcert: x\n",
+            "yaml: line 2: found character that cannot start any token",
+        ),
+        ("tls_server_config:\n  cert: x\n foo: y\n", "yaml: line 2: did not find expected key"),
+        ("%foo\n", "yaml: found unknown directive name"),
+        ("a\0b", "yaml: control characters are not allowed"),
+        ("[" * 1000 + "]" * 1000, "yaml: nested more than 50 deep"),
+        ("tls_server_config:\n  cert_file: c\n", "missing one of key or key_file"),
+        ("tls_server_config:\n  key: k\n", "missing one of cert or cert_file"),
+        ("tls_server_config:\n  client_auth_type: foo\n", "missing one of cert or cert_file"),
+        ("tls_server_config: {cert: c, key: k, client_auth_type: foo}", "invalid ClientAuth: foo"),
+        (
+            "tls_server_config: {cert: c, key: k, client_ca: x}",
+            "client CA's have been configured without a Client Auth Policy",
+        ),
+        (
+            "tls_server_config: {cert_file: /x, key: k}",
+            "failed to read cert_file (/x): open /x: no such file or directory",
+        ),
+        (
+            "tls_server_config: {cert: c, key_file: x}",
+            "failed to read key_file (/nowhere/x): open /nowhere/x: no such file or directory",
+        ),
+        ("tls_server_config: {min_version: TLS14}", "unknown TLS version: TLS14"),
+        ("tls_server_config: {cipher_suites: [foo]}", "unknown cipher: foo"),
+        ("tls_server_config: {curve_preferences: [foo]}", "unknown curve: foo"),
+        (
+            "http_server_config: {headers: {X-Foo: a}}",
+            'HTTP header "X-Foo" can not be configured',
+        ),
+        (
+            "http_server_config: {headers: {X-Frame-Options: DENY}}",
+            (
+                'invalid value for X-Frame-Options. Expected one of: ["deny" "sameorigin"],'
+                ' but got: "DENY"'
+            ),
+        ),
+        (
+            'http_server_config: {headers: {X-Content-Type-Options: ""}}',
+            'invalid value for X-Content-Type-Options. Expected one of: ["nosniff"], but got: ""',
+        ),
+        (
+            "basic_auth_users: {a: b}",
+            "crypto/bcrypt: hashedSecret too short to be a bcrypted password",
+        ),
+        (
+            f"basic_auth_users: {{a: '%{HASH[1:]}'}}",
+            "crypto/bcrypt: bcrypt hashes must start with '$', but hashedSecret started with '%'",
+        ),
+        (
+            f"basic_auth_users: {{a: '$3{HASH[2:]}'}}",
+            (
+                "crypto/bcrypt: bcrypt algorithm version '3' requested"
+                " is newer than current version '2'"
+            ),
+        ),
+        (
+            f"basic_auth_users: {{a: '{HASH.replace('$10$', '$99$')}'}}",
+            "crypto/bcrypt: cost 99 is outside allowed inclusive range 4..31",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_the_words_of_the_toolkit(text, complaint):
+    assert refusal(text) == complaint
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(StartupError, match=r"^open .*/web.yml: no such file or directory$"):
+        load(tmp_path / "web.yml")
+
+
+def test_a_directory_is_not_a_file(tmp_path):
+    with pytest.raises(StartupError, match=r"^read .*: is a directory$"):
+        load(tmp_path)
+
+
+def test_files_are_found_beside_the_configuration_and_win_over_inline_text(tmp_path):
+    pair = Pki(tmp_path).issue("server", "localhost")
+    path = tmp_path / "web.yml"
+    path.write_text(
+        "tls_server_config:\n  cert: ignored\n  cert_file: server.pem\n  key_file: server.key\n"
+    )
+    config = load(path)
+    assert config.tls is not None
+    assert config.tls.certificate == pair.certificate.read_bytes()
+    assert config.files == (path, pair.certificate, pair.key)
+
+
+def test_every_field_of_the_toolkit_is_read():
+    config = parse(
+        f"""
+tls_server_config:
+  cert: C
+  key: K
+  client_ca: A
+  client_auth_type: RequireClientCert
+  client_allowed_sans: [a.example, 10.0.0.1]
+  min_version: TLS12
+  max_version: TLS12
+  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
+  curve_preferences: [X25519]
+  prefer_server_cipher_suites: yes
+http_server_config:
+  http2: off
+  headers:
+    Strict-Transport-Security: max-age=1
+    X-XSS-Protection: ""
+basic_auth_users:
+  alice: {HASH}
+rate_limit:
+  interval: 1m30s
+  burst: 5
+""".encode(),
+        base=HERE,
+    )
+    assert config.tls is not None
+    assert config.tls.client_auth is ClientAuth.REQUIRE_ANY
+    assert config.tls.allowed_sans == ("a.example", "10.0.0.1")
+    assert config.tls.min_version == config.tls.max_version
+    assert config.tls.curves == ("X25519",)
+    assert not config.http2
+    assert config.headers == (
+        ("Strict-Transport-Security", "max-age=1"),
+        ("X-XSS-Protection", ""),
+    )
+    assert config.users == {"alice": HASH.encode()}
+    assert config.rate_limit == RateLimit(90_000_000_000, 5)
+
+
+def test_settings_alone_do_not_turn_tls_on():
+    assert parse(b"tls_server_config: {min_version: TLS13}", base=HERE).tls is None
+
+
+@pytest.mark.parametrize(
+    ("interval", "nanoseconds"), [("5", 5), ("1.5", 1), ("-1s", -1_000_000_000), ("0x10", 16)]
+)
+def test_an_interval_without_a_unit_is_in_nanoseconds(interval, nanoseconds):
+    config = parse(f"rate_limit: {{interval: {interval}, burst: 1}}".encode(), base=HERE)
+    assert config.rate_limit == RateLimit(nanoseconds, 1)
+
+
+def test_no_interval_is_no_limit():
+    assert parse(b"rate_limit: {burst: 3}", base=HERE).rate_limit is None
+
+
+def test_tokens_come_from_a_file_or_as_a_digest(tmp_path):
+    (tmp_path / "token").write_text("secret\n")
+    text = f"bearer_tokens: [{{name: a, token_file: token}}, {{name: b, sha256: {sha256('x')}}}]"
+    config = parse(text.encode(), base=tmp_path)
+    assert [token.sha256.hex() for token in config.bearer_tokens] == [
+        sha256("secret"),
+        sha256("x"),
+    ]
+
+
+def test_permissions_are_words_or_limited_to_jobs():
+    text = f"""
+basic_auth_users: {{alice: {HASH}}}
+permissions:
+  users:
+    alice:
+      - read
+      - allow: [push, delete]
+        jobs: ["team-a-*"]
+"""
+    assert parse(text.encode(), base=HERE).permissions == Permissions(
+        users={
+            "alice": (
+                Grant(frozenset({Permission.READ})),
+                Grant(frozenset({Permission.PUSH, Permission.DELETE}), ("team-a-*",)),
+            )
+        }
+    )
+
+
+JWT = "issuer: i, audience: a, jwks_url: 'https://x/'"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("bearer_tokens: [{sha256: x}]", "every token needs a name"),
+        ("bearer_tokens: [{name: ci}]", 'bearer_tokens: "ci" needs one of token_file or sha256'),
+        ("bearer_tokens: [{name: ci, sha256: abc}]", "not the token"),
+        ("bearer_tokens: [{name: ci, token: abc}]", "field token not found in type bearer_tokens"),
+        (
+            f"bearer_tokens: [{{name: c, sha256: {'a' * 64}}}, {{name: c, sha256: {'b' * 64}}}]",
+            'the name "c" is given twice',
+        ),
+        ("jwt: [{issuer: i, audience: a}]", "issuer, audience and permissions are needed"),
+        (
+            "jwt: [{issuer: i, audience: a, permissions: [{claim: sub, value: x, allow: [push]}]}]",
+            'jwt: "i" needs one of jwks_file or jwks_url',
+        ),
+        (f"jwt: [{{{JWT}, permissions: [{{value: x}}]}}]", "needs a claim and a value"),
+        (
+            (
+                f"jwt: [{{{JWT.replace('https', 'http')},"
+                " permissions: [{claim: sub, value: x, allow: [push]}]}]"
+            ),
+            "jwks_url must be an https URL",
+        ),
+        (
+            f"basic_auth_users: {{a: {HASH}}}\npermissions: {{users: {{a: [fly]}}}}",
+            "unknown permission: fly; there are push, delete, scrape, read, admin",
+        ),
+        (
+            f"basic_auth_users: {{a: {HASH}}}\npermissions: {{users: {{a: [{{jobs: [x]}}]}}}}",
+            "`allow` must list",
+        ),
+        (
+            (
+                f"basic_auth_users: {{a: {HASH}}}\n"
+                "permissions: {users: {a: [{allow: [push], jobs: }]}}"
+            ),
+            "`jobs` must list globs",
+        ),
+        (
+            f"basic_auth_users: {{a: {HASH}}}\npermissions: {{users: {{bob: [push]}}}}",
+            'permissions.users: there is no "bob"',
+        ),
+        ("permissions: {}", "permissions: there is nobody to have them"),
+        (
+            "permissions: {certificates: {a: [push]}}",
+            "permissions.certificates needs a client_auth_type that verifies",
+        ),
+    ],
+)
+def test_our_own_keys_are_as_strict(text, complaint):
+    assert complaint in refusal(text)
+
+
+def test_permissions_without_content_permit_nothing():
+    text = f"basic_auth_users: {{a: {HASH}}}\npermissions:\n"
+    assert parse(text.encode(), base=HERE).permissions == Permissions()
+
+
+def test_no_secret_shows_in_a_repr(tmp_path):
+    (tmp_path / "token").write_text("t0ps3cret")
+    text = (
+        f"basic_auth_users: {{a: {HASH}}}\ntls_server_config: {{cert: CERT, key: PRIVATE}}\n"
+        "bearer_tokens: [{name: ci, token_file: token}]\n"
+    )
+    shown = repr(parse(text.encode(), base=tmp_path))
+    assert HASH not in shown
+    assert "PRIVATE" not in shown
+    assert "t0ps3cret" not in shown
+    assert sha256("t0ps3cret") not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "basic_auth_users: t0ps3cret",
+        "basic_auth_users: {a: t0ps3cret}",
+        "bearer_tokens: t0ps3cret",
+        "bearer_tokens: [t0ps3cret]",
+        "bearer_tokens: [{name: a, sha256: t0ps3cret}]",
+    ],
+)
+def test_no_secret_shows_in_a_complaint(text):
+    assert "t0ps" not in refusal(text)
+
+
+@given(st.text() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
+def test_any_text_is_read_or_refused(text):
+    with contextlib.suppress(StartupError):
+        parse(text.encode(errors="replace"), base=HERE)
+
+
+_KEYS = st.sampled_from(
+    [
+        "tls_server_config",
+        "http_server_config",
+        "basic_auth_users",
+        "rate_limit",
+        "bearer_tokens",
+        "jwt",
+        "permissions",
+        "users",
+        "tokens",
+        "certificates",
+        "cert",
+        "key",
+        "client_auth_type",
+        "cipher_suites",
+        "headers",
+        "interval",
+        "burst",
+        "name",
+        "sha256",
+        "issuer",
+        "audience",
+        "jwks_url",
+        "claim",
+        "value",
+        "allow",
+        "jobs",
+    ]
+)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | _KEYS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4),
+)
+
+
+@given(st.dictionaries(_KEYS, _VALUES))
+def test_any_structure_is_read_or_refused(document):
+    with contextlib.suppress(StartupError):
+        parse(json.dumps(document).encode(), base=HERE)
+
+
+def test_passwords_hashed_by_others_are_taken():
+    assert parse(f"basic_auth_users: {{a: {hashed('x')}}}".encode(), base=HERE).users
