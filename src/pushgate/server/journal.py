@@ -1,0 +1,27 @@
+"""Durability, behind one narrow seam."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pushgate.server.group import Group
+from pushgate.server.store import Step
+
+
+class Journal(Protocol):
+    """Remembers what was acknowledged. Used from one thread at a time."""
+
+    def load(self) -> list[Group]:
+        """Return every group as it was after the last append. Called once, first."""
+        ...
+
+    def append(self, steps: Sequence[Step]) -> None:
+        """Make *steps* durable, all or none, in order; return when they are.
+
+        Raises:
+            JournalFailed: none of them is. A later append may succeed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file or connection."""
+        ...

@@ -1,0 +1,95 @@
+"""Groups and shapes as bytes in the journal. Pure; every version must read the older ones.
+
+A group's state is three times, then its blocks: shape id, time, numbers, details.
+Integers are little-endian, times Unix nanoseconds. A shape is JSON; text that is not
+UTF-8 stands in it as lone surrogates.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.quoting import text
+from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape, interned
+from pushgate.server.group import Block, Group
+
+_TIMES = struct.Struct("<qqq")
+_BLOCK = struct.Struct("<QqII")
+_LENGTH = struct.Struct("<I")
+
+
+def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
+    """Return the state of *group*, without its key. *shape_id* names the shapes."""
+    parts = [_TIMES.pack(group.pushed_at, group.failed_at, group.since)]
+    for block in group.blocks:
+        shape, numbers, details, *_ = block.pushed
+        parts.append(_BLOCK.pack(shape_id(shape), block.received, len(numbers), len(details)))
+        parts.append(numbers)
+        for detail in details:
+            parts += [_LENGTH.pack(len(detail)), detail]
+    return b"".join(parts)
+
+
+def decode_group(key: bytes, state: bytes, shape: Callable[[int], PushShape]) -> Group:
+    """Return the group with the packed *key*; *shape* finds the shapes.
+
+    Raises:
+        ValueError: the bytes are not what :func:`encode_group` wrote.
+        KeyError: a shape is missing.
+    """
+    try:
+        pushed_at, failed_at, since = _TIMES.unpack_from(state)
+        blocks = tuple(_blocks(state, shape))
+    except struct.error as error:
+        raise ValueError(f"state of a group ends early: {error}") from error
+    names = iter(text(part) for part in key.split(b"\xff"))
+    labels = list(zip(names, names, strict=True))
+    return Group(GroupingKey(labels), blocks, pushed_at=pushed_at, failed_at=failed_at, since=since)
+
+
+def _blocks(state: bytes, shape: Callable[[int], PushShape]) -> Iterator[Block]:
+    at = _TIMES.size
+    while at < len(state):
+        shape_id, received, length, count = _BLOCK.unpack_from(state, at)
+        at += _BLOCK.size
+        numbers = state[at : at + length]
+        at += length
+        details = []
+        for _ in range(count):
+            (length,) = _LENGTH.unpack_from(state, at)
+            at += _LENGTH.size
+            details.append(state[at : at + length])
+            at += length
+        if at > len(state):
+            raise ValueError("state of a group ends early")
+        yield Block(Pushed(shape(shape_id), numbers, tuple(details)), received)
+
+
+def encode_shape(shape: PushShape) -> str:
+    """Return *shape* as JSON."""
+    return json.dumps([[f.name, f.type, f.help, f.labels, f.bounds] for f in shape.families])
+
+
+def decode_shape(encoded: str) -> PushShape:
+    """Return the shape that *encoded* describes.
+
+    Raises:
+        ValueError: it is not what :func:`encode_shape` wrote.
+    """
+    try:
+        return interned(tuple(_family(*fields) for fields in json.loads(encoded)))
+    except TypeError as error:
+        raise ValueError(f"not a shape: {error}") from error
+
+
+def _family(
+    name: str, kind: int, help_: str | None, labels: list[list[list[str]]], bounds: list[list[str]]
+) -> FamilyShape:
+    return FamilyShape(
+        name,
+        MetricType(kind),
+        help_,
+        tuple(tuple((label, value) for label, value in metric) for metric in labels),
+        tuple(tuple(metric) for metric in bounds),
+    )
