@@ -1,3 +1,81 @@
-"""Prometheus Pushgateway in Python: the server, and the client that pushes to it."""
+"""Prometheus Pushgateway in Python: the server, and the client that pushes to it.
+
+Names are imported when they are first used: a program that only runs ``pushgate serve``
+never loads the client, and ``import pushgate`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pushgate.client import (
+        AsyncPushGateway as AsyncPushGateway,
+        GatewayStatus as GatewayStatus,
+        Group as Group,
+        Payload as Payload,
+        PushGateway as PushGateway,
+        PushResult as PushResult,
+        Retry as Retry,
+    )
+    from pushgate.errors import (
+        ConfigurationError as ConfigurationError,
+        EncodingError as EncodingError,
+        PushAuthError as PushAuthError,
+        PushConnectionError as PushConnectionError,
+        PushgateError as PushgateError,
+        PushgatewayError as PushgatewayError,
+        PushHTTPError as PushHTTPError,
+        PushRedirectError as PushRedirectError,
+        PushRejectedError as PushRejectedError,
+        PushServerError as PushServerError,
+        PushTimeoutError as PushTimeoutError,
+    )
+    from pushgate.metrics import (
+        Histogram as Histogram,
+        Unit as Unit,
+        exponential_buckets as exponential_buckets,
+        linear_buckets as linear_buckets,
+    )
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "pushgate.client": (
+        "AsyncPushGateway",
+        "GatewayStatus",
+        "Group",
+        "Payload",
+        "PushGateway",
+        "PushResult",
+        "Retry",
+    ),
+    "pushgate.errors": (
+        "ConfigurationError",
+        "EncodingError",
+        "PushAuthError",
+        "PushConnectionError",
+        "PushHTTPError",
+        "PushRedirectError",
+        "PushRejectedError",
+        "PushServerError",
+        "PushTimeoutError",
+        "PushgateError",
+        "PushgatewayError",
+    ),
+    "pushgate.metrics": ("Histogram", "Unit", "exponential_buckets", "linear_buckets"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list, not two
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'pushgate' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

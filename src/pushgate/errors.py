@@ -99,7 +99,7 @@ class PushgatewayError(PushgateError):
     method: str = ""
     url: str = ""
     job: str = ""
-    grouping_key: Mapping[str, str] = {}  # noqa: RUF012  replaced, never changed
+    grouping_key: Mapping[str, str] = {}
     attempts: int = 0
     elapsed: float = 0.0
     hint: str = ""
@@ -133,9 +133,13 @@ class PushConnectionError(PushgatewayError, ConnectionError):
 
     Attributes:
         tls: Whether the failure is one of TLS, such as an untrusted certificate.
+        sent: Whether the gateway may have received the push all the same.
+        final: Whether trying again cannot help.
     """
 
     tls: bool = False
+    sent: bool = False
+    final: bool = False
 
 
 class PushTimeoutError(PushConnectionError, TimeoutError):
@@ -161,7 +165,7 @@ class PushHTTPError(PushgatewayError, OSError):
     status: int = 0
     reason: str = ""
     body: bytes = b""
-    headers: Mapping[str, str] = {}  # noqa: RUF012  replaced, never changed
+    headers: Mapping[str, str] = {}
 
 
 class PushRejectedError(PushHTTPError):

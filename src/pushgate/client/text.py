@@ -45,8 +45,12 @@ def _series(family: Family, point: Point) -> Iterator[str]:
 def _line(name: str, labels: Labels, value: float) -> str:
     pairs = ",".join([f'{_label(label)}="{_escaped(text)}"' for label, text in labels])
     if not LEGACY_METRIC(name):
-        return f"{{{_quoted(name)}{',' if pairs else ''}{pairs}}} {go_float(value)}\n"
-    return f"{name}{{{pairs}}} {go_float(value)}\n" if pairs else f"{name} {go_float(value)}\n"
+        return f"{{{_quoted(name)}{',' if pairs else ''}{pairs}}} {go_float(float(value))}\n"
+    return (
+        f"{name}{{{pairs}}} {go_float(float(value))}\n"
+        if pairs
+        else f"{name} {go_float(float(value))}\n"
+    )
 
 
 def _label(name: str) -> str:

@@ -14,6 +14,7 @@ from itertools import accumulate
 from threading import Lock
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
+from weakref import WeakSet
 
 import prometheus_client
 from prometheus_client.core import Metric
@@ -268,9 +269,10 @@ class Histogram:
             self._only = self._new_child(())
         if registry is not None:
             registry.register(self)
-        os.register_at_fork(after_in_child=self._renew_locks)
+        _live.add(self)
 
-    def _renew_locks(self) -> None:
+    def renew_locks(self) -> None:
+        """Replace the locks, which another thread of the parent may hold, after a fork."""
         self._lock = Lock()
         for child in self._children.values():
             child.renew_lock()
@@ -371,6 +373,17 @@ class Histogram:
         for values, child in children:
             child.add_to(family, dict(zip(self._labelnames, values, strict=True)))
         yield family
+
+
+_live: WeakSet[Histogram] = WeakSet()
+
+
+def _renew_all_locks() -> None:
+    for histogram in _live:
+        histogram.renew_locks()
+
+
+os.register_at_fork(after_in_child=_renew_all_locks)
 
 
 class LabelledHistogram:

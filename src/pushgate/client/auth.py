@@ -1,0 +1,127 @@
+"""Credentials: how each kind becomes an Authorization header."""
+
+import base64
+import inspect
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from pushgate.errors import ConfigurationError
+
+TokenSource = str | Callable[[], str | Awaitable[str]]
+FilePath = str | os.PathLike[str]
+
+
+class Credentials(Protocol):
+    """Where the Authorization header comes from."""
+
+    @property
+    def renewable(self) -> bool:
+        """Whether asking again after a 401 can give another answer."""
+        ...
+
+    def header(self, *, renew: bool) -> str | Awaitable[str]:
+        """Return the value of the header; *renew* says the last one was refused."""
+        ...
+
+
+class Fixed:
+    """A header that never changes."""
+
+    renewable = False
+
+    def __init__(self, value: str) -> None:
+        self._value = checked_header("Authorization", value)
+
+    def header(self, *, renew: bool) -> str:  # noqa: ARG002  there is no other
+        return self._value
+
+
+class FromCallable:
+    """A bearer token that a function of the user returns, perhaps a coroutine function."""
+
+    renewable = True
+
+    def __init__(self, source: Callable[[], str | Awaitable[str]]) -> None:
+        self._source = source
+
+    def header(self, *, renew: bool) -> str | Awaitable[str]:  # noqa: ARG002  asked each time
+        token = self._source()
+        return _bearer_later(token) if inspect.isawaitable(token) else bearer(token)
+
+
+class FromFile:
+    """A bearer token in a file that others replace, as Kubernetes does."""
+
+    renewable = True
+
+    def __init__(self, path: FilePath) -> None:
+        self._path = Path(path)
+        self._seen: tuple[int, int, int] | None = None
+        self._value = ""
+
+    def header(self, *, renew: bool) -> str:
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            if renew or seen != self._seen:
+                self._value = bearer(self._path.read_text().strip())
+                self._seen = seen
+        except OSError as error:
+            raise ConfigurationError(
+                f"The bearer token file cannot be read: {error.strerror}.", key="bearer_token_file"
+            ) from error
+        return self._value
+
+
+async def _bearer_later(token: Awaitable[str]) -> str:
+    return bearer(await token)
+
+
+def basic(user: str, password: str) -> str:
+    """Return the header of basic authentication, UTF-8 as RFC 7617 allows."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def bearer(token: str) -> str:
+    """Return the header of a bearer token."""
+    return checked_header("Authorization", f"Bearer {token}")
+
+
+def checked_header(name: str, value: str) -> str:
+    """Return *value* unless it would break out of its header line.
+
+    Raises:
+        ConfigurationError: Without the value, which may be a secret.
+    """
+    if any(character in "\r\n\0" for character in name + value):
+        raise ConfigurationError(f"The header {name!r} contains a line break.", key="headers")
+    return value
+
+
+def credentials_of(
+    basic_auth: tuple[str, str] | None,
+    bearer_token: TokenSource | None,
+    bearer_token_file: FilePath | None,
+    in_address: tuple[str, str] | None,
+) -> Credentials | None:
+    """Return the one set of credentials that was given.
+
+    Raises:
+        ConfigurationError: More than one was given.
+    """
+    given = (basic_auth, bearer_token, bearer_token_file, in_address)
+    if sum(value is not None for value in given) > 1:
+        raise ConfigurationError(
+            "Give one of basic_auth, bearer_token, bearer_token_file and user:password@address.",
+            key="basic_auth",
+        )
+    pair = basic_auth or in_address
+    if pair is not None:
+        return Fixed(basic(*pair))
+    if bearer_token_file is not None:
+        return FromFile(bearer_token_file)
+    if isinstance(bearer_token, str):
+        return Fixed(bearer(bearer_token))
+    return None if bearer_token is None else FromCallable(bearer_token)

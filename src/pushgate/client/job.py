@@ -1,0 +1,243 @@
+"""A job run: when it began and ended, whether it succeeded, in one push."""
+
+import asyncio
+import inspect
+import logging
+import time
+from abc import ABC
+from collections.abc import Awaitable, Callable, Iterable
+from functools import wraps
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
+
+import prometheus_client
+from prometheus_client.registry import CollectorRegistry
+
+from pushgate.client.base import JOB_GROUPS, GatewayBase
+from pushgate.client.source import Collector
+from pushgate.metrics import Histogram
+
+if TYPE_CHECKING:  # they are built on this module
+    from pushgate.client.aio import AsyncPushGateway
+    from pushgate.client.gateway import PushGateway
+
+_log = logging.getLogger("pushgate.client")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
+
+
+class JobRun(ABC):
+    """What both kinds of job have in common: the metrics of one run.
+
+    Attributes:
+        registry: A fresh registry per run, so that repeated runs never collide.
+    """
+
+    registry: CollectorRegistry
+
+    def __init__(
+        self,
+        gateway: GatewayBase,
+        include: tuple[Collector, ...],
+        prefix: str,
+        on_push_error: OnPushError,
+        *,
+        push_start: bool,
+    ) -> None:
+        self._base = gateway
+        self._include = include
+        self._prefix = prefix
+        self._on_push_error = on_push_error
+        self._push_start = push_start
+
+    def gauge(
+        self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
+    ) -> prometheus_client.Gauge:
+        """Return a new gauge of this run; arguments as for ``prometheus_client.Gauge``."""
+        return prometheus_client.Gauge(
+            name, documentation, labelnames, registry=self.registry, **options
+        )
+
+    def counter(
+        self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
+    ) -> prometheus_client.Counter:
+        """Return a new counter of this run; arguments as for ``prometheus_client.Counter``."""
+        return prometheus_client.Counter(
+            name, documentation, labelnames, registry=self.registry, **options
+        )
+
+    def histogram(
+        self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
+    ) -> Histogram:
+        """Return a new histogram of this run; arguments as for :class:`pushgate.Histogram`."""
+        return Histogram(name, documentation, labelnames, registry=self.registry, **options)
+
+    def _collectors(self) -> list[Collector]:
+        return [self.registry, *self._include]
+
+    def _begin(self) -> None:
+        self.registry = CollectorRegistry()
+        self._clock = time.perf_counter()
+        self._set("last_start_timestamp_seconds", "When the job last started.", time.time())
+        JOB_GROUPS.add(self._base.url)
+
+    def _finish(self, error: BaseException | None) -> None:
+        now, code = time.time(), _exit_code(error)
+        succeeded = error is None or code == 0
+        self._set("last_completion_timestamp_seconds", "When the job last ended.", now)
+        took = time.perf_counter() - self._clock
+        self._set("duration_seconds", "How long the job last took.", took)
+        self._set("success", "Whether the job last succeeded.", float(succeeded))
+        # Only one of the two, so that the other one keeps its value on the gateway.
+        outcome = "success" if succeeded else "failure"
+        text = f"When the job last ended in {outcome}."
+        self._set(f"last_{outcome}_timestamp_seconds", text, now)
+        if code is not None:
+            self.exit_code(code)
+
+    def exit_code(self, code: int) -> None:
+        """Set the metric ``exit_code``."""
+        self._set("exit_code", "The exit status of the job.", code)
+
+    def _set(self, name: str, documentation: str, value: float) -> None:
+        self.gauge(f"{self._prefix}{name}", documentation).set(value)
+
+    def _push_failed(self, failure: Exception, error: BaseException | None) -> None:
+        """Report *failure* of the push so that it cannot hide *error*, the job's own."""
+        if error is not None:
+            error.add_note(f"The push of the job metrics failed, too: {failure}")
+        if callable(self._on_push_error):
+            self._on_push_error(failure)
+        elif self._on_push_error == "raise" and error is None:
+            raise failure
+        else:
+            _log.warning("The push of the job metrics failed: %s", failure)
+
+
+def _exit_code(error: BaseException | None) -> int | None:
+    if not isinstance(error, SystemExit):
+        return None
+    if error.code is None:
+        return 0
+    return error.code if isinstance(error.code, int) else 1
+
+
+def _refuse_generator(function: Callable[..., object]) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{function.__qualname__} is a generator: it has no end to measure")
+
+
+class Job(JobRun):
+    """A job run for blocking code; see :meth:`PushGateway.job_run`.
+
+    Example:
+        >>> @gateway.job_run("nightly")  # doctest: +SKIP
+        ... def nightly(): ...
+    """
+
+    _base: "PushGateway"
+
+    def __enter__(self) -> Self:
+        self._begin()
+        if self._push_start:
+            self._push(None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._finish(error)
+        self._push(error)
+
+    def _push(self, error: BaseException | None) -> None:
+        try:
+            self._base.push_add(self._collectors())
+        except Exception as failure:  # noqa: BLE001  no push may break the job
+            self._push_failed(failure, error)
+
+    def _again(self) -> "Job":
+        return Job(
+            self._base,
+            self._include,
+            self._prefix,
+            self._on_push_error,
+            push_start=self._push_start,
+        )
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        _refuse_generator(function)
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def coroutine_run(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+                job = self._again()
+                await asyncio.to_thread(job.__enter__)
+                error: BaseException | None = None
+                try:
+                    return await function(*args, **kwargs)
+                except BaseException as raised:
+                    error = raised
+                    raise
+                finally:
+                    ending = asyncio.to_thread(job.__exit__, None, error, None)
+                    await asyncio.shield(asyncio.ensure_future(ending))
+
+            return coroutine_run  # type: ignore[return-value]  # _R is the coroutine
+
+        @wraps(function)
+        def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with self._again():
+                return function(*args, **kwargs)
+
+        return run
+
+
+class AsyncJob(JobRun):
+    """A job run for asyncio; see :meth:`AsyncPushGateway.job_run`."""
+
+    _base: "AsyncPushGateway"
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        if self._push_start:
+            await self._push(None)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._finish(error)
+        # A cancelled job is a failed job, and says so even if it is cancelled once more.
+        await asyncio.shield(asyncio.ensure_future(self._push(error)))
+
+    async def _push(self, error: BaseException | None) -> None:
+        try:
+            await self._base.push_add(self._collectors())
+        except Exception as failure:  # noqa: BLE001  no push may break the job
+            self._push_failed(failure, error)
+
+    def __call__(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
+        _refuse_generator(function)
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function.__qualname__} is no coroutine function; use PushGateway")
+
+        @wraps(function)
+        async def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            job = AsyncJob(
+                self._base,
+                self._include,
+                self._prefix,
+                self._on_push_error,
+                push_start=self._push_start,
+            )
+            async with job:
+                return await function(*args, **kwargs)
+
+        return run

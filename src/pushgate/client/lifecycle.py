@@ -1,0 +1,60 @@
+"""What happens when the program ends: exit hooks and signals."""
+
+import atexit
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any, NoReturn
+
+from pushgate.errors import ConfigurationError
+
+_log = logging.getLogger("pushgate.client")
+
+
+def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> None:
+    """Call *push* when this process exits, but not in a process forked from it.
+
+    Args:
+        push: What to call; its errors are logged.
+        signals: Signals that shall end the program in an orderly way, see :func:`end_on`.
+
+    Raises:
+        ConfigurationError: Signals are given, but this is not the main thread.
+    """
+    owner = os.getpid()
+
+    def last_push() -> None:
+        if os.getpid() != owner:
+            return  # a worker would overwrite the group of its parent
+        try:
+            push()
+        except Exception as error:  # noqa: BLE001  nobody is left who could catch it
+            _log.error("The push at exit failed: %s", error)
+
+    for number in signals:
+        end_on(number)
+    atexit.register(last_push)
+
+
+def end_on(number: signal.Signals) -> None:
+    """Let signal *number* raise SystemExit(128 + number) in the main thread.
+
+    The handler that was there before runs first, and is back when the signal has come.
+
+    Raises:
+        ConfigurationError: This is not the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigurationError("Signals can be caught in the main thread only.", key="signals")
+    before: Any = signal.getsignal(number)
+
+    def end(received: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(number, before)
+        if callable(before) and before is not signal.default_int_handler:
+            before(received, frame)
+        raise SystemExit(128 + received)
+
+    signal.signal(number, end)

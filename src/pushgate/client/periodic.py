@@ -1,0 +1,156 @@
+"""Pushing again and again, while something else goes on."""
+
+import asyncio
+import logging
+import math
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+
+from pushgate.errors import ConfigurationError
+
+if TYPE_CHECKING:  # they are built on this module
+    from pushgate.client.aio import AsyncPushGateway
+    from pushgate.client.gateway import PushGateway
+
+_log = logging.getLogger("pushgate.client")
+Final: TypeAlias = Literal["push", "delete"] | None
+
+
+class _Schedule:
+    """When to push, and how the pushes went.
+
+    Attributes:
+        last_success: When a push last succeeded, in seconds since the epoch, or None.
+        consecutive_failures: How many pushes failed since.
+    """
+
+    def __init__(self, interval: float, jitter: float) -> None:
+        if not interval > 0 or not 0 <= jitter < 1:
+            raise ConfigurationError(
+                "interval must be above 0 seconds, and jitter at least 0 and below 1.",
+                key="interval",
+            )
+        self._interval, self._jitter = interval, jitter
+        self.last_success: float | None = None
+        self.consecutive_failures = 0
+
+    def _pauses(self) -> Iterator[float]:
+        """Yield the seconds until the next push. A push that took too long costs ticks."""
+        started = time.monotonic()
+        while True:
+            now = time.monotonic()
+            ticks = math.floor((now - started) / self._interval) + 1
+            late = random.uniform(0, self._jitter * self._interval)  # noqa: S311  no secret
+            yield started + ticks * self._interval + late - now
+
+    def _succeeded(self) -> None:
+        if self.consecutive_failures:
+            _log.warning("pushing works again after %d failures", self.consecutive_failures)
+        self.last_success, self.consecutive_failures = time.time(), 0
+
+    def _failed(self, error: Exception) -> None:
+        self.consecutive_failures += 1
+        level = logging.WARNING if self.consecutive_failures == 1 else logging.DEBUG
+        _log.log(level, "a periodic push failed: %s", error)
+
+
+class PeriodicPusher(_Schedule):
+    """Pushes from a daemon thread; see :meth:`PushGateway.periodic`.
+
+    An error never stops it. A forked child does not push.
+    """
+
+    def __init__(
+        self, gateway: "PushGateway", interval: float, jitter: float, final: Final
+    ) -> None:
+        super().__init__(interval, jitter)
+        self._gateway = gateway
+        self._final = final
+        self._stopping = threading.Event()
+        self._owner = 0
+
+    def __enter__(self) -> Self:
+        self._owner = os.getpid()
+        self._stopping.clear()
+        self._gateway.__enter__()
+        self._thread = threading.Thread(target=self._work, name="pushgate", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if os.getpid() != self._owner:
+            return
+        self._stopping.set()
+        self._thread.join()
+        try:
+            if self._final is not None:
+                self._try(self._final)
+        finally:
+            self._gateway.__exit__(kind, error, trace)
+
+    def _work(self) -> None:
+        for pause in self._pauses():
+            if self._stopping.wait(pause):
+                return
+            self._try("push")
+
+    def _try(self, what: Literal["push", "delete"]) -> None:
+        try:
+            self._gateway.push() if what == "push" else self._gateway.delete()
+        except Exception as error:  # noqa: BLE001  an error never stops it
+            self._failed(error)
+        else:
+            self._succeeded()
+
+
+class AsyncPeriodicPusher(_Schedule):
+    """Pushes from an asyncio task; see :meth:`AsyncPushGateway.periodic`."""
+
+    def __init__(
+        self, gateway: "AsyncPushGateway", interval: float, jitter: float, final: Final
+    ) -> None:
+        super().__init__(interval, jitter)
+        self._gateway = gateway
+        self._final = final
+
+    async def __aenter__(self) -> Self:
+        await self._gateway.__aenter__()
+        self._task = asyncio.create_task(self._work(), name="pushgate")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        try:
+            if self._final is not None:
+                await self._try(self._final)
+        finally:
+            await self._gateway.__aexit__(kind, error, trace)
+
+    async def _work(self) -> None:
+        for pause in self._pauses():
+            await asyncio.sleep(pause)
+            await self._try("push")
+
+    async def _try(self, what: Literal["push", "delete"]) -> None:
+        try:
+            await (self._gateway.push() if what == "push" else self._gateway.delete())
+        except Exception as error:  # noqa: BLE001  an error never stops it
+            self._failed(error)
+        else:
+            self._succeeded()

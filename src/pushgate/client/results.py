@@ -1,0 +1,126 @@
+"""What the calls of a gateway return."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pushgate.errors import PushgatewayError
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """An encoded registry, before compression.
+
+    Attributes:
+        body: What would be sent.
+        content_type: Its ``Content-Type``.
+        families: How many metric families it has.
+        samples: How many series it has; a histogram counts once per label set.
+    """
+
+    body: bytes
+    content_type: str
+    families: int = 0
+    samples: int = 0
+
+    @property
+    def format(self) -> str:
+        """``protobuf`` or ``text``."""
+        return "text" if self.content_type.startswith("text/") else "protobuf"
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push came to.
+
+    Attributes:
+        status: The HTTP status; 0 if nothing was sent (disabled, or nothing to push).
+        attempts: Requests made.
+        elapsed: Seconds.
+        bytes_sent: Size of the body, compressed, of the last attempt.
+        families: Metric families pushed.
+        samples: Series pushed.
+        url: Where to.
+        format: ``protobuf``, ``text``, or empty for a delete.
+    """
+
+    status: int
+    attempts: int
+    elapsed: float
+    bytes_sent: int
+    families: int
+    samples: int
+    url: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """What a gateway says about itself.
+
+    Attributes:
+        version: Such as ``1.11.3``.
+        build: All of its build information.
+        flags: Its command line flags.
+        start_time: When it started, as it writes it.
+    """
+
+    version: str
+    build: Mapping[str, str]
+    flags: Mapping[str, str]
+    start_time: str
+
+    @property
+    def keeps_utf8_names(self) -> bool:
+        """Whether it takes names that are not legacy without harm: from 1.11.0 on."""
+        numbers = [int(part) for part in self.version.split(".")[:2] if part.isdecimal()]
+        return numbers >= [1, 11]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group as the gateway holds it.
+
+    Attributes:
+        labels: The grouping key, job included.
+        last_push_successful: Whether the last push to it was taken.
+        families: The names of its metric families.
+    """
+
+    labels: Mapping[str, str]
+    last_push_successful: bool
+    families: tuple[str, ...]
+
+
+def status_in(body: bytes) -> GatewayStatus:
+    """Return the status in the answer of ``/api/v1/status``."""
+    data = _data(body)
+    build = data.get("build_information", {})
+    return GatewayStatus(
+        version=build.get("version", ""),
+        build=build,
+        flags=data.get("flags", {}),
+        start_time=data.get("start_time", ""),
+    )
+
+
+def groups_in(body: bytes) -> tuple[Group, ...]:
+    """Return the groups in the answer of ``/api/v1/metrics``."""
+    return tuple(
+        Group(
+            labels=entry["labels"],
+            last_push_successful=bool(entry.get("last_push_successful", True)),
+            families=tuple(
+                sorted(k for k, v in entry.items() if isinstance(v, dict) and "metrics" in v)
+            ),
+        )
+        for entry in _data(body) or ()
+    )
+
+
+def _data(body: bytes) -> Any:
+    try:
+        return json.loads(body)["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PushgatewayError("The answer is not what a Pushgateway answers.") from error

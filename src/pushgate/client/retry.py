@@ -1,0 +1,72 @@
+"""Which failures are worth another attempt, and how long to wait before it."""
+
+import random
+from collections.abc import Mapping, Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from pushgate.errors import (
+    PushConnectionError,
+    PushgatewayError,
+    PushHTTPError,
+)
+
+# Whatever the gateway did or did not do with the push, these say it was not taken.
+_NEVER_TAKEN = frozenset({429, 503})
+DEFAULT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how patiently a push is tried.
+
+    The pauses are random, up to ``base * 2 ** n`` seconds and never more than ``cap``;
+    a ``Retry-After`` of the gateway wins. The deadline of the push bounds everything.
+
+    Attributes:
+        attempts: Requests in all; 1 means no retry.
+        base: Seconds that the first pause may take.
+        cap: Seconds that any pause may take.
+        statuses: HTTP statuses that may be retried.
+    """
+
+    attempts: int = 4
+    base: float = 0.5
+    cap: float = 10.0
+    statuses: AbstractSet[int] = DEFAULT_STATUSES
+
+    def pause(self, retry: int, failure: PushgatewayError) -> float:
+        """Return the seconds to wait before retry number *retry*, counted from 0."""
+        if isinstance(failure, PushHTTPError):
+            asked = retry_after(failure.headers)
+            if asked is not None:
+                return asked
+        return random.uniform(0, min(self.cap, self.base * 2**retry))  # noqa: S311  no secret
+
+    def covers(self, failure: PushgatewayError, *, idempotent: bool) -> bool:
+        """Return whether another attempt can help and can do no harm.
+
+        Args:
+            failure: What the last attempt came to.
+            idempotent: Whether the gateway may get the same push twice. One that
+                adds up must not, unless it certainly did not take the first.
+        """
+        if isinstance(failure, PushHTTPError):
+            safe = idempotent or failure.status in _NEVER_TAKEN
+            return safe and failure.status in self.statuses
+        if not isinstance(failure, PushConnectionError) or failure.final:
+            return False
+        return idempotent or not failure.sent
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for: a number or a date."""
+    text = headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None

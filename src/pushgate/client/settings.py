@@ -1,0 +1,310 @@
+"""The options of a gateway, resolved: what code said, what properties say, defaults."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pushgate.client.address import (
+    DEFAULT_ADDRESS,
+    Address,
+    UrlEncoding,
+    checked_value,
+    default_job,
+    group_labels,
+    instance_label,
+    looks_unique,
+    parse_address,
+    push_url,
+)
+from pushgate.client.auth import Credentials, checked_header, credentials_of
+from pushgate.client.escaping import ESCAPING_SCHEMES
+from pushgate.client.retry import Retry
+from pushgate.client.tls import TLS
+from pushgate.client.transport import Route
+from pushgate.errors import ConfigurationError
+from pushgate.model.names import LEGACY_LABEL
+from pushgate.properties import PrometheusProperties
+from pushgate.properties.schema import FilterProperties
+
+_log = logging.getLogger("pushgate.client")
+Format = Literal["auto", "protobuf", "text"]
+Header = str | Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    """What kind of gateway it is.
+
+    Attributes:
+        text_only: It does not read protobuf.
+        url_encoding: How it reads values that do not fit into a path.
+        idempotent: The same push twice is the same as once; others add up.
+        can_delete: It has DELETE.
+    """
+
+    text_only: bool = False
+    url_encoding: UrlEncoding = "base64"
+    idempotent: bool = True
+    can_delete: bool = True
+
+
+_ADDS_UP = Flavor(text_only=True, url_encoding="percent", idempotent=False, can_delete=False)
+FLAVORS: Mapping[str, Flavor] = {
+    "pushgateway": Flavor(),
+    "aggregation": _ADDS_UP,
+    "gravel": _ADDS_UP,
+}
+# Option, the property that wins over it, and what there is without both.
+_JAVA = {
+    "address": ("address", DEFAULT_ADDRESS),
+    "job": ("job", None),
+    "scheme": ("scheme", None),
+    "escaping_scheme": ("escaping_scheme", "underscores"),
+    "connect_timeout": ("connect_timeout_seconds", 10.0),
+    "read_timeout": ("read_timeout_seconds", 10.0),
+}
+# Defaults that are not None; a keyword that differs was given.
+_DEFAULTS: Mapping[str, Any] = {
+    "format": "auto",
+    "verify": True,
+    "proxy": "env",
+    "retry": Retry(),
+    "deadline": 30.0,
+}
+_CHOICES: Mapping[str, tuple[str | None, ...]] = {
+    "escaping_scheme": ESCAPING_SCHEMES,
+    "format": ("auto", "protobuf", "text"),
+    "timestamps": ("error", "strip"),
+    "on_label_clash": ("error", "allow"),
+    "on_empty": ("warn", "skip", "error"),
+    "compression": (None, "gzip", "snappy"),
+    "flavor": tuple(FLAVORS),
+    "url_encoding": (None, "base64", "percent"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a gateway needs to know, checked."""
+
+    address: Address
+    job: str
+    labels: Mapping[str, str]
+    url: str
+    format: Format
+    escaping: str
+    compression: Literal["gzip", "snappy"] | None
+    credentials: Credentials | None
+    headers: Mapping[str, Header]
+    route: Route
+    retry: Retry
+    deadline: float | None
+    flavor: Flavor
+    filter: FilterProperties | None
+    enabled: bool
+
+    def header_values(self) -> dict[str, str]:
+        """Return the user's headers as they are now."""
+        return {
+            name: checked_header(name, value() if callable(value) else value)
+            for name, value in self.headers.items()
+        }
+
+
+def settle(options: Mapping[str, Any], properties: PrometheusProperties) -> Settings:
+    """Return the settings that keyword *options* and *properties* come to.
+
+    ``io.prometheus`` properties win over keywords, as in client_java; of ours, a keyword
+    that is not at its default wins.
+
+    Raises:
+        ConfigurationError: An option is wrong, or contradicts another one.
+    """
+    chosen = {
+        **options,
+        **_java_settings(options, properties),
+        **_own_settings(options, properties),
+    }
+    for name, words in _CHOICES.items():
+        if chosen[name] not in words:
+            expected = ", ".join(repr(word) for word in words)
+            raise ConfigurationError(f"{name}: expecting one of {expected}", key=name)
+    flavor = FLAVORS[chosen["flavor"]]
+    if flavor.text_only and chosen["format"] == "protobuf":
+        raise ConfigurationError("This flavor of gateway reads text only.", key="format")
+    address = parse_address(chosen["address"], chosen["scheme"])
+    job = chosen["job"] if chosen["job"] is not None else default_job()
+    if not job:
+        raise ConfigurationError("The job must not be empty.", key="job")
+    checked_value("job", job)
+    labels = _labels(chosen, address)
+    encoding = chosen["url_encoding"] or flavor.url_encoding
+    return Settings(
+        address=address,
+        job=job,
+        labels=labels,
+        url=push_url(address.base, job, labels, encoding=encoding),
+        format="text" if flavor.text_only else chosen["format"],
+        escaping=chosen["escaping_scheme"],
+        compression=chosen["compression"],
+        credentials=_credentials(chosen, address),
+        headers=dict(chosen["headers"] or {}),
+        route=_route(chosen, address),
+        retry=_retry(chosen["retry"]),
+        deadline=_seconds("deadline", chosen["deadline"]),
+        flavor=flavor,
+        filter=properties.filter if chosen["apply_filter"] else None,
+        enabled=properties.own.enabled is not False,
+    )
+
+
+def _java_settings(options: Mapping[str, Any], properties: PrometheusProperties) -> dict[str, Any]:
+    chosen = {}
+    for option, (setting, default) in _JAVA.items():
+        code = options[option]
+        runtime = getattr(properties.pushgateway, setting)
+        if setting.endswith("_seconds") and runtime == 0:
+            runtime = None  # as in client_java, 0 is "not set"
+        if runtime is not None and code is not None and runtime != code:
+            origin = properties.origins.get(f"io.prometheus.exporter.pushgateway.{setting}", "")
+            _log.info("%s= is overridden by %s", option, origin)
+        chosen[option] = next((v for v in (runtime, code, default) if v is not None), None)
+    return chosen
+
+
+def _own_settings(options: Mapping[str, Any], properties: PrometheusProperties) -> dict[str, Any]:
+    """Return the keywords at their default that one of our own properties fills in."""
+    own = properties.own
+    found: dict[str, Any] = {
+        "format": own.format,
+        "grouping_key": own.grouping_key,
+        "instance": own.instance,
+        "ca_file": own.ca_file,
+        "client_cert": own.client_cert and (own.client_cert, own.client_key or own.client_cert),
+        "verify": own.verify,
+        "proxy": own.proxy,
+        "compression": own.compression,
+        "retry": own.retries,
+        "deadline": own.deadline_seconds,
+        "headers": own.headers_file and _header_file(own.headers_file),
+    }
+    if all(options[name] is None for name in ("basic_auth", "bearer_token", "bearer_token_file")):
+        found["basic_auth"] = own.basic_auth_file and _pair(own.basic_auth_file)
+        found["bearer_token_file"] = own.bearer_token_file
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not None and options[name] == _DEFAULTS.get(name)
+    }
+
+
+def _labels(chosen: Mapping[str, Any], address: Address) -> dict[str, str]:
+    given = dict(chosen["grouping_key"] or {})
+    if chosen["instance"] is not None:
+        if "instance" in given:
+            raise ConfigurationError(
+                "Give instance= or an instance in grouping_key, not both.", key="instance"
+            )
+        given["instance"] = instance_label(chosen["instance"], address)
+    labels = group_labels(given)
+    for name, value in labels.items():
+        if looks_unique(value):
+            warn_once(f"The value of {name!r} looks new in each run: groups are never forgotten.")
+        if not LEGACY_LABEL(name) or name.startswith("U__"):
+            warn_once(
+                f"The gateway keeps the name {name!r} only with --push.enable-utf8-names;"
+                " otherwise the label is called U__…"
+            )
+    return labels
+
+
+_warned: set[str] = set()
+
+
+def warn_once(message: str) -> None:
+    """Log *message* as a warning, but never twice in a process."""
+    if message not in _warned:
+        _warned.add(message)
+        _log.warning("%s", message)
+
+
+def _credentials(chosen: Mapping[str, Any], address: Address) -> Credentials | None:
+    credentials = credentials_of(
+        chosen["basic_auth"],
+        chosen["bearer_token"],
+        chosen["bearer_token_file"],
+        address.credentials,
+    )
+    names = {name.lower() for name in chosen["headers"] or {}}
+    if credentials is not None and "authorization" in names:
+        raise ConfigurationError(
+            "Give the Authorization header or credentials, not both.", key="headers"
+        )
+    return credentials
+
+
+def _route(chosen: Mapping[str, Any], address: Address) -> Route:
+    tls = TLS(
+        verify=chosen["verify"],
+        ca_file=_path(chosen["ca_file"]),
+        ca_path=_path(chosen["ca_path"]),
+        ca_data=chosen["ca_data"],
+        client_cert=chosen["client_cert"] and tuple(os.fspath(p) for p in chosen["client_cert"]),
+        context=chosen["ssl_context"],
+        server_hostname=chosen["server_hostname"],
+    )
+    if tls.context is not None and tls != TLS(
+        context=tls.context, server_hostname=tls.server_hostname
+    ):
+        raise ConfigurationError("An ssl_context brings all of its TLS options.", key="ssl_context")
+    foreign = chosen["transport"] is not None or chosen["http_client"] is not None
+    if foreign and (tls != TLS() or chosen["proxy"] not in {"env", None}):
+        raise ConfigurationError(
+            "A transport or client of your own brings its own TLS and proxy.", key="transport"
+        )
+    return Route(
+        scheme=address.scheme,
+        host=address.host,
+        tls=tls,
+        proxy=chosen["proxy"],
+        connect_timeout=_seconds("connect_timeout", chosen["connect_timeout"]) or 10.0,
+        read_timeout=_seconds("read_timeout", chosen["read_timeout"]) or 10.0,
+    )
+
+
+def _retry(retry: Retry | int) -> Retry:
+    chosen = Retry(attempts=retry + 1) if isinstance(retry, int) else retry
+    if chosen.attempts < 1:
+        raise ConfigurationError("retry: the number of retries must not be negative.", key="retry")
+    return chosen
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    if value is not None and not value > 0:
+        raise ConfigurationError(f"{name}: expecting seconds above 0, found {value}", key=name)
+    return value
+
+
+def _path(path: Any) -> str | None:
+    return None if path is None else os.fspath(path)
+
+
+def _read(path: str, key: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{key}: the file cannot be read", key=key) from error
+
+
+def _pair(path: str) -> tuple[str, str]:
+    user, _, password = _read(path, "pushgate.basic_auth_file").strip().partition(":")
+    return user, password
+
+
+def _header_file(path: str) -> dict[str, str]:
+    lines = _read(path, "pushgate.headers_file").splitlines()
+    pairs = [line.partition(":") for line in lines if line.strip()]
+    return {name.strip(): value.strip() for name, _, value in pairs}

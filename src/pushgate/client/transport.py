@@ -1,0 +1,364 @@
+"""How a request reaches the gateway: httpx2, and a deadline that nothing outlives.
+
+httpx2's timeouts are per operation, so a gateway that answers one byte at a time could
+hold a push forever. The blocking transport therefore gives every single socket
+operation no more than what is left until the deadline; asyncio cancels by itself.
+"""
+
+import asyncio
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpcore2
+import httpx2
+
+from pushgate.client.tls import TLS, context_for
+from pushgate.errors import ConfigurationError
+
+SocketOption = (
+    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; header names are in lower case."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a connection is made with."""
+
+    scheme: str
+    host: str
+    tls: TLS
+    proxy: str | None
+    """Its URL, ``env`` for whatever the environment says, None for none."""
+    connect_timeout: float
+    read_timeout: float
+
+    def proxy_url(self) -> str | None:
+        """Return the proxy to use, after a look at the environment if so configured."""
+        if self.proxy != "env":
+            return self.proxy
+        if urllib.request.proxy_bypass(self.host):
+            return None
+        proxies = urllib.request.getproxies()
+        return proxies.get(self.scheme) or proxies.get("all")
+
+    def extensions(self, expires: float) -> dict[str, Any]:
+        """Return the timeouts and the TLS name as httpx2 takes them."""
+        left = max(expires - time.monotonic(), 0.001)
+        connect, read = min(self.connect_timeout, left), min(self.read_timeout, left)
+        timeout = {"connect": connect, "read": read, "write": read, "pool": connect}
+        name = self.tls.server_hostname
+        return {"timeout": timeout} | ({"sni_hostname": name} if name else {})
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the TLS context; plain HTTP does without the cost of one."""
+        return context_for(self.tls) if self.scheme == "https" else None
+
+
+class Connection:
+    """The way to one gateway for blocking code. Not thread-safe: its owner has a lock."""
+
+    def __init__(
+        self,
+        route: Route,
+        transport: httpx2.BaseTransport | None = None,
+        client: httpx2.Client | None = None,
+    ) -> None:
+        self._route = route
+        self._client = client
+        self._foreign = transport
+        self._own: DeadlineTransport | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def send(self, request: Request, expires: float) -> Answer:
+        """Return the gateway's answer.
+
+        Raises:
+            httpx2.TransportError: There was none, or not before *expires*.
+        """
+        extensions = self._route.extensions(expires)
+        if self._client is not None:
+            built = self._client.build_request(
+                request.method,
+                request.url,
+                headers=dict(request.headers),
+                content=request.body,
+                timeout=httpx2.Timeout(**extensions["timeout"]),
+            )
+            return _answer(self._client.send(built, follow_redirects=False))
+        built = _built(request, extensions)
+        if self._foreign is not None:
+            response = self._foreign.handle_request(built)
+        else:
+            response = self._transport(expires).handle_request(built)
+        try:
+            response.read()
+        finally:
+            response.close()
+        return _answer(response)
+
+    def _transport(self, expires: float) -> "DeadlineTransport":
+        context = self._route.context()
+        if self._own is None or context is not self._context:
+            self.close()
+            self._own = DeadlineTransport(context, self._route.proxy_url())
+            self._context = context
+        self._own.expires = expires
+        return self._own
+
+    def close(self) -> None:
+        """Close what was opened here; a client or transport of the user stays open."""
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+
+class AsyncConnection:
+    """The way to one gateway for asyncio."""
+
+    def __init__(
+        self,
+        route: Route,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        client: httpx2.AsyncClient | None = None,
+    ) -> None:
+        self._route = route
+        self._client = client
+        self._foreign = transport
+        self._own: httpx2.AsyncHTTPTransport | None = None
+        self._context: ssl.SSLContext | None = None
+
+    async def send(self, request: Request, expires: float) -> Answer:
+        """Return the gateway's answer; see :meth:`Connection.send`."""
+        try:
+            async with asyncio.timeout(max(expires - time.monotonic(), 0)):
+                return await self._send(request, self._route.extensions(expires))
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout("deadline") from error
+
+    async def _send(self, request: Request, extensions: dict[str, Any]) -> Answer:
+        if self._client is not None:
+            built = self._client.build_request(
+                request.method,
+                request.url,
+                headers=dict(request.headers),
+                content=request.body,
+                timeout=httpx2.Timeout(**extensions["timeout"]),
+            )
+            return _answer(await self._client.send(built, follow_redirects=False))
+        transport = self._foreign or await self._transport()
+        response = await transport.handle_async_request(_built(request, extensions))
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return _answer(response)
+
+    async def _transport(self) -> httpx2.AsyncHTTPTransport:
+        context = self._route.context()
+        if self._own is None or context is not self._context:
+            await self.close()
+            self._own = httpx2.AsyncHTTPTransport(
+                verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                proxy=self._route.proxy_url(),
+            )
+            self._context = context
+        return self._own
+
+    async def close(self) -> None:
+        """Close what was opened here; a client or transport of the user stays open."""
+        own, self._own = self._own, None
+        if own is not None:
+            await own.aclose()
+
+
+def _built(request: Request, extensions: dict[str, Any]) -> httpx2.Request:
+    return httpx2.Request(
+        request.method,
+        request.url,
+        headers=dict(request.headers),
+        content=request.body,
+        extensions=extensions,
+    )
+
+
+def _answer(response: httpx2.Response) -> Answer:
+    return Answer(
+        response.status_code, response.reason_phrase, dict(response.headers), response.content
+    )
+
+
+class DeadlineTransport(httpx2.BaseTransport):
+    """httpx2's blocking transport, except that no operation outlasts :attr:`expires`."""
+
+    def __init__(self, context: ssl.SSLContext | None, proxy: str | None) -> None:
+        self._backend = _DeadlineBackend()
+        self._pool = _pool(context, proxy, self._backend)
+
+    @property
+    def expires(self) -> float:
+        """When the deadline passes, on the clock of ``time.monotonic``."""
+        return self._backend.expires
+
+    @expires.setter
+    def expires(self, value: float) -> None:
+        self._backend.expires = value
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        try:
+            with self._pool.stream(
+                request.method,
+                httpcore2.URL(
+                    scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                ),
+                headers=request.headers.raw,
+                content=request.read(),
+                extensions=request.extensions,
+            ) as answer:
+                return httpx2.Response(answer.status, headers=answer.headers, content=answer.read())
+        except (
+            httpcore2.TimeoutException,
+            httpcore2.NetworkError,
+            httpcore2.ProtocolError,
+            httpcore2.ProxyError,
+            httpcore2.UnsupportedProtocol,
+        ) as error:
+            same = getattr(httpx2, type(error).__name__, httpx2.TransportError)
+            raise same(str(error)) from error
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _pool(
+    context: ssl.SSLContext | None, proxy: str | None, backend: "_DeadlineBackend"
+) -> httpcore2.ConnectionPool:
+    if proxy is None:
+        return httpcore2.ConnectionPool(ssl_context=context, network_backend=backend)
+    parts = httpx2.Proxy(proxy)
+    if parts.url.scheme not in {"http", "https"}:
+        raise ConfigurationError("A proxy must be http:// or https://.", key="proxy")
+    return httpcore2.HTTPProxy(
+        proxy_url=str(parts.url),
+        proxy_auth=parts.raw_auth,
+        ssl_context=context,
+        network_backend=backend,
+    )
+
+
+class _DeadlineBackend(httpcore2.SyncBackend):
+    expires = 0.0
+
+    def left(self, timeout: float | None) -> float:
+        left = self.expires - time.monotonic()
+        if left <= 0:
+            raise httpcore2.ReadTimeout("deadline")
+        return left if timeout is None else min(timeout, left)
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Connect to the first address of *host* that answers, within one *timeout* for all."""
+        ends = time.monotonic() + self.left(timeout)
+        failure: httpcore2.ConnectError | httpcore2.ConnectTimeout | None = None
+        for address in _resolved(host, port, ends):
+            left = ends - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                stream = super().connect_tcp(address, port, left, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _DeadlineStream(stream, self)
+        raise failure or httpcore2.ConnectTimeout("timed out")
+
+
+def _resolved(host: str, port: int, ends: float) -> list[str]:
+    """Return the addresses of *host*. A resolver that hangs is left behind in its thread."""
+    answer: list[Any] = []
+
+    def resolve() -> None:
+        try:
+            answer.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answer.append(error)
+
+    if host.replace(".", "").isdecimal() or ":" in host:
+        resolve()
+    else:
+        thread = threading.Thread(target=resolve, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down
+            resolve()
+        else:
+            thread.join(max(ends - time.monotonic(), 0))
+    if not answer:
+        raise httpcore2.ConnectTimeout(f"no address for {host} in time")
+    if isinstance(answer[0], OSError):
+        raise httpcore2.ConnectError(str(answer[0])) from answer[0]
+    return [entry[4][0] for entry in answer[0]]
+
+
+class _DeadlineStream(httpcore2.NetworkStream):
+    def __init__(self, stream: httpcore2.NetworkStream, backend: _DeadlineBackend) -> None:
+        self._stream = stream
+        self._backend = backend
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._backend.left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        # In pieces, because a timeout is for one send, and a slow reader takes many.
+        view = memoryview(buffer)
+        for start in range(0, len(view), 1 << 16):
+            piece = bytes(view[start : start + (1 << 16)])
+            self._stream.write(piece, self._backend.left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.NetworkStream:
+        left = self._backend.left(timeout)
+        stream = self._stream.start_tls(ssl_context, server_hostname, left)
+        return _DeadlineStream(stream, self._backend)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
