@@ -144,9 +144,16 @@ def find_prometheus() -> str:
 
 
 def found(variable: str, program: str, title: str) -> str:
-    """The path of *program*; skips the test when it is nowhere."""
-    candidates = (os.environ.get(variable), shutil.which(PEERS / program), shutil.which(program))
+    """The path of *program*: as *variable* says, else in .peers/, else in the PATH.
+
+    Skips the test when it is nowhere.
+    """
+    candidates = (
+        os.environ.get(variable),
+        shutil.which(str(PEERS / program)),
+        shutil.which(program),
+    )
     for path in candidates:
         if path:
             return path
-    pytest.skip(f"no {title}: run .ci/peers, or set {variable}")
+    pytest.skip(f"no {title}: run .ci/peers, or set {variable}", allow_module_level=True)

@@ -1,0 +1,43 @@
+from benchmarks import report
+
+
+def row_of(table: str, title: str) -> list[str]:
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {title} ")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_row_shows_medians_and_ratios_and_marks_what_misses_its_floor():
+    measurements = {
+        ("push 1", "pushes/s"): {
+            report.UNCHECKED: [100.0, 200.0, 900.0],
+            report.DEFAULT: [10.0],
+            report.MEMORY: [400.0],
+            report.DURABLE: [100.0],
+        }
+    }
+
+    assert row_of(report.markdown(measurements), "pushes/s, 1 series") == [
+        "pushes/s, 1 series",
+        "200",
+        "10",
+        "400",
+        "100",
+        "2 (≥ 1.1) · 40 (≥ 20)",
+        "**0.5 (≥ 0.8)** · **10 (≥ 14)**",
+    ]
+
+
+def test_times_are_compared_the_other_way_round_and_missing_columns_are_dashes():
+    measurements = {
+        ("restart", "seconds"): {report.UNCHECKED: [3.0], report.DURABLE: [1.5]},
+    }
+
+    cells = row_of(report.markdown(measurements), "restart with all series to ready, s")
+
+    assert cells[1:] == ["3", "-", "-", "1.5", "-", "2 (≥ 1)"]
+
+
+def test_every_scenario_has_rows_and_every_row_a_scenario():
+    from benchmarks.bench import SCENARIOS
+
+    assert {row.source[0] for row in report.ROWS} == set(SCENARIOS)
