@@ -7,7 +7,7 @@ go on while a scrape is made; what a scrape shows is the store at its first slic
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
@@ -234,3 +234,32 @@ class Exposition:
         stretch.add((self._view.head(shape, shape.help, length), *metrics))
         if self._view.tail:
             stretch.add((self._view.tail,))
+
+
+class Views:
+    """The expositions in use, one for each format, escaping scheme and encoding.
+
+    Scrapers agree with each other, so there are one or two; each keeps bytes in
+    proportion to the store, and is dropped when nobody has asked for it for a while.
+    """
+
+    def __init__(self, store: Store, views: Callable[[Hashable], View]) -> None:
+        """Serve *store*; *views* makes the view for a format and escaping scheme."""
+        self._store = store
+        self._views = views
+        self._used: dict[Hashable, tuple[Exposition, float]] = {}
+
+    def get(self, kind: Hashable, encoding: Encoding, now: float) -> Exposition:
+        """Return the exposition of view *kind* in *encoding*; *now* is in seconds."""
+        key = (kind, encoding.token)
+        exposition, _ = self._used.get(key) or (
+            Exposition(self._store, self._views(kind), encoding),
+            now,
+        )
+        self._used[key] = (exposition, now)
+        return exposition
+
+    def forget_unused(self, before: float) -> None:
+        """Drop what was last used before the time *before*."""
+        for key in [key for key, (_, used) in self._used.items() if used < before]:
+            del self._used[key]
