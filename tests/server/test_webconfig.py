@@ -366,32 +366,10 @@ def test_any_text_is_read_or_refused(text):
 
 _KEYS = st.sampled_from(
     [
-        "tls_server_config",
-        "http_server_config",
-        "basic_auth_users",
-        "rate_limit",
-        "bearer_tokens",
-        "jwt",
-        "permissions",
-        "users",
-        "tokens",
-        "certificates",
-        "cert",
-        "key",
-        "client_auth_type",
-        "cipher_suites",
-        "headers",
-        "interval",
-        "burst",
-        "name",
-        "sha256",
-        "issuer",
-        "audience",
-        "jwks_url",
-        "claim",
-        "value",
-        "allow",
-        "jobs",
+        *("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit", "jwt"),
+        *("bearer_tokens", "permissions", "users", "tokens", "certificates", "cert", "key"),
+        *("client_auth_type", "cipher_suites", "headers", "interval", "burst", "name", "sha256"),
+        *("issuer", "audience", "jwks_url", "claim", "value", "allow", "jobs"),
     ]
 )
 _VALUES = st.recursive(

@@ -7,6 +7,7 @@ import json
 import logging
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +121,7 @@ async def _get(url: str, ca: bytes | None) -> bytes:
 def _key_set(body: bytes, source: str) -> KeySet:
     try:
         keys = list(_usable_keys(json.loads(body)))
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         keys = []
     if not keys:
         raise StartupError(f"{source} holds no JSON web key set with a public key")
@@ -129,12 +130,10 @@ def _key_set(body: bytes, source: str) -> KeySet:
 
 def _usable_keys(document: Any) -> Iterator[Key]:
     for key in document["keys"]:
-        try:
-            imported = JWKRegistry.import_key(key)
-        except (JoseError, ValueError, TypeError, LookupError):
-            continue  # a kind of key from the future must not take the others down
-        if imported.key_type != "oct":
-            yield imported
+        if key.get("kty") == "oct":
+            continue  # a secret has no place in a public key set
+        with suppress(JoseError, ValueError, TypeError, LookupError):
+            yield JWKRegistry.import_key(key)  # a kind of key from the future harms no other
 
 
 def _claimed_issuer(token: bytes) -> object:
