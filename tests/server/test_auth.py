@@ -67,6 +67,7 @@ async def test_the_right_password_comes_in(scheme):
         pytest.param(basic("alice", "wonder", "Basic "), id="two blanks"),
         pytest.param([(b"authorization", b"Basic %%%")], id="not base64"),
         pytest.param([(b"authorization", b"Basic YWxpY2U=")], id="no colon"),
+        pytest.param([(b"authorization", b"Basic YWxpY2U6d29uZGVy=")], id="one padding too many"),
         pytest.param([(b"authorization", b"Basic")], id="no parameter"),
         pytest.param([(b"authorization", b"")], id="empty header"),
         pytest.param([(b"authorization", b"Basic //86eA==")], id="user not UTF-8"),

@@ -133,7 +133,7 @@ class Access:
             return _TOO_MANY
         if not self.people.anybody:
             return None
-        credentials = next((value for name, value in headers if name == b"authorization"), None)
+        credentials = _credentials(headers)
         if credentials is None:
             return self._judge(self.people.by_certificate(peer_certificate), permission, job)
         digest = self.memory.digest(credentials)
@@ -196,6 +196,13 @@ class Access:
                 return None
         finally:
             self._waiting -= 1
+
+
+def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    for name, value in headers:
+        if name == b"authorization":
+            return value
+    return None
 
 
 class _Memory:
