@@ -7,6 +7,7 @@ or silently overwrite is found before anything is sent.
 from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from prometheus_client.core import Metric
@@ -212,22 +213,28 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
 def _labels_of(labels: Mapping[str, str], own_label: str | None, rules: Rules) -> Labels:
     if not labels:
         return ()
-    escaping = rules.escaping
-    pairs = tuple(
-        (escape_label_name(name, escaping), value)
-        for name, value in sorted(labels.items())
-        if name != own_label
+    plan = _label_plan(tuple(labels), own_label, rules.escaping, rules.forbidden_labels)
+    return tuple([(written, labels[name]) for written, name in plan])
+
+
+@lru_cache(maxsize=1024)  # of the thousands of series of a family, all have the same names
+def _label_plan(
+    names: tuple[str, ...], own_label: str | None, escaping: str, forbidden: AbstractSet[str]
+) -> tuple[tuple[str, str], ...]:
+    """Return each label name as it is written and as it is, in order, or raise."""
+    plan = tuple(
+        (escape_label_name(name, escaping), name) for name in sorted(names) if name != own_label
     )
-    names = {name for name, _ in pairs}
-    clash = names & rules.forbidden_labels
+    written = {name for name, _ in plan}
+    clash = written & forbidden
     if clash:
         raise EncodingError(
             f"the label {min(clash)!r} is also a label of the group, which would overwrite it;"
             " rename it, or say on_label_clash='allow'"
         )
-    if len(names) < len(pairs):
-        raise EncodingError(f"two labels get the same name when escaped: {sorted(labels)}")
-    return pairs
+    if len(written) < len(plan):
+        raise EncodingError(f"two labels get the same name when escaped: {sorted(names)}")
+    return plan
 
 
 def _add_stray(strays: dict[str, Family], sample: Sample, rules: Rules) -> None:

@@ -5,6 +5,7 @@ Numbers are the fields of client_model's ``metrics.proto``.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from prometheus_client.samples import BucketSpan, Exemplar, NativeHistogram
 
@@ -39,20 +40,21 @@ def _family(family: Family) -> bytearray:
         append_text(out, 2, family.help)
     append_uint(out, 3, family.kind.value[1])
     for point in family.points.values():
-        metric = _labels(point.labels)
+        metric = bytearray(_labels(point.labels))
         append_bytes(metric, field, write(point))
         append_bytes(out, 4, metric)
     return out
 
 
-def _labels(labels: Labels) -> bytearray:
+@lru_cache(maxsize=8192)  # the same series are pushed again and again
+def _labels(labels: Labels) -> bytes:
     out = bytearray()
     for name, value in labels:
         pair = bytearray()
         append_text(pair, 1, name)
         append_text(pair, 2, value)
         append_bytes(out, 1, pair)
-    return out
+    return bytes(out)
 
 
 def _value(point: Point) -> bytearray:
@@ -149,7 +151,7 @@ def _timestamp(seconds: float) -> bytearray:
 
 
 def _exemplar(exemplar: Exemplar) -> bytearray:
-    out = _labels(tuple(exemplar.labels.items()))
+    out = bytearray(_labels(tuple(exemplar.labels.items())))
     append_double(out, 2, exemplar.value)
     if exemplar.timestamp is not None:
         append_bytes(out, 3, _timestamp(float(exemplar.timestamp)))

@@ -6,6 +6,7 @@ operation no more than what is left until the deadline; asyncio cancels by itsel
 """
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -13,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import httpcore2
@@ -62,6 +64,10 @@ class Route:
         """Return the proxy to use, after a look at the environment if so configured."""
         if self.proxy != "env":
             return self.proxy
+        # getproxies() reads the whole environment, which costs more than encoding a push.
+        names = (f"{self.scheme}_proxy", f"{self.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+        if not any(name in os.environ for name in names):
+            return None
         if urllib.request.proxy_bypass(self.host):
             return None
         proxies = urllib.request.getproxies()
@@ -92,7 +98,7 @@ class Connection:
         self._route = route
         self._client = client
         self._foreign = transport
-        self._own: DeadlineTransport | None = None
+        self._own: _DeadlinePool | None = None
         self._context: ssl.SSLContext | None = None
 
     def send(self, request: Request, expires: float) -> Answer:
@@ -111,24 +117,21 @@ class Connection:
                 timeout=httpx2.Timeout(**extensions["timeout"]),
             )
             return _answer(self._client.send(built, follow_redirects=False))
-        built = _built(request, extensions)
-        if self._foreign is not None:
-            response = self._foreign.handle_request(built)
-        else:
-            response = self._transport(expires).handle_request(built)
+        if self._foreign is None:
+            return self._pool().send(request, extensions, expires)
+        response = self._foreign.handle_request(_built(request, extensions))
         try:
             response.read()
         finally:
             response.close()
         return _answer(response)
 
-    def _transport(self, expires: float) -> "DeadlineTransport":
+    def _pool(self) -> "_DeadlinePool":
         context = self._route.context()
         if self._own is None or context is not self._context:
             self.close()
-            self._own = DeadlineTransport(context, self._route.proxy_url())
+            self._own = _DeadlinePool(context, self._route.proxy_url())
             self._context = context
-        self._own.expires = expires
         return self._own
 
     def close(self) -> None:
@@ -213,47 +216,50 @@ def _answer(response: httpx2.Response) -> Answer:
     )
 
 
-class DeadlineTransport(httpx2.BaseTransport):
-    """httpx2's blocking transport, except that no operation outlasts :attr:`expires`."""
+class _DeadlinePool:
+    """httpx2's own engine, except that no operation outlasts the deadline."""
 
     def __init__(self, context: ssl.SSLContext | None, proxy: str | None) -> None:
         self._backend = _DeadlineBackend()
         self._pool = _pool(context, proxy, self._backend)
 
-    @property
-    def expires(self) -> float:
-        """When the deadline passes, on the clock of ``time.monotonic``."""
-        return self._backend.expires
-
-    @expires.setter
-    def expires(self, value: float) -> None:
-        self._backend.expires = value
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        url = request.url
+    def send(self, request: Request, extensions: dict[str, Any], expires: float) -> Answer:
+        """Return the answer; errors are httpx2's."""
+        self._backend.expires = expires
         try:
-            with self._pool.stream(
+            answer = self._pool.request(
                 request.method,
-                httpcore2.URL(
-                    scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-                ),
-                headers=request.headers.raw,
-                content=request.read(),
-                extensions=request.extensions,
-            ) as answer:
-                return httpx2.Response(answer.status, headers=answer.headers, content=answer.read())
-        except (
-            httpcore2.TimeoutException,
-            httpcore2.NetworkError,
-            httpcore2.ProtocolError,
-            httpcore2.ProxyError,
-            httpcore2.UnsupportedProtocol,
-        ) as error:
+                _target(request.url),
+                headers=list(request.headers.items()),
+                content=request.body,
+                extensions=extensions,
+            )
+        except _ENGINE_ERRORS as error:
             same = getattr(httpx2, type(error).__name__, httpx2.TransportError)
             raise same(str(error)) from error
+        reason: bytes = answer.extensions.get("reason_phrase", b"")
+        headers = {name.decode().lower(): value.decode("latin-1") for name, value in answer.headers}
+        return Answer(answer.status, reason.decode("latin-1"), headers, answer.content)
 
     def close(self) -> None:
         self._pool.close()
+
+
+_ENGINE_ERRORS = (
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
+
+
+@lru_cache(maxsize=256)
+def _target(url: str) -> httpcore2.URL:
+    parts = httpx2.URL(url)
+    return httpcore2.URL(
+        scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=parts.raw_path
+    )
 
 
 def _pool(

@@ -44,7 +44,8 @@ def append_double(out: bytearray, field: int, value: float) -> None:
 def append_bytes(out: bytearray, field: int, value: bytes | bytearray) -> None:
     """Append a ``bytes`` field, or an embedded message."""
     append_varint(out, field << 3 | _BYTES)
-    append_delimited(out, value)
+    append_varint(out, len(value))
+    out += value
 
 
 def append_text(out: bytearray, field: int, value: str) -> None:
