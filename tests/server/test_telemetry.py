@@ -1,0 +1,188 @@
+import os
+import socket
+
+import pytest
+
+from pushgate.model.shape import MetricType
+from pushgate.server.telemetry import Sample, Telemetry
+
+REQUESTS = "pushgateway_http_requests_total"
+SIZE = "pushgateway_http_push_size_bytes"
+DURATION = "pushgateway_http_push_duration_seconds"
+PROCESS = {
+    "process_cpu_seconds_total": "counter",
+    "process_max_fds": "gauge",
+    "process_network_receive_bytes_total": "counter",
+    "process_network_transmit_bytes_total": "counter",
+    "process_open_fds": "gauge",
+    "process_resident_memory_bytes": "gauge",
+    "process_start_time_seconds": "gauge",
+    "process_virtual_memory_bytes": "gauge",
+    "process_virtual_memory_max_bytes": "gauge",
+}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def telemetry(clock):
+    return Telemetry(clock)
+
+
+def family(telemetry, name):
+    return next((family for family in telemetry.families() if family.name == name), None)
+
+
+def values(telemetry, name):
+    return [sample.value for sample in family(telemetry, name).samples]
+
+
+def test_families_come_in_the_order_of_their_names(telemetry):
+    names = [family.name for family in telemetry.families()]
+    assert names == sorted(names)
+    assert len(names) == len(set(names))
+
+
+def test_no_family_tells_when_its_counters_were_created(telemetry):
+    telemetry.count_request(200, "push", "put")
+    samples = [sample for family in telemetry.families() for sample in family.samples]
+    assert not [sample for sample in samples if sample.name.endswith("_created")]
+
+
+def test_every_sample_is_named_like_its_family_and_has_sorted_labels(telemetry):
+    telemetry.observe_push("put", 129, 0.5, 0)
+    for family in telemetry.families():
+        for sample in family.samples:
+            assert sample.name.removesuffix("_sum").removesuffix("_count") == family.name
+            assert sample.labels == tuple(sorted(sample.labels))
+            assert isinstance(sample.value, float)
+
+
+def test_the_process_is_described_like_that_of_the_go_server(telemetry):
+    families = {family.name: family.type for family in telemetry.families()}
+    assert families.items() >= PROCESS.items()
+    assert not [name for name in families if name.startswith("go_")]
+    assert {name for name in families if name.startswith("process_")} == set(PROCESS)
+
+
+def test_open_files_and_traffic_are_those_of_this_process(telemetry):
+    before, sent = values(telemetry, "process_open_fds"), 100_000
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        traffic = values(telemetry, "process_network_transmit_bytes_total")[0]
+        with socket.create_connection(server.getsockname()) as client, server.accept()[0] as peer:
+            client.sendall(bytes(sent))
+            assert values(telemetry, "process_open_fds") == [before[0] + 3]
+            received = 0
+            while received < sent:
+                received += len(peer.recv(sent))
+    assert values(telemetry, "process_network_transmit_bytes_total")[0] >= traffic + sent
+    assert values(telemetry, "process_max_fds") == [float(os.sysconf("SC_OPEN_MAX"))]
+
+
+def test_the_build_carries_the_version_of_python_and_none_of_go(telemetry):
+    [sample] = family(telemetry, "pushgateway_build_info").samples
+    assert [name for name, _ in sample.labels] == [
+        "branch",
+        "pythonversion",
+        "revision",
+        "tags",
+        "version",
+    ]
+    assert sample.value == 1
+
+
+def test_requests_are_counted_by_code_handler_and_method(telemetry):
+    assert family(telemetry, REQUESTS) is None
+    telemetry.count_request(400, "push", "post")
+    telemetry.count_request(200, "push", "put")
+    telemetry.count_request(200, "push", "put")
+    counted = family(telemetry, REQUESTS)
+    assert (counted.type, counted.help) == (
+        "counter",
+        "Total HTTP requests processed by the Pushgateway, excluding scrapes.",
+    )
+    assert sorted(counted.samples) == [
+        (REQUESTS, (("code", "200"), ("handler", "push"), ("method", "put")), 2),
+        (REQUESTS, (("code", "400"), ("handler", "push"), ("method", "post")), 1),
+    ]
+
+
+def test_pushes_are_summed_up_by_method(telemetry):
+    assert family(telemetry, SIZE) is None
+    telemetry.observe_push("put", 129, 0.25, 0)
+    telemetry.observe_push("post", 200, 1.5, 0)
+    sizes = family(telemetry, SIZE)
+    assert (sizes.type, sizes.help) == (
+        "summary",
+        "HTTP request size for pushes to the Pushgateway.",
+    )
+    put = (("method", "put"),)
+    assert sizes.samples[5:] == [
+        Sample(SIZE, (*put, ("quantile", "0.1")), 129),
+        Sample(SIZE, (*put, ("quantile", "0.5")), 129),
+        Sample(SIZE, (*put, ("quantile", "0.9")), 129),
+        Sample(f"{SIZE}_sum", put, 129),
+        Sample(f"{SIZE}_count", put, 1),
+    ]
+    assert values(telemetry, DURATION) == [1.5, 1.5, 1.5, 1.5, 1, 0.25, 0.25, 0.25, 0.25, 1]
+
+
+def test_after_ten_minutes_without_a_push_its_quantiles_are_not_known(telemetry, clock):
+    telemetry.observe_push("put", 129, 0.25, 0)
+    clock.now = 600
+    assert values(telemetry, SIZE)[:3] == pytest.approx([float("nan")] * 3, nan_ok=True)
+    assert values(telemetry, SIZE)[3:] == [129, 1]
+
+
+def test_refused_pushes_and_failed_reloads_are_counted(telemetry):
+    assert family(telemetry, "pushgate_rejected_pushes_total") is None
+    assert values(telemetry, "pushgate_web_config_reload_failures_total") == [0]
+    telemetry.count_rejected("body_bytes")
+    telemetry.count_reload_failure()
+    rejected = family(telemetry, "pushgate_rejected_pushes_total").samples
+    assert rejected == [("pushgate_rejected_pushes_total", (("reason", "body_bytes"),), 1)]
+    assert values(telemetry, "pushgate_web_config_reload_failures_total") == [1]
+
+
+def test_a_gauge_is_read_at_each_scrape(telemetry):
+    groups = ["a"]
+    telemetry.gauge("pushgate_groups", "Groups stored.", lambda: len(groups))
+    assert values(telemetry, "pushgate_groups") == [1]
+    groups.append("b")
+    assert values(telemetry, "pushgate_groups") == [2]
+    assert telemetry.names()["pushgate_groups"] == ("gauge", "Groups stored.")
+
+
+def test_families_on_pushes_belong_to_the_server_from_their_first_event_on(telemetry):
+    at_start = telemetry.names()
+    assert not {REQUESTS, SIZE, DURATION} & set(at_start)
+    assert telemetry.own(SIZE) is None
+    assert all(telemetry.own(name).predefined for name in at_start)
+    telemetry.count_request(200, "push", "put")
+    telemetry.observe_push("put", 1, 1, 0)
+    assert set(telemetry.names()) == {*at_start, REQUESTS, SIZE, DURATION}
+    assert telemetry.own(SIZE) == (MetricType.SUMMARY, family(telemetry, SIZE).help, False)
+
+
+def test_every_family_that_is_exposed_has_a_name_that_is_known(telemetry):
+    telemetry.count_rejected("groups")
+    telemetry.count_request(200, "push", "put")
+    telemetry.observe_push("put", 1, 1, 0)
+    exposed = {family.name: (family.type, family.help) for family in telemetry.families()}
+    assert telemetry.names() == exposed
+
+
+def test_two_servers_in_one_process_count_apart(telemetry):
+    other = Telemetry()
+    other.count_rejected("groups")
+    assert family(telemetry, "pushgate_rejected_pushes_total") is None
