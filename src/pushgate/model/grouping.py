@@ -1,7 +1,7 @@
 """The grouping key: the labels that name a group, and how a push path writes them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from sys import intern
 
 from pushgate.errors import InvalidGroupingKey
@@ -101,28 +101,27 @@ def _decode_base64(encoded: bytes) -> bytes:
 
 
 def parse_grouping_key(
-    job: bytes, labels: bytes, *, job_is_base64: bool, names: NameRule
+    job: bytes, parts: Sequence[bytes], *, job_is_base64: bool, names: NameRule
 ) -> GroupingKey:
     """Return the group that a push path names.
 
     Args:
         job: the part after ``/metrics/job/`` or ``/metrics/job@base64/``, decoded.
-        labels: what follows it, decoded, with its leading slash; slashes separate.
+        parts: the parts after it, decoded, names and values in turn.
         job_is_base64: the job itself is base64.
         names: which label names are legal; ``U__`` names are resolved with UTF-8 names.
 
     Raises:
         InvalidGroupingKey: with the reference's text.
     """
-    if labels in {b"", b"/"}:
+    if list(parts) in ([], [b""]):
         return grouping_key_of(job, (), job_is_base64=job_is_base64, names=names)
-    parts = labels[1:].split(b"/")
     if len(parts) % 2:
         if job_is_base64:
             _job_name(job, job_is_base64=True)
-        quoted = go_quote(text(labels))
+        quoted = go_quote("".join("/" + text(part) for part in parts))
         raise InvalidGroupingKey(f"odd number of components in label string {quoted}")
-    pairs = tuple(zip(parts[::2], parts[1::2], strict=True))
+    pairs = zip(parts[::2], parts[1::2], strict=True)
     return grouping_key_of(job, pairs, job_is_base64=job_is_base64, names=names)
 
 

@@ -1,0 +1,85 @@
+"""Answers that are known before they are sent, and the status of every error."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.types import Message, Receive, Scope, Send
+
+from pushgate.errors import (
+    InconsistentPush,
+    InvalidPush,
+    JournalFailed,
+    LimitExceeded,
+    PushgateError,
+    UnsupportedEncoding,
+)
+from pushgate.model.quoting import raw
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_RETRY_SECONDS = b"5"
+
+
+class Answer:
+    """A whole answer. It has no state, so the same one may be sent any number of times."""
+
+    __slots__ = ("_body", "_start", "status")
+
+    def __init__(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
+        self.status = status
+        length = (b"content-length", b"%d" % len(body))
+        self._start: Message = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": (*headers, length),
+        }
+        self._body: Message = {"type": "http.response.body", "body": body}
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send(self._start)
+        await send(self._body)
+
+
+def plain_error(status: int, message: str, headers: Headers = ()) -> Answer:
+    """Return the error that says *message*, in the shape of Go's ``http.Error``."""
+    return Answer(status, raw(message) + b"\n", (*headers, TEXT, _NOSNIFF))
+
+
+NOT_FOUND: Final = plain_error(404, "404 page not found")
+INTERNAL_ERROR: Final = plain_error(500, "Internal Server Error")
+# Go answers this before any handler runs: no line feed, and the connection ends.
+BAD_REQUEST: Final = Answer(400, b"400 Bad Request", (TEXT, (b"connection", b"close")))
+
+
+_STATUS: Final[dict[type[PushgateError], int]] = {
+    UnsupportedEncoding: 415,
+    InvalidPush: 400,
+    InconsistentPush: 400,
+    JournalFailed: 503,
+}
+_RETRY: Final = frozenset({429, 503})
+
+
+def answer_to(error: PushgateError) -> Answer:
+    """Return how *error* is answered; an error that no request may cause is a 500."""
+    status = _status(error)
+    if status == 500:
+        return INTERNAL_ERROR
+    retry = ((b"retry-after", _RETRY_SECONDS),) if status in _RETRY else ()
+    return plain_error(status, _message(error), retry)
+
+
+def _status(error: PushgateError) -> int:
+    if isinstance(error, LimitExceeded):
+        return error.status
+    return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+
+
+def _message(error: PushgateError) -> str:
+    if isinstance(error, InconsistentPush):
+        reason = "pushed metrics are invalid or inconsistent with existing metrics"
+        return "\n".join([f"{reason}: {error}", *error.advice])
+    return str(error)

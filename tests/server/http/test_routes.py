@@ -1,0 +1,200 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.errors import InvalidGroupingKey
+from pushgate.model.grouping import unpercent
+from pushgate.model.layout import template_values
+from pushgate.model.names import Escaping
+from pushgate.model.shape import FamilyShape, MetricType, interned
+from pushgate.server.http.routes import (
+    Route,
+    Routes,
+    clean_path,
+    escaped,
+    grouping_key,
+    push_path,
+)
+from pushgate.server.settings import Settings
+
+LENIENT = Settings()
+STRICT = Settings(compat_strict=True)
+VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
+
+
+def recorded_paths() -> list:
+    """Pushes that the reference let through to its URL grammar, with the label set it saw."""
+    out = []
+    for scenario in json.loads(VECTORS.read_text()):
+        step = scenario["steps"][0]
+        if "differs" in scenario or not re.match("(utf8 )?url ", scenario["name"]):
+            continue
+        utf8 = "--push.enable-utf8-names" in scenario["flags"]
+        lines = step.get("exposition_after_allow_utf8") or step.get("exposition_after", [])
+        samples = [line for line in lines if line.startswith("m{")]
+        status, body = step["expect"]["status"], step["expect"]["body"]
+        target = step["target"].partition("?")[0].encode("utf-8", "surrogateescape")
+        if status == 200 and samples:
+            out.append(pytest.param(target, utf8, samples[0], id=scenario["name"]))
+        elif status == 400 and body.endswith("\n"):
+            out.append(pytest.param(target, utf8, body.rstrip("\n"), id=scenario["name"]))
+    return out
+
+
+async def nothing(site, scope, receive, send):
+    """An endpoint that is never called."""
+
+
+M = interned((FamilyShape("m", MetricType.UNTYPED, None, ((),)),))
+
+
+def outcome(target: bytes, settings: Settings) -> str:
+    """What a push of ``m 1`` to *target* shows in an exposition, or why it is refused."""
+    try:
+        key = grouping_key(target, settings)
+    except InvalidGroupingKey as error:
+        return str(error)
+    [line] = M.layout(key).render(template_values(key), b"1", Escaping.ALLOW_UTF8)
+    return line.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+@pytest.mark.parametrize(("target", "utf8", "seen"), recorded_paths())
+def test_reads_a_strict_path_as_the_reference_did(target, utf8, seen):
+    settings = Settings(compat_strict=True, push_enable_utf8_names=utf8)
+    assert outcome(target, settings) == seen
+
+
+@pytest.mark.parametrize(
+    ("path", "labels"),
+    [
+        (b"/metrics/job/a%2Fb", {"job": "a/b"}),
+        (b"/metrics/job/a%2Fb/c/d", {"job": "a/b", "c": "d"}),
+        (b"/metrics/job/dc/path/%2Fvar%2Ftmp", {"job": "dc", "path": "/var/tmp"}),
+        (b"/metrics/job/j/instance//x/y", {"job": "j", "instance": "", "x": "y"}),
+        (b"/metrics/job/j/instance/", {"job": "j", "instance": ""}),
+        (b"/metrics/job/j/x/..", {"job": "j", "x": ".."}),
+        (b"/metrics/job/j/", {"job": "j"}),
+        (b"/metrics/job@base64/YS9i/x@base64/L3Y=", {"job": "a/b", "x": "/v"}),
+        (b"/metrics/job%40base64/Zm9v/x/%2F", {"job": "foo", "x": "/"}),
+        (b"/metrics%2Fjob/foo", {"job": "foo"}),
+    ],
+)
+def test_a_value_may_contain_a_slash_and_be_empty(path, labels):
+    assert dict(grouping_key(path, LENIENT).labels) == labels
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (b"/metrics/job//a/b", "job name is required"),
+        (b"/metrics/job/j//", 'improper label name ""'),
+        (b"/metrics/job/j/a%2Fb", 'odd number of components in label string "/a/b"'),
+        (b"/metrics/job@base64/Z/a", 'invalid base64 encoding in job name "": illegal base64'),
+    ],
+)
+def test_says_why_a_path_names_no_group(path, message):
+    with pytest.raises(InvalidGroupingKey, match=re.escape(message)):
+        grouping_key(path, LENIENT)
+
+
+def test_the_route_prefix_is_not_part_of_the_group():
+    settings = Settings(web_route_prefix="/a/b")
+    assert grouping_key(b"/a/b/metrics/job/j/x/y", settings).labels == (("job", "j"), ("x", "y"))
+
+
+@given(st.binary())
+def test_any_path_below_a_push_route_names_a_group_or_is_refused(tail):
+    path = b"/metrics/job/" + tail.replace(b"?", b"")
+    for settings in (LENIENT, STRICT):
+        if not push_path(settings)(path):
+            continue
+        assert outcome(path, settings)
+
+
+@given(st.text("/.%2eFa", max_size=12))
+def test_a_path_is_one_of_pushes_if_nothing_redirects_or_refuses_it(tail):
+    path = b"/metrics/job/" + tail.encode()
+    try:
+        unpercent(path)
+    except ValueError:
+        well_formed = False
+    else:
+        well_formed = tail != ""
+    assert bool(push_path(LENIENT)(path)) == well_formed
+    assert bool(push_path(STRICT)(path)) == (well_formed and clean_path(path) == path)
+
+
+@pytest.mark.parametrize(
+    ("path", "clean"),
+    [
+        (b"/", b"/"),
+        (b"", b"/"),
+        (b"//", b"/"),
+        (b"//metrics/./job/foo", b"/metrics/job/foo"),
+        (b"/metrics/job/foo//", b"/metrics/job/foo/"),
+        (b"/metrics/job/foo/../bar", b"/metrics/job/bar"),
+        (b"/metrics/job/..", b"/metrics"),
+        (b"/metrics/job/.", b"/metrics/job"),
+        (b"/../..", b"/"),
+        (b"/a/../", b"/"),
+        (b"/a/%2e%2e/%2F", b"/a/%2e%2e/%2F"),
+    ],
+)
+def test_cleans_paths_as_go_does(path, clean):
+    assert clean_path(path) == clean
+
+
+TABLE = Routes(
+    [
+        Route(["GET"], "/metrics", "", nothing),
+        Route(["PUT", "POST"], "/metrics/job/:job", "", nothing),
+        Route(["PUT", "POST"], "/metrics/job/:job/*", "", nothing),
+        Route(["GET"], "/static/*", "static", nothing),
+        Route(["GET"], "/status", "status", nothing),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "meant"),
+    [
+        ("GET", b"/status/", b"/status"),
+        ("GET", b"/Status", b"/status"),
+        ("GET", b"/STATUS/", b"/status"),
+        ("GET", b"/static", b"/static/"),
+        ("GET", b"/STATIC/Some.CSS", b"/static/Some.CSS"),
+        ("GET", b"/status//", b"/status"),
+        ("PUT", b"/METRICS/job/Foo", b"/metrics/job/Foo"),
+        ("PUT", b"/Metrics/Job/a//b", b"/metrics/job/a/b"),
+        ("PUT", b"/STATUS", None),
+        ("PUT", b"/metrics/job", None),
+        ("OPTIONS", b"/status/", None),
+        ("GET", b"/nope", None),
+        ("GET", b"/", None),
+    ],
+)
+def test_redirects_to_a_route_of_the_same_method(method, path, meant):
+    assert TABLE.find(method, path) is None
+    assert TABLE.redirect(method, path) == meant
+
+
+def test_allow_lists_the_methods_that_have_a_route():
+    assert TABLE.allowed(b"/metrics/job/a/b") == "OPTIONS, POST, PUT"
+    assert TABLE.allowed(b"/metrics") == "GET, OPTIONS"
+    assert TABLE.allowed(b"/metrics/job/") == ""
+
+
+def test_a_job_may_be_empty_only_before_a_slash():
+    assert TABLE.find("PUT", b"/metrics/job//x") is not None
+    assert TABLE.find("PUT", b"/metrics/job/") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [(b"/a b/%", "/a%20b/%25"), (b"/\xe4/~-_.", "/%E4/~-_."), (b"/a@b:c", "/a@b:c")],
+)
+def test_escapes_paths_as_go_does(path, url):
+    assert escaped(path) == url
