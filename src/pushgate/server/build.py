@@ -3,8 +3,7 @@
 import platform
 import sys
 from dataclasses import dataclass
-
-import pushgate
+from importlib.metadata import version
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -13,7 +12,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 class Build:
     """A version and where it comes from; empty or ``unknown`` where nobody recorded it."""
 
-    version: str = pushgate.__version__
+    version: str = version("pushgate")
     branch: str = ""
     revision: str = "unknown"
     tags: str = "unknown"

@@ -75,6 +75,10 @@ class Telemetry:
             "Times a changed web configuration was not taken over because it is invalid.",
         )
         self._own = {family.name: _own(family, predefined=True) for family in self._collected()}
+        # These have samples only after the first request or push, but the names are ours.
+        self._own[_REQUESTS[0]] = OwnFamily(MetricType.COUNTER, _REQUESTS[1], predefined=False)
+        for name, help_ in (_SIZE, _DURATION):
+            self._own[name] = OwnFamily(MetricType.SUMMARY, help_, predefined=False)
         self._requests = self._counter(*_REQUESTS, "code", "handler", "method")
         self._request: dict[tuple[int, str, str], Counter] = {}
         self._pushes: dict[str, tuple[Window, Window]] = {}
@@ -92,7 +96,6 @@ class Telemetry:
             child = self._request[code, handler, method] = self._requests.labels(
                 str(code), handler, method
             )
-            self._own[_REQUESTS[0]] = OwnFamily(MetricType.COUNTER, _REQUESTS[1], predefined=False)
         child.inc()
 
     def observe_push(self, method: str, size: int, seconds: float, now: float) -> None:
@@ -120,11 +123,7 @@ class Telemetry:
         return self._own.get(name)
 
     def names(self) -> dict[str, tuple[str, str]]:
-        """Return name → (type, help) of the own families there are by now.
-
-        At the start that is everything but the families on requests and pushes, which
-        begin with their first event.
-        """
+        """Return name → (type, help) of the own families, those without samples yet included."""
         return {name: (own.type.word, own.help) for name, own in self._own.items()}
 
     def families(self) -> list[Family]:
@@ -151,8 +150,6 @@ class Telemetry:
         gauge.labels(**labels).set(1)
 
     def _first_push(self, method: str) -> tuple[Window, Window]:
-        for name, help_ in (_SIZE, _DURATION):
-            self._own[name] = OwnFamily(MetricType.SUMMARY, help_, predefined=False)
         windows = (Window(_WINDOW_SECONDS, _AGES), Window(_WINDOW_SECONDS, _AGES))
         self._pushes[method] = windows
         return windows
