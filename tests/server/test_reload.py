@@ -57,6 +57,22 @@ def test_a_change_is_taken_once_it_has_settled(path):
     assert live.poll() is None
 
 
+def test_a_change_while_the_file_is_read_at_start_is_not_missed(path):
+    path.write_text("")
+    live = LiveConfig(path)
+    path.write_text(ALICE)  # before the first look at the file's times
+    assert [live.poll(), live.poll()] == [None, Reloaded()]
+
+
+def test_a_file_that_is_only_touched_changes_nothing(path):
+    path.write_text(ALICE)
+    live = LiveConfig(path)
+    before = live.access
+    path.write_text(ALICE)
+    assert [live.poll() for _ in range(4)] == [None] * 4
+    assert live.access is before
+
+
 def test_a_hangup_takes_a_change_at_once(path):
     path.write_text("")
     live = LiveConfig(path)

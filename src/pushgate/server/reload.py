@@ -33,12 +33,13 @@ class LiveConfig:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._seen = self._loaded = _signature([path] if path else [])
         self._error: StartupError | None = None
+        # Unknown, so that the second poll reads again: a file may change while we read it.
+        self._seen: _Signature | None = None
+        self._loaded: _Signature | None = None
         self.config, tls = _read(path)
         self.access = Access(self.config)
         self.context = ListenerContext.around(tls) if tls else None
-        self._seen = self._loaded = _signature(self.config.files)
 
     def reload(self) -> Reloaded:
         """Read the file again, as on SIGHUP; keep what is in force if it makes no sense."""
@@ -61,14 +62,16 @@ class LiveConfig:
         still, self._seen = signature == self._seen, signature
         if not still or (signature == self._loaded and self._error is None):
             return None
-        told = str(self._error)
+        before = self.config, str(self._error)
         outcome = self.reload()
         self._loaded = signature
-        return None if str(outcome.error) == told and outcome.error else outcome
+        return None if before == (self.config, str(self._error)) else outcome
 
     def _replace(self, config: WebConfig, tls: ServerContext | None) -> None:
         if (tls is None) != (self.context is None):
             raise StartupError("TLS can't be turned on or off without a restart")
+        if config == self.config:
+            return  # the fetched keys of JWT issuers stay
         access = Access(config, previous=self.access)
         if tls and self.context:
             self.context.current = tls
