@@ -1,0 +1,128 @@
+"""A gateway on a real loopback socket that answers, or misbehaves, as a script says."""
+
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Behaviour = Callable[[socket.socket, "Rogue"], None]
+
+
+@dataclass
+class Rogue:
+    """Plays one behaviour per connection, the last one again and again."""
+
+    script: list[Behaviour]
+    port: int = 0
+    scheme: str = "http"
+    seen: list[Seen] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://localhost:{self.port}"
+
+    def next_behaviour(self) -> Behaviour:
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
+
+@contextmanager
+def rogue(*script: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Rogue]:
+    with socket.create_server(("localhost", 0)) as listener:
+        gateway = Rogue(list(script or [answer()]), listener.getsockname()[1])
+        gateway.scheme = "https" if tls else "http"
+        stopping = threading.Event()
+
+        def serve() -> None:
+            while not stopping.is_set():
+                connection, _ = listener.accept()
+                threading.Thread(target=play, args=(connection,), daemon=True).start()
+
+        def play(connection: socket.socket) -> None:
+            with suppress(OSError), connection:
+                if tls:
+                    connection = tls.wrap_socket(connection, server_side=True)
+                with connection:
+                    gateway.next_behaviour()(connection, gateway)
+
+        acceptor = threading.Thread(target=serve, daemon=True)
+        acceptor.start()
+        try:
+            yield gateway
+        finally:
+            stopping.set()
+            gateway.released.set()
+            with suppress(OSError):
+                socket.create_connection(("localhost", gateway.port)).close()
+            acceptor.join()
+
+
+def read_request(connection: socket.socket, gateway: Rogue) -> Seen:
+    stream = connection.makefile("rb")
+    method, path, _ = stream.readline().decode().split(" ", 2)
+    headers: dict[str, str] = {}
+    while line := stream.readline().strip():
+        name, _, value = line.decode().partition(":")
+        headers[name.lower()] = value.strip()
+    body = stream.read(int(headers.get("content-length", 0)))
+    request = Seen(method, path, headers, body)
+    gateway.seen.append(request)
+    return request
+
+
+def answer(status: int = 200, body: bytes = b"", **headers: str) -> Behaviour:
+    def play(connection: socket.socket, gateway: Rogue) -> None:
+        read_request(connection, gateway)
+        connection.sendall(raw_answer(status, body, headers))
+
+    return play
+
+
+def raw_answer(status: int, body: bytes, headers: dict[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def stall(connection: socket.socket, gateway: Rogue) -> None:
+    read_request(connection, gateway)
+    gateway.released.wait(20)
+
+
+def drip(connection: socket.socket, gateway: Rogue) -> None:
+    """Answers so slowly that no read ever times out."""
+    read_request(connection, gateway)
+    for byte in raw_answer(200, b"", {}) * 10:
+        connection.sendall(bytes([byte]))
+        if gateway.released.wait(0.05):
+            return
+
+
+def reset_after_body(connection: socket.socket, gateway: Rogue) -> None:
+    read_request(connection, gateway)
+    linger = struct.pack("ii", 1, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def statuses(*codes: int) -> Sequence[Behaviour]:
+    return [answer(code, f"no {code}".encode() if code >= 300 else b"") for code in codes]

@@ -1,0 +1,33 @@
+import pytest
+from hypothesis import given, strategies as st
+from prometheus_client.openmetrics import exposition
+
+from pushgate import EncodingError
+from pushgate.client.escaping import escape_label_name, escape_metric_name
+
+
+@given(st.text(min_size=1), st.sampled_from(["underscores", "dots", "values"]))
+def test_names_are_escaped_as_prometheus_client_does(name, scheme):
+    assert escape_metric_name(name, scheme) == exposition.escape_metric_name(name, scheme)
+    assert escape_label_name(name, scheme) == exposition.escape_label_name(name, scheme)
+
+
+@pytest.mark.parametrize(
+    ("name", "underscores", "dots", "values"),
+    [
+        ("http.server", "http_server", "http_dot_server", "U__http_2e_server"),
+        ("a_b.c", "a_b_c", "a__b_dot_c", "U__a__b_2e_c"),
+        ("1a", "_a", "__a", "U___31_a"),
+        ("a:b", "a_b", "a__b", "U__a_3a_b"),
+    ],
+)
+def test_label_names(name, underscores, dots, values):
+    assert escape_label_name(name) == underscores
+    assert escape_label_name(name, "dots") == dots
+    assert escape_label_name(name, "values") == values
+
+
+def test_a_colon_in_a_label_name_is_refused_when_nothing_replaces_it():
+    assert escape_label_name("ü.x", "allow-utf-8") == "ü.x"
+    with pytest.raises(EncodingError, match="breaks every scrape"):
+        escape_label_name("a:b", "allow-utf-8")

@@ -1,0 +1,83 @@
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from pushgate import EncodingError, PushGateway
+from tests.client.metrics_proto import decode
+
+
+class Fixed:
+    def __init__(self, *metrics):
+        self.metrics = metrics
+
+    def collect(self):
+        return self.metrics
+
+
+def render(*collectors, **options):
+    gateway = PushGateway(properties=False, format="protobuf", **options)
+    return decode(gateway.render(collectors).body)
+
+
+def gauge(name, labels=(), values=(), number=1.0):
+    family = GaugeMetricFamily(name, "", labels=labels)
+    family.add_metric(values, number)
+    return family
+
+
+def test_families_of_one_name_are_merged():
+    families = render(Fixed(gauge("g", ["a"], ["1"])), Fixed(gauge("g", ["a"], ["2"])))
+    assert [len(family.metric) for family in families] == [2]
+
+
+@pytest.mark.parametrize(
+    "collectors",
+    [
+        pytest.param([Fixed(gauge("g"), gauge("g"))], id="twice"),
+        pytest.param([Fixed(gauge("a.b"), gauge("a_b"))], id="same when escaped"),
+        pytest.param([Fixed(gauge("g", ["x.y", "x_y"], ["1", "2"]))], id="labels escaped"),
+    ],
+)
+def test_series_that_become_one_are_refused(collectors):
+    with pytest.raises(EncodingError):
+        render(*collectors)
+
+
+def test_one_name_with_two_types_is_refused():
+    with pytest.raises(EncodingError, match="as gauge and as counter; rename one"):
+        render(Fixed(gauge("c_total")), Counter("c", "", registry=None))
+
+
+@pytest.mark.parametrize("label", ["job", "region"])
+def test_a_label_of_the_group_is_refused_in_a_metric(label):
+    metrics = Fixed(gauge("g", [label], ["v"]))
+    with pytest.raises(EncodingError, match="is also a label of the group"):
+        render(metrics, grouping_key={"region": "eu"})
+    assert render(metrics, grouping_key={"region": "eu"}, on_label_clash="allow")
+
+
+def test_timestamps_are_refused_or_stripped():
+    metric = Metric("g", "", "gauge")
+    metric.add_sample("g", {}, 1, timestamp=1.5)
+    with pytest.raises(EncodingError, match="timestamps='strip'"):
+        render(Fixed(metric))
+    [family] = render(Fixed(metric), timestamps="strip")
+    assert not family.metric[0].HasField("timestamp_ms")
+
+
+def test_a_sample_that_does_not_fit_its_family_is_untyped():
+    metric = Metric("g", "", "gauge")
+    metric.add_sample("g", {}, 1)
+    metric.add_sample("g_limit", {}, 2)
+    assert [(f.name, f.type) for f in render(Fixed(metric))] == [("g", 1), ("g_limit", 3)]
+
+
+def test_chosen_names_only():
+    registry = CollectorRegistry()
+    for name in ("a", "b"):
+        Gauge(name, "", registry=registry)
+    Counter("c", "", registry=registry)
+    gateway = PushGateway(registry=registry, properties=False)
+    assert gateway.render(names=["a", "c_total"]).families == 2
+    assert gateway.render(exclude=lambda name: name == "a").families == 2
+    assert gateway.render(registry, names=[]).families == 0
