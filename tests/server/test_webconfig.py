@@ -223,6 +223,16 @@ rate_limit:
     assert config.rate_limit == RateLimit(90_000_000_000, 5)
 
 
+def test_a_header_that_yaml_folds_is_one_line():
+    text = "http_server_config:\n  headers:\n    Content-Security-Policy: |\n      a;\n      b\n"
+    assert parse(text.encode(), base=HERE).headers == (("Content-Security-Policy", "a; b"),)
+
+
+def test_a_header_holds_no_control_characters():
+    header = 'Content-Security-Policy: "a\\0b"'
+    assert "printable ASCII only" in refusal(f"http_server_config: {{headers: {{{header}}}}}")
+
+
 def test_settings_alone_do_not_turn_tls_on():
     assert parse(b"tls_server_config: {min_version: TLS13}", base=HERE).tls is None
 

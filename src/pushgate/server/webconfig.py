@@ -273,14 +273,12 @@ def _http(reader: _Reader, node: yaml.Node | None) -> tuple[bool, tuple[tuple[st
     fields = reader.fields(node, "web.HTTPConfig", {"http2", "headers"})
     http2 = reader.boolean(fields.get("http2"), default=True)
     entries = reader.entries(fields.get("headers"), "map[string]string")
-    headers = tuple((name, reader.text(value)) for name, value in entries.items())
+    given = [(name, reader.text(value)) for name, value in entries.items()]
     reader.check()
-    for name, value in headers:
-        _check_header(name, value)
-    return http2, headers
+    return http2, tuple((name, _header_value(name, value)) for name, value in given)
 
 
-def _check_header(name: str, value: str) -> None:
+def _header_value(name: str, value: str) -> str:
     if name not in _HEADERS:
         raise StartupError(f"HTTP header {go_quote(name)} can not be configured")
     allowed = _HEADERS[name]
@@ -289,8 +287,10 @@ def _check_header(name: str, value: str) -> None:
         raise StartupError(
             f"invalid value for {name}. Expected one of: [{listed}], but got: {go_quote(value)}"
         )
-    if not value.isascii() or not (value.isprintable() or not value):
+    line = re.sub(r"[\r\n]", " ", value).strip(" \t")  # as Go sends what YAML has folded
+    if not line.isascii() or not line.isprintable():
         raise StartupError(f"invalid value for {name}. It may hold printable ASCII only")
+    return line
 
 
 def _users(reader: _Reader, node: yaml.Node | None) -> dict[str, bytes]:
