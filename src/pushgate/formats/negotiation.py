@@ -1,0 +1,219 @@
+"""What a client sends and what it wants, from the values of its headers. Pure.
+
+The quirks are those of the Go server, so that every scraper gets from us what it gets from
+it: only the first ``Accept`` line counts, quotes belong to values, ``text/plain`` is the
+answer to everything unknown.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum, StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from pushgate.model.names import Escaping
+from pushgate.model.numbers import parse_float
+
+_PROTOBUF = "application/vnd.google.protobuf"
+_MESSAGE = "io.prometheus.client.MetricFamily"
+_OPENMETRICS = "application/openmetrics-text"
+_DISTINCT_HEADERS = 1000
+_ESCAPINGS = frozenset(Escaping)
+
+
+class Format(StrEnum):
+    """A format of expositions; the value is its media type."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    PROTOBUF = f"{_PROTOBUF}; proto={_MESSAGE}; encoding=delimited"
+    PROTOBUF_TEXT = f"{_PROTOBUF}; proto={_MESSAGE}; encoding=text"
+    PROTOBUF_COMPACT = f"{_PROTOBUF}; proto={_MESSAGE}; encoding=compact-text"
+
+
+_BY_ENCODING = {
+    "delimited": Format.PROTOBUF,
+    "text": Format.PROTOBUF_TEXT,
+    "compact-text": Format.PROTOBUF_COMPACT,
+}
+
+
+class Accepted(NamedTuple):
+    """The format of an exposition, and how it writes names that are not legacy."""
+
+    format: Format
+    escaping: Escaping
+
+    @property
+    def content_type(self) -> bytes:
+        """The ``Content-Type`` of such an exposition."""
+        return f"{self.format}; escaping={self.escaping}".encode()
+
+
+class BodyFormat(Enum):
+    """The format of a push."""
+
+    TEXT = "text"
+    PROTOBUF = "protobuf"
+    OPENMETRICS = "openmetrics"
+
+
+class _Clause(NamedTuple):
+    type: str
+    subtype: str
+    parameters: Mapping[str, str]
+    quality: float
+
+    @property
+    def rank(self) -> tuple[float, bool, bool]:
+        return -self.quality, self.type == "*", self.subtype == "*"
+
+    @property
+    def format(self) -> Format | None:
+        name, given = f"{self.type}/{self.subtype}", self.parameters
+        if name == _PROTOBUF and given.get("proto") == _MESSAGE:
+            return _BY_ENCODING.get(given.get("encoding", ""))
+        if name == "text/plain" and given.get("version", "0.0.4") in ("", "0.0.4"):
+            return Format.TEXT
+        return None
+
+
+@lru_cache(_DISTINCT_HEADERS)
+def accepted_format(accept: bytes) -> Accepted:
+    """Return the format of the exposition for the first ``Accept`` line *accept*.
+
+    Anything goes: what is not understood is answered with text.
+    """
+    escaping = Escaping.UNDERSCORES
+    for clause in sorted(_clauses(accept.decode("latin-1")), key=lambda clause: clause.rank):
+        wanted = clause.parameters.get("escaping")
+        if wanted in _ESCAPINGS:
+            escaping = Escaping(wanted)
+        if clause.format:
+            return Accepted(clause.format, escaping)
+    return Accepted(Format.TEXT, escaping)
+
+
+def _clauses(accept: str) -> Iterator[_Clause]:
+    for clause in accept.split(","):
+        media, *parameters = clause.split(";")
+        main, *sub = (part.strip(" ") for part in media.split("/"))
+        if len(sub) > 1 or (not sub and main != "*"):
+            continue
+        given = dict(_parameters(parameters))
+        quality = _quality(given.pop("q", "1"))
+        yield _Clause(main, sub[0] if sub else "*", given, quality)
+
+
+def _parameters(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for parameter in texts:
+        name, equals, value = parameter.partition("=")
+        if equals:
+            yield name.strip(" "), value if name.strip(" ") == "q" else value.strip(" ")
+
+
+def _quality(text: str) -> float:
+    try:
+        value = parse_float(text)
+    except ValueError:
+        return 0.0
+    return 0.0 if math.isnan(value) else value
+
+
+_CODING = re.compile(
+    r"(?P<token>[!#$%&'*+\-.^_`|~0-9A-Za-z/]+)[ \t]*"
+    r"(?:;[ \t]*q=(?P<quality>[01](?:\.[0-9]*)?)[ \t]*)?(?P<more>,[ \t]*)?"
+)
+_STRICT_OFFERS = ("identity", "gzip")
+_OFFERS = (*_STRICT_OFFERS, "zstd")
+
+
+@lru_cache(_DISTINCT_HEADERS)
+def accepted_encoding(lines: tuple[bytes, ...], *, strict: bool) -> str:
+    """Return the content coding for the ``Accept-Encoding`` *lines* of a request.
+
+    The highest quality wins, among equals the first of identity (which is the empty string),
+    gzip, zstd. *strict* leaves zstd out. A client that refuses everything gets identity.
+    """
+    wanted = [pair for line in lines for pair in _codings(line.decode("latin-1"))]
+    best, best_quality = "identity", 0.0
+    for offer in _STRICT_OFFERS if strict else _OFFERS:
+        quality = max((q for token, q in wanted if token in (offer, "*")), default=0.0)
+        if quality > best_quality:
+            best, best_quality = offer, quality
+    return best.removeprefix("identity")
+
+
+def _codings(line: str) -> Iterator[tuple[str, float]]:
+    """Yield tokens with their quality, up to what is malformed."""
+    position, more = 0, True
+    while more and (match := _CODING.match(line, position)):
+        rest = line[match.end() :]
+        if rest.startswith(";"):
+            return
+        yield match["token"], float(match["quality"] or 1)
+        position, more = match.end(), bool(match["more"])
+
+
+_WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_MEDIA_TYPE = re.compile(rf"\s*({_WORD}(?:/{_WORD})?)\s*(?=;|\Z)")
+_SPECIAL = r"[()<>@,;:\\\"/\[\]?=]"
+_PARAMETER = re.compile(
+    rf"\s*;\s*(?P<name>{_WORD})\s*=\s*"
+    rf"(?:(?P<token>{_WORD})|\"(?P<quoted>(?:[^\"\\\r\n]|\\{_SPECIAL}|\\(?!{_SPECIAL}))*)\")"
+)
+_QUOTED_PAIR = re.compile(rf"\\({_SPECIAL})")
+_END = re.compile(r"\s*;?\s*\Z")
+
+
+@lru_cache(_DISTINCT_HEADERS)
+def body_format(content_type: bytes, *, strict: bool) -> BodyFormat:
+    """Return the format that the ``Content-Type`` *content_type* promises.
+
+    Text, unless it is exactly the delimited protobuf of the exposition formats or, if not
+    *strict*, OpenMetrics.
+    """
+    media, parameters = media_type(content_type.decode("latin-1"))
+    if media == _PROTOBUF:
+        exact = {"proto": _MESSAGE, "encoding": "delimited"}.items() <= parameters.items()
+        return BodyFormat.PROTOBUF if exact else BodyFormat.TEXT
+    if media == _OPENMETRICS and not strict:
+        return BodyFormat.OPENMETRICS
+    return BodyFormat.TEXT
+
+
+def media_type(content_type: str) -> tuple[str, dict[str, str]]:
+    """Return type and parameters (RFC 2045); both empty if *content_type* is malformed.
+
+    Type and parameter names are lower case. The same parameter may stand there twice.
+    """
+    nothing: tuple[str, dict[str, str]] = ("", {})
+    start = _MEDIA_TYPE.match(content_type)
+    if not start:
+        return nothing
+    position, parameters = start.end(), dict[str, str]()
+    while match := _PARAMETER.match(content_type, position):
+        name, value = match["name"].lower(), match["token"] or _unquoted(match["quoted"])
+        if parameters.setdefault(name, value) != value:
+            return nothing
+        position = match.end()
+    if not _END.match(content_type, position):
+        return nothing
+    return start[1].lower(), parameters
+
+
+def _unquoted(text: str) -> str:
+    return _QUOTED_PAIR.sub(r"\1", text)
+
+
+_STRICT_CODINGS = frozenset({"gzip", "snappy"})
+
+
+def content_coding(value: bytes, *, strict: bool) -> str:
+    """Return the coding of a request body from its first ``Content-Encoding`` header.
+
+    With *strict*, what the Go server does not decode is the empty string: the body is taken
+    as it is. Otherwise the name may be unknown, and the decoder says so.
+    """
+    name = value.decode("latin-1").strip().lower()
+    return name if not strict or name in _STRICT_CODINGS else ""

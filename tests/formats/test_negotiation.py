@@ -1,0 +1,212 @@
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.formats.negotiation import (
+    BodyFormat,
+    Format,
+    accepted_encoding,
+    accepted_format,
+    body_format,
+    content_coding,
+    media_type,
+)
+from pushgate.model.names import Escaping
+
+PROTOBUF = b"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"
+UNDERSCORES, UTF8, VALUES = Escaping.UNDERSCORES, Escaping.ALLOW_UTF8, Escaping.VALUES
+PROMETHEUS_3 = (
+    b"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    b"application/openmetrics-text;version=0.0.1;q=0.5,"
+    b"text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROMETHEUS_3_PROTOBUF = (
+    PROTOBUF + b";encoding=delimited;q=0.6,"
+    b"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.1"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "format_", "escaping"),
+    [
+        (b"", Format.TEXT, UNDERSCORES),
+        (b"*/*", Format.TEXT, UNDERSCORES),
+        (b"*", Format.TEXT, UNDERSCORES),
+        (b"application/json", Format.TEXT, UNDERSCORES),
+        (b"application/openmetrics-text;version=1.0.0", Format.TEXT, UNDERSCORES),
+        (b"text/plain;version=1.0.0", Format.TEXT, UNDERSCORES),
+        (b"text/plain;version=0.0.4;escaping=allow-utf-8", Format.TEXT, UTF8),
+        (b'text/plain;escaping="allow-utf-8"', Format.TEXT, UNDERSCORES),
+        (b"text/plain;escaping=foo", Format.TEXT, UNDERSCORES),
+        (b"application/json;escaping=values,text/plain", Format.TEXT, VALUES),
+        (b"text/plain,application/json;escaping=values", Format.TEXT, UNDERSCORES),
+        (b"application/vnd.google.protobuf", Format.TEXT, UNDERSCORES),
+        (PROTOBUF + b";encoding=delimited;q=0.5,text/plain;q=0.6", Format.TEXT, UNDERSCORES),
+        (PROTOBUF + b";encoding=delimited;q=0.7,text/plain;q=0.6", Format.PROTOBUF, UNDERSCORES),
+        (PROTOBUF + b"; encoding=text", Format.PROTOBUF_TEXT, UNDERSCORES),
+        (PROTOBUF + b"; encoding=compact-text", Format.PROTOBUF_COMPACT, UNDERSCORES),
+        (PROTOBUF + b"; encoding=Delimited", Format.TEXT, UNDERSCORES),
+        (b"a/b/c;escaping=dots,text/plain", Format.TEXT, UNDERSCORES),
+        (b"x/*;escaping=values,x/y;escaping=dots", Format.TEXT, VALUES),
+        (PROMETHEUS_3, Format.TEXT, UTF8),
+        (PROMETHEUS_3_PROTOBUF, Format.PROTOBUF, UNDERSCORES),
+    ],
+)
+def test_chooses_the_format_that_the_reference_chooses(accept, format_, escaping):
+    assert accepted_format(accept) == (format_, escaping)
+
+
+def test_the_content_type_says_how_names_are_escaped():
+    assert (
+        accepted_format(b"").content_type
+        == b"text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+    )
+    assert accepted_format(PROTOBUF + b";encoding=delimited;escaping=values").content_type == (
+        b"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; "
+        b"encoding=delimited; escaping=values"
+    )
+
+
+IDENTITY_ONLY = [
+    b"",
+    b"identity",
+    b"*",
+    b"deflate",
+    b"br",
+    b"x-gzip",
+    b"GZIP",
+    b"gzip;Q=0.8",
+    b"gzip;q=abc",
+    b"gzip;q=2",
+    b"*;q=0",
+    b"gzip;q=0",
+    b"identity;q=0",
+    b"identity, gzip",
+    b"identity;q=0.5, gzip;q=0.5",
+    b"gzip;q=0.5, identity;q=0.9",
+    b"gzip;q=0, *",
+]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("line", IDENTITY_ONLY)
+def test_does_not_compress_unasked(line, strict):
+    assert accepted_encoding((line,), strict=strict) == ""
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    "line", [b"gzip", b"gzip, deflate", b"gzip, zstd", b"zstd,gzip", b"gzip;q=0.1", b"gzip ; q=0.1"]
+)
+def test_compresses_with_gzip_for_those_who_know_it(line, strict):
+    assert accepted_encoding((line,), strict=strict) == "gzip"
+
+
+def test_reads_all_accept_encoding_lines():
+    assert accepted_encoding((b"br", b"gzip"), strict=True) == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("line", "lenient", "strict"),
+    [
+        (b"zstd", "zstd", ""),
+        (b"zstd, gzip;q=0.9", "zstd", "gzip"),
+        (b"gzip;q=0, zstd", "zstd", ""),
+        (b"gzip;q=0.8, zstd;q=0.5", "gzip", "gzip"),
+    ],
+)
+def test_compresses_with_zstd_only_if_that_is_liked_better(line, lenient, strict):
+    assert accepted_encoding((line,), strict=False) == lenient
+    assert accepted_encoding((line,), strict=True) == strict
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        (
+            b"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; "
+            b"encoding=delimited"
+        ),
+        (
+            b"Application/Vnd.Google.Protobuf;ENCODING=delimited ;\tProto="
+            b"io.prometheus.client.MetricFamily"
+        ),
+        (
+            b'application/vnd.google.protobuf ; encoding = "delimited"; '
+            b'proto="io.prometheus.client.MetricFamily"; escaping=values;'
+        ),
+        PROTOBUF + b"; encoding=delimited; encoding=delimited",
+    ],
+)
+def test_knows_protobuf_by_its_parameters(content_type):
+    assert body_format(content_type, strict=True) is BodyFormat.PROTOBUF
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        b"",
+        b";",
+        b"text/plain; version=0.0.4",
+        b"application/json",
+        b"application/x-www-form-urlencoded",
+        b"application/vnd.google.protobuf",
+        PROTOBUF,
+        PROTOBUF + b"; encoding=Delimited",
+        PROTOBUF + b"; encoding=text",
+        PROTOBUF + b"; encoding=delimited; =x",
+        PROTOBUF + b"; encoding=delimited; x",
+        PROTOBUF + b"; encoding=delimited;;",
+        PROTOBUF + b'; encoding="del\\imited"',
+        PROTOBUF + b"; encoding=delimited; encoding=text",
+        b"application/vnd.google.protobuf; encoding=delimited; proto=other",
+    ],
+)
+def test_reads_everything_else_as_text(content_type):
+    assert body_format(content_type, strict=True) is BodyFormat.TEXT
+
+
+def test_reads_openmetrics_unless_strict():
+    content_type = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert body_format(content_type, strict=False) is BodyFormat.OPENMETRICS
+    assert body_format(content_type, strict=True) is BodyFormat.TEXT
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("a/b", ("a/b", {})),
+        ("A/B; C=D", ("a/b", {"c": "D"})),
+        (r'a/b; c="x\"y\z;"', ("a/b", {"c": r'x"y\z;'})),
+        ('a/b; c="x', ("", {})),
+        ("a/b; c", ("", {})),
+        ("a b", ("", {})),
+    ],
+)
+def test_reads_media_types(text, parsed):
+    assert media_type(text) == parsed
+
+
+@pytest.mark.parametrize(
+    ("value", "lenient", "strict"),
+    [
+        (b" GZip ", "gzip", "gzip"),
+        (b"snappy", "snappy", "snappy"),
+        (b"zstd", "zstd", ""),
+        (b"identity", "identity", ""),
+        (b"gzip, gzip", "gzip, gzip", ""),
+        (b"br", "br", ""),
+        (b"", "", ""),
+    ],
+)
+def test_names_the_coding_of_a_body(value, lenient, strict):
+    assert content_coding(value, strict=False) == lenient
+    assert content_coding(value, strict=True) == strict
+
+
+@given(st.binary())
+def test_any_header_value_is_read(value):
+    for strict in (True, False):
+        assert accepted_format(value).format in Format
+        assert accepted_encoding((value,), strict=strict) in {"", "gzip", "zstd"}
+        assert body_format(value, strict=strict) in BodyFormat
+        assert isinstance(content_coding(value, strict=strict), str)
