@@ -10,6 +10,8 @@ PushgateError
 ├── InconsistentPush          well-formed, but it contradicts itself or what is stored
 ├── JournalFailed             the disk did not take the push
 ├── StartupError              the server can't start; the message says what to do
+│   ├── UsageError            its command line is wrong
+│   └── DamagedFile           its persistence file is
 └── PushgatewayError          the client could not push
     ├── ConfigurationError    a setting is wrong (a ValueError)
     ├── EncodingError         the metrics cannot be sent as they are (a ValueError)
@@ -81,6 +83,10 @@ class JournalFailed(PushgateError):
 
 class StartupError(PushgateError):
     """The server can't start. The message is one line and says what to do."""
+
+
+class DamagedFile(StartupError):
+    """The persistence file is damaged. It was not touched."""
 
 
 class PushgatewayError(PushgateError):

@@ -6,18 +6,21 @@ done in slices: everything here is a generator that yields between them, so that
 go on while a scrape is made; what a scrape shows is the store at its first slice.
 """
 
+import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
-from pushgate.model.layout import header, template_values
+from pushgate.formats.negotiation import Accepted
+from pushgate.model.layout import escape_label_value, header, template_values
 from pushgate.model.names import Escaping
-from pushgate.model.numbers import go_float
+from pushgate.model.numbers import exposed, go_float
 from pushgate.model.quoting import raw
-from pushgate.model.shape import FamilyShape, interned
+from pushgate.model.shape import FamilyShape, MetricType, interned
 from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 from pushgate.server.store import Store
+from pushgate.server.telemetry import Family as OwnSamples, Sample as OwnSample, Telemetry
 
 TIMES_SHAPE = interned((PUSH_FAILURE_TIME, PUSH_TIME))
 """The shape of the two families that every group has."""
@@ -64,7 +67,7 @@ class TextView:
 
     tail = b""
 
-    def __init__(self, escaping: Escaping, own: Callable[[Escaping], list[OwnMetrics]]) -> None:
+    def __init__(self, escaping: Escaping, own: Callable[[], Iterable[OwnSamples]]) -> None:
         self._escaping = escaping
         self._own = own
 
@@ -80,7 +83,7 @@ class TextView:
         return header(family, help, self._escaping)
 
     def own(self) -> list[OwnMetrics]:
-        return self._own(self._escaping)
+        return _own_text(self._own())
 
 
 class _Run(NamedTuple):
@@ -236,30 +239,58 @@ class Exposition:
             stretch.add((self._view.tail,))
 
 
+class Kept(NamedTuple):
+    """An exposition in use. Hold *lock* while scraping it."""
+
+    exposition: Exposition
+    lock: asyncio.Lock
+
+
 class Views:
     """The expositions in use, one for each format, escaping scheme and encoding.
 
-    Scrapers agree with each other, so there are one or two; each keeps bytes in
+    Scrapers agree with each other, so there are one or two. Each keeps bytes in
     proportion to the store, and is dropped when nobody has asked for it for a while.
     """
 
-    def __init__(self, store: Store, views: Callable[[Hashable], View]) -> None:
-        """Serve *store*; *views* makes the view for a format and escaping scheme."""
+    def __init__(self, store: Store, telemetry: Telemetry) -> None:
         self._store = store
-        self._views = views
-        self._used: dict[Hashable, tuple[Exposition, float]] = {}
+        self._telemetry = telemetry
+        self._used: dict[tuple[Accepted, str], tuple[Kept, float]] = {}
 
-    def get(self, kind: Hashable, encoding: Encoding, now: float) -> Exposition:
-        """Return the exposition of view *kind* in *encoding*; *now* is in seconds."""
+    def get(self, kind: Accepted, encoding: Encoding, now: float) -> Kept:
+        """Return the exposition of *kind* in *encoding*; *now* is in seconds."""
         key = (kind, encoding.token)
-        exposition, _ = self._used.get(key) or (
-            Exposition(self._store, self._views(kind), encoding),
-            now,
-        )
-        self._used[key] = (exposition, now)
-        return exposition
+        kept, _ = self._used.get(key) or (self._new(kind, encoding), now)
+        self._used[key] = (kept, now)
+        return kept
 
     def forget_unused(self, before: float) -> None:
         """Drop what was last used before the time *before*."""
         for key in [key for key, (_, used) in self._used.items() if used < before]:
             del self._used[key]
+
+    def _new(self, kind: Accepted, encoding: Encoding) -> Kept:
+        view = _view(kind, self._telemetry)
+        return Kept(Exposition(self._store, view, encoding), asyncio.Lock())
+
+
+def _view(kind: Accepted, telemetry: Telemetry) -> View:
+    return TextView(kind.escaping, telemetry.families)
+
+
+def _own_text(families: Iterable[OwnSamples]) -> list[OwnMetrics]:
+    return [
+        OwnMetrics(
+            FamilyShape(family.name, MetricType[family.type.upper()], family.help, ()),
+            b"".join(map(_own_line, family.samples)),
+        )
+        for family in families
+    ]
+
+
+def _own_line(sample: OwnSample) -> bytes:
+    pairs = b",".join(b'%b="%b"' % (n.encode(), escape_label_value(v)) for n, v in sample.labels)
+    braces = b"{%b}" % pairs if pairs else b""
+    number = exposed(go_float(sample.value).encode())
+    return b"%b%b %b\n" % (sample.name.encode(), braces, number)

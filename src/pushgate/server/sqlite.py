@@ -1,5 +1,6 @@
 """The journal in a SQLite file: one connection, WAL, synchronous, one transaction a batch."""
 
+import logging
 import os
 import sqlite3
 import time
@@ -10,13 +11,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pushgate.errors import JournalFailed, StartupError
+from pushgate.errors import DamagedFile, JournalFailed, StartupError
 from pushgate.model.shape import PushShape
 from pushgate.server.group import Group
 from pushgate.server.record import decode_group, decode_shape, encode_group, encode_shape
 from pushgate.server.store import Step
 
-MAGIC = b"SQLite format 3\0"
+_log = logging.getLogger(__name__)
+
 _FORMAT = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, families TEXT NOT NULL);
@@ -280,7 +282,7 @@ def _unusable(path: Path, error: Exception) -> StartupError:
         return StartupError(
             f"{path} is in use by another process: stop it, or name another --persistence.file"
         )
-    return StartupError(
+    return DamagedFile(
         f"{path} is damaged ({error}): restore it from a backup, or start with "
         "--persistence.reset-damaged to move it aside and start empty"
     )
@@ -295,3 +297,26 @@ def move_aside(path: Path, now: float) -> Path:
         if companion.exists():
             companion.rename(target.with_name(target.name + suffix))
     return target
+
+
+def opened_journal(
+    path: Path, *, reset_damaged: bool, now: float
+) -> tuple[SqliteJournal, list[Group]]:
+    """Return the journal in *path* and what it holds.
+
+    With *reset_damaged*, a damaged file is moved aside (*now*, in Unix seconds, is part of
+    its new name) and the journal starts empty.
+
+    Raises:
+        StartupError: the file can't be used; the message says what to do.
+    """
+    try:
+        journal = SqliteJournal(path)
+        return journal, journal.load()
+    except DamagedFile:
+        if not reset_damaged:
+            raise
+        moved = move_aside(path, now)
+        _log.warning("damaged persistence file moved aside", extra={"file": str(moved)})
+        journal = SqliteJournal(path)
+        return journal, journal.load()

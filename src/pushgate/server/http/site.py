@@ -1,36 +1,28 @@
 """What the routes serve."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from pushgate.server.gateway import Gateway
-from pushgate.server.settings import Settings
-
-
-class Requests(Protocol):
-    """Counts requests for the server's own metrics."""
-
-    def count_request(self, code: int, handler: str, method: str) -> None:
-        """Count a request that *handler* answered with *code*; *method* in lower case."""
-        ...
+if TYPE_CHECKING:
+    from pushgate.server.gateway import Gateway
+    from pushgate.server.http.desk import PushDesk
+    from pushgate.server.settings import Settings
+    from pushgate.server.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """Everything a route needs.
 
-    ``started`` is the start of the process in Unix seconds; ``quit`` asks it to stop.
+    ``started`` is the start of the process in Unix nanoseconds; ``quit`` asks it to stop.
     """
 
     settings: Settings
     gateway: Gateway
-    telemetry: Requests
-    started: float
+    telemetry: Telemetry
+    desk: PushDesk
+    started: int
     quit: Callable[[], None]
-
-    @property
-    def is_full(self) -> bool:
-        """Whether as many pushes wait for the journal as are allowed to."""
-        most = self.settings.limit_pushes_in_flight
-        return 0 < most <= self.gateway.waiting

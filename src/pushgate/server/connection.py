@@ -1,0 +1,266 @@
+"""One HTTP connection: uvicorn's protocol, with limits, and a shorter way for small pushes.
+
+A small push needs no task, no ASGI messages and no router: when its last byte is here,
+and nobody has to be asked who is pushing, the connection hands it to the desk, and
+writes the answer when the gateway settles it. Everything else takes uvicorn's way.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote_from_bytes
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from pushgate.errors import PushgateError
+from pushgate.server.change import Change, Delete
+from pushgate.server.http.answers import BAD_REQUEST, INTERNAL_ERROR, Answer, plain_error
+from pushgate.server.http.app import App
+from pushgate.server.http.desk import source_of
+
+_log = logging.getLogger(__name__)
+
+# The reference: 1 MiB, and what its reader has at hand besides.
+_MOST_HEAD_BYTES = (1 << 20) + (4 << 10)
+_SMALL_BODY = 64 << 10
+_PUSH_METHODS: Final = frozenset({b"PUT", b"POST", b"DELETE"})
+_NO_HOST = Answer(400, b"400 Bad Request: missing required Host header", BAD_REQUEST.headers)
+_HEAD_TOO_LARGE = Answer(431, b"431 Request Header Fields Too Large", BAD_REQUEST.headers)
+_TOO_SLOW = plain_error(
+    408, "the request did not arrive in time (--limit.header-seconds, --limit.body-seconds)"
+)
+_TOO_MANY = plain_error(
+    503, "too many connections (--limit.connections)", ((b"retry-after", b"5"),)
+)
+_NEVER = float("inf")
+# An upgrade to HTTP/2 that a client offers is declined by not hearing it (RFC 9110, 7.8).
+_upgrade = re.compile(rb"(?i)\r\nupgrade(?=[ \t]*:)")
+
+
+class _Small:
+    """A push that takes the short way. It stands where uvicorn keeps its own cycle."""
+
+    def __init__(
+        self, method: str, target: bytes, fields: dict[bytes, bytes], *, keep_alive: bool
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.keep_alive = keep_alive
+        self.started = time.perf_counter()
+        self.body = bytearray()
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+        self.message_event = self
+
+    def set(self) -> None:
+        """Take uvicorn's notice that something arrived; nobody waits for it."""
+
+
+class Connection(HttpToolsProtocol):
+    """A connection of the server. ``config.loaded_app`` is the :class:`App` it serves."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        app = self.config.loaded_app
+        assert isinstance(app, App)
+        self._served: App = app
+        settings = app.site.settings
+        self._head_seconds = settings.limit_header_seconds or _NEVER
+        self._body_seconds = settings.limit_body_seconds or _NEVER
+        self._idle_seconds = settings.limit_idle_seconds or _NEVER
+        self._most_connections = settings.limit_connections or _NEVER
+        self._head_bytes = 0
+        self._in_head = False
+        self._deadline = _NEVER
+        self._peer: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Greet a client, or send it away if there are too many."""
+        super().connection_made(transport)
+        self._peer = transport.get_extra_info("peercert")
+        self._deadline = self.loop.time() + self._head_seconds
+        if len(self.connections) > self._most_connections:
+            self._refuse(_TOO_MANY)
+
+    def expire(self, now: float) -> None:
+        """Close the connection if its client is too slow; *now* is the loop's time."""
+        if now < self._deadline or self.transport is None or self.transport.is_closing():
+            return
+        if self._is_idle and not self._in_head:
+            self.transport.close()
+        else:
+            self._refuse(_TOO_SLOW)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        if self.transport.is_closing():
+            return
+        if not self._in_head and self._is_idle:
+            self._in_head = True
+            self._head_bytes = 0
+            self._deadline = self.loop.time() + self._head_seconds
+            data = _escaped_target(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if b"pgrade" in data:
+                data = _upgrade.sub(b"\r\nx-declined", data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > _MOST_HEAD_BYTES:
+            self._refuse(_HEAD_TOO_LARGE)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether the last request was answered, or none has come yet."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Answer what is not HTTP, as the reference does."""
+        self._refuse(BAD_REQUEST)
+
+    def on_message_begin(self) -> None:
+        """Start a request: its ASGI scope is only made if it is needed."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """Decide which way the request takes."""
+        self._in_head = False
+        self._deadline = self.loop.time() + self._body_seconds
+        fields = dict(self.headers)
+        if b"host" not in fields and self.parser.get_http_version() == "1.1":
+            self._refuse(_NO_HOST)
+            return
+        method = self.parser.get_method()
+        if self._is_small_push(method, fields):
+            self.cycle = _Small(method.decode(), self.url, fields, keep_alive=self._keeps_alive)  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
+        self.scope["state"]["peer_certificate"] = self._peer
+        try:
+            super().on_headers_complete()
+        except httptools.HttpParserInvalidURLError:
+            self._refuse(BAD_REQUEST)
+
+    @property
+    def _keeps_alive(self) -> bool:
+        return self.parser.get_http_version() != "1.0" and bool(self.parser.should_keep_alive())
+
+    def _is_small_push(self, method: bytes, fields: dict[bytes, bytes]) -> bool:
+        """Return whether this is a push by anybody, of which only a small body is missing."""
+        if method not in _PUSH_METHODS or not self._is_idle or self.expect_100_continue:
+            return False
+        length = fields.get(b"content-length", b"0")
+        if len(length) > 5 or int(length) > _SMALL_BODY or b"transfer-encoding" in fields:
+            return False
+        if len(fields) != len(self.headers) or (
+            method == b"DELETE" and b"content-encoding" in fields
+        ):
+            return False
+        access = self._served.site.live.access
+        return access.open and not access.headers and self._served.is_push(self.url)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request."""
+        self._deadline = _NEVER
+        cycle: Any = self.cycle
+        if isinstance(cycle, _Small):
+            if not cycle.response_complete:
+                self._push(cycle)
+        else:
+            super().on_message_complete()
+
+    def _push(self, small: _Small) -> None:
+        try:
+            change = self._change(small)
+        except PushgateError as error:
+            self._settled(small, error)
+            return
+        except Exception:
+            _log.exception("request failed", extra={"path": repr(small.target)})
+            self._write(small, INTERNAL_ERROR)
+            return
+        self._served.site.gateway.submit(change, partial(self._settled, small))
+
+    def _change(self, small: _Small) -> Change:
+        desk = self._served.site.desk
+        key = desk.key(small.target)
+        if small.method == "DELETE":
+            return Delete(key)
+        desk.check_room()
+        fields = small.fields
+        pushed = desk.read(
+            bytes(small.body),
+            fields.get(b"content-type", b""),
+            fields.get(b"content-encoding", b""),
+        )
+        return desk.change(small.method, key, pushed)
+
+    def _settled(self, small: _Small, error: PushgateError | None) -> None:
+        desk = self._served.site.desk
+        answer = desk.answer(small.method, error, source_of(self.client))
+        self._write(small, answer)
+        desk.count(
+            small.method, answer, small.target, small.fields.items(), len(small.body), small.started
+        )
+
+    def _write(self, small: _Small, answer: Answer) -> None:
+        small.response_complete = True
+        if not small.disconnected and not self.transport.is_closing():
+            self.transport.write(self._wire(answer, keep_alive=small.keep_alive))
+            if not small.keep_alive:
+                self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """Take the next request that waits, or wait for one.
+
+        Deadlines are looked at once a second; a timer for each request would cost more
+        than the rest of the request.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._deadline = self.loop.time() + self._idle_seconds
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._deadline = _NEVER
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def _refuse(self, answer: Answer) -> None:
+        """Send *answer* and close the connection, whatever is under way."""
+        self._deadline = _NEVER
+        if not self.transport.is_closing():
+            self.transport.write(self._wire(answer, keep_alive=False))
+            self.transport.close()
+
+    def _wire(self, answer: Answer, *, keep_alive: bool) -> bytes:
+        return answer.wire(self.server_state.default_headers, keep_alive=keep_alive)
+
+
+def _escaped_target(data: bytes) -> bytes:
+    """Return *data* with the request target percent-encoded where the parser is too strict.
+
+    The reference takes raw bytes above 0x7F and ``#`` in a path literally.
+    """
+    line, end, rest = data.partition(b"\r\n")
+    if line.isascii() and b"#" not in line:
+        return data
+    safe = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
+    return quote_from_bytes(line, safe + " ").encode() + end + rest
+
+
+def expire(connections: Iterable[Any], now: float) -> None:
+    """Close those of *connections* whose clients are too slow."""
+    for connection in tuple(connections):
+        if isinstance(connection, Connection):
+            connection.expire(now)

@@ -1,0 +1,160 @@
+"""The steps of a push: which group (the path), what (the body), how it is answered.
+
+:mod:`pushgate.server.http.push` takes them as an ASGI application; for small pushes the
+connection takes them itself, without a task.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from pushgate.errors import (
+    InconsistentPush,
+    InvalidGroupingKey,
+    InvalidPush,
+    JournalFailed,
+    LimitExceeded,
+    PushgateError,
+)
+from pushgate.formats.bodies import Bodies
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.shape import Pushed
+from pushgate.server.change import Change, Merge, Replace
+from pushgate.server.gateway import Gateway
+from pushgate.server.http.answers import Answer, answer_to
+from pushgate.server.http.routes import grouping_key
+from pushgate.server.settings import Settings
+from pushgate.server.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+_MOST_KEYS = 50_000
+_OK = Answer(200)
+_ACCEPTED = Answer(202)
+_CHANGE_OF: Final[dict[str, type[Replace] | type[Merge]]] = {"PUT": Replace, "POST": Merge}
+
+_REASONS: Final[dict[type[PushgateError], str]] = {
+    InconsistentPush: "inconsistent",
+    InvalidGroupingKey: "grouping-key",
+    InvalidPush: "body",
+    JournalFailed: "journal",
+}
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class PushDesk:
+    """The steps of a push, and the paths that were seen before."""
+
+    def __init__(
+        self, settings: Settings, gateway: Gateway, telemetry: Telemetry, bodies: Bodies
+    ) -> None:
+        self._settings = settings
+        self._gateway = gateway
+        self._telemetry = telemetry
+        self._keys: dict[bytes, GroupingKey] = {}
+        self.read = bodies.read
+        self.most_bytes = settings.limit_body_bytes
+        self._most_waiting = settings.limit_pushes_in_flight
+        self._is_checked = not settings.push_disable_consistency_check
+
+    def key(self, raw_path: bytes) -> GroupingKey:
+        """Return the group that *raw_path* names.
+
+        Raises:
+            InvalidGroupingKey: it names none.
+        """
+        key = self._keys.get(raw_path)
+        if key is None:
+            key = grouping_key(raw_path, self._settings)
+            if len(self._keys) >= _MOST_KEYS:
+                self._keys.clear()
+            self._keys[raw_path] = key
+        return key
+
+    def check_room(self) -> None:
+        """Raise :exc:`LimitExceeded` if too many pushes wait for the journal already."""
+        if 0 < self._most_waiting <= self._gateway.waiting:
+            raise LimitExceeded(
+                f"{self._most_waiting} pushes are waiting (--limit.pushes-in-flight)",
+                flag="--limit.pushes-in-flight",
+                status=503,
+            )
+
+    def check_length(self, length: int) -> None:
+        """Raise :exc:`LimitExceeded` if a body of *length* bytes is too long."""
+        if 0 < self.most_bytes < length:
+            raise LimitExceeded(
+                f"the body has more than {self.most_bytes} bytes (--limit.body-bytes)",
+                flag="--limit.body-bytes",
+            )
+
+    def change(self, method: str, key: GroupingKey, pushed: Pushed) -> Change:
+        """Return the change that *method* makes of *pushed*, at this moment."""
+        return _CHANGE_OF[method](key, pushed, time.time_ns())
+
+    def answer(self, method: str, error: PushgateError | None, source: str) -> Answer:
+        """Return how a push or delete is answered that ended with *error*, or well."""
+        if method == "DELETE" and error is None:
+            return _ACCEPTED
+        if error is None:
+            return _OK if self._is_checked else _ACCEPTED
+        self._telemetry.count_rejected(_reason(error))
+        if not isinstance(error, InconsistentPush):
+            return answer_to(error)
+        self._complain(method, error, source)
+        return answer_to(error) if self._is_checked else _ACCEPTED
+
+    def _complain(self, method: str, error: InconsistentPush, source: str) -> None:
+        level = logging.ERROR if self._is_checked else logging.WARNING
+        _log.log(
+            level,
+            "pushed metrics are invalid or inconsistent with existing metrics",
+            extra={"method": method, "logged_source": source, "err": str(error)},
+        )
+
+    def count(
+        self,
+        method: str,
+        answer: Answer,
+        target: bytes,
+        headers: Headers,
+        length: int,
+        started: float,
+    ) -> None:
+        """Count a request for the own metrics; *started* is its ``perf_counter()``."""
+        telemetry = self._telemetry
+        if method == "DELETE":
+            telemetry.count_request(answer.status, "delete", "delete")
+            return
+        verb = method.lower()
+        telemetry.count_request(answer.status, "push", verb)
+        size = request_size(method, target, headers) + length
+        now = time.perf_counter()
+        telemetry.observe_push(verb, size, now - started, now)
+
+
+def _reason(error: PushgateError) -> str:
+    """Return the word under which a refused push is counted."""
+    if isinstance(error, LimitExceeded):
+        return error.flag.removeprefix("--limit.")
+    return next((word for kind, word in _REASONS.items() if isinstance(error, kind)), "other")
+
+
+def request_size(method: str, target: bytes, headers: Headers) -> int:
+    """Return the size of a request without its body, counted as the reference counts it."""
+    size = len(target) + len(method) + len("HTTP/1.1")
+    for name, value in headers:
+        size += len(value) if name == b"host" else len(name) + len(value)
+    return size
+
+
+def find_header(headers: Headers, name: bytes) -> bytes:
+    """Return the first header called *name*, empty if there is none."""
+    return next((value for header, value in headers if header == name), b"")
+
+
+def source_of(client: tuple[str, int] | None) -> str:
+    """Return the address of *client* as logs show it."""
+    return "" if client is None else f"{client[0]}:{client[1]}"

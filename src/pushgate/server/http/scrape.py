@@ -1,0 +1,65 @@
+"""GET of the telemetry path: all metrics, in the format and encoding that were asked for."""
+
+import asyncio
+import time
+from collections.abc import Generator, Iterable, Iterator
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from pushgate.formats.encoding import Encoding, Gzip, Identity, Zstd
+from pushgate.formats.negotiation import accepted_encoding, accepted_format
+from pushgate.server.http.desk import find_header
+from pushgate.server.http.site import Site
+
+_ENCODINGS: Final[dict[str, Encoding]] = {
+    encoding.token: encoding for encoding in (Identity(), Gzip(), Zstd())
+}
+# What is written to a connection at a time.
+_CHUNK_BYTES = 256 << 10
+
+
+async def scrape(site: Site, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+    """Answer with an exposition; other requests are served while it is made."""
+    headers = scope["headers"]
+    kind = accepted_format(find_header(headers, b"accept"))
+    lines = tuple(value for name, value in headers if name == b"accept-encoding")
+    coding = accepted_encoding(lines, strict=site.settings.compat_strict)
+    kept = site.views.get(kind, _ENCODINGS[coding], time.monotonic())
+    async with kept.lock:
+        chunks = await _in_slices(kept.exposition.scrape())
+    start = [
+        (b"content-type", kind.content_type.encode()),
+        (b"content-length", b"%d" % sum(map(len, chunks))),
+    ]
+    if coding:
+        start.append((b"content-encoding", coding.encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": start})
+    for chunk in _joined(chunks):
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _in_slices(work: Generator[None, None, list[bytes]]) -> list[bytes]:
+    """Run *work* to its end; at each of its yields, everything else has a turn."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: list[bytes] = end.value
+            return result
+        await asyncio.sleep(0)
+
+
+def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield *chunks* in larger ones, without ever joining them all."""
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= _CHUNK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)

@@ -1,0 +1,249 @@
+"""The process: settings, journal, listeners, signals; from start to exit."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import uvicorn
+
+from pushgate.errors import StartupError
+from pushgate.formats.bodies import Bodies
+from pushgate.model.names import NameRule
+from pushgate.server import logs, sockets
+from pushgate.server.build import BUILD
+from pushgate.server.connection import Connection, expire
+from pushgate.server.exposition import Views
+from pushgate.server.gateway import Gateway
+from pushgate.server.http.app import App
+from pushgate.server.http.desk import PushDesk
+from pushgate.server.http.site import Site
+from pushgate.server.reload import LiveConfig, Reloaded
+from pushgate.server.settings import Settings
+from pushgate.server.sqlite import SqliteJournal, opened_journal
+from pushgate.server.store import Bounds, Store
+from pushgate.server.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+# How long a stop waits for requests that are under way.
+_GRACE_SECONDS = 10
+# How long an exposition is kept that nobody scrapes.
+_UNUSED_SECONDS = 300
+# The journal's thread needs the interpreter lock for a moment after each sync. Python's
+# default would let it wait five milliseconds, and every push of the batch with it.
+_SWITCH_SECONDS = 0.0005
+# Nearly nothing here is cyclic; each full collection would walk all groups.
+_GC_THRESHOLDS = (50_000, 20, 100)
+_BACKLOG = 2048
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until it is asked to stop; return the exit status.
+
+    A failure to start is one line on stderr that says what to do, and status 1.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        return _Process(settings).run()
+    except StartupError as error:
+        sys.stderr.write(f"pushgate: {error}\n")
+        return 1
+
+
+class _Process:
+    """What lives as long as the process."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open everything; a :exc:`StartupError` says what could not be."""
+        self._settings = settings
+        _log_start()
+        config = Path(settings.web_config_file) if settings.web_config_file else None
+        self._live = LiveConfig(config)
+        self._telemetry = Telemetry()
+        self._store = Store(self._telemetry.own, _bounds(settings))
+        self._listeners = _listeners(settings)
+        self._gateway = Gateway(self._store, self._load())
+        self._views = Views(self._store, self._telemetry)
+        self._show_store()
+
+    def _load(self) -> SqliteJournal | None:
+        if not self._settings.persistence_file:
+            return None
+        path = Path(self._settings.persistence_file)
+        reset = self._settings.persistence_reset_damaged
+        journal, groups = opened_journal(path, reset_damaged=reset, now=time.time())
+        self._store.load(groups)
+        return journal
+
+    def _show_store(self) -> None:
+        gauge = self._telemetry.gauge
+        gauge("pushgate_groups", "Groups stored.", lambda: len(self._store))
+        gauge(
+            "pushgate_series", "Series stored, the push times left out.", lambda: self._store.series
+        )
+        gauge(
+            "pushgate_pushes_waiting",
+            "Changes admitted and not yet durable.",
+            lambda: self._gateway.waiting,
+        )
+        gauge(
+            "pushgate_journal_ready",
+            "1 if the last write of the journal succeeded, else 0.",
+            lambda: self._gateway.is_ready,
+        )
+
+    def run(self) -> int:
+        """Serve until stopped; return the exit status."""
+        gc.collect()
+        gc.freeze()
+        server = _Server(self._config(), self._tick, self._reload)
+        server.config.loaded_app = App(self._site(server))
+        for listener in self._listeners:
+            self._announce(listener)
+        try:
+            asyncio.run(self._serve(server), loop_factory=server.config.get_loop_factory())
+        finally:
+            sockets.close(self._listeners)
+        _log.info("HTTP server stopped")
+        return 0
+
+    def _config(self) -> uvicorn.Config:
+        config = uvicorn.Config(
+            _unloaded,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        config.load()
+        config.ssl = self._live.context
+        return config
+
+    def _site(self, server: "_Server") -> Site:
+        names = NameRule.UTF8 if self._settings.push_enable_utf8_names else NameRule.LEGACY
+        bodies = Bodies(
+            names,
+            strict=self._settings.compat_strict,
+            most_bytes=self._settings.limit_decompressed_bytes,
+        )
+        return Site(
+            settings=self._settings,
+            gateway=self._gateway,
+            desk=PushDesk(self._settings, self._gateway, self._telemetry, bodies),
+            views=self._views,
+            telemetry=self._telemetry,
+            live=self._live,
+            started=time.time(),
+            quit=server.quit,
+        )
+
+    def _announce(self, listener: socket.socket) -> None:
+        address = sockets.shown(listener)
+        _log.info("Listening on", extra={"address": address})
+        secured = "disabled" if self._live.context is None else "enabled"
+        _log.info(f"TLS is {secured}.", extra={"http2": "false", "address": address})
+
+    async def _serve(self, server: "_Server") -> None:
+        self._gateway.start()
+        await server.serve(self._listeners)
+        await self._gateway.close()
+
+    def _tick(self, server: uvicorn.Server) -> None:
+        """Do what is due each second."""
+        expire(server.server_state.connections, asyncio.get_running_loop().time())
+        self._views.forget_unused(time.monotonic() - _UNUSED_SECONDS)
+        self._told(self._live.poll())
+
+    def _reload(self) -> None:
+        self._told(self._live.reload())
+
+    def _told(self, outcome: Reloaded | None) -> None:
+        if outcome is None:
+            return
+        if outcome.error is None:
+            _log.info("web configuration reloaded")
+            return
+        self._telemetry.count_reload_failure()
+        _log.error("Unable to parse configuration", extra={"err": str(outcome.error)})
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with our signals, and work for each second."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        tick: Callable[[uvicorn.Server], None],
+        reload: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._tick = tick
+        self._reload = reload
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGTERM and SIGINT, reload on SIGHUP; a second signal does not wait."""
+        loop = asyncio.get_running_loop()
+        stop = "received SIGINT/SIGTERM; exiting gracefully..."
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, logging.INFO, stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop; ten times a second."""
+        if counter % 10 == 0:
+            self._tick(self)
+        return await super().on_tick(counter)
+
+    def quit(self) -> None:
+        """Stop, because a request asked for it."""
+        self._stop(
+            logging.WARNING,
+            "received termination request via web service, exiting gracefully...",
+        )
+
+    def _stop(self, level: int, message: str) -> None:
+        if self.should_exit:
+            self.force_exit = True
+            return
+        _log.log(level, message)
+        self.should_exit = True
+
+
+async def _unloaded(*_: object) -> None:
+    """Stand in for the application until the server it needs is there."""
+    raise NotImplementedError
+
+
+def _log_start() -> None:
+    version = f"(version={BUILD.version}, branch={BUILD.branch}, revision={BUILD.revision})"
+    _log.info("starting pushgateway", extra={"version": version})
+    context = f"(python={BUILD.python}, platform={BUILD.platform}, tags={BUILD.tags})"
+    _log.info("Build context", extra={"build_context": context})
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
+
+
+def _listeners(settings: Settings) -> list[socket.socket]:
+    if settings.web_systemd_socket:
+        _log.info("Listening on systemd activated listeners instead of port listeners.")
+        return sockets.from_systemd(os.environ)
+    return sockets.listen(settings.web_listen_address)
