@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -57,25 +58,23 @@ def write_until_it_dies(
 ) -> list[Write]:
     """Pushes, deletes and refused pushes on one connection until the server is gone."""
     choose = random.Random(seed)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     writes = []
-    while True:
-        group, value = choose.choice(GROUPS), next(values)
-        deletes, bad = choose.random() < 0.1, choose.random() < 0.2
-        path, began = f"/metrics/job/{group}", time.time()
-        try:
-            if deletes:
-                connection.request("DELETE", path)
-            else:
-                connection.request(choose.choice(["PUT", "POST"]), path, body(value, bad=bad))
-            answer = connection.getresponse()
-            answer.read()
-        except (OSError, http.client.HTTPException):
-            writes.append(Write(group, None if deletes else value, began))
-            return writes
-        ended = time.time()
-        writes.append(Write(group, None if deletes else value, began, ended, answer.status))
-        acknowledged()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        while True:
+            group, value = choose.choice(GROUPS), next(values)
+            deletes, bad = choose.random() < 0.1, choose.random() < 0.2
+            method = "DELETE" if deletes else choose.choice(["PUT", "POST"])
+            write = Write(group, None if deletes else value, began=time.time())
+            writes.append(write)
+            try:
+                content = b"" if deletes else body(value, bad=bad)
+                connection.request(method, f"/metrics/job/{group}", content)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                return writes
+            writes[-1] = replace(write, ended=time.time(), status=answer.status)
+            acknowledged()
 
 
 def push_until_killed(service: services.Service, seed: int, values: "itertools.count[int]"):
