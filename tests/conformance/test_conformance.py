@@ -12,7 +12,6 @@ order where a scenario has several groups.
 import base64
 import json
 import os
-import re
 import shlex
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from typing import NamedTuple
 import pytest
 
 from tests import services
+from tests.exposition import pushed_part, with_sorted_samples
 
 OURS = (
     services.PUSHGATE,
@@ -45,8 +45,6 @@ EXPOSITIONS = {
     "exposition_after": {},
     "exposition_after_allow_utf8": {"Accept": "text/plain;version=0.0.4;escaping=allow-utf-8"},
 }
-OWN_METRIC = re.compile(r"(# (HELP|TYPE) )?(go|process|python|promhttp|pushgateway|pushgate)_")
-PUSH_TIME = re.compile(r"(push(?:_failure)?_time_seconds\{.*\}) (?!0$)\S+$")
 
 
 def is_the_reference() -> bool:
@@ -121,12 +119,7 @@ class Subject:
             return ["<no response>"]
         if answer.status != 200:
             return [f"<status {answer.status}>", answer.first_line]
-        lines = answer.body.decode("utf-8", "backslashreplace").split("\n")
-        return [
-            PUSH_TIME.sub(r"\1 <TIME>", line)
-            for line in lines
-            if line and not OWN_METRIC.match(line)
-        ]
+        return pushed_part(answer.body.decode("utf-8", "backslashreplace"))
 
 
 def exchanged(port: int, request: bytes) -> bytes:
@@ -162,17 +155,6 @@ def chunks(body: bytes) -> Iterator[bytes]:
         length = int(size.split(b";")[0] or b"0", 16)
         yield body[:length]
         body = body[length + 2 :] if length else b""
-
-
-def with_sorted_samples(lines: list[str]) -> list[str]:
-    """The same lines, the samples below each comment sorted."""
-    families: list[list[str]] = [[]]
-    for line in lines:
-        if line.startswith("# "):
-            families.append([line])
-        else:
-            families[-1].append(line)
-    return [line for head, *samples in filter(None, families) for line in (head, *sorted(samples))]
 
 
 def request_body(step: dict) -> bytes:

@@ -22,12 +22,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tests import services
+from tests.exposition import OWN_METRIC, pushed_part, with_sorted_samples
 from tests.fuzz import schema
 from tests.fuzz.generate import PROTOBUF, Generator, Request
 from tests.fuzz.known import grouping_key, known
 
-OWN_METRIC = re.compile(r"(# (HELP|TYPE) )?(go|process|python|promhttp|pushgateway|pushgate)_")
-PUSH_TIME = re.compile(r"(push(?:_failure)?_time_seconds\{.*\}) (?!0$)\S+$")
 TEXT = "text/plain;version=0.0.4"
 EXPOSITIONS = {"text": TEXT + ";escaping=allow-utf-8", "escaped": TEXT, "protobuf": PROTOBUF}
 ADMIN = "--web.enable-admin-api"
@@ -121,14 +120,8 @@ class Server:
 
 def normal(exposition: str, *, with_help: bool) -> list[str]:
     """The pushed lines, times masked, the samples of each family sorted."""
-    families: list[list[str]] = [[]]
-    for line in exposition.split("\n")[:-1]:
-        if OWN_METRIC.match(line) or (line.startswith("# HELP ") and not with_help):
-            continue
-        if line.startswith("# TYPE "):
-            families.append([])
-        families[-1].append(PUSH_TIME.sub(r"\1 <TIME>", line))
-    return [line for lines in families for line in sorted(lines)]
+    lines = with_sorted_samples(pushed_part(exposition))
+    return [line for line in lines if with_help or not line.startswith("# HELP ")]
 
 
 def normal_protobuf(exposition: bytes, *, with_help: bool) -> list[str]:
