@@ -90,7 +90,7 @@ class Connection(HttpToolsProtocol):
 
     def expire(self, now: float) -> None:
         """Close the connection if its client is too slow; *now* is the loop's time."""
-        if now < self._deadline or self.transport is None or self.transport.is_closing():
+        if now < self._deadline or self.transport.is_closing():
             return
         if self._is_idle and not self._in_head:
             self.transport.close()
@@ -117,7 +117,8 @@ class Connection(HttpToolsProtocol):
     @property
     def _is_idle(self) -> bool:
         """Whether the last request was answered, or none has come yet."""
-        return self.cycle is None or self.cycle.response_complete
+        cycle: Any = self.cycle  # None at first, whatever uvicorn says
+        return cycle is None or bool(cycle.response_complete)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         """Answer what is not HTTP, as the reference does."""
@@ -167,7 +168,7 @@ class Connection(HttpToolsProtocol):
         ):
             return False
         access = self._served.site.live.access
-        return access.open and not access.headers and self._served.is_push(self.url)
+        return access.open and not access.headers and self._served.is_push(self.url) is not None
 
     def on_message_complete(self) -> None:
         """Take the end of a request."""

@@ -111,7 +111,8 @@ class _Process:
         for listener in self._listeners:
             self._announce(listener)
         try:
-            asyncio.run(self._serve(server), loop_factory=server.config.get_loop_factory())
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(self._serve(server))
         finally:
             sockets.close(self._listeners)
         _log.info("HTTP server stopped")
@@ -148,7 +149,7 @@ class _Process:
             views=self._views,
             telemetry=self._telemetry,
             live=self._live,
-            started=time.time(),
+            started=time.time_ns(),
             quit=server.quit,
         )
 
@@ -226,7 +227,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _unloaded(*_: object) -> None:
+async def _unloaded(_scope: object, _receive: object, _send: object) -> None:
     """Stand in for the application until the server it needs is there."""
     raise NotImplementedError
 

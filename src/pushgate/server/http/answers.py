@@ -1,6 +1,7 @@
 """Answers that are known before they are sent, and the status of every error."""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
@@ -25,17 +26,28 @@ _RETRY_SECONDS = b"5"
 class Answer:
     """A whole answer. It has no state, so the same one may be sent any number of times."""
 
-    __slots__ = ("_body", "_start", "status")
+    __slots__ = ("_body", "_start", "headers", "status")
 
     def __init__(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
         self.status = status
+        self.headers = tuple(headers)
         length = (b"content-length", b"%d" % len(body))
         self._start: Message = {
             "type": "http.response.start",
             "status": status,
-            "headers": (*headers, length),
+            "headers": (*self.headers, length),
         }
         self._body: Message = {"type": "http.response.body", "body": body}
+
+    def wire(self, more: Headers, *, keep_alive: bool) -> bytes:
+        """Return the answer as bytes of HTTP/1.1, with *more* headers."""
+        lines = [b"%b: %b\r\n" % header for header in (*more, *self._start["headers"])]
+        if not keep_alive and (b"connection", b"close") not in self.headers:
+            lines.append(b"connection: close\r\n")
+        reason = HTTPStatus(self.status).phrase.encode()
+        head = b"HTTP/1.1 %d %b\r\n" % (self.status, reason)
+        body: bytes = self._body["body"]
+        return b"".join([head, *lines, b"\r\n", body])
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send it."""

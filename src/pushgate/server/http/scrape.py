@@ -29,7 +29,7 @@ async def scrape(site: Site, scope: Scope, receive: Receive, send: Send) -> None
     async with kept.lock:
         chunks = await _in_slices(kept.exposition.scrape())
     start = [
-        (b"content-type", kind.content_type.encode()),
+        (b"content-type", kind.content_type),
         (b"content-length", b"%d" % sum(map(len, chunks))),
     ]
     if coding:
