@@ -19,7 +19,7 @@ from pushgate.model.shape import FamilyShape, MetricType, PushShape, interned
 # Small whole numbers: what counts nearly always are.
 _all_small_counts = re.compile(rb"(?:(?:0|[1-9]\d{0,5})(?: |$))*").fullmatch
 _ZERO = -1
-_LARGEST_COUNT = float(2**64)
+_LARGEST_COUNT = math.nextafter(2.0**64, 0)
 
 
 class NegativeCount(ValueError):
@@ -38,11 +38,12 @@ class Plan(NamedTuple):
     """How the samples of a body fill the slots of its shape.
 
     ``pick`` takes the sample values and a final zero; None when samples are slots.
-    ``counts`` are the slots that hold counts, with their rule and family.
+    ``counts`` are the slots that hold counts, with their rule and family. The plan
+    *is_complete* if every sample has a slot: then it sees all values that can be wrong.
     """
 
     shape: PushShape
-    samples: int
+    is_complete: bool
     pick: Callable[[Sequence[bytes]], tuple[bytes, ...]] | None
     counts: tuple[tuple[int, _Rule, str], ...]
 
@@ -72,7 +73,7 @@ def _canonical_line(values: list[bytes]) -> bytes:
     line = b" ".join(values)
     if b".0" in line:  # clients written in Python send 42.0
         line = (line + b" ").replace(b".0 ", b" ")[:-1]
-    if all_canonical(line) and not line.endswith(b" "):
+    if all_canonical(line) and not (b" " + line).endswith(b" "):  # no ".0" at the end
         return line
     return b" ".join([canonical(value) for value in values])
 
@@ -152,16 +153,13 @@ class FamilyBuilder:
             self.at.append(index)
             return
         metric = self.distribution(labels)
-        match part:
-            case Part.SUM:
-                metric.sum = index
-            case Part.COUNT:
-                metric.count = index
-            case Part.BODY if not math.isnan(bound):
-                metric.bounds.append(go_float(bound))
-                metric.at.append(index)
-            case Part.BODY:
-                self.distributions[labels] = metric
+        if part is Part.SUM:
+            metric.sum = index
+        elif part is Part.COUNT:
+            metric.count = index
+        elif not math.isnan(bound):
+            metric.bounds.append(go_float(bound))
+            metric.at.append(index)
 
     def shape(self) -> FamilyShape:
         """Return what has come in, without the numbers."""
@@ -206,7 +204,8 @@ def plan(families: list[FamilyBuilder], samples: int) -> Plan:
         order += family.slots()
     shape = interned(tuple(family.shape() for family in families))
     pick = None if order == list(range(samples)) else _picker(order)
-    return Plan(shape, samples, pick, tuple(counts))
+    is_complete = samples == sum(at != _ZERO for at in order)
+    return Plan(shape, is_complete, pick, tuple(counts))
 
 
 def _picker(order: list[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:

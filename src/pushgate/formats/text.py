@@ -8,6 +8,7 @@ character (Exposition formats, "Text-based format"; prometheus/common, expfmt).
 
 import math
 import re
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from pushgate.errors import TextFormatError
@@ -30,7 +31,14 @@ _type = re.compile(rf"# TYPE ({_NAME}) ([a-z]+)\n", re.ASCII).match
 _first_pair = re.compile(rf"[ \t]*({_LABEL})[ \t]*=[ \t]*", re.ASCII).fullmatch
 _next_pair = re.compile(rf"[ \t]*,[ \t]*({_LABEL})[ \t]*=[ \t]*", re.ASCII).fullmatch
 _after_pairs = re.compile(r"[ \t]*,?[ \t]*", re.ASCII).fullmatch
-_integer = re.compile(r"[-+]?[0-9]+", re.ASCII).fullmatch
+_integer = re.compile(r"([-+]?)0*([0-9]{1,19})", re.ASCII).fullmatch
+_first_in_line = re.compile(r"[^ \t]").search
+_blanks = re.compile(r"[ \t]*").match
+_to_line_end = re.compile(r"[^\n]*").match
+_to_blank = re.compile(r"[^ \t\n]*").match
+_verbatim = re.compile(r"[^\\\n]*").match
+_verbatim_in_quotes = re.compile(r'[^"\\\n]*').match
+_name_rest = {kind: re.compile(f"[a-zA-Z0-9_{kind}]*").match for kind in ("", ":")}
 _trailing_blanks = re.compile(rb"(?m)^(?![ \t]*#)(.*?[^ \t\n])[ \t]+$")
 
 _TYPES = {
@@ -38,8 +46,7 @@ _TYPES = {
     "gaugehistogram": MetricType.GAUGE_HISTOGRAM,
 }
 _BLANKS = frozenset(" \t")
-_NAME_START = frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"')
-_NAME_REST = _NAME_START | frozenset("0123456789")
+_DIGITS = frozenset("0123456789")
 _ESCAPES = {"\\": "\\", "n": "\n", '"': '"'}
 _BOM = b"\xef\xbb\xbf"
 _LARGEST_TIMESTAMP = 2**63
@@ -95,7 +102,7 @@ class TextReader:
         parsed = self._parse(body)
         pushed = parsed.pushed
         static = _static(heads, pieces, parsed.values)
-        if static is not None and not pushed.timestamped:
+        if static is not None and parsed.plan.is_complete and not pushed.timestamped:
             self._cache.put(heads, _Known(parsed.plan, static), len(body))
         return pushed
 
@@ -185,6 +192,7 @@ class _Families:
         self.by_name: dict[str, FamilyBuilder] = {}
         self.values: list[str] = []
         self.timestamped = False
+        self.current: FamilyBuilder | None = None
 
     def find(self, name: str) -> tuple[FamilyBuilder, Part]:
         """Return the family that *name* belongs to, new if need be, and which part it is.
@@ -192,6 +200,10 @@ class _Families:
         Literally first; then ``_count`` and ``_sum`` of a summary; then those and
         ``_bucket`` of a histogram.
         """
+        self.current, part = self._found(name)
+        return self.current, part
+
+    def _found(self, name: str) -> tuple[FamilyBuilder, Part]:
         family = self.by_name.get(name)
         if family is not None:
             return family, Part.BODY
@@ -270,6 +282,7 @@ def _ordinary_comment(source: str, at: int, families: _Families) -> int:
 # differ, even where every label value is new.
 _frames: dict[tuple[str, ...], tuple[str, ...] | None] = {}
 _MOST_FRAMES = 10_000
+_LONGEST_FRAME = 1000
 
 
 def _ordinary_labels(inside: str) -> tuple[tuple[str, ...] | None, Labels]:
@@ -277,10 +290,12 @@ def _ordinary_labels(inside: str) -> tuple[tuple[str, ...] | None, Labels]:
     pieces = inside.split('"')
     frame = tuple(pieces[0::2])
     names = _frames.get(frame, ())
-    if not names:
+    if names == ():
+        names = _names_of(frame)
         if len(_frames) >= _MOST_FRAMES:
             _frames.clear()
-        names = _frames[frame] = _names_of(frame)
+        if sum(map(len, frame)) <= _LONGEST_FRAME:
+            _frames[frame] = names
     if names is None or len(pieces) % 2 == 0:
         return None, ()
     labels = tuple(zip(names, pieces[1::2], strict=True))
@@ -307,8 +322,8 @@ class _Scanner:
         self._source = source
         self._names = names
         self._families = families
-        self._family: FamilyBuilder | None = None
         self._part = Part.BODY
+        self._is_named = False
         self._line_start = self._at = 0
 
     def line(self, at: int) -> int:
@@ -318,10 +333,11 @@ class _Scanner:
             TextFormatError: the line is not of the format.
         """
         self._line_start = self._at = at
-        while self._at < len(self._source) and self._source[self._at] in _BLANKS:
-            self._at += 1
-        if self._at == len(self._source):
-            return self._at
+        self._is_named = False
+        first = _first_in_line(self._source, at)
+        if first is None:
+            return len(self._source)
+        self._at = first.start()
         match self._source[self._at]:
             case "\n":
                 self._at += 1
@@ -347,33 +363,45 @@ class _Scanner:
     def _fail(self, reason: str) -> NoReturn:
         raise TextFormatError(self._source.count("\n", 0, self._line_start) + 1, reason)
 
+    def _run(self, match: Callable[[str, int], re.Match[str] | None]) -> str:
+        """Return what *match* matches at this place, maybe nothing, and stand behind it.
+
+        Something has to stand there.
+        """
+        found = match(self._source, self._at)
+        assert found is not None
+        self._at = found.end()
+        if self._at >= len(self._source):
+            self._fail("unexpected end of input stream")
+        return found[0]
+
+    @property
+    def _family(self) -> FamilyBuilder:
+        """The family of this line, once its name was read."""
+        family = self._families.current
+        assert family is not None
+        return family
+
     @property
     def _metric(self) -> str:
         """The family of this line, or still of the last one, as error texts name it."""
-        return go_quote(self._family.name if self._family else "")
+        return go_quote(self._families.current.name if self._families.current else "")
 
     def _quoted_here(self) -> str:
         return go_quote_byte(raw(self._here)[0])
 
     def _skip_blanks(self) -> str:
-        while self._here in _BLANKS:
-            self._at += 1
+        self._run(_blanks)
         return self._here
-
-    def _until(self, stop: str) -> str:
-        start = self._at
-        while self._here not in stop:
-            self._at += 1
-        return self._source[start : self._at]
 
     def _comment(self) -> None:
         self._at += 1
         if self._skip_blanks() == "\n":
             self._at += 1
             return
-        keyword = self._until(" \t\n")
+        keyword = self._run(_to_blank)
         if self._here == "\n" or keyword not in {"HELP", "TYPE"}:
-            self._until("\n")
+            self._run(_to_line_end)
             self._at += 1
             return
         self._skip_blanks()
@@ -387,32 +415,34 @@ class _Scanner:
         self._at += 1
 
     def _help_text(self) -> None:
-        assert self._family is not None
         if self._family.help is not None:
             self._fail(f"second HELP line for metric name {self._metric}")
-        out = []
+        out = [self._run(_verbatim)]
         while self._here != "\n":
-            out.append(self._unescaped() if self._here == "\\" else self._here)
-            self._at += 1
+            out += [self._unescaped(), self._run(_verbatim)]
         self._family.help = "".join(out)
 
     def _type_word(self) -> None:
-        assert self._family is not None
         if self._family.type is not None:
             self._fail(
                 f"second TYPE line for metric name {self._metric}, or TYPE reported after samples"
             )
-        word = self._until("\n").replace("\\", "")
+        word = self._rest_of_line()
         kind = _TYPES.get(word.lower()) if word.isascii() else None
         if kind is None:
             self._fail(f"unknown metric type {go_quote(word)}")
         self._family.type = kind
 
+    def _rest_of_line(self) -> str:
+        """Return what stands before the line feed, as error texts show it."""
+        return self._run(_to_line_end).replace("\\", "")
+
     def _unescaped(self) -> str:
-        """Return what the escape sequence at hand stands for; stay on its last character."""
+        """Return what the escape sequence at hand stands for, and stand behind it."""
         escaped = self._next()
         if escaped not in _ESCAPES:
             self._fail(f"invalid escape sequence '\\{chr(raw(escaped)[0])}'")
+        self._at += 1
         return _ESCAPES[escaped]
 
     def _name(self, kind: str, *, extra: str = "") -> str:
@@ -421,29 +451,29 @@ class _Scanner:
         A quote may also come in the middle: the reference's tokenizer takes ``a"b"`` for
         ``ab``.
         """
-        out: list[str] = []
-        if self._here not in _NAME_START and self._here not in extra:
+        if self._here in _DIGITS:
             return ""
-        while True:
-            if self._here == '"':
-                self._quoted_name(kind, out)
-                return "".join(out)
-            out.append(self._here)
-            self._at += 1
-            if self._here not in _NAME_REST and self._here not in extra:
-                return "".join(out)
+        name = self._run(_name_rest[extra])
+        if self._here == '"':
+            name = self._quoted(f"{kind} name", name)
+            self._next()
+        return name
 
-    def _quoted_name(self, kind: str, out: list[str]) -> None:
-        while self._next() != '"':
+    def _quoted(self, what: str, before: str = "") -> str:
+        """Return *before* and the quoted text at hand; stay on the closing quote."""
+        self._at += 1
+        out = [before, self._run(_verbatim_in_quotes)]
+        while self._here != '"':
             if self._here == "\n":
-                self._fail(f"{kind} name {go_quote(''.join(out))} contains unescaped new-line")
-            out.append(self._unescaped() if self._here == "\\" else self._here)
-        self._next()
+                self._fail(f"{what} {go_quote(''.join(out))} contains unescaped new-line")
+            out += [self._unescaped(), self._run(_verbatim_in_quotes)]
+        return "".join(out)
 
     def _enter_family(self, name: str) -> None:
         if not self._names.metric(name):
             self._fail(f"invalid metric name {go_quote(name)}")
-        self._family, self._part = self._families.find(name)
+        _, self._part = self._families.find(name)
+        self._is_named = True
 
     def _named_sample(self) -> None:
         name = self._name("metric", extra=":")
@@ -462,7 +492,6 @@ class _Scanner:
         self._pairs(pairs, inside_name=inside)
         if not inside:
             self._fail("invalid metric name")
-        self._enter_family(inside[0])
         self._value(pairs)
 
     def _pairs(self, pairs: list[tuple[str, str]], *, inside_name: list[str] | None) -> None:
@@ -498,13 +527,14 @@ class _Scanner:
             self._fail('label name "__name__" is reserved')
         if not self._names.label(name):
             self._fail(f"invalid label name {go_quote(name)}")
-        special = self._family.special_label if self._family else None
+        special = self._family.special_label if self._is_named else None
         if name != special and any(name == other for other, _ in pairs):
             self._fail(f"duplicate label names for metric {self._metric}")
         self._at += 1
         if self._skip_blanks() != '"':
             self._fail(f"expected '\"' at start of label value, found {self._quoted_here()}")
-        value = self._label_value()
+        value = self._quoted("label value")
+        self._at += 1
         if not is_utf8(value):
             self._fail(f"invalid label value {go_quote(value)}")
         if name == special:
@@ -512,15 +542,6 @@ class _Scanner:
         if self._skip_blanks() not in {",", "}"}:
             self._fail(f"unexpected end of label value {go_quote(value)}")
         pairs.append((name, value))
-
-    def _label_value(self) -> str:
-        out: list[str] = []
-        while self._next() != '"':
-            if self._here == "\n":
-                self._fail(f"label value {go_quote(''.join(out))} contains unescaped new-line")
-            out.append(self._unescaped() if self._here == "\\" else self._here)
-        self._at += 1
-        return "".join(out)
 
     def _bound(self, name: str, value: str) -> float:
         try:
@@ -530,7 +551,6 @@ class _Scanner:
 
     def _value(self, pairs: list[tuple[str, str]]) -> None:
         family = self._family
-        assert family is not None
         if family.type is None:
             family.type = MetricType.UNTYPED
         special = family.special_label
@@ -539,9 +559,8 @@ class _Scanner:
             if name == special:
                 bound = self._bound(name, value)
         labels = tuple(sorted(pair for pair in pairs if pair[0] != special))
-        if self._here in _BLANKS:
-            self._skip_blanks()
-        token = self._until(" \t\n")
+        self._skip_blanks()
+        token = self._run(_to_blank)
         try:
             number = parse_float(token)
         except ValueError:
@@ -562,10 +581,12 @@ class _Scanner:
 
     def _timestamp(self) -> None:
         self._skip_blanks()
-        token = self._until(" \t\n")
-        if not _integer(token) or not -_LARGEST_TIMESTAMP <= int(token) < _LARGEST_TIMESTAMP:
+        token = self._run(_to_blank)
+        found = _integer(token)
+        time = int(found[1] + found[2]) if found else _LARGEST_TIMESTAMP
+        if not -_LARGEST_TIMESTAMP <= time < _LARGEST_TIMESTAMP:
             self._fail(f"expected integer as timestamp, got {go_quote(token)}")
-        spurious = self._until("\n").replace("\\", "")
+        spurious = self._rest_of_line()
         if spurious:
             self._fail(f"spurious string after timestamp: {go_quote(spurious)}")
         self._families.timestamped = True
