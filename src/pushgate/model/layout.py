@@ -95,7 +95,7 @@ class Layout:
         return tuple(
             fault
             for index, family in enumerate(self._families)
-            for fault in _faults(index, family, self.labels[index])
+            for fault in _faults(index, family, self.labels[index], dict(self._grouping))
         )
 
     def render(
@@ -148,11 +148,13 @@ def template_values(key: GroupingKey) -> tuple[bytes, ...]:
     return tuple(escape_label_value(value).replace(b"%", b"%%") for _, value in key.labels)
 
 
-def _faults(index: int, family: FamilyShape, metrics: tuple[Labels, ...]) -> list[Fault]:
+def _faults(
+    index: int, family: FamilyShape, metrics: tuple[Labels, ...], grouping: dict[str, str]
+) -> list[Fault]:
     out = []
     seen: set[Labels] = set()
     for position, labels in enumerate(metrics):
-        complaint = _complaint(family, labels)
+        complaint = _complaint(family, labels, grouping)
         if complaint is None and labels in seen:
             complaint = "was collected before with the same name and label values"
         seen.add(labels)
@@ -161,7 +163,7 @@ def _faults(index: int, family: FamilyShape, metrics: tuple[Labels, ...]) -> lis
     return out
 
 
-def _complaint(family: FamilyShape, labels: Labels) -> str | None:
+def _complaint(family: FamilyShape, labels: Labels, grouping: dict[str, str]) -> str | None:
     previous = ""
     for name, value in labels:
         if name == previous:
@@ -171,7 +173,7 @@ def _complaint(family: FamilyShape, labels: Labels) -> str | None:
             return f"has a label with an invalid name: {name}"
         if name == "quantile" and family.type.word == "summary":
             return 'must not have an explicit "quantile" label'
-        if value not in _MARKS and not is_utf8(value):
+        if name not in grouping and not is_utf8(value):
             return f'has a label named "{name}" whose value is not utf8: {go_quote(value)}'
     return None
 

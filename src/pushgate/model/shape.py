@@ -213,4 +213,15 @@ class Pushed(NamedTuple):
         ends = list(accumulate((len(family.labels) for family in families), initial=0))
         details = tuple(d for i in kept for d in self.details[ends[i] : ends[i + 1]])
         shape = interned(tuple(families[i] for i in kept))
-        return Pushed(shape, numbers, details if any(details) else ())
+        misfits = tuple(
+            misfit._replace(family=at)
+            for at, i in enumerate(kept)
+            for misfit in self.misfits
+            if misfit.family == i
+        )
+        return self._replace(
+            shape=shape,
+            numbers=numbers,
+            details=details if any(details) else (),
+            misfits=misfits,
+        )
