@@ -92,7 +92,7 @@ class Index:
         self._users[shape] += 1
         if self._users[shape] > 1:
             return
-        for family in shape.families:
+        for family in _exposed(shape):
             claim = self._claims.get(family.name)
             if claim is None:
                 claim = self._claims[family.name] = _Claim(family.type)
@@ -104,11 +104,11 @@ class Index:
         if self._users[shape]:
             return
         del self._users[shape]
-        for name in shape.names:
-            claim = self._claims[name]
+        for family in _exposed(shape):
+            claim = self._claims[family.name]
             claim.shapes -= 1
             if not claim.shapes:
-                del self._claims[name]
+                del self._claims[family.name]
 
     def is_in_use(self, shape: PushShape) -> bool:
         """Return whether some group holds *shape*."""
@@ -187,6 +187,11 @@ class Index:
     def own(self, name: str) -> OwnFamily | None:
         """Return the own family called *name*."""
         return self._own(name)
+
+
+def _exposed(shape: PushShape) -> Iterator[FamilyShape]:
+    """Yield the families with metrics: one without is stored, and claims nothing."""
+    return (family for family in shape.families if family.labels)
 
 
 def _has_series(names: tuple[str, ...], family: str, labels: Labels, find: Find) -> bool:
