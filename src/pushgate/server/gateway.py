@@ -85,7 +85,7 @@ class Gateway:
         except PushgateError as error:
             done(error)
             return
-        if self._journal is None or not steps:
+        if self._journal is None or not (steps or self.waiting):
             self.store.apply(steps)
             done(answer)
             return
