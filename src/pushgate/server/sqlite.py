@@ -211,6 +211,9 @@ class SqliteJournal:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except StartupError:
+            self._connection.close()
+            raise
         except (self._error, ValueError, KeyError) as error:
             self._connection.close()
             raise _unusable(self._path, error) from error
