@@ -45,9 +45,9 @@ class Accepted(NamedTuple):
     escaping: Escaping
 
     @property
-    def content_type(self) -> bytes:
+    def content_type(self) -> str:
         """The ``Content-Type`` of such an exposition."""
-        return f"{self.format}; escaping={self.escaping}".encode()
+        return f"{self.format}; escaping={self.escaping}"
 
 
 class BodyFormat(Enum):

@@ -6,21 +6,25 @@ With ``--compat.strict`` that holds for pushes as well; else their paths are spl
 they are decoded, so that a value may contain a slash and be empty.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote_from_bytes
 
 from starlette.types import Receive, Scope, Send
 
 from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
 from pushgate.model.names import NameRule
-from pushgate.server.http.site import Site
 from pushgate.server.settings import Settings
 
-Endpoint = Callable[[Site, Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from pushgate.server.http.site import Site
+
+Endpoint: TypeAlias = "Callable[[Site, Scope, Receive, Send], Awaitable[None]]"
 """What answers the requests of a route."""
 
 PUSH_METHODS: Final = ("DELETE", "POST", "PUT")
@@ -33,9 +37,12 @@ _ESCAPED_PATH_SAFE = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"
 
 
 def push_path(settings: Settings) -> Callable[[bytes], object]:
-    """Return what tells whether a raw path is one of pushes, well-formed and never redirected."""
+    """Return what tells whether a raw path is one of pushes, well-formed and never redirected.
+
+    A request target with a query is none.
+    """
     unclean = rb"(?!.*/(?:/|\.\.?(?:/|\Z)))" if settings.compat_strict else b""
-    rest = rb"(?:[^%]|%[0-9a-fA-F]{2})[^%]*(?:%[0-9a-fA-F]{2}[^%]*)*"
+    rest = rb"(?:[^%?]|%[0-9a-fA-F]{2})[^%?]*(?:%[0-9a-fA-F]{2}[^%?]*)*"
     head = re.escape(settings.route_prefix.encode()) + rb"/metrics/job(?:@base64)?/"
     return re.compile(unclean + head + rest, re.DOTALL).fullmatch
 

@@ -1,0 +1,225 @@
+"""The ASGI application: pushes first, everything else by the routing table."""
+
+import logging
+from contextlib import suppress
+from html import escape
+from typing import Final
+
+from starlette.types import Message, Receive, Scope, Send
+
+from pushgate.errors import InvalidBody, PushgateError
+from pushgate.formats.compression import check_gzip_header
+from pushgate.formats.negotiation import content_coding
+from pushgate.model.grouping import unpercent
+from pushgate.server.http import api, manage
+from pushgate.server.http.answers import (
+    BAD_REQUEST,
+    INTERNAL_ERROR,
+    NOT_FOUND,
+    Answer,
+    answer_to,
+    plain_error,
+)
+from pushgate.server.http.push import push
+from pushgate.server.http.routes import (
+    PUSH_METHODS,
+    Route,
+    Routes,
+    ascii_only,
+    clean_path,
+    escaped,
+    push_path,
+)
+from pushgate.server.http.scrape import scrape
+from pushgate.server.http.site import Site
+from pushgate.server.settings import Settings
+from pushgate.server.ui import pages
+
+_log = logging.getLogger(__name__)
+
+_GROUP_PATHS = (
+    "/metrics/job/:job",
+    "/metrics/job/:job/*",
+    "/metrics/job@base64/:job",
+    "/metrics/job@base64/:job/*",
+)
+# RFC 1952: the extra field of a header has up to 64 KiB; Go takes names of 512 bytes.
+_GZIP_HEADER_BYTES = 70_000
+_HTML = (b"content-type", b"text/html; charset=utf-8")
+_REASONS: Final = {301: "Moved Permanently", 307: "Temporary Redirect"}
+
+
+def _main_routes(settings: Settings) -> list[Route]:
+    prefix = settings.route_prefix
+    return [
+        Route(["GET"], prefix + "/-/healthy", "healthy", manage.healthy),
+        Route(["GET"], prefix + "/-/ready", "ready", manage.ready),
+        Route(["PUT", "POST"], prefix + "/-/quit", "", manage.stop),
+        Route(["GET"], "/-/quit", "", manage.explain_stop),  # the reference forgets the prefix
+        Route(["GET"], settings.telemetry_path, "", scrape),
+        # They count themselves, because most of them never get here.
+        *(Route(PUSH_METHODS, prefix + path, "", push) for path in _GROUP_PATHS),
+        Route(["GET"], prefix + "/static/*", "static", pages.static),
+        Route(["GET"], prefix + "/status", "status", pages.page),
+        Route(["GET"], prefix + "/", "status", pages.page),
+    ]
+
+
+def _api_routes(settings: Settings) -> list[Route]:
+    root = settings.route_prefix + "/api/v1"
+    admin = [Route(["PUT"], root + "/admin/wipe", "wipe", api.wipe)]
+    return [
+        Route(["GET"], root + "/status", "api/v1/status", api.status),
+        Route(["GET"], root + "/metrics", "api/v1/metrics", api.metrics),
+        Route(["OPTIONS"], root + "/*", "api/v1/options", api.options),
+        *(admin if settings.web_enable_admin_api else []),
+    ]
+
+
+class App:
+    """The application that serves *site*. ``is_push`` is :func:`push_path`."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.is_push = push_path(site.settings)
+        self._router = _Router(site)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        try:
+            if scope["method"] in PUSH_METHODS and self.is_push(scope["raw_path"]):
+                await push(self.site, scope, receive, send)
+            else:
+                await self._router(scope, receive, send)
+        except Exception:  # noqa: BLE001 - one request must not end the process
+            _log.exception("request failed", extra={"path": scope["raw_path"]})
+            with suppress(RuntimeError):  # the answer had begun: the connection will be closed
+                await INTERNAL_ERROR(scope, receive, send)
+
+
+class _Sent:
+    """Sends on, to HEAD without the body, and remembers the status."""
+
+    def __init__(self, send: Send, method: str) -> None:
+        self._send = send
+        self._is_head = method == "HEAD"
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif self._is_head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+class _Router:
+    """Answers everything but pushes, and pushes with an unusual path."""
+
+    def __init__(self, site: Site) -> None:
+        settings = site.settings
+        self._site = site
+        self._strict = settings.compat_strict
+        self._is_push = push_path(settings)
+        self._api_root = settings.route_prefix.encode() + b"/api/v1"
+        self._job_root = settings.route_prefix.encode() + b"/metrics/job/"
+        self._main = Routes(_main_routes(settings))
+        self._api = Routes(_api_routes(settings))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = _Sent(send, scope["method"])
+        if answer := self._unrouted(scope):
+            await answer(scope, receive, sent)
+        elif scope["raw_path"].startswith(self._api_root + b"/"):
+            await self._serve(self._api, scope, receive, sent)
+        else:
+            await self._serve(self._main, scope, receive, sent)
+
+    def _unrouted(self, scope: Scope) -> Answer | None:
+        """Return the answer to what reaches no table: bad escapes, and paths not canonical."""
+        raw_path = scope["raw_path"]
+        if raw_path == b"*" and scope["method"] == "OPTIONS":
+            return Answer(200)
+        if not raw_path.startswith(b"/") or not _is_decodable(raw_path):
+            return BAD_REQUEST
+        if not self._strict and self._is_push(raw_path):
+            return None
+        clean = clean_path(raw_path)
+        if clean == self._api_root:
+            clean += b"/"
+        return None if clean == raw_path else _redirect(307, ascii_only(clean), scope)
+
+    async def _serve(self, table: Routes, scope: Scope, receive: Receive, sent: _Sent) -> None:
+        method = "GET" if scope["method"] == "HEAD" and not self._strict else scope["method"]
+        path = unpercent(scope["raw_path"])
+        route = table.find(method, path)
+        answer = None if route else self._missed(table, method, path, scope)
+        if table is self._main and not (route and route.endpoint is push):
+            answer = await self._refusal_of_encoding(scope, receive) or answer
+        if answer:
+            await answer(scope, receive, sent)
+        elif route:
+            await self._enter(route, scope, receive, sent)
+
+    async def _enter(self, route: Route, scope: Scope, receive: Receive, sent: _Sent) -> None:
+        try:
+            await route.endpoint(self._site, scope, receive, sent)
+        except PushgateError as error:
+            await answer_to(error)(scope, receive, sent)
+        if route.handler:
+            method = scope["method"].lower()
+            self._site.telemetry.count_request(sent.status, route.handler, method)
+
+    def _missed(self, table: Routes, method: str, path: bytes, scope: Scope) -> Answer:
+        """Return the answer to a path without a route for *method*."""
+        meant = table.redirect(method, path)
+        if self._strict and path == self._job_root and method in PUSH_METHODS:
+            meant = path[:-1]  # where nothing is either, but that is what the reference does
+        if meant is not None:
+            return _redirect(301 if method == "GET" else 307, escaped(meant), scope)
+        allowed = table.allowed(path)
+        if not allowed:
+            return NOT_FOUND
+        allow = ((b"allow", allowed.encode()),)
+        if method == "OPTIONS":
+            return Answer(200, headers=allow)
+        return plain_error(405, "Method Not Allowed", allow)
+
+    async def _refusal_of_encoding(self, scope: Scope, receive: Receive) -> Answer | None:
+        """Refuse a body that is gzip only by its header, even where nobody reads it."""
+        header = next((v for name, v in scope["headers"] if name == b"content-encoding"), b"")
+        if content_coding(header, strict=self._strict) != "gzip":
+            return None
+        try:
+            check_gzip_header(await _start_of_body(receive, _GZIP_HEADER_BYTES))
+        except InvalidBody as error:
+            return answer_to(error)
+        return None
+
+
+def _is_decodable(raw_path: bytes) -> bool:
+    try:
+        unpercent(raw_path)
+    except ValueError:
+        return False
+    return True
+
+
+async def _start_of_body(receive: Receive, enough: int) -> bytes:
+    body, more = bytearray(), True
+    while more and len(body) < enough:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def _redirect(status: int, location: str, scope: Scope) -> Answer:
+    """Return a redirect to the escaped path *location*; the query stays."""
+    if scope["query_string"]:
+        location += "?" + ascii_only(scope["query_string"])
+    headers = [(b"location", location.encode())]
+    if scope["method"] not in ("GET", "HEAD"):
+        return Answer(status, headers=headers)
+    link = f'<a href="{escape(location)}">{_REASONS[status]}</a>.\n\n'
+    return Answer(status, link.encode(), [*headers, _HTML])

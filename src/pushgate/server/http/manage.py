@@ -1,0 +1,53 @@
+"""Whether the server is well and ready, and the request to stop it."""
+
+import logging
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from pushgate.server.http.answers import TEXT, Answer, plain_error
+from pushgate.server.http.site import Site
+
+_log = logging.getLogger(__name__)
+
+_FINE: Final = Answer(200, b"OK", (TEXT,))
+_FULL: Final = plain_error(500, "write queue is full")
+_NOT_READY: Final = plain_error(
+    503, "the journal cannot be written, so pushes are refused; the log says why"
+)
+_STOPPING: Final = Answer(200, b"Requesting termination... Goodbye!", (TEXT,))
+_NOT_ENABLED: Final = Answer(403, b"Lifecycle API is not enabled.", (TEXT,))
+_NOT_BY_GET: Final = Answer(405, b"Only POST or PUT requests allowed.", (TEXT,))
+
+
+async def healthy(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer 200 unless pushes pile up before the journal."""
+    await _health(site)(scope, receive, send)
+
+
+async def ready(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer 200 if a push would be taken: as :func:`healthy`, and the journal works."""
+    answer = _health(site) if site.gateway.is_ready else _NOT_READY
+    await answer(scope, receive, send)
+
+
+def _health(site: Site) -> Answer:
+    most = site.settings.limit_pushes_in_flight
+    if not 0 < most <= site.gateway.waiting:
+        return _FINE
+    _log.warning("write queue is full")
+    return _FULL
+
+
+async def stop(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+    """Ask the process to stop, if the operator allows it."""
+    if not site.settings.web_enable_lifecycle:
+        await _NOT_ENABLED(scope, receive, send)
+        return
+    await _STOPPING(scope, receive, send)
+    site.quit()
+
+
+async def explain_stop(_site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+    """Tell a browser that GET stops nothing."""
+    await _NOT_BY_GET(scope, receive, send)
