@@ -1,4 +1,4 @@
-"""The official protobuf runtime reading client_model's metrics.proto: the oracle for our encoder."""
+"""The official protobuf runtime, reading metrics.proto: the oracle for our encoder."""
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from google.protobuf.internal.decoder import _DecodeVarint
@@ -41,7 +41,7 @@ def _family_class():
             field, number, kind, *repeated = entry.split()
             added = message.field.add(name=field, number=int(number), label=3 if repeated else 1)
             scalar = f"TYPE_{kind.upper()}"
-            if scalar in descriptor_pb2.FieldDescriptorProto.Type.keys():
+            if scalar in descriptor_pb2.FieldDescriptorProto.Type.keys():  # noqa: SIM118  no dict
                 added.type = descriptor_pb2.FieldDescriptorProto.Type.Value(scalar)
             elif kind == "Timestamp":
                 added.type_name = ".google.protobuf.Timestamp"

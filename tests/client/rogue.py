@@ -30,6 +30,7 @@ class Rogue:
     port: int = 0
     scheme: str = "http"
     seen: list[Seen] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -50,6 +51,9 @@ def rogue(*script: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Rog
         def serve() -> None:
             while not stopping.is_set():
                 connection, _ = listener.accept()
+                if stopping.is_set():
+                    connection.close()
+                    return
                 threading.Thread(target=play, args=(connection,), daemon=True).start()
 
         def play(connection: socket.socket) -> None:
@@ -72,15 +76,19 @@ def rogue(*script: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Rog
 
 
 def read_request(connection: socket.socket, gateway: Rogue) -> Seen:
-    stream = connection.makefile("rb")
-    method, path, _ = stream.readline().decode().split(" ", 2)
     headers: dict[str, str] = {}
-    while line := stream.readline().strip():
-        name, _, value = line.decode().partition(":")
-        headers[name.lower()] = value.strip()
-    body = stream.read(int(headers.get("content-length", 0)))
+    with connection.makefile("rb") as stream:
+        first = stream.readline().decode()
+        if not first:
+            raise ConnectionError("nothing was sent")
+        method, path, _ = first.split(" ", 2)
+        while line := stream.readline().strip():
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        body = stream.read(int(headers.get("content-length", 0)))
     request = Seen(method, path, headers, body)
     gateway.seen.append(request)
+    gateway.asked.set()
     return request
 
 

@@ -1,11 +1,10 @@
 """Credentials: how each kind becomes an Authorization header."""
 
 import base64
-import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pushgate.errors import ConfigurationError
 
@@ -21,7 +20,7 @@ class Credentials(Protocol):
         """Whether asking again after a 401 can give another answer."""
         ...
 
-    def header(self, *, renew: bool) -> str | Awaitable[str]:
+    def header(self, *, renew: bool) -> "str | LaterToken":
         """Return the value of the header; *renew* says the last one was refused."""
         ...
 
@@ -46,9 +45,9 @@ class FromCallable:
     def __init__(self, source: Callable[[], str | Awaitable[str]]) -> None:
         self._source = source
 
-    def header(self, *, renew: bool) -> str | Awaitable[str]:  # noqa: ARG002  asked each time
+    def header(self, *, renew: bool) -> "str | LaterToken":  # noqa: ARG002  asked each time
         token = self._source()
-        return _bearer_later(token) if inspect.isawaitable(token) else bearer(token)
+        return bearer(token) if isinstance(token, str) else LaterToken(token)
 
 
 class FromFile:
@@ -75,8 +74,19 @@ class FromFile:
         return self._value
 
 
-async def _bearer_later(token: Awaitable[str]) -> str:
-    return bearer(await token)
+class LaterToken(Awaitable[str]):
+    """The header of a token that is still to be awaited."""
+
+    def __init__(self, token: Awaitable[str]) -> None:
+        self._token = token
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        return bearer((yield from self._token.__await__()))
+
+    def close(self) -> None:
+        """Drop it, without a warning that nobody awaited it."""
+        if isinstance(self._token, Coroutine):
+            self._token.close()
 
 
 def basic(user: str, password: str) -> str:

@@ -280,6 +280,7 @@ class PushGateway(GatewayBase):
         value = credentials.header(renew=renew) if credentials is not None else None
         if value is None or isinstance(value, str):
             return value
+        value.close()
         raise ConfigurationError(
             "A coroutine function as token source needs AsyncPushGateway.", key="bearer_token"
         )

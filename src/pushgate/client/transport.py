@@ -334,7 +334,10 @@ def _resolved(host: str, port: int, ends: float) -> list[str]:
     if not answer:
         raise httpcore2.ConnectTimeout(f"no address for {host} in time")
     if isinstance(answer[0], OSError):
-        raise httpcore2.ConnectError(str(answer[0])) from answer[0]
+        try:
+            raise answer[0]
+        except OSError as error:  # as its context, which the pool does not cut off
+            raise httpcore2.ConnectError(str(error)) from error
     return [entry[4][0] for entry in answer[0]]
 
 

@@ -305,7 +305,7 @@ class Histogram:
         Raises:
             ValueError: The values do not fit the label names.
         """
-        if named and (values or set(named) != set(self._labelnames)):
+        if set(named) != (set() if values else set(self._labelnames)):
             raise ValueError(f"expected the labels {self._labelnames}, got {tuple(named)}")
         chosen = values or tuple(named[name] for name in self._labelnames)
         if len(chosen) != len(self._labelnames) or not chosen:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from typing import Any, Literal
 
 from pushgate.errors import ConfigurationError
@@ -94,9 +95,9 @@ def _java_double(value: float) -> str:
         return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return repr(value)
-    mantissa, _, exponent = format(value, "e").partition("e")
-    digits = repr(float(repr(value).partition("e")[0])) if "e" in repr(value) else mantissa
-    return f"{digits}E{int(exponent)}"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    first, rest = digits[0], "".join(map(str, digits[1:])) or "0"
+    return f"{'-' * sign}{first}.{rest}E{len(digits) - 1 + int(exponent)}"
 
 
 def _items(raw: str) -> list[str]:

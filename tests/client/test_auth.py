@@ -1,0 +1,119 @@
+import pytest
+
+from pushgate import ConfigurationError, PushAuthError, PushGateway
+from tests.client.rogue import answer, read_request, rogue
+
+BASIC = "Basic TXk6cMOkc3M="  # My:päss
+
+
+def sent(server):
+    return [request.headers.get("authorization") for request in server.seen]
+
+
+@pytest.mark.parametrize(
+    ("options", "header"),
+    [
+        ({"basic_auth": ("My", "päss")}, BASIC),
+        ({"bearer_token": "xxx"}, "Bearer xxx"),
+        ({"bearer_token": lambda: "yyy"}, "Bearer yyy"),
+        ({"headers": {"Authorization": "Custom z"}}, "Custom z"),
+        ({}, None),
+    ],
+)
+def test_each_kind_of_credentials(caller, options, header):
+    with rogue(answer(202)) as server:
+        caller.call(caller.make(server.url, job="j", **options), "delete")
+    assert sent(server) == [header]
+
+
+def test_credentials_in_the_address_are_basic_auth(caller):
+    with rogue() as server:
+        url = server.url.replace("://", "://My:p%C3%A4ss@")
+        caller.call(caller.make(url, job="j"), "delete")
+    assert sent(server) == [BASIC]
+
+
+def needs(token):
+    def play(connection, gateway):
+        request = read_request(connection, gateway)
+        right = request.headers.get("authorization") == f"Bearer {token}"
+        status = b"200 OK" if right else b"401 Unauthorized"
+        connection.sendall(
+            b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+
+    return play
+
+
+def test_a_token_file_is_read_again_when_it_changes(caller, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    with rogue(needs("one"), needs("one"), needs("two")) as server:
+        gateway = caller.make(server.url, job="j", bearer_token_file=file)
+        caller.call(gateway, "delete")
+        caller.call(gateway, "delete")
+        (tmp_path / "new").write_text("two\n")
+        (tmp_path / "new").rename(file)
+        caller.call(gateway, "delete")
+    assert sent(server) == ["Bearer one", "Bearer one", "Bearer two"]
+
+
+def test_a_refused_token_is_asked_for_once_more(caller):
+    tokens = iter(["old", "new", "later"])
+    with rogue(needs("new")) as server:
+        gateway = caller.make(server.url, job="j", bearer_token=lambda: next(tokens))
+        assert caller.call(gateway, "delete").attempts == 2
+    with rogue(needs("never")) as server:
+        gateway = caller.make(server.url, job="j", bearer_token=lambda: "x")
+        with pytest.raises(PushAuthError):
+            caller.call(gateway, "delete")
+    assert len(server.seen) == 2
+
+
+def test_a_fixed_token_that_is_refused_is_not_sent_again(caller):
+    with rogue(needs("right")) as server, pytest.raises(PushAuthError, match="was 401"):
+        caller.call(caller.make(server.url, bearer_token="wrong"), "delete")
+    assert len(server.seen) == 1
+
+
+@pytest.mark.anyio
+async def test_a_coroutine_function_may_give_the_token(anyio_backend):
+    from pushgate import AsyncPushGateway
+
+    async def token():
+        return "zzz"
+
+    with rogue() as server:
+        await AsyncPushGateway(server.url, bearer_token=token, properties=False).delete()
+    assert sent(server) == ["Bearer zzz"]
+
+
+def test_a_coroutine_function_needs_the_async_gateway():
+    async def token():
+        return "x"
+
+    gateway = PushGateway("h:1", bearer_token=token, properties=False)
+    with pytest.raises(ConfigurationError, match="needs AsyncPushGateway"):
+        gateway.delete()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"basic_auth": ("u", "p"), "bearer_token": "t"},
+        {"bearer_token": "t", "bearer_token_file": "f"},
+        {"address": "u:p@h:1", "bearer_token": "t"},
+        {"bearer_token": "t", "headers": {"authorization": "x"}},
+        {"bearer_token": "a\r\nX: y"},
+    ],
+)
+def test_contradictions_are_refused_without_showing_a_secret(caller, options):
+    with pytest.raises(ConfigurationError) as caught:
+        caller.make(**options)
+    assert "u:p" not in str(caught.value)
+
+
+def test_a_missing_token_file_is_a_configuration_error(caller, tmp_path):
+    gateway = caller.make("h:1", bearer_token_file=tmp_path / "gone")
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        caller.call(gateway, "delete")

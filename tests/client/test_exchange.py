@@ -1,0 +1,318 @@
+"""The retry matrix, on real sockets, for both gateways."""
+
+import ssl
+import threading
+import time
+
+import pytest
+import trustme
+from prometheus_client import Gauge
+
+from pushgate import (
+    ConfigurationError,
+    PushAuthError,
+    PushConnectionError,
+    PushGateway,
+    PushgatewayError,
+    PushRedirectError,
+    PushRejectedError,
+    PushServerError,
+    PushTimeoutError,
+    Retry,
+)
+from tests.client.rogue import (
+    answer,
+    closed_port,
+    drip,
+    reset_after_body,
+    rogue,
+    stall,
+    statuses,
+)
+
+QUICK = Retry(attempts=3, base=0.001, cap=0.002)
+# How far beyond its deadline a push may go, in seconds.
+GRACE = 0.1
+
+
+def fails(caller, gateway, *, method="push", **options):
+    with pytest.raises(PushgatewayError) as caught:
+        caller.call(gateway, method, **options)
+    return caught.value
+
+
+def make(caller, url, registry, **options):
+    return caller.make(url, job="j", registry=registry, **{"retry": QUICK, **options})
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error", "text"),
+    [
+        pytest.param(
+            answer(503, b"busy"), PushServerError, "was 503, response body: busy", id="503"
+        ),
+        pytest.param(answer(429), PushServerError, "was 429", id="429"),
+        pytest.param(answer(502), PushServerError, "was 502", id="502"),
+        pytest.param(answer(500), PushServerError, "was 500", id="500"),
+        pytest.param(answer(408), PushServerError, "was 408", id="408"),
+        pytest.param(reset_after_body, PushConnectionError, "Connection reset", id="reset"),
+        pytest.param(stall, PushTimeoutError, "Read timed out", id="stall"),
+    ],
+)
+def test_what_may_pass_is_tried_again(caller, registry, trouble, error, text):
+    with rogue(trouble) as server:
+        failure = fails(caller, make(caller, server.url, registry, read_timeout=0.05))
+        assert type(failure) is error
+        assert failure.attempts == len(server.seen) == 3
+        assert str(failure).startswith(
+            f"Failed to push metrics to the Prometheus Pushgateway on {server.url}: "
+        )
+        assert text in str(failure)
+        assert failure.url == f"{server.url}/metrics/job/j"
+        assert (failure.method, failure.job) == ("PUT", "j")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, PushRejectedError),
+        (404, PushRejectedError),
+        (405, PushRejectedError),
+        (413, PushRejectedError),
+        (401, PushAuthError),
+        (403, PushAuthError),
+        (407, PushAuthError),
+    ],
+)
+def test_what_cannot_pass_is_tried_once(caller, registry, status, error):
+    with rogue(*statuses(status)) as server:
+        failure = fails(caller, make(caller, server.url, registry))
+    assert isinstance(failure, error)
+    assert isinstance(failure, OSError)
+    assert (failure.status, failure.attempts, len(server.seen)) == (status, 1, 1)
+    assert failure.body == f"no {status}".encode()
+
+
+def test_a_refused_connection_is_tried_again(caller, registry):
+    failure = fails(caller, make(caller, f"localhost:{closed_port()}", registry))
+    assert isinstance(failure, PushConnectionError | ConnectionError)
+    assert failure.attempts == 3
+    assert "Connection refused" in str(failure) or "All connection attempts" in str(failure)
+
+
+def test_an_unknown_host_is_named(caller, registry):
+    failure = fails(caller, make(caller, "no-such-host.invalid", registry))
+    assert isinstance(failure, PushConnectionError)
+    assert "unknown host no-such-host.invalid" in str(failure)
+
+
+def test_recovery_sends_the_same_bytes_again(caller, registry):
+    with rogue(*statuses(503), reset_after_body, answer(202)) as server:
+        result = caller.call(make(caller, server.url, registry), "push")
+    assert (result.status, result.attempts) == (202, 3)
+    assert len({request.body for request in server.seen}) == 1
+
+
+@pytest.mark.parametrize("code", [200, 201, 202, 204])
+def test_any_2xx_is_a_success(caller, registry, code):
+    with rogue(answer(code)) as server:
+        assert caller.call(make(caller, server.url, registry), "push").status == code
+
+
+@pytest.mark.parametrize("flavor", ["aggregation", "gravel"])
+@pytest.mark.parametrize(
+    ("trouble", "attempts"),
+    [
+        pytest.param(answer(503), 3, id="503"),
+        pytest.param(answer(429), 3, id="429"),
+        pytest.param(answer(500), 1, id="500"),
+        pytest.param(answer(502), 1, id="502"),
+        pytest.param(reset_after_body, 1, id="reset"),
+        pytest.param(stall, 1, id="stall"),
+    ],
+)
+def test_a_gateway_that_adds_up_never_gets_a_push_twice(
+    caller, registry, flavor, trouble, attempts
+):
+    with rogue(trouble) as server:
+        gateway = make(caller, server.url, registry, flavor=flavor, read_timeout=0.05)
+        assert fails(caller, gateway).attempts == attempts
+
+
+def test_an_aggregating_gateway_gets_text_and_no_delete(caller, registry):
+    with rogue() as server:
+        gateway = make(caller, server.url, registry, flavor="aggregation")
+        caller.call(gateway, "push")
+        with pytest.raises(ConfigurationError, match="no delete"):
+            caller.call(gateway, "delete")
+    assert server.seen[0].headers["content-type"].startswith("text/plain")
+
+
+def test_retry_after_is_honoured(caller, registry):
+    with rogue(answer(429, Retry_After="1"), answer()) as server:
+        started = time.monotonic()
+        result = caller.call(make(caller, server.url, registry), "push")
+    assert result.attempts == 2
+    assert time.monotonic() - started >= 1
+
+
+def test_no_pause_leads_beyond_the_deadline(caller, registry):
+    with rogue(answer(429, Retry_After="60")) as server:
+        failure = fails(caller, make(caller, server.url, registry, deadline=5))
+    assert isinstance(failure, PushServerError)
+    assert failure.attempts == 1
+
+
+@pytest.mark.parametrize("trouble", [stall, drip])
+@pytest.mark.parametrize("retry", [0, 5])
+def test_a_push_does_not_outlive_its_deadline(caller, registry, trouble, retry):
+    with rogue(trouble) as server:
+        gateway = make(caller, server.url, registry, deadline=0.3, retry=retry)
+        started = time.monotonic()
+        failure = fails(caller, gateway)
+        assert time.monotonic() - started < 0.3 + GRACE
+    assert isinstance(failure, PushTimeoutError)
+    assert isinstance(failure, TimeoutError)
+    assert failure.phase == "deadline"
+    assert "the deadline passed" in str(failure)
+
+
+def test_a_deadline_of_one_push(caller, registry):
+    with rogue(stall) as server:
+        failure = fails(caller, make(caller, server.url, registry), deadline=0.1)
+    assert failure.phase == "deadline"
+
+
+def test_no_retries_if_none_are_wanted(caller, registry):
+    with rogue(answer(503)) as server:
+        assert fails(caller, make(caller, server.url, registry, retry=0)).attempts == 1
+
+
+def test_the_wrong_certificate_is_final(caller, registry):
+    with rogue(tls=server_context()) as server:
+        failure = fails(caller, make(caller, server.url, registry))
+    assert isinstance(failure, PushConnectionError)
+    assert failure.tls
+    assert failure.attempts == 1
+    assert "the certificate is not trusted: " in str(failure)
+
+
+def test_tls_to_a_plain_port_is_explained(caller, registry):
+    with rogue(plain_answer) as server:
+        url = server.url.replace("http:", "https:")
+        failure = fails(caller, make(caller, url, registry))
+    assert failure.tls
+    assert failure.attempts == 1
+    assert "use http://" in failure.hint
+
+
+def plain_answer(connection, gateway):
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def server_context(host="localhost", authority=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (authority or trustme.CA()).issue_cert(host).configure_cert(context)
+    return context
+
+
+def test_a_redirect_within_the_server_keeps_method_and_body(caller, registry):
+    with rogue(answer(307, Location="/elsewhere"), answer(202)) as server:
+        result = caller.call(make(caller, server.url, registry, basic_auth=("u", "p")), "push")
+    first, second = server.seen
+    assert (second.method, second.path, second.body) == ("PUT", "/elsewhere", first.body)
+    assert second.headers["authorization"] == first.headers["authorization"]
+    assert result.url.endswith("/elsewhere")
+
+
+@pytest.mark.parametrize("location", ["http://user:pw@elsewhere.invalid/x", "https://localhost/x"])
+def test_a_redirect_elsewhere_is_an_error_that_names_it(caller, registry, location):
+    with rogue(answer(301, Location=location)) as server:
+        failure = fails(caller, make(caller, server.url, registry))
+    assert isinstance(failure, PushRedirectError)
+    assert len(server.seen) == 1
+    assert location.replace("user:pw@", "") in str(failure)
+    assert "pw" not in str(failure)
+
+
+def test_redirects_end_after_three(caller, registry):
+    with rogue(answer(302, Location="/again")) as server:
+        assert isinstance(fails(caller, make(caller, server.url, registry)), PushRedirectError)
+    assert len(server.seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "hint", "options"),
+    [
+        ("pushed metrics must not have timestamps", "timestamps='strip'", {}),
+        ("collected metric x is not a HISTOGRAM", "delete that group", {}),
+        ("text format parsing error in line 1", "format='text'", {"format": "protobuf"}),
+        ("client sent an HTTP request to an HTTPS server", "use https://", {}),
+    ],
+)
+def test_the_hint_says_what_to_do(caller, registry, body, hint, options):
+    with rogue(answer(400, body.encode())) as server:
+        failure = fails(caller, make(caller, server.url, registry, **options))
+    assert hint in failure.hint
+    assert hint in str(failure)
+    assert body in str(failure)
+
+
+def test_an_unknown_compression_is_hinted_at(caller, registry):
+    many = Gauge("many", "", ["l"], registry=registry)
+    for index in range(100):
+        many.labels(str(index)).set(index)
+    with rogue(answer(400, b"invalid metric name in line 1")) as server:
+        gateway = make(caller, server.url, registry, format="text", compression="gzip")
+        assert "compression=None" in fails(caller, gateway).hint
+
+
+def test_delete_says_delete(caller, registry):
+    with rogue(*statuses(500)) as server:
+        failure = fails(caller, make(caller, server.url, registry, retry=0), method="delete")
+    assert str(failure) == (
+        f"Failed to delete metrics from the Prometheus Pushgateway on {server.url}: Response code"
+        f" from {server.url}/metrics/job/j was 500, response body: no 500"
+    )
+    assert "content-type" not in server.seen[0].headers
+
+
+def test_a_long_body_is_cut_in_the_message_only(caller, registry):
+    with rogue(answer(400, b"x" * 10_000)) as server:
+        failure = fails(caller, make(caller, server.url, registry))
+    assert len(str(failure)) < 5000
+    assert len(failure.body) == 10_000
+
+
+def test_a_gateway_without_protobuf_gets_text_from_then_on(caller, registry, caplog):
+    with rogue(answer(400, b"text format parsing error in line 1: x"), answer()) as server:
+        gateway = make(caller, server.url, registry)
+        first = caller.call(gateway, "push")
+        second = caller.call(gateway, "push")
+    assert (first.format, first.attempts, second.format, second.attempts) == ("text", 2, "text", 1)
+    assert "native histograms are lost" in caplog.text
+    kinds = [request.headers["content-type"][:10] for request in server.seen]
+    assert kinds == ["applicatio", "text/plain", "text/plain"]
+
+
+def test_a_protobuf_push_that_is_refused_for_another_reason_stays_refused(caller, registry):
+    with rogue(answer(400, b"pushed metrics are inconsistent")) as server:
+        assert fails(caller, make(caller, server.url, registry)).attempts == 1
+
+
+def push_in_vain(gateway):
+    with pytest.raises(PushgatewayError):
+        gateway.push()
+
+
+def test_a_hanging_push_holds_up_the_next_one_no_longer_than_its_deadline(registry):
+    with rogue(stall) as server:
+        gateway = PushGateway(server.url, registry=registry, properties=False, deadline=2)
+        first = threading.Thread(target=push_in_vain, args=(gateway,))
+        first.start()
+        server.asked.wait()
+        with pytest.raises(PushTimeoutError, match="another push"):
+            gateway.push(deadline=0.1)
+        server.released.set()
+        first.join()

@@ -1,0 +1,203 @@
+import asyncio
+import subprocess
+import sys
+
+import pytest
+from prometheus_client import Gauge
+
+from pushgate import AsyncPushGateway, PushConnectionError, PushGateway
+from pushgate.client import base
+from tests.client.metrics_proto import decode
+from tests.client.rogue import answer, closed_port, rogue
+
+
+def values(request):
+    return {
+        family.name: metric.gauge.value
+        for family in decode(request.body)
+        for metric in family.metric
+        if family.type == 1
+    }
+
+
+def gateway(server, **options):
+    return PushGateway(server.url, job="j", properties=False, retry=0, **options)
+
+
+DEAD = {"properties": False, "retry": 0, "job": "j"}
+
+
+def test_a_successful_run_is_one_post():
+    extra = Gauge("extra", "", registry=None)
+    with rogue() as server, gateway(server).job_run("nightly", include=[extra]) as job:
+        job.counter("rows", "Rows", ["table"]).labels("a").inc(2)
+        job.histogram("size", "Size").observe(1)
+        job.gauge("level", "Level").set(4)
+    [request] = server.seen
+    assert (request.method, request.path) == ("POST", "/metrics/job/nightly")
+    names = {family.name for family in decode(request.body)}
+    assert names == {
+        "batch_job_duration_seconds",
+        "batch_job_last_completion_timestamp_seconds",
+        "batch_job_last_start_timestamp_seconds",
+        "batch_job_last_success_timestamp_seconds",
+        "batch_job_success",
+        "extra",
+        "level",
+        "rows_total",
+        "size",
+    }
+    read = values(request)
+    assert read["batch_job_success"] == 1
+    assert 1e9 < read["batch_job_last_success_timestamp_seconds"] < 1e10
+
+
+def test_a_failed_run_leaves_the_last_success_alone():
+    with (
+        rogue() as server,
+        pytest.raises(ZeroDivisionError),
+        gateway(server).job_run(prefix="etl_"),
+    ):
+        raise ZeroDivisionError
+    read = values(server.seen[0])
+    assert read["etl_success"] == 0
+    assert "etl_last_failure_timestamp_seconds" in read
+    assert "etl_last_success_timestamp_seconds" not in read
+
+
+@pytest.mark.parametrize(
+    ("code", "success", "exit_code"), [(0, 1, 0), (None, 1, 0), (3, 0, 3), ("no", 0, 1)]
+)
+def test_an_exit_has_a_code(code, success, exit_code):
+    with rogue() as server, pytest.raises(SystemExit), gateway(server).job_run():
+        sys.exit(code)
+    read = values(server.seen[0])
+    assert (read["batch_job_success"], read["batch_job_exit_code"]) == (success, exit_code)
+
+
+def test_a_start_can_be_pushed_so_that_a_killed_job_is_seen():
+    with rogue() as server, gateway(server).job_run(push_start=True):
+        assert list(values(server.seen[0])) == ["batch_job_last_start_timestamp_seconds"]
+    assert len(server.seen) == 2
+
+
+def test_the_decorator_makes_a_new_run_of_each_call():
+    with rogue() as server:
+
+        @gateway(server).job_run()
+        def double(x):
+            """Doubles."""
+            return 2 * x
+
+        assert [double(1), double(2)] == [2, 4]
+    assert len(server.seen) == 2
+    assert double.__doc__ == "Doubles."
+
+
+def test_a_coroutine_function_can_be_decorated_with_either():
+    with rogue() as server:
+
+        @gateway(server).job_run()
+        async def blocking():
+            return 1
+
+        @AsyncPushGateway(server.url, properties=False).job_run("a")
+        async def awaited():
+            return 2
+
+        async def both():
+            return await blocking(), await awaited()
+
+        assert asyncio.run(both()) == (1, 2)
+    assert [values(request)["batch_job_success"] for request in server.seen] == [1, 1]
+
+
+def test_what_has_no_end_is_refused():
+    job = PushGateway(**DEAD).job_run()
+
+    def generator():
+        yield
+
+    async def async_generator():
+        yield
+
+    for function in (generator, async_generator):
+        with pytest.raises(TypeError, match="is a generator"):
+            job(function)
+    with pytest.raises(TypeError, match="no coroutine function"):
+        AsyncPushGateway(**DEAD).job_run()(print)
+
+
+def test_a_dead_gateway_never_changes_the_result(caplog):
+    dead = PushGateway(f"localhost:{closed_port()}", **DEAD)
+
+    @dead.job_run(push_start=True)
+    def work():
+        return "done"
+
+    assert work() == "done"
+    assert "The push of the job metrics failed" in caplog.text
+    with pytest.raises(KeyError) as caught, dead.job_run(on_push_error="raise"):
+        raise KeyError("mine")
+    assert any("failed, too" in note for note in caught.value.__notes__)
+
+
+def test_a_dead_gateway_can_be_made_to_matter():
+    dead = PushGateway(f"localhost:{closed_port()}", **DEAD)
+    with pytest.raises(PushConnectionError), dead.job_run(on_push_error="raise"):
+        pass
+    failures = []
+    with dead.job_run(on_push_error=failures.append):
+        pass
+    assert isinstance(failures[0], PushConnectionError)
+
+
+def test_a_broken_collector_does_not_break_the_job(caplog):
+    class Broken:
+        def collect(self):
+            raise OSError("sensor")
+
+    with PushGateway(**DEAD).job_run(include=[Broken()]):
+        pass
+    assert "sensor" in caplog.text
+
+
+def test_a_cancelled_job_is_a_failed_job():
+    async def main(server):
+        async def work():
+            async with AsyncPushGateway(server.url, properties=False).job_run("c"):
+                await asyncio.sleep(30)
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with rogue(answer(202)) as server:
+        asyncio.run(main(server))
+    assert values(server.seen[0])["batch_job_success"] == 0
+
+
+def test_a_put_after_a_job_run_is_warned_about(monkeypatch, caplog, registry):
+    monkeypatch.setattr(base, "JOB_GROUPS", base.JOB_GROUPS)
+    with rogue() as server:
+        with gateway(server).job_run():
+            pass
+        for _ in range(2):
+            gateway(server, registry=registry).push()
+    assert caplog.text.count("replaces the whole group") == 1
+
+
+def test_a_terminated_job_is_a_failed_job():
+    program = (
+        "import os, signal, sys\nfrom pushgate import PushGateway\n"
+        "gateway = PushGateway(sys.argv[1], job='j')\n"
+        "gateway.push_at_exit(signals=[signal.SIGTERM])\n"
+        "with gateway.job_run('t'):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    import time; time.sleep(30)"
+    )
+    with rogue() as server:
+        done = subprocess.run([sys.executable, "-c", program, server.url], timeout=30, check=False)
+    assert done.returncode == 143
+    assert values(server.seen[0])["batch_job_exit_code"] == 143

@@ -1,0 +1,112 @@
+import logging
+
+import pytest
+
+from pushgate import ConfigurationError, PushGateway, Retry
+from pushgate.properties import reload
+
+PREFIX = "io.prometheus.exporter.pushgateway."
+
+
+def gateway(properties, address=None, **options):
+    return PushGateway(address, properties=properties, **options)
+
+
+def test_a_property_wins_over_a_keyword_and_says_so(caplog):
+    caplog.set_level(logging.INFO, "pushgate.client")
+    made = gateway({f"{PREFIX}address": "p:1", f"{PREFIX}job": "prop"}, "k:2", job="code")
+    assert made.url == "http://p:1/metrics/job/prop"
+    assert [record.message for record in caplog.records] == [
+        "address= is overridden by the properties given by code",
+        "job= is overridden by the properties given by code",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_scheme_property_works(scheme):
+    assert gateway({f"{PREFIX}scheme": scheme}, "h:1").url.startswith(f"{scheme}://h:1/")
+
+
+def test_timeouts_come_from_properties_unless_they_are_zero():
+    route = gateway(
+        {f"{PREFIX}connectTimeoutSeconds": "7", f"{PREFIX}readTimeoutSeconds": "0"}, read_timeout=2
+    )._settings.route
+    assert (route.connect_timeout, route.read_timeout) == (7, 2)
+    plain = gateway(False)._settings.route
+    assert (plain.connect_timeout, plain.read_timeout) == (10, 10)
+
+
+def test_the_escaping_scheme_property_is_used():
+    assert (
+        gateway({f"{PREFIX}escaping_scheme": "dots"}, escaping_scheme="values")._rules.escaping
+        == "dots"
+    )
+    assert gateway(False)._rules.escaping == "underscores"
+
+
+def test_of_our_own_properties_a_keyword_wins(tmp_path):
+    (tmp_path / "auth").write_text("user:pass\n")
+    (tmp_path / "headers").write_text("X-Tenant: a\n")
+    settings = gateway(
+        {
+            "pushgate.format": "text",
+            "pushgate.deadline_seconds": "2.5",
+            "pushgate.retries": "1",
+            "pushgate.grouping_key": "region=eu,zone=a",
+            "pushgate.instance": "blue",
+            "pushgate.basic_auth_file": str(tmp_path / "auth"),
+            "pushgate.headers_file": str(tmp_path / "headers"),
+            "pushgate.compression": "gzip",
+            "pushgate.verify": "false",
+        },
+        deadline=4,
+    )._settings
+    assert (settings.format, settings.deadline, settings.retry) == ("text", 4, Retry(attempts=2))
+    assert settings.labels == {"region": "eu", "zone": "a", "instance": "blue"}
+    assert settings.headers == {"X-Tenant": "a"}
+    assert settings.compression == "gzip"
+    assert settings.credentials.header(renew=False) == "Basic dXNlcjpwYXNz"
+    assert not settings.route.tls.verify
+
+
+def test_the_environment_configures_a_program(monkeypatch):
+    monkeypatch.setenv("IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS", "env:1")
+    monkeypatch.setenv("PUSHGATE_RETRIES", "0")
+    reload()
+    made = PushGateway(job="j")
+    assert made.url == "http://env:1/metrics/job/j"
+    assert made._settings.retry.attempts == 1
+
+
+def test_an_error_in_the_properties_is_not_sticky(monkeypatch):
+    monkeypatch.setenv("IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_SCHEME", "ftp")
+    reload()
+    with pytest.raises(ConfigurationError, match="Illegal value"):
+        PushGateway()
+    monkeypatch.setenv("IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_SCHEME", "https")
+    assert PushGateway(job="j").url == "https://localhost:9091/metrics/job/j"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "json"}, "format: expecting one of 'auto', 'protobuf', 'text'"),
+        ({"compression": "zstd"}, "compression: expecting"),
+        ({"flavor": "x"}, "flavor: expecting"),
+        ({"deadline": 0}, "deadline: expecting seconds above 0"),
+        ({"connect_timeout": -1}, "connect_timeout"),
+        ({"retry": -1}, "must not be negative"),
+        ({"job": ""}, "job must not be empty"),
+        ({"instance": "a", "grouping_key": {"instance": "b"}}, "not both"),
+        ({"flavor": "gravel", "format": "protobuf"}, "reads text only"),
+    ],
+)
+def test_wrong_options_are_refused_at_once(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        PushGateway(**{"job": "j", "properties": False, **options})
+
+
+def test_a_filter_counts_only_when_asked_for(registry):
+    properties = {"io.prometheus.exporter.filter.metric_name_must_not_start_with": "ro,x"}
+    assert gateway(properties, registry=registry).render().families == 1
+    assert gateway(properties, registry=registry, apply_filter=True).render().families == 0

@@ -1,0 +1,174 @@
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from pushgate import ConfigurationError
+from pushgate.properties import default, load, reload, set_system_property
+from pushgate.properties.loader import _system
+
+VECTORS = json.loads((Path(__file__).parent.parent / "data/client_java_vectors.json").read_text())
+PUSH = "io.prometheus.exporter.pushgateway."
+# Where we are lenient (blanks around words) or strict (no bound is "not a number").
+OURS = {"true ": None, "1,NaN": "Expecting comma separated list of double values"}
+
+
+@pytest.mark.parametrize("vector", VECTORS["validation"], ids=lambda v: str(v["properties"])[:70])
+def test_values_are_checked_as_in_client_java(vector):
+    [(key, value), *_] = vector["properties"].items()
+    error = vector["error"] and vector["error"].removeprefix("PrometheusPropertiesException: ")
+    if value in OURS:
+        error = OURS[value] and f"{key}: {OURS[value]}"
+    if error is None:
+        load(vector["properties"], env={})
+    else:
+        with pytest.raises(ConfigurationError) as caught:
+            load(vector["properties"], env={})
+        assert str(caught.value) == error
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("metrics.summary_quantiles", "0.5,1.1", "Expecting 0.0 <= quantile <= 1.0. Found: 1.1"),
+        ("metrics.histogram_native_initial_schema", "99999999999", "Expecting integer value"),
+        (
+            "metrics.histogram_native_min_zero_threshold",
+            "-1e-5",
+            "Expecting value >= 0. Found: -1.0E-5",
+        ),
+        ("metrics.histogram_native_min_zero_threshold", "-123456789", "Found: -1.23456789E8"),
+        ("metrics.histogram_native_min_zero_threshold", "1_0", "Expecting double value"),
+        (
+            "metrics.x.histogram_native_reset_duration_seconds",
+            "-1",
+            "Expecting value >= 0. Found: -1",
+        ),
+        ("exporter.pushgateway.connect_timeout_seconds", "-5", "Expecting value >= 0. Found: -5"),
+    ],
+)
+def test_more_messages(key, value, message):
+    with pytest.raises(ConfigurationError) as caught:
+        load({f"io.prometheus.{key}": value}, env={})
+    assert str(caught.value).startswith(f"io.prometheus.{key}: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0x1p3", 8.0), ("1d", 1.0), (" 2e-1 ", 0.2), (".5", 0.5)]
+)
+def test_numbers_are_written_as_in_java(text, value):
+    loaded = load({"io.prometheus.metrics.histogram_native_min_zero_threshold": text}, env={})
+    assert loaded.metrics.histogram_native_min_zero_threshold == value
+
+
+def test_lists():
+    loaded = load({"io.prometheus.metrics.histogram_classic_upper_bounds": "1 , 2,+Inf,,"}, env={})
+    assert loaded.metrics.histogram_classic_upper_bounds == (1, 2, float("inf"))
+
+
+def test_sources_from_the_strongest_to_the_weakest(tmp_path, monkeypatch):
+    named, beside = tmp_path / "named.properties", tmp_path / "prometheus.properties"
+    named.write_text(f"{PUSH}job=named\n{PUSH}address=named\n{PUSH}read_timeout_seconds=4\n")
+    beside.write_text(
+        f"{PUSH}job=beside\n{PUSH}address=beside\n{PUSH}connect_timeout_seconds=5\n"
+        f"{PUSH}read_timeout_seconds=5\n"
+    )
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path)])
+    env = {"PROMETHEUS_CONFIG": str(named)}
+    from_files = load(env=env).pushgateway
+    assert (from_files.job, from_files.connect_timeout_seconds) == ("named", 5)
+    system = {f"{PUSH}job": "system"}
+    assert load(env=env, system=system).pushgateway.job == "system"
+    env["IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_JOB"] = "env"
+    assert load(env=env, system=system).pushgateway.job == "env"
+    external = {f"{PUSH}job": "external"}
+    everything = load(external, env=env, system=system)
+    assert everything.pushgateway.job == "external"
+    assert everything.pushgateway.address == "named"
+    assert everything.pushgateway.read_timeout_seconds == 4
+    assert everything.origins[f"{PUSH}address"] == f"{named}:2"
+
+
+def test_the_file_beside_the_program_can_be_switched_off(tmp_path, monkeypatch):
+    (tmp_path / "prometheus.properties").write_text(f"{PUSH}job=beside")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert load(env={}).pushgateway.job == "beside"
+    assert load(env={"PROMETHEUS_CONFIG": ""}).pushgateway.job is None
+
+
+def test_the_current_directory_is_not_searched(tmp_path, monkeypatch):
+    (tmp_path / "prometheus.properties").write_text(f"{PUSH}job=here")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "."])
+    assert load(env={}).pushgateway.job is None
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigurationError) as caught:
+        load(env={}, config_file=tmp_path / "gone")
+    assert str(caught.value) == "Failed to read Prometheus properties file."
+    assert caught.value.source == str(tmp_path / "gone")
+
+
+def test_a_malformed_file(tmp_path):
+    (tmp_path / "p").write_bytes(b"a=\\u00zz")
+    with pytest.raises(ConfigurationError, match="Malformed"):
+        load(env={}, config_file=tmp_path / "p")
+
+
+def test_an_error_names_its_line_and_never_shows_the_value(tmp_path):
+    (tmp_path / "p").write_text(f"# first\n{PUSH}scheme=hunter2\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(env={}, config_file=tmp_path / "p")
+    assert caught.value.key == f"{PUSH}scheme"
+    assert caught.value.source == f"{tmp_path / 'p'}:2"
+    assert caught.value.__notes__ == [f"The value comes from {tmp_path / 'p'}:2."]
+    assert "hunter2" not in str(caught.value)
+
+
+def test_variables_are_in_capitals_with_underscores():
+    env = {
+        "IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_READ_TIMEOUT_SECONDS": "1.5",
+        "IO_PROMETHEUS_METRICS_LATENCY_SECONDS_HISTOGRAM_NATIVE_ONLY": "TRUE",
+        "io_prometheus_exporter_pushgateway_job": "ignored",
+        "PUSHGATE_INSTANCE": "blue",
+        "PUSHGATE_SOMETHING_ELSE": "1",
+        "PROMETHEUS_MULTIPROC_DIR": "/x",
+    }
+    loaded = load(env=env)
+    assert loaded.pushgateway.read_timeout_seconds == 1.5
+    assert loaded.pushgateway.job is None
+    assert loaded.metric("latency_seconds").histogram_native_only is True
+    assert loaded.metric("other").histogram_native_only is None
+    assert loaded.own.instance == "blue"
+
+
+def test_an_unknown_variable_is_shown_as_it_would_be_written():
+    with pytest.raises(ConfigurationError, match=r"^io_prometheus_exporter_foo: Unknown property"):
+        load(env={"IO_PROMETHEUS_EXPORTER_FOO": "1"})
+
+
+@pytest.mark.parametrize("key", ["io.prometheus.exporter.pushgatway.address", "pushgate.formatt"])
+def test_a_typo_is_recognised(key):
+    with pytest.raises(ConfigurationError, match="Unknown property, did you mean"):
+        load({key: "x"}, env={})
+
+
+def test_unknown_keys_can_be_made_warnings(caplog):
+    caplog.set_level(logging.WARNING)
+    load({"io.prometheus.nonsense": "x"}, env={}, strict=False)
+    load({"io.prometheus.nonsense": "x"}, env={"PUSHGATE_STRICT": "false"})
+    assert caplog.text.count("io.prometheus.nonsense: Unknown property") == 2
+
+
+def test_system_properties_are_seen_at_once(monkeypatch):
+    monkeypatch.setattr("pushgate.properties.loader._system", dict(_system))
+    reload()
+    set_system_property(f"{PUSH}job", "set")
+    assert default().pushgateway.job == "set"
+    assert default() is default()
+    monkeypatch.undo()
+    reload()
