@@ -1,11 +1,15 @@
-"""A metric in protobuf's text format, as error messages show it (reference: METRIC text)."""
+"""Protobuf's text format, as error messages and two formats of expositions have it.
 
-from collections.abc import Sequence
+On one line it is the reference's METRIC text.
+"""
+
+from collections.abc import Iterator, MutableSequence, Sequence
+from typing import Any
 
 from pushgate.formats.assembly import is_float_histogram
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
-from pushgate.model.quoting import prototext_quote
+from pushgate.model.quoting import prototext_quote, text
 from pushgate.model.shape import FamilyShape, MetricType
 
 _SPECIAL = {"NaN": "nan", "+Inf": "inf", "-Inf": "-inf"}
@@ -55,6 +59,61 @@ def _histogram(counts: list[bytes], total: float, bounds: list[float]) -> str:
     suffix = "_float" if is_float else ""
     texts = [number(float(c)) if is_float else str(int(float(c))) for c in counts]
     parts = [f"sample_count{suffix}:{texts[-1]}", f"sample_sum:{number(total)}"]
-    for text, bound in zip(texts, bounds, strict=False):
-        parts.append(f"bucket:{{cumulative_count{suffix}:{text} upper_bound:{number(bound)}}}")
+    for count, bound in zip(texts, bounds, strict=False):
+        parts.append(f"bucket:{{cumulative_count{suffix}:{count} upper_bound:{number(bound)}}}")
     return f"histogram:{{{' '.join(parts)}}}"
+
+
+def message_text(message: Any) -> str:
+    """Return *message* of the protobuf package on one line, unknown fields included."""
+    return " ".join(
+        f"{name}:{{{message_text(value)}}}" if hasattr(value, "DESCRIPTOR") else f"{name}:{value}"
+        for name, value in _fields(message)
+    )
+
+
+def message_lines(message: Any, indent: str = "") -> Iterator[str]:
+    """Yield the lines of *message*, without line ends."""
+    for name, value in _fields(message):
+        if hasattr(value, "DESCRIPTOR"):
+            yield f"{indent}{name}: {{"
+            yield from message_lines(value, indent + "  ")
+            yield f"{indent}}}"
+        else:
+            yield f"{indent}{name}: {value}"
+
+
+def _fields(message: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what is set in *message*, in declaration order: messages, and texts of the rest."""
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    for field, value in sorted(message.ListFields(), key=lambda item: item[0].index):
+        for one in value if isinstance(value, MutableSequence) else (value,):
+            yield field.name, _scalar(one)
+    for unknown in UnknownFieldSet(message):
+        yield str(unknown.field_number), _unknown(unknown.wire_type, unknown.data)
+
+
+def _scalar(value: Any) -> Any:
+    match value:
+        case bytes():
+            return prototext_quote(text(value))
+        case float():
+            return number(value)
+        case int():
+            return str(value)
+        case _:
+            return value
+
+
+def _unknown(wire_type: int, data: Any) -> str:
+    match wire_type:
+        case 1:
+            return f"0x{data:016x}"
+        case 5:
+            return f"0x{data:08x}"
+        case 3:
+            fields = ((one.field_number, _unknown(one.wire_type, one.data)) for one in data)
+            return "{" + " ".join(f"{number}:{value}" for number, value in fields) + "}"
+        case _:
+            return str(_scalar(data))

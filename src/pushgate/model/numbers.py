@@ -7,6 +7,7 @@ else calls ``float`` on it. Negative zero keeps its sign in store.
 
 import math
 import re
+from collections.abc import Sequence
 
 # Go float syntax minus hexadecimal and underscores; NaN carries no sign.
 _FLOAT = re.compile(
@@ -53,6 +54,14 @@ def go_float(value: float) -> str:
     if 1e-4 <= abs(value) < 1e6:
         return text
     return _SPECIAL.get(text) or _with_exponent(text)
+
+
+def go_floats(values: Sequence[float]) -> str:
+    """Return each of *values*, at least one, as :func:`go_float` does; one blank between."""
+    line = repr(list(values))[1:-1] + ","
+    if "e" in line or "n" in line or max(values) >= 1e6 or min(values) <= -1e6:
+        return " ".join(map(go_float, values))
+    return line.replace(".0,", ",").replace(",", "")  # ordinary sizes: repr's digits are Go's
 
 
 _SPECIAL = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf", "0.0": "0", "-0.0": "-0"}

@@ -1,0 +1,475 @@
+"""Delimited ``MetricFamily`` messages, read the way the reference reads them.
+
+Three speeds, one result. The protobuf package reads anything (:func:`decode`). Of a body
+whose *skeleton* is known - the body less its numbers - only the numbers are read:
+:func:`scan` cuts a body of ordinary messages into skeleton and numbers in one pass; and
+where all numbers are doubles, at the same places as in a body seen before, one
+``struct.unpack`` does.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from operator import itemgetter
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+from pushgate.errors import InvalidBody
+from pushgate.formats.messages import VALUE_FIELDS, message_class
+from pushgate.formats.prototext import message_text
+from pushgate.formats.shapecache import ShapeCache
+from pushgate.formats.values import SIMPLE_PREFIX, double, encoded
+from pushgate.model.grouping import Labels
+from pushgate.model.numbers import go_float, go_floats
+from pushgate.model.quoting import go_quote, text
+from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, PushShape, interned
+
+_SCHEMAS = range(-4, 9)
+_double_at = Struct("<d").unpack_from
+
+
+class ProtobufReader:
+    """Reads protobuf bodies, and remembers their shapes."""
+
+    def __init__(self, cache_bytes: int = 32 << 20) -> None:
+        """Start with an empty cache; *cache_bytes* is how much of skeletons to remember."""
+        self._shapes: ShapeCache[tuple[bytes, ...], PushShape] = ShapeCache(cache_bytes // 2)
+        self._fixed: ShapeCache[tuple[bytes, ...], _Fixed] = ShapeCache(cache_bytes // 2)
+        self._layouts: ShapeCache[int, _Layout] = ShapeCache(_MOST_LAYOUT_BYTES)
+
+    def read(self, body: bytes) -> Pushed:
+        """Return what *body* pushes.
+
+        Costs time in proportion to the body; a known shape a fraction of a new one.
+
+        Raises:
+            InvalidBody: *body* is not of the format, with the reference's text; or it
+                holds what nothing could expose.
+        """
+        layout = self._layouts.get(len(body))
+        if layout is not None and layout.unpack is not None:
+            pieces = layout.unpack(body)
+            fixed = self._fixed.get(pieces[0::2])
+            if fixed is not None:
+                return fixed.pushed(body, pieces[1::2])
+        return self._scanned(body) or decode(body)
+
+    def _scanned(self, body: bytes) -> Pushed | None:
+        found = scan(body)
+        if found is None:
+            return None
+        shape = self._shapes.get(found.skeleton)
+        if shape is None:
+            pushed = decode(body)
+            if pushed != found.pushed(pushed.shape):
+                return pushed  # a family came twice, say
+            shape = pushed.shape
+            self._shapes.put(found.skeleton, shape, len(body))
+        if found.doubles:
+            self._remember(body, found, shape)
+        return found.pushed(shape)
+
+    def _remember(self, body: bytes, found: "Scan", shape: PushShape) -> None:
+        layout = self._layouts.get(len(body))
+        if layout is None or layout.doubles != found.doubles:
+            self._layouts.put(len(body), _Layout(found.doubles), 64 * len(found.doubles))
+            return
+        pieces = layout.compiled(len(body))(body)
+        self._fixed.put(pieces[0::2], _Fixed(shape, found.spans), len(body))
+
+
+_MOST_LAYOUT_BYTES = 4 << 20
+
+
+class _Layout:
+    """Where the doubles stand in the last body of a length. ``unpack`` cuts there.
+
+    It is made when a second body agrees: that costs more than a scan.
+    """
+
+    __slots__ = ("doubles", "unpack")
+
+    def __init__(self, doubles: tuple[int, ...]) -> None:
+        self.doubles = doubles
+        self.unpack: Callable[[bytes], tuple[Any, ...]] | None = None
+
+    def compiled(self, length: int) -> Callable[[bytes], tuple[Any, ...]]:
+        """Return ``unpack``, for bodies of *length* bytes."""
+        if self.unpack is None:
+            ends = [-8, *self.doubles, length]
+            gaps = [f"{end - start - 8}s" for start, end in pairwise(ends)]
+            self.unpack = Struct("<" + "d".join(gaps)).unpack
+        return self.unpack
+
+
+class _Fixed(NamedTuple):
+    """The shape of bodies with the same bytes between their doubles; where details stand."""
+
+    shape: PushShape
+    spans: tuple[tuple[int, int], ...]
+
+    def pushed(self, body: bytes, values: Sequence[float]) -> Pushed:
+        numbers = go_floats(values).encode()
+        details = tuple([body[start:end] for start, end in self.spans])
+        return Pushed(self.shape, numbers, details)
+
+
+# --- Any body ---------------------------------------------------------------------------
+
+
+def decode(body: bytes) -> Pushed:
+    """Return what *body* pushes, without any cache. Errors as :meth:`ProtobufReader.read`."""
+    families = {family.name: family for family in messages(body)}
+    read = [_family(family) for family in families.values()]
+    shape = interned(tuple(family.shape for family in read))
+    values = [value for family in read for value in family.values]
+    details = tuple(value.detail for value in values)
+    return Pushed(
+        shape,
+        " ".join(go_float(number) for value in values for number in value.numbers).encode(),
+        details if any(details) else (),
+        timestamped=any(family.timestamped for family in read),
+        misfits=tuple(
+            Misfit(at, metric, value.misfit)
+            for at, family in enumerate(read)
+            for metric, value in enumerate(family.values)
+            if value.misfit is not None
+        ),
+    )
+
+
+def messages(body: bytes) -> Iterator[Any]:
+    """Yield each ``MetricFamily`` of *body*.
+
+    Raises:
+        InvalidBody: with the reference's text, at the first fault.
+    """
+    from google.protobuf.message import DecodeError
+
+    parse, at = message_class("MetricFamily").FromString, 0
+    while at < len(body):
+        size, at = _length(body, at)
+        if size > len(body) - at:
+            raise InvalidBody("unexpected EOF")
+        try:
+            family = parse(body[at : at + size])
+        except DecodeError:
+            raise InvalidBody("proto: cannot parse invalid wire-format data") from None
+        yield family
+        at += size
+
+
+def _length(body: bytes, at: int) -> tuple[int, int]:
+    """Return the varint at *at* and what follows it."""
+    value = shift = 0
+    for position, byte in enumerate(body[at : at + 10], 1):
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80 and value < 2**64:
+            return value, at + position
+        shift += 7
+    if shift < 70:
+        raise InvalidBody("unexpected EOF")
+    raise InvalidBody("proto: variable length integer overflow")
+
+
+class _Value(NamedTuple):
+    """The value of one metric, or what it has instead."""
+
+    bounds: tuple[str, ...]
+    numbers: list[float]
+    detail: bytes = b""
+    misfit: str | None = None
+
+
+class _Family(NamedTuple):
+    shape: FamilyShape
+    values: list[_Value]
+    timestamped: bool
+
+
+def _family(family: Any) -> _Family:
+    name, metrics = text(family.name), family.metric
+    if family.type not in VALUE_FIELDS:
+        raise InvalidBody(
+            f"metric family {go_quote(name)} has the unknown type {family.type}; "
+            f"there are 0 to {max(MetricType).value}"
+        )
+    if metrics and not name:
+        raise InvalidBody("a metric family has metrics but no name")
+    kind = MetricType(family.type)
+    timestamped = any(metric.HasField("timestamp_ms") for metric in metrics)
+    labels = tuple(map(_labels, metrics))
+    for metric in metrics:
+        metric.ClearField("label")
+        metric.ClearField("timestamp_ms")
+    values = [_value(kind, name, metric) for metric in metrics]
+    bounds = () if kind.is_simple else tuple(value.bounds for value in values)
+    said = text(family.help) if family.HasField("help") else None
+    return _Family(FamilyShape(name, kind, said, labels, bounds), values, timestamped)
+
+
+def _labels(metric: Any) -> Labels:
+    pairs = [(text(pair.name), text(pair.value)) for pair in metric.label]
+    return tuple(sorted(pairs, key=itemgetter(0)))
+
+
+def _value(kind: MetricType, family: str, metric: Any) -> _Value:
+    """Return the value of *metric*, which has no labels and no timestamp (any more)."""
+    if not metric.HasField(VALUE_FIELDS[kind]):
+        if kind is MetricType.GAUGE_HISTOGRAM:
+            raise InvalidBody(f"gauge histogram {go_quote(family)} has a metric without histogram")
+        return _Value((), [0.0] if kind.is_simple else [0.0, 0.0], misfit=message_text(metric))
+    bounds, numbers = _read_value(kind, family, metric)
+    wire = metric.SerializeToString()
+    # What the numbers alone do not say again needs the message.
+    said = encoded(kind, [double(bound) for bound in bounds], numbers)
+    return _Value(tuple(map(go_float, bounds)), numbers, b"" if said == wire else wire)
+
+
+def _read_value(kind: MetricType, family: str, metric: Any) -> tuple[list[float], list[float]]:
+    """Return the bounds and the numbers of *metric*."""
+    value = getattr(metric, VALUE_FIELDS[kind])
+    if kind.is_simple:
+        return [], [value.value]
+    if kind is MetricType.SUMMARY:
+        points = [point.value for point in value.quantile]
+        bounds = [point.quantile for point in value.quantile]
+        return bounds, [*points, value.sample_sum, float(value.sample_count)]
+    if value.schema not in _SCHEMAS and (value.positive_span or value.negative_span):
+        raise InvalidBody(
+            f"native histogram {go_quote(family)} has the schema {value.schema}; "
+            f"use {_SCHEMAS[0]} to {_SCHEMAS[-1]}"
+        )
+    counts = [b.cumulative_count_float or float(b.cumulative_count) for b in value.bucket]
+    count = value.sample_count_float or float(value.sample_count)
+    return [bucket.upper_bound for bucket in value.bucket], [*counts, value.sample_sum, count]
+
+
+# --- Ordinary bodies --------------------------------------------------------------------
+
+
+class Scan(NamedTuple):
+    """A body in one pass: its skeleton decides its shape, whatever its numbers are.
+
+    ``doubles`` are the places of all numbers, if all are doubles; ``spans`` the places of
+    their details.
+    """
+
+    skeleton: tuple[bytes, ...]
+    numbers: bytes
+    details: tuple[bytes, ...]
+    doubles: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    def pushed(self, shape: PushShape) -> Pushed:
+        """Return the push, if it has *shape*."""
+        return Pushed(shape, self.numbers, self.details)
+
+
+def scan(body: bytes) -> Scan | None:
+    """Return *body* cut into skeleton and numbers, or None if something in it is unusual."""
+    scanner = _Scanner(body)
+    try:
+        at = 0
+        while at < len(body):
+            at = scanner.family(at)
+    except (IndexError, InvalidBody, _Unusual):
+        return None
+    return scanner.found() if at == len(body) else None
+
+
+class _Unusual(Exception):
+    """This is for :func:`decode`."""
+
+
+# Minimal varints; counts below 2**49 are exact as floats.
+_COUNT = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,6}[\x01-\x7f])"
+_SECONDS = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f])"
+_NANOS = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,3}[\x01-\x7f]|[\x80-\xff]{4}[\x01-\x07])"
+_SHORT = rb"([\x00-\x7f])"  # a length of one byte
+_CREATED = rb"%b([\x00-\x7f])(\x08" + _SECONDS + rb"(?:\x10" + _NANOS + rb")?)"
+_BUCKET = rb"\x1a([\x0b-\x11])\x08(" + _COUNT + rb")\x11(.{8})"
+_QUANTILE = rb"\x1a\x12\x09(.{8})\x11(.{8})"
+
+
+def _ordinary(template: bytes, created: bytes) -> re.Pattern[bytes]:
+    """Return the pattern of a value: length, content; in it numbers, and when it was created."""
+    tail = rb"(?:" + _CREATED.replace(b"%b", created) + rb")?)"
+    return re.compile(template + tail, re.DOTALL)
+
+
+def _uncaptured(pattern: bytes) -> bytes:
+    return re.sub(rb"\((?!\?)", b"(?:", pattern)
+
+
+_HEAD = rb"(" + _COUNT + rb")(\x08(" + _COUNT + rb")\x11(.{8})((?:%b)*)"
+_counter = _ordinary(rb"\x1a" + _SHORT + rb"(\x09(.{8})", rb"\x1a").fullmatch
+_summary = _ordinary(rb"\x22" + _HEAD.replace(b"%b", _uncaptured(_QUANTILE)), rb"\x22").fullmatch
+_histogram = _ordinary(rb"\x3a" + _HEAD.replace(b"%b", _uncaptured(_BUCKET)), rb"\x7a").fullmatch
+_quantiles = re.compile(_QUANTILE, re.DOTALL).findall
+_buckets = re.compile(_BUCKET, re.DOTALL).findall
+
+
+class _Scanner:
+    """Walks a body once, from family to family."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._skeleton: list[bytes] = []
+        self._numbers: list[str] = []
+        self._details: list[bytes] = []
+        self._doubles: list[int] = []
+        self._spans: list[tuple[int, int]] = []
+
+    def found(self) -> Scan:
+        all_doubles = len(self._doubles) == len(self._numbers)
+        detailed = any(self._details)
+        return Scan(
+            tuple(self._skeleton),
+            " ".join(self._numbers).encode(),
+            tuple(self._details) if detailed else (),
+            tuple(self._doubles) if all_doubles else (),
+            tuple(self._spans) if all_doubles and detailed else (),
+        )
+
+    def family(self, at: int) -> int:
+        """Take the family at *at*; return where the next one starts."""
+        body = self._body
+        size, at = _short_length(body, at)
+        end, start, kind = at + size, at, MetricType.COUNTER
+        if end > len(body):
+            raise _Unusual
+        while at < end and body[at] != 0x22:
+            match body[at]:
+                case 0x0A | 0x12 | 0x2A:  # name, help, unit
+                    size, at = _short_length(body, at + 1)
+                    at += size
+                case 0x18:
+                    kind, at = _KINDS[body[at + 1]], at + 2
+                case _:
+                    raise _Unusual
+        # Labels start with another letter, so that a skeleton can be read in one way only.
+        self._skeleton.append(b"F" + body[start:at])
+        prefix = SIMPLE_PREFIX.get(kind, b"")
+        while at < end:
+            if body[at] != 0x22:
+                raise _Unusual
+            start, size = at + 2, body[at + 1]
+            if size >= 0x80:
+                size, start = _length(body, at + 1)
+            at = start + size
+            self._metric(kind, prefix, start, at)
+        if at != end:
+            raise _Unusual
+        return end
+
+    def _metric(self, kind: MetricType, prefix: bytes, start: int, end: int) -> None:
+        body, at = self._body, start
+        while at < end and body[at] == 0x0A:
+            size = body[at + 1]
+            if size < 0x80:
+                at += 2 + size
+            else:
+                size, at = _length(body, at + 1)
+                at += size
+        self._skeleton.append(body[start:at])
+        if prefix and end - at == 11 and body.startswith(prefix, at):
+            self._number(at + 3)
+            self._details.append(b"")
+            self._spans.append((at, at))
+            return
+        value = body[at:end]
+        take = _TAKERS.get(kind)
+        if at > end or take is None or not take(self, value, at):
+            self._unusual_value(kind, value, at)
+
+    def _number(self, at: int) -> None:
+        self._doubles.append(at)
+        self._numbers.append(go_float(_double_at(self._body, at)[0]))
+
+    def _detail(self, start: int, end: int) -> None:
+        self._spans.append((start, end))
+        self._details.append(self._body[start:end])
+
+    def counter(self, value: bytes, at: int) -> bool:
+        """Take a counter with a created timestamp; return whether *value* is one."""
+        found = _counter(value)
+        if not found or found[1][0] != len(found[2]) or not _created_fits(found[4], found[5]):
+            return False
+        self._number(at + 3)
+        self._detail(at, at + len(value))
+        return True
+
+    def summary(self, value: bytes, at: int) -> bool:
+        """Take an ordinary summary; return whether *value* is one."""
+        found = _summary(value)
+        if not found or not _fits(found):
+            return False
+        points = _quantiles(found[5])
+        self._skeleton.append(b"B" + b"".join([quantile for quantile, _ in points]))
+        self._numbers += [go_float(_double_at(point)[0]) for _, point in points]
+        self._sum_and_count(found, at)
+        return True
+
+    def histogram(self, value: bytes, at: int) -> bool:
+        """Take an ordinary classic histogram; return whether *value* is one."""
+        found = _histogram(value)
+        if not found or not _fits(found):
+            return False
+        buckets = _buckets(found[5])
+        if any(size[0] != 10 + len(count) for size, count, _ in buckets):
+            return False
+        self._skeleton.append(b"B" + b"".join([bound for _, _, bound in buckets]))
+        self._numbers += [_count_text(count) for _, count, _ in buckets]
+        self._sum_and_count(found, at)
+        return True
+
+    def _sum_and_count(self, found: re.Match[bytes], at: int) -> None:
+        self._numbers += (go_float(_double_at(found[4])[0]), _count_text(found[3]))
+        self._detail(at, at + (found.end() if found[6] else 0))
+
+    def _unusual_value(self, kind: MetricType, value: bytes, at: int) -> None:
+        """Take a value as the slow way does: a native histogram, or one with exemplars."""
+        from google.protobuf.message import DecodeError
+
+        try:
+            metric = message_class("Metric").FromString(value)
+        except DecodeError:
+            raise _Unusual from None
+        if metric.label or metric.HasField("timestamp_ms"):
+            raise _Unusual
+        read = _value(kind, "", metric)
+        if read.misfit is not None:
+            raise _Unusual
+        self._skeleton.append(b"T" + " ".join(read.bounds).encode())
+        self._numbers += map(go_float, read.numbers)
+        self._spans.append((at, at + len(value)))
+        self._details.append(read.detail)
+
+
+def _short_length(body: bytes, at: int) -> tuple[int, int]:
+    size = body[at]
+    return (size, at + 1) if size < 0x80 else _length(body, at)
+
+
+def _fits(found: re.Match[bytes]) -> bool:
+    return _length(found[1], 0)[0] == len(found[2]) and _created_fits(found[6], found[7])
+
+
+def _created_fits(size: bytes | None, created: bytes | None) -> bool:
+    return size is None or created is None or size[0] == len(created)
+
+
+def _count_text(varint: bytes) -> str:
+    if len(varint) == 1:
+        return str(varint[0])
+    return go_float(float(_length(varint, 0)[0]))
+
+
+_KINDS: Final = tuple(MetricType)
+_TAKERS: Final = {
+    MetricType.COUNTER: _Scanner.counter,
+    MetricType.SUMMARY: _Scanner.summary,
+    MetricType.HISTOGRAM: _Scanner.histogram,
+    MetricType.GAUGE_HISTOGRAM: _Scanner.histogram,
+}

@@ -1,0 +1,178 @@
+"""Protobuf bodies for tests, written by the protobuf package: our oracle."""
+
+import base64
+import json
+from collections import ChainMap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from pushgate.formats.messages import VALUE_FIELDS, message_class
+from pushgate.formats.values import varint
+from pushgate.model.shape import MetricType
+
+CONFORMANCE = Path(__file__).parents[1] / "conformance" / "vectors.json"
+
+
+def family(**fields: Any) -> Any:
+    return message_class("MetricFamily")(**fields)
+
+
+def labels(**values: str) -> list[Any]:
+    pair = message_class("LabelPair")
+    return [pair(name=name.encode(), value=value.encode()) for name, value in values.items()]
+
+
+def body(*families: Any) -> bytes:
+    wires = [one.SerializeToString() for one in families]
+    return b"".join(varint(len(wire)) + wire for wire in wires)
+
+
+def recorded() -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Return the recorded protobuf pushes: body and expected answer, by name."""
+    pushes = {}
+    for scenario in json.loads(CONFORMANCE.read_text()):
+        if scenario["name"].startswith("protobuf "):
+            step = scenario["steps"][0]
+            sent = step.get("body", "").encode()
+            sent = base64.b64decode(step["body_base64"]) if "body_base64" in step else sent
+            pushes[scenario["name"].removeprefix("protobuf ")] = (sent, step["expect"])
+    return pushes
+
+
+def _message(name: str, /, **fields: st.SearchStrategy) -> st.SearchStrategy:
+    """Return messages that have any of *fields*."""
+    return st.fixed_dictionaries({}, optional=fields).map(lambda set_: message_class(name)(**set_))
+
+
+def _few(one: st.SearchStrategy) -> st.SearchStrategy:
+    return st.lists(one, max_size=3)
+
+
+DOUBLES = st.one_of(
+    st.floats(), st.sampled_from([0.0, -0.0, 1.0, 1e6, 2.0**53]), st.integers(0, 1000).map(float)
+)
+COUNTS = st.one_of(
+    st.integers(0, 300), st.integers(0, 2**64 - 1), st.just(2**53 + 1), st.just(2**60)
+)
+NAMES = st.sampled_from([b"a", b"b", b"c_total", b"a.b", b"\xff", b"x" * 200])
+TIMESTAMPS = _message(
+    "Timestamp", seconds=st.integers(-(2**63), 2**63 - 1), nanos=st.integers(-(2**31), 2**31 - 1)
+)
+LABEL_PAIRS = _message("LabelPair", name=NAMES, value=NAMES)
+EXEMPLARS = _message("Exemplar", label=_few(LABEL_PAIRS), value=DOUBLES, timestamp=TIMESTAMPS)
+SPANS = _message("BucketSpan", offset=st.integers(-20, 20), length=st.integers(0, 5))
+BUCKETS = _message("Bucket", cumulative_count=COUNTS, upper_bound=DOUBLES)
+FLOAT_BUCKETS = _message("Bucket", cumulative_count_float=DOUBLES, upper_bound=DOUBLES)
+RICH_BUCKETS = _message(
+    "Bucket",
+    cumulative_count=COUNTS,
+    cumulative_count_float=DOUBLES,
+    upper_bound=DOUBLES,
+    exemplar=EXEMPLARS,
+)
+VALUES = {
+    "gauge": _message("Gauge", value=DOUBLES),
+    "untyped": _message("Untyped", value=DOUBLES),
+    "counter": _message("Counter", value=DOUBLES, exemplar=EXEMPLARS, created_timestamp=TIMESTAMPS),
+    "summary": _message(
+        "Summary",
+        sample_count=COUNTS,
+        sample_sum=DOUBLES,
+        quantile=_few(_message("Quantile", quantile=DOUBLES, value=DOUBLES)),
+        created_timestamp=TIMESTAMPS,
+    ),
+    "histogram": _message(
+        "Histogram",
+        sample_count=COUNTS,
+        sample_sum=DOUBLES,
+        bucket=_few(BUCKETS),
+        created_timestamp=TIMESTAMPS,
+    )
+    | _message(
+        "Histogram",
+        sample_count_float=DOUBLES,
+        sample_sum=DOUBLES,
+        bucket=_few(FLOAT_BUCKETS),
+    )
+    | _message(
+        "Histogram",
+        sample_count=COUNTS,
+        sample_count_float=DOUBLES,
+        sample_sum=DOUBLES,
+        bucket=_few(RICH_BUCKETS),
+        schema=st.integers(-4, 8),
+        zero_threshold=DOUBLES,
+        zero_count=COUNTS,
+        zero_count_float=DOUBLES,
+        negative_span=_few(SPANS),
+        negative_delta=_few(st.integers(-(2**63), 2**63 - 1)),
+        negative_count=_few(DOUBLES),
+        positive_span=_few(SPANS),
+        positive_delta=_few(st.integers(-5, 5)),
+        positive_count=_few(DOUBLES),
+        exemplars=_few(EXEMPLARS),
+    ),
+}
+
+
+@st.composite
+def families(draw: st.DrawFn) -> Any:
+    """Any family that can be stored, and many that cannot."""
+    kind = draw(st.sampled_from(MetricType))
+    field = VALUE_FIELDS[kind]
+    right = VALUES[field].map(lambda value: {field: value})
+    others = st.fixed_dictionaries({}, optional=VALUES)
+    extra = st.fixed_dictionaries({}, optional={"timestamp_ms": st.integers(0, 5)})
+    metrics = [
+        message_class("Metric")(label=draw(_few(LABEL_PAIRS)), **value)
+        for value in draw(
+            _few(
+                right
+                | right
+                | st.builds(lambda *all_: dict(ChainMap(*all_)), right, others, extra)
+                | others
+            )
+        )
+    ]
+    said = draw(st.fixed_dictionaries({}, optional={"help": NAMES}))
+    return family(name=draw(NAMES), type=kind.value, metric=metrics, **said)
+
+
+BODIES = st.lists(families(), max_size=4).map(lambda made: body(*made))
+
+
+def renumbered(sent: bytes, numbers: Iterable[float]) -> bytes:
+    """Return *sent* with other numbers, wherever they are ordinary."""
+    out, fresh = [], iter(numbers)
+    parse, at = message_class("MetricFamily").FromString, 0
+    while at < len(sent):
+        size = shift = 0
+        while True:
+            size |= (sent[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if sent[at - 1] < 0x80:
+                break
+        out.append(parse(sent[at : at + size]))
+        at += size
+    for one in out:
+        for metric in one.metric:
+            _renumber(metric, fresh)
+    return body(*out)
+
+
+def _renumber(metric: Any, fresh: Iterable[float]) -> None:
+    for field in ("gauge", "counter", "untyped"):
+        if metric.HasField(field):
+            getattr(metric, field).value = next(fresh)
+    for field in ("summary", "histogram"):
+        if metric.HasField(field):
+            value = getattr(metric, field)
+            value.sample_sum = next(fresh)
+            value.sample_count = int(abs(next(fresh)))
+    for bucket in metric.histogram.bucket:
+        bucket.cumulative_count = int(abs(next(fresh)))
+    for quantile in metric.summary.quantile:
+        quantile.value = next(fresh)
