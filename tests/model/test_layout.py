@@ -1,0 +1,217 @@
+"""Layouts: complete labels under a grouping key, and the text of a group."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.layout import header, sanitised, template_values
+from pushgate.model.names import Escaping, escape
+from pushgate.model.quoting import raw, text
+from pushgate.model.shape import FamilyShape, MetricType, interned
+
+JOB = GroupingKey([("job", "j")])
+
+
+def family(*labels: dict[str, str], name: str = "m", kind: MetricType = MetricType.GAUGE):
+    pairs = tuple(tuple(sorted(one.items())) for one in labels)
+    return FamilyShape(name, kind, None, pairs, () if kind.is_simple else ((),) * len(pairs))
+
+
+def rendered(
+    *families: FamilyShape,
+    key: GroupingKey = JOB,
+    numbers: bytes = b"",
+    escaping: Escaping = Escaping.UNDERSCORES,
+) -> str:
+    shape = interned(families)
+    numbers = numbers or b" ".join(b"%d" % i for i in range(1, shape.series + 1))
+    return text(b"".join(shape.layout(key).render(template_values(key), numbers, escaping)))
+
+
+def slow_rendered(one: FamilyShape, key: GroupingKey) -> str:
+    """Return the text of a simple family whose numbers are 1, 2, 3..., the plain way."""
+    metrics = [
+        (dict(labels) | dict(key.labels), number) for number, labels in enumerate(one.labels, 1)
+    ]
+    rows = [
+        (sorted({"instance": "", **labels}.items(), key=lambda p: raw(p[0])), number)
+        for labels, number in metrics
+    ]
+    rows.sort(key=lambda row: (len(row[0]), [raw(value) for _, value in row[0]]))
+    lines = []
+    for labels, number in rows:
+        pairs = [
+            f'{name}="%s"' % value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+            for name, value in labels
+        ]
+        lines.append(f"{one.name}{{{','.join(pairs)}}} {number}\n")
+    return "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("group", "pushed", "stored"),
+    [
+        ({"job": "j"}, {}, {"instance": "", "job": "j"}),
+        ({"job": "j"}, {"instance": "x", "job": "y"}, {"instance": "x", "job": "j"}),
+        (
+            {"instance": "i", "job": "j"},
+            {"instance": "x", "job": "y", "z": "w"},
+            {"instance": "i", "job": "j", "z": "w"},
+        ),
+        (
+            {"aa": "2", "job": "b", "zz": "1"},
+            {"mm": "3", "Z": "0", "_u": "1", "job": "q"},
+            {"Z": "0", "_u": "1", "aa": "2", "instance": "", "job": "b", "mm": "3", "zz": "1"},
+        ),
+    ],
+)
+def test_labels_are_sanitised(group, pushed, stored):
+    complete = sanitised(tuple(sorted(pushed.items())), GroupingKey(group.items()).labels)
+    assert list(complete) == list(stored.items())
+
+
+def test_metrics_are_ordered_by_number_of_labels_then_by_values():
+    metrics = [
+        {"a": "1"},
+        {"a": "1", "b": "1"},
+        {"a": "10"},
+        {"a": "2"},
+        {},
+        {"z": "0"},
+        {"B": "0"},
+    ]
+    key = GroupingKey([("job", "b")])
+    order = [line.split("}")[0] + "}" for line in rendered(family(*metrics), key=key).splitlines()]
+    assert order == [
+        'm{instance="",job="b"}',
+        'm{instance="",job="b",z="0"}',
+        'm{B="0",instance="",job="b"}',
+        'm{a="1",instance="",job="b"}',
+        'm{a="10",instance="",job="b"}',
+        'm{a="2",instance="",job="b"}',
+        'm{a="1",b="1",instance="",job="b"}',
+    ]
+
+
+values = st.text(st.sampled_from('ab%"\\\n\0é\U0001f60a0A s'), max_size=4)
+label_sets = st.dictionaries(
+    st.sampled_from(["a", "b", "instance", "job", "Z"]), values, max_size=3
+)
+
+
+@given(
+    st.lists(label_sets, min_size=1, max_size=5),
+    st.dictionaries(st.sampled_from(["a", "c", "instance", "_"]), values),
+    values,
+)
+def test_a_group_is_rendered_like_the_slow_twin_does(metrics, grouping, job):
+    key = GroupingKey((grouping | {"job": job}).items())
+    one = family(*metrics)
+    if interned((one,)).layout(key).faults:  # two metrics are one: not stored
+        return
+    assert rendered(one, key=key) == slow_rendered(one, key)
+
+
+def test_one_layout_serves_all_groups_with_the_same_label_names():
+    shape = interned((family({"a": "1"}, {"a": "2"}),))
+    assert shape.layout(JOB) is shape.layout(GroupingKey([("job", "other")]))
+
+
+def test_more_grouping_labels_than_marks():
+    key = GroupingKey([("job", "j"), *((f"l{i:02d}", f"%{i}") for i in range(40))])
+    assert rendered(family({}), key=key) == slow_rendered(family({}), key)
+
+
+@pytest.mark.parametrize("value", ["%", "%b%%", "%(a)s", "\0", "\\n\"'", "ÿ", "þ0", "{}"])
+def test_values_are_shown_as_they_are(value):
+    one = family({"a": value})
+    key = GroupingKey([("job", value)])
+    assert rendered(one, key=key) == slow_rendered(one, key)
+
+
+def faults(*labels: dict[str, str], kind: MetricType = MetricType.GAUGE, key: GroupingKey = JOB):
+    shape = interned((family(*labels, kind=kind),))
+    return [fault.complaint for fault in shape.layout(key).faults]
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ({"": "x"}, "has two or more labels with the same name: "),
+        ({"__a": "x"}, "has a label with an invalid name: __a"),
+        ({"a\udcff": "x"}, "has a label with an invalid name: a\udcff"),
+        ({"a": "\udcff"}, r'has a label named "a" whose value is not utf8: "\xff"'),
+    ],
+)
+def test_bad_labels(labels, complaint):
+    assert faults(labels) == [complaint]
+
+
+def test_a_label_named_twice():
+    shape = interned((FamilyShape("m", MetricType.GAUGE, None, ((("a", "1"), ("a", "2")),)),))
+    (fault,) = shape.layout(JOB).faults
+    assert fault.complaint == "has two or more labels with the same name: a"
+
+
+def test_a_summary_has_no_label_quantile_and_a_histogram_may_have_le():
+    explicit = 'must not have an explicit "quantile" label'
+    assert faults({"quantile": "1"}, kind=MetricType.SUMMARY) == [explicit]
+    assert faults({"quantile": "1"}) == faults({"le": "1"}, kind=MetricType.HISTOGRAM) == []
+
+
+def test_metrics_that_the_grouping_key_makes_equal():
+    duplicate = "was collected before with the same name and label values"
+    assert faults({"job": "a"}, {"job": "b"}) == [duplicate]
+    assert faults({"a": "1"}, {"a": "1"}, {"a": "1"}) == [duplicate] * 2
+    assert faults({"a": "1"}, {}, key=GroupingKey([("job", "j"), ("a", "1")])) == [duplicate]
+
+
+def test_a_value_that_looks_like_a_mark_is_refused():
+    mark = text(b"\xfe0")
+    assert faults({"a": mark}) == [r'has a label named "a" whose value is not utf8: "\xfe0"']
+    assert faults({"job": mark}) == []
+
+
+@pytest.mark.parametrize("escaping", Escaping)
+def test_names_that_are_not_legacy(escaping):
+    one = family({"x.y": "1", "x:y": "2"}, name="a.b")
+    name, label = escape("a.b", escaping), escape("x.y", escaping)
+    expected = f'{name}{{instance="",job="j",{label}="1",x:y="2"}} 1\n'
+    if escaping is Escaping.ALLOW_UTF8:
+        expected = '{"a.b",instance="",job="j","x.y"="1",x:y="2"} 1\n'
+    assert rendered(one, escaping=escaping) == expected
+
+
+def test_a_histogram_gets_the_bucket_it_lacks():
+    with_infinity = FamilyShape("h", MetricType.HISTOGRAM, None, ((),), (("1", "+Inf"),))
+    without = FamilyShape("h", MetricType.GAUGE_HISTOGRAM, None, ((),), (("1",),))
+    expected = (
+        'h_bucket{instance="",job="j",le="1"} 1\n'
+        'h_bucket{instance="",job="j",le="+Inf"} 3\n'
+        'h_sum{instance="",job="j"} 2\n'
+        'h_count{instance="",job="j"} 3\n'
+    )
+    assert rendered(without) == expected
+    assert rendered(with_infinity, numbers=b"1 3 2 3") == expected
+
+
+def test_a_summary():
+    one = FamilyShape("my.s", MetricType.SUMMARY, None, ((),), (("0.5",),))
+    assert rendered(one, escaping=Escaping.ALLOW_UTF8) == (
+        '{"my.s",instance="",job="j",quantile="0.5"} 1\n'
+        '{"my.s_sum",instance="",job="j"} 2\n'
+        '{"my.s_count",instance="",job="j"} 3\n'
+    )
+
+
+def test_negative_zero_is_shown_as_zero():
+    assert rendered(family({}, {"a": "1"}), numbers=b"-0 -0.5").split()[1::2] == ["0", "-0.5"]
+
+
+def test_headers():
+    one = FamilyShape("a.b", MetricType.GAUGE_HISTOGRAM, None, ())
+    assert header(one, 'x\\\n"', Escaping.ALLOW_UTF8) == (
+        b'# HELP "a.b" x\\\\\\n"\n# TYPE "a.b" histogram\n'
+    )
+    assert header(one, "", Escaping.DOTS) == b"# HELP a_dot_b \n# TYPE a_dot_b histogram\n"
+    assert header(one, None, Escaping.UNDERSCORES) == b"# TYPE a_b histogram\n"

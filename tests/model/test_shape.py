@@ -1,0 +1,82 @@
+"""Shapes: one object per shape; pushes without some of their families."""
+
+import gc
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.model import shape as module
+from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, interned
+
+GAUGE = FamilyShape("g", MetricType.GAUGE, None, ((), (("a", "1"),)))
+SUMMARY = FamilyShape("s", MetricType.SUMMARY, "help", ((), ()), (("0.5", "0.9"), ()))
+HISTOGRAM = FamilyShape("h", MetricType.HISTOGRAM, "", ((("x", "ü"),),), (("1", "+Inf"),))
+EMPTY = FamilyShape("e", MetricType.COUNTER, None, ())
+ALL = (GAUGE, SUMMARY, HISTOGRAM, EMPTY)
+
+
+def push(*families: FamilyShape) -> Pushed:
+    shape = interned(families)
+    numbers = b" ".join(b"%d" % i for i in range(shape.series))
+    details = tuple(b"%d" % i for i in range(sum(len(f.labels) for f in families)))
+    return Pushed(shape, numbers, details)
+
+
+def test_equal_families_are_one_shape():
+    assert interned((GAUGE, SUMMARY)) is interned((GAUGE, FamilyShape(*SUMMARY)))
+
+
+def test_the_order_of_families_makes_another_shape():
+    assert interned((GAUGE, SUMMARY)) is not interned((SUMMARY, GAUGE))
+
+
+def test_a_shape_that_nobody_holds_is_forgotten():
+    families = (FamilyShape("only_here", MetricType.GAUGE, None, ((),)),)
+    interned(families)
+    gc.collect()
+    assert families not in module._SHAPES
+
+
+def test_slots_are_points_then_sum_and_count():
+    assert [family.slots for family in ALL] == [2, 6, 4, 0]
+    assert interned(ALL).starts == (0, 2, 8, 12, 12)
+    assert list(SUMMARY.metric_slots()) == [range(4), range(4, 6)]
+    assert list(GAUGE.metric_slots()) == [range(1), range(1, 2)]
+
+
+def test_the_extent_counts_bytes():
+    assert interned(ALL).extent == (12, 1, 1, 2)
+
+
+@given(st.permutations(ALL), st.sets(st.sampled_from("gshex")))
+def test_without_keeps_the_rest_aligned(families, names):
+    rest = [family for family in families if family.name not in names]
+    pushed = push(*families)
+    left = pushed.without(frozenset(names))
+    if not rest:
+        assert left is None
+        return
+    numbers, details = pushed.numbers.split(), list(pushed.details)
+    starts, expected, expected_details = iter(pushed.shape.starts), [], []
+    for family in families:
+        start, mine = next(starts), [details.pop(0) for _ in family.labels]
+        if family in rest:
+            expected += numbers[start : start + family.slots]
+            expected_details += mine
+    assert left.shape is interned(tuple(rest))
+    assert left.numbers.split() == expected
+    assert list(left.details) == expected_details
+
+
+def test_without_keeps_what_is_wrong_with_the_rest():
+    pushed = push(SUMMARY, GAUGE)._replace(misfits=(Misfit(0, 0, "a"), Misfit(1, 1, "b")))
+    left = pushed.without(frozenset({"s"}))
+    assert left is not None
+    assert left.misfits == (Misfit(0, 1, "b"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [(MetricType.GAUGE_HISTOGRAM, "histogram"), (MetricType.UNTYPED, "untyped")]
+)
+def test_the_word_of_a_type(kind, word):
+    assert kind.word == word
