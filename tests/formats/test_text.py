@@ -1,0 +1,477 @@
+"""The text format: the reference's results and errors, and three speeds with one result."""
+
+import base64
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from pushgate.errors import TextFormatError
+from pushgate.formats.text import TextReader, parse
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.layout import header, template_values
+from pushgate.model.names import Escaping, NameRule
+from pushgate.model.numbers import go_float
+from pushgate.model.quoting import text
+from pushgate.model.shape import Pushed, interned
+
+VECTORS = Path(__file__).parents[1] / "conformance" / "vectors.json"
+JOB = GroupingKey([("job", "j")])
+
+
+def rendered(pushed: Pushed, escaping: Escaping = Escaping.ALLOW_UTF8) -> bytes:
+    """Return the exposition of *pushed* in the group ``{job="j"}``."""
+    families = pushed.shape.families
+    if not families:
+        return b""
+    values = template_values(JOB)
+    metrics = pushed.shape.layout(JOB).render(values, pushed.numbers, escaping)
+    heads = [header(family, family.help, escaping) for family in families]
+    return b"".join(head + lines for head, lines in zip(heads, metrics, strict=True))
+
+
+def outcome(read, body: bytes):
+    """Return what *read* makes of *body*: a push, or the text of its error."""
+    try:
+        return read(body)
+    except TextFormatError as error:
+        return str(error)
+
+
+def scanned(body: bytes, names: NameRule = NameRule.LEGACY):
+    return outcome(lambda body: parse(body, names, shortcuts=False).pushed, body)
+
+
+def parsed(body: bytes, names: NameRule = NameRule.LEGACY):
+    return outcome(lambda body: parse(body, names).pushed, body)
+
+
+def recorded():
+    for scenario in json.loads(VECTORS.read_text()):
+        (step, *_) = scenario["steps"]
+        is_text = scenario["name"].startswith(("text ", "utf8 text"))
+        if is_text and "differs" not in scenario and "status" in step["expect"]:
+            body = (
+                step["body"].encode() if "body" in step else base64.b64decode(step["body_base64"])
+            )
+            names = NameRule.UTF8 if scenario["flags"] else NameRule.LEGACY
+            yield pytest.param(names, body, step["expect"], id=scenario["name"])
+
+
+@pytest.mark.parametrize(("names", "body", "expected"), list(recorded()))
+@pytest.mark.parametrize("read", [scanned, parsed])
+def test_bodies_are_read_as_the_go_server_reads_them(read, names, body, expected):
+    error = expected["body"].removesuffix("\n") if expected["status"] == 400 else ""
+    found = read(body, names)
+    if error.startswith("text format"):
+        assert found == error
+    else:  # what the store says of it is not of the format
+        assert isinstance(found, Pushed)
+
+
+ERRORS = [
+    (b"a 1", "unexpected end of input stream"),
+    (b"# EOF", "unexpected end of input stream"),
+    (b'{"a', "unexpected end of input stream"),
+    (b'""', "unexpected end of input stream"),
+    (b"1a 1\n", "invalid metric name"),
+    (b"-a 1\n", "invalid metric name"),
+    (b"\r\n", "invalid metric name"),
+    (b"\xef\xbb\xbfa 1\n", "invalid metric name"),
+    (b'{x="y"} 1\n', "invalid metric name"),
+    (b"{} 1\n", "invalid metric name"),
+    (b'{"a.b"} 1\n', 'invalid metric name "a.b"'),
+    (b"# HELP a-b foo\n", "invalid metric name in comment"),
+    (b"# HELP 1a foo\n", "invalid metric name in comment"),
+    (b'# TYPE "a"x gauge\n', "invalid metric name in comment"),
+    (b"a{,} 1\n", 'invalid label name for metric "a"'),
+    (b'a{x="y",,z="w"} 1\n', 'invalid label name for metric "a"'),
+    (b'a{1x="y"} 1\n', 'invalid label name for metric "a"'),
+    (b'a{""="1"} 1\n', 'invalid label name for metric "a"'),
+    (b"{,} 1\n", 'invalid label name for metric ""'),
+    (b"a{x y} 1\n", "expected '=' after label name, found 'y'"),
+    (b"a{x} 1\n", "expected '=' after label name, found '}'"),
+    (b'a{x-y="z"} 1\n', "expected '=' after label name, found '-'"),
+    (b"a{x=y} 1\n", "expected '\"' at start of label value, found 'y'"),
+    (b'a{__name__="foo"} 1\n', 'label name "__name__" is reserved'),
+    (b'a{"x.y"="z"} 1\n', 'invalid label name "x.y"'),
+    (b'a{x="1",x="2"} 1\n', 'duplicate label names for metric "a"'),
+    (b'a{x="y\n', 'label value "y" contains unescaped new-line'),
+    (b'a{x="\xff"} 1\n', r'invalid label value "\xff"'),
+    (b'a{x="y"\n', 'unexpected end of label value "y"'),
+    (b'a{x="y" 2\n', 'unexpected end of label value "y"'),
+    (b'a{x="\\t"} 1\n', "invalid escape sequence '\\t'"),
+    (b'{"\\t"} 1\n', "invalid escape sequence '\\t'"),
+    (b"# HELP a \\t\n", "invalid escape sequence '\\t'"),
+    (b'{"a","b"} 1\n', 'multiple metric names for metric "a"'),
+    (b'{"a" "b"} 1\n', "unexpected end of metric name '\"'"),
+    (b'{"a"b"} 1\n', "unexpected end of metric name 'b'"),
+    (b"{a.b} 1\n", "unexpected end of metric name '.'"),
+    (b'"a.b\n', 'metric name "a.b" contains unescaped new-line'),
+    (b'{"a\n', 'label name "a" contains unescaped new-line'),
+    (b"a 1\r\n", r'expected float as value, got "1\r"'),
+    (b"a\n", 'expected float as value, got ""'),
+    (b'a{x="y"}\n', 'expected float as value, got ""'),
+    (b"a-b 1\n", 'expected float as value, got "-b"'),
+    (b'a{x="y"} # c\n', 'expected float as value, got "#"'),
+    (b"a 1_0\n", 'expected float as value, got "1_0"'),
+    (b"a 0x1\n", 'expected float as value, got "0x1"'),
+    (b"a +NaN\n", 'expected float as value, got "+NaN"'),
+    (b"a 1e400\n", 'expected float as value, got "1e400"'),
+    (
+        b'# TYPE s summary\ns{quantile="x"} 1\n',
+        "expected float as value for 'quantile' label, got \"x\"",
+    ),
+    (
+        b'# TYPE h histogram\nh_bucket{le="x"} 1\n',
+        "expected float as value for 'le' label, got \"x\"",
+    ),
+    (b"# TYPE h histogram\nh_count -1\n", 'negative count for histogram "h"'),
+    (b'# TYPE h histogram\nh{le="1"} -1\n', 'negative bucket population for histogram "h"'),
+    (b"a 1 \n", 'expected integer as timestamp, got ""'),
+    (b"a 1 # c\n", 'expected integer as timestamp, got "#"'),
+    (b"a 1 2.5\n", 'expected integer as timestamp, got "2.5"'),
+    (b"a 1 9223372036854775808\n", 'expected integer as timestamp, got "9223372036854775808"'),
+    (b"a 1 2 \n", 'spurious string after timestamp: " "'),
+    (b"# HELP a b\n# HELP a b\n", 'second HELP line for metric name "a"'),
+    (
+        b"a 1\n# TYPE a gauge\n",
+        'second TYPE line for metric name "a", or TYPE reported after samples',
+    ),
+    (b"# TYPE a foo\n", 'unknown metric type "foo"'),
+    (b"# TYPE a gauge \n", 'unknown metric type "gauge "'),
+    (b"# TYPE a gauge\r\n", r'unknown metric type "gauge\r"'),
+    (b"# TYPE a counter extra\n", 'unknown metric type "counter extra"'),
+    (b"# TYPE a unknown\n", 'unknown metric type "unknown"'),
+]
+
+
+@pytest.mark.parametrize(("body", "reason"), ERRORS)
+@pytest.mark.parametrize("before", [b"", b"\n# free\n\n"])
+def test_errors_name_the_line_and_the_reason(before, body, reason):
+    lines = before.count(b"\n") + body.rstrip(b"\n").count(b"\n") + 1
+    expected = f"text format parsing error in line {lines}: {reason}"
+    assert (parsed(before + body), scanned(before + body)) == (expected, expected)
+
+
+def test_an_error_inside_braces_names_the_family_of_the_line_before():
+    error = 'text format parsing error in line 2: invalid label name for metric "b"'
+    assert (parsed(b"b 1\n{,} 1\n"), scanned(b"b 1\n{,} 1\n")) == (error, error)
+
+
+def test_braces_do_not_reuse_the_family_of_the_line_before():
+    assert "invalid metric name" in parsed(b'b 1\n{x="y"} 2\n')
+    other = parsed(b'# TYPE h histogram\nh_count 1\n{le="x","a"} 1\n')
+    assert other.shape.families[1].labels == ((("le", "x"),),)
+    bucket = parsed(b'# TYPE h histogram\na 1\n{"h_bucket",x="y",le="1"} 1\n')
+    assert bucket.shape.families[0].bounds == (("1",),)
+
+
+def test_a_timestamp_of_any_length_is_judged():
+    assert "expected integer as timestamp" in parsed(b"a 1 " + b"1" * 10_000 + b"\n")
+    assert parsed(b"a 1 -" + b"0" * 10_000 + b"9223372036854775808\n").timestamped
+
+
+ASSEMBLED = [
+    (
+        b'# TYPE s summary\ns{quantile="0.5"} 1\ns_sum 2\ns_count 3\n',
+        ['s{quantile="0.5"} 1', "s_sum 2", "s_count 3"],
+    ),
+    (b"# TYPE s summary\ns_sum 2\n", ["s_sum 2", "s_count 0"]),
+    (b"# TYPE s summary\ns 5\n", ["s_sum 0", "s_count 0"]),
+    (b"# TYPE s summary\ns_count 3.7\n", ["s_sum 0", "s_count 3"]),
+    (b"# TYPE s summary\ns_count -3.7\n", ["s_sum 0", "s_count 0"]),
+    (b"# TYPE s summary\ns_count NaN\n", ["s_sum 0", "s_count 0"]),
+    (b"# TYPE s summary\ns_count 1e30\n", ["s_sum 0", "s_count 1.844674407370955e+19"]),
+    (
+        b'# TYPE s summary\ns{quantile="1",quantile="2"} 1\n',
+        ['s{quantile="2"} 1', "s_sum 0", "s_count 0"],
+    ),
+    (
+        b'# TYPE h histogram\nh_bucket{le="1"} 1\nh_sum 3\nh_count 2\n',
+        ['h_bucket{le="1"} 1', 'h_bucket{le="+Inf"} 2', "h_sum 3", "h_count 2"],
+    ),
+    (
+        b'# TYPE h histogram\nh_bucket{le="1"} 3\nh_bucket{le="2"} 1\n',
+        [
+            'h_bucket{le="1"} 3',
+            'h_bucket{le="2"} 1',
+            'h_bucket{le="+Inf"} 0',
+            "h_sum 0",
+            "h_count 0",
+        ],
+    ),
+    (
+        b'# TYPE h histogram\nh_bucket{le="1"} 1.5\nh_count 2\nh_sum 3\n',
+        ['h_bucket{le="1"} 1.5', 'h_bucket{le="+Inf"} 2', "h_sum 3", "h_count 2"],
+    ),
+    (
+        b'# TYPE h histogram\nh_bucket{le="1e2"} 1\nh{le="Inf"} 1\n',
+        ['h_bucket{le="100"} 1', 'h_bucket{le="+Inf"} 1', "h_sum 0", "h_count 0"],
+    ),
+    (
+        b"# TYPE h histogram\nh_count -0\nh_bucket 5\n",
+        ['h_bucket{le="+Inf"} 0', "h_sum 0", "h_count 0"],
+    ),
+    (b'h_bucket{le="1"} 1\nh_sum 1\nh_count 1\n', ['h_bucket{le="1"} 1', "h_sum 1", "h_count 1"]),
+    (b"# TYPE s summary\ns_sum 1\ns_bucket 2\n", ["s_sum 1", "s_count 0", "s_bucket 2"]),
+    (b'a 1\nb 2\na{x="1"} 3\n', ["a 1", 'a{x="1"} 3', "b 2"]),
+    (b'a"b" 1\na{x"y"="1"} 2\n', ["ab 1", 'a{xy="1"} 2']),
+    (b'\t a  .0\na\t{ x = "\\\\\\"\\n" , }+5.\n', ["a 0", 'a{x="\\\\\\"\\n"} 5']),
+    (b"# TYPE a GAUGE\n#HELP a x\n##HELP\n# HELP\n# HELP a\n# TYPE a \n\n", []),
+]
+
+
+@pytest.mark.parametrize(("body", "samples"), ASSEMBLED)
+@pytest.mark.parametrize("read", [scanned, parsed])
+def test_samples_are_assembled_to_families(read, body, samples):
+    lines = rendered(read(body)).decode().splitlines()
+    shown = [line.replace('instance="",job="j"', "") for line in lines if line[0] != "#"]
+    assert [line.replace("{,", "{").replace("{}", "") for line in shown] == samples
+
+
+def test_help_and_type_belong_to_the_family_that_the_name_leads_to():
+    body = b'# TYPE s summary\n# HELP s_sum \t a\\\\b\\n"c \n# HELP t x\r\ns_count 1\nt 1\n'
+    one, other = parsed(body).shape.families
+    assert (one.name, one.help, other.type.word, other.help) == ("s", 'a\\b\n"c ', "untyped", "x\r")
+
+
+def test_the_type_that_is_shown():
+    assert rendered(parsed(b"# TYPE h gaugehistogram\nh_count 1\n")).startswith(
+        b"# TYPE h histogram\n"
+    )
+
+
+# Almost valid bodies: whole lines, with pieces exchanged for odd ones.
+numbers = st.one_of(
+    st.integers(-3, 100).map(str),
+    st.floats().map(repr),
+    st.floats().map(go_float),
+    st.sampled_from(
+        [
+            "42.0",
+            "-0",
+            "-0.0",
+            ".0",
+            "0.",
+            "+1",
+            "1_0",
+            "0x1",
+            "+NaN",
+            "NaN",
+            "nan",
+            "1e400",
+            "+Inf",
+            "-Inf",
+            "Inf",
+            "1e5",
+            "1E5",
+            "100000.0",
+            "1.0e+06",
+            "",
+            "1\r",
+            "007",
+            "٣",
+            "2" * 31,
+        ]
+    ),
+)
+names = st.sampled_from(
+    ["a", "h", "h_bucket", "h_count", "h_sum", "s", "s_count", "s_sum", '"a.b"']
+)
+pairs = st.sampled_from(
+    [
+        'x="1"',
+        'x="}"',
+        'x = "1" ',
+        'y="\\n"',
+        'y="é 1"',
+        'y="\\x"',
+        'le="1"',
+        'le="NaN"',
+        'le="z"',
+        'quantile="0.5"',
+        '__name__="a"',
+        '"l.l"="1"',
+        'job="q"',
+        '"a"',
+        "",
+        "x",
+        'x="1" 1',
+    ]
+)
+labels = st.lists(pairs, max_size=3).map(lambda inside: "{" + ",".join(inside) + "}")
+blanks = st.sampled_from([" ", " ", " ", "  ", "\t", ""])
+ends = st.sampled_from([*["\n"] * 8, "\r\n", " \n", "", " 12\n", " 1e3\n", "\n\n"])
+types = st.sampled_from(
+    ["gauge", "histogram", "summary", "counter", "gaugehistogram", "Gauge", "x"]
+)
+samples = st.builds("{}{}{}{}{}".format, names, st.just("") | labels, blanks, numbers, ends)
+inside_braces = st.builds("{{{},{}}} {}{}".format, names, pairs, numbers, ends)
+comments = st.one_of(
+    st.builds("# TYPE {} {}{}".format, names, types, ends),
+    st.builds("# HELP {} took {}{}".format, names, numbers, ends),
+    st.builds("#{}{}{}".format, blanks, numbers, ends),
+    st.sampled_from(["# HELP a \\n 5\n", "# HELP h é\n", "#HELP h 1\n", "# TYPE a\n", "# EOF\n"]),
+)
+almost_valid = st.lists(samples | samples | inside_braces | comments, max_size=8).map(
+    lambda lines: "".join(lines).encode()
+)
+rules = st.sampled_from(NameRule)
+
+
+@given(almost_valid, rules)
+def test_shortcuts_change_nothing(body, names):
+    assert parsed(body, names) == scanned(body, names)
+
+
+@given(almost_valid, rules)
+def test_a_body_read_again_gives_the_same(body, names):
+    reader = TextReader(names, lenient=False)
+    results = [outcome(reader.read, body) for _ in range(2)]
+    assert results == [scanned(body, names)] * 2
+
+
+lines_with_values = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "a ",
+                'a{x="1"} ',
+                "h_count ",
+                'h_bucket{le="1"} ',
+                'h_bucket{le="NaN"} ',
+                "h_sum ",
+                "s_count ",
+                "s_sum ",
+                's{quantile="1"} ',
+                "s ",
+                "# HELP b took ",
+                "# took ",
+                "b ",
+            ]
+        ),
+        st.lists(numbers, min_size=3, max_size=3),
+    ),
+    max_size=6,
+)
+
+
+@given(lines_with_values)
+@example([("h_count ", ["1", "-1", "1"]), ("h_count ", ["2", "2", "2"])])
+@example([("# HELP b took ", ["1", "2", "1"]), ("b ", ["3", "4", "5"])])
+@example([("a ", [".5", "0.5", ".0"])])
+def test_a_known_shape_with_other_values_gives_what_the_scanner_gives(lines):
+    head = "# TYPE h histogram\n# TYPE s summary\n"
+    bodies = [
+        (head + "".join(f"{line}{values[at]}\n" for line, values in lines)).encode()
+        for at in range(3)
+    ]
+    reader = TextReader(NameRule.LEGACY, lenient=False)
+    for body in [*bodies, *bodies]:
+        assert outcome(reader.read, body) == scanned(body)
+
+
+@given(st.binary() | st.text('a{}="\\ \n#1x,').map(str.encode), rules, st.booleans())
+def test_any_bytes_are_a_push_or_an_error(body, names, lenient):
+    found = outcome(TextReader(names, lenient=lenient).read, body)
+    assert isinstance(found, Pushed | str)
+
+
+@given(almost_valid, rules)
+def test_what_is_shown_reads_back_the_same(body, names):
+    pushed = parsed(body, names)
+    if isinstance(pushed, str) or pushed.shape.layout(JOB).faults:
+        return
+    shown = rendered(pushed)
+    again = parsed(shown, NameRule.UTF8)
+    if isinstance(again, Pushed):  # else families collide: the store would have refused them
+        assert rendered(again) == shown
+
+
+LEGAL = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+legal_labels = st.dictionaries(LEGAL, st.text(st.characters(exclude_categories=["Cs"])), max_size=3)
+
+
+@given(st.lists(st.tuples(LEGAL, legal_labels, st.floats()), max_size=6))
+def test_prometheus_client_reads_the_same(samples):
+    lines = []
+    for name, pairs, value in samples:
+        escaped = [
+            f'{n}="%s"' % v.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+            for n, v in pairs.items()
+        ]
+        lines.append(f"{name}{{{','.join(escaped)}}} {value!r}\n")
+    body = "".join(lines)
+    theirs = [
+        (sample.name, tuple(sorted(sample.labels.items())), repr(sample.value))
+        for family in text_string_to_metric_families(body)
+        for sample in family.samples
+    ]
+    pushed = parsed(body.encode())
+    values = iter(pushed.numbers.split())
+    ours = [
+        (family.name, labels, repr(float(next(values))))
+        for family in pushed.shape.families
+        for labels in family.labels
+    ]
+    assert sorted(ours) == sorted(theirs)
+
+
+STRICT = b'# HELP a text\n# TYPE a gauge\na{x="y z"} 1\nb 2\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        STRICT.replace(b"\n", b"\r\n"),
+        STRICT.removesuffix(b"\n"),
+        b"\xef\xbb\xbf" + STRICT,
+        STRICT.replace(b"1\n", b"1 \t\n"),
+        STRICT.replace(b"\n", b"\n \t\n"),
+        (b"\xef\xbb\xbf" + STRICT).replace(b"1\n", b"1 \n").replace(b"\n", b"\r\n").rstrip(),
+    ],
+)
+def test_the_lenient_reader_takes_what_editors_leave(body):
+    reader = TextReader(NameRule.LEGACY, lenient=True)
+    assert reader.read(body) == reader.read(body) == parsed(STRICT)
+
+
+def test_the_lenient_reader_still_names_the_line_of_an_error():
+    reader = TextReader(NameRule.LEGACY, lenient=True)
+    assert outcome(reader.read, b"a 1 \r\n\r\nb x \r\n").endswith(
+        'line 3: expected float as value, got "x"'
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b"\n", b"\xef\xbb\xbf", b"# c"])
+def test_an_empty_push(body):
+    assert TextReader(NameRule.LEGACY, lenient=True).read(body) == Pushed(interned(()), b"")
+
+
+def test_the_cache_stays_within_its_bytes():
+    reader = TextReader(NameRule.LEGACY, lenient=False, cache_bytes=1000)
+    for i in range(500):
+        reader.read(b'a{x="%d"} 1\n' % i)
+    reader.read(b'a{x="' + b"y" * 2000 + b'"} 1\n')
+    cache = reader._cache
+    kept = sum(size for _, size in cache._kept.values())
+    assert 0 < kept == cache._bytes <= 1000
+
+
+def test_bodies_that_are_not_alike_are_not_remembered():
+    reader = TextReader(NameRule.LEGACY, lenient=False)
+    for body in (b"a 1 5\n", b"a .5\n", b"# TYPE s summary\ns 1\n"):
+        reader.read(body)
+    assert not reader._cache._kept
+
+
+def test_large_odd_bodies_take_no_longer_than_others():
+    """A megabyte that no shortcut takes: read in runs, not character by character."""
+    value = b"y" * 1_000_000
+    pushed = parsed(b'a{x="' + value + b'\\n"} 1\n')
+    assert pushed.shape.families[0].labels == ((("x", text(value) + "\n"),),)
+    assert not math.isnan(float(pushed.numbers))
