@@ -1,0 +1,54 @@
+import pytest
+
+from pushgate.server.http.origin import foreign_origin
+
+HOST = {b"host": b"gateway.example:9091"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {b"sec-fetch-site": b"same-origin"},
+        {b"sec-fetch-site": b"none"},
+        {b"origin": b"http://gateway.example:9091"},
+        {b"origin": b"https://Gateway.Example:9091"},
+        {b"sec-fetch-site": b"same-origin", b"origin": b"https://outside.example"},
+    ],
+)
+def test_curl_libraries_and_the_servers_own_pages_may_write(said):
+    assert foreign_origin({**HOST, **said}, "") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({b"sec-fetch-site": b"cross-site"}, "Sec-Fetch-Site: cross-site"),
+        ({b"sec-fetch-site": b"same-site"}, "Sec-Fetch-Site: same-site"),
+        ({b"sec-fetch-site": b"Cross-Site"}, "Sec-Fetch-Site: Cross-Site"),
+        (
+            {b"sec-fetch-site": b"cross-site", b"origin": b"http://gateway.example:9091"},
+            "another site",
+        ),
+        ({b"origin": b"http://evil.example"}, "'http://evil.example' is not this server"),
+        ({b"origin": b"http://gateway.example"}, "'http://gateway.example' is not this server"),
+        ({b"origin": b"http://gateway.example:9091@evil.example"}, "is not this server"),
+        ({b"origin": b"null"}, "'null' is not this server"),
+        ({b"origin": b""}, "'' is not this server"),
+        ({b"origin": b"http://["}, "is not this server"),
+        ({b"origin": b"http://evil\xff"}, "is not this server"),
+    ],
+)
+def test_a_page_of_another_site_may_not(said, why):
+    assert why in foreign_origin({**HOST, **said}, "")
+
+
+def test_a_request_without_host_has_no_own_origin():
+    assert foreign_origin({b"origin": b"null"}, "") is not None
+    assert foreign_origin({b"origin": b"http://"}, "") is not None
+
+
+def test_behind_a_proxy_the_external_url_is_an_own_origin_too():
+    fields = {**HOST, b"origin": b"https://metrics.example"}
+    assert foreign_origin(fields, "https://metrics.example/pushgateway") is None
+    assert foreign_origin(fields, "https://other.example/") is not None
