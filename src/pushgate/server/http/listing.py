@@ -53,7 +53,7 @@ def local_time(nanoseconds: int) -> str:
     return f"{moment[:19]}{fraction}{moment[19:].replace('+00:00', 'Z')}"
 
 
-class _Family(NamedTuple):
+class Family(NamedTuple):
     """One metric family of a group; ``received`` is in Unix nanoseconds."""
 
     shape: FamilyShape
@@ -75,21 +75,22 @@ def listing(groups: Iterable[Group]) -> Iterator[bytes]:
 def _group(group: Group) -> Iterator[bytes]:
     labels = group.key.labels
     # A family may have the name of a key of ours, and then is not shown.
-    members: dict[str, _Family | Any] = {family.shape.name: family for family in _families(group)}
+    members: dict[str, Family | Any] = {family.shape.name: family for family in families(group)}
     members["labels"] = dict(labels)
     members["last_push_successful"] = group.last_push_successful
     separators = chain([b"{"], repeat(b","))
     for separator, name in zip(separators, sorted(members, key=raw), strict=False):
         yield b"%b%b:" % (separator, encoded(name))
         member = members[name]
-        if isinstance(member, _Family):
+        if isinstance(member, Family):
             yield from _family(member, labels)
         else:
             yield encoded(member)
     yield b"}"
 
 
-def _families(group: Group) -> Iterator[_Family]:
+def families(group: Group) -> Iterator[Family]:
+    """Yield the metric families of *group*, those of its push times last."""
     for block in group.blocks:
         shape, details = block.pushed.shape, block.pushed.details
         numbers = block.pushed.numbers.decode().split(" ")
@@ -97,15 +98,15 @@ def _families(group: Group) -> Iterator[_Family]:
         for family, slots, places in zip(
             shape.families, pairwise(shape.starts), pairwise(metrics), strict=True
         ):
-            yield _Family(family, block.received, numbers[slice(*slots)], details[slice(*places)])
+            yield Family(family, block.received, numbers[slice(*slots)], details[slice(*places)])
     for shape_of_time, time in (
         (PUSH_TIME, group.pushed_at),
         (PUSH_FAILURE_TIME, group.failed_at),
     ):
-        yield _Family(shape_of_time, time or group.since, [go_float(time / 1e9)], ())
+        yield Family(shape_of_time, time or group.since, [go_float(time / 1e9)], ())
 
 
-def _family(family: _Family, grouping: Labels) -> Iterator[bytes]:
+def _family(family: Family, grouping: Labels) -> Iterator[bytes]:
     shape = family.shape
     head = {"time_stamp": local_time(family.received), "type": shape.type.name}
     if shape.help:
@@ -118,7 +119,7 @@ def _family(family: _Family, grouping: Labels) -> Iterator[bytes]:
     yield b"]}"
 
 
-def _batches(family: _Family, grouping: Labels) -> Iterator[list[dict[str, Any]]]:
+def _batches(family: Family, grouping: Labels) -> Iterator[list[dict[str, Any]]]:
     """Yield the metrics of *family*, some at a time."""
     shape, show = family.shape, _SHOWN[family.shape.type]
     batch: list[dict[str, Any]] = []
@@ -135,13 +136,13 @@ def _batches(family: _Family, grouping: Labels) -> Iterator[list[dict[str, Any]]
 
 
 def _simple(
-    _family: _Family, _index: int, labels: dict[str, str], numbers: Sequence[str]
+    _family: Family, _index: int, labels: dict[str, str], numbers: Sequence[str]
 ) -> dict[str, Any]:
     return {"labels": labels, "value": numbers[0]}
 
 
 def _summary(
-    family: _Family, index: int, labels: dict[str, str], numbers: Sequence[str]
+    family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
 ) -> dict[str, Any]:
     *values, total, count = numbers
     return {
@@ -153,12 +154,12 @@ def _summary(
 
 
 def _histogram(
-    family: _Family, index: int, labels: dict[str, str], numbers: Sequence[str]
+    family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
 ) -> dict[str, Any]:
     *counts, total, count = numbers
     if not is_float_histogram([number.encode() for number in (*counts, count)]):
         counts, count = [_whole(each) for each in counts], _whole(count)
-    native = _native_buckets(family.details[index]) if family.details else None
+    native = native_buckets(family.details[index]) if family.details else None
     classic = dict(sorted(zip(family.shape.bounds[index], counts, strict=True)))
     return {
         "buckets": classic if native is None else native,
@@ -173,13 +174,13 @@ def _whole(number: str) -> str:
     return number if number.isdecimal() else str(int(float(number)))
 
 
-def _native_buckets(_detail: bytes) -> list[tuple[int, str, str, str]] | None:
+def native_buckets(_detail: bytes) -> list[tuple[int, str, str, str]] | None:
     """Return the buckets of a native histogram; None if there are none in *_detail*."""
     return None
 
 
 _SHOWN: Final[
-    dict[MetricType, Callable[[_Family, int, dict[str, str], Sequence[str]], dict[str, Any]]]
+    dict[MetricType, Callable[[Family, int, dict[str, str], Sequence[str]], dict[str, Any]]]
 ] = {
     MetricType.COUNTER: _simple,
     MetricType.GAUGE: _simple,
