@@ -58,11 +58,11 @@ def test_chooses_the_format_that_the_reference_chooses(accept, format_, escaping
 def test_the_content_type_says_how_names_are_escaped():
     assert (
         accepted_format(b"").content_type
-        == "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+        == b"text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
     )
     assert accepted_format(PROTOBUF + b";encoding=delimited;escaping=values").content_type == (
-        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; "
-        "encoding=delimited; escaping=values"
+        b"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; "
+        b"encoding=delimited; escaping=values"
     )
 
 

@@ -45,9 +45,9 @@ class Accepted(NamedTuple):
     escaping: Escaping
 
     @property
-    def content_type(self) -> str:
+    def content_type(self) -> bytes:
         """The ``Content-Type`` of such an exposition."""
-        return f"{self.format}; escaping={self.escaping}"
+        return f"{self.format}; escaping={self.escaping}".encode()
 
 
 class BodyFormat(Enum):
