@@ -21,14 +21,20 @@ SIMPLE_PREFIX: Final = {
 
 def varint(value: int) -> bytes:
     """Return *value* as a varint."""
-    if value < 0x80:
-        return _ONE_BYTE[value]
+    if value < len(_SMALL):
+        return _SMALL[value]
     out = bytearray()
     append_varint(out, value)
     return bytes(out)
 
 
-_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
+_SMALL: list[bytes] = []
+_SMALL += [varint(value) for value in range(2**10)]  # almost every length and count
+
+
+def field(number: int, content: bytes) -> bytes:
+    """Return *content* as the bytes field or embedded message *number*, below 16."""
+    return _SMALL[number << 3 | 2] + varint(len(content)) + content
 
 
 def packed(bounds: Iterable[str]) -> tuple[bytes, ...]:
@@ -56,7 +62,7 @@ def _summary(_kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float
     parts = [b"\x08", varint(min(int(count), _LARGEST_COUNT)), b"\x11", double(total)]
     for bound, point in zip(bounds, points, strict=True):
         parts += (b"\x1a\x12\x09", bound, b"\x11", double(point))
-    return _message(b"\x22", parts)
+    return field(4, b"".join(parts))
 
 
 def _histogram(_kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
@@ -66,8 +72,8 @@ def _histogram(_kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[flo
     parts = [b"\x08", varint(int(count)), b"\x11", double(total)]
     for bound, below in zip(bounds, counts, strict=True):
         number = varint(int(below))
-        parts += (b"\x1a", _ONE_BYTE[10 + len(number)], b"\x08", number, b"\x11", bound)
-    return _message(b"\x3a", parts)
+        parts += (b"\x1a", _SMALL[10 + len(number)], b"\x08", number, b"\x11", bound)
+    return field(7, b"".join(parts))
 
 
 def _float_histogram(bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
@@ -75,12 +81,7 @@ def _float_histogram(bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes
     parts = [b"\x11", double(total)]
     for bound, below in zip(bounds, counts, strict=True):
         parts += (b"\x1a\x12\x11", bound, b"\x21", double(below))
-    return _message(b"\x3a", [*parts, b"\x21", double(count)])
-
-
-def _message(tag: bytes, parts: list[bytes]) -> bytes:
-    body = b"".join(parts)
-    return tag + varint(len(body)) + body
+    return field(7, b"".join([*parts, b"\x21", double(count)]))
 
 
 _Encoder = Callable[[MetricType, Sequence[bytes], Sequence[float]], bytes]

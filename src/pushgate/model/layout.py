@@ -143,6 +143,21 @@ def layout_of(families: tuple[FamilyShape, ...], key: GroupingKey, *, own_values
     return Layout(families, tuple(zip(key.names, _MARKS, strict=False)))
 
 
+def is_mark(value: str) -> bool:
+    """Return whether *value* in a layout stands for the value of a grouping label."""
+    return value in _MARKS
+
+
+def ranked(metrics: Sequence[Labels]) -> list[int]:
+    """Return the places of *metrics*, complete label sets, in the order of an exposition.
+
+    By number of labels, then by label values (names are not compared).
+    """
+    return sorted(
+        range(len(metrics)), key=lambda i: (len(metrics[i]), [raw(v) for _, v in metrics[i]])
+    )
+
+
 def template_values(key: GroupingKey) -> tuple[bytes, ...]:
     """Return the values of *key* as :meth:`Layout.render` puts them in."""
     return tuple(escape_label_value(value).replace(b"%", b"%%") for _, value in key.labels)
@@ -219,16 +234,10 @@ def _family_template(
     start: int,
     order: list[int],
 ) -> bytes:
-    """Return the lines of one family; append the slot of each line to *order*.
-
-    Metrics by number of labels, then by label values (names are not compared).
-    """
+    """Return the lines of one family; append the slot of each line to *order*."""
     slots = list(family.metric_slots())
-    ranked = sorted(
-        range(len(metrics)), key=lambda i: (len(metrics[i]), [raw(v) for _, v in metrics[i]])
-    )
     lines: list[bytes] = []
-    for i in ranked:
+    for i in ranked(metrics):
         mine = [start + slot for slot in slots[i]]
         if family.type.is_simple:
             lines.append(_sample(family.name, metrics[i], escaping))

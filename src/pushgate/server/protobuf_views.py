@@ -1,0 +1,102 @@
+"""Expositions in the three formats of protobuf: delimited, and two kinds of text."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+
+from pushgate.formats.messages import message_class
+from pushgate.formats.protobuf_layout import encode_metric, encode_metrics, family_header
+from pushgate.formats.prototext import message_lines, message_text
+from pushgate.formats.values import double, encoded, varint
+from pushgate.model.grouping import Labels
+from pushgate.model.names import Escaping, escape
+from pushgate.model.quoting import prototext_quote
+from pushgate.model.shape import FamilyShape, MetricType, Pushed
+from pushgate.server.exposition import TIMES_SHAPE, OwnMetrics, times_numbers
+from pushgate.server.group import Group
+from pushgate.server.telemetry import Family as OwnSamples, Sample
+
+_Parts = Iterable[tuple[Sequence[FamilyShape], list[bytes]]]
+
+
+class ProtobufView:
+    """Delimited ``MetricFamily`` messages."""
+
+    tail = b""
+
+    def __init__(self, escaping: Escaping, own: Callable[[], Iterable[OwnSamples]]) -> None:
+        self._escaping = escaping
+        self._own = own
+
+    def parts(self, group: Group) -> _Parts:
+        times = Pushed(TIMES_SHAPE, times_numbers(group))
+        for pushed in (times, *(block.pushed for block in group.blocks)):
+            yield pushed.shape.families, encode_metrics(pushed, group.key, self._escaping)
+
+    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - as in View
+        header = family_header(family, help, self._escaping)
+        return varint(len(header) + length) + header
+
+    def own(self) -> list[OwnMetrics]:
+        return [
+            OwnMetrics(
+                FamilyShape(family.name, kind, family.help, ()),
+                b"".join(_own_metrics(kind, family, self._escaping)),
+            )
+            for family in self._own()
+            for kind in (MetricType[family.type.upper()],)
+        ]
+
+
+class PrototextView:
+    """The messages of :class:`ProtobufView` as text. Slow: people look at it, if anybody.
+
+    One family per line; *multiline*, one field per line and a blank line after a family.
+    """
+
+    tail = b"\n"
+
+    def __init__(
+        self, escaping: Escaping, own: Callable[[], Iterable[OwnSamples]], *, multiline: bool
+    ) -> None:
+        self._escaping = escaping
+        self._messages = ProtobufView(escaping, own)
+        self._multiline = multiline
+
+    def parts(self, group: Group) -> _Parts:
+        for families, metrics in self._messages.parts(group):
+            yield families, list(map(self._as_text, metrics))
+
+    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View
+        fields = [("name", prototext_quote(escape(family.name, self._escaping)))]
+        if help is not None:
+            fields.append(("help", prototext_quote(help)))
+        fields.append(("type", family.type.name))
+        if self._multiline:
+            return "".join(f"{name}: {value}\n" for name, value in fields).encode()
+        return " ".join(f"{name}:{value}" for name, value in fields).encode()
+
+    def own(self) -> list[OwnMetrics]:
+        return [OwnMetrics(shape, self._as_text(fields)) for shape, fields in self._messages.own()]
+
+    def _as_text(self, metrics: bytes) -> bytes:
+        family = message_class("MetricFamily").FromString(metrics)
+        if not self._multiline:
+            return f" {message_text(family)}".encode() if metrics else b""
+        return "".join(f"{line}\n" for line in message_lines(family)).encode()
+
+
+def _own_metrics(kind: MetricType, family: OwnSamples, escaping: Escaping) -> Iterator[bytes]:
+    if kind.is_simple:
+        for sample in family.samples:
+            yield encode_metric(sample.labels, encoded(kind, (), (sample.value,)), escaping)
+        return
+    for labels, group in groupby(family.samples, _labels_of_summary):
+        samples = list(group)
+        *points, _sum, _count = samples
+        ranks = [double(float(dict(point.labels)["quantile"])) for point in points]
+        numbers = [sample.value for sample in samples]
+        yield encode_metric(labels, encoded(kind, ranks, numbers), escaping)
+
+
+def _labels_of_summary(sample: Sample) -> Labels:
+    return tuple(pair for pair in sample.labels if pair[0] != "quantile")

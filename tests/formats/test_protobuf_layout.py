@@ -1,0 +1,98 @@
+from hypothesis import assume, given, strategies as st
+
+from pushgate.errors import InvalidBody
+from pushgate.formats.messages import message_class
+from pushgate.formats.protobuf import decode, messages
+from pushgate.formats.protobuf_layout import encode_metrics, family_header
+from pushgate.formats.text import parse
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.layout import ranked, sanitised
+from pushgate.model.names import Escaping, NameRule
+from pushgate.model.quoting import raw, text
+from tests.formats.protobuf_bodies import BODIES
+
+KEY = GroupingKey([("job", "j"), ("a", "100% %b"), ("zz", "é" * 70)])
+KEYS = st.dictionaries(
+    st.sampled_from(["a", "instance", "c_total", "z.z", *map(str, range(40))]), st.text(max_size=3)
+).map(lambda labels: GroupingKey([*labels.items(), ("job", "j")]))
+
+
+def encoded(source: bytes, escaping=Escaping.ALLOW_UTF8, key=KEY):
+    pushed = parse(source, NameRule.UTF8).pushed
+    metrics = encode_metrics(pushed, key, escaping)
+    family = message_class("MetricFamily")
+    return [
+        family.FromString(family_header(shape, shape.help, escaping) + wire)
+        for shape, wire in zip(pushed.shape.families, metrics, strict=True)
+    ]
+
+
+def test_what_was_pushed_as_text_comes_out_as_messages_with_the_grouping_labels():
+    (family,) = encoded(b'# HELP g Some help.\n# TYPE g gauge\ng{b="2",a="x"} 5\ng 4\n')
+    assert (family.name, family.help, family.type) == (b"g", b"Some help.", 1)
+    pairs = [[(pair.name, pair.value) for pair in metric.label] for metric in family.metric]
+    grouping = [(b"a", b"100% %b"), (b"instance", b""), (b"job", b"j"), (b"zz", raw("é" * 70))]
+    assert pairs == [grouping, [grouping[0], (b"b", b"2"), *grouping[1:]]]
+    assert [metric.gauge.value for metric in family.metric] == [4, 5]
+
+
+def test_whole_counts_are_integers_and_others_make_a_float_histogram():
+    whole, fraction = encoded(
+        b'# TYPE h histogram\nh_bucket{le="1"} 3\nh_sum 5\nh_count 1e6\n'
+        b'# TYPE f histogram\nf_bucket{le="1"} 1.5\nf_sum 5\nf_count 2\n'
+    )
+    assert whole.metric[0].histogram == message_class("Histogram")(
+        sample_count=10**6, sample_sum=5, bucket=[{"cumulative_count": 3, "upper_bound": 1}]
+    )
+    assert fraction.metric[0].histogram == message_class("Histogram")(
+        sample_count_float=2,
+        sample_sum=5,
+        bucket=[{"cumulative_count_float": 1.5, "upper_bound": 1}],
+    )
+
+
+def test_names_are_escaped_in_families_and_in_all_labels():
+    key = GroupingKey([("job", "j"), ("my.label", "v")])
+    (family,) = encoded(b'{"a.b","x.y"="1"} 2\n', Escaping.VALUES, key)
+    assert family.name == b"U__a_2e_b"
+    names = [pair.name for pair in family.metric[0].label]
+    assert names == [b"instance", b"job", b"U__my_2e_label", b"U__x_2e_y"]
+
+
+def test_an_absent_help_is_left_out_and_an_empty_one_is_not():
+    without, empty = encoded(b"a 1\n# HELP b \nb 2\n")
+    assert not without.HasField("help")
+    assert not empty.HasField("help") or empty.help == b""
+
+
+@given(BODIES, KEYS)
+def test_what_was_pushed_comes_out_again_with_complete_labels(sent, key):
+    try:
+        pushed = decode(sent)
+    except InvalidBody:
+        assume(False)
+    assume(not pushed.misfits)
+    stored = {text(family.name): family for family in messages(sent)}
+    wires = encode_metrics(pushed, key, Escaping.ALLOW_UTF8)
+    for shape, wire in zip(pushed.shape.families, wires, strict=True):
+        expected = [complete(metric, key) for metric in stored[shape.name].metric]
+        order = ranked([labels for labels, _ in expected])
+        got = message_class("MetricFamily").FromString(wire)
+        assert got.SerializeToString() == wire
+        assert [normal(metric) for metric in got.metric] == [normal(expected[i][1]) for i in order]
+
+
+def complete(metric, key):
+    labels = [(text(pair.name), text(pair.value)) for pair in metric.label]
+    labels = sanitised(tuple(sorted(labels, key=lambda pair: pair[0])), key.labels)
+    whole = message_class("Metric")()
+    whole.CopyFrom(metric)
+    whole.ClearField("timestamp_ms")
+    whole.ClearField("label")
+    for name, value in labels:
+        whole.label.add(name=raw(name), value=raw(value))
+    return labels, whole
+
+
+def normal(metric):
+    return str(metric)  # one NaN is like another

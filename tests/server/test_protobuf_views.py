@@ -1,0 +1,96 @@
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from pushgate.formats.messages import message_class
+from pushgate.formats.protobuf import decode, messages
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.names import Escaping
+from pushgate.server.group import Block, Group
+from pushgate.server.protobuf_views import ProtobufView, PrototextView
+from pushgate.server.telemetry import Family, Sample
+
+RECORDED = json.loads(
+    (Path(__file__).parents[1] / "data" / "protobuf_expositions.json").read_text()
+)
+OWN = [
+    Family("c_total", "counter", "A counter.", [Sample("c_total", (("code", "200"),), 3.0)]),
+    Family(
+        "s",
+        "summary",
+        "A summary.",
+        [
+            Sample("s", (("method", method), ("quantile", "0.5")), 7.0)
+            if suffix == ""
+            else Sample(f"s{suffix}", (("method", method),), 8.0)
+            for method in ("post", "put")
+            for suffix in ("", "_sum", "_count")
+        ],
+    ),
+]
+
+
+def view(encoding: str, escaping: Escaping, own=tuple):
+    if encoding == "delimited":
+        return ProtobufView(escaping, own)
+    return PrototextView(escaping, own, multiline=encoding == "text")
+
+
+def exposed(a_view, group: Group) -> dict[str, bytes]:
+    return {
+        family.name: a_view.head(family, family.help, len(metrics)) + metrics + a_view.tail
+        for families, parts in a_view.parts(group)
+        for family, metrics in zip(families, parts, strict=True)
+        if metrics
+    }
+
+
+@pytest.mark.parametrize("recorded", RECORDED["expositions"])
+def test_pushed_families_are_exposed_byte_for_byte_as_the_reference_does(recorded):
+    pushed = decode(base64.b64decode(RECORDED["body"]))
+    key = GroupingKey([("job", "j")])
+    group = Group(key, (Block(pushed, 1),), pushed_at=1, failed_at=0, since=1)
+    encoding = recorded["encoding"]
+    got = exposed(view(encoding, Escaping(recorded["escaping"])), group)
+    del got["push_time_seconds"], got["push_failure_time_seconds"]
+    as_bytes = base64.b64decode if encoding == "delimited" else str.encode
+    assert set(got.values()) == set(map(as_bytes, recorded["families"]))
+
+
+def test_the_push_times_are_among_the_families_of_a_group():
+    group = Group(GroupingKey([("job", "j")]), (), pushed_at=1_500_000_000, failed_at=0, since=1)
+    got = exposed(view("compact-text", Escaping.UNDERSCORES), group)
+    assert got["push_time_seconds"] == (
+        b'name:"push_time_seconds" help:"Last Unix time when changing this group in the '
+        b'Pushgateway succeeded." type:GAUGE metric:{label:{name:"instance" value:""} '
+        b'label:{name:"job" value:"j"} gauge:{value:1.5}}\n'
+    )
+
+
+def test_own_metrics_are_messages_with_their_own_labels_only():
+    delimited = view("delimited", Escaping.UNDERSCORES, lambda: OWN)
+    counter, summary = delimited.own()
+    wire = delimited.head(counter.shape, counter.shape.help, len(counter.metrics))
+    (family,) = messages(wire + counter.metrics)
+    assert (family.name, family.help, family.type) == (b"c_total", b"A counter.", 0)
+    metric = message_class("Metric")
+    code = {"name": b"code", "value": b"200"}
+    assert list(family.metric) == [metric(label=[code], counter={"value": 3})]
+    got = message_class("MetricFamily").FromString(summary.metrics).metric
+    assert [pair.value for one in got for pair in one.label] == [b"post", b"put"]
+    assert {str(one.summary) for one in got} == {
+        str(
+            message_class("Summary")(
+                sample_count=8, sample_sum=8, quantile=[{"quantile": 0.5, "value": 7}]
+            )
+        )
+    }
+
+
+def test_own_metrics_are_lines_in_the_formats_of_text():
+    (counter, _) = view("compact-text", Escaping.UNDERSCORES, lambda: OWN).own()
+    assert counter.metrics == b' metric:{label:{name:"code" value:"200"} counter:{value:3}}'
+    (counter, _) = view("text", Escaping.UNDERSCORES, lambda: OWN).own()
+    assert counter.metrics.startswith(b'metric: {\n  label: {\n    name: "code"\n')
