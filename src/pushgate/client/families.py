@@ -161,10 +161,12 @@ def gather(metrics: Iterable[Metric], rules: Rules = Rules()) -> list[Family]:
     for metric in metrics:
         for family in _families_of(metric, rules):
             _merge(families, family)
-    return [family for _, family in sorted(families.items()) if family.points]
+    return [family for _, family in sorted(families.items())]
 
 
 def _merge(families: dict[str, Family], family: Family) -> None:
+    if not family.points:
+        return
     known = families.setdefault(family.name, family)
     if known is family:
         return

@@ -101,6 +101,10 @@ class PushGateway(GatewayBase):
             self._settings.route, self._options["transport"], self._options["http_client"]
         )
 
+    def watch(self, sent: Callable[[int], object]) -> None:
+        """Call *sent* with a number of bytes each time that a piece has been sent."""
+        self._connection.sent = sent
+
     def push(
         self,
         collectors: Collectors | None = None,

@@ -73,6 +73,10 @@ class JobRun(ABC):
         """Return a new histogram of this run; arguments as for :class:`pushgate.Histogram`."""
         return Histogram(name, documentation, labelnames, registry=self.registry, **options)
 
+    def include(self, *collectors: Collector) -> None:
+        """Let *collectors* go along, too, in the push at the end."""
+        self._include += collectors
+
     def _collectors(self) -> list[Collector]:
         return [self.registry, *self._include]
 
@@ -94,11 +98,7 @@ class JobRun(ABC):
         text = f"When the job last ended in {outcome}."
         self._set(f"last_{outcome}_timestamp_seconds", text, now)
         if code is not None:
-            self.exit_code(code)
-
-    def exit_code(self, code: int) -> None:
-        """Set the metric ``exit_code``."""
-        self._set("exit_code", "The exit status of the job.", code)
+            self._set("exit_code", "The exit status of the job.", code)
 
     def _set(self, name: str, documentation: str, value: float) -> None:
         self.gauge(f"{self._prefix}{name}", documentation).set(value)

@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,6 +26,10 @@ from pushgate.errors import ConfigurationError
 SocketOption = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 )
+
+
+# Eleven days: sockets take no infinite timeout.
+_FOREVER = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Route:
 
     def extensions(self, expires: float) -> dict[str, Any]:
         """Return the timeouts and the TLS name as httpx2 takes them."""
-        left = max(expires - time.monotonic(), 0.001)
+        left = min(max(expires - time.monotonic(), 0.001), _FOREVER)
         connect, read = min(self.connect_timeout, left), min(self.read_timeout, left)
         timeout = {"connect": connect, "read": read, "write": read, "pool": connect}
         name = self.tls.server_hostname
@@ -99,6 +103,7 @@ class Connection:
         self._client = client
         self._foreign = transport
         self._own: _DeadlinePool | None = None
+        self.sent: Callable[[int], object] | None = None
         self._context: ssl.SSLContext | None = None
 
     def send(self, request: Request, expires: float) -> Answer:
@@ -118,7 +123,9 @@ class Connection:
             )
             return _answer(self._client.send(built, follow_redirects=False))
         if self._foreign is None:
-            return self._pool().send(request, extensions, expires)
+            pool = self._pool()
+            pool.backend.sent = self.sent
+            return pool.send(request, extensions, expires)
         response = self._foreign.handle_request(_built(request, extensions))
         try:
             response.read()
@@ -220,12 +227,12 @@ class _DeadlinePool:
     """httpx2's own engine, except that no operation outlasts the deadline."""
 
     def __init__(self, context: ssl.SSLContext | None, proxy: str | None) -> None:
-        self._backend = _DeadlineBackend()
-        self._pool = _pool(context, proxy, self._backend)
+        self.backend = _DeadlineBackend()
+        self._pool = _pool(context, proxy, self.backend)
 
     def send(self, request: Request, extensions: dict[str, Any], expires: float) -> Answer:
         """Return the answer; errors are httpx2's."""
-        self._backend.expires = expires
+        self.backend.expires = expires
         try:
             answer = self._pool.request(
                 request.method,
@@ -280,12 +287,13 @@ def _pool(
 
 class _DeadlineBackend(httpcore2.SyncBackend):
     expires = 0.0
+    sent: Callable[[int], object] | None = None
 
     def left(self, timeout: float | None) -> float:
         left = self.expires - time.monotonic()
         if left <= 0:
             raise httpcore2.ReadTimeout("deadline")
-        return left if timeout is None else min(timeout, left)
+        return min(left, _FOREVER if timeout is None else timeout)
 
     def connect_tcp(
         self,
@@ -355,6 +363,8 @@ class _DeadlineStream(httpcore2.NetworkStream):
         for start in range(0, len(view), 1 << 16):
             piece = bytes(view[start : start + (1 << 16)])
             self._stream.write(piece, self._backend.left(timeout))
+            if self._backend.sent is not None:
+                self._backend.sent(len(piece))
 
     def close(self) -> None:
         self._stream.close()
