@@ -215,7 +215,7 @@ def _values(given: Sequence[tuple[Flag, str]]) -> dict[str, Any]:
 
 
 _TAKEN = ("/", "/status", "/-/healthy", "/-/ready", "/-/quit")
-_TAKEN_BELOW = ("/static/", "/api/", "/metrics/job/", "/metrics/job@base64/")
+_TAKEN_BELOW = ("/static/", "/ui/group/", "/api/", "/metrics/job/", "/metrics/job@base64/")
 
 
 def _checked(settings: Settings) -> Settings:

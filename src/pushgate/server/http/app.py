@@ -20,6 +20,7 @@ from pushgate.server.http.answers import (
     answer_to,
     plain_error,
 )
+from pushgate.server.http.origin import SAFE_METHODS, foreign_origin
 from pushgate.server.http.push import push
 from pushgate.server.http.routes import (
     PUSH_METHODS,
@@ -60,8 +61,9 @@ def _main_routes(settings: Settings) -> list[Route]:
         # They count themselves, because most of them never get here.
         *(Route(PUSH_METHODS, prefix + path, "", push) for path in _GROUP_PATHS),
         Route(["GET"], prefix + "/static/*", "static", pages.static),
-        Route(["GET"], prefix + "/status", "status", pages.page),
-        Route(["GET"], prefix + "/", "status", pages.page),
+        Route(["GET"], prefix + "/status", "status", pages.status),
+        Route(["GET"], prefix + "/", "status", pages.groups),
+        Route(["GET"], prefix + "/ui/group/*", "status", pages.group),
     ]
 
 
@@ -87,7 +89,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         try:
-            if scope["method"] in PUSH_METHODS and self.is_push(scope["raw_path"]):
+            if refusal := self._foreign(scope):
+                await refusal(scope, receive, send)
+            elif scope["method"] in PUSH_METHODS and self.is_push(scope["raw_path"]):
                 await push(self.site, scope, receive, send)
             else:
                 await self._router(scope, receive, send)
@@ -95,6 +99,13 @@ class App:
             _log.exception("request failed", extra={"path": scope["raw_path"]})
             with suppress(RuntimeError):  # the answer had begun: the connection will be closed
                 await INTERNAL_ERROR(scope, receive, send)
+
+    def _foreign(self, scope: Scope) -> Answer | None:
+        """Refuse what a page of another site wants to change."""
+        if scope["method"] in SAFE_METHODS:
+            return None
+        reason = foreign_origin(dict(scope["headers"]), self.site.settings.web_external_url)
+        return plain_error(403, reason) if reason else None
 
 
 class _Sent:

@@ -1,9 +1,12 @@
-"""What a browser gets: the page, and the files it is made of."""
+"""What a browser gets: the pages, and the files they are made of."""
 
-from html import escape
+import time
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -11,10 +14,36 @@ from starlette.types import Receive, Scope, Send
 from pushgate.model.grouping import unpercent
 from pushgate.model.quoting import text
 from pushgate.server.build import BUILD
-from pushgate.server.http.answers import NOT_FOUND, Answer
+from pushgate.server.http.answers import NOT_FOUND, Headers
+from pushgate.server.http.listing import local_time
 from pushgate.server.http.site import Site
+from pushgate.server.http.stream import stream
+from pushgate.server.ui.cards import MOST_ROWS, family_cards, group_card, key_of
+from pushgate.server.ui.search import Search, found
 
-_FILES: Final = StaticFiles(directory=Path(__file__).parent / "static")
+_HERE = Path(__file__).parent
+_FILES: Final = StaticFiles(directory=_HERE / "static")
+_templates = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+_GROUPS, _GROUP, _STATUS = map(
+    _templates.get_template, ("groups.html", "group.html", "status.html")
+)
+
+_CSP = b"content-security-policy"
+_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    b"connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS: Final = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"referrer-policy", b"same-origin"),
+)
 # As the reference names them, whatever the machine's mime.types says.
 _MEDIA_TYPES: Final = {
     ".css": "text/css",
@@ -26,41 +55,66 @@ _MEDIA_TYPES: Final = {
     ".txt": "text/plain",
     ".woff2": "font/woff2",
 }
-_HTML = (b"content-type", b"text/html; charset=utf-8")
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="robots" content="noindex,nofollow">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Prometheus Pushgateway</title>
-<link rel="stylesheet" href="{base}/static/style.css?v={version}">
-</head>
-<body>
-<h1>Pushgateway</h1>
-<p>{groups} groups are stored. <a href="{metrics}">Metrics</a></p>
-</body>
-</html>
-"""
+_MOST_PARAMETERS = 16
 
 
-async def page(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the web interface."""
-    settings = site.settings
-    base = settings.external_prefix or "."
-    metrics = base + settings.telemetry_path.removeprefix(settings.route_prefix)
-    html = _PAGE.format(
-        base=escape(base),
-        version=escape(BUILD.version),
-        groups=len(site.gateway.store),
-        metrics=escape(metrics),
+async def groups(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with a page of the list of groups: those that ``q`` and ``failed`` ask for."""
+    now = time.time_ns()
+    result = await found(site.gateway.store, Search.from_query(_query(scope)))
+    cards = (group_card(group, site.settings, now) for group in result.groups)
+    pieces = _page(_GROUPS, site, ".", tab="groups", result=result, cards=cards)
+    await stream(pieces, _headers(site), scope, receive, send)
+
+
+async def group(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with one group and its metric families; with ``all``, with all their metrics."""
+    key = key_of(_rest(site, scope, "/ui/group/"))
+    shown = site.gateway.store.get(key) if key else None
+    if shown is None:
+        await NOT_FOUND(scope, receive, send)
+        return
+    most_rows = None if "all" in _query(scope) else MOST_ROWS
+    pieces = _page(
+        _GROUP,
+        site,
+        "../..",
+        tab="groups",
+        card=group_card(shown, site.settings, time.time_ns()),
+        families=family_cards(shown, site.settings, most_rows=most_rows),
     )
-    await Answer(200, html.encode(), (_HTML,))(scope, receive, send)
+    await stream(pieces, _headers(site), scope, receive, send)
+
+
+async def status(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with what this server is and how it was started."""
+    store = site.gateway.store
+    tables = {
+        "Runtime Information": {
+            "Started": local_time(site.started // 10**9 * 10**9),
+            "Groups": f"{len(store):,}",
+            "Series": f"{store.series:,}",
+            "Journal": "in memory only"
+            if not site.settings.persistence_file
+            else ("ready" if site.gateway.is_ready else "cannot be written, see the log"),
+        },
+        "Build Information": {
+            "version": BUILD.version,
+            "branch": BUILD.branch,
+            "revision": BUILD.revision,
+            "tags": BUILD.tags,
+            "python": BUILD.python,
+            "platform": BUILD.platform,
+        },
+        "Startup Flags": site.settings.rows(),
+    }
+    pieces = _page(_STATUS, site, ".", tab="status", tables=tables)
+    await stream(pieces, _headers(site), scope, receive, send)
 
 
 async def static(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the file below ``/static/`` that the path names."""
-    path = text(unpercent(scope["raw_path"])).removeprefix(site.settings.route_prefix + "/static/")
+    path = _rest(site, scope, "/static/")
     try:
         response = await _FILES.get_response(path, scope)
     except (HTTPException, ValueError):  # no such file, or no name of a file at all
@@ -70,3 +124,38 @@ async def static(site: Site, scope: Scope, receive: Receive, send: Send) -> None
     if kind and response.status_code in (200, 206):
         response.headers["content-type"] = kind
     await response(scope, receive, send)
+
+
+def _rest(site: Site, scope: Scope, route: str) -> str:
+    """Return what follows *route* in the path of the request."""
+    return text(unpercent(scope["raw_path"])).removeprefix(site.settings.route_prefix + route)
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    query = scope["query_string"].decode("latin-1")
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
+    except ValueError:  # too many: nothing that one of our pages has sent
+        return {}
+
+
+def _page(template: Template, site: Site, up: str, **shown: Any) -> Iterator[bytes]:
+    """Yield a page; *up* is the way from it to the route prefix, if browsers see no other."""
+    settings = site.settings
+    base = settings.external_prefix or up
+    pieces = template.generate(
+        base=base,
+        metrics=base + settings.telemetry_path.removeprefix(settings.route_prefix),
+        version=BUILD.version,
+        may_wipe=settings.web_enable_admin_api,
+        **shown,
+    )
+    # Help texts need not be UTF-8.
+    return (piece.encode(errors="replace") for piece in pieces)
+
+
+def _headers(site: Site) -> Headers:
+    """Return the headers of a page; the operator's security policy replaces ours."""
+    if any(name.lower() == _CSP for name, _ in site.live.access.headers):
+        return _HEADERS
+    return (*_HEADERS, (_CSP, _POLICY))

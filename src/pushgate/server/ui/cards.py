@@ -1,0 +1,228 @@
+"""What the templates show of a group: texts, ready but for their escaping."""
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from itertools import islice
+from typing import NamedTuple
+from urllib.parse import quote
+
+from pushgate.errors import InvalidGroupingKey
+from pushgate.model.grouping import GroupingKey, Labels
+from pushgate.model.layout import sanitised
+from pushgate.model.names import LEGACY_LABEL, NameRule
+from pushgate.model.quoting import go_quote, raw, text
+from pushgate.server.group import Group
+from pushgate.server.http.listing import Family, families, local_time, native_buckets
+from pushgate.server.http.routes import grouping_key
+from pushgate.server.settings import Settings
+
+MOST_ROWS = 500
+"""How many metrics of a family are shown unless all are asked for."""
+
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+# The JSON API's ways of closing an interval.
+_BRACKETS = ("(]", "[)", "()", "[]")
+
+
+class Badge(NamedTuple):
+    """One label. ``kind`` is the class that colours it."""
+
+    name: str
+    value: str
+    kind: str
+
+
+class Moment(NamedTuple):
+    """A time, for people (``ago``) and in full."""
+
+    full: str
+    ago: str
+
+
+class GroupCard(NamedTuple):
+    """A group by its grouping key. ``pushed`` is None if no push has succeeded yet.
+
+    ``delete_path`` is its push path below the route prefix, without the first slash;
+    empty if no path can name it.
+    """
+
+    id: str
+    badges: list[Badge]
+    pushed: Moment | None
+    failed: Moment | None
+    delete_path: str
+
+
+class Row(NamedTuple):
+    """One metric: ``value`` of a simple one; ``points`` of others; ``native`` buckets."""
+
+    badges: list[Badge]
+    value: str = ""
+    points: Sequence[tuple[str, str]] = ()
+    native: str = ""
+
+
+class FamilyCard(NamedTuple):
+    """A metric family of a group. ``rows`` can be read once; ``more`` are left out of it."""
+
+    name: str
+    type: str
+    help: str
+    pushed: str
+    rows: Iterator[Row]
+    more: int
+
+
+def group_card(group: Group, settings: Settings, now: int) -> GroupCard:
+    """Return the card of *group* at time *now*, in Unix nanoseconds."""
+    return GroupCard(
+        group_id(group.key),
+        _grouping_badges(group.key, _name_rule(settings)),
+        _moment(group.pushed_at, now) if group.pushed_at else None,
+        None if group.last_push_successful else _moment(group.failed_at, now),
+        delete_path(group.key, settings),
+    )
+
+
+def family_cards(group: Group, settings: Settings, *, most_rows: int | None) -> list[FamilyCard]:
+    """Return the families of *group* by name, with at most *most_rows* metrics of each."""
+    rule = _name_rule(settings)
+    return [
+        FamilyCard(
+            family.shape.name,
+            family.shape.type.name,
+            family.shape.help or "",
+            local_time(_whole_seconds(family.received)),
+            islice(_rows(family, group.key.labels, rule), most_rows),
+            max(0, len(family.shape.labels) - (most_rows or len(family.shape.labels))),
+        )
+        for family in sorted(families(group), key=lambda family: raw(family.shape.name))
+    ]
+
+
+def group_id(key: GroupingKey) -> str:
+    """Return *key* as one segment of a path."""
+    return base64.urlsafe_b64encode(key.packed).decode().rstrip("=")
+
+
+def key_of(group_id: str) -> GroupingKey | None:
+    """Return the key that :func:`group_id` wrote, or None if it did not write this."""
+    try:
+        parts = base64.b64decode(group_id + "==", b"-_", validate=False).split(b"\xff")
+    except ValueError:
+        return None
+    if len(parts) % 2:
+        return None
+    return GroupingKey(zip(map(text, parts[::2]), map(text, parts[1::2]), strict=True))
+
+
+def delete_path(key: GroupingKey, settings: Settings) -> str:
+    """Return the path that names *key*, see :class:`GroupCard`."""
+    rule, labels = _name_rule(settings), dict(key.labels)
+    pairs = [("job", labels.pop("job")), *labels.items()]
+    path = "/".join(f"{_path_name(name, rule)}@base64/{_base64(value)}" for name, value in pairs)
+    path = f"metrics/{path}"
+    if all(map(_is_plain, key.names)) or _names(path, key, settings):
+        return path
+    return ""
+
+
+def _names(path: str, key: GroupingKey, settings: Settings) -> bool:
+    try:
+        return grouping_key(f"{settings.route_prefix}/{path}".encode(), settings) == key
+    except InvalidGroupingKey:
+        return False
+
+
+def _is_plain(name: str) -> bool:
+    return LEGACY_LABEL(name) is not None and not name.startswith("U__")
+
+
+def _path_name(name: str, rule: NameRule) -> str:
+    if rule is NameRule.LEGACY or _is_plain(name):
+        return quote(name, safe="", errors="surrogateescape")
+    return "U__" + "".join(
+        "__" if c == "_" else c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name
+    )
+
+
+def _base64(value: str) -> str:
+    return base64.urlsafe_b64encode(raw(value)).decode() or "="
+
+
+def _name_rule(settings: Settings) -> NameRule:
+    return NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY
+
+
+def _grouping_badges(key: GroupingKey, rule: NameRule) -> list[Badge]:
+    labels = sorted(key.labels, key=lambda pair: pair[0] != "job")
+    kinds = {"job": "job", "instance": "instance"}
+    return [_badge(name, value, kinds.get(name, "other"), rule) for name, value in labels]
+
+
+def _badge(name: str, value: str, kind: str, rule: NameRule) -> Badge:
+    return Badge(name if rule.label(name) else go_quote(name), value, kind)
+
+
+def _moment(time: int, now: int) -> Moment:
+    seconds = max(0, now - time) // 10**9
+    scale, unit = next(((s, u) for s, u in _UNITS if seconds >= s), (1, "s"))
+    return Moment(local_time(_whole_seconds(time)), f"{seconds // scale} {unit} ago")
+
+
+def _whole_seconds(nanoseconds: int) -> int:
+    return nanoseconds // 10**9 * 10**9
+
+
+def _rows(family: Family, grouping: Labels, rule: NameRule) -> Iterator[Row]:
+    """Yield the metrics of *family* in the order pushed."""
+    shape = family.shape
+    inherited = {*dict(grouping), "instance"}
+    show = _summary if shape.type.name == "SUMMARY" else _histogram
+    for index, (labels, at) in enumerate(zip(shape.labels, shape.metric_slots(), strict=True)):
+        own = {name for name, _ in labels} - dict(grouping).keys()
+        badges = [
+            _badge(name, value, "grouping" if name in inherited - own else "own", rule)
+            for name, value in sanitised(labels, grouping)
+        ]
+        numbers = family.numbers[at.start : at.stop]
+        if shape.type.is_simple:
+            yield Row(badges, plain(numbers[0]))
+        else:
+            yield show(family, index, badges, numbers)
+
+
+def _summary(family: Family, index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
+    *values, total, count = map(plain, numbers)
+    quantiles = [f"Quantile {bound}" for bound in family.shape.bounds[index]]
+    points = [*zip(quantiles, values, strict=True), *_totals("Sample", count, total)]
+    return Row(badges, points=points)
+
+
+def _histogram(family: Family, index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
+    *counts, total, count = map(plain, numbers)
+    bounds = [f"Sample values ≤ {bound}" for bound in family.shape.bounds[index]]
+    native = native_buckets(family.details[index]) if family.details else None
+    classic = [*zip(bounds, counts, strict=True)]
+    if native is not None:
+        return Row(badges, points=classic, native=native_text(native, numbers[-1], numbers[-2]))
+    return Row(badges, points=[*classic, *_totals("Total sample", count, total)])
+
+
+def _totals(what: str, count: str, total: str) -> list[tuple[str, str]]:
+    return [(f"{what} Count", count), ("Sample Sum", total)]
+
+
+def native_text(buckets: Iterable[tuple[int, str, str, str]], count: str, total: str) -> str:
+    """Return a native histogram on one line: ``{count:3, sum:9.5, [-2,-1):2, (8,16]:1}``."""
+    intervals = (
+        f"{_BRACKETS[closed][0]}{lower},{upper}{_BRACKETS[closed][1]}:{within}"
+        for closed, lower, upper, within in buckets
+    )
+    return f"{{{', '.join([f'count:{count}', f'sum:{total}', *intervals])}}}"
+
+
+def plain(number: str) -> str:
+    """Return canonical *number* without an exponent."""
+    return format(Decimal(number), "f") if "e" in number else number

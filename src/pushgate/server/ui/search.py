@@ -1,0 +1,90 @@
+"""Which groups the list shows: a page of those that match."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from pushgate.server.group import Group
+from pushgate.server.store import Store
+
+PAGE = 100
+"""How many groups are listed at a time."""
+
+_LONGEST_QUERY = 200
+
+
+class Search(NamedTuple):
+    """What was asked for. A group matches if each word of ``words`` is part of a ``name=value``.
+
+    Letter case and double quotes make no difference. ``page`` counts from 1.
+    """
+
+    words: str = ""
+    failed: bool = False
+    page: int = 1
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> "Search":
+        """Return the search of a query string; what makes no sense in it is left out."""
+        page = query.get("page", "")
+        return cls(
+            query.get("q", "")[:_LONGEST_QUERY].strip(),
+            bool(query.get("failed")),
+            int(page) if page.isdecimal() and 0 < len(page) < 10 else 1,
+        )
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether every group matches."""
+        return not self.failed and not self.words
+
+    def matches(self, group: Group, words: list[str]) -> bool:
+        """Return whether *group* is one of those; *words* are :attr:`words`, folded."""
+        if self.failed and group.last_push_successful:
+            return False
+        if not words:
+            return True
+        labels = "\n".join([f"{name}={value}" for name, value in group.key.labels]).casefold()
+        return all(word in labels for word in words)
+
+
+class Result(NamedTuple):
+    """One page of the groups that match; ``page`` of ``pages`` (at least 1)."""
+
+    search: Search
+    groups: list[Group]
+    matching: int
+    stored: int
+    page: int
+    pages: int
+
+    def link(self, page: int) -> str:
+        """Return the query string of another page of this result."""
+        search = self.search
+        given = {"q": search.words, "failed": search.failed and "1", "page": page > 1 and page}
+        return "?" + urlencode({name: value for name, value in given.items() if value})
+
+
+async def found(store: Store, search: Search) -> Result:
+    """Return the page of *store* that *search* asks for; the last one if there are fewer.
+
+    Others run while it searches. Costs time in proportion to the groups, unless all match.
+    """
+    if search.is_for_all:
+        return _page(search, len(store), len(store), store.groups())
+    words = search.words.replace('"', "").casefold().split()
+    matching: list[Group] = []
+    runs = store.runs()
+    for run in runs:
+        matching += [group for group in run if search.matches(group, words)]
+        await asyncio.sleep(0)
+    return _page(search, sum(map(len, runs)), len(matching), matching)
+
+
+def _page(search: Search, stored: int, matching: int, groups: Iterable[Group]) -> Result:
+    pages = max(1, -(-matching // PAGE))
+    page = min(search.page, pages)
+    shown = list(islice(groups, (page - 1) * PAGE, page * PAGE))
+    return Result(search, shown, matching, stored, page, pages)
