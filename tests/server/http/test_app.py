@@ -1,0 +1,231 @@
+import base64
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from pushgate.server.settings import Settings
+from tests.server.http.asgi import Response, Served
+
+VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
+PUSHES = "DELETE, OPTIONS, POST, PUT"
+PREFIXED = Settings(web_route_prefix="/foo", compat_strict=True)
+COMPARED = ("allow", "content-type", "location", "x-content-type-options")
+
+
+def strict() -> Served:
+    return Served(Settings(compat_strict=True, web_enable_admin_api=True))
+
+
+def recorded() -> list:
+    """Single exchanges about routes, and about gzip where nobody reads the body."""
+    scenarios = json.loads(VECTORS.read_text())
+    return [
+        pytest.param(step, id=f"{scenario['name']}: {step['method']} {step['target']}")
+        for scenario in scenarios
+        if scenario["name"].startswith(("route ", "gzip ")) and "differs" not in scenario
+        for step in scenario["steps"]
+    ]
+
+
+def replayed(served: Served, step: dict) -> Response:
+    content = base64.b64decode(step.get("body_base64", "")) or step.get("body", "")
+    return served.ask(step["method"], step["target"], content, step.get("headers"))
+
+
+@pytest.mark.parametrize("step", recorded())
+def test_answers_as_the_reference_did(step):
+    answer = replayed(strict(), step)
+    expected = step["expect"]
+    assert answer.status == expected["status"]
+    for name in COMPARED:
+        assert answer.headers.get(name) == expected["headers"].get(name)
+    if expected.get("body"):
+        assert answer.text == expected["body"]
+
+
+@pytest.mark.parametrize(
+    ("target", "location"),
+    [
+        ("/metrics//job/a%20b", "/metrics/job/a%20b"),
+        ("/metrics/job/foo/a%2Fb//c", "/metrics/job/foo/a%2Fb/c"),
+        ("//metrics/job/a?x=%201&y", "/metrics/job/a?x=%201&y"),
+        ("/static/../\udcff'x", "/%FF'x"),
+    ],
+)
+def test_a_redirect_leads_where_the_escaped_path_meant(target, location):
+    assert strict().ask("PUT", target).headers["location"] == location
+
+
+def test_a_redirect_of_the_api_keeps_its_prefix():
+    answer = Served(PREFIXED).ask("GET", "/foo/api/v1/metrics/?a=b")
+    assert (answer.status, answer.headers["location"]) == (301, "/foo/api/v1/metrics?a=b")
+
+
+def test_the_link_of_a_redirect_is_html():
+    answer = strict().ask("GET", "/x//?a=<&>")
+    assert answer.headers["location"] == "/x/?a=<&>"
+    assert answer.text == '<a href="/x/?a=&lt;&amp;&gt;">Temporary Redirect</a>.\n\n'
+
+
+@pytest.mark.parametrize(
+    ("target", "labels"),
+    [
+        ("/metrics/job/a%2Fb/path//x/y", 'instance="",job="a/b",path="",x="y"'),
+        ("/metrics/job/j/path/%2Fvar%2Ftmp", 'instance="",job="j",path="/var/tmp"'),
+        ("/metrics/job/j/x/..", 'instance="",job="j",x=".."'),
+    ],
+)
+def test_a_push_path_is_split_before_it_is_decoded_and_never_redirected(target, labels):
+    served = Served()
+    assert served.ask("POST", target, "m 1\n").status == 200
+    assert f"m{{{labels}}} 1\n" in served.ask("GET", "/metrics").text
+    assert strict().ask("POST", target, "m 1\n").status in {307, 400, 200}
+    assert served.ask("DELETE", target).status == 202
+    assert len(served.store) == 0
+
+
+def test_other_methods_on_a_push_path_are_not_redirected_either():
+    answer = Served().ask("GET", "/metrics/job/j/x//y/z")
+    assert (answer.status, answer.headers["allow"]) == (405, PUSHES)
+
+
+@pytest.mark.parametrize("target", ["/metrics/job/", "/metrics/job@base64/", "/metrics/jobs/x"])
+def test_a_push_path_without_a_job_is_not_found(target):
+    assert Served().ask("PUT", target).status == 404
+
+
+def test_paths_that_are_not_of_pushes_are_redirected_in_every_mode():
+    assert Served().ask("PUT", "//metrics/job/j").headers["location"] == "/metrics/job/j"
+    assert Served().ask("PUT", "/METRICS/job/J").headers["location"] == "/metrics/job/J"
+    assert Served().ask("GET", "/static").headers["location"] == "/static/"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/metrics",
+        "/status",
+        "/",
+        "/-/ready",
+        "/api/v1/status",
+        "/api/v1/metrics",
+        "/static/style.css",
+        "/nope",
+        "/metrics/job/j",
+        "/status/",
+        "//status",
+    ],
+)
+def test_head_is_answered_as_get_without_the_body(target):
+    served = Served()
+    got, head = served.ask("GET", target), served.ask("HEAD", target)
+    volatile = {"content-length"} if target == "/metrics" else set()
+    assert head.body == b""
+    assert head.status == got.status
+    assert {k: v for k, v in head.headers.items() if k not in volatile} == {
+        k: v for k, v in got.headers.items() if k not in volatile
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("OPTIONS", "*", 200),
+        ("GET", "*", 400),
+        ("GET", "/%zz", 400),
+        ("PUT", "/metrics/job/%2", 400),
+    ],
+)
+def test_targets_that_are_no_paths(method, target, status):
+    answer = Served().ask(method, target)
+    assert answer.status == status
+    assert answer.text == ("" if status == 200 else "400 Bad Request")
+    assert "x-content-type-options" not in answer.headers
+
+
+def test_every_route_is_below_the_prefix():
+    served = Served(PREFIXED)
+    assert served.ask("GET", "/foo/-/ready").status == 200
+    assert served.ask("PUT", "/foo/metrics/job/j", "m 1\n").status == 200
+    assert 'm{instance="",job="j"} 1' in served.ask("GET", "/foo/metrics").text
+    assert served.ask("GET", "/foo").headers["location"] == "/foo/"
+    assert served.ask("GET", "/foo/api/v1/status").status == 200
+    for target in ("/metrics", "/", "/api/v1/status", "/metrics/job/j"):
+        assert served.ask("GET", target).status == 404
+
+
+def test_quit_by_get_is_explained_without_the_prefix():
+    served = Served(PREFIXED)
+    assert served.ask("GET", "/-/quit").text == "Only POST or PUT requests allowed."
+    assert served.ask("PUT", "/-/quit").headers["allow"] == "GET, OPTIONS"
+    assert served.ask("GET", "/foo/-/quit").headers["allow"] == "OPTIONS, POST, PUT"
+
+
+def test_only_the_scrape_moves_with_the_telemetry_path():
+    served = Served(Settings(web_telemetry_path="/all"))
+    assert served.ask("GET", "/all").status == 200
+    assert served.ask("GET", "/metrics").status == 404
+    assert served.ask("PUT", "/metrics/job/j").status == 200
+
+
+def test_counts_what_the_reference_counts():
+    served = Served(Settings(web_enable_admin_api=True))
+    for method, target in [
+        ("GET", "/-/healthy"),
+        ("GET", "/-/ready"),
+        ("GET", "/"),
+        ("GET", "/static/nope"),
+        ("GET", "/api/v1/status"),
+        ("OPTIONS", "/api/v1/nope"),
+        ("PUT", "/api/v1/admin/wipe"),
+        ("PUT", "/metrics/job/j"),
+        ("POST", "/metrics/job/j/odd"),
+        ("DELETE", "/metrics/job/j"),
+        ("GET", "/nope"),
+        ("PUT", "/status"),
+        ("GET", "/-/quit"),
+        ("GET", "/status/"),
+        ("GET", "/metrics"),
+    ]:
+        served.ask(method, target)
+    assert served.counted() == {
+        "200 healthy get",
+        "200 ready get",
+        "200 status get",
+        "404 static get",
+        "200 api/v1/status get",
+        "200 api/v1/options options",
+        "202 wipe put",
+        "200 push put",
+        "400 push post",
+        "202 delete delete",
+    }
+
+
+def test_an_unexpected_failure_is_a_500_and_a_line_in_the_log(caplog):
+    served = Served()
+    served.store.groups = None  # no server is that broken
+    with caplog.at_level(logging.ERROR):
+        answer = served.ask("GET", "/api/v1/metrics")
+    assert (answer.status, answer.text) == (500, "Internal Server Error\n")
+    assert "request failed" in caplog.text
+    assert served.ask("GET", "/-/ready").status == 200
+
+
+def test_files_have_types_and_can_be_asked_for_again():
+    served = Served()
+    answer = served.ask("GET", "/static/style.css")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/css")
+    seen = {"If-Modified-Since": answer.headers["last-modified"]}
+    assert served.ask("GET", "/static/style.css", headers=seen).status == 304
+    part = served.ask("GET", "/static/style.css", headers={"Range": "bytes=0-4"})
+    assert (part.status, part.body) == (206, answer.body[:5])
+
+
+@pytest.mark.parametrize(
+    "name", ["nope", "", "%2e%2e/pages.py", "..%2Fpages.py", "%2Fetc%2Fpasswd", "a%00b", "%FF"]
+)
+def test_nothing_but_the_files_is_served(name):
+    assert Served().ask("GET", "/static/" + name).status == 404
