@@ -167,8 +167,10 @@ class Connection(HttpToolsProtocol):
             method == b"DELETE" and b"content-encoding" in fields
         ):
             return False
+        if b"origin" in fields or b"sec-fetch-site" in fields:
+            return False  # a browser, perhaps with a page of another site
         access = self._served.site.live.access
-        return access.open and not access.headers and self._served.is_push(self.url) is not None
+        return access.open and not access.headers and self._served.is_push(_path(self.url)) is not None
 
     def on_message_complete(self) -> None:
         """Take the end of a request."""
@@ -194,7 +196,7 @@ class Connection(HttpToolsProtocol):
 
     def _change(self, small: _Small) -> Change:
         desk = self._served.site.desk
-        key = desk.key(small.target)
+        key = desk.key(_path(small.target))
         if small.method == "DELETE":
             return Delete(key)
         desk.check_room()
@@ -246,6 +248,10 @@ class Connection(HttpToolsProtocol):
 
     def _wire(self, answer: Answer, *, keep_alive: bool) -> bytes:
         return answer.wire(self.server_state.default_headers, keep_alive=keep_alive)
+
+
+def _path(target: bytes) -> bytes:
+    return target.partition(b"?")[0] if b"?" in target else target
 
 
 def _escaped_target(data: bytes) -> bytes:

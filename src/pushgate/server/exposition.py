@@ -74,7 +74,7 @@ class TextView:
     def parts(self, group: Group) -> Iterable[tuple[Sequence[FamilyShape], list[bytes]]]:
         values = template_values(group.key)
         layout = TIMES_SHAPE.layout(group.key)
-        yield TIMES_SHAPE.families, layout.render(values, times_numbers(group))
+        yield TIMES_SHAPE.families, layout.render(values, times_numbers(group), self._escaping)
         for block in group.blocks:
             shape, numbers = block.pushed.shape, block.pushed.numbers
             yield shape.families, shape.layout(group.key).render(values, numbers, self._escaping)
