@@ -1,0 +1,14 @@
+"""Push to a gateway that asks for a client certificate.
+
+python mtls.py https://GATEWAY CA.PEM CERTIFICATE.PEM KEY.PEM
+"""
+
+import sys
+
+from prometheus_client import Gauge
+
+from pushgate import PushGateway
+
+address, ca_file, certificate, key = sys.argv[1:]
+Gauge("rows", "Rows imported by the last run.").set(3)
+PushGateway(address, job="import", ca_file=ca_file, client_cert=(certificate, key)).push()
