@@ -7,7 +7,8 @@ from hypothesis import given, strategies as st
 from prometheus_client import CollectorRegistry
 
 from pushgate import Histogram, PushGateway
-from pushgate.metrics.native import NativeBuckets, index_of, schema_for, upper_bound
+from pushgate.metrics.native import NativeBuckets, index_of, schema_for
+from pushgate.model.native import bound
 from tests.client.metrics_proto import decode
 
 DATA = Path(__file__).parent.parent / "data"
@@ -71,8 +72,8 @@ def no_op(vector):
 @given(st.floats(min_value=1e-300, allow_nan=False), SCHEMAS)
 def test_a_value_is_within_its_bucket(value, schema):
     index = index_of(value, schema)
-    assert value <= upper_bound(index, schema)
-    assert value > upper_bound(index - 1, schema)
+    assert value <= bound(index, schema)
+    assert value > bound(index - 1, schema)
 
 
 @given(st.lists(st.floats(allow_nan=False), max_size=200), SCHEMAS, st.integers(0, 20))

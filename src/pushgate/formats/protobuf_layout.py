@@ -41,10 +41,12 @@ class _Family(NamedTuple):
     """The metrics of a family, in the order of an exposition.
 
     ``template`` has for each metric a placeholder for its length, for each grouping label,
-    and for its value. ``sizes`` is how long the rest of the labels is.
+    and for its value. ``sizes`` is how long the rest of the labels is. ``prefix`` is that of
+    a simple type.
     """
 
     type: MetricType
+    prefix: bytes
     template: bytes
     sizes: tuple[int, ...]
     metrics: tuple[int, ...]
@@ -53,17 +55,19 @@ class _Family(NamedTuple):
 
     def values(self, numbers: Sequence[float], details: Sequence[bytes]) -> list[bytes]:
         """Return the value part of each metric; *numbers* and *details* are the family's."""
-        if self.type.is_simple:
-            prefix = SIMPLE_PREFIX[self.type]
-            values = [prefix + double(numbers[at]) for at in self.metrics]
-        else:
-            values = [
-                encoded(self.type, bounds, numbers[slots.start : slots.stop])
-                for slots, bounds in zip(self.slots, self.bounds, strict=True)
-            ]
         if not details:
-            return values
-        return [details[at] or value for at, value in zip(self.metrics, values, strict=True)]
+            return [self._value(place, numbers) for place in range(len(self.metrics))]
+        return [
+            details[metric] or self._value(place, numbers)
+            for place, metric in enumerate(self.metrics)
+        ]
+
+    def _value(self, place: int, numbers: Sequence[float]) -> bytes:
+        """Return the value of the metric at *place* in an exposition."""
+        if self.prefix:
+            return self.prefix + double(numbers[self.metrics[place]])
+        slots = self.slots[place]
+        return encoded(self.type, self.bounds[place], numbers[slots.start : slots.stop])
 
     def filled(self, pairs: Sequence[bytes], values: Sequence[bytes]) -> bytes:
         """Return the metrics with grouping labels *pairs* and *values*."""
@@ -115,6 +119,7 @@ def _laid_out(family: FamilyShape, metrics: tuple[Labels, ...], escaping: Escapi
     bounds = tuple(packed(family.bounds[at]) for at in order) if family.bounds else ()
     return _Family(
         family.type,
+        SIMPLE_PREFIX.get(family.type, b""),
         template,
         tuple(sizes),
         tuple(order),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
 from pushgate.formats.assembly import is_float_histogram
+from pushgate.formats.messages import message_class
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import prototext_quote, text
@@ -90,7 +91,8 @@ def _fields(message: Any) -> Iterator[tuple[str, Any]]:
     for field, value in sorted(message.ListFields(), key=lambda item: item[0].index):
         for one in value if isinstance(value, MutableSequence) else (value,):
             yield field.name, _scalar(one)
-    for unknown in UnknownFieldSet(message):
+    unknowns: Any = UnknownFieldSet(message)
+    for unknown in unknowns:
         yield str(unknown.field_number), _unknown(unknown.wire_type, unknown.data)
 
 
@@ -117,3 +119,8 @@ def _unknown(wire_type: int, data: Any) -> str:
             return "{" + " ".join(f"{number}:{value}" for number, value in fields) + "}"
         case _:
             return str(_scalar(data))
+
+
+def detail_text(detail: bytes) -> str:
+    """Return the value part of a wire message, as :func:`value_text` does other values."""
+    return message_text(message_class("Metric").FromString(detail))

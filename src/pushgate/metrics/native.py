@@ -1,16 +1,16 @@
-"""Sparse, exponential buckets: the arithmetic of native histograms, without locks or clocks.
+"""Sparse, exponential buckets that observe, without locks or clocks.
 
-With schema ``n`` and ``base = 2 ** (2 ** -n)``, bucket ``i`` holds
-``base ** (i - 1) < |value| <= base ** i``; positive and negative values are apart.
+Where the buckets lie says :mod:`pushgate.model.native`.
 """
 
 import math
 import sys
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.samples import BucketSpan, NativeHistogram
+
+from pushgate.model.native import bound, bounds
 
 MIN_SCHEMA, MAX_SCHEMA = -4, 8
 DEFAULT_ZERO_THRESHOLD = 2.0**-128
@@ -19,39 +19,15 @@ _LARGEST = sys.float_info.max
 _SHORT_GAP = 2
 
 
-@cache
-def _bounds(schema: int) -> Sequence[float]:
-    """Return the ``2 ** schema`` bounds within [0.5, 1), bit for bit those of Prometheus."""
-    if schema == 0:
-        return (0.5,)
-    coarse = _bounds(schema - 1)
-    # Prometheus rounds this one root down; every finer table inherits it.
-    base = math.nextafter(math.sqrt(2), 0) if schema == 1 else 2.0 ** (2.0**-schema)
-    return tuple(factor for bound in coarse for factor in (bound, bound * base))
-
-
 def index_of(value: float, schema: int) -> int:
     """Return the bucket of *value*, which is positive; infinity has one of its own."""
     if math.isinf(value):
         return index_of(_LARGEST, schema) + 1
     fraction, exponent = math.frexp(value)
     if schema > 0:
-        return bisect_left(_bounds(schema), fraction) + (exponent - 1 << schema)
+        return bisect_left(bounds(schema), fraction) + (exponent - 1 << schema)
     whole = exponent - 1 if fraction == 0.5 else exponent
     return (whole + (1 << -schema) - 1) >> -schema
-
-
-def upper_bound(index: int, schema: int) -> float:
-    """Return the largest value in bucket *index*; only infinities are beyond the floats."""
-    if schema < 0:
-        fraction, exponent = 0.5, (index << -schema) + 1
-    else:
-        fraction = _bounds(schema)[index & (1 << schema) - 1]
-        exponent = (index >> schema) + 1
-    try:
-        return math.ldexp(fraction, exponent)
-    except OverflowError:
-        return _LARGEST if index == index_of(_LARGEST, schema) else math.inf
 
 
 def schema_for(factor: float) -> int:
@@ -122,9 +98,9 @@ class NativeBuckets:
     def shrink(self) -> None:
         """Take one step towards fewer buckets: widen the zero bucket, or halve the schema."""
         smallest = min((*self.positive, *self.negative))
-        bound = upper_bound(smallest, self.schema)
-        if bound <= self._max_threshold:
-            self.zero_threshold = bound
+        width = bound(smallest, self.schema)
+        if width <= self._max_threshold:
+            self.zero_threshold = width
             self.zero_count += self.positive.pop(smallest, 0) + self.negative.pop(smallest, 0)
         else:
             self.schema -= 1

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pushgate.errors import InconsistentPush
-from pushgate.formats.prototext import metric_text, value_text
+from pushgate.formats.prototext import detail_text, metric_text, value_text
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.quoting import go_quote
@@ -333,8 +333,16 @@ class _Check:
         labels = sanitised(family.labels[metric], self._key.labels)
         misfits = {(m.family, m.metric): m.value for m in self._pushed.misfits}
         value = misfits.get((at, metric))
-        if value is None:
+        detail = self._detail(at, metric)
+        if value is None and detail:
+            value = detail_text(detail)
+        elif value is None:
             slots = list(family.metric_slots())[metric]
             tokens = self._pushed.numbers.split(b" ")[shape.starts[at] :]
             value = value_text(family, metric, [tokens[slot] for slot in slots])
         return f'collected metric "{family.name}" {{ {metric_text(labels, value)}}} {complaint}'
+
+    def _detail(self, at: int, metric: int) -> bytes:
+        """Return what the wire says of a metric beyond its numbers, if anything."""
+        before = sum(len(family.labels) for family in self._pushed.shape.families[:at])
+        return self._pushed.details[before + metric] if self._pushed.details else b""

@@ -1,0 +1,65 @@
+"""What the value part of a wire message says beyond the numbers that text knows."""
+
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from pushgate.formats.messages import message_class
+from pushgate.model.native import NativeBucket, NativeHistogram, Side, native_buckets
+from pushgate.model.numbers import go_float
+
+
+class Described(NamedTuple):
+    """The counts of a histogram or summary, exactly: whole ones in plain digits.
+
+    ``total`` is that of all observations, ``buckets`` are those of the classic buckets;
+    ``native`` are the populated native buckets, None if the histogram is not native.
+    """
+
+    total: str
+    buckets: tuple[str, ...] = ()
+    native: tuple[NativeBucket, ...] | None = None
+
+
+def describe(detail: bytes) -> Described | None:
+    """Return what *detail* says of a histogram or summary; None if it is of neither."""
+    metric = message_class("Metric").FromString(detail)
+    if metric.HasField("histogram"):
+        return _histogram(metric.histogram)
+    if metric.HasField("summary"):
+        return Described(str(metric.summary.sample_count))
+    return None
+
+
+def count_text(count: float) -> str:
+    """Return *count*: an ``int`` in plain digits, a ``float`` as Go writes it."""
+    return str(count) if isinstance(count, int) else go_float(count)
+
+
+def _histogram(histogram: Any) -> Described:
+    native = histogram.positive_span or histogram.negative_span
+    return Described(
+        count_text(histogram.sample_count_float or histogram.sample_count),
+        tuple(
+            count_text(bucket.cumulative_count_float or bucket.cumulative_count)
+            for bucket in histogram.bucket
+        ),
+        tuple(native_buckets(_native(histogram))) if native else None,
+    )
+
+
+def _native(histogram: Any) -> NativeHistogram:
+    """Return *histogram* with absolute counts; float ones if it has any."""
+    positive, negative = (
+        [(span.offset, span.length) for span in spans]
+        for spans in (histogram.positive_span, histogram.negative_span)
+    )
+    if histogram.sample_count_float > 0 or histogram.zero_count_float > 0:
+        sides = Side(positive, histogram.positive_count), Side(negative, histogram.negative_count)
+        zero = histogram.zero_count_float
+    else:
+        sides = (
+            Side(positive, list(accumulate(histogram.positive_delta))),
+            Side(negative, list(accumulate(histogram.negative_delta))),
+        )
+        zero = histogram.zero_count
+    return NativeHistogram(histogram.schema, histogram.zero_threshold, zero, *sides)

@@ -1,0 +1,102 @@
+"""Native histograms: where their buckets lie, and how spans and counts spell them.
+
+With schema ``n`` and ``base = 2 ** (2 ** -n)``, bucket ``i`` holds
+``base ** (i - 1) < |value| <= base ** i``; positive and negative values are apart.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import chain
+from typing import NamedTuple
+
+_LARGEST = sys.float_info.max
+
+
+@cache
+def bounds(schema: int) -> Sequence[float]:
+    """Return the ``2 ** schema`` bounds within [0.5, 1), bit for bit those of Prometheus."""
+    if schema == 0:
+        return (0.5,)
+    coarse = bounds(schema - 1)
+    # Prometheus rounds this one root down; every finer table inherits it.
+    base = math.nextafter(math.sqrt(2), 0) if schema == 1 else 2.0 ** (2.0**-schema)
+    return tuple(factor for bound in coarse for factor in (bound, bound * base))
+
+
+def bound(index: int, schema: int) -> float:
+    """Return the largest size in bucket *index*.
+
+    The bucket that ends where the floats do has the largest of them; those beyond, infinity.
+    """
+    if schema < 0:
+        fraction, exponent = 0.5, (index << -schema) + 1
+    else:
+        fraction = bounds(schema)[index & (1 << schema) - 1]
+        exponent = (index >> schema) + 1
+    if fraction == 0.5 and exponent == sys.float_info.max_exp + 1:
+        return _LARGEST
+    try:
+        return math.ldexp(fraction, exponent)
+    except OverflowError:
+        return math.inf
+
+
+class Side(NamedTuple):
+    """The buckets of one sign. A span is (offset, length); *counts* are absolute."""
+
+    spans: Sequence[tuple[int, int]]
+    counts: Sequence[float]
+
+    def buckets(self) -> Iterator[tuple[int, float]]:
+        """Yield (index, count) of each bucket, until spans or counts run out."""
+        counts, index = iter(self.counts), 0
+        for offset, length in self.spans:
+            index += offset
+            for _, count in zip(range(length), counts, strict=False):
+                yield index, count
+                index += 1
+
+
+class NativeHistogram(NamedTuple):
+    """A native histogram; *schema* is within -4 to 8."""
+
+    schema: int
+    zero_threshold: float
+    zero_count: float
+    positive: Side
+    negative: Side
+
+
+class NativeBucket(NamedTuple):
+    """A populated bucket. *boundaries*: 0 is (lower, upper], 1 [lower, upper), 2 open, 3 closed."""
+
+    boundaries: int
+    lower: float
+    upper: float
+    population: float
+
+
+def native_buckets(histogram: NativeHistogram) -> list[NativeBucket]:
+    """Return the populated buckets of *histogram*, ascending."""
+    schema = histogram.schema
+    negative = [
+        _bucket(-bound(index, schema), -bound(index - 1, schema), count)
+        for index, count in histogram.negative.buckets()
+    ]
+    width = histogram.zero_threshold
+    zero = NativeBucket(3, -width, width, histogram.zero_count)
+    positive = (
+        _bucket(bound(index - 1, schema), bound(index, schema), count)
+        for index, count in histogram.positive.buckets()
+    )
+    return [one for one in chain(reversed(negative), [zero], positive) if one.population]
+
+
+def _bucket(lower: float, upper: float, count: float) -> NativeBucket:
+    return NativeBucket(_BOUNDARIES[lower < 0, upper > 0], lower, upper, count)
+
+
+# By whether the lower and the upper bound belong to the bucket.
+_BOUNDARIES = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}

@@ -1,0 +1,56 @@
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from pushgate.formats.details import Described, count_text, describe
+from pushgate.formats.messages import message_class
+from pushgate.model.numbers import go_float
+from tests.formats.protobuf_bodies import VALUES
+
+RECORDED = json.loads((Path(__file__).parents[1] / "data" / "native_buckets.json").read_text())
+
+
+def detail(**value) -> bytes:
+    return message_class("Metric")(**value).SerializeToString()
+
+
+@pytest.mark.parametrize("recorded", RECORDED["histograms"])
+def test_native_buckets_are_those_of_the_reference(recorded):
+    described = describe(base64.b64decode(recorded["value"]))
+    assert described is not None
+    assert described.native is not None
+    shown = [
+        [kind, go_float(lower), go_float(upper), count_text(population)]
+        for kind, lower, upper, population in described.native
+    ]
+    assert shown == recorded["buckets"]
+    assert described.total == recorded["count"]
+
+
+def test_large_counts_keep_every_digit():
+    buckets = [{"cumulative_count": 2**53 + 1, "upper_bound": 1}]
+    histogram = {"sample_count": 2**64 - 1, "bucket": buckets}
+    expected = Described("18446744073709551615", ("9007199254740993",))
+    assert describe(detail(histogram=histogram)) == expected
+    assert describe(detail(summary={"sample_count": 2**53 + 1})) == Described("9007199254740993")
+
+
+def test_float_counts_are_shown_as_floats():
+    buckets = [{"cumulative_count_float": 1e6, "upper_bound": 1}]
+    histogram = {"sample_count_float": 2.5, "bucket": buckets}
+    assert describe(detail(histogram=histogram)) == Described("2.5", ("1e+06",))
+
+
+@pytest.mark.parametrize("value", [{"counter": {"value": 1}}, {}])
+def test_other_values_have_nothing_to_describe(value):
+    assert describe(detail(**value)) is None
+
+
+@given(VALUES["histogram"])
+def test_any_histogram_can_be_described(histogram):
+    described = describe(detail(histogram=histogram))
+    assert described is not None
+    assert len(described.buckets) == len(histogram.bucket)

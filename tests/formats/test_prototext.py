@@ -1,0 +1,96 @@
+from hypothesis import given
+
+from pushgate.errors import InvalidBody
+from pushgate.formats.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf import decode, messages
+from pushgate.formats.prototext import (
+    detail_text,
+    label_texts,
+    message_lines,
+    message_text,
+    metric_text,
+    value_text,
+)
+from tests.formats.protobuf_bodies import BODIES, body, labels
+
+EXEMPLAR = {"value": 2, "label": labels(x="y")}
+
+
+def metric(**value):
+    return message_class("Metric")(**value)
+
+
+def test_fields_stand_in_the_order_of_their_declaration():
+    histogram = {
+        "sample_count": 3,
+        "sample_sum": 1.5,
+        "bucket": [{"cumulative_count": 1, "upper_bound": 2, "exemplar": EXEMPLAR}],
+        "created_timestamp": {"seconds": 5, "nanos": 7},
+        "schema": 3,
+        "zero_threshold": 1e-128,
+        "zero_count": 0,
+        "positive_span": [{"offset": -1, "length": 1}],
+        "positive_delta": [1, -1],
+    }
+    assert message_text(metric(histogram=histogram)) == (
+        "histogram:{sample_count:3 sample_sum:1.5 "
+        'bucket:{cumulative_count:1 upper_bound:2 exemplar:{label:{name:"x" value:"y"} value:2}} '
+        "created_timestamp:{seconds:5 nanos:7} schema:3 zero_threshold:1e-128 zero_count:0 "
+        "positive_span:{offset:-1 length:1} positive_delta:1 positive_delta:-1}"
+    )
+
+
+def test_special_numbers_and_strings_are_written_as_protobuf_does():
+    numbers = [float("nan"), float("inf"), float("-inf"), -0.0, 1e6]
+    texts = [message_text(metric(gauge={"value": number})) for number in numbers]
+    assert texts == [f"gauge:{{value:{one}}}" for one in ("nan", "inf", "-inf", "-0", "1e+06")]
+    pair = message_class("LabelPair")(name='a"\\\n\x01\x7f\u0085é'.encode(), value=b"\xff")
+    assert message_text(pair) == r'name:"a\"\\\n\x01\x7f\u0085é" value:"\xff"'
+
+
+def test_unknown_fields_are_written_by_number():
+    unknown = b"\x9a\x06\x03xyz\xa0\x06\x05\xa9\x0612345678\xb5\x061234\xbb\x06\x08\x07\xbc\x06"
+    assert detail_text(metric(gauge={"value": 1}).SerializeToString() + unknown) == (
+        'gauge:{value:1} 99:"xyz" 100:5 101:0x3837363534333231 102:0x34333231 103:{1:7}'
+    )
+
+
+def test_several_lines_are_indented():
+    one = metric(label=labels(a="b"), gauge={"value": 1})
+    assert list(message_lines(one)) == [
+        "label: {",
+        '  name: "a"',
+        '  value: "b"',
+        "}",
+        "gauge: {",
+        "  value: 1",
+        "}",
+    ]
+
+
+@given(BODIES)
+def test_numbers_say_of_a_value_what_its_message_says(sent):
+    """Where a value needs no message besides its numbers, both are written alike."""
+    for made in read_back(sent):
+        pushed = decode(body(made))
+        (shape,), tokens = pushed.shape.families, pushed.numbers.split()
+        for at, slots in enumerate(shape.metric_slots()):
+            if (pushed.details and pushed.details[at]) or pushed.misfits:
+                continue
+            said = value_text(shape, at, tokens[slots.start : slots.stop])
+            value = getattr(made.metric[at], VALUE_FIELDS[shape.type])
+            assert said == f"{VALUE_FIELDS[shape.type]}:{{{message_text(value)}}}"
+
+
+def read_back(sent):
+    for made in messages(sent):
+        try:
+            decode(body(made))
+        except InvalidBody:
+            continue
+        yield made
+
+
+def test_a_metric_without_value_has_labels_only():
+    assert metric_text((("a", "b"),), "") == " ".join(label_texts((("a", "b"),)))
+    assert message_text(metric(label=labels(a="b"))) == metric_text((("a", "b"),), "")
