@@ -1,10 +1,10 @@
 """What the templates show of a group: texts, ready but for their escaping."""
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from pushgate.errors import InvalidGroupingKey
@@ -12,6 +12,7 @@ from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.names import LEGACY_LABEL, NameRule
 from pushgate.model.quoting import go_quote, raw, text
+from pushgate.model.shape import MetricType
 from pushgate.server.group import Group
 from pushgate.server.http.listing import Family, families, local_time, native_buckets
 from pushgate.server.http.routes import grouping_key
@@ -178,31 +179,36 @@ def _whole_seconds(nanoseconds: int) -> int:
 def _rows(family: Family, grouping: Labels, rule: NameRule) -> Iterator[Row]:
     """Yield the metrics of *family* in the order pushed."""
     shape = family.shape
-    inherited = {*dict(grouping), "instance"}
-    show = _summary if shape.type.name == "SUMMARY" else _histogram
+    show = _SHOWN.get(shape.type, _simple)
     for index, (labels, at) in enumerate(zip(shape.labels, shape.metric_slots(), strict=True)):
-        own = {name for name, _ in labels} - dict(grouping).keys()
-        badges = [
-            _badge(name, value, "grouping" if name in inherited - own else "own", rule)
-            for name, value in sanitised(labels, grouping)
-        ]
-        numbers = family.numbers[at.start : at.stop]
-        if shape.type.is_simple:
-            yield Row(badges, plain(numbers[0]))
-        else:
-            yield show(family, index, badges, numbers)
+        badges = _metric_badges(labels, grouping, rule)
+        yield show(family, index, badges, family.numbers[at.start : at.stop])
+
+
+def _metric_badges(labels: Labels, grouping: Labels, rule: NameRule) -> list[Badge]:
+    """Return the badges of a metric in its group: first the labels that are its own."""
+    own = {name for name, _ in labels} - {name for name, _ in grouping}
+    badges = [
+        _badge(name, value, "own" if name in own else "grouping", rule)
+        for name, value in sanitised(labels, grouping)
+    ]
+    return sorted(badges, key=lambda badge: badge.kind != "own")
+
+
+def _simple(_family: Family, _index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
+    return Row(badges, plain(numbers[0]))
 
 
 def _summary(family: Family, index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
     *values, total, count = map(plain, numbers)
-    quantiles = [f"Quantile {bound}" for bound in family.shape.bounds[index]]
+    quantiles = [f"Quantile {plain(bound)}" for bound in family.shape.bounds[index]]
     points = [*zip(quantiles, values, strict=True), *_totals("Sample", count, total)]
     return Row(badges, points=points)
 
 
 def _histogram(family: Family, index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
     *counts, total, count = map(plain, numbers)
-    bounds = [f"Sample values ≤ {bound}" for bound in family.shape.bounds[index]]
+    bounds = [f"Sample values ≤ {plain(bound)}" for bound in family.shape.bounds[index]]
     native = native_buckets(family.details[index]) if family.details else None
     classic = [*zip(bounds, counts, strict=True)]
     if native is not None:
@@ -212,6 +218,13 @@ def _histogram(family: Family, index: int, badges: list[Badge], numbers: Sequenc
 
 def _totals(what: str, count: str, total: str) -> list[tuple[str, str]]:
     return [(f"{what} Count", count), ("Sample Sum", total)]
+
+
+_SHOWN: Final[Mapping[MetricType, Callable[[Family, int, list[Badge], Sequence[str]], Row]]] = {
+    MetricType.SUMMARY: _summary,
+    MetricType.HISTOGRAM: _histogram,
+    MetricType.GAUGE_HISTOGRAM: _histogram,
+}
 
 
 def native_text(buckets: Iterable[tuple[int, str, str, str]], count: str, total: str) -> str:

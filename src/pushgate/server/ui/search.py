@@ -32,7 +32,7 @@ class Search(NamedTuple):
         return cls(
             query.get("q", "")[:_LONGEST_QUERY].strip(),
             bool(query.get("failed")),
-            int(page) if page.isdecimal() and 0 < len(page) < 10 else 1,
+            max(1, int(page)) if page.isdecimal() and len(page) < 10 else 1,
         )
 
     @property
