@@ -1,0 +1,56 @@
+"""Pushes of text, as the tests of store, journal, gateway and exposition make them."""
+
+from pushgate.errors import InconsistentPush
+from pushgate.formats.text import parse
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.names import NameRule
+from pushgate.model.shape import Pushed
+from pushgate.server.change import Change, Delete, Fail, Merge, Replace
+from pushgate.server.group import Group
+from pushgate.server.store import Store
+
+
+def key(job: str = "j", **labels: str) -> GroupingKey:
+    return GroupingKey([("job", job), *labels.items()])
+
+
+def pushed(body: str) -> Pushed:
+    return parse(body.encode(), NameRule.LEGACY).pushed
+
+
+def put(group: GroupingKey, body: str, time: int = 1) -> Replace:
+    return Replace(group, pushed(body), time)
+
+
+def post(group: GroupingKey, body: str, time: int = 1) -> Merge:
+    return Merge(group, pushed(body), time)
+
+
+def change(store: Store, one: Change) -> None:
+    """Make *one* visible in *store*."""
+    store.apply(store.admit(one))
+
+
+def refusal(store: Store, one: Replace | Merge) -> InconsistentPush | None:
+    """Make *one* visible, or its failure; return the error."""
+    try:
+        change(store, one)
+    except InconsistentPush as error:
+        change(store, Fail(one.key, one.time))
+        return error
+    return None
+
+
+def content(group: Group | None) -> dict[str, list[bytes]] | None:
+    """Return the numbers of each family in *group*."""
+    if group is None:
+        return None
+    found = {}
+    for block in group.blocks:
+        shape, tokens = block.pushed.shape, block.pushed.numbers.split()
+        for at, family in enumerate(shape.families):
+            found[family.name] = tokens[shape.starts[at] : shape.starts[at + 1]]
+    return found
+
+
+__all__ = ["Delete", "Fail", "change", "content", "key", "post", "pushed", "put", "refusal"]

@@ -1,0 +1,190 @@
+"""The store: what a group holds after each push, its order, and its limits."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.errors import InconsistentPush, LimitExceeded
+from pushgate.formats.text import parse
+from pushgate.model.names import NameRule
+from pushgate.server import store as module
+from pushgate.server.change import Delete, Fail, Replace, Wipe
+from pushgate.server.group import Group
+from pushgate.server.store import Bounds, Store
+from tests.server.pushes import change, content, key, post, pushed, put, refusal
+
+
+def times(store: Store) -> tuple[int, int]:
+    group = store.get(key())
+    return group.pushed_at, group.failed_at
+
+
+def test_the_life_of_a_group():
+    store = Store()
+    change(store, put(key(), "a 1\nb 2\n", 1))
+    assert (content(store.get(key())), times(store)) == ({"a": [b"1"], "b": [b"2"]}, (1, 0))
+    change(store, post(key(), 'b{x="1"} 3\nc 4\n', 2))
+    assert content(store.get(key())) == {"a": [b"1"], "b": [b"3"], "c": [b"4"]}
+    assert times(store) == (2, 0)
+    change(store, put(key(), "c 5\n", 3))
+    assert (content(store.get(key())), times(store)) == ({"c": [b"5"]}, (3, 0))
+    error = refusal(store, post(key(), "c 5 123\n", 4))
+    assert str(error) == "pushed metrics must not have timestamps"
+    assert (content(store.get(key())), times(store)) == ({"c": [b"5"]}, (3, 4))
+    assert not store.get(key()).last_push_successful
+    change(store, post(key(), "c 6\n", 5))
+    assert (content(store.get(key())), times(store)) == ({"c": [b"6"]}, (5, 4))
+    assert store.get(key()).last_push_successful
+    change(store, put(key(), "# nothing\n", 7))
+    assert (content(store.get(key())), times(store)) == ({}, (7, 4))
+    change(store, post(key(), "", 8))
+    assert (content(store.get(key())), times(store), store.get(key()).since) == ({}, (8, 4), 1)
+    change(store, Delete(key()))
+    assert store.get(key()) is None
+    change(store, put(key(), "", 10))
+    assert times(store) == (10, 0)
+
+
+def test_a_first_push_that_fails_leaves_a_group():
+    store = Store()
+    refusal(store, put(key(), "a 1\na 1\n", 4))
+    assert (content(store.get(key())), times(store)) == ({}, (0, 4))
+
+
+@pytest.mark.parametrize("kind", [put, post])
+def test_pushed_push_times_are_overridden(kind):
+    store = Store()
+    bodies = ["push_time_seconds 1\na 2\n", "# TYPE push_failure_time_seconds counter\n"]
+    bodies[1] += "push_failure_time_seconds 9\n"
+    for time, body in enumerate([*bodies, *bodies], 1):
+        assert refusal(store, kind(key(), body, time)) is None
+        assert refusal(store, put(key("new"), "", 1)) is None
+        assert times(store) == (time, 0)
+        assert content(store.get(key())).keys() <= {"a"}
+
+
+def test_a_delete_leaves_other_groups():
+    store = Store()
+    for group in (key("a"), key("a", instance="x")):
+        change(store, put(group, ""))
+    change(store, Delete(key("a")))
+    assert [group.key for group in store.groups()] == [key("a", instance="x")]
+    assert store.admit(Delete(key("a"))) == []
+
+
+def test_what_is_admitted_is_counted_in_and_not_visible():
+    store = Store()
+    steps = store.admit(put(key("a"), "# TYPE m gauge\nm 1\n"))
+    assert (store.get(key("a")), store.series) == (None, 1)
+    with pytest.raises(InconsistentPush):
+        store.admit(put(key("b"), "m 1\n"))
+    store.withdraw(reversed(steps))
+    assert store.series == 0
+    store.admit(put(key("b"), "m 1\n"))
+
+
+def test_withdrawing_brings_the_earlier_groups_back():
+    store = Store()
+    change(store, put(key(), "a 1\nb 2\n", 1))
+    before = store.get(key())
+    steps = [
+        step
+        for one in (put(key(), "a 3\n", 2), post(key(), "b 5\n", 3), Fail(key(), 4), Delete(key()))
+        for step in store.admit(one)
+    ]
+    store.withdraw(reversed(steps))
+    (step,) = store.admit(post(key(), "a 9\nb 9\n", 5))
+    assert (step.before, store.series) == (before, 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
+def test_groups_stay_in_the_order_of_their_keys(changes):
+    size, module._RUN = module._RUN, 4
+    try:
+        store, expected = Store(), set()
+        for number, is_put in changes:
+            one = key(f"{number}")
+            change(store, put(one, "") if is_put else Delete(one))
+            expected = expected | {one} if is_put else expected - {one}
+            assert [group.key for group in store.groups()] == sorted(expected)
+            assert all(0 < len(run) <= 4 for run in store.runs())
+    finally:
+        module._RUN = size
+
+
+def test_runs_of_unchanged_groups_stay_the_same():
+    store = Store()
+    for i in range(600):
+        change(store, put(key(f"{i:03d}"), "a 1\n"))
+    before = store.runs()
+    change(store, put(key("000"), "a 2\n"))
+    assert [old == new for old, new in zip(before, store.runs(), strict=True)] == [
+        False,
+        *[True] * (len(before) - 1),
+    ]
+
+
+def test_a_snapshot_does_not_change():
+    store = Store()
+    change(store, put(key(), "a 1\n"))
+    snapshot = store.runs()
+    change(store, Wipe())
+    assert ([len(run) for run in snapshot], list(store.groups()), len(store)) == ([1], [], 0)
+
+
+def test_loaded_groups_are_counted_in():
+    store = Store()
+    block = module.Block(pushed("# TYPE m gauge\nm 1\n"), 1)
+    groups = [Group(key(job), (block,), pushed_at=1, failed_at=0, since=1) for job in "ba"]
+    store.load(groups)
+    assert (list(store.groups()), store.series) == (groups[::-1], 2)
+    assert "is not a GAUGE" in str(refusal(store, put(key(), "m 1\n")))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "body", "flag"),
+    [
+        (Bounds(series_per_push=2), "a 1\nb 1\nc 1\n", "--limit.series-per-push"),
+        (Bounds(labels_per_series=1), 'a{x="",y=""} 1\n', "--limit.labels-per-series"),
+        (Bounds(label_name_bytes=2), 'a{xyz=""} 1\n', "--limit.label-name-bytes"),
+        (Bounds(label_value_bytes=3), 'a{x="éé"} 1\n', "--limit.label-value-bytes"),
+    ],
+)
+def test_a_push_may_be_too_large(bounds, body, flag):
+    store = Store(bounds=bounds)
+    with pytest.raises(LimitExceeded) as caught:
+        store.admit(put(key(), body))
+    assert (caught.value.flag, caught.value.status) == (flag, 413)
+    assert flag in str(caught.value)
+    change(store, put(key(), 'a{x="éé"} 1\n' if flag.endswith("push") else 'b{x="é"} 1\n'))
+
+
+def test_a_store_may_be_full_of_series():
+    store = Store(bounds=Bounds(series=3))
+    change(store, put(key("a"), "a 1\nb 1\n"))
+    with pytest.raises(LimitExceeded) as caught:
+        store.admit(put(key("b"), "a 1\nb 1\n"))
+    assert (caught.value.flag, caught.value.status) == ("--limit.series", 429)
+    change(store, put(key("a"), "c 1\nd 1\ne 1\n"))
+    change(store, put(key("a"), "a 1\n"))
+    change(store, put(key("b"), "a 1\nb 1\n"))
+    assert store.series == 3
+
+
+def test_a_store_may_be_full_of_groups():
+    store = Store(bounds=Bounds(groups=1))
+    change(store, put(key("a"), ""))
+    with pytest.raises(LimitExceeded) as caught:
+        store.admit(put(key("b"), ""))
+    assert (caught.value.flag, caught.value.status) == ("--limit.groups", 429)
+    assert store.admit(Fail(key("b"), 1)) == []
+    change(store, put(key("a"), "a 1\n"))
+
+
+def test_an_unchanged_shape_is_not_checked_again():
+    """What the fast path leaves behind is what the slow one does."""
+    store = Store()
+    utf8 = [parse(b'"a.b" %d\nc 1\n' % i, NameRule.UTF8).pushed for i in range(3)]
+    for time, one in enumerate(utf8, 1):
+        change(store, Replace(key(), one, time))
+    assert (content(store.get(key())), times(store)) == ({"a.b": [b"2"], "c": [b"1"]}, (3, 0))
+    assert store.series == 2
