@@ -1,0 +1,108 @@
+"""Groups and shapes survive the way through bytes."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.quoting import text
+from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
+from pushgate.server.group import Block, Group
+from pushgate.server.record import decode_group, decode_shape, encode_group, encode_shape
+from tests.server.pushes import key, pushed
+
+any_text = st.binary(max_size=6).map(text) | st.text(st.characters(exclude_categories=["Cs"]))
+utf8 = st.text(st.characters(exclude_categories=["Cs"]))
+labels = st.lists(st.tuples(any_text, any_text), max_size=3).map(tuple)
+bounds = st.lists(st.sampled_from(["0.5", "+Inf", "NaN"]), max_size=3).map(tuple)
+times = st.integers(0, 2**62)
+
+
+@st.composite
+def shapes(draw):
+    families = []
+    for name in draw(st.lists(any_text, max_size=3, unique=True)):
+        kind = draw(st.sampled_from(MetricType))
+        metrics = draw(st.lists(labels, max_size=3))
+        points = () if kind.is_simple else tuple(draw(bounds) for _ in metrics)
+        said = draw(st.none() | any_text)
+        families.append(FamilyShape(name, kind, said, tuple(metrics), points))
+    return interned(tuple(families))
+
+
+@st.composite
+def blocks(draw):
+    shape = draw(shapes())
+    numbers = b" ".join([draw(st.sampled_from([b"1", b"NaN", b"-0"]))] * shape.series)
+    metrics = sum(len(family.labels) for family in shape.families)
+    details = draw(st.just(()) | st.tuples(*[st.binary(max_size=9)] * metrics))
+    return Block(Pushed(shape, numbers, details), draw(times))
+
+
+names = st.text("abc_", min_size=1)
+groups = st.builds(
+    Group,
+    st.dictionaries(names, utf8).map(lambda more: GroupingKey((more | {"job": "j"}).items())),
+    st.lists(blocks(), max_size=3).map(tuple),
+    pushed_at=times,
+    failed_at=times,
+    since=times,
+)
+
+
+def stored(group: Group) -> tuple[bytes, bytes, list]:
+    """Return the key and state of *group*, and its shapes by id."""
+    found: list = []
+
+    def shape_id(shape) -> int:
+        found.append(shape)
+        return len(found) - 1
+
+    return group.key.packed, encode_group(group, shape_id), found
+
+
+@given(groups)
+def test_a_group_survives(group):
+    packed, state, found = stored(group)
+    again = decode_group(packed, state, found.__getitem__)
+    assert again.key == group.key
+    assert [(b.pushed, b.received) for b in again.blocks] == [
+        (b.pushed, b.received) for b in group.blocks
+    ]
+    for time in ("pushed_at", "failed_at", "since"):
+        assert getattr(again, time) == getattr(group, time)
+
+
+@given(shapes())
+def test_a_shape_survives(shape):
+    assert decode_shape(encode_shape(shape)) is shape
+
+
+def example() -> tuple[bytes, bytes, list]:
+    block = Block(pushed("a 1\nb 2\n")._replace(details=(b"one", b"two")), 5)
+    return stored(Group(key(), (block,), pushed_at=1, failed_at=0, since=1))
+
+
+def test_a_state_that_ends_early_is_noticed():
+    packed, state, found = example()
+    for length in range(len(state)):
+        if length != 24:  # a group without blocks
+            with pytest.raises(ValueError, match="ends early"):
+                decode_group(packed, state[:length], found.__getitem__)
+
+
+def test_a_shape_that_is_missing_is_noticed():
+    packed, state, _ = example()
+    with pytest.raises(KeyError):
+        decode_group(packed, state, {}.__getitem__)
+
+
+@pytest.mark.parametrize("packed", [b"", b"job", b"a\xff1\xffjob"])
+def test_a_damaged_key_is_noticed(packed):
+    with pytest.raises(ValueError):  # noqa: PT011 - the journal says which file
+        decode_group(packed, example()[1], lambda _: interned(()))
+
+
+@pytest.mark.parametrize("encoded", ["", "{", "1", "[1]", '[["a"]]', '[["a", 9, null, [], []]]'])
+def test_what_is_no_shape_is_noticed(encoded):
+    with pytest.raises(ValueError):  # noqa: PT011 - the journal says which file
+        decode_shape(encoded)
