@@ -6,14 +6,16 @@ the line separators escaped, bytes that are not UTF-8 shown as U+FFFD. Numbers a
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import accumulate, chain, pairwise, repeat
+from functools import cache
+from itertools import accumulate, chain, islice, pairwise, repeat
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from pushgate.formats.assembly import is_float_histogram
+from pushgate.formats.details import count_text, describe
 from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
@@ -24,6 +26,9 @@ from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 # About half a millisecond of work.
 _SLOTS_PER_PIECE = 200
 
+_META = frozenset({"labels", "last_push_successful"})
+
+_HTML_MARKS = (b"<", b">", b"&", b"\xe2\x80")
 _HTML = re.compile(b"[<>&]|\xe2\x80[\xa8\xa9]")
 _HTML_ESCAPES: Final[Mapping[bytes, bytes]] = {
     b"<": rb"\u003c",
@@ -42,7 +47,9 @@ def encoded(value: Any) -> bytes:
     except TypeError:  # not UTF-8: rare, so it may be slow
         slow = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         text = _LONE_SURROGATE.sub(r"\\ufffd", slow).encode()
-    return _HTML.sub(lambda match: _HTML_ESCAPES[match[0]], text)
+    if any(mark in text for mark in _HTML_MARKS):
+        return _HTML.sub(lambda match: _HTML_ESCAPES[match[0]], text)
+    return text
 
 
 def local_time(nanoseconds: int) -> str:
@@ -73,19 +80,52 @@ def listing(groups: Iterable[Group]) -> Iterator[bytes]:
 
 
 def _group(group: Group) -> Iterator[bytes]:
-    labels = group.key.labels
-    # A family may have the name of a key of ours, and then is not shown.
-    members: dict[str, Family | Any] = {family.shape.name: family for family in families(group)}
-    members["labels"] = dict(labels)
-    members["last_push_successful"] = group.last_push_successful
+    members = yield from _members(group)
+    meta = {"labels": dict(group.key.labels), "last_push_successful": group.last_push_successful}
+    names = sorted([*members, *meta], key=raw)
+    if sum(family.shape.slots for family in members.values()) <= _SLOTS_PER_PIECE:
+        yield _small_group(names, meta, members, group.key.labels)
+    else:
+        yield from _large_group(names, meta, members, group.key.labels)
+
+
+def _members(group: Group) -> Generator[bytes, None, dict[str, Family]]:
+    """Return the families of *group* by name, less those named as the group's own keys."""
+    members: dict[str, Family] = {}
+    for count, family in enumerate(families(group), 1):
+        members[family.shape.name] = family
+        if count % _SLOTS_PER_PIECE == 0:
+            yield b""
+    for name in _META & members.keys():
+        del members[name]
+    return members
+
+
+def _small_group(
+    names: list[str], meta: Mapping[str, Any], members: Mapping[str, Family], grouping: Labels
+) -> bytes:
+    """Return nearly every group. All at once is twice as fast as :func:`_large_group`."""
+    written = cache(local_time)
+    shown = {
+        name: _head(family, written) | {"metrics": [*_metrics(family, grouping)]}
+        for name, family in members.items()
+    }
+    return encoded({name: shown[name] if name in shown else meta[name] for name in names})
+
+
+def _large_group(
+    names: list[str], meta: Mapping[str, Any], members: Mapping[str, Family], grouping: Labels
+) -> Iterator[bytes]:
+    written = cache(local_time)
     separators = chain([b"{"], repeat(b","))
-    for separator, name in zip(separators, sorted(members, key=raw), strict=False):
+    for separator, name in zip(separators, names, strict=False):
         yield b"%b%b:" % (separator, encoded(name))
-        member = members[name]
-        if isinstance(member, Family):
-            yield from _family(member, labels)
+        if name in meta:
+            yield encoded(meta[name])
         else:
-            yield encoded(member)
+            yield encoded(_head(members[name], written))[:-1] + b',"metrics":['
+            yield from _in_batches(members[name], grouping)
+            yield b"]}"
     yield b"}"
 
 
@@ -106,33 +146,25 @@ def families(group: Group) -> Iterator[Family]:
         yield Family(shape_of_time, time or group.since, [go_float(time / 1e9)], ())
 
 
-def _family(family: Family, grouping: Labels) -> Iterator[bytes]:
-    shape = family.shape
-    head = {"time_stamp": local_time(family.received), "type": shape.type.name}
-    if shape.help:
-        head["help"] = shape.help
-    yield encoded(head)[:-1] + b',"metrics":['
+def _head(family: Family, written: Callable[[int], str]) -> dict[str, Any]:
+    head = {"time_stamp": written(family.received), "type": family.shape.type.name}
+    return head | {"help": family.shape.help} if family.shape.help else head
+
+
+def _in_batches(family: Family, grouping: Labels) -> Iterator[bytes]:
+    metrics = _metrics(family, grouping)
+    size = max(1, _SLOTS_PER_PIECE * len(family.shape.labels) // max(1, family.shape.slots))
     separator = b""
-    for metrics in _batches(family, grouping):
-        yield separator + encoded(metrics)[1:-1]
+    while batch := list(islice(metrics, size)):
+        yield separator + encoded(batch)[1:-1]
         separator = b","
-    yield b"]}"
 
 
-def _batches(family: Family, grouping: Labels) -> Iterator[list[dict[str, Any]]]:
-    """Yield the metrics of *family*, some at a time."""
+def _metrics(family: Family, grouping: Labels) -> Iterator[dict[str, Any]]:
     shape, show = family.shape, _SHOWN[family.shape.type]
-    batch: list[dict[str, Any]] = []
-    slots = 0
     for index, (labels, at) in enumerate(zip(shape.labels, shape.metric_slots(), strict=True)):
         complete = dict(sanitised(labels, grouping))
-        batch.append(show(family, index, complete, family.numbers[at.start : at.stop]))
-        slots += len(at)
-        if slots >= _SLOTS_PER_PIECE:
-            yield batch
-            batch, slots = [], 0
-    if batch:
-        yield batch
+        yield show(family, index, complete, family.numbers[at.start : at.stop])
 
 
 def _simple(
@@ -157,9 +189,12 @@ def _histogram(
     family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
 ) -> dict[str, Any]:
     *counts, total, count = numbers
-    if not is_float_histogram([number.encode() for number in (*counts, count)]):
+    described = describe(family.details[index]) if family.details else None
+    if described:
+        counts, count = [*described.buckets], described.total
+    elif not is_float_histogram([number.encode() for number in (*counts, count)]):
         counts, count = [_whole(each) for each in counts], _whole(count)
-    native = native_buckets(family.details[index]) if family.details else None
+    native = native_buckets(family.details[index]) if described else None
     classic = dict(sorted(zip(family.shape.bounds[index], counts, strict=True)))
     return {
         "buckets": classic if native is None else native,
@@ -174,9 +209,15 @@ def _whole(number: str) -> str:
     return number if number.isdecimal() else str(int(float(number)))
 
 
-def native_buckets(_detail: bytes) -> list[tuple[int, str, str, str]] | None:
-    """Return the buckets of a native histogram; None if there are none in *_detail*."""
-    return None
+def native_buckets(detail: bytes) -> list[tuple[int, str, str, str]] | None:
+    """Return the buckets of a native histogram; None if there are none in *detail*."""
+    described = describe(detail)
+    if described is None or described.native is None:
+        return None
+    return [
+        (boundaries, go_float(lower), go_float(upper), count_text(population))
+        for boundaries, lower, upper, population in described.native
+    ]
 
 
 _SHOWN: Final[

@@ -1,0 +1,198 @@
+import json
+import time
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.formats.text import TextReader
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.names import NameRule
+from pushgate.model.quoting import text
+from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
+from pushgate.server.group import Block, Group
+from pushgate.server.http.listing import encoded, listing, local_time
+
+SECOND = 10**9
+KEY = GroupingKey([("job", "j")])
+
+
+@contextmanager
+def zone(name: str, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", name)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture
+def new_york(monkeypatch):
+    with zone("America/New_York", monkeypatch):
+        yield
+
+
+def group(pushed: Pushed, **times: int) -> Group:
+    at = {"pushed_at": 7 * SECOND, "failed_at": 0, "since": 3 * SECOND} | times
+    return Group(KEY, (Block(pushed, 5 * SECOND),), **at)
+
+
+def shown(pushed: Pushed, **times: int) -> dict:
+    [found] = json.loads(b"".join(listing([group(pushed, **times)])))
+    return found
+
+
+def of_text(body: str) -> Pushed:
+    return TextReader(NameRule.LEGACY, lenient=False).read(body.encode())
+
+
+def metric(body: str) -> dict:
+    [found] = shown(of_text(body))["x"]["metrics"]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["counter", "gauge", "untyped"])
+@pytest.mark.parametrize("number", ["1e+06", "-0", "NaN", "+Inf", "0.5"])
+def test_a_simple_metric_is_one_number_in_text(kind, number):
+    assert metric(f'# TYPE x {kind}\nx{{l="v"}} {number}\n') == {
+        "labels": {"instance": "", "job": "j", "l": "v"},
+        "value": number,
+    }
+
+
+def test_a_summary_has_quantiles():
+    body = (
+        "# TYPE x summary\n" + 'x{quantile="0.9"} 2\nx{quantile="0.5"} 1e6\nx_sum 3\nx_count 1e6\n'
+    )
+    assert metric(body) == {
+        "count": "1000000",
+        "labels": {"instance": "", "job": "j"},
+        "quantiles": {"0.5": "1e+06", "0.9": "2"},
+        "sum": "3",
+    }
+
+
+@pytest.mark.parametrize("kind", ["histogram", "gaugehistogram"])
+def test_a_histogram_has_the_buckets_that_were_pushed(kind):
+    body = (
+        f"# TYPE x {kind}\n"
+        'x_bucket{le="1e6"} 2000000\nx_bucket{le="2.5"} 1\nx_sum 3\nx_count 3000000\n'
+    )
+    assert metric(body) == {
+        "buckets": {"1e+06": "2000000", "2.5": "1"},
+        "count": "3000000",
+        "labels": {"instance": "", "job": "j"},
+        "sum": "3",
+    }
+
+
+def test_the_counts_of_a_float_histogram_are_floats():
+    body = '# TYPE x histogram\nx_bucket{le="1"} 1.5\nx_bucket{le="2"} 2e6\nx_count 2e6\n'
+    found = metric(body)
+    assert (found["buckets"], found["count"]) == ({"1": "1.5", "2": "2e+06"}, "2e+06")
+
+
+def test_keys_stand_in_the_order_of_their_bytes(new_york):
+    pushed = of_text("# HELP b say <b>\n# TYPE b gauge\nb 1\nZ 2\n")
+    assert b"".join(listing([group(pushed)])).decode() == (
+        '[{"Z":{"time_stamp":"1969-12-31T19:00:05-05:00","type":"UNTYPED","metrics":'
+        '[{"labels":{"instance":"","job":"j"},"value":"2"}]},'
+        '"b":{"time_stamp":"1969-12-31T19:00:05-05:00","type":"GAUGE",'
+        r'"help":"say \u003cb\u003e","metrics":[{"labels":{"instance":"","job":"j"},"value":"1"}]},'
+        '"labels":{"job":"j"},"last_push_successful":true,'
+        '"push_failure_time_seconds":{"time_stamp":"1969-12-31T19:00:03-05:00","type":"GAUGE",'
+        '"help":"Last Unix time when changing this group in the Pushgateway failed.",'
+        '"metrics":[{"labels":{"instance":"","job":"j"},"value":"0"}]},'
+        '"push_time_seconds":{"time_stamp":"1969-12-31T19:00:07-05:00","type":"GAUGE",'
+        '"help":"Last Unix time when changing this group in the Pushgateway succeeded.",'
+        '"metrics":[{"labels":{"instance":"","job":"j"},"value":"7"}]}}]'
+    )
+
+
+def test_a_failure_is_shown_until_the_next_success():
+    failed = shown(of_text("x 1\n"), failed_at=8 * SECOND)
+    assert failed["last_push_successful"] is False
+    assert failed["push_failure_time_seconds"]["metrics"][0]["value"] == "8"
+
+
+def test_a_family_cannot_hide_the_keys_of_the_group():
+    found = shown(of_text("labels 1\nlast_push_successful 2\nx 3\n"))
+    assert found["labels"] == {"job": "j"}
+    assert found["last_push_successful"] is True
+    assert "x" in found
+
+
+def test_a_family_without_metrics_is_shown_empty():
+    pushed = Pushed(interned((FamilyShape("x", MetricType.GAUGE, None, ()),)), b"")
+    assert shown(pushed)["x"]["metrics"] == []
+
+
+ALL_KINDS = """# HELP c <help>
+# TYPE c counter
+c{a="1"} 1
+c{a="2"} 2
+labels 3
+# TYPE h histogram
+h_bucket{le="1"} 1
+h_count 2
+# TYPE s summary
+s{quantile="0.5"} 1
+s_count 2
+"""
+
+
+def test_a_group_looks_the_same_in_one_piece_and_in_many(monkeypatch):
+    shown_group = group(of_text(ALL_KINDS))
+    at_once = b"".join(listing([shown_group, shown_group]))
+    monkeypatch.setattr("pushgate.server.http.listing._SLOTS_PER_PIECE", 1)
+    assert b"".join(listing([shown_group, shown_group])) == at_once
+
+
+def test_no_groups_are_an_empty_array():
+    assert b"".join(listing([])) == b"[]"
+
+
+def test_many_metrics_come_in_many_pieces():
+    pushed = of_text("".join(f'x{{i="{i}"}} {i}\n' for i in range(5000)))
+    pieces = list(listing([group(pushed)]))
+    assert max(map(len, pieces)) < 20_000
+    [found] = json.loads(b"".join(pieces))
+    values = [one["value"] for one in found["x"]["metrics"]]
+    assert " ".join(values) == pushed.numbers.decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("<a&b>", rb'"\u003ca\u0026b\u003e"'),
+        ("\u2028\u2029", rb'"\u2028\u2029"'),
+        ('\x00\x1f\b\f\n\r\t"\\/\x7f', rb'"\u0000\u001f\b\f\n\r\t\"\\/' + b'\x7f"'),
+        ("é中😊", '"é中😊"'.encode()),
+        ("a\udcff<", rb'"a\ufffd\u003c"'),
+    ],
+)
+def test_writes_strings_as_go_does(value, written):
+    assert encoded(value) == written
+
+
+@given(st.binary())
+def test_any_bytes_are_shown_as_json(value):
+    expected = "".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in text(value))
+    assert json.loads(encoded({"a": text(value)})) == {"a": expected}
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "written"),
+    [
+        (0, "1969-12-31T19:00:00-05:00"),
+        (1_785_000_000_120_000_000, "2026-07-25T13:20:00.12-04:00"),
+        (1_785_000_000_000_000_001, "2026-07-25T13:20:00.000000001-04:00"),
+    ],
+)
+def test_times_are_local(new_york, nanoseconds, written):
+    assert local_time(nanoseconds) == written
+
+
+def test_utc_is_written_as_z(monkeypatch):
+    with zone("UTC", monkeypatch):
+        assert local_time(SECOND) == "1970-01-01T00:00:01Z"
