@@ -1,0 +1,126 @@
+"""A real gateway inside a test: our server on a free loopback port, in memory.
+
+Needs ``pip install 'pushgate[server]'``.
+"""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+try:
+    import uvicorn
+
+    from pushgate.formats.bodies import Bodies
+    from pushgate.model.names import NameRule
+    from pushgate.server import sockets
+    from pushgate.server.exposition import Views
+    from pushgate.server.gateway import Gateway
+    from pushgate.server.http.app import App
+    from pushgate.server.http.desk import PushDesk
+    from pushgate.server.http.site import Site
+    from pushgate.server.reload import LiveConfig
+    from pushgate.server.settings import Settings
+    from pushgate.server.store import Bounds, Store
+    from pushgate.server.telemetry import Telemetry
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"pushgate.testing needs the server ({error.name} is missing):"
+        " pip install 'pushgate[server]'",
+        name=error.name,
+    ) from error
+
+_PUSH_TIMES = ("push_time_seconds", "push_failure_time_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningGateway:
+    """A gateway that runs for as long as the ``with`` block.
+
+    Attributes:
+        url: Its address, for ``PushGateway(url)`` or a job's configuration.
+    """
+
+    url: str
+
+    def exposition(self) -> str:
+        """Return what Prometheus would scrape, in the text format."""
+        return httpx2.get(f"{self.url}/metrics", trust_env=False).raise_for_status().text
+
+    def samples(self) -> dict[str, float]:
+        """Return the value of every pushed series, the push times left out.
+
+        The keys are written as in the text format, labels sorted by name:
+        ``rows{instance="",job="nightly"}``.
+        """
+        return {
+            _series(sample.name, sample.labels): sample.value
+            for family in text_string_to_metric_families(self.exposition())
+            for sample in family.samples
+            # Everything pushed has a job; the gateway's own metrics have none.
+            if "job" in sample.labels and sample.name not in _PUSH_TIMES
+        }
+
+
+def _series(name: str, labels: dict[str, str]) -> str:
+    pairs = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    return f"{name}{{{pairs}}}"
+
+
+@contextmanager
+def gateway() -> Iterator[RunningGateway]:
+    """Run a gateway in a thread, and yield it.
+
+    Example:
+        >>> from pushgate import PushGateway
+        >>> with gateway() as pushed:
+        ...     _ = PushGateway(pushed.url, job="nightly").push()
+        ...     pushed.samples()
+        {}
+    """
+    [listener] = sockets.listen(["127.0.0.1:0"])
+    server = uvicorn.Server(uvicorn.Config(_unloaded, lifespan="off", log_config=None))
+    server.config.load()
+    thread = threading.Thread(
+        target=lambda: asyncio.run(_serve(server, listener)), name="pushgate", daemon=True
+    )
+    thread.start()
+    try:
+        yield RunningGateway(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
+    settings = Settings()
+    telemetry = Telemetry()
+    bounds = {name: getattr(settings, f"limit_{name}") for name in Bounds._fields}
+    store = Store(telemetry.own, Bounds(**bounds))
+    writer = Gateway(store, None)
+    bodies = Bodies(NameRule.UTF8, strict=False, most_bytes=settings.limit_decompressed_bytes)
+    site = Site(
+        settings=settings,
+        gateway=writer,
+        desk=PushDesk(settings, writer, telemetry, bodies),
+        views=Views(store, telemetry),
+        telemetry=telemetry,
+        live=LiveConfig(None),
+        started=time.time_ns(),
+        quit=lambda: None,
+    )
+    server.config.loaded_app = App(site)
+    writer.start()
+    await server.serve([listener])
+    await writer.close()
+
+
+async def _unloaded(_scope: object, _receive: object, _send: object) -> None:
+    raise NotImplementedError
