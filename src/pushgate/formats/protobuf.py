@@ -175,7 +175,7 @@ def _length(body: bytes, at: int) -> tuple[int, int]:
 class _Value(NamedTuple):
     """The value of one metric, or what it has instead."""
 
-    bounds: tuple[str, ...]
+    bounds: list[float]
     numbers: list[float]
     detail: bytes = b""
     misfit: str | None = None
@@ -203,7 +203,7 @@ def _family(family: Any) -> _Family:
         metric.ClearField("label")
         metric.ClearField("timestamp_ms")
     values = [_value(kind, name, metric) for metric in metrics]
-    bounds = () if kind.is_simple else tuple(value.bounds for value in values)
+    bounds = () if kind.is_simple else tuple(tuple(map(go_float, value.bounds)) for value in values)
     said = text(family.help) if family.HasField("help") else None
     return _Family(FamilyShape(name, kind, said, labels, bounds), values, timestamped)
 
@@ -218,12 +218,13 @@ def _value(kind: MetricType, family: str, metric: Any) -> _Value:
     if not metric.HasField(VALUE_FIELDS[kind]):
         if kind is MetricType.GAUGE_HISTOGRAM:
             raise InvalidBody(f"gauge histogram {go_quote(family)} has a metric without histogram")
-        return _Value((), [0.0] if kind.is_simple else [0.0, 0.0], misfit=message_text(metric))
+        return _Value([], [0.0] if kind.is_simple else [0.0, 0.0], misfit=message_text(metric))
     bounds, numbers = _read_value(kind, family, metric)
     wire = metric.SerializeToString()
     # What the numbers alone do not say again needs the message.
-    said = encoded(kind, [double(bound) for bound in bounds], numbers)
-    return _Value(tuple(map(go_float, bounds)), numbers, b"" if said == wire else wire)
+    native = metric.HasField("histogram") and metric.histogram.HasField("schema")
+    says_all = not native and wire == encoded(kind, list(map(double, bounds)), numbers)
+    return _Value(bounds, numbers, b"" if says_all else wire)
 
 
 def _read_value(kind: MetricType, family: str, metric: Any) -> tuple[list[float], list[float]]:
@@ -441,7 +442,7 @@ class _Scanner:
         read = _value(kind, "", metric)
         if read.misfit is not None:
             raise _Unusual
-        self._skeleton.append(b"T" + " ".join(read.bounds).encode())
+        self._skeleton.append(b"B" + b"".join(map(double, read.bounds)))
         self._numbers += map(go_float, read.numbers)
         self._spans.append((at, at + len(value)))
         self._details.append(read.detail)
