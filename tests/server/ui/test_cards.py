@@ -1,7 +1,11 @@
 import pytest
 from hypothesis import example, given, strategies as st
 
+from pushgate.formats.messages import message_class
+from pushgate.formats.protobuf import decode
+from pushgate.formats.wire import append_delimited
 from pushgate.model.grouping import GroupingKey
+from pushgate.model.shape import MetricType
 from pushgate.server.group import Block, Group
 from pushgate.server.http.routes import grouping_key
 from pushgate.server.settings import Settings
@@ -11,7 +15,6 @@ from pushgate.server.ui.cards import (
     group_card,
     group_id,
     key_of,
-    native_text,
     plain,
 )
 from tests.server.pushes import key, pushed
@@ -191,14 +194,46 @@ def test_a_classic_histogram_shows_its_real_counts_floats_too():
     ]
 
 
+def native_rows(**histogram) -> list:
+    """The rows of a family that holds one native histogram, pushed as protobuf."""
+    family = message_class("MetricFamily")(name=b"h", type=MetricType.HISTOGRAM)
+    family.metric.add(histogram=histogram)
+    body = bytearray()
+    append_delimited(body, family.SerializeToString())
+    blocks = (Block(decode(bytes(body)), NOW),)
+    one = Group(key(), blocks, pushed_at=NOW, failed_at=0, since=1)
+    [card] = [card for card in family_cards(one, LEGACY, most_rows=None) if card.name == "h"]
+    return list(card.rows)
+
+
 def test_a_native_histogram_is_one_line():
-    buckets = [
-        (1, "-2", "-1", "2"),
-        (3, "-0.001", "0.001", "1"),
-        (0, "8", "16", "6"),
-    ]
-    text = "{count:9, sum:9.5, [-2,-1):2, [-0.001,0.001]:1, (8,16]:6}"
-    assert native_text(buckets, "9", "9.5") == text
+    [row] = native_rows(
+        sample_count=23,
+        sample_sum=9.5,
+        zero_count=3,
+        zero_threshold=0.001,
+        positive_span=[{"offset": -1, "length": 2}, {"offset": 2, "length": 1}],
+        positive_delta=[1, 2, 3],
+        negative_span=[{"offset": 1, "length": 1}],
+        negative_delta=[10],
+    )
+    assert row.native == (
+        "{count:23, sum:9.5, [-2,-1):10, [-0.001,0.001]:3, (0.25,0.5]:1, (0.5,1]:3, (4,8]:6}"
+    )
+    assert list(row.points) == []
+
+
+def test_a_native_histogram_of_floats_shows_its_classic_buckets_too():
+    [row] = native_rows(
+        sample_count_float=4.5,
+        sample_sum=1e6,
+        schema=3,
+        positive_span=[{"offset": 0, "length": 1}],
+        positive_count=[4.5],
+        bucket=[{"upper_bound": 1e6, "cumulative_count_float": 1.5}],
+    )
+    assert row.native == "{count:4.5, sum:1e+06, (0.9170040432046711,1]:4.5}"
+    assert list(row.points) == [("Sample values ≤ 1000000", "1.5")]
 
 
 def test_of_a_large_family_only_some_metrics_are_shown():

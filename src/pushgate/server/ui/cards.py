@@ -8,13 +8,16 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from pushgate.errors import InvalidGroupingKey
+from pushgate.formats.details import Described, count_text, describe
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.names import LEGACY_LABEL, NameRule
+from pushgate.model.native import NativeBucket
+from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, raw, text
 from pushgate.model.shape import MetricType
 from pushgate.server.group import Group
-from pushgate.server.http.listing import Family, families, local_time, native_buckets
+from pushgate.server.http.listing import Family, families, local_time
 from pushgate.server.http.routes import grouping_key
 from pushgate.server.settings import Settings
 
@@ -22,8 +25,8 @@ MOST_ROWS = 500
 """How many metrics of a family are shown unless all are asked for."""
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-# The JSON API's ways of closing an interval.
-_BRACKETS = ("(]", "[)", "()", "[]")
+# By the boundaries of a native bucket.
+_BRACKETS = (("(", "]"), ("[", ")"), ("(", ")"), ("[", "]"))
 
 
 class Badge(NamedTuple):
@@ -201,19 +204,26 @@ def _simple(_family: Family, _index: int, badges: list[Badge], numbers: Sequence
 
 def _summary(family: Family, index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
     *values, total, count = map(plain, numbers)
+    described = _described(family, index)
     quantiles = [f"Quantile {plain(bound)}" for bound in family.shape.bounds[index]]
-    points = [*zip(quantiles, values, strict=True), *_totals("Sample", count, total)]
-    return Row(badges, points=points)
+    totals = _totals("Sample", described.total if described else count, total)
+    return Row(badges, points=[*zip(quantiles, values, strict=True), *totals])
 
 
 def _histogram(family: Family, index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
-    *counts, total, count = map(plain, numbers)
+    *counts, total, count = numbers
+    described = _described(family, index)
+    if described:
+        counts, count = [*described.buckets], described.total
     bounds = [f"Sample values ≤ {plain(bound)}" for bound in family.shape.bounds[index]]
-    native = native_buckets(family.details[index]) if family.details else None
-    classic = [*zip(bounds, counts, strict=True)]
-    if native is not None:
-        return Row(badges, points=classic, native=native_text(native, numbers[-1], numbers[-2]))
-    return Row(badges, points=[*classic, *_totals("Total sample", count, total)])
+    classic = [*zip(bounds, map(plain, counts), strict=True)]
+    if described and described.native is not None:
+        return Row(badges, points=classic, native=native_text(described.native, count, total))
+    return Row(badges, points=[*classic, *_totals("Total sample", plain(count), plain(total))])
+
+
+def _described(family: Family, index: int) -> Described | None:
+    return describe(family.details[index]) if family.details else None
 
 
 def _totals(what: str, count: str, total: str) -> list[tuple[str, str]]:
@@ -227,13 +237,16 @@ _SHOWN: Final[Mapping[MetricType, Callable[[Family, int, list[Badge], Sequence[s
 }
 
 
-def native_text(buckets: Iterable[tuple[int, str, str, str]], count: str, total: str) -> str:
+def native_text(buckets: Iterable[NativeBucket], count: str, total: str) -> str:
     """Return a native histogram on one line: ``{count:3, sum:9.5, [-2,-1):2, (8,16]:1}``."""
-    intervals = (
-        f"{_BRACKETS[closed][0]}{lower},{upper}{_BRACKETS[closed][1]}:{within}"
-        for closed, lower, upper, within in buckets
-    )
-    return f"{{{', '.join([f'count:{count}', f'sum:{total}', *intervals])}}}"
+    parts = [f"count:{count}", f"sum:{total}", *map(_interval, buckets)]
+    return f"{{{', '.join(parts)}}}"
+
+
+def _interval(bucket: NativeBucket) -> str:
+    boundaries, lower, upper, count = bucket
+    left, right = _BRACKETS[boundaries]
+    return f"{left}{go_float(lower)},{go_float(upper)}{right}:{count_text(count)}"
 
 
 def plain(number: str) -> str:
