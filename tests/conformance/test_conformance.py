@@ -95,10 +95,13 @@ class Subject:
         """Drops every group; starts the server again if the last scenario ended it."""
         if self.service.process.poll() is not None:
             self.start()
-        self.ask("PUT", self.prefix + "/api/v1/admin/wipe")
-        deadline = time.monotonic() + 10
+        wiped = self.ask("PUT", self.prefix + "/api/v1/admin/wipe")
+        assert wiped is not None
+        assert wiped.status == 202
+        deadline = time.monotonic() + 5
         while self.exposition({}):
             assert time.monotonic() < deadline, "the wipe had no effect"
+            time.sleep(0.005)
 
     def ask(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""

@@ -25,7 +25,7 @@ from tests import services
 from tests.exposition import OWN_METRIC, pushed_part, with_sorted_samples
 from tests.fuzz import schema
 from tests.fuzz.generate import PROTOBUF, Generator, Request
-from tests.fuzz.known import grouping_key, known
+from tests.fuzz.known import grouping_key, is_intact, known, plain_body
 
 TEXT = "text/plain;version=0.0.4"
 EXPOSITIONS = {"text": TEXT + ";escaping=allow-utf-8", "escaped": TEXT, "protobuf": PROTOBUF}
@@ -188,6 +188,8 @@ class Pair:
         if reference.status >= 400 and ours.first_line != reference.first_line:
             if is_random(ours, reference, several_groups=several_groups(requests)):
                 return None
+            if not is_intact(requests[-1]):
+                return None  # the reference parses while it inflates: the parser may fail first
             return "first line", ours.first_line, reference.first_line
         return None
 
@@ -236,7 +238,7 @@ def shrunk(pair: Pair, found: Difference) -> Difference:
 
 
 def size(found: Difference) -> int:
-    return sum(100 + len(request.body) for request in found.requests)
+    return sum(100 + len(request.headers) + len(plain_body(request)) for request in found.requests)
 
 
 def reductions(requests: tuple[Request, ...]) -> Iterator[list[Request]]:
@@ -244,9 +246,16 @@ def reductions(requests: tuple[Request, ...]) -> Iterator[list[Request]]:
     for number in range(len(requests) - 1):
         yield [*requests[:number], *requests[number + 1 :]]
     for number, request in enumerate(requests):
+        if "Content-Encoding" in request.headers and is_intact(request):
+            yield [*requests[:number], uncompressed(request), *requests[number + 1 :]]
         for body in smaller_bodies(request.body):
             smaller = replace(request, body=body)
             yield [*requests[:number], smaller, *requests[number + 1 :]]
+
+
+def uncompressed(request: Request) -> Request:
+    headers = {name: value for name, value in request.headers.items() if name != "Content-Encoding"}
+    return replace(request, body=plain_body(request), headers=headers)
 
 
 def smaller_bodies(body: bytes) -> Iterator[bytes]:

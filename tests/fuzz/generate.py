@@ -177,7 +177,7 @@ class Generator:
         kind = self.pick(TEXT_KINDS, ODD_TEXT_KINDS)
         lines = []
         if self.random.random() < 0.4:
-            help_text = self.random.choice(("", "text", "two  words ", "e\\\\s\\n", '\\"', "\\x"))
+            help_text = self.pick(("", "text", "two  words ", "e\\\\s\\n", '\\"'), ("\\x", "e\\"))
             lines.append(f"# HELP {self.written(name)} {help_text}")
         if kind:
             lines.append(f"# TYPE {self.written(name)} {kind}")

@@ -51,12 +51,21 @@ def decoded(value: bytes) -> bytes:
 
 
 def plain_body(request: Request) -> bytes:
+    return inflated(request) or b""
+
+
+def is_intact(request: Request) -> bool:
+    return inflated(request) is not None
+
+
+def inflated(request: Request) -> bytes | None:
+    """The body without its gzip; None if that is damaged."""
     if request.headers.get("Content-Encoding") != "gzip":
         return request.body
     try:
         return gzip.decompress(request.body)
     except (OSError, EOFError, zlib.error):
-        return b""
+        return None
 
 
 def families(request: Request) -> Iterator:
