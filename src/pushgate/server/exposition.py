@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
-from pushgate.formats.negotiation import Accepted
+from pushgate.formats.negotiation import Accepted, Format
 from pushgate.model.layout import escape_label_value, header, template_values
 from pushgate.model.names import Escaping
 from pushgate.model.numbers import exposed, go_float
@@ -276,7 +276,16 @@ class Views:
 
 
 def _view(kind: Accepted, telemetry: Telemetry) -> View:
-    return TextView(kind.escaping, telemetry.families)
+    from pushgate.server.protobuf_views import ProtobufView, PrototextView
+
+    match kind.format:
+        case Format.TEXT:
+            return TextView(kind.escaping, telemetry.families)
+        case Format.PROTOBUF:
+            return ProtobufView(kind.escaping, telemetry.families)
+        case Format.PROTOBUF_COMPACT | Format.PROTOBUF_TEXT:
+            multiline = kind.format is Format.PROTOBUF_TEXT
+            return PrototextView(kind.escaping, telemetry.families, multiline=multiline)
 
 
 def _own_text(families: Iterable[OwnSamples]) -> list[OwnMetrics]:
