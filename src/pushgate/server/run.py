@@ -25,9 +25,10 @@ from pushgate.server.gateway import Gateway
 from pushgate.server.http.app import App
 from pushgate.server.http.desk import PushDesk
 from pushgate.server.http.site import Site
+from pushgate.server.persistence import opened_journal
 from pushgate.server.reload import LiveConfig, Reloaded
 from pushgate.server.settings import Settings
-from pushgate.server.sqlite import SqliteJournal, opened_journal
+from pushgate.server.sqlite import SqliteJournal
 from pushgate.server.store import Bounds, Store
 from pushgate.server.telemetry import Telemetry
 

@@ -1,6 +1,5 @@
 """The journal in a SQLite file: one connection, WAL, synchronous, one transaction a batch."""
 
-import logging
 import os
 import sqlite3
 import time
@@ -16,8 +15,6 @@ from pushgate.model.shape import PushShape
 from pushgate.server.group import Group
 from pushgate.server.record import decode_group, decode_shape, encode_group, encode_shape
 from pushgate.server.store import Step
-
-_log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _SCHEMA = """
@@ -282,19 +279,28 @@ def _opened(path: Path) -> tuple[Connection, type[Exception]]:
 
 def _unusable(path: Path, error: Exception) -> StartupError:
     if "locked" in str(error) or "busy" in str(error).lower():
-        return StartupError(
-            f"{path} is in use by another process: stop it, or name another --persistence.file"
-        )
+        return in_use(path)
+    return damaged(path, str(error))
+
+
+def in_use(path: Path) -> StartupError:
+    """Return the error that another process works with *path*."""
+    return StartupError(
+        f"{path} is in use by another process: stop it, or name another --persistence.file"
+    )
+
+
+def damaged(path: Path, reason: str) -> DamagedFile:
+    """Return the error that nothing can be read from *path*."""
     return DamagedFile(
-        f"{path} is damaged ({error}): restore it from a backup, or start with "
+        f"{path} is damaged ({reason}): restore it from a backup, or start with "
         "--persistence.reset-damaged to move it aside and start empty"
     )
 
 
 def move_aside(path: Path, now: float) -> Path:
     """Move the database *path* and its companions to ``<path>.damaged-<time>``."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    target = path.with_name(f"{path.name}.damaged-{stamp}")
+    target = path.with_name(f"{path.name}.damaged-{stamp(now)}")
     for suffix in ("", "-wal", "-shm"):
         companion = path.with_name(path.name + suffix)
         if companion.exists():
@@ -302,24 +308,6 @@ def move_aside(path: Path, now: float) -> Path:
     return target
 
 
-def opened_journal(
-    path: Path, *, reset_damaged: bool, now: float
-) -> tuple[SqliteJournal, list[Group]]:
-    """Return the journal in *path* and what it holds.
-
-    With *reset_damaged*, a damaged file is moved aside (*now*, in Unix seconds, is part of
-    its new name) and the journal starts empty.
-
-    Raises:
-        StartupError: the file can't be used; the message says what to do.
-    """
-    try:
-        journal = SqliteJournal(path)
-        return journal, journal.load()
-    except DamagedFile:
-        if not reset_damaged:
-            raise
-        moved = move_aside(path, now)
-        _log.warning("damaged persistence file moved aside", extra={"file": str(moved)})
-        journal = SqliteJournal(path)
-        return journal, journal.load()
+def stamp(now: float) -> str:
+    """Return the time *now*, in Unix seconds, as it stands in the names of files."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))

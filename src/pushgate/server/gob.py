@@ -1,0 +1,304 @@
+"""The persistence file of the Go Pushgateway, 0.10 and newer, read. Pure.
+
+The file is one stream of Go's ``encoding/gob``: definitions of types, then a map from
+grouping key to group. A group has labels, and for each family the time of the push it
+came with and its ``MetricFamily`` message.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, NamedTuple
+
+from pushgate.errors import InvalidBody
+from pushgate.formats.protobuf import decode
+from pushgate.formats.wire import append_delimited
+from pushgate.model.grouping import GroupingKey, Labels
+from pushgate.model.quoting import go_quote, is_utf8, text
+from pushgate.model.shape import MetricType, Pushed, interned
+from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
+
+_BYTES, _STRING = 5, 6
+# Go counts from the year 1.
+_UNIX_EPOCH = 62_135_596_800
+_NEVER = 0
+
+
+class GoFile(NamedTuple):
+    """What a file holds: groups, and in words what could not be taken over."""
+
+    groups: list[Group]
+    left_out: list[str]
+
+
+def read(data: bytes) -> GoFile:
+    """Return the groups in the file *data*, with the times of their pushes.
+
+    Nothing is checked but what a group cannot do without: the file is the Go server's
+    store as it was.
+
+    Raises:
+        ValueError: *data* is no such file, or not all of it.
+    """
+    groups, left_out = [], []
+    for packed, stored in _Stream(data).groups().items():
+        labels = tuple((text(n), text(v)) for n, v in stored.get("Labels", {}).items())
+        key = GroupingKey(labels)
+        if key.packed != packed:
+            raise ValueError(f"the group {go_quote(text(packed))} has other labels than its key")
+        if "job" not in key.names or not all(map(is_utf8, chain(*labels))):
+            left_out.append(f"{key}: its labels could never be scraped")
+            continue
+        families = _families(stored.get("Metrics", {}))
+        groups.append(_group(key, families, left_out))
+    return GoFile(groups, left_out)
+
+
+# --- Gob --------------------------------------------------------------------------------
+
+
+class _Stream:
+    """A gob stream, read as far as its first value."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+        self._types: dict[int, dict[str, Any]] = {}
+
+    def groups(self) -> dict[bytes, dict[str, Any]]:
+        """Return the value: grouping key → ``Labels`` and ``Metrics``.
+
+        Raises:
+            ValueError: it is something else, or the stream ends early.
+        """
+        while True:
+            self._uint()  # the length of the message
+            number = self._int()
+            if number >= 0:
+                break
+            self._types[-number] = self._definition()
+        self._take(1)  # stands before a value that is not a struct
+        return self._map(number, self._group)
+
+    def _take(self, size: int) -> bytes:
+        taken = self._data[self._at : self._at + size]
+        if len(taken) < size:
+            raise ValueError("it ends early")
+        self._at += size
+        return taken
+
+    def _uint(self) -> int:
+        (first,) = self._take(1)
+        if first < 0x80:
+            return first
+        if first < 0xF8:
+            raise ValueError("it has an integer of more than 8 bytes")
+        return int.from_bytes(self._take(0x100 - first), "big")
+
+    def _int(self) -> int:
+        value = self._uint()
+        return ~(value >> 1) if value & 1 else value >> 1
+
+    def _bytes(self) -> bytes:
+        return self._take(self._uint())
+
+    def _struct(self, fields: list[tuple[str, Callable[[], Any]]]) -> dict[str, Any]:
+        """Return the fields that are not zero; each is read by its function."""
+        out, at = {}, -1
+        while delta := self._uint():
+            at += delta
+            if at >= len(fields):
+                raise ValueError("it has a struct with more fields than its type")
+            name, read_field = fields[at]
+            out[name] = read_field()
+        return out
+
+    def _definition(self) -> dict[str, Any]:
+        """Return what defines a type: Go's ``wireType``, one of whose fields is set."""
+        common = ("common", lambda: self._struct([("name", self._bytes), ("id", self._int)]))
+        elem, fields = ("elem", self._int), ("fields", self._defined_fields)
+        return self._struct(
+            [
+                ("array", lambda: self._struct([common, elem, ("len", self._int)])),
+                ("slice", lambda: self._struct([common, elem])),
+                ("struct", lambda: self._struct([common, fields])),
+                ("map", lambda: self._struct([common, ("key", self._int), elem])),
+                ("opaque", lambda: self._struct([common])),
+                ("opaque", lambda: self._struct([common])),
+                ("opaque", lambda: self._struct([common])),
+            ]
+        )
+
+    def _defined_fields(self) -> list[dict[str, Any]]:
+        fields = [("name", self._bytes), ("id", self._int)]
+        return [self._struct(fields) for _ in range(self._uint())]
+
+    def _defined(self, number: int, kind: str) -> Any:
+        definition = self._types.get(number, {}).get(kind)
+        if definition is None:
+            raise ValueError("it holds something else than groups")
+        return definition
+
+    def _map(self, number: int, read_value: Callable[[int], Any]) -> dict[bytes, Any]:
+        defined = self._defined(number, "map")
+        if defined.get("key") != _STRING:
+            raise ValueError("it is not a map by text, as Pushgateways from 0.10 on write it")
+        elem = defined.get("elem", 0)
+        return {self._bytes(): read_value(elem) for _ in range(self._uint())}
+
+    def _named(self, number: int, readers: Mapping[str, Callable[[int], Any]]) -> dict[str, Any]:
+        """Return the fields of a struct of type *number*; *readers* know them by name."""
+        fields = []
+        for field in self._defined(number, "struct").get("fields", ()):
+            name = text(field.get("name", b""))
+            if name not in readers:
+                raise ValueError(f"it has a field {go_quote(name)} that no Pushgateway writes")
+            fields.append((name, _bound(readers[name], field.get("id", 0))))
+        return self._struct(fields)
+
+    def _group(self, number: int) -> dict[str, Any]:
+        return self._named(
+            number,
+            {
+                "Labels": lambda labels: self._map(labels, self._text),
+                "Metrics": lambda families: self._map(families, self._family),
+            },
+        )
+
+    def _family(self, number: int) -> dict[str, Any]:
+        return self._named(
+            number, {"Timestamp": self._opaque, "GobbableMetricFamily": self._opaque}
+        )
+
+    def _text(self, number: int) -> bytes:
+        if number not in {_BYTES, _STRING}:
+            raise ValueError("a label is no text")
+        return self._bytes()
+
+    def _opaque(self, number: int) -> bytes:
+        if number != _BYTES:
+            self._defined(number, "opaque")
+        return self._bytes()
+
+
+def _bound(read_field: Callable[[int], Any], number: int) -> Callable[[], Any]:
+    return lambda: read_field(number)
+
+
+# --- Groups -----------------------------------------------------------------------------
+
+
+class _Stored(NamedTuple):
+    """A family as it is stored; the time is in Unix nanoseconds."""
+
+    name: str
+    time: int
+    message: bytes
+
+
+def _families(stored: Mapping[bytes, Mapping[str, bytes]]) -> list[_Stored]:
+    """Return the families ordered by name, so that equal groups get equal shapes."""
+    return [
+        _Stored(
+            text(name),
+            _unix_nanoseconds(family.get("Timestamp", b"")),
+            family.get("GobbableMetricFamily", b""),
+        )
+        for name, family in sorted(stored.items())
+    ]
+
+
+def _unix_nanoseconds(time: bytes) -> int:
+    """Return a Go ``time.Time`` in its binary form, version 1 or 2."""
+    if not time:
+        return _NEVER
+    if len(time) not in {15, 16}:
+        raise ValueError("it has a time of an unknown form")
+    seconds = int.from_bytes(time[1:9], "big", signed=True) - _UNIX_EPOCH
+    return _storable(seconds * 10**9 + int.from_bytes(time[9:13], "big"))
+
+
+def _storable(nanoseconds: int) -> int:
+    return nanoseconds if abs(nanoseconds) < 1 << 63 else _NEVER
+
+
+def _group(key: GroupingKey, families: list[_Stored], left_out: list[str]) -> Group:
+    """Return the group; what is wrong with families that it can't have goes to *left_out*."""
+    times = {PUSH_TIME.name: (_NEVER, _NEVER), PUSH_FAILURE_TIME.name: (_NEVER, _NEVER)}
+    pushes: dict[int, list[Pushed]] = {}
+    for family in families:
+        try:
+            pushed = _pushed(family)
+        except InvalidBody as error:
+            left_out.append(f"{key}: {error}")
+            continue
+        if family.name in times:
+            times[family.name] = family.time, _moment(pushed, family.time)
+        else:
+            pushes.setdefault(family.time, []).append(pushed)
+    born = [time for time, _ in times.values()] + [*pushes]
+    return Group(
+        key,
+        tuple(Block(_joined(pushes[time], key.labels), time) for time in sorted(pushes)),
+        pushed_at=times[PUSH_TIME.name][1],
+        failed_at=times[PUSH_FAILURE_TIME.name][1],
+        since=min(filter(None, born), default=_NEVER),
+    )
+
+
+def _pushed(family: _Stored) -> Pushed:
+    """Return a stored family; raise InvalidBody if no push could have brought it."""
+    body = bytearray()
+    append_delimited(body, family.message)
+    pushed = decode(bytes(body))
+    for fault, what in (
+        (pushed.shape.names != (family.name,), "another name inside"),
+        (pushed.timestamped, "timestamps"),
+        (pushed.misfits, "metrics without a value of its type"),
+    ):
+        if fault:
+            raise InvalidBody(f"the family {go_quote(family.name)} has {what}")
+    return pushed
+
+
+def _moment(pushed: Pushed, time: int) -> int:
+    """Return when the push or failure was that a family of the server's says.
+
+    The family is seconds as a double; *time*, if it is the same, has the nanoseconds.
+    """
+    (family,) = pushed.shape.families
+    if family.type is not MetricType.GAUGE or not pushed.numbers:
+        return _NEVER
+    seconds = float(pushed.numbers.split()[0])
+    if seconds == time / 1e9:
+        return time
+    return _storable(round(seconds * 1e9)) if math.isfinite(seconds) else _NEVER
+
+
+def _joined(parts: list[Pushed], grouping: Labels) -> Pushed:
+    """Return *parts* as one push, the labels that the group adds taken off again."""
+    details = tuple(chain.from_iterable(part.details or _no_details(part) for part in parts))
+    return Pushed(
+        interned(
+            tuple(
+                family._replace(labels=tuple(_own_labels(family.labels, dict(grouping))))
+                for part in parts
+                for family in part.shape.families
+            )
+        ),
+        b" ".join(part.numbers for part in parts if part.numbers),
+        details if any(details) else (),
+    )
+
+
+def _no_details(part: Pushed) -> tuple[bytes, ...]:
+    return (b"",) * sum(len(family.labels) for family in part.shape.families)
+
+
+def _own_labels(metrics: Iterable[Labels], grouping: Mapping[str, str]) -> Iterator[Labels]:
+    for labels in metrics:
+        yield tuple(
+            (name, value)
+            for name, value in labels
+            if name not in grouping and (name, value) != ("instance", "")
+        )

@@ -1,0 +1,204 @@
+"""The persistence file at start: that of the Go server is imported once, and nothing is lost."""
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pushgate.errors import DamagedFile, StartupError
+from pushgate.server import gob
+from pushgate.server.group import Group
+from pushgate.server.persistence import opened_journal
+from pushgate.server.store import Step
+from tests import old_gateway, services
+
+SAMPLES = services.ROOT / "tests/data/gob-sample"
+SAMPLE = (SAMPLES / "pushgateway-1.5.1.gob").read_bytes()
+NOW = 1_795_339_500.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "pushgateway.data"
+    path.write_bytes(SAMPLE)
+    return path
+
+
+def started(path: Path, *, reset_damaged: bool = False) -> list[Group]:
+    journal, groups = opened_journal(path, reset_damaged=reset_damaged, now=NOW)
+    journal.close()
+    return groups
+
+
+def said(groups: list[Group]) -> dict[bytes, object]:
+    return {
+        group.key.packed: (
+            group.pushed_at,
+            group.failed_at,
+            group.since,
+            [(block.received, block.pushed) for block in group.blocks],
+        )
+        for group in groups
+    }
+
+
+EXPECTED = said(gob.read(SAMPLE).groups)
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name.removeprefix("pushgateway.data") for entry in path.parent.iterdir())
+
+
+def test_a_file_of_the_go_server_becomes_a_journal_and_is_kept_aside(file):
+    assert said(started(file)) == EXPECTED
+    assert file.read_bytes().startswith(b"SQLite format 3")
+    aside = file.with_name("pushgateway.data.imported")
+    assert aside.read_bytes() == SAMPLE
+    assert aside.stat().st_mode & 0o777 == 0o600
+    assert names(file) == ["", ".imported"]
+
+
+def test_the_second_start_finds_the_journal_with_what_has_changed_since(file):
+    journal, groups = opened_journal(file, reset_damaged=False, now=NOW)
+    journal.append([Step(groups[0], None)])
+    journal.close()
+    assert said(started(file)) == said(groups[1:])
+
+
+def test_another_go_file_under_the_same_name_is_kept_under_another_one(file):
+    started(file)
+    other = SAMPLE.replace(b"Untyped", b"untyped")
+    assert other != SAMPLE
+    file.write_bytes(other)
+    started(file)
+    assert file.with_name("pushgateway.data.imported").read_bytes() == SAMPLE
+    later = file.with_name("pushgateway.data.imported-20261122T092500Z")
+    assert later.read_bytes() == other
+
+
+def test_what_an_older_journal_left_behind_does_not_get_into_the_new_one(file):
+    file.with_name("pushgateway.data-wal").write_bytes(b"something")
+    assert said(started(file)) == EXPECTED
+
+
+def test_a_file_that_is_neither_is_refused_and_left_alone(file):
+    file.write_bytes(b"precious but unknown")
+    with pytest.raises(DamagedFile, match=r"neither a journal nor a file of the Go"):
+        started(file)
+    assert file.read_bytes() == b"precious but unknown"
+    assert names(file) == [""]
+
+
+def test_a_go_file_that_was_cut_off_is_refused_unless_the_operator_gives_it_up(file):
+    file.write_bytes(SAMPLE[:-100])
+    with pytest.raises(DamagedFile, match=r"--persistence\.reset-damaged"):
+        started(file)
+    assert started(file, reset_damaged=True) == []
+    assert file.with_name("pushgateway.data.damaged-20261122T092500Z").read_bytes() == SAMPLE[:-100]
+
+
+def test_a_missing_or_empty_file_is_a_new_journal(file):
+    file.write_bytes(b"")
+    assert started(file) == []
+    file.unlink()
+    assert started(file) == []
+
+
+def test_a_file_that_another_process_imports_is_in_use(file):
+    with file.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # belongs to what is open, not to the process
+        with pytest.raises(StartupError, match="in use by another process"):
+            started(file)
+    assert said(started(file)) == EXPECTED
+
+
+def test_a_full_directory_leaves_everything_as_it_was(file):
+    file.with_name("pushgateway.data.importing-copy").mkdir()
+    with pytest.raises(StartupError, match=r"can't import .* it is as it was"):
+        started(file)
+    assert file.read_bytes() == SAMPLE
+
+
+# Imports a file and dies, as by a power cut, before the step with the number given.
+DIES = """
+import os, sys
+from pathlib import Path
+from pushgate.server.persistence import opened_journal
+left = int(sys.argv[2])
+def before(event, arguments):
+    global left
+    if event in {"open", "os.rename", "os.remove"} and ".data" in str(arguments[0]):
+        if left == 0:
+            os._exit(9)
+        left -= 1
+sys.addaudithook(before)
+opened_journal(Path(sys.argv[1]), reset_damaged=False, now=0.0)[0].close()
+"""
+
+
+def test_whenever_the_process_dies_nothing_is_lost_or_imported_twice(file):
+    for step in range(40):
+        file.write_bytes(SAMPLE)
+        died = subprocess.run([sys.executable, "-c", DIES, file, str(step)], check=False)
+        assert said(started(file)) == EXPECTED
+        assert file.with_name("pushgateway.data.imported").read_bytes() == SAMPLE
+        assert names(file) == ["", ".imported"]
+        if died.returncode == 0:
+            break
+        for path in file.parent.iterdir():
+            path.unlink()
+    assert step > 5
+
+
+def test_what_contradicts_itself_is_left_out_so_that_scrapes_work(tmp_path):
+    """As the Go server stores it with --push.disable-consistency-check."""
+    path = tmp_path / "pushgateway.data"
+    flags = f"--persistence.file={path}", "--push.disable-consistency-check"
+    with services.go_pushgateway(*flags) as old:
+        for group, body in (
+            ("a", b"# TYPE m counter\nm 1\nfine 1\n"),
+            ("b", b"# TYPE m gauge\nm 1\nfine 1\n"),
+            ("c", b"m_twice 1\nm_twice 1\nfine 1\n"),
+            ("a/instance/", b"like_a 1\n"),
+        ):
+            assert old_gateway.exchange(old, "PUT", f"/metrics/job/{group}", body)[0] == 202
+        wait_until_stored(old, 4)
+    groups = {group.key: group for group in started(path)}
+    families = [
+        family.name
+        for group in groups.values()
+        for block in group.blocks
+        for family in block.pushed.shape.families
+    ]
+    assert sorted(families) in (["fine", "fine", "fine", "m"], ["fine", "fine", "like_a", "m"])
+    assert len(groups) == 3
+
+
+def wait_until_stored(service: services.Service, groups: int) -> None:
+    while service.get("/api/v1/metrics").count('"last_push_successful"') < groups:
+        pass
+
+
+def test_the_exposition_after_the_change_of_servers_is_the_old_one(tmp_path):
+    path = tmp_path / "pushgateway.data"
+    with services.go_pushgateway(f"--persistence.file={path}") as old:
+        old_gateway.fill(old)
+        lines = old_gateway.lines_of(old, times=True)
+        messages = old_gateway.messages_of(old)
+    assert len(lines) > 60
+    assert len(messages) == len(old_gateway.families()) - 1
+    with services.pushgate(data=path) as new:
+        assert old_gateway.lines_of(new, times=True) == lines
+        assert old_gateway.messages_of(new) == messages
+    with services.pushgate(data=path) as again:
+        assert old_gateway.lines_of(again, times=True) == lines
+
+
+def test_an_empty_go_server_is_an_empty_journal(tmp_path):
+    path = tmp_path / "pushgateway.data"
+    with services.go_pushgateway(f"--persistence.file={path}"):
+        pass
+    assert path.exists()
+    assert started(path) == []
