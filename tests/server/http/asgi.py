@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pushgate.formats.bodies import Bodies
 from pushgate.model.names import NameRule
@@ -37,6 +38,7 @@ class Served:
 
     settings: Settings = field(default_factory=Settings)
     journal: Journal | None = None
+    web_config: Path | None = None
     quits: int = 0
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class Served:
             settings=self.settings,
             gateway=self.gateway,
             views=Views(self.store, self.telemetry),
-            live=LiveConfig(None),
+            live=LiveConfig(self.web_config),
             telemetry=self.telemetry,
             desk=PushDesk(self.settings, self.gateway, self.telemetry, bodies),
             started=time.time_ns(),

@@ -19,6 +19,7 @@ from pushgate.server.http.routes import (
     push_path,
 )
 from pushgate.server.settings import Settings
+from pushgate.server.webconfig import Permission
 
 LENIENT = Settings()
 STRICT = Settings(compat_strict=True)
@@ -149,11 +150,11 @@ def test_cleans_paths_as_go_does(path, clean):
 
 TABLE = Routes(
     [
-        Route(["GET"], "/metrics", "", nothing),
-        Route(["PUT", "POST"], "/metrics/job/:job", "", nothing),
-        Route(["PUT", "POST"], "/metrics/job/:job/*", "", nothing),
-        Route(["GET"], "/static/*", "static", nothing),
-        Route(["GET"], "/status", "status", nothing),
+        Route(["GET"], "/metrics", "", Permission.ANY, nothing),
+        Route(["PUT", "POST"], "/metrics/job/:job", "", Permission.ANY, nothing),
+        Route(["PUT", "POST"], "/metrics/job/:job/*", "", Permission.ANY, nothing),
+        Route(["GET"], "/static/*", "static", Permission.READ, nothing),
+        Route(["GET"], "/status", "status", Permission.READ, nothing),
     ]
 )
 

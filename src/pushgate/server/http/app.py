@@ -1,16 +1,18 @@
 """The ASGI application: pushes first, everything else by the routing table."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from html import escape
 from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
-from pushgate.errors import InvalidBody, PushgateError
+from pushgate.errors import InvalidBody, InvalidGroupingKey, PushgateError
 from pushgate.formats.compression import check_gzip_header
 from pushgate.formats.negotiation import content_coding
 from pushgate.model.grouping import unpercent
+from pushgate.server.auth import Access
 from pushgate.server.http import api, manage
 from pushgate.server.http.answers import (
     BAD_REQUEST,
@@ -35,6 +37,7 @@ from pushgate.server.http.scrape import scrape
 from pushgate.server.http.site import Site
 from pushgate.server.settings import Settings
 from pushgate.server.ui import pages
+from pushgate.server.webconfig import Permission
 
 _log = logging.getLogger(__name__)
 
@@ -51,29 +54,32 @@ _REASONS: Final = {301: "Moved Permanently", 307: "Temporary Redirect"}
 
 
 def _main_routes(settings: Settings) -> list[Route]:
-    prefix = settings.route_prefix
+    prefix, may = settings.route_prefix, Permission
+    groups = [prefix + path for path in _GROUP_PATHS]
     return [
-        Route(["GET"], prefix + "/-/healthy", "healthy", manage.healthy),
-        Route(["GET"], prefix + "/-/ready", "ready", manage.ready),
-        Route(["PUT", "POST"], prefix + "/-/quit", "", manage.stop),
-        Route(["GET"], "/-/quit", "", manage.explain_stop),  # the reference forgets the prefix
-        Route(["GET"], settings.telemetry_path, "", scrape),
+        Route(["GET"], prefix + "/-/healthy", "healthy", may.HEALTH, manage.healthy),
+        Route(["GET"], prefix + "/-/ready", "ready", may.HEALTH, manage.ready),
+        Route(["PUT", "POST"], prefix + "/-/quit", "", may.ADMIN, manage.stop),
+        # The reference forgets the prefix.
+        Route(["GET"], "/-/quit", "", may.ANY, manage.explain_stop),
+        Route(["GET"], settings.telemetry_path, "", may.SCRAPE, scrape),
         # They count themselves, because most of them never get here.
-        *(Route(PUSH_METHODS, prefix + path, "", push) for path in _GROUP_PATHS),
-        Route(["GET"], prefix + "/static/*", "static", pages.static),
-        Route(["GET"], prefix + "/status", "status", pages.status),
-        Route(["GET"], prefix + "/", "status", pages.groups),
-        Route(["GET"], prefix + "/ui/group/*", "status", pages.group),
+        *(Route(["PUT", "POST"], path, "", may.PUSH, push) for path in groups),
+        *(Route(["DELETE"], path, "", may.DELETE, push) for path in groups),
+        Route(["GET"], prefix + "/static/*", "static", may.READ, pages.static),
+        Route(["GET"], prefix + "/status", "status", may.READ, pages.status),
+        Route(["GET"], prefix + "/", "status", may.READ, pages.groups),
+        Route(["GET"], prefix + "/ui/group/*", "status", may.READ, pages.group),
     ]
 
 
 def _api_routes(settings: Settings) -> list[Route]:
-    root = settings.route_prefix + "/api/v1"
-    admin = [Route(["PUT"], root + "/admin/wipe", "wipe", api.wipe)]
+    root, may = settings.route_prefix + "/api/v1", Permission
+    admin = [Route(["PUT"], root + "/admin/wipe", "wipe", may.ADMIN, api.wipe)]
     return [
-        Route(["GET"], root + "/status", "api/v1/status", api.status),
-        Route(["GET"], root + "/metrics", "api/v1/metrics", api.metrics),
-        Route(["OPTIONS"], root + "/*", "api/v1/options", api.options),
+        Route(["GET"], root + "/status", "api/v1/status", may.READ, api.status),
+        Route(["GET"], root + "/metrics", "api/v1/metrics", may.READ, api.metrics),
+        Route(["OPTIONS"], root + "/*", "api/v1/options", may.ANY, api.options),
         *(admin if settings.web_enable_admin_api else []),
     ]
 
@@ -88,8 +94,11 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
+        access = self.site.live.access
+        if access.headers:
+            send = _with_headers(send, access.headers)
         try:
-            if refusal := self._foreign(scope):
+            if refusal := await self._refusal(access, scope) or self._foreign(scope):
                 await refusal(scope, receive, send)
             elif scope["method"] in PUSH_METHODS and self.is_push(scope["raw_path"]):
                 await push(self.site, scope, receive, send)
@@ -100,12 +109,47 @@ class App:
             with suppress(RuntimeError):  # the answer had begun: the connection will be closed
                 await INTERNAL_ERROR(scope, receive, send)
 
+    async def _refusal(self, access: Access, scope: Scope) -> Answer | None:
+        """Refuse a client that may not do this, before anything is done."""
+        if access.open:
+            return None
+        certificate = scope["state"].get("peer_certificate")
+        verdict = await access.admit(scope["headers"], certificate, *self._needed(scope))
+        if verdict is None:
+            return None
+        return plain_error(verdict.status, verdict.message, verdict.headers)
+
+    def _needed(self, scope: Scope) -> tuple[Permission, str | None]:
+        """Return what the request needs, and for which job."""
+        route = self._router.find(scope)
+        if route is None:
+            return Permission.ANY, None
+        if route.endpoint is not push:
+            return route.permission, None
+        try:
+            return route.permission, self.site.desk.key(scope["raw_path"]).job
+        except InvalidGroupingKey:
+            return Permission.ANY, None
+
     def _foreign(self, scope: Scope) -> Answer | None:
         """Refuse what a page of another site wants to change."""
         if scope["method"] in SAFE_METHODS:
             return None
         reason = foreign_origin(dict(scope["headers"]), self.site.settings.web_external_url)
         return plain_error(403, reason) if reason else None
+
+
+def _with_headers(send: Send, configured: Sequence[tuple[bytes, bytes]]) -> Send:
+    """Return *send* with *configured* headers for everything but 429; an answer's own win."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] != 429:
+            present = {name.lower() for name, _ in message["headers"]}
+            added = [header for header in configured if header[0].lower() not in present]
+            message = {**message, "headers": [*message["headers"], *added]}
+        await send(message)
+
+    return send_with_headers
 
 
 class _Sent:
@@ -141,10 +185,22 @@ class _Router:
         sent = _Sent(send, scope["method"])
         if answer := self._unrouted(scope):
             await answer(scope, receive, sent)
-        elif scope["raw_path"].startswith(self._api_root + b"/"):
-            await self._serve(self._api, scope, receive, sent)
         else:
-            await self._serve(self._main, scope, receive, sent)
+            await self._serve(scope, receive, sent)
+
+    def find(self, scope: Scope) -> Route | None:
+        """Return the route that serves a request; None if it is only told where to go."""
+        if self._unrouted(scope):
+            return None
+        return self._table(scope).find(self._method(scope), unpercent(scope["raw_path"]))
+
+    def _table(self, scope: Scope) -> Routes:
+        in_api = scope["raw_path"].startswith(self._api_root + b"/")
+        return self._api if in_api else self._main
+
+    def _method(self, scope: Scope) -> str:
+        method: str = scope["method"]
+        return "GET" if method == "HEAD" and not self._strict else method
 
     def _unrouted(self, scope: Scope) -> Answer | None:
         """Return the answer to what reaches no table: bad escapes, and paths not canonical."""
@@ -160,9 +216,8 @@ class _Router:
             clean += b"/"
         return None if clean == raw_path else _redirect(307, ascii_only(clean), scope)
 
-    async def _serve(self, table: Routes, scope: Scope, receive: Receive, sent: _Sent) -> None:
-        method = "GET" if scope["method"] == "HEAD" and not self._strict else scope["method"]
-        path = unpercent(scope["raw_path"])
+    async def _serve(self, scope: Scope, receive: Receive, sent: _Sent) -> None:
+        table, method, path = self._table(scope), self._method(scope), unpercent(scope["raw_path"])
         route = table.find(method, path)
         answer = None if route else self._missed(table, method, path, scope)
         if table is self._main and not (route and route.endpoint is push):

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
 from pushgate.model.names import NameRule
 from pushgate.server.settings import Settings
+from pushgate.server.webconfig import Permission
 
 if TYPE_CHECKING:
     from pushgate.server.http.site import Site
@@ -107,6 +108,7 @@ class Route:
     methods: Sequence[str]
     path: str
     handler: str
+    permission: Permission
     endpoint: Endpoint
 
     @cached_property
