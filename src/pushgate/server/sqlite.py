@@ -17,11 +17,14 @@ from pushgate.server.record import decode_group, decode_shape, encode_group, enc
 from pushgate.server.store import Step
 
 _FORMAT = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, families TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS groups (
-  id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NOT NULL);
-"""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, families TEXT NOT NULL)",
+    (
+        "CREATE TABLE IF NOT EXISTS groups"
+        " (id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NOT NULL)"
+    ),
+    f"PRAGMA user_version = {_FORMAT}",
+)
 _PRAGMAS = (
     "locking_mode = EXCLUSIVE",  # a second server on the file is refused
     "journal_mode = WAL",
@@ -75,9 +78,9 @@ class SqliteJournal:
                     f"{path} was written by a newer Pushgate (format {version}): "
                     "start that version, or name another --persistence.file"
                 )
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA user_version = {_FORMAT}")
+            if version == 0:
+                for statement in _SCHEMA:
+                    self._connection.execute(statement)
 
     def load(self) -> list[Group]:
         """Return every group as it was after the last append.
@@ -88,7 +91,7 @@ class SqliteJournal:
         with self._explained():
             found = self._rows("PRAGMA quick_check(1)")
             if found != [("ok",)]:
-                raise ValueError(found[0][0])
+                raise ValueError(" ".join(found[0][0].split()))
             shapes = {n: decode_shape(s) for n, s in self._rows("SELECT id, families FROM shapes")}
             self._last_shape = max(shapes, default=0)
             self._shapes = {shape: _Stored(number) for number, shape in shapes.items()}
