@@ -1,0 +1,104 @@
+"""The web interface in a real browser."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests import browser, services
+
+COMMAND = [
+    services.PUSHGATE,
+    "serve",
+    "--web.listen-address=127.0.0.1:{port}",
+    "--web.route-prefix=/pg",
+    "--web.enable-admin-api",
+    "--persistence.file=",
+]
+HOSTILE = "%3Cimg%20src=x%20onerror=alert(1)%3E"
+
+
+def send(service: services.Service, method: str, path: str, body: str = "", **headers: str) -> int:
+    target = f"{service.url}{path}"
+    request = urllib.request.Request(
+        target, body.encode(), {"Content-Type": "text/plain", **headers}, method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    return tmp_path_factory.mktemp("chromium")
+
+
+def test_groups_open_stay_open_and_are_deleted_in_a_browser(profile):
+    with (
+        services.running(COMMAND, ready="/pg/-/ready") as gateway,
+        browser.chromium(profile) as page,
+    ):
+        send(gateway, "PUT", "/pg/metrics/job/backup", "files_total 1e6\n")
+        send(
+            gateway,
+            "PUT",
+            f"/pg/metrics/job/{HOSTILE}",
+            f"m{{x='{HOSTILE}'}} 1\n".replace("'", '"'),
+        )
+        send(gateway, "PUT", "/pg/metrics/job/report", "rows 2\n")
+
+        page.open(f"{gateway.url}/pg/")
+        assert page.evaluate("document.querySelectorAll('.group').length") == 3
+        page.evaluate("document.querySelectorAll('.group > details').forEach(d => d.open = true)")
+        page.wait_for("document.querySelectorAll('.family').length === 9")
+        page.evaluate("document.querySelector('[data-key$=files_total]').open = true")
+        page.wait_for("(sessionStorage.getItem('pushgate-open') || '').includes('files_total')")
+
+        page.evaluate("document.body.id = 'old'; location.reload()")
+        page.wait_for("document.body.id !== 'old' && document.querySelector('.family[open]')")
+        shown = page.evaluate("document.querySelector('.family[open]').innerText")
+        assert "files_total" in shown
+        assert "1000000" in shown
+
+        page.evaluate("document.querySelector('[data-delete$=YmFja3Vw]').click()")
+        assert 'job="backup"' in page.evaluate("document.querySelector('dialog[open]').innerText")
+        page.evaluate("document.querySelector('dialog .danger').click()")
+        page.wait_for("document.querySelectorAll('.group').length === 2")
+        assert page.evaluate("document.querySelector('.count').innerText") == "2 groups"
+        assert "files_total" not in gateway.get("/pg/metrics")
+
+        page.evaluate("document.querySelector('[data-wipe]').click()")
+        page.evaluate("document.querySelector('dialog .danger').click()")
+        page.wait_for("document.querySelector('.nothing')")
+        assert "rows" not in gateway.get("/pg/metrics")
+        assert page.log == []
+
+
+def test_a_page_of_another_origin_cannot_push_or_delete(profile):
+    with (
+        services.pushgate() as gateway,
+        services.pushgate() as other,
+        browser.chromium(profile) as page,
+    ):
+        send(gateway, "PUT", "/metrics/job/mine", "m 1\n")
+        page.open(f"{other.url}/static/favicon.svg")  # a page without a security policy
+        target = f"{gateway.url}/metrics/job/mine"
+        page.evaluate(
+            f"fetch('{target}', {{method: 'POST', mode: 'no-cors', body: 'm 2\\n'}})"
+            ".then(answer => window.answered = answer.type)"
+        )
+        page.wait_for("window.answered === 'opaque'")
+        assert 'm{instance="",job="mine"} 1\n' in gateway.get("/metrics")
+
+
+def test_small_pushes_with_a_foreign_origin_are_refused_and_others_are_not():
+    with services.pushgate() as gateway:
+        path = "/metrics/job/j"
+        assert send(gateway, "PUT", path, "m 1\n") == 200
+        assert send(gateway, "PUT", path, "m 2\n", Origin=gateway.url) == 200
+        assert send(gateway, "PUT", path, "m 3\n", Origin="http://evil.example") == 403
+        assert send(gateway, "DELETE", path, **{"Sec-Fetch-Site": "cross-site"}) == 403
+        assert 'm{instance="",job="j"} 2\n' in gateway.get("/metrics")
