@@ -2,8 +2,10 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -45,6 +47,19 @@ def test_the_front_door_offers_exactly_this():
     assert set(pushgate.__all__) < set(dir(pushgate))
     with pytest.raises(AttributeError, match="no attribute 'PushGatway'"):
         pushgate.PushGatway  # noqa: B018  looking is the test
+
+
+def test_the_base_install_needs_three_libraries():
+    needed = [r for r in metadata.requires("pushgate") if "extra ==" not in r]
+    names = {re.match(r"[a-z0-9-]+", requirement)[0] for requirement in needed}
+    assert names == {"prometheus-client", "httpx2", "click"}
+
+
+@pytest.mark.parametrize("name", ["properties", "compat", "metrics", "errors"])
+def test_submodules_need_no_import_of_their_own(name):
+    assert python("-c", f"import pushgate; print(pushgate.{name}.__name__)").stdout.split() == [
+        f"pushgate.{name}"
+    ]
 
 
 def python(*arguments):

@@ -69,7 +69,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list, not two
 
 
+_SUBMODULES = {"client", "compat", "errors", "metrics", "properties", "testing"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"pushgate.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'pushgate' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)

@@ -45,6 +45,10 @@ def make(caller, url, registry, **options):
     return caller.make(url, job="j", registry=registry, **{"retry": QUICK, **options})
 
 
+def patience(trouble):
+    return 0.1 if trouble is stall else 10
+
+
 @pytest.mark.parametrize(
     ("trouble", "error", "text"),
     [
@@ -61,7 +65,7 @@ def make(caller, url, registry, **options):
 )
 def test_what_may_pass_is_tried_again(caller, registry, trouble, error, text):
     with rogue(trouble) as server:
-        failure = fails(caller, make(caller, server.url, registry, read_timeout=0.05))
+        failure = fails(caller, make(caller, server.url, registry, read_timeout=patience(trouble)))
         assert type(failure) is error
         assert failure.attempts == len(server.seen) == 3
         assert str(failure).startswith(
@@ -135,7 +139,7 @@ def test_a_gateway_that_adds_up_never_gets_a_push_twice(
     caller, registry, flavor, trouble, attempts
 ):
     with rogue(trouble) as server:
-        gateway = make(caller, server.url, registry, flavor=flavor, read_timeout=0.05)
+        gateway = make(caller, server.url, registry, flavor=flavor, read_timeout=patience(trouble))
         assert fails(caller, gateway).attempts == attempts
 
 
@@ -181,6 +185,11 @@ def test_a_deadline_of_one_push(caller, registry):
     with rogue(stall) as server:
         failure = fails(caller, make(caller, server.url, registry), deadline=0.1)
     assert failure.phase == "deadline"
+
+
+def test_without_a_deadline_a_push_is_a_push(caller, registry):
+    with rogue() as server:
+        assert caller.call(make(caller, server.url, registry, deadline=None), "push").status == 200
 
 
 def test_no_retries_if_none_are_wanted(caller, registry):

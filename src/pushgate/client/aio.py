@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, assert_never
@@ -24,7 +23,7 @@ from pushgate.client.results import (
     status_in,
 )
 from pushgate.client.source import Collector, Collectors
-from pushgate.client.transport import Answer, AsyncConnection
+from pushgate.client.transport import Answer, AsyncConnection, seconds_left
 from pushgate.errors import ConfigurationError, PushgatewayError
 
 # From this size on (of the push before) encoding would hold up the event loop.
@@ -225,7 +224,7 @@ class _Turn:
 
     async def __aenter__(self) -> None:
         try:
-            async with asyncio.timeout(max(self._expires - time.monotonic(), 0)):
+            async with asyncio.timeout(seconds_left(self._expires)):
                 await self._lock.acquire()
         except TimeoutError:
             raise busy(self._about) from None

@@ -6,6 +6,7 @@ operation no more than what is left until the deadline; asyncio cancels by itsel
 """
 
 import asyncio
+import math
 import os
 import socket
 import ssl
@@ -30,6 +31,11 @@ SocketOption = (
 
 # Eleven days: sockets take no infinite timeout.
 _FOREVER = 1e6
+
+
+def seconds_left(expires: float) -> float | None:
+    """Return the seconds until *expires*, as asyncio takes them: None is no limit."""
+    return None if math.isinf(expires) else max(expires - time.monotonic(), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,7 @@ class AsyncConnection:
     async def send(self, request: Request, expires: float) -> Answer:
         """Return the gateway's answer; see :meth:`Connection.send`."""
         try:
-            async with asyncio.timeout(max(expires - time.monotonic(), 0)):
+            async with asyncio.timeout(seconds_left(expires)):
                 return await self._send(request, self._route.extensions(expires))
         except TimeoutError as error:
             raise httpx2.ReadTimeout("deadline") from error
