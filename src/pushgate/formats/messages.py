@@ -38,8 +38,9 @@ _SCHEMA: Final = {
     ),
     "BucketSpan": "offset=1:sint32 length=2:uint32",
     "Exemplar": "label=1:LabelPair* value=2:double timestamp=3:Timestamp",
-    "Timestamp": "seconds=1:int64 nanos=2:int32",
 }
+# Of proto3: zeros are not written, whether a client sent them or not.
+_TIMESTAMP: Final = {"Timestamp": "seconds=1:int64 nanos=2:int32"}
 _PACKAGE = "io.prometheus.client"
 
 VALUE_FIELDS: Final = {
@@ -66,12 +67,18 @@ def _pool() -> Any:
     from google.protobuf import descriptor_pb2, descriptor_pool
 
     pool = descriptor_pool.DescriptorPool()
-    file = descriptor_pb2.FileDescriptorProto(name="metrics.proto", package=_PACKAGE)
-    for name, fields in _SCHEMA.items():
-        message = file.message_type.add(name=name)
-        for field in fields.split():
-            _add_field(message, field)
-    pool.AddSerializedFile(file.SerializeToString())
+    for file_name, syntax, needed, schema in (
+        ("timestamp.proto", "proto3", (), _TIMESTAMP),
+        ("metrics.proto", "proto2", ("timestamp.proto",), _SCHEMA),
+    ):
+        file = descriptor_pb2.FileDescriptorProto(
+            name=file_name, package=_PACKAGE, syntax=syntax, dependency=needed
+        )
+        for name, fields in schema.items():
+            message = file.message_type.add(name=name)
+            for field in fields.split():
+                _add_field(message, field)
+        pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
@@ -83,7 +90,7 @@ def _add_field(message: Any, declaration: str) -> None:
     label = Field.LABEL_REPEATED if kind.endswith("*") else Field.LABEL_OPTIONAL
     kind = kind.removesuffix("*")
     field = message.field.add(name=name, number=int(number), label=label)
-    if kind in _SCHEMA:
+    if kind in _SCHEMA or kind in _TIMESTAMP:
         field.type, field.type_name = Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
     else:
         field.type = Field.Type.Value(f"TYPE_{kind.upper()}")

@@ -285,10 +285,10 @@ class _Unusual(Exception):
 
 # Minimal varints; counts below 2**49 are exact as floats.
 _COUNT = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,6}[\x01-\x7f])"
-_SECONDS = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f])"
-_NANOS = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,3}[\x01-\x7f]|[\x80-\xff]{4}[\x01-\x07])"
+_SECONDS = rb"(?:[\x01-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f])"
+_NANOS = rb"(?:[\x01-\x7f]|[\x80-\xff]{1,3}[\x01-\x7f]|[\x80-\xff]{4}[\x01-\x07])"
 _SHORT = rb"([\x00-\x7f])"  # a length of one byte
-_CREATED = rb"%b([\x00-\x7f])(\x08" + _SECONDS + rb"(?:\x10" + _NANOS + rb")?)"
+_CREATED = rb"%b([\x00-\x7f])((?:\x08" + _SECONDS + rb")?(?:\x10" + _NANOS + rb")?)"
 _BUCKET = rb"\x1a([\x0b-\x11])\x08(" + _COUNT + rb")\x11(.{8})"
 _QUANTILE = rb"\x1a\x12\x09(.{8})\x11(.{8})"
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from pushgate.model.grouping import GroupingKey, Labels
     from pushgate.model.shape import FamilyShape
 
-# 0xFE and 0xFF never occur in UTF-8, so never in an exposition.
+# 0xFE and 0xFF never occur in UTF-8. Names of families that came by protobuf need not be
+# UTF-8; but they hold no line feed and no quote that is not escaped.
 _MARKS = [f"\udcfe{letter}" for letter in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
-_RAW_MARKS = [raw(mark) for mark in _MARKS]
-_BETWEEN_FAMILIES = b"\xff"
+_RAW_MARKS = [b'="%b"' % raw(mark) for mark in _MARKS]
+_BETWEEN_FAMILIES = b"\xff\n"
 MOST_MARKED_NAMES = len(_MARKS)
 """With more grouping labels than this, a layout is made for the one key."""
 
@@ -160,7 +161,8 @@ def ranked(metrics: Sequence[Labels]) -> list[int]:
 
 def template_values(key: GroupingKey) -> tuple[bytes, ...]:
     """Return the values of *key* as :meth:`Layout.render` puts them in."""
-    return tuple(escape_label_value(value).replace(b"%", b"%%") for _, value in key.labels)
+    values = (escape_label_value(value).replace(b"%", b"%%") for _, value in key.labels)
+    return tuple(b'="%b"' % value for value in values)
 
 
 def _faults(

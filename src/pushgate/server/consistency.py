@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pushgate.errors import InconsistentPush
 from pushgate.formats.prototext import detail_text, metric_text, value_text
 from pushgate.model.grouping import GroupingKey, Labels
-from pushgate.model.layout import sanitised
+from pushgate.model.layout import Fault, sanitised
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape
 from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
@@ -263,12 +263,21 @@ class _Check:
             return
         complaints = {metric: _DUPLICATE for index, metric in twins if index == at}
         faults = self._pushed.shape.layout(self._key).faults
-        complaints |= {fault.metric: fault.complaint for fault in faults if fault.family == at}
-        for misfit in self._pushed.misfits:
-            if misfit.family == at:
-                complaints[misfit.metric] = f"is not a {family.type.name}"
+        misfits = {misfit.metric for misfit in self._pushed.misfits if misfit.family == at}
+        complaints |= {
+            fault.metric: fault.complaint
+            for fault in faults
+            if fault.family == at and not (misfits and self._is_only_twin(fault, misfits))
+        }
+        complaints |= dict.fromkeys(misfits, f"is not a {family.type.name}")
         for metric, complaint in sorted(complaints.items()):
             yield self._complaint(at, metric, complaint)
+
+    def _is_only_twin(self, fault: Fault, misfits: set[int]) -> bool:
+        """Return whether a duplicate has the labels of *misfits* alone, which do not count."""
+        labels = self._pushed.shape.layout(self._key).labels[fault.family]
+        twins = {i for i in range(fault.metric) if labels[i] == labels[fault.metric]}
+        return fault.complaint == _DUPLICATE and twins <= misfits
 
     def _own_mismatch(self, family: FamilyShape) -> str | None:
         own = self._index.own(family.name)
