@@ -133,6 +133,6 @@ def _shift(length: int) -> int:
     small, large = length & 1023, length >> 10
     if not large:
         return _shift_aligned(small, 3)
-    if large > 1 << 16:  # a gigabyte; not worth keeping
+    if large > 1 << 16:  # over 64 MiB: each length comes once
         return _multiply(_shift_aligned.__wrapped__(large, 13), _shift_aligned(small, 3))
     return _multiply(_shift_aligned(large, 13), _shift_aligned(small, 3))
