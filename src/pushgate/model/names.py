@@ -63,7 +63,7 @@ def _as_code_point(match: re.Match[str]) -> str:
     if match[0] == "_":
         return "__"
     code = ord(match[0])
-    return "_FFFD_" if 0xD800 <= code <= 0xDFFF else f"_{code:x}_"
+    return "_fffd_" if 0xD800 <= code <= 0xDFFF else f"_{code:x}_"  # what Go reads there
 
 
 def unescape(name: str) -> str:

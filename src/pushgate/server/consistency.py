@@ -349,7 +349,7 @@ class _Check:
             slots = list(family.metric_slots())[metric]
             tokens = self._pushed.numbers.split(b" ")[shape.starts[at] :]
             value = value_text(family, metric, [tokens[slot] for slot in slots])
-        return f'collected metric "{family.name}" {{ {metric_text(labels, value)}}} {complaint}'
+        return f"collected metric {go_quote(family.name)} {{ {metric_text(labels, value)}}} {complaint}"
 
     def _detail(self, at: int, metric: int) -> bytes:
         """Return what the wire says of a metric beyond its numbers, if anything."""
