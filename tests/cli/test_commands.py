@@ -1,9 +1,13 @@
+import os
+import subprocess
+
 import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushgate.cli import main
 from pushgate.properties import loader
+from tests import services
 from tests.client.metrics_proto import decode
 from tests.client.rogue import answer, closed_port, rogue
 
@@ -166,3 +170,25 @@ def test_the_server_is_loaded_only_to_serve(monkeypatch):
     done = pushgate("serve", "--help", "--web.listen-address=:1", "-x")
     assert done.exit_code == 7
     assert seen == [(("--help", "--web.listen-address=:1", "-x"), "pushgate serve")]
+
+
+def test_the_shell_can_complete_commands_and_options():
+    script = subprocess.run(
+        [services.PUSHGATE],
+        env={**os.environ, "_PUSHGATE_COMPLETE": "bash_source"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+    assert "complete" in script
+    words = {**os.environ, "_PUSHGATE_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
+    offered = subprocess.run(
+        [services.PUSHGATE],
+        env={**words, "COMP_WORDS": "pushgate push --comp"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+    assert "--compression" in offered

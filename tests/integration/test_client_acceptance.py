@@ -89,7 +89,8 @@ def with_tls(folder):
 def scrape_config(plain, basicauth, ssl):
     return f"""
 global:
-  scrape_interval: 1s
+  scrape_interval: 500ms
+  scrape_timeout: 500ms
 scrape_configs:
   - job_name: plain
     honor_labels: true

@@ -136,6 +136,7 @@ class GatewayBase:
         """Return a gateway that differs in these options, with a connection of its own.
 
         Example:
+            >>> from pushgate import PushGateway
             >>> PushGateway("gateway:9091", job="a").replace(job="b").url
             'http://gateway:9091/metrics/job/b'
         """
@@ -162,7 +163,8 @@ class GatewayBase:
             EncodingError: The metrics cannot be pushed as they are.
 
         Example:
-            >>> PushGateway(registry=CollectorRegistry(), format="text").render().body
+            >>> from pushgate import PushGateway
+            >>> PushGateway(format="text").render(names=[]).body
             b''
         """
         return self._rendered(Selection(collectors, names, exclude))

@@ -1,0 +1,45 @@
+"""The examples in the docstrings do what they say, and every public name has a contract."""
+
+import doctest
+import inspect
+from importlib import import_module
+
+import pytest
+
+import pushgate
+from pushgate.client.base import GatewayBase
+
+MODULES = [
+    "pushgate.client.aio",
+    "pushgate.client.base",
+    "pushgate.client.gateway",
+    "pushgate.compat",
+    "pushgate.metrics.histogram",
+    "pushgate.properties.loader",
+    "pushgate.testing",
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    failed, attempted = doctest.testmod(import_module(name))
+    assert (failed, attempted > 0) == (0, True)
+
+
+@pytest.mark.parametrize("name", pushgate.__all__)
+def test_every_public_name_and_method_is_documented(name):
+    value = getattr(pushgate, name)
+    assert inspect.getdoc(value)
+    for attribute, member in vars(value).items() if inspect.isclass(value) else ():
+        if not attribute.startswith("_") and callable(member):
+            assert inspect.getdoc(member), f"{name}.{attribute}"
+
+
+def test_every_option_is_documented():
+    options = inspect.signature(GatewayBase.__init__).parameters.keys() - {"self"}
+    documented = {
+        line.split(":")[0].strip()
+        for line in pushgate.PushGateway.__doc__.splitlines()
+        if line.startswith("        ") and ":" in line and line[8] != " "
+    }
+    assert options <= documented
