@@ -215,3 +215,14 @@ def test_headers():
     )
     assert header(one, "", Escaping.DOTS) == b"# HELP a_dot_b \n# TYPE a_dot_b histogram\n"
     assert header(one, None, Escaping.UNDERSCORES) == b"# TYPE a_b histogram\n"
+
+
+def test_a_family_name_may_be_any_bytes():
+    """Protobuf says nothing about names: one must not spoil the text of others."""
+    odd = [family({}, name=text(name)) for name in (b"a\xff", b"b\xfe0", b'c="\xfe0"\n', b"%d")]
+    lines = rendered(*odd, escaping=Escaping.ALLOW_UTF8).splitlines()
+    end = ',instance="",job="j"} '
+    assert lines == [
+        f'{{"{name}"{end}{number}'
+        for number, name in enumerate(["a\udcff", "b\udcfe0", 'c=\\"\udcfe0\\"\\n', "%d"], 1)
+    ]
