@@ -20,7 +20,6 @@ from pushgate.errors import PushgateError
 from pushgate.server.change import Change, Delete
 from pushgate.server.http.answers import BAD_REQUEST, INTERNAL_ERROR, Answer, plain_error
 from pushgate.server.http.app import App
-from pushgate.server.http.desk import source_of
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +169,10 @@ class Connection(HttpToolsProtocol):
         if b"origin" in fields or b"sec-fetch-site" in fields:
             return False  # a browser, perhaps with a page of another site
         access = self._served.site.live.access
-        return access.open and not access.headers and self._served.is_push(_path(self.url)) is not None
+        if not access.open or access.headers:
+            return False
+        path = _path(self.url)
+        return self._served.site.desk.knows(path) or self._served.is_push(path) is not None
 
     def on_message_complete(self) -> None:
         """Take the end of a request."""
@@ -188,7 +190,7 @@ class Connection(HttpToolsProtocol):
         except PushgateError as error:
             self._settled(small, error)
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged with its trace; the process lives
             _log.exception("request failed", extra={"path": repr(small.target)})
             self._write(small, INTERNAL_ERROR)
             return
@@ -210,7 +212,7 @@ class Connection(HttpToolsProtocol):
 
     def _settled(self, small: _Small, error: PushgateError | None) -> None:
         desk = self._served.site.desk
-        answer = desk.answer(small.method, error, source_of(self.client))
+        answer = desk.answer(small.method, error, self.client)
         self._write(small, answer)
         desk.count(
             small.method, answer, small.target, small.fields.items(), len(small.body), small.started
@@ -247,7 +249,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _wire(self, answer: Answer, *, keep_alive: bool) -> bytes:
-        return answer.wire(self.server_state.default_headers, keep_alive=keep_alive)
+        return answer.wire(tuple(self.server_state.default_headers), keep_alive=keep_alive)
 
 
 def _path(target: bytes) -> bytes:

@@ -155,10 +155,10 @@ class Gateway:
         if error is not None:
             self._withdraw([*batch, *self._inbox], error)
             return
+        self._send()  # the disk works on the next batch while this one is answered
         for waiting in batch:
             self.store.apply(waiting.steps)
             waiting.done(waiting.answer)
-        self._send()
 
     def _withdraw(self, batch: list[_Waiting], error: JournalFailed) -> None:
         """Undo *batch*: memory may not run ahead of the disk."""

@@ -24,9 +24,9 @@ _RETRY_SECONDS = b"5"
 
 
 class Answer:
-    """A whole answer. It has no state, so the same one may be sent any number of times."""
+    """A whole answer. The same one may be sent any number of times."""
 
-    __slots__ = ("_body", "_start", "headers", "status")
+    __slots__ = ("_body", "_start", "_wired", "headers", "status")
 
     def __init__(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
         self.status = status
@@ -38,9 +38,19 @@ class Answer:
             "headers": (*self.headers, length),
         }
         self._body: Message = {"type": "http.response.body", "body": body}
+        self._wired: dict[bool, tuple[tuple[tuple[bytes, bytes], ...], bytes]] = {}
 
-    def wire(self, more: Headers, *, keep_alive: bool) -> bytes:
-        """Return the answer as bytes of HTTP/1.1, with *more* headers."""
+    def wire(self, more: tuple[tuple[bytes, bytes], ...], *, keep_alive: bool) -> bytes:
+        """Return the answer as bytes of HTTP/1.1, with *more* headers.
+
+        The last result is kept: those headers are the date, which changes once a second.
+        """
+        kept = self._wired.get(keep_alive)
+        if kept is None or kept[0] != more:
+            kept = self._wired[keep_alive] = more, self._wire(more, keep_alive=keep_alive)
+        return kept[1]
+
+    def _wire(self, more: Headers, *, keep_alive: bool) -> bytes:
         lines = [b"%b: %b\r\n" % header for header in (*more, *self._start["headers"])]
         if not keep_alive and (b"connection", b"close") not in self.headers:
             lines.append(b"connection: close\r\n")

@@ -59,6 +59,10 @@ class PushDesk:
         self._most_waiting = settings.limit_pushes_in_flight
         self._is_checked = not settings.push_disable_consistency_check
 
+    def knows(self, raw_path: bytes) -> bool:
+        """Return whether *raw_path* certainly names a group: it was pushed to before."""
+        return raw_path in self._keys
+
     def key(self, raw_path: bytes) -> GroupingKey:
         """Return the group that *raw_path* names.
 
@@ -94,8 +98,10 @@ class PushDesk:
         """Return the change that *method* makes of *pushed*, at this moment."""
         return _CHANGE_OF[method](key, pushed, time.time_ns())
 
-    def answer(self, method: str, error: PushgateError | None, source: str) -> Answer:
-        """Return how a push or delete is answered that ended with *error*, or well."""
+    def answer(
+        self, method: str, error: PushgateError | None, client: tuple[str, int] | None
+    ) -> Answer:
+        """Return how a push or delete of *client* is answered that ended with *error*, or well."""
         if method == "DELETE" and error is None:
             return _ACCEPTED
         if error is None:
@@ -103,7 +109,7 @@ class PushDesk:
         self._telemetry.count_rejected(_reason(error))
         if not isinstance(error, InconsistentPush):
             return answer_to(error)
-        self._complain(method, error, source)
+        self._complain(method, error, _source(client))
         return answer_to(error) if self._is_checked else _ACCEPTED
 
     def _complain(self, method: str, error: InconsistentPush, source: str) -> None:
@@ -155,6 +161,6 @@ def find_header(headers: Headers, name: bytes) -> bytes:
     return next((value for header, value in headers if header == name), b"")
 
 
-def source_of(client: tuple[str, int] | None) -> str:
+def _source(client: tuple[str, int] | None) -> str:
     """Return the address of *client* as logs show it."""
     return "" if client is None else f"{client[0]}:{client[1]}"

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from pushgate.formats.assembly import is_float_histogram
-from pushgate.formats.details import count_text, describe
+from pushgate.formats.details import Described, count_text, describe
 from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
@@ -177,10 +177,11 @@ def _summary(
     family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
 ) -> dict[str, Any]:
     *values, total, count = numbers
+    described = _described(family, index)
     return {
-        "count": _whole(count),
+        "count": described.total if described else _whole(count),
         "labels": labels,
-        "quantiles": dict(sorted(zip(family.shape.bounds[index], values, strict=True))),
+        "quantiles": _by_bound(family, index, values),
         "sum": total,
     }
 
@@ -189,19 +190,28 @@ def _histogram(
     family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
 ) -> dict[str, Any]:
     *counts, total, count = numbers
-    described = describe(family.details[index]) if family.details else None
+    described = _described(family, index)
     if described:
         counts, count = [*described.buckets], described.total
     elif not is_float_histogram([number.encode() for number in (*counts, count)]):
         counts, count = [_whole(each) for each in counts], _whole(count)
     native = native_buckets(family.details[index]) if described else None
-    classic = dict(sorted(zip(family.shape.bounds[index], counts, strict=True)))
+    classic = _by_bound(family, index, counts)
     return {
         "buckets": classic if native is None else native,
         "count": count,
         "labels": labels,
         "sum": total,
     }
+
+
+def _described(family: Family, index: int) -> Described | None:
+    return describe(family.details[index]) if family.details else None
+
+
+def _by_bound(family: Family, index: int, values: Sequence[str]) -> dict[str, str]:
+    """Return *values* by their bounds, sorted; of equal bounds the last counts."""
+    return dict(sorted(dict(zip(family.shape.bounds[index], values, strict=True)).items()))
 
 
 def _whole(number: str) -> str:

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from pushgate.errors import PushgateError
 from pushgate.formats.compression import check_gzip_header
 from pushgate.server.change import Change, Delete
-from pushgate.server.http.desk import Headers, PushDesk, find_header, source_of
+from pushgate.server.http.desk import Headers, PushDesk, find_header
 from pushgate.server.http.site import Site
 
 # A body from here on is read in a thread, so that the event loop stays free.
@@ -34,7 +34,7 @@ async def push(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
         return
     except PushgateError as failure:
         error = failure
-    answer = desk.answer(method, error, source_of(scope["client"]))
+    answer = desk.answer(method, error, scope["client"])
     await answer(scope, receive, send)
     query = scope["query_string"]
     target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
