@@ -1,5 +1,6 @@
 """What the value part of a wire message says beyond the numbers that text knows."""
 
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -35,14 +36,15 @@ def count_text(count: float) -> str:
     return str(count) if isinstance(count, int) else go_float(count)
 
 
+def _count(fraction: float, whole: int) -> str:
+    return count_text(fraction if fraction > 0 else whole)
+
+
 def _histogram(histogram: Any) -> Described:
     native = histogram.positive_span or histogram.negative_span
     return Described(
-        count_text(histogram.sample_count_float or histogram.sample_count),
-        tuple(
-            count_text(bucket.cumulative_count_float or bucket.cumulative_count)
-            for bucket in histogram.bucket
-        ),
+        _count(histogram.sample_count_float, histogram.sample_count),
+        tuple(_count(one.cumulative_count_float, one.cumulative_count) for one in histogram.bucket),
         tuple(native_buckets(_native(histogram))) if native else None,
     )
 
@@ -58,8 +60,12 @@ def _native(histogram: Any) -> NativeHistogram:
         zero = histogram.zero_count_float
     else:
         sides = (
-            Side(positive, list(accumulate(histogram.positive_delta))),
-            Side(negative, list(accumulate(histogram.negative_delta))),
+            Side(positive, _absolute(histogram.positive_delta)),
+            Side(negative, _absolute(histogram.negative_delta)),
         )
         zero = histogram.zero_count
     return NativeHistogram(histogram.schema, histogram.zero_threshold, zero, *sides)
+
+
+def _absolute(deltas: Iterable[int]) -> list[int]:
+    return [count % 2**64 for count in accumulate(deltas)]  # unsigned, as the reference's
