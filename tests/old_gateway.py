@@ -107,11 +107,14 @@ def families() -> list:
     return [text_format.Parse(text.rstrip().removesuffix("}"), new()) for text in texts]
 
 
-def protobuf_body() -> bytes:
+def delimited(family) -> bytes:
     body = bytearray()
-    for family in families():
-        append_delimited(body, family.SerializeToString())
+    append_delimited(body, family.SerializeToString())
     return bytes(body)
+
+
+def protobuf_body() -> bytes:
+    return b"".join(map(delimited, families()))
 
 
 def exchange(

@@ -9,6 +9,7 @@ from pushgate import __version__
 # Subcommand: where its click command is.
 _COMMANDS = {
     "delete": "pushgate.cli.commands:delete",
+    "import": "pushgate.cli.import_:import_groups",
     "push": "pushgate.cli.commands:push",
     "run": "pushgate.cli.run:run",
     "serve": "pushgate.cli.serve:serve",

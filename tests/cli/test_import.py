@@ -1,0 +1,143 @@
+"""Groups of a real Go Pushgateway arrive in a real Pushgate."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from pushgate.cli import main
+from tests import old_gateway, services
+from tests.client.rogue import closed_port
+from tests.server.certificates import hashed
+
+PUSH_TIMES = (
+    "not copied: push times, which are those of the import; the file of the old gateway "
+    "(--persistence.file) has them, see docs/migration.md"
+)
+
+
+def imported(source: services.Service, target: services.Service, *flags: str):
+    return CliRunner().invoke(
+        main, ["import", source.url, "--to", target.url, "--retries=0", *flags]
+    )
+
+
+def pushed(target: services.Service) -> list[str]:
+    return [line for line in target.get("/metrics").split("\n") if line.startswith("m")]
+
+
+def test_everything_but_the_push_times_arrives():
+    with services.go_pushgateway() as old, services.pushgate() as new:
+        old_gateway.fill(old)
+        done = imported(old, new)
+        assert done.exit_code == 0
+        assert done.output.splitlines() == [
+            "copied 5 groups with 23 families, 25 metrics",
+            'not copied {job="bad"}: all pushes to it have failed',
+            PUSH_TIMES,
+            'not copied: that the last push to {job="batch"} failed',
+        ]
+        assert old_gateway.messages_of(new) == old_gateway.messages_of(old)
+        arrived, expected = (
+            [line for line in old_gateway.lines_of(server, times=False) if line[:5] != "push_"]
+            for server in (new, old)
+        )
+        assert arrived == expected
+        assert len(expected) > 60
+
+
+def test_a_dry_run_says_what_would_be_copied_and_pushes_nothing():
+    with services.go_pushgateway() as old, services.pushgate() as new:
+        old_gateway.fill(old)
+        done = imported(old, new, "--dry-run")
+        assert done.output.startswith("would copy 5 groups with 23 families, 25 metrics\n")
+        assert new.get("/api/v1/metrics") == '{"status":"success","data":[]}'
+
+
+def test_what_the_new_gateway_has_is_newer_and_stays_unless_replaced():
+    with services.go_pushgateway() as old, services.pushgate() as new:
+        for server, body in ((old, b"m 1\n"), (new, b"m 2\n")):
+            assert old_gateway.exchange(server, "PUT", "/metrics/job/j", body)[0] == 200
+        done = imported(old, new)
+        assert "kept 1 group that the new gateway has already" in done.output
+        assert pushed(new) == ['m{instance="",job="j"} 2']
+        done = imported(old, new, "--replace")
+        assert done.output.startswith("copied 1 group with 1 family, 1 metric\n")
+        assert pushed(new) == ['m{instance="",job="j"} 1']
+
+
+def test_what_contradicts_itself_is_refused_and_the_rest_arrives_without_a_scrape():
+    """The Go server answers scrapes with 500 then, so only its listing can be read."""
+    with (
+        services.go_pushgateway("--push.disable-consistency-check") as old,
+        services.pushgate() as new,
+    ):
+        for group, body in (
+            ("fine", b"m_fine 1\n" + old_gateway.TEXT_TYPES),
+            ("twice", b"m_twice 1\nm_twice 1\n"),
+        ):
+            assert old_gateway.exchange(old, "PUT", f"/metrics/job/{group}", body)[0] == 202
+        while old.get("/api/v1/metrics").count('"last_push_successful"') < 2:
+            pass
+        done = imported(old, new)
+        assert done.exit_code == 3
+        first, refused, scrape, *_ = done.output.splitlines()
+        assert first == "copied 1 group with 6 families, 8 metrics"
+        assert refused.startswith('refused {job="twice"}: pushed metrics are invalid or inconsis')
+        assert scrape.startswith("without native histograms, exemplars and creation times: Failed")
+        assert "500" in scrape
+        assert pushed(new) == ['m_fine{instance="",job="fine"} 1']
+        assert 'g{instance="",job="fine",q="zero"} 0' in new.get("/metrics")
+
+
+@pytest.mark.parametrize("is_source_there", [True, False])
+def test_a_gateway_that_is_not_there_is_named(is_source_there):
+    with services.pushgate() as there:
+        gone = f"http://127.0.0.1:{closed_port()}"
+        source, target = (there.url, gone) if is_source_there else (gone, there.url)
+        done = CliRunner().invoke(main, ["import", source, "--to", target, "--retries=0"])
+    assert done.exit_code == 4
+    assert f"on {gone}: Connection refused" in done.stderr
+
+
+def test_credentials_in_the_addresses_are_used(tmp_path):
+    config = tmp_path / "web.yml"
+    config.write_text("")
+    with services.pushgate(f"--web.config.file={config}") as old, services.pushgate() as new:
+        old_gateway.exchange(old, "PUT", "/metrics/job/j", b"m 1\n")
+        config.write_text(f"basic_auth_users: {{user: {hashed('secret')}}}\n")
+        old.process.send_signal(signal.SIGHUP)
+        while old_gateway.exchange(old, "GET", "/-/ready")[0] != 401:
+            pass
+        assert imported(old, new).exit_code == 5
+        with_password = old.url.replace("://", "://user:secret@")
+        done = CliRunner().invoke(main, ["import", with_password, "--to", new.url])
+        assert done.exit_code == 0
+        assert "secret" not in done.output
+        assert pushed(new) == ['m{instance="",job="j"} 1']
+
+
+def test_a_terminal_shows_progress():
+    with services.pushgate() as old, services.pushgate() as new:
+        for number in range(3):
+            old_gateway.exchange(old, "PUT", f"/metrics/job/{number}", b"m 1\n")
+        terminal, end = pty.openpty()
+        command = [services.PUSHGATE, "import", old.url, "--to", new.url]
+        try:
+            subprocess.run(command, stderr=end, stdout=subprocess.DEVNULL, check=True)
+        finally:
+            os.close(end)
+        shown = os.read(terminal, 100_000).decode()
+        os.close(terminal)
+    assert "Copying 3 groups" in shown
+    assert "100%" in shown
+
+
+def test_the_base_install_is_enough():
+    script = "import sys; sys.modules |= dict.fromkeys(('google', 'apsw', 'starlette', 'orjson'));"
+    command = [sys.executable, "-c", script + "import pushgate.cli.import_"]
+    subprocess.run(command, check=True)
