@@ -266,7 +266,8 @@ def _distribution(
     if family.type.is_histogram and "+Inf" not in bounds:
         bounds = (*bounds, "+Inf")
     lines = [
-        _sample(base, labels, escaping, b'%b="%b"' % (extra, bound.encode())) for bound in bounds
+        _sample(base, labels, escaping, b'%b="%b"' % (extra, exposed(bound.encode())))
+        for bound in bounds
     ]
     lines.append(_sample(family.name + "_sum", labels, escaping))
     lines.append(_sample(family.name + "_count", labels, escaping))
