@@ -46,15 +46,12 @@ def rogue(*script: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Rog
     with socket.create_server(("localhost", 0)) as listener:
         gateway = Rogue(list(script or [answer()]), listener.getsockname()[1])
         gateway.scheme = "https" if tls else "http"
-        stopping = threading.Event()
 
         def serve() -> None:
-            while not stopping.is_set():
-                connection, _ = listener.accept()
-                if stopping.is_set():
-                    connection.close()
-                    return
-                threading.Thread(target=play, args=(connection,), daemon=True).start()
+            with suppress(OSError):  # the listener was shut down
+                while True:
+                    connection, _ = listener.accept()
+                    threading.Thread(target=play, args=(connection,), daemon=True).start()
 
         def play(connection: socket.socket) -> None:
             with suppress(OSError), connection:
@@ -68,10 +65,8 @@ def rogue(*script: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Rog
         try:
             yield gateway
         finally:
-            stopping.set()
             gateway.released.set()
-            with suppress(OSError):
-                socket.create_connection(("localhost", gateway.port)).close()
+            listener.shutdown(socket.SHUT_RDWR)
             acceptor.join()
 
 

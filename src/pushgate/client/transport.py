@@ -309,15 +309,19 @@ class _DeadlineBackend(httpcore2.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore2.NetworkStream:
-        """Connect to the first address of *host* that answers, within one *timeout* for all."""
+        """Connect to the first address of *host* that answers, within one *timeout* for all.
+
+        Each address gets its share, so that one that is dead does not use up everything.
+        """
         ends = time.monotonic() + self.left(timeout)
         failure: httpcore2.ConnectError | httpcore2.ConnectTimeout | None = None
-        for address in _resolved(host, port, ends):
-            left = ends - time.monotonic()
-            if left <= 0:
+        addresses = _resolved(host, port, ends)
+        for number, address in enumerate(addresses):
+            share = (ends - time.monotonic()) / (len(addresses) - number)
+            if share <= 0:
                 break
             try:
-                stream = super().connect_tcp(address, port, left, local_address, socket_options)
+                stream = super().connect_tcp(address, port, share, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
             else:

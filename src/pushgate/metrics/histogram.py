@@ -127,8 +127,6 @@ class _Child:
             self._clear()
 
     def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
-        if math.isnan(value):
-            return
         labels = None if exemplar is None else exemplar_rules.checked(exemplar)
         with self._lock:
             self._reset_if_due()
@@ -396,7 +394,8 @@ class LabelledHistogram:
 
     def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
         """Count *value*; see :meth:`Histogram.observe`."""
-        self._child.observe(value, exemplar)
+        if not math.isnan(value):
+            self._child.observe(value, exemplar)
 
     def time(self) -> "Timer":
         """Return what observes the seconds a ``with`` block or a (coroutine) function takes."""

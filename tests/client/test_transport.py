@@ -1,0 +1,96 @@
+import socket
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from pushgate import (
+    ConfigurationError,
+    PushAuthError,
+    PushConnectionError,
+    PushGateway,
+    PushTimeoutError,
+)
+from tests.client.rogue import answer, rogue
+
+
+def resolve_to(monkeypatch, *addresses):
+    def getaddrinfo(host, port, *args, **options):
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def test_the_next_address_is_tried_when_one_refuses(monkeypatch):
+    with rogue() as server:
+        real = socket.gethostbyname("localhost")
+        resolve_to(monkeypatch, "127.0.0.2", real)
+        url = f"http://gateway.example:{server.port}"
+        gateway = PushGateway(url, job="j", retry=0, properties=False)
+        monkeypatch.setattr(socket, "create_connection", only(real))
+        assert gateway.delete().status == 200
+
+
+def only(reachable):
+    """Connects to one address; every other one swallows its packets."""
+    connect = socket.create_connection
+
+    def create_connection(address, timeout=None, **options):
+        if address[0] == reachable:
+            return connect((reachable, address[1]), timeout)
+        time.sleep(0.01)
+        raise TimeoutError("timed out")
+
+    return create_connection
+
+
+def test_a_resolver_that_hangs_is_left_behind(monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1))
+    gateway = PushGateway("gateway.example", job="j", deadline=0.2, properties=False)
+    started = time.monotonic()
+    with pytest.raises(PushTimeoutError):
+        gateway.delete()
+    assert time.monotonic() - started < 0.4
+
+
+def test_a_connect_timeout_is_told_from_a_read_timeout(monkeypatch):
+    resolve_to(monkeypatch, "127.0.0.2")
+    monkeypatch.setattr(socket, "create_connection", only("127.0.0.1"))
+    gateway = PushGateway("gateway.example", job="j", retry=0, properties=False)
+    with pytest.raises(PushTimeoutError, match="Connect timed out") as caught:
+        gateway.delete()
+    assert caught.value.phase == "connect"
+
+
+def test_a_large_body_goes_out_in_pieces_that_can_be_watched():
+    registry = CollectorRegistry()
+    Gauge("big", "x" * 200_000, registry=registry)
+    pieces = []
+    with rogue() as server:
+        gateway = PushGateway(server.url, job="j", registry=registry, properties=False)
+        gateway.watch(pieces.append)
+        gateway.push()
+    assert max(pieces) <= 1 << 16
+    assert sum(pieces) > 200_000
+
+
+def test_an_unusable_proxy_is_named():
+    gateway = PushGateway("h:1", proxy="socks5://h:1", properties=False)
+    with pytest.raises(ConfigurationError, match="http:// or https://"):
+        gateway.delete()
+
+
+def test_a_proxy_that_refuses_is_an_error_of_the_credentials():
+    with rogue(answer(407)) as proxy:
+        for url in ("http://h:1", "https://h:1"):
+            with pytest.raises(PushAuthError) as caught:
+                PushGateway(url, proxy=proxy.url, retry=0, properties=False).delete()
+            assert caught.value.status == 407
+
+
+def test_a_port_beyond_the_last_cannot_be_reached():
+    gateway = PushGateway("h:99999", job="j", retry=0, properties=False)
+    with pytest.raises((PushConnectionError, ValueError)):
+        gateway.delete()
