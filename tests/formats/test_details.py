@@ -44,6 +44,13 @@ def test_float_counts_are_shown_as_floats():
     assert describe(detail(histogram=histogram)) == Described("2.5", ("1e+06",))
 
 
+def test_counts_below_zero_wrap_as_the_unsigned_ones_of_the_reference_do():
+    span = [{"offset": 0, "length": 1}]
+    described = describe(detail(histogram={"positive_span": span, "positive_delta": [-1]}))
+    assert described is not None
+    assert described.native == ((0, 0.5, 1.0, 2**64 - 1),)
+
+
 @pytest.mark.parametrize("value", [{"counter": {"value": 1}}, {}])
 def test_other_values_have_nothing_to_describe(value):
     assert describe(detail(**value)) is None

@@ -1,0 +1,67 @@
+"""What only protobuf can push, against the store's checks and in expositions."""
+
+import pytest
+
+from pushgate.errors import InconsistentPush
+from pushgate.formats.protobuf import decode
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.layout import template_values
+from pushgate.model.names import Escaping
+from pushgate.server.change import Replace
+from pushgate.server.store import Store
+from tests.formats.protobuf_bodies import body, family
+
+KEY = GroupingKey([("job", "j")])
+LABELS = 'label:{name:"instance" value:""} label:{name:"job" value:"j"}'
+
+
+def refusal(*families) -> str:
+    with pytest.raises(InconsistentPush) as refused:
+        Store().admit(Replace(KEY, decode(body(*families)), 1))
+    return str(refused.value)
+
+
+def exposed(*families) -> bytes:
+    pushed = decode(body(*families))
+    layout = pushed.shape.layout(KEY)
+    return b"".join(layout.render(template_values(KEY), pushed.numbers, Escaping.ALLOW_UTF8))
+
+
+def test_an_error_shows_all_that_a_metric_says():
+    histogram = {"sample_count": 2**53 + 1, "schema": 3, "positive_span": [{"offset": 1}]}
+    twice = [{"histogram": {"sample_count": 1}}, {"histogram": histogram}]
+    assert refusal(family(name=b"g", type=1), family(name=b"h", type=4, metric=twice)) == (
+        f'collected metric "h" {{ {LABELS} histogram:{{sample_count:9007199254740993 schema:3 '
+        "positive_span:{offset:1}}} was collected before with the same name and label values"
+    )
+
+
+def test_a_metric_of_the_wrong_type_is_refused_and_makes_no_duplicate_of_the_next():
+    metrics = [{"gauge": {"value": 1}}, {"counter": {"value": 2}}]
+    assert refusal(family(name=b"c", metric=metrics)) == (
+        f'collected metric "c" {{ {LABELS} gauge:{{value:1}}}} is not a COUNTER'
+    )
+
+
+def test_a_name_is_quoted_as_go_does():
+    twice = [{"counter": {"value": 1}}, {"counter": {"value": 1}}]
+    assert refusal(family(name=b'\xff"', metric=twice)).startswith(r'collected metric "\xff\"" { ')
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"\xfe0", b"\xff\n", b'="\xfe0"', b"%b"])
+def test_a_name_of_any_bytes_can_be_exposed(name):
+    escaped = name.replace(b"\n", rb"\n").replace(b'"', rb"\"")
+    metrics = [{"gauge": {"value": 5}}]
+    one, other = (
+        family(name=name, type=1, metric=metrics),
+        family(name=b"o", type=1, metric=metrics),
+    )
+    assert exposed(one, other) == (
+        b'{"%b",instance="",job="j"} 5\no{instance="",job="j"} 5\n' % escaped
+    )
+
+
+def test_a_quantile_of_minus_zero_is_exposed_as_zero():
+    summary = {"quantile": [{"quantile": -0.0, "value": -0.0}]}
+    lines = exposed(family(name=b"s", type=2, metric=[{"summary": summary}])).splitlines()
+    assert lines[0] == b's{instance="",job="j",quantile="0"} 0'
