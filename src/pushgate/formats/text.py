@@ -1,19 +1,21 @@
 """The text format 0.0.4, read the way the reference reads it.
 
-Three speeds, one result. A body whose shape is known costs a split at the last blank of
-each line (:meth:`TextReader.read`). A new shape is read line by line: ordinary lines by
+Four speeds, one result. A body whose shape is known costs a split at the last blank of
+each line (:meth:`TextReader.read`), one that is known but for its label values a little
+more (:mod:`pushgate.formats.surround`). A new shape is read line by line: ordinary lines by
 one regular expression, all others, and all errors, by :class:`_Scanner`, character by
 character (Exposition formats, "Text-based format"; prometheus/common, expfmt).
 """
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from pushgate.errors import TextFormatError
 from pushgate.formats.assembly import FamilyBuilder, NegativeCount, Part, Plan, plan
 from pushgate.formats.shapecache import ShapeCache
+from pushgate.formats.surround import Splitter, Surround, surround_of
 from pushgate.model.grouping import Labels
 from pushgate.model.names import NameRule
 from pushgate.model.numbers import parse_float
@@ -23,6 +25,7 @@ from pushgate.model.shape import MetricType, Pushed
 # Numbers that are certainly numbers, as clients write them.
 _NUMBER = r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[-+][0-9]{2})?|NaN|[-+]Inf"
 _split = re.compile(rb" (" + _NUMBER.encode() + rb")\n").split
+_splitter = Splitter(_NUMBER)
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _sample = re.compile(rf"({_NAME})(?:\{{([^\\\n]*)\}})? ({_NUMBER})\n", re.ASCII).match
@@ -58,6 +61,19 @@ class _Known(NamedTuple):
     plan: Plan
     static: tuple[tuple[int, bytes], ...]
 
+    def pushed(self, values: list[bytes]) -> Pushed | None:
+        """Return what a body of this shape pushes, or None if it has to be read anew."""
+        for at, value in self.static:
+            if values[at] != value:
+                return None
+        if self.static:
+            static = {at for at, _ in self.static}
+            values = [value for at, value in enumerate(values) if at not in static]
+        try:
+            return Pushed(self.plan.shape, self.plan.numbers(values))
+        except ValueError:
+            return None  # the parser says where
+
 
 class TextReader:
     """Reads text bodies, and remembers their shapes."""
@@ -74,6 +90,7 @@ class TextReader:
         self._names = names
         self._lenient = lenient
         self._cache: ShapeCache[tuple[bytes, ...], _Known] = ShapeCache(cache_bytes)
+        self._surrounds: ShapeCache[tuple[str | None, ...], Surround] = ShapeCache(cache_bytes // 4)
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
@@ -86,25 +103,39 @@ class TextReader:
         if self._lenient:
             body = _normalised(body)
         pieces = _split(body)
-        heads = tuple(pieces[0::2])
+        heads, values = tuple(pieces[0::2]), pieces[1::2]
         known = self._cache.get(heads)
-        if known is not None:
-            values = pieces[1::2]
-            try:
-                numbers = _known_numbers(known, values)
-            except ValueError:
-                numbers = None  # read it again, to say where
-            if numbers is not None:
-                return Pushed(known.plan.shape, numbers)
-        return self._read_new(body, heads, pieces[1::2])
+        pushed = known.pushed(values) if known is not None else None
+        return pushed or self._read_new(body, heads, values)
 
-    def _read_new(self, body: bytes, heads: tuple[bytes, ...], pieces: list[bytes]) -> Pushed:
+    def _read_new(self, body: bytes, heads: tuple[bytes, ...], values: list[bytes]) -> Pushed:
+        pieces = _splitter.pieces(body)
+        around = tuple(pieces[0::3])
+        surround = self._surrounds.get(around) if pieces else None
+        pushed = surround.pushed(pieces) if surround is not None else None
+        if surround is not None and pushed is not None:
+            known = _Known(surround.plan._replace(shape=pushed.shape), ())
+            self._cache.put(heads, known, len(body))
+            return pushed
         parsed = self._parse(body)
-        pushed = parsed.pushed
-        static = _static(heads, pieces, parsed.values)
-        if static is not None and parsed.plan.is_complete and not pushed.timestamped:
-            self._cache.put(heads, _Known(parsed.plan, static), len(body))
-        return pushed
+        self._remember(parsed, heads, values, pieces)
+        return parsed.pushed
+
+    def _remember(
+        self,
+        parsed: "_Parsed",
+        heads: tuple[bytes, ...],
+        values: list[bytes],
+        pieces: Sequence[str | None],
+    ) -> None:
+        static = _static(heads, values, parsed.values)
+        if static is None or not parsed.plan.is_complete or parsed.pushed.timestamped:
+            return
+        size = sum(map(len, heads))
+        self._cache.put(heads, _Known(parsed.plan, static), size)
+        surround = surround_of(pieces, parsed.plan)
+        if surround is not None:
+            self._surrounds.put(tuple(pieces[0::3]), surround, size)
 
     def _parse(self, body: bytes) -> "_Parsed":
         try:
@@ -122,16 +153,6 @@ def _normalised(body: bytes) -> bytes:
     if body.startswith(_BOM):
         body = body[3:]
     return body if body.endswith(b"\n") or not body else body + b"\n"
-
-
-def _known_numbers(known: _Known, values: list[bytes]) -> bytes | None:
-    for at, value in known.static:
-        if values[at] != value:
-            return None
-    if known.static:
-        static = {at for at, _ in known.static}
-        values = [value for at, value in enumerate(values) if at not in static]
-    return known.plan.numbers(values)
 
 
 def _static(

@@ -18,9 +18,9 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from pushgate.model.grouping import GroupingKey, Labels
-from pushgate.model.layout import MOST_MARKED_NAMES, Layout, layout_of
+from pushgate.model.layout import MOST_MARKED_NAMES, Fault, Layout, layout_of
 from pushgate.model.names import is_plain
-from pushgate.model.quoting import raw
+from pushgate.model.quoting import is_utf8, raw
 
 
 class MetricType(IntEnum):
@@ -80,16 +80,116 @@ class FamilyShape(NamedTuple):
         return (range(*pair) for pair in pairwise(ends))
 
 
-class PushShape:
-    """The shape of one push: its families, in the order pushed. Interned: compare by identity.
+class FamilyFrame(NamedTuple):
+    """A metric family without its numbers and label values.
 
-    Get one from :func:`interned`.
+    ``label_names`` are the different sets of label names of its metrics, each sorted.
     """
 
-    def __init__(self, families: tuple[FamilyShape, ...]) -> None:
+    name: str
+    type: MetricType
+    help: str | None
+    label_names: frozenset[tuple[str, ...]]
+
+
+class Frame:
+    """What shapes have in common that differ in nothing but label values. Interned.
+
+    A job that labels its metrics with a run or a commit pushes a new shape each time,
+    but always of the same frame; what depends on names alone is computed once for it.
+    """
+
+    def __init__(self, families: tuple[FamilyFrame, ...]) -> None:
         self.families = families
         self.names = tuple(family.name for family in families)
+        self.name_set = frozenset(self.names)
+        self._clean: dict[tuple[str, ...], bool] = {}
+
+    @cached_property
+    def label_names(self) -> frozenset[str]:
+        """All label names."""
+        return frozenset(
+            name for family in self.families for names in family.label_names for name in names
+        )
+
+    @cached_property
+    def most_labels(self) -> int:
+        """The largest number of labels of a metric."""
+        return max((len(ns) for f in self.families for ns in f.label_names), default=0)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether no escaping scheme touches any name."""
+        return all(map(is_plain, self.names)) and all(map(is_plain, self.label_names))
+
+    @cached_property
+    def order_needs_values(self) -> bool:
+        """Whether metrics of one family differ in label names.
+
+        Then grouping labels stand at different places in them, and the values of the
+        grouping labels decide about their order in an exposition.
+        """
+        return any(len(family.label_names) > 1 for family in self.families)
+
+    def is_clean(self, grouping: tuple[str, ...]) -> bool:
+        """Return whether all label names may be stored, and none is one of *grouping*."""
+        clean = self._clean.get(grouping)
+        if clean is None:
+            clean = self._clean[grouping] = (
+                self.label_names.isdisjoint(grouping)
+                and all(is_utf8(n) and n and not n.startswith("__") for n in self.label_names)
+                and all(len(set(ns)) == len(ns) for f in self.families for ns in f.label_names)
+                and not any("quantile" in n for n in self._summary_labels())
+            )
+        return clean
+
+    def _summary_labels(self) -> Iterable[tuple[str, ...]]:
+        return (
+            names
+            for family in self.families
+            if family.type is MetricType.SUMMARY
+            for names in family.label_names
+        )
+
+
+def frame_of(families: Iterable[FamilyShape]) -> Frame:
+    """Return the one frame of *families*."""
+    key = tuple(
+        FamilyFrame(
+            family.name,
+            family.type,
+            family.help,
+            frozenset(tuple(name for name, _ in labels) for labels in family.labels),
+        )
+        for family in families
+    )
+    frame = _FRAMES.get(key)
+    if frame is None:
+        frame = _FRAMES[key] = Frame(key)
+    return frame
+
+
+class PushShape:
+    """The shape of one push: its families, in the order pushed. Compare by identity.
+
+    Get one from :func:`interned`, or, where label values are new each time, make one of a
+    known *frame*.
+    """
+
+    def __init__(self, families: tuple[FamilyShape, ...], frame: Frame) -> None:
+        self.families = families
+        self.frame = frame
         self._layouts: dict[tuple[str, ...] | Labels, Layout] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The family names."""
+        return self.frame.names
+
+    @property
+    def name_set(self) -> frozenset[str]:
+        """The family names."""
+        return self.frame.name_set
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
@@ -101,25 +201,28 @@ class PushShape:
         """How many series an exposition of this shape has, synthesised buckets left out."""
         return self.starts[-1]
 
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether no escaping scheme touches any name of this shape."""
-        return all(
-            is_plain(family.name) and all(is_plain(n) for pairs in family.labels for n, _ in pairs)
-            for family in self.families
-        )
+    def faults(self, key: GroupingKey) -> tuple[Fault, ...]:
+        """Return the metrics that may not be stored under *key*, and why."""
+        if self.frame.is_clean(key.names) and self._is_distinct and self.values_are_utf8:
+            return ()
+        return self.layout(key).faults
 
     @cached_property
-    def _order_needs_values(self) -> bool:
-        """Whether metrics of one family differ in label names.
+    def _is_distinct(self) -> bool:
+        return all(len(f.labels) == 1 or len(set(f.labels)) == len(f.labels) for f in self.families)
 
-        Then grouping labels stand at different places in them, and the values of the
-        grouping labels decide about their order in an exposition.
-        """
-        return any(
-            len({tuple(name for name, _ in labels) for labels in family.labels}) > 1
-            for family in self.families
-        )
+    @cached_property
+    def values_are_utf8(self) -> bool:
+        """Whether all label values are UTF-8."""
+        return all(map(is_utf8, self._values()))
+
+    @cached_property
+    def longest_value(self) -> int:
+        """The number of bytes of the longest label value."""
+        return max(map(_size, self._values()), default=0)
+
+    def _values(self) -> Iterable[str]:
+        return (value for f in self.families for labels in f.labels for _, value in labels)
 
     def layout(self, key: GroupingKey) -> Layout:
         """Return how this shape is laid out under *key*.
@@ -127,7 +230,7 @@ class PushShape:
         One layout serves all keys with the same label names, unless the order of the
         metrics depends on the key's values.
         """
-        own = self._order_needs_values or len(key.names) > MOST_MARKED_NAMES
+        own = self.frame.order_needs_values or len(key.names) > MOST_MARKED_NAMES
         kind: tuple[str, ...] | Labels = key.labels if own else key.names
         layout = self._layouts.get(kind)
         if layout is None:
@@ -137,20 +240,18 @@ class PushShape:
         return layout
 
     @cached_property
-    def name_set(self) -> frozenset[str]:
-        """The family names."""
-        return frozenset(self.names)
-
-    @cached_property
     def extent(self) -> "Extent":
         """How large this shape is."""
-        pairs = [pair for family in self.families for labels in family.labels for pair in labels]
         return Extent(
-            series=self.starts[-1],
-            labels=max((len(lb) for family in self.families for lb in family.labels), default=0),
-            label_name_bytes=max((len(raw(name)) for name, _ in pairs), default=0),
-            label_value_bytes=max((len(raw(value)) for _, value in pairs), default=0),
+            series=self.series,
+            labels=self.frame.most_labels,
+            label_name_bytes=max((len(raw(name)) for name in self.frame.label_names), default=0),
+            label_value_bytes=self.longest_value,
         )
+
+
+def _size(value: str) -> int:
+    return len(value) if value.isascii() else len(raw(value))
 
 
 class Extent(NamedTuple):
@@ -167,13 +268,14 @@ class Extent(NamedTuple):
 _MOST_LAYOUTS = 64
 
 _SHAPES: WeakValueDictionary[tuple[FamilyShape, ...], PushShape] = WeakValueDictionary()
+_FRAMES: WeakValueDictionary[tuple[FamilyFrame, ...], Frame] = WeakValueDictionary()
 
 
 def interned(families: tuple[FamilyShape, ...]) -> PushShape:
     """Return the one shape of *families*. It lives as long as somebody holds it."""
     shape = _SHAPES.get(families)
     if shape is None:
-        shape = _SHAPES[families] = PushShape(families)
+        shape = _SHAPES[families] = PushShape(families, frame_of(families))
     return shape
 
 

@@ -3,7 +3,8 @@
 The verdicts are those of the reference, which gathers everything anew for each push
 (reference: consistency check). Three indices stand in for that:
 
-* *claims*: for each family name its type, and how many shapes in use hold it;
+* *claims*: for each family name how many shapes in use hold it, by type. There is one
+  type, save that a histogram and a gauge histogram are the same to the reference;
 * *users*: for each shape how many groups hold it; a shape in use is known to agree;
 * *kinds*: for each job the sets of grouping label names of its groups. Two groups can
   only hold the same series if they agree on every grouping label both have, so within a
@@ -19,7 +20,7 @@ from pushgate.formats.prototext import detail_text, metric_text, value_text
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import Fault, sanitised
 from pushgate.model.quoting import go_quote
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape
+from pushgate.model.shape import FamilyFrame, FamilyShape, Frame, MetricType, Pushed
 from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 _DUPLICATE = "was collected before with the same name and label values"
@@ -38,21 +39,12 @@ class OwnFamily(NamedTuple):
     predefined: bool
 
 
-class _Claim:
-    """Who holds a family name."""
-
-    __slots__ = ("shapes", "type")
-
-    def __init__(self, kind: MetricType) -> None:
-        self.type = kind
-        self.shapes = 0
-
-
 Find = Callable[[bytes], Group | None]
 """Look a group up by its packed key."""
-Gone = Mapping[PushShape, frozenset[str]]
-"""Shapes of a group, with the family names that it will no longer hold in them."""
-_NOTHING: Gone = {}
+Gone = Mapping[Frame, frozenset[str]]
+"""Frames of a group, with the family names that it will no longer hold in them."""
+Claims = dict[str, Counter[MetricType]]
+"""For family names, how many shapes hold them with which type."""
 
 
 class Index:
@@ -61,8 +53,8 @@ class Index:
     def __init__(self, own: Callable[[str], OwnFamily | None]) -> None:
         """Start without groups. *own* looks up a family of the server's own metrics."""
         self._own = own
-        self._claims: dict[str, _Claim] = {}
-        self._users: Counter[PushShape] = Counter()
+        self._claims: Claims = {}
+        self._users: Counter[Frame] = Counter()
         self._kinds: dict[str, Counter[tuple[str, ...]]] = {}
         self.series = 0
 
@@ -71,9 +63,11 @@ class Index:
         if before and after and before.blocks is after.blocks:
             return
         for block in before.blocks if before else ():
-            self._release(block.pushed.shape)
+            self.series -= block.pushed.shape.series
+            self._release(block.pushed.shape.frame)
         for block in after.blocks if after else ():
-            self._use(block.pushed.shape)
+            self.series += block.pushed.shape.series
+            self._use(block.pushed.shape.frame)
         if before is None and after is not None:
             self._kinds.setdefault(after.key.job, Counter())[after.key.names] += 1
         if after is None and before is not None:
@@ -87,32 +81,26 @@ class Index:
         if not kinds:
             del self._kinds[key.job]
 
-    def _use(self, shape: PushShape) -> None:
-        self.series += shape.series
-        self._users[shape] += 1
-        if self._users[shape] > 1:
+    def _use(self, frame: Frame) -> None:
+        self._users[frame] += 1
+        if self._users[frame] > 1:
             return
-        for family in _exposed(shape):
-            claim = self._claims.get(family.name)
-            if claim is None:
-                claim = self._claims[family.name] = _Claim(family.type)
-            claim.shapes += 1
+        for family in _exposed(frame):
+            self._claims.setdefault(family.name, Counter())[family.type] += 1
 
-    def _release(self, shape: PushShape) -> None:
-        self.series -= shape.series
-        self._users[shape] -= 1
-        if self._users[shape]:
+    def _release(self, frame: Frame) -> None:
+        self._users[frame] -= 1
+        if self._users[frame]:
             return
-        del self._users[shape]
-        for family in _exposed(shape):
-            claim = self._claims[family.name]
-            claim.shapes -= 1
-            if not claim.shapes:
+        del self._users[frame]
+        for family in _exposed(frame):
+            claim = self._claims[family.name] = self._claims[family.name] - Counter([family.type])
+            if not claim:
                 del self._claims[family.name]
 
-    def is_in_use(self, shape: PushShape) -> bool:
-        """Return whether some group holds *shape*."""
-        return shape in self._users
+    def is_in_use(self, frame: Frame) -> bool:
+        """Return whether some group holds a shape of *frame*."""
+        return frame in self._users
 
     def check(self, key: GroupingKey, pushed: Pushed, gone: Gone, find: Find) -> None:
         """Raise :exc:`InconsistentPush` unless *pushed* may be stored in the group *key*.
@@ -122,12 +110,12 @@ class Index:
         Args:
             key: the group.
             pushed: what it shall hold.
-            gone: what of the group's shapes the push takes the place of.
+            gone: what of the group's frames the push takes the place of.
             find: looks up the groups counted in.
         """
         twins = self._twin_errors(key, pushed, find) if self._has_kin(key) else ()
-        faults = pushed.shape.layout(key).faults
-        if self.is_in_use(pushed.shape) and not (twins or faults or pushed.misfits):
+        faults = pushed.shape.faults(key)
+        if self.is_in_use(pushed.shape.frame) and not (twins or faults or pushed.misfits):
             return
         errors = _Check(self, key, pushed, gone).errors(twins)
         if errors:
@@ -176,22 +164,39 @@ class Index:
                     out.append((index, metric))
         return tuple(out)
 
-    def claimed(self, name: str, gone: Gone = _NOTHING) -> MetricType | None:
-        """Return the type that groups claim for *name*, what is *gone* left out."""
-        claim = self._claims.get(name)
-        if claim is None:
-            return None
-        released = sum(self._users[shape] == 1 and name in names for shape, names in gone.items())
-        return claim.type if claim.shapes > released else None
+    def claimed(self, name: str, released: Claims | None = None) -> MetricType | None:
+        """Return the type that groups claim for *name*, what is *released* left out."""
+        held = self._claims.get(name, _NO_CLAIM)
+        if released:
+            held = held - released.get(name, _NO_CLAIM)
+        return MetricType.HISTOGRAM if MetricType.HISTOGRAM in held else next(iter(held), None)
+
+    def released(self, gone: Gone) -> Claims:
+        """Return the claims that end with *gone*."""
+        out: Claims = {}
+        for shape, names in gone.items():
+            if self._users[shape] > 1:
+                continue
+            for family in _exposed(shape):
+                if family.name in names:
+                    out.setdefault(family.name, Counter())[family.type] += 1
+        return out
 
     def own(self, name: str) -> OwnFamily | None:
         """Return the own family called *name*."""
         return self._own(name)
 
 
-def _exposed(shape: PushShape) -> Iterator[FamilyShape]:
+_NO_CLAIM: Counter[MetricType] = Counter()
+
+
+def _agree(one: MetricType, other: MetricType) -> bool:
+    return one is other or (one.is_histogram and other.is_histogram)
+
+
+def _exposed(frame: Frame) -> Iterator[FamilyFrame]:
     """Yield the families with metrics: one without is stored, and claims nothing."""
-    return (family for family in shape.families if family.labels)
+    return (family for family in frame.families if family.label_names)
 
 
 def _has_series(names: tuple[str, ...], family: str, labels: Labels, find: Find) -> bool:
@@ -241,7 +246,7 @@ class _Check:
         self._index = index
         self._key = key
         self._pushed = pushed
-        self._gone = gone
+        self._released = index.released(gone)
         self._earlier: dict[str, MetricType] = {}
 
     def errors(self, twins: tuple[tuple[int, int], ...]) -> list[str]:
@@ -256,13 +261,13 @@ class _Check:
         if mismatch:
             yield mismatch
             return
-        claimed = self._index.claimed(family.name, gone=self._gone)
-        if claimed is not None and claimed is not family.type:
+        claimed = self._index.claimed(family.name, self._released)
+        if claimed is not None and not _agree(claimed, family.type):
             for metric in range(len(family.labels)):
                 yield self._complaint(at, metric, f"is not a {claimed.name}")
             return
         complaints = {metric: _DUPLICATE for index, metric in twins if index == at}
-        faults = self._pushed.shape.layout(self._key).faults
+        faults = self._pushed.shape.faults(self._key)
         misfits = {misfit.metric for misfit in self._pushed.misfits if misfit.family == at}
         complaints |= {
             fault.metric: fault.complaint
@@ -301,7 +306,8 @@ class _Check:
         if own is not None:
             return own.type
         earlier = self._earlier.get(name)
-        return earlier if earlier is not None else self._index.claimed(name, gone=self._gone)
+        claimed = self._index.claimed(name, self._released)
+        return claimed if earlier is None or claimed is MetricType.HISTOGRAM else earlier
 
     def _collision(self, family: FamilyShape) -> str | None:
         """Return how the suffixes of summaries and histograms collide with other names."""
@@ -349,7 +355,8 @@ class _Check:
             slots = list(family.metric_slots())[metric]
             tokens = self._pushed.numbers.split(b" ")[shape.starts[at] :]
             value = value_text(family, metric, [tokens[slot] for slot in slots])
-        return f"collected metric {go_quote(family.name)} {{ {metric_text(labels, value)}}} {complaint}"
+        name, metric_as_text = go_quote(family.name), metric_text(labels, value)
+        return f"collected metric {name} {{ {metric_as_text}}} {complaint}"
 
     def _detail(self, at: int, metric: int) -> bytes:
         """Return what the wire says of a metric beyond its numbers, if anything."""

@@ -29,6 +29,7 @@ TIMES_SHAPE = interned((PUSH_FAILURE_TIME, PUSH_TIME))
 _SMALL = 4096
 _JOINED_BYTES = 256 << 10
 _FAMILIES_PER_SLICE = 100
+_GROUPS_PER_SLICE = 32
 
 
 def times_numbers(group: Group) -> bytes:
@@ -184,15 +185,16 @@ class Exposition:
             key = run[0].key.packed
             kept = old.pop(key, None)
             if kept is None or kept.groups != run:
-                kept = self._render(run)
-                yield
+                kept = yield from self._render(run)
             self._runs[key] = kept
         return [*self._runs.values()]
 
-    def _render(self, run: tuple[Group, ...]) -> _Run:
+    def _render(self, run: tuple[Group, ...]) -> Generator[None, None, _Run]:
         fragments: dict[str, list[bytes]] = {}
         shapes: dict[str, FamilyShape] = {}
-        for group in run:
+        for count, group in enumerate(run, 1):
+            if count % _GROUPS_PER_SLICE == 0:
+                yield
             for families, metrics in self._view.parts(group):
                 for family, fragment in zip(families, metrics, strict=True):
                     known = fragments.get(family.name)
@@ -201,6 +203,7 @@ class Exposition:
                     elif fragment:
                         fragments[family.name] = [fragment]
                         shapes[family.name] = family
+        yield
         return _Run(run, {n: self._kept(b"".join(f)) for n, f in fragments.items()}, shapes)
 
     def _kept(self, plain: bytes) -> Piece | bytes:

@@ -9,6 +9,8 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 
+import orjson
+
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape, interned
@@ -68,7 +70,11 @@ def _blocks(state: bytes, shape: Callable[[int], PushShape]) -> Iterator[Block]:
 
 def encode_shape(shape: PushShape) -> str:
     """Return *shape* as JSON."""
-    return json.dumps([[f.name, f.type, f.help, f.labels, f.bounds] for f in shape.families])
+    families = [[f.name, int(f.type), f.help, f.labels, f.bounds] for f in shape.families]
+    try:
+        return orjson.dumps(families).decode()
+    except orjson.JSONEncodeError:
+        return json.dumps(families)  # it writes lone surrogates
 
 
 def decode_shape(encoded: str) -> PushShape:

@@ -193,7 +193,7 @@ class Store:
         names = pushed.shape.name_set if pushed else frozenset[str]()
         kept = _less(old, names) if isinstance(change, Merge) else ()
         gone = {
-            block.pushed.shape: block.pushed.shape.name_set & names
+            block.pushed.shape.frame: block.pushed.shape.name_set & names
             if isinstance(change, Merge)
             else block.pushed.shape.name_set
             for block in old
