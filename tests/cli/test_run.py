@@ -107,11 +107,19 @@ def test_metrics_of_the_command_are_pushed_too(tmp_path):
     assert [values(request)["rows"] for request in server.seen] == [3, 3]
 
 
-def test_metrics_that_are_none_are_reported_and_the_job_is_pushed():
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("rows three\n", "not the Prometheus text format"),
+        ("rows 1 1700000000000\n", "has a timestamp"),
+        ('rows{job="x"} 1\n', "also a label of the group"),
+    ],
+)
+def test_unusable_metrics_are_reported_and_the_job_is_pushed(text, complaint):
     with rogue() as server:
-        done = run("-a", server.url, *python(WRITES.format("rows three\n")))
+        done = run("-a", server.url, *python(WRITES.format(text)))
     assert done.returncode == 0
-    assert "not the Prometheus text format" in done.stderr
+    assert complaint in done.stderr
     assert values(server.seen[0])["batch_job_success"] == 1
 
 

@@ -46,6 +46,8 @@ def test_values_are_checked_as_in_client_java(vector):
             "-1",
             "Expecting value >= 0. Found: -1",
         ),
+        ("exporter.http_server.port", "0", "Expecting value > 0. Found: 0"),
+        ("openmetrics2.enabled", "yes", "Expecting 'true' or 'false'."),
         ("exporter.pushgateway.connect_timeout_seconds", "-5", "Expecting value >= 0. Found: -5"),
     ],
 )
@@ -62,6 +64,15 @@ def test_more_messages(key, value, message):
 def test_numbers_are_written_as_in_java(text, value):
     loaded = load({"io.prometheus.metrics.histogram_native_min_zero_threshold": text}, env={})
     assert loaded.metrics.histogram_native_min_zero_threshold == value
+
+
+def test_the_errors_of_quantiles_are_checked_last():
+    errors = "io.prometheus.metrics.summary_quantile_errors"
+    with pytest.raises(ConfigurationError, match="Can't configure summary_quantile_errors"):
+        load({errors: "1.5"}, env={})
+    both = {"io.prometheus.metrics.summary_quantiles": "0.5", errors: "1.5"}
+    with pytest.raises(ConfigurationError, match=r"Expecting 0.0 <= error <= 1.0\. Found: 1.5"):
+        load(both, env={})
 
 
 def test_lists():

@@ -75,7 +75,10 @@ def run(
         job.__enter__()
         with _signs_of_life(job, gateway, every):
             status = _run(command, {**os.environ, "PUSHGATE_METRICS_FILE": str(path)}, job)
-        job.include(_metrics_in(path, failures))
+        try:
+            job.include(*_metrics_in(path, gateway))
+        except (OSError, EncodingError) as error:
+            failures.append(error)
         job.__exit__(None, SystemExit(status), None)
     for failure in failures:
         report(failure)
@@ -166,14 +169,13 @@ def _file(path: str | None) -> Iterator[Path]:
         yield Path(folder) / "metrics.prom"
 
 
-def _metrics_in(path: Path, failures: list[Exception]) -> TextMetrics:
-    try:
-        return TextMetrics(path.read_bytes())
-    except FileNotFoundError:
-        pass
-    except (OSError, EncodingError) as error:
-        failures.append(error)
-    return TextMetrics(b"")
+def _metrics_in(path: Path, gateway: PushGateway) -> list[TextMetrics]:
+    """Return the metrics the command wrote, if any, or raise why they cannot be pushed."""
+    if not path.exists():
+        return []
+    metrics = TextMetrics(path.read_bytes())
+    gateway.render(metrics)
+    return [metrics]
 
 
 @contextmanager

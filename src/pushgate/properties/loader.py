@@ -18,7 +18,6 @@ from typing import Any, Literal, NamedTuple
 from pushgate.errors import ConfigurationError
 from pushgate.properties import grammar
 from pushgate.properties.schema import (
-    ACCEPTED,
     METRICS,
     OWN,
     READERS,
@@ -36,7 +35,7 @@ from pushgate.properties.schema import (
 _log = logging.getLogger("pushgate.properties")
 FILE_NAME = "prometheus.properties"
 _JAVA_PREFIXES = ("io.prometheus", "io_prometheus")
-_KNOWN = {f"{prefix}.{name}" for prefix, names in READERS.items() for name in names} | ACCEPTED
+_KNOWN = {f"{prefix}.{name}" for prefix, names in READERS.items() for name in names}
 _BY_VARIABLE = {key.replace(".", "_"): key for key in _KNOWN}
 _METRIC_SETTINGS = "|".join(sorted(READERS[METRICS], key=len, reverse=True))
 _METRIC_KEY = re.compile(rf"io\.prometheus\.metrics\.(.+)\.({_METRIC_SETTINGS})")
@@ -218,9 +217,7 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
 def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
     values: dict[str, dict[str, Any]] = {}
     for name, entry in found.items():
-        read = READERS.get(name.section, {}).get(name.setting)
-        if read is None:
-            continue
+        read = READERS[name.section][name.setting]
         try:
             values.setdefault(name.prefix, {})[name.setting] = read(entry.value)
         except ValueError as error:

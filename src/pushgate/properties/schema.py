@@ -123,16 +123,16 @@ def _doubles(raw: str) -> tuple[float, ...]:
     return values
 
 
-def _shares(what: str) -> Reader:
-    def read(raw: str) -> tuple[float, ...]:
-        values = _doubles(raw)
-        for value in values:
-            if not 0 <= value <= 1:
-                found = _java_double(value)
-                raise ValueError(f"Expecting 0.0 <= {what} <= 1.0. Found: {found}")
-        return values
+def _quantiles(raw: str) -> tuple[float, ...]:
+    values = _doubles(raw)
+    for value in values:
+        _check_share("quantile", value)
+    return values
 
-    return read
+
+def _check_share(what: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"Expecting 0.0 <= {what} <= 1.0. Found: {_java_double(value)}")
 
 
 def _pairs(raw: str) -> Mapping[str, str]:
@@ -230,8 +230,8 @@ class MetricProperties:
     histogram_native_max_zero_threshold: float | None = _property(_threshold)
     histogram_native_max_number_of_buckets: int | None = _property(_natural_int)
     histogram_native_reset_duration_seconds: int | None = _property(_natural_long)
-    summary_quantiles: tuple[float, ...] | None = _property(_shares("quantile"))
-    summary_quantile_errors: tuple[float, ...] | None = _property(_shares("error"))
+    summary_quantiles: tuple[float, ...] | None = _property(_quantiles)
+    summary_quantile_errors: tuple[float, ...] | None = _property(_doubles)
     summary_max_age_seconds: int | None = _property(_positive_long)
     summary_number_of_age_buckets: int | None = _property(_positive_int)
 
@@ -286,23 +286,33 @@ SECTIONS: Mapping[str, type] = {
     "io.prometheus.exemplars": ExemplarProperties,
     OWN: OwnProperties,
 }
-READERS: Mapping[str, Mapping[str, Reader]] = {
-    prefix: {entry.name: entry.metadata["read"] for entry in fields(section)}
-    for prefix, section in SECTIONS.items()
-}
 # Settings of other exporters: a shared file has them, a push does not need them.
-_OTHERS = {
-    "io.prometheus.exporter.http_server": "port prefer_uncompressed_response",
-    "io.prometheus.exporter.opentelemetry": (
-        "protocol endpoint headers interval_seconds timeout_seconds service_name"
-        " service_namespace service_instance_id service_version resource_attributes"
-        " preserve_names"
-    ),
-    "io.prometheus.openmetrics2": (
-        "enabled content_negotiation composite_values exemplar_compliance native_histograms"
-    ),
+_OTHERS: Mapping[str, Mapping[Reader, str]] = {
+    "io.prometheus.exporter.http_server": {
+        _positive_int: "port",
+        _boolean: "prefer_uncompressed_response",
+    },
+    "io.prometheus.exporter.opentelemetry": {
+        _text: "protocol endpoint headers service_name service_namespace service_instance_id"
+        " service_version resource_attributes",
+        _positive_int: "interval_seconds timeout_seconds",
+        _boolean: "preserve_names",
+    },
+    "io.prometheus.openmetrics2": {
+        _boolean: "enabled content_negotiation composite_values exemplar_compliance"
+        " native_histograms",
+    },
 }
-ACCEPTED = {f"{prefix}.{name}" for prefix, names in _OTHERS.items() for name in names.split()}
+READERS: Mapping[str, Mapping[str, Reader]] = {
+    **{
+        prefix: {entry.name: entry.metadata["read"] for entry in fields(section)}
+        for prefix, section in SECTIONS.items()
+    },
+    **{
+        prefix: {name: read for read, names in kinds.items() for name in names.split()}
+        for prefix, kinds in _OTHERS.items()
+    },
+}
 
 
 def check_metric(prefix: str, section: MetricProperties) -> None:
@@ -333,6 +343,11 @@ def _check_quantiles(key: str, section: MetricProperties) -> None:
         )
     if len(section.summary_quantiles) != len(section.summary_quantile_errors):
         raise ConfigurationError(f"{key}: must have the same length as summary_quantiles", key=key)
+    for error in section.summary_quantile_errors:
+        try:
+            _check_share("error", error)
+        except ValueError as reason:
+            raise ConfigurationError(f"{key}: {reason}", key=key) from None
 
 
 def check_exemplars(prefix: str, section: ExemplarProperties) -> None:
