@@ -55,6 +55,10 @@ def store_with(*changes) -> Store:
             f'collected metric "s" {{ {J} summary:{{sample_count:0 sample_sum:0}}}} {DUPLICATE}',
         ),
         (
+            'a 1\na{instance=""} 2\n',
+            f'collected metric "a" {{ {J} untyped:{{value:2}}}} {DUPLICATE}',
+        ),
+        (
             "o_threads 5\n",
             "gathered metric family o_threads has type UNTYPED but should have GAUGE",
         ),
@@ -131,6 +135,8 @@ def test_a_push_that_is_consistent(body):
         ("h_bucket 1\n", "# TYPE h gaugehistogram\nh_sum 1\n", None),
         ("# TYPE h gaugehistogram\nh_sum 1\n", "h_bucket 1\n", None),
         ("# HELP m one\nm 1\n", "# HELP m other\nm 1\n", None),
+        ("# TYPE h histogram\nh_sum 1\n", "# TYPE h gaugehistogram\nh_sum 1\n", None),
+        ("# TYPE h gaugehistogram\nh_sum 1\n", "# TYPE h histogram\nh_sum 1\n", None),
     ],
 )
 def test_a_push_beside_what_another_group_holds(stored, body, error):
@@ -193,6 +199,12 @@ def test_a_family_without_metrics_claims_nothing():
     assert is_empty(store)
 
 
+def test_a_family_without_metrics_releases_nothing():
+    empty = interned((FamilyShape("m", MetricType.GAUGE, None, ()),))
+    store = store_with(put(key("a"), "m 1\n"), Replace(key("b"), Pushed(empty, b""), 1))
+    assert "is not a UNTYPED" in str(refusal(store, put(key("b"), "# TYPE m counter\nm 1\n")))
+
+
 def is_empty(store: Store) -> bool:
     index = store._index
     return not (index._claims or +index._users or index._kinds or index.series or store._admitted)
@@ -201,6 +213,7 @@ def is_empty(store: Store) -> bool:
 # The slow twin: everything is gathered anew for each push, as the reference does it.
 
 TIMES = {"push_time_seconds", "push_failure_time_seconds"}
+HISTOGRAMS = {MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM}
 SUFFIXES = {
     MetricType.SUMMARY: ("_count", "_sum"),
     MetricType.HISTOGRAM: ("_count", "_sum", "_bucket"),
@@ -221,8 +234,10 @@ def gathering_fails(groups: dict, first: GroupingKey) -> bool:
         series |= times
         for family in groups[group].values():
             known = families.setdefault(family.name, family)
-            if known.type is not family.type:
+            if known.type is not family.type and {known.type, family.type} != HISTOGRAMS:
                 return True
+            if family.type is MetricType.HISTOGRAM:
+                families[family.name] = family
             for labels in family.labels:
                 one = (family.name, complete(group, labels))
                 if one in series or any(name.startswith("__") for name, _ in one[1]):
@@ -285,7 +300,7 @@ KEYS = [key("a"), key("a", instance=""), key("a", instance="x"), key("a", l="1")
 KEYS += [key("a", instance="x", l="1"), key("b"), key("b", l="x")]
 NAMES = ["m", "m_sum", "m_count", "m_bucket", "o_threads", "o_gc_sum", "o_requests", *TIMES]
 LABELS = [(), (("instance", "x"),), (("l", "1"),), (("instance", "x"), ("l", "1")), (("__x", ""),)]
-LABELS += [(("job", "b"),), (("quantile", "1"),), (("l", "x"),)]
+LABELS += [(("job", "b"),), (("quantile", "1"),), (("l", "x"),), (("instance", ""),)]
 
 
 @st.composite

@@ -140,8 +140,14 @@ class Frame:
                 and all(is_utf8(n) and n and not n.startswith("__") for n in self.label_names)
                 and all(len(set(ns)) == len(ns) for f in self.families for ns in f.label_names)
                 and not any("quantile" in n for n in self._summary_labels())
+                and not self._may_lack_instance
             )
         return clean
+
+    @property
+    def _may_lack_instance(self) -> bool:
+        """Whether an empty instance, and none, may be the same series."""
+        return self.order_needs_values and "instance" in self.label_names
 
     def _summary_labels(self) -> Iterable[tuple[str, ...]]:
         return (
