@@ -1,4 +1,5 @@
 import logging
+import ssl
 
 import pytest
 
@@ -67,6 +68,20 @@ def test_of_our_own_properties_a_keyword_wins(tmp_path):
     assert settings.compression == "gzip"
     assert settings.credentials.header(renew=False) == "Basic dXNlcjpwYXNz"
     assert not settings.route.tls.verify
+
+
+def test_what_a_program_brings_itself_is_not_mixed_with_properties():
+    properties = {
+        "pushgate.ca_file": "ca.pem",
+        "pushgate.client_cert": "me.pem",
+        "pushgate.verify": "false",
+        "pushgate.instance": "blue",
+    }
+    context = ssl.create_default_context()
+    tls = gateway(properties, ssl_context=context)._settings.route.tls
+    assert (tls.context, tls.ca_file, tls.verify) == (context, None, True)
+    assert gateway(properties)._settings.route.tls.client_cert == ("me.pem", "me.pem")
+    assert gateway(properties, grouping_key={"instance": "x"}).grouping_key == {"instance": "x"}
 
 
 def test_the_environment_configures_a_program(monkeypatch):

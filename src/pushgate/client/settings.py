@@ -128,19 +128,10 @@ def settle(options: Mapping[str, Any], properties: PrometheusProperties) -> Sett
         **_java_settings(options, properties),
         **_own_settings(options, properties),
     }
-    for name, words in _CHOICES.items():
-        if chosen[name] not in words:
-            expected = ", ".join(repr(word) for word in words)
-            raise ConfigurationError(f"{name}: expecting one of {expected}", key=name)
+    _check_choices(chosen)
     flavor = FLAVORS[chosen["flavor"]]
-    if flavor.text_only and chosen["format"] == "protobuf":
-        raise ConfigurationError("This flavor of gateway reads text only.", key="format")
     address = parse_address(chosen["address"], chosen["scheme"])
-    job = chosen["job"] if chosen["job"] is not None else default_job()
-    if not job:
-        raise ConfigurationError("The job must not be empty.", key="job")
-    checked_value("job", job)
-    labels = _labels(chosen, address)
+    job, labels = _job(chosen), _labels(chosen, address)
     encoding = chosen["url_encoding"] or flavor.url_encoding
     return Settings(
         address=address,
@@ -159,6 +150,22 @@ def settle(options: Mapping[str, Any], properties: PrometheusProperties) -> Sett
         filter=properties.filter if chosen["apply_filter"] else None,
         enabled=properties.own.enabled is not False,
     )
+
+
+def _check_choices(chosen: Mapping[str, Any]) -> None:
+    for name, words in _CHOICES.items():
+        if chosen[name] not in words:
+            expected = ", ".join(repr(word) for word in words)
+            raise ConfigurationError(f"{name}: expecting one of {expected}", key=name)
+    if FLAVORS[chosen["flavor"]].text_only and chosen["format"] == "protobuf":
+        raise ConfigurationError("This flavor of gateway reads text only.", key="format")
+
+
+def _job(chosen: Mapping[str, Any]) -> str:
+    job = default_job() if chosen["job"] is None else str(chosen["job"])
+    if not job:
+        raise ConfigurationError("The job must not be empty.", key="job")
+    return checked_value("job", job)
 
 
 def _java_settings(options: Mapping[str, Any], properties: PrometheusProperties) -> dict[str, Any]:
@@ -181,16 +188,18 @@ def _own_settings(options: Mapping[str, Any], properties: PrometheusProperties) 
     found: dict[str, Any] = {
         "format": own.format,
         "grouping_key": own.grouping_key,
-        "instance": own.instance,
-        "ca_file": own.ca_file,
-        "client_cert": own.client_cert and (own.client_cert, own.client_key or own.client_cert),
-        "verify": own.verify,
-        "proxy": own.proxy,
         "compression": own.compression,
         "retry": own.retries,
         "deadline": own.deadline_seconds,
         "headers": own.headers_file and _header_file(own.headers_file),
     }
+    if "instance" not in (options["grouping_key"] or ()):
+        found["instance"] = own.instance
+    # Connections and credentials of the program's own are complete in themselves.
+    if all(options[name] is None for name in ("ssl_context", "transport", "http_client")):
+        found["ca_file"], found["verify"], found["proxy"] = own.ca_file, own.verify, own.proxy
+        if own.client_cert is not None:
+            found["client_cert"] = (own.client_cert, own.client_key or own.client_cert)
     if all(options[name] is None for name in ("basic_auth", "bearer_token", "bearer_token_file")):
         found["basic_auth"] = own.basic_auth_file and _pair(own.basic_auth_file)
         found["bearer_token_file"] = own.bearer_token_file
