@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pushgate.errors import JournalFailed, StartupError
-from pushgate.server.change import Change, Delete, Fail, Wipe
+from pushgate.model.shape import Pushed, PushShape, frame_of, interned
+from pushgate.server.change import Change, Delete, Fail, Replace, Wipe
 from pushgate.server.sqlite import SqliteJournal
 from pushgate.server.store import Store
-from tests.server.pushes import content, key, post, put
+from tests.server.pushes import content, key, post, pushed, put
 
 
 @pytest.fixture(params=["apsw", "sqlite3"])
@@ -113,6 +114,24 @@ def test_groups_share_shapes_and_the_last_one_takes_its_shape_along(path):
         journal.load()
         append(journal, store, Delete(key("b")))
     assert shapes_in(path) == 1
+
+
+def test_equal_shapes_need_not_be_one_object(path):
+    store = Store()
+    families = pushed('m{a="1"} 1\n').shape.families
+    twins = [PushShape(families, frame_of(families)) for _ in range(2)]
+    with closing(SqliteJournal(path)) as journal:
+        for job, shape in zip("ab", twins, strict=True):
+            append(journal, store, Replace(key(job), Pushed(shape, b"1"), 1))
+    for job in "ab":
+        with closing(SqliteJournal(path)) as journal:
+            store = Store()
+            store.load(journal.load())
+            for group in store.groups():
+                assert group.blocks[0].pushed.shape is interned(families)
+            append(journal, store, Delete(key(job)))
+        assert reopened(path) == state(store.groups())
+    assert shapes_in(path) == 0
 
 
 def refused(path: Path) -> str:

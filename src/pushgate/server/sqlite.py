@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -94,12 +94,21 @@ class SqliteJournal:
                 raise ValueError(" ".join(found[0][0].split()))
             shapes = {n: decode_shape(s) for n, s in self._rows("SELECT id, families FROM shapes")}
             self._last_shape = max(shapes, default=0)
-            self._shapes = {shape: _Stored(number) for number, shape in shapes.items()}
+            used: set[int] = set()
+
+            def shape(number: int) -> PushShape:
+                used.add(number)
+                return shapes[number]
+
             groups = [
-                self._loaded(number, labels, state, shapes)
+                self._loaded(number, labels, state, shape)
                 for number, labels, state in self._rows("SELECT id, labels, state FROM groups")
             ]
-            self._drop_unused()
+            self._shapes = {shapes[number]: _Stored(number) for number in used}
+            for one in chain.from_iterable(map(_shapes, groups)):
+                self._shapes[one].users += 1
+            for number in shapes.keys() - used:
+                self._connection.execute("DELETE FROM shapes WHERE id = ?", (number,))
         return groups
 
     def append(self, steps: Sequence[Step]) -> None:
@@ -124,19 +133,11 @@ class SqliteJournal:
         return [tuple(row) for row in self._connection.execute(sql)]
 
     def _loaded(
-        self, number: int, labels: bytes, state: bytes, shapes: dict[int, PushShape]
+        self, number: int, labels: bytes, state: bytes, shape: Callable[[int], PushShape]
     ) -> Group:
-        group = decode_group(labels, state, shapes.__getitem__)
         self._group_ids[labels] = number
         self._last_group = max(self._last_group, number)
-        for block in group.blocks:
-            self._shapes[block.pushed.shape].users += 1
-        return group
-
-    def _drop_unused(self) -> None:
-        for shape in [shape for shape, stored in self._shapes.items() if not stored.users]:
-            stored = self._shapes.pop(shape)
-            self._connection.execute("DELETE FROM shapes WHERE id = ?", (stored.number,))
+        return decode_group(labels, state, shape)
 
     def _write(self, steps: list[Step]) -> None:
         """Write *steps*, one for each group, then keep the books: they follow the file."""
