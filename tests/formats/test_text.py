@@ -375,6 +375,55 @@ def test_a_known_shape_with_other_values_gives_what_the_scanner_gives(lines):
         assert outcome(reader.read, body) == scanned(body)
 
 
+label_values = st.text('"\\\n 1é\0x}=,', max_size=3)
+labelled = st.sampled_from(
+    [
+        'a{{x="{}"}} ',
+        'a{{x="{}",b="{}"}} ',
+        'a{{ b = "{}" , }} ',
+        "a ",
+        'b{{instance="{}"}} ',
+        '# HELP c "{}" took ',
+        '"c"{{x="{}"}} ',
+        '{{"c",x="{}"}} ',
+        'h{{le="{}"}} ',
+        'h_sum{{x="{}"}} ',
+    ]
+)
+surrounds = st.lists(
+    st.tuples(
+        labelled,
+        st.lists(
+            st.tuples(label_values | st.sampled_from("xy"), label_values), min_size=4, max_size=4
+        ),
+        st.lists(numbers | st.just("1"), min_size=4, max_size=4),
+    ),
+    max_size=5,
+)
+
+
+@given(surrounds, st.booleans())
+def test_a_known_surround_with_other_values_gives_what_the_scanner_gives(lines, has_types):
+    reader = TextReader(NameRule.LEGACY, lenient=False)
+    head = "# TYPE h histogram\n" if has_types else ""
+    for at in range(4):
+        body = head + "".join(
+            f"{line.format(*values[at])}{written[at]}\n" for line, values, written in lines
+        )
+        found, expected = outcome(reader.read, body.encode()), scanned(body.encode())
+        if isinstance(expected, str):
+            assert found == expected
+            continue
+        assert found._replace(shape=expected.shape) == expected
+        assert found.shape.families == expected.shape.families
+        assert found.shape.frame is expected.shape.frame
+        assert found.shape.starts == expected.shape.starts
+        assert found.shape.extent == expected.shape.extent
+        assert (
+            found.shape.faults(JOB) == expected.shape.faults(JOB) == found.shape.layout(JOB).faults
+        )
+
+
 @given(st.binary() | st.text('a{}="\\ \n#1x,').map(str.encode), rules, st.booleans())
 def test_any_bytes_are_a_push_or_an_error(body, names, lenient):
     found = outcome(TextReader(names, lenient=lenient).read, body)
@@ -419,6 +468,15 @@ def test_prometheus_client_reads_the_same(samples):
         for labels in family.labels
     ]
     assert sorted(ours) == sorted(theirs)
+
+
+def test_a_known_surround_is_put_together_not_parsed():
+    reader = TextReader(NameRule.LEGACY, lenient=False)
+    body = b'a{x="%b",b=""} 1\nb{z="%b"} 2\n'
+    first, second = (reader.read(body % (value, value)) for value in (b"1", b"2"))
+    assert second.shape.frame is first.shape.frame
+    assert second.shape is not interned(second.shape.families)
+    assert reader.read(body % (b"2", b"2")).shape is second.shape
 
 
 STRICT = b'# HELP a text\n# TYPE a gauge\na{x="y z"} 1\nb 2\n'
