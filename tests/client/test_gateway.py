@@ -404,6 +404,7 @@ for _ in range(3):
     if child == 0:
         counter.inc(2)
         size.observe(0.5)
+        assert (size.count, size.sum) == (1, 0.5)
         pid_gauge.set(1)
         os._exit(0)
     children.append(child)
@@ -427,4 +428,5 @@ def test_the_metrics_of_all_processes_are_summed(tmp_path):
     assert families["done_total"].metric[0].counter.value == 6
     assert families["size"].metric[0].histogram.sample_count == 3
     assert "classic buckets only" in done.stderr
+    assert "Traceback" not in done.stderr
     assert "The gauge per_process has a series per process" in done.stderr

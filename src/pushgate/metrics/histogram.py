@@ -88,8 +88,8 @@ class _Settings:
     exemplars: bool
 
 
-class _Child:
-    """The observations of one label set."""
+class LabelledHistogram:
+    """One label set of a :class:`Histogram`."""
 
     def __init__(self, settings: _Settings, sampler: exemplar_rules.Sampler) -> None:
         self._settings = settings
@@ -107,12 +107,23 @@ class _Child:
         )
         self._clear()
 
+    @property
+    def count(self) -> int:
+        """Number of observations."""
+        return self._total
+
+    @property
+    def sum(self) -> float:
+        """Sum of the observed values."""
+        return self._sum
+
     def renew_lock(self) -> None:
+        """Replace the lock, which another thread of the parent may hold, after a fork."""
         self._lock = Lock()
 
     def _clear(self) -> None:
         bounds = self._settings.bounds
-        self.count, self.sum = 0, 0.0
+        self._total, self._sum = 0, 0.0
         self._counts = [0] * len(bounds)
         self._newest: list[Exemplar | None] = [None] * len(bounds)
         self._spread: list[Exemplar] = []
@@ -126,7 +137,14 @@ class _Child:
         if native is not None and native.is_degraded and time.monotonic() >= self._reset_at:
             self._clear()
 
+    def time(self) -> "Timer":
+        """Return what observes the seconds a ``with`` block or a (coroutine) function takes."""
+        return Timer(self.observe)
+
     def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """Count *value*; see :meth:`Histogram.observe`."""
+        if math.isnan(value):
+            return
         labels = None if exemplar is None else exemplar_rules.checked(exemplar)
         with self._lock:
             self._reset_if_due()
@@ -136,8 +154,8 @@ class _Child:
                 self._keep_exemplar(value, labels)
 
     def _count(self, value: float) -> bool:
-        self.count += 1
-        self.sum += value
+        self._total += 1
+        self._sum += value
         self._counts[bisect_left(self._settings.bounds, value)] += 1
         return self._native is not None and self._native.observe(value)
 
@@ -161,10 +179,11 @@ class _Child:
             self._spread = exemplar_rules.kept(self._spread, exemplar, now)
 
     def add_to(self, family: HistogramFamily, labels: dict[str, str]) -> None:
+        """Add a consistent snapshot, labelled *labels*, to *family*."""
         with self._lock:
             self._reset_if_due()
             counts, newest = list(self._counts), list(self._newest)
-            count, total, created = self.count, self.sum, self._created
+            count, total, created = self._total, self._sum, self._created
             if self._native is not None:
                 native = self._native.snapshot(count, total)
                 family.native.append((labels, native._replace(nh_exemplars=tuple(self._spread))))
@@ -179,6 +198,32 @@ class _Child:
             Sample(f"{name}_sum", labels, total),
             Sample(f"{name}_created", labels, created),
         ]
+
+
+class _SharedHistogram(LabelledHistogram):
+    """A label set in multiprocess mode: prometheus_client keeps it in a file."""
+
+    def __init__(self, child: prometheus_client.Histogram) -> None:
+        self._child = child
+
+    @property
+    def count(self) -> int:
+        return int(self._sample("_count"))
+
+    @property
+    def sum(self) -> float:
+        return self._sample("_sum")
+
+    def _sample(self, suffix: str) -> float:
+        [family] = self._child.collect()
+        return next(float(s.value) for s in family.samples if s.name.endswith(suffix))
+
+    def renew_lock(self) -> None:
+        """Do nothing: prometheus_client does."""
+
+    def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
+        if not math.isnan(value):
+            self._child.observe(value, None if exemplar is None else dict(exemplar))
 
 
 class Histogram:
@@ -261,7 +306,7 @@ class Histogram:
         )
         self._sampler = exemplar_rules.Sampler(resolved.exemplars)
         self._lock = Lock()
-        self._children: dict[tuple[str, ...], _Child] = {}
+        self._children: dict[tuple[str, ...], LabelledHistogram] = {}
         self._shared = self._shared_histogram()
         if not self._labelnames:
             self._only = self._new_child(())
@@ -288,16 +333,15 @@ class Histogram:
             registry=None,
         )
 
-    def _new_child(self, values: tuple[str, ...]) -> Any:
-        child: Any
-        if self._shared is not None:
-            child = self._shared.labels(*values) if values else self._shared
+    def _new_child(self, values: tuple[str, ...]) -> LabelledHistogram:
+        if self._shared is None:
+            child = LabelledHistogram(self._settings, self._sampler)
         else:
-            child = _Child(self._settings, self._sampler)
+            child = _SharedHistogram(self._shared.labels(*values) if values else self._shared)
         self._children[values] = child
         return child
 
-    def labels(self, *values: object, **named: object) -> "LabelledHistogram":
+    def labels(self, *values: object, **named: object) -> LabelledHistogram:
         """Return the part of the histogram with these label values, all of them.
 
         Raises:
@@ -310,7 +354,7 @@ class Histogram:
             raise ValueError(f"expected values for the labels {self._labelnames}")
         key = tuple(str(value) for value in chosen)
         with self._lock:
-            return LabelledHistogram(self._children.get(key) or self._new_child(key))
+            return self._children.get(key) or self._new_child(key)
 
     def remove(self, *values: object) -> None:
         """Forget the part with these label values, if there is one."""
@@ -350,10 +394,10 @@ class Histogram:
         """Sum of the observed values."""
         return self._unlabelled().sum
 
-    def _unlabelled(self) -> "LabelledHistogram":
+    def _unlabelled(self) -> LabelledHistogram:
         if self._labelnames:
             raise ValueError(f"{self._name} has labels; use .labels({', '.join(self._labelnames)})")
-        return LabelledHistogram(self._only)
+        return self._only
 
     def describe(self) -> Iterator[Metric]:
         """Yield the family without samples; registries detect duplicates by it."""
@@ -382,40 +426,6 @@ def _renew_all_locks() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_all_locks)
-
-
-class LabelledHistogram:
-    """One label set of a :class:`Histogram`."""
-
-    __slots__ = ("_child",)
-
-    def __init__(self, child: Any) -> None:
-        self._child = child
-
-    def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
-        """Count *value*; see :meth:`Histogram.observe`."""
-        if not math.isnan(value):
-            self._child.observe(value, exemplar)
-
-    def time(self) -> "Timer":
-        """Return what observes the seconds a ``with`` block or a (coroutine) function takes."""
-        return Timer(self.observe)
-
-    @property
-    def count(self) -> int:
-        """Number of observations."""
-        return int(self._sample("count"))
-
-    @property
-    def sum(self) -> float:
-        """Sum of the observed values."""
-        return self._sample("sum")
-
-    def _sample(self, which: str) -> float:
-        if isinstance(self._child, _Child):
-            return float(getattr(self._child, which))
-        samples = next(iter(self._child.collect())).samples
-        return next(float(s.value) for s in samples if s.name.endswith(f"_{which}"))
 
 
 class Timer:
