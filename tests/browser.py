@@ -100,7 +100,7 @@ class Page:
             deviceScaleFactor=1,
             mobile=False,
         )
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=False)
         file.write_bytes(base64.b64decode(shot["data"]))
 
 
