@@ -17,9 +17,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pushgate.errors import PushgateError
-from pushgate.server.change import Change, Delete
+from pushgate.server.change import Change
 from pushgate.server.http.answers import BAD_REQUEST, INTERNAL_ERROR, Answer, plain_error
 from pushgate.server.http.app import App
+from pushgate.server.http.desk import PushHead, push_head
 
 _log = logging.getLogger(__name__)
 
@@ -43,22 +44,32 @@ _upgrade = re.compile(rb"(?i)\r\nupgrade(?=[ \t]*:)")
 class _Small:
     """A push that takes the short way. It stands where uvicorn keeps its own cycle."""
 
-    def __init__(
-        self, method: str, target: bytes, fields: dict[bytes, bytes], *, keep_alive: bool
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.fields = fields
-        self.keep_alive = keep_alive
+    __slots__ = ("body", "disconnected", "head", "more_body", "response_complete", "started")
+
+    def __init__(self, head: PushHead, body: bytes = b"") -> None:
+        self.head = head
+        self.body = body
         self.started = time.perf_counter()
-        self.body = bytearray()
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
-        self.message_event = self
+
+    @property
+    def message_event(self) -> "_Small":
+        """What uvicorn sets when something arrived; nobody waits for it."""
+        return self
 
     def set(self) -> None:
-        """Take uvicorn's notice that something arrived; nobody waits for it."""
+        """Do nothing."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client may send another request."""
+        return self.head.keep_alive
+
+    @keep_alive.setter
+    def keep_alive(self, value: bool) -> None:
+        self.head = self.head._replace(keep_alive=value)
 
 
 class Connection(HttpToolsProtocol):
@@ -75,7 +86,8 @@ class Connection(HttpToolsProtocol):
         self._idle_seconds = settings.limit_idle_seconds or _NEVER
         self._most_connections = settings.limit_connections or _NEVER
         self._head_bytes = 0
-        self._in_head = False
+        self._in_head = self._in_message = False
+        self._first = b""
         self._deadline = _NEVER
         self._peer: Any = None
 
@@ -91,7 +103,7 @@ class Connection(HttpToolsProtocol):
         """Close the connection if its client is too slow; *now* is the loop's time."""
         if now < self._deadline or self.transport.is_closing():
             return
-        if self._is_idle and not self._in_head:
+        if self._is_idle and not self._in_message:
             self.transport.close()
         else:
             self._refuse(_TOO_SLOW)
@@ -100,18 +112,37 @@ class Connection(HttpToolsProtocol):
         """Take what the client sent."""
         if self.transport.is_closing():
             return
-        if not self._in_head and self._is_idle:
-            self._in_head = True
+        if not self._in_message:
+            if self._is_idle and self._is_known_push(data):
+                return
+            self._first = data
             self._head_bytes = 0
-            self._deadline = self.loop.time() + self._head_seconds
             data = _escaped_target(data)
-        if self._in_head:
+        if self._in_head or not self._in_message:
             self._head_bytes += len(data)
             if b"pgrade" in data:
                 data = _upgrade.sub(b"\r\nx-declined", data)
         super().data_received(data)
         if self._in_head and self._head_bytes > _MOST_HEAD_BYTES:
             self._refuse(_HEAD_TOO_LARGE)
+
+    def _is_known_push(self, data: bytes) -> bool:
+        """Take *data* if it is a whole push with a head that was seen before."""
+        desk = self._served.site.desk
+        head, _, body = data.partition(b"\r\n\r\n")
+        known = desk.heads.get(head)
+        if known is None or len(body) != known.length or not self._is_open:
+            return False
+        small = _Small(known, body)
+        self.cycle = small  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
+        self._push(small)
+        return True
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether everybody may push, and answers have no headers but their own."""
+        access = self._served.site.live.access
+        return access.open and not access.headers
 
     @property
     def _is_idle(self) -> bool:
@@ -125,6 +156,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start a request: its ASGI scope is only made if it is needed."""
+        self._in_message = self._in_head = True
+        self._deadline = self.loop.time() + self._head_seconds
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -139,7 +172,9 @@ class Connection(HttpToolsProtocol):
             return
         method = self.parser.get_method()
         if self._is_small_push(method, fields):
-            self.cycle = _Small(method.decode(), self.url, fields, keep_alive=self._keeps_alive)  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
+            keep_alive = self._keeps_alive
+            head = push_head(method.decode(), self.url, self.headers, keep_alive=keep_alive)
+            self.cycle = _Small(head)  # type: ignore[assignment]  # as above
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -168,21 +203,24 @@ class Connection(HttpToolsProtocol):
             return False
         if b"origin" in fields or b"sec-fetch-site" in fields:
             return False  # a browser, perhaps with a page of another site
-        access = self._served.site.live.access
-        if not access.open or access.headers:
+        if not self._is_open:
             return False
-        path = _path(self.url)
+        path = self.url.partition(b"?")[0]
         return self._served.site.desk.knows(path) or self._served.is_push(path) is not None
 
     def on_message_complete(self) -> None:
         """Take the end of a request."""
+        self._in_message = False
         self._deadline = _NEVER
         cycle: Any = self.cycle
-        if isinstance(cycle, _Small):
-            if not cycle.response_complete:
-                self._push(cycle)
-        else:
+        first, self._first = self._first, b""
+        if not isinstance(cycle, _Small):
             super().on_message_complete()
+        elif not cycle.response_complete:
+            head, _, body = first.partition(b"\r\n\r\n")
+            if head and len(body) == cycle.head.length:
+                self._served.site.desk.remember(head, cycle.head)
+            self._push(cycle)
 
     def _push(self, small: _Small) -> None:
         try:
@@ -191,32 +229,23 @@ class Connection(HttpToolsProtocol):
             self._settled(small, error)
             return
         except Exception:  # noqa: BLE001 - logged with its trace; the process lives
-            _log.exception("request failed", extra={"path": repr(small.target)})
+            _log.exception("request failed", extra={"path": repr(small.head.path)})
             self._write(small, INTERNAL_ERROR)
             return
         self._served.site.gateway.submit(change, partial(self._settled, small))
 
     def _change(self, small: _Small) -> Change:
-        desk = self._served.site.desk
-        key = desk.key(_path(small.target))
-        if small.method == "DELETE":
-            return Delete(key)
-        desk.check_room()
-        fields = small.fields
-        pushed = desk.read(
-            bytes(small.body),
-            fields.get(b"content-type", b""),
-            fields.get(b"content-encoding", b""),
-        )
-        return desk.change(small.method, key, pushed)
+        desk, head = self._served.site.desk, small.head
+        if head.method == "DELETE":
+            return desk.delete(head)
+        key = desk.admit(head)
+        return desk.change(head, key, desk.read(head, bytes(small.body)))
 
     def _settled(self, small: _Small, error: PushgateError | None) -> None:
         desk = self._served.site.desk
-        answer = desk.answer(small.method, error, self.client)
+        answer = desk.answer(small.head.method, error, self.client)
         self._write(small, answer)
-        desk.count(
-            small.method, answer, small.target, small.fields.items(), len(small.body), small.started
-        )
+        desk.count(small.head, answer, len(small.body), small.started)
 
     def _write(self, small: _Small, answer: Answer) -> None:
         small.response_complete = True
@@ -250,10 +279,6 @@ class Connection(HttpToolsProtocol):
 
     def _wire(self, answer: Answer, *, keep_alive: bool) -> bytes:
         return answer.wire(tuple(self.server_state.default_headers), keep_alive=keep_alive)
-
-
-def _path(target: bytes) -> bytes:
-    return target.partition(b"?")[0] if b"?" in target else target
 
 
 def _escaped_target(data: bytes) -> bytes:

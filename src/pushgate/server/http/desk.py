@@ -7,7 +7,7 @@ connection takes them itself, without a task.
 import logging
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from pushgate.errors import (
     InconsistentPush,
@@ -20,7 +20,7 @@ from pushgate.errors import (
 from pushgate.formats.bodies import Bodies
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
-from pushgate.server.change import Change, Merge, Replace
+from pushgate.server.change import Change, Delete, Merge, Replace
 from pushgate.server.gateway import Gateway
 from pushgate.server.http.answers import Answer, answer_to
 from pushgate.server.http.routes import grouping_key
@@ -30,6 +30,7 @@ from pushgate.server.telemetry import Telemetry
 _log = logging.getLogger(__name__)
 
 _MOST_KEYS = 50_000
+_MOST_HEADS = 50_000
 _OK = Answer(200)
 _ACCEPTED = Answer(202)
 _CHANGE_OF: Final[dict[str, type[Replace] | type[Merge]]] = {"PUT": Replace, "POST": Merge}
@@ -44,8 +45,41 @@ _REASONS: Final[dict[type[PushgateError], str]] = {
 Headers = Iterable[tuple[bytes, bytes]]
 
 
+class PushHead(NamedTuple):
+    """What the head of a push or delete says.
+
+    ``length`` is the declared length of the body; ``size`` that of the head, counted as
+    the reference counts it for its metrics.
+    """
+
+    method: str
+    path: bytes
+    content_type: bytes
+    encoding: bytes
+    length: int
+    size: int
+    keep_alive: bool = True
+
+
+def push_head(method: str, target: bytes, headers: Headers, *, keep_alive: bool) -> PushHead:
+    """Return what the request line and *headers* (names in lower case) of a push say."""
+    length = find_header(headers, b"content-length")
+    size = len(target) + len(method) + len("HTTP/1.1")
+    for name, value in headers:
+        size += len(value) if name == b"host" else len(name) + len(value)
+    return PushHead(
+        method,
+        target.partition(b"?")[0],
+        find_header(headers, b"content-type"),
+        find_header(headers, b"content-encoding"),
+        int(length) if length.isdigit() else 0,
+        size,
+        keep_alive,
+    )
+
+
 class PushDesk:
-    """The steps of a push, and the paths that were seen before."""
+    """The steps of a push, and the paths and heads that were seen before."""
 
     def __init__(
         self, settings: Settings, gateway: Gateway, telemetry: Telemetry, bodies: Bodies
@@ -54,7 +88,9 @@ class PushDesk:
         self._gateway = gateway
         self._telemetry = telemetry
         self._keys: dict[bytes, GroupingKey] = {}
-        self.read = bodies.read
+        self._bodies = bodies
+        self.heads: dict[bytes, PushHead] = {}
+        """Heads of small pushes as they were sent, for connections to know them again."""
         self.most_bytes = settings.limit_body_bytes
         self._most_waiting = settings.limit_pushes_in_flight
         self._is_checked = not settings.push_disable_consistency_check
@@ -77,15 +113,6 @@ class PushDesk:
             self._keys[raw_path] = key
         return key
 
-    def check_room(self) -> None:
-        """Raise :exc:`LimitExceeded` if too many pushes wait for the journal already."""
-        if 0 < self._most_waiting <= self._gateway.waiting:
-            raise LimitExceeded(
-                f"{self._most_waiting} pushes are waiting (--limit.pushes-in-flight)",
-                flag="--limit.pushes-in-flight",
-                status=503,
-            )
-
     def check_length(self, length: int) -> None:
         """Raise :exc:`LimitExceeded` if a body of *length* bytes is too long."""
         if 0 < self.most_bytes < length:
@@ -94,9 +121,45 @@ class PushDesk:
                 flag="--limit.body-bytes",
             )
 
-    def change(self, method: str, key: GroupingKey, pushed: Pushed) -> Change:
-        """Return the change that *method* makes of *pushed*, at this moment."""
-        return _CHANGE_OF[method](key, pushed, time.time_ns())
+    def remember(self, head: bytes, means: PushHead) -> None:
+        """Keep what the bytes *head* mean. Clients send the same ones again and again."""
+        if len(self.heads) >= _MOST_HEADS:
+            self.heads.clear()
+        self.heads[head] = means
+
+    def delete(self, head: PushHead) -> Delete:
+        """Return the change that a DELETE makes."""
+        return Delete(self.key(head.path))
+
+    def admit(self, head: PushHead) -> GroupingKey:
+        """Return the group that *head* pushes to, if its body may come.
+
+        Raises:
+            InvalidGroupingKey: the path names no group.
+            LimitExceeded: the body is too long, or too many pushes wait.
+        """
+        key = self.key(head.path)
+        self.check_length(head.length)
+        if 0 < self._most_waiting <= self._gateway.waiting:
+            raise LimitExceeded(
+                f"{self._most_waiting} pushes are waiting (--limit.pushes-in-flight)",
+                flag="--limit.pushes-in-flight",
+                status=503,
+            )
+        return key
+
+    def read(self, head: PushHead, body: bytes) -> Pushed:
+        """Return what *body* pushes. Safe to call from any thread.
+
+        Raises:
+            InvalidPush: the body is not what its headers say.
+            LimitExceeded: it becomes too large when decompressed.
+        """
+        return self._bodies.read(body, head.content_type, head.encoding)
+
+    def change(self, head: PushHead, key: GroupingKey, pushed: Pushed) -> Change:
+        """Return the change that *head* makes of *pushed*, at this moment."""
+        return _CHANGE_OF[head.method](key, pushed, time.time_ns())
 
     def answer(
         self, method: str, error: PushgateError | None, client: tuple[str, int] | None
@@ -120,25 +183,16 @@ class PushDesk:
             extra={"method": method, "logged_source": source, "err": str(error)},
         )
 
-    def count(
-        self,
-        method: str,
-        answer: Answer,
-        target: bytes,
-        headers: Headers,
-        length: int,
-        started: float,
-    ) -> None:
-        """Count a request for the own metrics; *started* is its ``perf_counter()``."""
+    def count(self, head: PushHead, answer: Answer, length: int, started: float) -> None:
+        """Count a request with a body of *length*; *started* is its ``perf_counter()``."""
         telemetry = self._telemetry
-        if method == "DELETE":
-            telemetry.count_request(answer.status, "delete", "delete")
+        verb = head.method.lower()
+        if verb == "delete":
+            telemetry.count_request(answer.status, "delete", verb)
             return
-        verb = method.lower()
         telemetry.count_request(answer.status, "push", verb)
-        size = request_size(method, target, headers) + length
         now = time.perf_counter()
-        telemetry.observe_push(verb, size, now - started, now)
+        telemetry.observe_push(verb, head.size + length, now - started, now)
 
 
 def _reason(error: PushgateError) -> str:
@@ -146,14 +200,6 @@ def _reason(error: PushgateError) -> str:
     if isinstance(error, LimitExceeded):
         return error.flag.removeprefix("--limit.")
     return next((word for kind, word in _REASONS.items() if isinstance(error, kind)), "other")
-
-
-def request_size(method: str, target: bytes, headers: Headers) -> int:
-    """Return the size of a request without its body, counted as the reference counts it."""
-    size = len(target) + len(method) + len("HTTP/1.1")
-    for name, value in headers:
-        size += len(value) if name == b"host" else len(name) + len(value)
-    return size
 
 
 def find_header(headers: Headers, name: bytes) -> bytes:

@@ -8,8 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from pushgate.errors import PushgateError
 from pushgate.formats.compression import check_gzip_header
-from pushgate.server.change import Change, Delete
-from pushgate.server.http.desk import Headers, PushDesk, find_header
+from pushgate.server.change import Change
+from pushgate.server.http.desk import PushDesk, PushHead, push_head
 from pushgate.server.http.site import Site
 
 # A body from here on is read in a thread, so that the event loop stays free.
@@ -24,40 +24,33 @@ async def push(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a PUT, POST or DELETE of a group. The caller has let the client in."""
     started = time.perf_counter()
     desk = site.desk
-    method, headers = scope["method"], scope["headers"]
+    query = scope["query_string"]
+    target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+    head = push_head(scope["method"], target, scope["headers"], keep_alive=True)
     error: PushgateError | None = None
-    length = _declared_length(headers)
     try:
-        change = await _change(desk, scope, length, receive)
-        await site.gateway.apply(change)
+        await site.gateway.apply(await _change(desk, head, receive))
     except HungUp:
         return
     except PushgateError as failure:
         error = failure
-    answer = desk.answer(method, error, scope["client"])
+    answer = desk.answer(head.method, error, scope["client"])
     await answer(scope, receive, send)
-    query = scope["query_string"]
-    target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-    desk.count(method, answer, target, headers, length, started)
+    desk.count(head, answer, head.length, started)
 
 
-async def _change(desk: PushDesk, scope: Scope, length: int, receive: Receive) -> Change:
-    method, headers = scope["method"], scope["headers"]
-    encoding = find_header(headers, b"content-encoding")
-    if method == "DELETE":
-        if encoding.strip().lower() == b"gzip":
+async def _change(desk: PushDesk, head: PushHead, receive: Receive) -> Change:
+    if head.method == "DELETE":
+        if head.encoding.strip().lower() == b"gzip":
             check_gzip_header(await _body(desk, receive))
-        return Delete(desk.key(scope["raw_path"]))
-    key = desk.key(scope["raw_path"])
-    desk.check_length(length)
-    desk.check_room()
+        return desk.delete(head)
+    key = desk.admit(head)
     body = await _body(desk, receive)
-    content_type = find_header(headers, b"content-type")
     if len(body) < LARGE_BODY:
-        pushed = desk.read(body, content_type, encoding)
+        pushed = desk.read(head, body)
     else:
-        pushed = await asyncio.to_thread(desk.read, body, content_type, encoding)
-    return desk.change(method, key, pushed)
+        pushed = await asyncio.to_thread(desk.read, head, body)
+    return desk.change(head, key, pushed)
 
 
 async def _body(desk: PushDesk, receive: Receive) -> bytes:
@@ -74,8 +67,3 @@ async def _body(desk: PushDesk, receive: Receive) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _declared_length(headers: Headers) -> int:
-    length = find_header(headers, b"content-length")
-    return int(length) if length.isdigit() else 0
