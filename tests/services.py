@@ -5,6 +5,7 @@ puts them; a test that needs a missing one is skipped with the reason (and fails
 refused, see conftest.py).
 """
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ PEERS = ROOT / ".peers"
 PUSHGATE = str(Path(sys.executable).parent / "pushgate")
 READY_WITHIN = 30.0
 STOPPED_WITHIN = 20.0
+SCRAPED_WITHIN = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,44 @@ def find_go_pushgateway() -> str:
 
 def find_prometheus() -> str:
     return found("PUSHGATE_TEST_PROMETHEUS", "prometheus", "Prometheus")
+
+
+def find_java() -> list[str]:
+    """The command that runs a class of tests/interop/java; the name of the class follows."""
+    program = found("PUSHGATE_TEST_JAVA", "java", "Java")
+    classes = f"{built('java/classes')}:{built('java/lib')}/*"
+    return [program, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes]
+
+
+def find_node() -> tuple[list[str], dict[str, str]]:
+    """The command that runs a program of tests/interop/node, and its environment."""
+    program = found("PUSHGATE_TEST_NODE", "node", "Node")
+    return [program], {**os.environ, "NODE_PATH": str(built("node/node_modules"))}
+
+
+def find_go_push() -> str:
+    return str(built("push-go"))
+
+
+def find_curl() -> str:
+    return found("PUSHGATE_TEST_CURL", "curl", "curl")
+
+
+def built(path: str) -> Path:
+    """What `.ci/peers` puts at *path* of .peers/; skips the test when it is not there."""
+    if not (PEERS / path).exists():
+        pytest.skip(f"no .peers/{path}: run .ci/peers", allow_module_level=True)
+    return PEERS / path
+
+
+def query(prometheus: Service, expression: str) -> list[dict]:
+    """The results of *expression*, as soon as a scrape has brought some."""
+    path = "/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+    deadline = time.monotonic() + SCRAPED_WITHIN
+    while not (results := json.loads(prometheus.get(path))["data"]["result"]):
+        assert time.monotonic() < deadline, f"no scrape brought {expression}"
+        time.sleep(0.1)
+    return results
 
 
 def found(variable: str, program: str, title: str) -> str:

@@ -1,0 +1,44 @@
+"""Requests to a server under test, over a socket of their own."""
+
+import http.client
+import socket
+from contextlib import closing
+from typing import NamedTuple
+
+TIMEOUT = 15
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def first_line(self) -> str:
+        return self.text.partition("\n")[0]
+
+
+def ask(
+    port: int, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> Answer:
+    """One request; *target* is sent as it stands."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as connection:
+        connection.request(method, target, body, {"Connection": "close", **(headers or {})})
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
+
+
+def exchanged(port: int, data: bytes) -> bytes:
+    """What the server sends back for *data* until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
+        connection.sendall(data)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def statuses(answers: bytes) -> list[int]:
+    """The status codes of the answers that follow each other in *answers*."""
+    return [int(part[:3]) for part in answers.split(b"HTTP/1.1 ")[1:]]
