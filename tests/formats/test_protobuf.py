@@ -75,6 +75,11 @@ def test_every_other_recorded_push_is_read_as_the_slow_way_does(name):
         (b"\xff" * 11, "proto: variable length integer overflow"),
         (body(gauge(b"g", 1.0)) + b"\x02\x0a", "unexpected EOF"),
         (body(gauge(b"g", 1.0)) + b"\x01\x0a", "proto: cannot parse invalid wire-format data"),
+        # A family of one byte, whose metric would have a double beyond the end of the body.
+        (
+            b"\x08\x0a\x01g\x18\x01\x22\x0b\x12\x09\x09z",
+            "proto: cannot parse invalid wire-format data",
+        ),
     ],
 )
 def test_a_hostile_length_costs_a_clear_error_and_nothing_else(sent, complaint):

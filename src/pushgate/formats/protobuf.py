@@ -8,10 +8,10 @@ where all numbers are doubles, at the same places as in a body seen before, one
 """
 
 import re
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from operator import itemgetter
-from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from pushgate.errors import InvalidBody
@@ -25,7 +25,7 @@ from pushgate.model.quoting import go_quote, text
 from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, PushShape, interned
 
 _SCHEMAS = range(-4, 9)
-_double_at = Struct("<d").unpack_from
+_double_at = struct.Struct("<d").unpack_from
 
 
 class ProtobufReader:
@@ -98,7 +98,7 @@ class _Layout:
         if self.unpack is None:
             ends = [-8, *self.doubles, length]
             gaps = [f"{end - start - 8}s" for start, end in pairwise(ends)]
-            self.unpack = Struct("<" + "d".join(gaps)).unpack
+            self.unpack = struct.Struct("<" + "d".join(gaps)).unpack
         return self.unpack
 
 
@@ -274,7 +274,7 @@ def scan(body: bytes) -> Scan | None:
         at = 0
         while at < len(body):
             at = scanner.family(at)
-    except (IndexError, InvalidBody, _Unusual):
+    except (IndexError, struct.error, InvalidBody, _Unusual):
         return None
     return scanner.found() if at == len(body) else None
 
