@@ -221,8 +221,12 @@ def test_a_family_name_may_be_any_bytes():
     """Protobuf says nothing about names: one must not spoil the text of others."""
     odd = [family({}, name=text(name)) for name in (b"a\xff", b"b\xfe0", b'c="\xfe0"\n', b"%d")]
     lines = rendered(*odd, escaping=Escaping.ALLOW_UTF8).splitlines()
-    end = ',instance="",job="j"} '
-    assert lines == [
-        f'{{"{name}"{end}{number}'
-        for number, name in enumerate(["a\udcff", "b\udcfe0", 'c=\\"\udcfe0\\"\\n', "%d"], 1)
-    ]
+    end = '{instance="",job="j"}'
+    quoted = '{"%d",instance="",job="j"}'
+    assert lines == [f"a_{end} 1", f"b_0{end} 2", f"c___0__{end} 3", f"{quoted} 4"]
+
+
+def test_a_help_that_is_not_utf8_is_made_legible():
+    odd = FamilyShape("a", MetricType.GAUGE, text(b"caf\xe9\n"), ((),))
+    head = header(odd, odd.help, Escaping.UNDERSCORES)
+    assert head.decode().splitlines()[0] == "# HELP a caf\ufffd\\n"

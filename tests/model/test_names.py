@@ -43,13 +43,18 @@ def test_a_utf8_name_is_neither_empty_nor_broken(name):
         ("a.b_c", "a_b_c", "a_dot_b__c", "U__a_2e_b__c"),
         ("U__a", "U__a", "U__a", "U__a"),
         ("a:b", "a:b", "a:b", "a:b"),
-        ("a\udcff", "a_", "a__", "U__a_fffd_"),
         ("", "", "", ""),
     ],
 )
 def test_names_are_escaped(name, underscores, dots, values):
     escaped = [escape(name, scheme) for scheme in Escaping]
     assert escaped == [underscores, name, dots, values]
+
+
+def test_a_name_that_is_not_utf8_is_escaped_even_where_utf8_is_allowed():
+    """A scraper drops the whole exposition for one such byte."""
+    escaped = [escape("a\udcff", scheme) for scheme in Escaping]
+    assert escaped == ["a_", "a_", "a__", "U__a_fffd_"]
 
 
 @pytest.mark.parametrize(

@@ -216,3 +216,27 @@ async def test_a_real_journal(tmp_path):
     store.load(journal.load())
     journal.close()
     assert [content(group) for group in store.groups()] == list(shown(gateway).values())
+
+
+async def test_a_failed_journal_is_tried_again_without_a_push():
+    """Where readiness steers the traffic, a gateway that is not ready gets no pushes."""
+    disk = Disk()
+    async with running(disk) as gateway:
+        refused = await submitted(gateway, put(key("a"), "m 1\n"))
+        await disk.is_asked()
+        disk.go_on(JournalFailed("no space"))
+        assert await results(refused) == [JournalFailed]
+        assert not gateway.is_ready
+
+        gateway.probe()
+        await disk.is_asked()
+        disk.go_on()
+        await gateway.close()
+        assert gateway.is_ready
+
+
+async def test_a_journal_that_works_is_left_alone():
+    disk = Disk()
+    async with running(disk) as gateway:
+        gateway.probe()
+        assert gateway.waiting == 0

@@ -85,9 +85,17 @@ def example() -> tuple[bytes, bytes, list]:
 def test_a_state_that_ends_early_is_noticed():
     packed, state, found = example()
     for length in range(len(state)):
-        if length != 24:  # a group without blocks
-            with pytest.raises(ValueError, match="ends early"):
-                decode_group(packed, state[:length], found.__getitem__)
+        with pytest.raises(ValueError, match="ends early|checksum"):
+            decode_group(packed, state[:length], found.__getitem__)
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_is_noticed(bit):
+    packed, state, found = example()
+    for at in range(len(state)):
+        flipped = state[:at] + bytes([state[at] ^ 1 << bit]) + state[at + 1 :]
+        with pytest.raises(ValueError, match="checksum"):
+            decode_group(packed, flipped, found.__getitem__)
 
 
 def test_a_shape_that_is_missing_is_noticed():

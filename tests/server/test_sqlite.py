@@ -183,6 +183,16 @@ def test_a_file_of_a_newer_version_is_refused(path):
     assert path.read_bytes()[60:64] == b"\0\0\0\x07"
 
 
+def test_a_database_of_another_program_is_refused_and_left_alone(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE bookmarks (id)")
+        connection.commit()
+    before = path.read_bytes()
+    assert "a database of another program" in refused(path)
+    assert path.read_bytes() == before
+
+
 def test_a_second_server_on_the_file_is_refused(path):
     with closing(SqliteJournal(path)) as journal:
         journal.load()

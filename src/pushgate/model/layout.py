@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pushgate.model.names import LEGACY_METRIC, Escaping, escape, is_plain
 from pushgate.model.numbers import exposed
-from pushgate.model.quoting import go_quote, is_utf8, raw
+from pushgate.model.quoting import go_quote, is_utf8, legible, raw
 
 if TYPE_CHECKING:
     from pushgate.model.grouping import GroupingKey, Labels
@@ -205,7 +205,8 @@ def header(family: FamilyShape, help: str | None, escaping: Escaping) -> bytes: 
     name = _quoted(escape(family.name, escaping), LEGACY_METRIC)
     lines = b""
     if help is not None:
-        lines = b"# HELP %b %b\n" % (name, raw(help.replace("\\", r"\\").replace("\n", r"\n")))
+        text = legible(help).replace("\\", r"\\").replace("\n", r"\n")
+        lines = b"# HELP %b %b\n" % (name, text.encode())
     return lines + b"# TYPE %b %b\n" % (name, family.type.word.encode())
 
 

@@ -45,10 +45,14 @@ def is_plain(name: str) -> bool:
 
 
 def escape(name: str, scheme: Escaping) -> str:
-    """Return *name* as *scheme* writes it; a legacy name is never touched."""
-    if scheme is Escaping.ALLOW_UTF8 or not name or is_plain(name):
+    """Return *name* as *scheme* writes it; a legacy name is never touched.
+
+    A name that is not UTF-8 gets underscores where UTF-8 is allowed: a scraper would drop
+    the whole exposition for it.
+    """
+    if not name or is_plain(name) or (scheme is Escaping.ALLOW_UTF8 and is_utf8(name)):
         return name
-    if scheme is Escaping.UNDERSCORES:
+    if scheme in {Escaping.UNDERSCORES, Escaping.ALLOW_UTF8}:
         return _ILLEGAL.sub("_", name)
     if scheme is Escaping.DOTS:
         return re.sub(r"_|\.|[^a-zA-Z0-9:]|^[0-9]", _dotted, name)

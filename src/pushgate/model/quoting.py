@@ -42,6 +42,14 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def legible(text: str) -> str:
+    """Return *text* with U+FFFD for each byte that is not UTF-8.
+
+    A scraper drops the whole exposition for one such byte, in a help text as elsewhere.
+    """
+    return text if is_utf8(text) else raw(text).decode("utf-8", "replace")
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:

@@ -135,6 +135,8 @@ class Frame:
         """Return whether all label names may be stored, and none is one of *grouping*."""
         clean = self._clean.get(grouping)
         if clean is None:
+            if len(self._clean) >= _MOST_LAYOUTS:
+                self._clean.clear()
             clean = self._clean[grouping] = (
                 self.label_names.isdisjoint(grouping)
                 and all(is_utf8(n) and n and not n.startswith("__") for n in self.label_names)

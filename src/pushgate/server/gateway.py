@@ -95,6 +95,16 @@ class Gateway:
             # At the end of this turn of the loop: what else arrived in it joins the batch.
             self._running_loop.call_soon(self._send)
 
+    def probe(self) -> None:
+        """Try the journal again if it failed and nobody pushes: without pushes it stays failed.
+
+        A balancer that sees ``/-/ready`` fail sends none.
+        """
+        if self._failed and not self.waiting:
+            self._in_flight = [_Waiting([], lambda _: None, None)]
+            self._idle.clear()
+            self._batches.put(self._in_flight)
+
     async def apply(self, change: Change) -> None:
         """Admit *change* and return when it is durable and visible.
 

@@ -17,6 +17,8 @@ class Journal(Protocol):
     def append(self, steps: Sequence[Step]) -> None:
         """Make *steps* durable, all or none, in order; return when they are.
 
+        Without steps it is a trial whether that would be possible.
+
         Raises:
             JournalFailed: none of them is. A later append may succeed.
         """

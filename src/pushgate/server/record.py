@@ -1,6 +1,7 @@
 """Groups and shapes as bytes in the journal. Pure; every version must read the older ones.
 
-A group's state is three times, then its blocks: shape id, time, numbers, details.
+A group's state is a CRC-32 of what follows and of its labels, three times, then its
+blocks: shape id, time, numbers, details.
 Integers are little-endian, times Unix nanoseconds. A shape is JSON; text that is not
 UTF-8 stands in it as lone surrogates.
 """
@@ -8,6 +9,7 @@ UTF-8 stands in it as lone surrogates.
 import json
 import struct
 from collections.abc import Callable, Iterator
+from zlib import crc32
 
 import orjson
 
@@ -16,6 +18,7 @@ from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape, interned
 from pushgate.server.group import Block, Group
 
+_CHECKSUM = struct.Struct("<I")
 _TIMES = struct.Struct("<qqq")
 _BLOCK = struct.Struct("<QqII")
 _LENGTH = struct.Struct("<I")
@@ -30,7 +33,8 @@ def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
         parts.append(numbers)
         for detail in details:
             parts += [_LENGTH.pack(len(detail)), detail]
-    return b"".join(parts)
+    state = b"".join(parts)
+    return _CHECKSUM.pack(crc32(state, crc32(group.key.packed))) + state
 
 
 def decode_group(key: bytes, state: bytes, shape: Callable[[int], PushShape]) -> Group:
@@ -41,6 +45,10 @@ def decode_group(key: bytes, state: bytes, shape: Callable[[int], PushShape]) ->
         KeyError: a shape is missing.
     """
     try:
+        (checksum,) = _CHECKSUM.unpack_from(state)
+        state = state[_CHECKSUM.size :]
+        if checksum != crc32(state, crc32(key)):
+            raise ValueError(f"checksum of the group {key!r} is wrong")
         pushed_at, failed_at, since = _TIMES.unpack_from(state)
         blocks = tuple(_blocks(state, shape))
     except struct.error as error:

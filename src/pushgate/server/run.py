@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -169,6 +169,7 @@ class _Process:
         """Do what is due each second."""
         expire(server.server_state.connections, asyncio.get_running_loop().time())
         self._views.forget_unused(time.monotonic() - _UNUSED_SECONDS)
+        self._gateway.probe()
         self._told(self._live.poll())
 
     def _reload(self) -> None:

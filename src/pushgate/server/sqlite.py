@@ -17,13 +17,14 @@ from pushgate.server.record import decode_group, decode_shape, encode_group, enc
 from pushgate.server.store import Step
 
 _FORMAT = 1
+_SET_FORMAT = f"PRAGMA user_version = {_FORMAT}"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, families TEXT NOT NULL)",
     (
         "CREATE TABLE IF NOT EXISTS groups"
         " (id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NOT NULL)"
     ),
-    f"PRAGMA user_version = {_FORMAT}",
+    _SET_FORMAT,
 )
 _PRAGMAS = (
     "locking_mode = EXCLUSIVE",  # a second server on the file is refused
@@ -70,17 +71,25 @@ class SqliteJournal:
         self._shapes: dict[PushShape, _Stored] = {}
         self._connection, self._error = _opened(path)
         with self._explained():
+            version = self._known_format()
             for pragma in _PRAGMAS:
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
-            (version,) = self._rows("PRAGMA user_version")[0]
-            if version not in {0, _FORMAT}:
-                raise StartupError(
-                    f"{path} was written by a newer Pushgate (format {version}): "
-                    "start that version, or name another --persistence.file"
-                )
-            if version == 0:
-                for statement in _SCHEMA:
-                    self._connection.execute(statement)
+            for statement in () if version else _SCHEMA:
+                self._connection.execute(statement)
+
+    def _known_format(self) -> int:
+        """Return the format of the file, 0 if it is new; nothing was written yet."""
+        (version,) = self._rows("PRAGMA user_version")[0]
+        if version not in {0, _FORMAT}:
+            raise StartupError(
+                f"{self._path} was written by a newer Pushgate (format {version}): "
+                "start that version, or name another --persistence.file"
+            )
+        if version == 0 and self._rows("SELECT name FROM sqlite_master"):
+            raise StartupError(
+                f"{self._path} is a database of another program: name another --persistence.file"
+            )
+        return int(version)
 
     def load(self) -> list[Group]:
         """Return every group as it was after the last append.
@@ -113,6 +122,8 @@ class SqliteJournal:
 
     def append(self, steps: Sequence[Step]) -> None:
         """Make *steps* durable in one transaction with one sync.
+
+        Without steps, find out whether the file can be written.
 
         Raises:
             JournalFailed: the disk did not take them; the journal is as before.
@@ -195,6 +206,8 @@ class SqliteJournal:
             *[("DELETE FROM groups WHERE id = ?", [number]) for number in gone],
             *[("DELETE FROM shapes WHERE id = ?", [number]) for number in dropped],
         ]
+        if not statements:
+            statements = [(_SET_FORMAT, [])]
         if len(statements) == 1:
             # Its own transaction: one call, during which other threads run.
             self._connection.execute(*statements[0])

@@ -142,8 +142,8 @@ class Store:
 
     def apply(self, steps: Iterable[Step]) -> None:
         """Make *steps* visible. They have been admitted."""
-        self.revision += 1
         for before, after in steps:
+            self.revision += 1
             if after is None:
                 assert before is not None
                 self._remove(before)
