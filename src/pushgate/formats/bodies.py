@@ -4,6 +4,7 @@ from typing import Protocol
 
 from pushgate.formats.compression import decompress
 from pushgate.formats.negotiation import BodyFormat, body_format, content_coding
+from pushgate.formats.room import UNLIMITED, Room, check_text
 from pushgate.formats.text import TextReader
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
@@ -20,16 +21,20 @@ class Reader(Protocol):
 class Bodies:
     """Reads the bodies of all formats, each with its own memory of shapes."""
 
-    def __init__(self, names: NameRule, *, strict: bool, most_bytes: int) -> None:
+    def __init__(
+        self, names: NameRule, *, strict: bool, most_bytes: int, room: Room = UNLIMITED
+    ) -> None:
         """Read nothing yet.
 
         Args:
             names: which names text may use.
             strict: refuse what the reference refuses.
             most_bytes: how large a body may become when it is decompressed; 0 is no limit.
+            room: how much a body may hold.
         """
         self._strict = strict
         self._most_bytes = most_bytes
+        self._room = room
         self._text = TextReader(names, lenient=not strict)
         self._others: dict[BodyFormat, Reader] = {}
 
@@ -38,12 +43,14 @@ class Bodies:
 
         Raises:
             InvalidPush: the body is not what the headers say.
-            LimitExceeded: it becomes too large.
+            LimitExceeded: it becomes too large, or holds too much.
         """
         if encoding:
             coding = content_coding(encoding, strict=self._strict)
             body = decompress(body, coding, limit=self._most_bytes)
         kind = body_format(content_type, strict=self._strict)
+        if kind is not BodyFormat.PROTOBUF:
+            check_text(body, self._room)
         if kind is BodyFormat.TEXT:
             return self._text.read(body)
         return self._reader(kind).read(body)
@@ -61,4 +68,4 @@ class Bodies:
             return OpenMetricsReader()
         from pushgate.formats.protobuf import ProtobufReader
 
-        return ProtobufReader()
+        return ProtobufReader(room=self._room)

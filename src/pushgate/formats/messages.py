@@ -5,6 +5,7 @@ here: nothing says that a client sent UTF-8. A type is an integer, so that an un
 is seen.
 """
 
+import re
 from functools import cache
 from typing import Any, Final
 
@@ -52,6 +53,13 @@ VALUE_FIELDS: Final = {
     MetricType.GAUGE_HISTOGRAM: "histogram",
 }
 """The field of a ``Metric`` that holds the value of a type."""
+
+
+@cache
+def nested_messages(name: str) -> dict[int, str]:
+    """Return which fields of the message *name* are messages: number and name."""
+    fields = re.findall(r"=(\d+):(\w+)", _SCHEMA.get(name, ""))
+    return {int(number): kind for number, kind in fields if kind in _SCHEMA or kind in _TIMESTAMP}
 
 
 @cache

@@ -9,6 +9,7 @@ where all numbers are doubles, at the same places as in a body seen before, one
 
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from operator import itemgetter
@@ -17,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from pushgate.errors import InvalidBody
 from pushgate.formats.messages import VALUE_FIELDS, message_class
 from pushgate.formats.prototext import message_text
+from pushgate.formats.room import HARMLESS, UNLIMITED, Room, check_protobuf
 from pushgate.formats.shapecache import ShapeCache
 from pushgate.formats.values import SIMPLE_PREFIX, double, encoded
 from pushgate.model.grouping import Labels
@@ -31,8 +33,14 @@ _double_at = struct.Struct("<d").unpack_from
 class ProtobufReader:
     """Reads protobuf bodies, and remembers their shapes."""
 
-    def __init__(self, cache_bytes: int = 32 << 20) -> None:
-        """Start with an empty cache; *cache_bytes* is how much of skeletons to remember."""
+    def __init__(self, cache_bytes: int = 32 << 20, room: Room = UNLIMITED) -> None:
+        """Start with an empty cache.
+
+        Args:
+            cache_bytes: how much of skeletons to remember.
+            room: how much a body may hold.
+        """
+        self._room = room
         self._shapes: ShapeCache[tuple[bytes, ...], PushShape] = ShapeCache(cache_bytes // 2)
         self._fixed: ShapeCache[tuple[bytes, ...], _Fixed] = ShapeCache(cache_bytes // 2)
         self._layouts: ShapeCache[int, _Layout] = ShapeCache(_MOST_LAYOUT_BYTES)
@@ -45,6 +53,7 @@ class ProtobufReader:
         Raises:
             InvalidBody: *body* is not of the format, with the reference's text; or it
                 holds what nothing could expose.
+            LimitExceeded: it holds too much.
         """
         layout = self._layouts.get(len(body))
         if layout is not None and layout.unpack is not None:
@@ -52,15 +61,15 @@ class ProtobufReader:
             fixed = self._fixed.get(pieces[0::2])
             if fixed is not None:
                 return fixed.pushed(body, pieces[1::2])
-        return self._scanned(body) or decode(body)
+        return self._scanned(body) or decode(body, self._room)
 
     def _scanned(self, body: bytes) -> Pushed | None:
-        found = scan(body)
+        found = scan(body, self._room.series)
         if found is None:
             return None
         shape = self._shapes.get(found.skeleton)
         if shape is None:
-            pushed = decode(body)
+            pushed = decode(body, self._room)
             if pushed != found.pushed(pushed.shape):
                 return pushed  # a family came twice, say
             shape = pushed.shape
@@ -117,8 +126,9 @@ class _Fixed(NamedTuple):
 # --- Any body ---------------------------------------------------------------------------
 
 
-def decode(body: bytes) -> Pushed:
+def decode(body: bytes, room: Room = UNLIMITED) -> Pushed:
     """Return what *body* pushes, without any cache. Errors as :meth:`ProtobufReader.read`."""
+    check_protobuf(body, room)
     families = {family.name: family for family in messages(body)}
     read = [_family(family) for family in families.values()]
     shape = interned(tuple(family.shape for family in read))
@@ -267,9 +277,12 @@ class Scan(NamedTuple):
         return Pushed(shape, self.numbers, self.details)
 
 
-def scan(body: bytes) -> Scan | None:
-    """Return *body* cut into skeleton and numbers, or None if something in it is unusual."""
-    scanner = _Scanner(body)
+def scan(body: bytes, most_series: int = 0) -> Scan | None:
+    """Return *body* cut into skeleton and numbers, or None if something in it is unusual.
+
+    It is unusual to have more than *most_series*, unless that is 0.
+    """
+    scanner = _Scanner(body, most_series or sys.maxsize)
     try:
         at = 0
         while at < len(body):
@@ -314,8 +327,9 @@ _buckets = re.compile(_BUCKET, re.DOTALL).findall
 class _Scanner:
     """Walks a body once, from family to family."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, most_series: int) -> None:
         self._body = body
+        self._most_series = most_series
         self._skeleton: list[bytes] = []
         self._numbers: list[str] = []
         self._details: list[bytes] = []
@@ -351,6 +365,8 @@ class _Scanner:
                     raise _Unusual
         # Labels start with another letter, so that a skeleton can be read in one way only.
         self._skeleton.append(b"F" + body[start:at])
+        if len(self._skeleton) > 3 * self._most_series:  # as many families as that
+            raise _Unusual
         prefix = SIMPLE_PREFIX.get(kind, b"")
         while at < end:
             if body[at] != 0x22:
@@ -366,6 +382,8 @@ class _Scanner:
 
     def _metric(self, kind: MetricType, prefix: bytes, start: int, end: int) -> None:
         body, at = self._body, start
+        if len(self._numbers) > self._most_series:
+            raise _Unusual
         while at < end and body[at] == 0x0A:
             size = body[at + 1]
             if size < 0x80:
@@ -433,6 +451,8 @@ class _Scanner:
         """Take a value as the slow way does: a native histogram, or one with exemplars."""
         from google.protobuf.message import DecodeError
 
+        if len(value) > HARMLESS:
+            raise _Unusual
         try:
             metric = message_class("Metric").FromString(value)
         except DecodeError:

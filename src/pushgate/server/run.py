@@ -16,6 +16,7 @@ import uvicorn
 
 from pushgate.errors import StartupError
 from pushgate.formats.bodies import Bodies
+from pushgate.formats.room import Room
 from pushgate.model.names import NameRule
 from pushgate.server import logs, sockets
 from pushgate.server.build import BUILD
@@ -142,6 +143,7 @@ class _Process:
             names,
             strict=self._settings.compat_strict,
             most_bytes=self._settings.limit_decompressed_bytes,
+            room=Room(self._settings.limit_series_per_push, self._settings.limit_labels_per_series),
         )
         return Site(
             settings=self._settings,

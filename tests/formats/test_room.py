@@ -1,0 +1,106 @@
+"""What is too much is refused before anything is made of it."""
+
+import pytest
+from backports.zstd import compress
+
+from pushgate.errors import LimitExceeded
+from pushgate.formats.bodies import Bodies
+from pushgate.formats.room import HARMLESS, Room
+from pushgate.formats.wire import append_bytes, append_delimited, append_uint
+from pushgate.model.names import NameRule
+
+PROTOBUF = (
+    b"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+)
+OPENMETRICS = b"application/openmetrics-text"
+ROOM = Room(series=20_000, labels=8)
+MANY = ROOM.series + 100
+PADDING = b"# " + b"x" * HARMLESS + b"\n"
+
+
+def read(body: bytes, content_type: bytes = b"", encoding: bytes = b"", room: Room = ROOM):
+    bodies = Bodies(NameRule.LEGACY, strict=False, most_bytes=0, room=room)
+    return bodies.read(body, content_type, encoding)
+
+
+def message(*fields: tuple[int, bytes]) -> bytes:
+    out = bytearray()
+    for number, value in fields:
+        append_bytes(out, number, value)
+    return bytes(out)
+
+
+def family(kind: int, *metrics: bytes, help_: bytes = b"x" * HARMLESS) -> bytes:
+    inner, out = bytearray(message((1, b"a"), (2, help_))), bytearray()
+    append_uint(inner, 3, kind)
+    inner += message(*((4, metric) for metric in metrics))
+    append_delimited(out, inner)
+    return bytes(out)
+
+
+GAUGE = message((2, b"\x09" + bytes(8)))
+
+
+@pytest.mark.parametrize("content_type", [b"", OPENMETRICS])
+def test_too_many_lines_are_too_many_series(content_type):
+    body = b"".join(b'a{l="%d"} 1\n' % number for number in range(MANY))
+    with pytest.raises(LimitExceeded, match=r"20000 series \(--limit.series-per-push\)"):
+        read(body + b"# EOF\n", content_type)
+    with pytest.raises(LimitExceeded):
+        read(compress(body), content_type, b"zstd")
+
+
+def test_families_without_samples_count():
+    body = b"".join(b"# HELP name_%d x\n" % number for number in range(3 * MANY + 10))
+    with pytest.raises(LimitExceeded, match=r"--limit\.series-per-push"):
+        read(body)
+
+
+def test_one_series_has_not_so_many_labels():
+    inside = b",".join(b'l%d="\\\\"' % number for number in range(10_000))
+    with pytest.raises(LimitExceeded, match=r"8 labels in one series \(--limit.labels-per-series"):
+        read(PADDING + b"b 1\na{" + inside + b"} 1\nc 2\n")
+
+
+def test_ten_labels_for_each_series_are_enough_for_all():
+    line = b"a{" + b"".join(b'label%d="",' % number for number in range(24)) + b"} 1\n"
+    with pytest.raises(LimitExceeded, match="200000 labels in all, 10 for each series"):
+        read(line * 10_000, room=Room(20_000, 100))
+
+
+def test_what_is_long_but_not_much_is_read():
+    help_ = b"# HELP a " + b'"quoted" ' * 5000 + b"\n"
+    value = b'\\"' * 5000
+    body = PADDING + help_ + b'a{l="' + value + b'"} 1\n' + b"\n" * MANY + b"b 1\n"
+    assert read(body).shape.names == ("a", "b")
+    assert read(body[:-4] + b"b 1").shape.names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("body", "flag"),
+    [
+        (family(1, *[b""] * MANY), "series-per-push"),
+        (family(1, *[GAUGE] * MANY), "series-per-push"),
+        (b"\0" * (HARMLESS + MANY), "series-per-push"),
+        (family(4, message((7, b"\x1a\0" * MANY))), "series-per-push"),
+        (family(2, message((4, b"\x1a\0" * MANY))), "series-per-push"),
+        (family(4, message((7, b"\x62\0" * 20 * MANY))), "series-per-push"),
+        (family(1, b"\x0a\0" * 10 + GAUGE), "labels-per-series"),
+        (family(0, message((3, message((2, b"\x0a\0" * 10))))), "labels-per-series"),
+    ],
+    ids=["empty", "gauges", "families", "buckets", "quantiles", "spans", "labels", "exemplar"],
+)
+def test_too_many_messages_are_counted_and_not_made(body, flag):
+    with pytest.raises(LimitExceeded, match=rf"--limit\.{flag}"):
+        read(body, PROTOBUF)
+
+
+def test_a_large_family_that_is_no_more_than_large_is_read():
+    assert len(read(family(1, GAUGE, GAUGE), PROTOBUF).shape.families[0].labels) == 2
+
+
+@pytest.mark.parametrize(
+    "body", [family(1, *[GAUGE] * MANY), b"".join(b"a%d 1\n" % number for number in range(60_000))]
+)
+def test_zero_is_no_limit(body):
+    assert read(body, PROTOBUF if body[0] != 97 else b"", room=Room()).shape.series > ROOM.series
