@@ -7,7 +7,7 @@ from prometheus_client import Gauge
 from pushgate import PushGateway
 
 data_processed = Gauge(
-    "data_processed", "Data processed in the last run of the batch job.", unit="bytes"
+    "data_processed", "data processed in the last batch job run", unit="bytes"
 )
 
 
