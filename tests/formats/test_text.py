@@ -533,3 +533,17 @@ def test_large_odd_bodies_take_no_longer_than_others():
     pushed = parsed(b'a{x="' + value + b'\\n"} 1\n')
     assert pushed.shape.families[0].labels == ((("x", text(value) + "\n"),),)
     assert not math.isnan(float(pushed.numbers))
+
+
+@pytest.mark.parametrize(
+    ("lines", "numbers"),
+    [
+        ("h_count .4\nh_count 7\n", b"0 0.4"),
+        ("h_count 7\nh_count 0.4\n", b"0 0.4"),
+        ("h_count NaN\nh_count 7\n", b"0 NaN"),
+        ("h_count 1\nh_count 7\n", b"0 7"),
+    ],
+)
+def test_of_repeated_histogram_counts_a_float_wins(lines, numbers):
+    body = f"# TYPE h histogram\n{lines}".encode()
+    assert parse(body, NameRule.LEGACY).pushed.numbers == numbers

@@ -187,6 +187,25 @@ def holds_its_type(family) -> bool:
     return bool(family.metric) and all(metric.HasField(kind) for metric in family.metric)
 
 
+def gauge_histogram_elsewhere(request: Request, before: list[Request]) -> bool:
+    """A gauge histogram's name in another group: whose type counts depends on which is first."""
+    requests = [request, *before]
+    names = {family.name for one in requests for family in families(one) if family.type == 5}
+    return len({grouping_key(one.target) for one in requests}) > 1 and any(
+        name in plain_body(one) for name in names for one in requests
+    )
+
+
+def stray_summary_with_quantile_label(request: Request, _before: list[Request]) -> bool:
+    """A metric of another type that has a summary besides, and a label ``quantile``."""
+    return any(
+        metric.HasField("summary") and any(pair.name == b"quantile" for pair in metric.label)
+        for family in families(request)
+        if family.type != 2
+        for metric in family.metric
+    )
+
+
 KNOWN: dict[str, Callable[[Request, list[Request]], bool]] = {
     "P1": group_is_not_utf8,
     "P2": reserved_name_escaped,
@@ -199,5 +218,7 @@ KNOWN: dict[str, Callable[[Request, list[Request]], bool]] = {
     "P12": summary_count_that_is_none,
     "P13": redirect_escaped_twice,
     "D8": own_metric,
+    "D16": stray_summary_with_quantile_label,
     "random": type_without_value_among_groups,
+    "random, gauge histograms": gauge_histogram_elsewhere,
 }

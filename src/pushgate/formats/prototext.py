@@ -50,7 +50,7 @@ def value_text(family: FamilyShape, metric: int, tokens: Sequence[bytes]) -> str
 
 
 def _summary(count: float, total: float, quantiles: list[tuple[float, float]]) -> str:
-    parts = [f"sample_count:{int(count)}", f"sample_sum:{number(total)}"]
+    parts = [f"sample_count:{min(int(count), 2**64 - 1)}", f"sample_sum:{number(total)}"]
     parts += [f"quantile:{{quantile:{number(q)} value:{number(v)}}}" for q, v in quantiles]
     return f"summary:{{{' '.join(parts)}}}"
 

@@ -18,7 +18,7 @@ from pushgate.formats.shapecache import ShapeCache
 from pushgate.formats.surround import Splitter, Surround, surround_of
 from pushgate.model.grouping import Labels
 from pushgate.model.names import NameRule
-from pushgate.model.numbers import parse_float
+from pushgate.model.numbers import is_whole_count, parse_float
 from pushgate.model.quoting import go_quote, go_quote_byte, is_utf8, raw, text
 from pushgate.model.shape import MetricType, Pushed
 
@@ -242,8 +242,20 @@ class _Families:
         self, family: FamilyBuilder, part: Part, labels: Labels, bound: float, value: str
     ) -> None:
         """Take one sample."""
-        family.add(len(self.values), labels, part, bound)
+        if part is not Part.COUNT or not self._is_overruled(family, labels, value):
+            family.add(len(self.values), labels, part, bound)
         self.values.append(value)
+
+    def _is_overruled(self, family: FamilyBuilder, labels: Labels, value: str) -> bool:
+        """Return whether a histogram has a count already that *value* does not replace.
+
+        The reference keeps whole and float counts apart, and shows the float one.
+        """
+        before = family.distributions.get(labels)
+        if before is None or before.count < 0 or family.type is MetricType.SUMMARY:
+            return False
+        known = float(self.values[before.count])
+        return not is_whole_count(known) and is_whole_count(float(value))
 
 
 def _parted(name: str) -> tuple[str, Part]:
