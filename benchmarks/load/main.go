@@ -27,7 +27,7 @@ import (
 
 var (
 	address     = flag.String("address", "", "host:port of the server")
-	connections = flag.Int("connections", 8, "connections at a time")
+	connections = flag.Int("connections", 32, "connections at a time")
 	seconds     = flag.Float64("seconds", 5, "how long to push")
 	once        = flag.Bool("once", false, "push to every group exactly once, however long it takes")
 	groups      = flag.Int("groups", 100, "groups to push to")

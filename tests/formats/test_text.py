@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pushgate.errors import TextFormatError
 from pushgate.formats.text import TextReader, parse
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import header, template_values
+from pushgate.model.layout import header, label_values as grouping_values
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import text
@@ -27,8 +27,8 @@ def rendered(pushed: Pushed, escaping: Escaping = Escaping.ALLOW_UTF8) -> bytes:
     families = pushed.shape.families
     if not families:
         return b""
-    values = template_values(JOB)
-    metrics = pushed.shape.layout(JOB).render(values, pushed.numbers, escaping)
+    values = grouping_values(JOB)
+    metrics = pushed.shape.layout(JOB).render([values], [pushed.numbers], escaping)
     heads = [header(family, family.help, escaping) for family in families]
     return b"".join(head + lines for head, lines in zip(heads, metrics, strict=True))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import header, sanitised, template_values
+from pushgate.model.layout import header, sanitised, label_values
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw, text
 from pushgate.model.shape import FamilyShape, MetricType, interned
@@ -25,7 +25,7 @@ def rendered(
 ) -> str:
     shape = interned(families)
     numbers = numbers or b" ".join(b"%d" % i for i in range(1, shape.series + 1))
-    return text(b"".join(shape.layout(key).render(template_values(key), numbers, escaping)))
+    return text(b"".join(shape.layout(key).render([label_values(key)], [numbers], escaping)))
 
 
 def slow_rendered(one: FamilyShape, key: GroupingKey) -> str:
@@ -230,3 +230,13 @@ def test_a_help_that_is_not_utf8_is_made_legible():
     odd = FamilyShape("a", MetricType.GAUGE, text(b"caf\xe9\n"), ((),))
     head = header(odd, odd.help, Escaping.UNDERSCORES)
     assert head.decode().splitlines()[0] == "# HELP a caf\ufffd\\n"
+
+
+def test_many_groups_at_once_are_each_group_after_the_other():
+    shape = interned((family({"a": "1"}, {"a": "2"}, name="m"), family({}, name="n")))
+    keys = [GroupingKey([("job", job), ("x", x)]) for job in "ab" for x in ("", "%s", '"\n', "1")]
+    numbers = [b"%d -0 NaN" % i for i in range(len(keys))]
+    layout = shape.layout(keys[0])
+    together = layout.render([label_values(key) for key in keys], numbers)
+    alone = [layout.render([label_values(k)], [n]) for k, n in zip(keys, numbers, strict=True)]
+    assert together == [b"".join(column) for column in zip(*alone, strict=True)]

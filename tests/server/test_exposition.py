@@ -8,7 +8,7 @@ from backports import zstd
 from hypothesis import given, settings, strategies as st
 
 from pushgate.formats.encoding import Gzip, Identity, Zstd
-from pushgate.model.layout import header, template_values
+from pushgate.model.layout import header, label_values
 from pushgate.model.names import Escaping
 from pushgate.model.quoting import raw
 from pushgate.server import exposition as module, store as store_module
@@ -69,7 +69,7 @@ def slow_shown(store: Store, families=own) -> str:
         contents = [(TIMES_SHAPE, times_numbers(group))]
         contents += [(block.pushed.shape, block.pushed.numbers) for block in group.blocks]
         for shape, numbers in contents:
-            parts = shape.layout(group.key).render(template_values(group.key), numbers)
+            parts = shape.layout(group.key).render([label_values(group.key)], [numbers])
             for family, part in zip(shape.families, parts, strict=True):
                 heads.setdefault(family.name, header(family, family.help, Escaping.UNDERSCORES))
                 metrics[family.name] = metrics.get(family.name, b"") + part

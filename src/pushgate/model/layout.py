@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 # UTF-8; but they hold no line feed and no quote that is not escaped.
 _MARKS = [f"\udcfe{letter}" for letter in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
 _RAW_MARKS = [b'="%b"' % raw(mark) for mark in _MARKS]
-_BETWEEN_FAMILIES = b"\xff\n"
 MOST_MARKED_NAMES = len(_MARKS)
 """With more grouping labels than this, a layout is made for the one key."""
 
@@ -51,21 +51,25 @@ class Fault(NamedTuple):
 
 
 class TextTemplate(NamedTuple):
-    """The exposition of a shape with a placeholder for each number.
+    """The exposition of a shape: for each family its text, and how many lines that has.
 
-    ``pick`` brings the slots into the order of the placeholders; None if they are.
+    Each line has a placeholder for its number. ``pick`` brings the slots into the order
+    of the placeholders; None if they are.
     """
 
-    template: bytes
-    pick: Callable[[Sequence[bytes]], tuple[bytes, ...]] | None
+    families: tuple[tuple[bytes, int], ...]
+    pick: Callable[[Sequence[bytes]], Sequence[bytes]] | None
 
 
 class Layout:
     """A shape under the label names of a grouping key."""
 
-    def __init__(self, families: tuple[FamilyShape, ...], grouping: Labels) -> None:
+    def __init__(
+        self, families: tuple[FamilyShape, ...], grouping: Labels, marks: Sequence[bytes] = ()
+    ) -> None:
         self._families = families
         self._grouping = grouping
+        self._marks = marks
         self._templates: dict[Escaping, TextTemplate] = {}
 
     @cached_property
@@ -100,34 +104,74 @@ class Layout:
         )
 
     def render(
-        self, values: Sequence[bytes], numbers: bytes, escaping: Escaping = Escaping.UNDERSCORES
+        self,
+        values: Sequence[Sequence[bytes]],
+        numbers: Sequence[bytes],
+        escaping: Escaping = Escaping.UNDERSCORES,
     ) -> list[bytes]:
-        """Return the text exposition of each family, without its header.
+        """Return the text exposition of each family, without its header, for some groups.
+
+        The groups come one after the other in each family. Costs about 0.2 µs a line when
+        there are many groups: whole columns are put into whole templates.
 
         Args:
-            values: the grouping label values from :func:`template_values`.
-            numbers: the numbers of the shape's slots.
+            values: for each group the values of its labels, from :func:`label_values`.
+            numbers: for each group the numbers of the shape's slots.
             escaping: how names that are not legacy are written.
         """
-        template, pick = self._templates.get(escaping) or self._template(escaping)
-        for mark, value in zip(_RAW_MARKS, values, strict=False):
-            template = template.replace(mark, value)
-        tokens: Sequence[bytes] = numbers.split(b" ") if numbers else ()
-        if b"-0" in numbers:
-            tokens = [exposed(token) for token in tokens]
-        if pick:
-            tokens = pick(tokens)
-        return (template % tuple(tokens)).split(_BETWEEN_FAMILIES)
+        families, pick = self._templates.get(escaping) or self._template(escaping)
+        columns = list(zip(*(_tokens(line, pick) for line in numbers), strict=True))
+        constant, varying = _sorted_out(self._marks, values)
+        out, start = [], 0
+        for text, lines in families:
+            end = start + lines
+            for mark, value in constant:
+                text = text.replace(mark, value)  # noqa: PLW2901 - it becomes what it stands for
+            for mark, _ in varying:
+                text = text.replace(mark, b'="%b"')  # noqa: PLW2901 - ditto
+            grouping = [column for _, column in varying]
+            mine = chain.from_iterable((*grouping, column) for column in columns[start:end])
+            out.append(text * len(numbers) % tuple(chain.from_iterable(zip(*mine, strict=True))))
+            start = end
+        return out
 
     def _template(self, escaping: Escaping) -> TextTemplate:
         order: list[int] = []
-        start, texts = 0, []
+        start, families = 0, []
         for family, labels in zip(self._families, self.labels, strict=True):
-            texts.append(_family_template(family, labels, escaping, start, order))
+            before = len(order)
+            text = _family_template(family, labels, escaping, start, order)
+            families.append((text, len(order) - before))
             start += family.slots
         pick = None if order == list(range(start)) else _picker(order)
-        template = self._templates[escaping] = TextTemplate(_BETWEEN_FAMILIES.join(texts), pick)
+        template = self._templates[escaping] = TextTemplate(tuple(families), pick)
         return template
+
+
+def _tokens(
+    numbers: bytes, pick: Callable[[Sequence[bytes]], Sequence[bytes]] | None
+) -> Sequence[bytes]:
+    tokens: Sequence[bytes] = numbers.split(b" ") if numbers else ()
+    if b"-0" in numbers:
+        tokens = [exposed(token) for token in tokens]
+    return pick(tokens) if pick else tokens
+
+
+_Marked = list[tuple[bytes, bytes]]
+
+
+def _sorted_out(
+    marks: Sequence[bytes], values: Sequence[Sequence[bytes]]
+) -> tuple[_Marked, list[tuple[bytes, Sequence[bytes]]]]:
+    """Return what the marks stand for: those that are the same in all groups, and the others."""
+    constant: _Marked = []
+    varying: list[tuple[bytes, Sequence[bytes]]] = []
+    for mark, column in zip(marks, zip(*values, strict=True), strict=False):
+        if column.count(column[0]) == len(column):
+            constant.append((mark, b'="%b"' % column[0].replace(b"%", b"%%")))
+        else:
+            varying.append((mark, column))
+    return constant, varying
 
 
 def _picker(order: list[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
@@ -141,7 +185,9 @@ def layout_of(families: tuple[FamilyShape, ...], key: GroupingKey, *, own_values
     """
     if own_values:
         return Layout(families, key.labels)
-    return Layout(families, tuple(zip(key.names, _MARKS, strict=False)))
+    return Layout(
+        families, tuple(zip(key.names, _MARKS, strict=False)), _RAW_MARKS[: len(key.names)]
+    )
 
 
 def is_mark(value: str) -> bool:
@@ -159,10 +205,9 @@ def ranked(metrics: Sequence[Labels]) -> list[int]:
     )
 
 
-def template_values(key: GroupingKey) -> tuple[bytes, ...]:
+def label_values(key: GroupingKey) -> tuple[bytes, ...]:
     """Return the values of *key* as :meth:`Layout.render` puts them in."""
-    values = (escape_label_value(value).replace(b"%", b"%%") for _, value in key.labels)
-    return tuple(b'="%b"' % value for value in values)
+    return tuple(escape_label_value(value) for _, value in key.labels)
 
 
 def _faults(

@@ -9,15 +9,17 @@ go on while a scrape is made; what a scrape shows is the store at its first slic
 import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
 from pushgate.formats.negotiation import Accepted, Format
-from pushgate.model.layout import escape_label_value, header, template_values
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.layout import Layout, escape_label_value, header, label_values
 from pushgate.model.names import Escaping
 from pushgate.model.numbers import exposed, go_float
 from pushgate.model.quoting import raw
-from pushgate.model.shape import FamilyShape, MetricType, interned
+from pushgate.model.shape import FamilyShape, MetricType, PushShape, interned
 from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 from pushgate.server.store import Store
 from pushgate.server.telemetry import Family as OwnSamples, Sample as OwnSample, Telemetry
@@ -29,7 +31,9 @@ TIMES_SHAPE = interned((PUSH_FAILURE_TIME, PUSH_TIME))
 _SMALL = 4096
 _JOINED_BYTES = 256 << 10
 _FAMILIES_PER_SLICE = 100
-_GROUPS_PER_SLICE = 32
+_BYTES_PER_SLICE = 512 << 10
+# Rendered in one go; about two milliseconds.
+_LINES_AT_ONCE = 8192
 
 
 def times_numbers(group: Group) -> bytes:
@@ -44,14 +48,18 @@ class OwnMetrics(NamedTuple):
     metrics: bytes
 
 
+Part = tuple[Sequence[FamilyShape], list[bytes]]
+"""Families and, aligned with them, the bytes of their metrics."""
+
+
 class View(Protocol):
     """A format of expositions, under one escaping scheme."""
 
     tail: bytes
     """What stands behind the metrics of a family."""
 
-    def parts(self, group: Group) -> Iterable[tuple[Sequence[FamilyShape], list[bytes]]]:
-        """Yield families of *group* and, aligned with them, the bytes of their metrics."""
+    def parts(self, groups: Sequence[Group]) -> Iterable[Part]:
+        """Yield the families of *groups*; each family's metrics in the order of the groups."""
         ...
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - the word of the format
@@ -72,19 +80,44 @@ class TextView:
         self._escaping = escaping
         self._own = own
 
-    def parts(self, group: Group) -> Iterable[tuple[Sequence[FamilyShape], list[bytes]]]:
-        values = template_values(group.key)
-        layout = TIMES_SHAPE.layout(group.key)
-        yield TIMES_SHAPE.families, layout.render(values, times_numbers(group), self._escaping)
-        for block in group.blocks:
-            shape, numbers = block.pushed.shape, block.pushed.numbers
-            yield shape.families, shape.layout(group.key).render(values, numbers, self._escaping)
+    def parts(self, groups: Sequence[Group]) -> Iterable[Part]:
+        yield from self._rendered([(g.key, TIMES_SHAPE, times_numbers(g)) for g in groups])
+        rows = [(g.key, b.pushed.shape, b.pushed.numbers) for g in groups for b in g.blocks]
+        by_shape: dict[PushShape, list[_Row]] = {}
+        for row in rows:
+            by_shape.setdefault(row[1], []).append(row)
+        if sum(len(shape.names) for shape in by_shape) > len(
+            {n for s in by_shape for n in s.names}
+        ):
+            yield from self._rendered(rows)  # shapes share families: group by group
+            return
+        for same in by_shape.values():
+            yield from self._rendered(same)
+
+    def _rendered(self, rows: list["_Row"]) -> Iterable[Part]:
+        for layout, some in groupby(rows, key=_layout):
+            same = list(some)
+            shape = same[0][1]
+            step = max(1, _LINES_AT_ONCE // max(1, shape.series))
+            for start in range(0, len(same), step):
+                batch = same[start : start + step]
+                values = [label_values(key) for key, _, _ in batch]
+                numbers = [numbers for _, _, numbers in batch]
+                yield shape.families, layout.render(values, numbers, self._escaping)
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View
         return header(family, help, self._escaping)
 
     def own(self) -> list[OwnMetrics]:
         return _own_text(self._own())
+
+
+_Row = tuple[GroupingKey, PushShape, bytes]
+
+
+def _layout(row: _Row) -> Layout:
+    key, shape, _ = row
+    return shape.layout(key)
 
 
 class _Run(NamedTuple):
@@ -192,17 +225,19 @@ class Exposition:
     def _render(self, run: tuple[Group, ...]) -> Generator[None, None, _Run]:
         fragments: dict[str, list[bytes]] = {}
         shapes: dict[str, FamilyShape] = {}
-        for count, group in enumerate(run, 1):
-            if count % _GROUPS_PER_SLICE == 0:
+        made = 0
+        for families, metrics in self._view.parts(run):
+            for family, fragment in zip(families, metrics, strict=True):
+                known = fragments.get(family.name)
+                if known is not None:
+                    known.append(fragment)
+                elif fragment:
+                    fragments[family.name] = [fragment]
+                    shapes[family.name] = family
+            made += sum(map(len, metrics))
+            if made > _BYTES_PER_SLICE:
+                made = 0
                 yield
-            for families, metrics in self._view.parts(group):
-                for family, fragment in zip(families, metrics, strict=True):
-                    known = fragments.get(family.name)
-                    if known is not None:
-                        known.append(fragment)
-                    elif fragment:
-                        fragments[family.name] = [fragment]
-                        shapes[family.name] = family
         yield
         return _Run(run, {n: self._kept(b"".join(f)) for n, f in fragments.items()}, shapes)
 

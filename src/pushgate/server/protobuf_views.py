@@ -11,11 +11,9 @@ from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import prototext_quote
 from pushgate.model.shape import FamilyShape, MetricType, Pushed
-from pushgate.server.exposition import TIMES_SHAPE, OwnMetrics, times_numbers
+from pushgate.server.exposition import TIMES_SHAPE, OwnMetrics, Part, times_numbers
 from pushgate.server.group import Group
 from pushgate.server.telemetry import Family as OwnSamples, Sample
-
-_Parts = Iterable[tuple[Sequence[FamilyShape], list[bytes]]]
 
 
 class ProtobufView:
@@ -27,10 +25,11 @@ class ProtobufView:
         self._escaping = escaping
         self._own = own
 
-    def parts(self, group: Group) -> _Parts:
-        times = Pushed(TIMES_SHAPE, times_numbers(group))
-        for pushed in (times, *(block.pushed for block in group.blocks)):
-            yield pushed.shape.families, encode_metrics(pushed, group.key, self._escaping)
+    def parts(self, groups: Sequence[Group]) -> Iterable[Part]:
+        for group in groups:
+            times = Pushed(TIMES_SHAPE, times_numbers(group))
+            for pushed in (times, *(block.pushed for block in group.blocks)):
+                yield pushed.shape.families, encode_metrics(pushed, group.key, self._escaping)
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - as in View
         header = family_header(family, help, self._escaping)
@@ -62,8 +61,8 @@ class PrototextView:
         self._messages = ProtobufView(escaping, own)
         self._multiline = multiline
 
-    def parts(self, group: Group) -> _Parts:
-        for families, metrics in self._messages.parts(group):
+    def parts(self, groups: Sequence[Group]) -> Iterable[Part]:
+        for families, metrics in self._messages.parts(groups):
             yield families, list(map(self._as_text, metrics))
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from pushgate.errors import InvalidGroupingKey
 from pushgate.model.grouping import unpercent
-from pushgate.model.layout import template_values
+from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
 from pushgate.model.shape import FamilyShape, MetricType, interned
 from pushgate.server.http.routes import (
@@ -58,7 +58,7 @@ def outcome(target: bytes, settings: Settings) -> str:
         key = grouping_key(target, settings)
     except InvalidGroupingKey as error:
         return str(error)
-    [line] = M.layout(key).render(template_values(key), b"1", Escaping.ALLOW_UTF8)
+    [line] = M.layout(key).render([label_values(key)], [b"1"], Escaping.ALLOW_UTF8)
     return line.decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
