@@ -5,7 +5,6 @@ such a request the two stores may differ, so the case ends before it.
 """
 
 import base64
-import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -62,10 +61,12 @@ def inflated(request: Request) -> bytes | None:
     """The body without its gzip; None if that is damaged."""
     if request.headers.get("Content-Encoding") != "gzip":
         return request.body
+    stream = zlib.decompressobj(wbits=31)
     try:
-        return gzip.decompress(request.body)
-    except (OSError, EOFError, zlib.error):
+        plain = stream.decompress(request.body)
+    except zlib.error:
         return None
+    return plain if stream.eof and not stream.unused_data else None  # zeros behind it are damage
 
 
 def families(request: Request) -> Iterator:
@@ -132,6 +133,9 @@ def length_beyond_the_body(request: Request, _before: list[Request]) -> bool:
 
 BRACES_FIRST = re.compile(rb"^[ \t]*\{", re.MULTILINE)
 ASSEMBLED_TYPE = re.compile(rb"#[ \t]*TYPE[^\n]*(summary|histogram)", re.IGNORECASE)
+GAUGE_HISTOGRAM = re.compile(
+    rb"#[ \t]*TYPE[ \t]+\"?([\w:]+)\"?[ \t]+gauge_?histogram", re.IGNORECASE
+)
 SUMMARY = re.compile(rb"#[ \t]*TYPE[^\n]*summary", re.IGNORECASE)
 COUNT_THAT_IS_NONE = re.compile(
     rb'_count"?(\{.*\})?[ \t]*(-|nan|\+?inf|[\d.]*e\+?\d{2}|[\d.]{19})', re.IGNORECASE
@@ -191,6 +195,7 @@ def gauge_histogram_elsewhere(request: Request, before: list[Request]) -> bool:
     """A gauge histogram's name in another group: whose type counts depends on which is first."""
     requests = [request, *before]
     names = {family.name for one in requests for family in families(one) if family.type == 5}
+    names |= {name for one in requests for name in GAUGE_HISTOGRAM.findall(plain_body(one))}
     return len({grouping_key(one.target) for one in requests}) > 1 and any(
         name in plain_body(one) for name in names for one in requests
     )
@@ -206,6 +211,11 @@ def stray_summary_with_quantile_label(request: Request, _before: list[Request]) 
     )
 
 
+def family_without_metrics(request: Request, before: list[Request]) -> bool:
+    """It claims its name in the reference, though no scrape ever shows it."""
+    return any(not family.metric for one in [request, *before] for family in families(one))
+
+
 KNOWN: dict[str, Callable[[Request, list[Request]], bool]] = {
     "P1": group_is_not_utf8,
     "P2": reserved_name_escaped,
@@ -218,6 +228,7 @@ KNOWN: dict[str, Callable[[Request, list[Request]], bool]] = {
     "P12": summary_count_that_is_none,
     "P13": redirect_escaped_twice,
     "D8": own_metric,
+    "D17": family_without_metrics,
     "D16": stray_summary_with_quantile_label,
     "random": type_without_value_among_groups,
     "random, gauge histograms": gauge_histogram_elsewhere,

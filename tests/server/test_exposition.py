@@ -188,9 +188,9 @@ def test_only_runs_with_a_change_are_rendered_again():
     rendered = []
 
     class Counting(TextView):
-        def parts(self, group):
-            rendered.append(group.key.job)
-            return super().parts(group)
+        def parts(self, groups):
+            rendered.extend(group.key.job for group in groups)
+            return super().parts(groups)
 
     kept = Exposition(store, Counting(Escaping.UNDERSCORES, own), Gzip())
     finished(kept.scrape())
