@@ -144,8 +144,8 @@ def test_loaded_groups_are_counted_in():
     ("bounds", "body", "flag"),
     [
         (Bounds(series_per_push=2), "a 1\nb 1\nc 1\n", "--limit.series-per-push"),
-        (Bounds(labels_per_series=1), 'a{x="",y=""} 1\n', "--limit.labels-per-series"),
-        (Bounds(label_name_bytes=2), 'a{xyz=""} 1\n', "--limit.label-name-bytes"),
+        (Bounds(labels_per_series=2), 'a{x="",y=""} 1\n', "--limit.labels-per-series"),
+        (Bounds(label_name_bytes=3), 'a{wxyz=""} 1\n', "--limit.label-name-bytes"),
         (Bounds(label_value_bytes=3), 'a{x="éé"} 1\n', "--limit.label-value-bytes"),
     ],
 )
@@ -156,6 +156,18 @@ def test_a_push_may_be_too_large(bounds, body, flag):
     assert (caught.value.flag, caught.value.status) == (flag, 413)
     assert flag in str(caught.value)
     change(store, put(key(), 'a{x="éé"} 1\n' if flag.endswith("push") else 'b{x="é"} 1\n'))
+
+
+@pytest.mark.parametrize(
+    "bounds", [Bounds(labels_per_series=1), Bounds(label_name_bytes=4), Bounds(label_value_bytes=5)]
+)
+def test_a_grouping_key_may_be_too_large(bounds):
+    store = Store(bounds=bounds)
+    large = key(place="x" * 6)
+    with pytest.raises(LimitExceeded):
+        store.admit(put(large, "a 1\n"))
+    assert store.admit(Fail(large, 1)) == []
+    assert len(store) == 0
 
 
 def test_a_store_may_be_full_of_series():

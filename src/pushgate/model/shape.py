@@ -227,7 +227,7 @@ class PushShape:
     @cached_property
     def longest_value(self) -> int:
         """The number of bytes of the longest label value."""
-        return max(map(_size, self._values()), default=0)
+        return max(map(size, self._values()), default=0)
 
     def _values(self) -> Iterable[str]:
         return (value for f in self.families for labels in f.labels for _, value in labels)
@@ -253,12 +253,13 @@ class PushShape:
         return Extent(
             series=self.series,
             labels=self.frame.most_labels,
-            label_name_bytes=max((len(raw(name)) for name in self.frame.label_names), default=0),
+            label_name_bytes=max(map(size, self.frame.label_names), default=0),
             label_value_bytes=self.longest_value,
         )
 
 
-def _size(value: str) -> int:
+def size(value: str) -> int:
+    """Return the number of bytes of a label's name or value."""
     return len(value) if value.isascii() else len(raw(value))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, assert_never
 
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import MetricType, Pushed, PushShape
+from pushgate.model.shape import MetricType, Pushed, PushShape, interned, size
 from pushgate.server.change import Change, Delete, Fail, Merge, Replace, Wipe
 from pushgate.server.consistency import Gone, Index, OwnFamily, holder
 from pushgate.server.group import TIME_FAMILIES, Block, Group
@@ -43,21 +43,26 @@ class Bounds(NamedTuple):
     groups: int = 0
     series: int = 0
 
-    def check_shape(self, shape: PushShape) -> None:
-        """Raise :exc:`LimitExceeded` if *shape* is too large for one push."""
-        found = shape.extent
+    def check(self, key: GroupingKey, shape: PushShape) -> None:
+        """Raise :exc:`LimitExceeded` if *shape* is too large for one push to the group *key*."""
+        found, values = shape.extent, (value for _, value in key.labels)
         for what, value, limit, flag in (
             ("series", found.series, self.series_per_push, "series-per-push"),
-            ("labels in one series", found.labels, self.labels_per_series, "labels-per-series"),
+            (
+                "labels in one series",
+                found.labels + len(key.names),
+                self.labels_per_series,
+                "labels-per-series",
+            ),
             (
                 "bytes of label name",
-                found.label_name_bytes,
+                max(found.label_name_bytes, *map(size, key.names)),
                 self.label_name_bytes,
                 "label-name-bytes",
             ),
             (
                 "bytes of label value",
-                found.label_value_bytes,
+                max(found.label_value_bytes, *map(size, values)),
                 self.label_value_bytes,
                 "label-value-bytes",
             ),
@@ -71,10 +76,11 @@ def _exceeded(what: str, flag: str, *, status: int) -> LimitExceeded:
     return LimitExceeded(f"{what} ({flag})", flag=flag, status=status)
 
 
+_NO_SHAPE = interned(())
 # A refused push says who holds the conflicting name if it is among so many groups.
 _MOST_SEARCHED = 10_000
 # Groups are kept in order in runs of about half to all of this many.
-_RUN = 256
+_RUN = 512
 
 
 class Store:
@@ -213,7 +219,7 @@ class Store:
         return after
 
     def _check(self, key: GroupingKey, pushed: Pushed, gone: Gone) -> None:
-        self._bounds.check_shape(pushed.shape)
+        self._bounds.check(key, pushed.shape)
         try:
             self._index.check(key, pushed, gone, self._admitted.get)
         except InconsistentPush as error:
@@ -250,7 +256,8 @@ class Store:
         if before is None:
             try:
                 self._index.check_times(key, self._admitted.get)
-            except InconsistentPush:
+                self._bounds.check(key, _NO_SHAPE)
+            except (InconsistentPush, LimitExceeded):
                 return []
             if self._bounds.groups and len(self._admitted) >= self._bounds.groups:
                 return []
