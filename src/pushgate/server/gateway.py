@@ -2,14 +2,16 @@
 
 All changes pass through here, on the event loop. Admission is at once; what is admitted
 while a batch is on its way to the disk makes the next batch, so one sync serves all
-pushes that came in meanwhile. The order of the steps in :meth:`Gateway.submit` and
-:meth:`Gateway._written` is the durability guarantee.
+pushes that came in meanwhile, and the disk never waits for answers to be sent. The order
+of the steps in :meth:`Gateway.submit` and :meth:`Gateway._written` is the durability
+guarantee.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
@@ -37,11 +39,13 @@ class Gateway:
         self.store = store
         self._journal = journal
         self._inbox: list[_Waiting] = []
-        self._in_flight: list[_Waiting] = []
         self._batches: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._withdrawn = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = False
+        self.waiting = 0
+        """How many changes are admitted and not yet answered."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -49,11 +53,6 @@ class Gateway:
     def is_ready(self) -> bool:
         """Whether the last attempt to write the journal succeeded."""
         return not self._failed
-
-    @property
-    def waiting(self) -> int:
-        """How many changes are admitted and not yet answered."""
-        return len(self._inbox) + len(self._in_flight)
 
     def start(self) -> None:
         """Start the journal's thread; call it on the event loop."""
@@ -90,9 +89,10 @@ class Gateway:
             done(answer)
             return
         self._idle.clear()
+        self.waiting += 1
         self._inbox.append(_Waiting(steps, done, answer))
-        if not self._in_flight and len(self._inbox) == 1:
-            # At the end of this turn of the loop: what else arrived in it joins the batch.
+        if len(self._inbox) == 1:
+            # At the end of this turn of the loop: what else arrived in it goes along.
             self._running_loop.call_soon(self._send)
 
     def probe(self) -> None:
@@ -101,9 +101,7 @@ class Gateway:
         A balancer that sees ``/-/ready`` fail sends none.
         """
         if self._failed and not self.waiting:
-            self._in_flight = [_Waiting([], lambda _: None, None)]
-            self._idle.clear()
-            self._batches.put(self._in_flight)
+            self._batches.put([])
 
     async def apply(self, change: Change) -> None:
         """Admit *change* and return when it is durable and visible.
@@ -138,43 +136,61 @@ class Gateway:
         return []
 
     def _send(self) -> None:
-        """Hand everything that waits to the journal, as one batch."""
-        if self._inbox and not self._in_flight:
-            self._in_flight, self._inbox = self._inbox, []
-            self._batches.put(self._in_flight)
-        elif not self._in_flight:
-            self._idle.set()
+        """Hand what waits to the journal's thread, which may be busy with earlier batches."""
+        if self._inbox:
+            self._batches.put(self._inbox)
+            self._inbox = []
 
     def _write(self) -> None:
         """Append batches as they come. Runs in the journal's thread."""
-        assert self._journal is not None
         while (batch := self._batches.get()) is not None:
-            error = None
-            try:
-                self._journal.append([step for waiting in batch for step in waiting.steps])
-            except JournalFailed as failure:
-                error = failure
-            except Exception as failure:  # noqa: BLE001 - whatever it is, nobody may be left waiting
-                error = JournalFailed(f"the journal failed: {failure!r}")
-            self._running_loop.call_soon_threadsafe(self._written, error)
+            batch += self._more()
+            error = self._append([step for waiting in batch for step in waiting.steps])
+            self._running_loop.call_soon_threadsafe(self._written, batch, error)
+            if error is not None:
+                self._withdrawn.acquire()  # later batches stand on this one
 
-    def _written(self, error: JournalFailed | None) -> None:
-        """Apply and answer the batch that is durable, or withdraw everything that is not."""
-        batch, self._in_flight = self._in_flight, []
+    def _more(self) -> list[_Waiting]:
+        """Return what else waits for the journal by now."""
+        out: list[_Waiting] = []
+        with suppress(Empty):
+            while (batch := self._batches.get_nowait()) is not None:
+                out += batch
+            self._batches.put(None)
+        return out
+
+    def _append(self, steps: list[Step]) -> JournalFailed | None:
+        assert self._journal is not None
+        try:
+            self._journal.append(steps)
+        except JournalFailed as failure:
+            return failure
+        except Exception as failure:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+            return JournalFailed(f"the journal failed: {failure!r}")
+        return None
+
+    def _written(self, batch: list[_Waiting], error: JournalFailed | None) -> None:
+        """Apply and answer a batch that is durable, or withdraw everything that is not."""
         self._failed = error is not None
         if error is not None:
-            self._withdraw([*batch, *self._inbox], error)
+            self._withdraw([*batch, *self._more(), *self._inbox], error)
             return
-        self._send()  # the disk works on the next batch while this one is answered
         for waiting in batch:
             self.store.apply(waiting.steps)
             waiting.done(waiting.answer)
+        self._settled(len(batch))
 
     def _withdraw(self, batch: list[_Waiting], error: JournalFailed) -> None:
-        """Undo *batch*: memory may not run ahead of the disk."""
+        """Undo *batch*, all that is admitted: memory may not run ahead of the disk."""
         self._inbox = []
-        self._idle.set()
         for waiting in reversed(batch):
             self.store.withdraw(reversed(waiting.steps))
+        self._withdrawn.release()
         for waiting in batch:
             waiting.done(error)
+        self._settled(len(batch))
+
+    def _settled(self, count: int) -> None:
+        self.waiting -= count
+        if not self.waiting:
+            self._idle.set()
