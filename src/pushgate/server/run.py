@@ -58,7 +58,8 @@ def serve(settings: Settings) -> int:
     try:
         return _Process(settings).run()
     except StartupError as error:
-        sys.stderr.write(f"pushgate: {error}\n")
+        line = " ".join(part.strip() for part in str(error).splitlines())
+        sys.stderr.write(f"pushgate: {line}\n")
         return 1
 
 
@@ -69,8 +70,7 @@ class _Process:
         """Open everything; a :exc:`StartupError` says what could not be."""
         self._settings = settings
         _log_start()
-        config = Path(settings.web_config_file) if settings.web_config_file else None
-        self._live = LiveConfig(config)
+        self._live = _web_config(settings.web_config_file)
         self._telemetry = Telemetry()
         self._store = Store(self._telemetry.own, _bounds(settings))
         self._listeners = _listeners(settings)
@@ -241,6 +241,13 @@ def _log_start() -> None:
     _log.info("starting pushgateway", extra={"version": version})
     context = f"(python={BUILD.python}, platform={BUILD.platform}, tags={BUILD.tags})"
     _log.info("Build context", extra={"build_context": context})
+
+
+def _web_config(file: str) -> LiveConfig:
+    try:
+        return LiveConfig(Path(file) if file else None)
+    except StartupError as error:
+        raise StartupError(f"--web.config.file={file}: {error}") from error
 
 
 def _bounds(settings: Settings) -> Bounds:

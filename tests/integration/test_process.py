@@ -1,0 +1,355 @@
+"""The process: command line, start, signals, exit, as supervisors and shells see them."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from tests import services
+from tests.exchange import TIMEOUT, ask, statuses
+
+PUSHGATEWAY = str(Path(services.PUSHGATE).with_name("pushgateway"))
+MEMORY = "--persistence.file="
+# Order and names as the Go server lists them, without the flags of our own.
+FLAGS = [
+    "-h,--[no-]help",
+    "--[no-]web.systemd-socket",
+    "--web.listen-address=:9091",
+    '--web.config.file=""',
+    '--web.telemetry-path="/metrics"',
+    "--web.external-url=",
+    '--web.route-prefix=""',
+    "--[no-]web.enable-lifecycle",
+    "--[no-]web.enable-admin-api",
+    '--persistence.file="data/pushgate.db"',
+    "--persistence.interval=5m",
+    "--[no-]push.disable-consistency-check",
+    "--[no-]push.enable-utf8-names",
+    "--log.level=info",
+    "--log.format=logfmt",
+    "--[no-]version",
+]
+
+
+def run(*arguments):
+    """What the command prints and its exit status; it must end by itself."""
+    return subprocess.run(
+        [PUSHGATEWAY, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+
+
+def complaint(*arguments):
+    """The one line on stderr, less the log, of a start that fails with status 1."""
+    done = run("--web.listen-address=127.0.0.1:0", *arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if not line.startswith("ts=")]
+    return line
+
+
+@contextmanager
+def started(*flags, file=""):
+    """The server under the name and with the flags of the Go server."""
+    address = "--web.listen-address=127.0.0.1:{port}"
+    with services.running([PUSHGATEWAY, address, f"--persistence.file={file}", *flags]) as service:
+        yield service
+
+
+def ended(service):
+    return service.process.wait(TIMEOUT)
+
+
+def messages(service):
+    return re.findall(r'level=(\w+) .*?msg=("[^"]*"|\S+)', service.log.read_text())
+
+
+@contextmanager
+def push_in_flight(service, target="/metrics/job/late"):
+    """The connection of a push whose body is not complete, and a way to complete it."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as connection:
+        head = f"PUT {target} HTTP/1.1\r\nHost: g\r\nContent-Length: 10\r\n\r\n"
+        connection.sendall(head.encode() + b"late ")
+        # Answered on another connection: by now the server has read what was sent before.
+        assert ask(service.port, "GET", "/-/ready").status == 200
+
+        def finish(rest=b"4711\n"):
+            connection.sendall(rest)
+            return statuses(b"".join(iter(lambda: connection.recv(65536), b"")))
+
+        yield finish
+
+
+def no_more_connections(service):
+    """Waits until the server no longer listens."""
+    for _ in range(int(TIMEOUT * 100)):
+        try:
+            socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT).close()
+        except ConnectionRefusedError:
+            return True
+        threading.Event().wait(0.01)
+    return False
+
+
+# --- Command line --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_the_flags_of_the_reference_in_its_order(flag):
+    done = run(flag)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    head, _, flags = done.stdout.partition("\n\n\nFlags:\n")
+    assert head == "usage: pushgateway [<flags>]\n\nThe Pushgateway"
+    listed = re.findall(r"^  (-h, )? *(--\S+)", flags, re.MULTILINE)
+    names = [short.replace(", ", ",") + name for short, name in listed]
+    assert [name for name in names if name in FLAGS] == FLAGS
+
+
+def test_version_is_on_the_first_line():
+    done = run("--version")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *more = done.stdout.splitlines()
+    assert re.fullmatch(r"pushgateway, version \S+ \(branch: .*, revision: .*\)", first)
+    assert [line.partition(":")[0] for line in more] == ["  python version", "  platform", "  tags"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nope"], "unknown long flag '--nope'"),
+        (["-v"], "unknown short flag '-v'"),
+        (["foo"], "unexpected foo"),
+        (["--persistence.interval=5"], 'time: missing unit in duration "5"'),
+        (["--log.level=foo"], "unrecognized log level foo"),
+        (["--web.enable-lifecycle=true"], "unexpected true"),
+        (["--web.listen-address"], "expected argument for flag '--web.listen-address'"),
+        (["--log.level=info", "--log.level=info"], "flag 'log.level' cannot be repeated"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_status_1(arguments, message):
+    done = run(*arguments)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"pushgateway: error: {message}, try --help\n"
+
+
+# --- Start ---------------------------------------------------------------------------------------
+
+
+def test_the_start_is_logged_as_by_the_reference():
+    with started() as service:
+        assert messages(service) == [
+            ("info", '"starting pushgateway"'),
+            ("info", '"Build context"'),
+            ("info", '"Listening on"'),
+            ("info", '"TLS is disabled."'),
+        ]
+        line = service.log.read_text().splitlines()[2]
+        assert re.fullmatch(
+            r"ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=info caller=\w+\.py:\d+ "
+            rf'msg="Listening on" address=127\.0\.0\.1:{service.port}',
+            line,
+        )
+        assert service.stop() == 0
+        assert messages(service)[4:] == [
+            ("info", '"received SIGINT/SIGTERM; exiting gracefully..."'),
+            ("info", '"HTTP server stopped"'),
+        ]
+
+
+def test_the_log_may_be_json_and_says_more_at_debug_level():
+    with started("--log.format=json", "--log.level=debug") as service:
+        bad = ask(service.port, "PUT", "/metrics/job/j", b"# TYPE m counter\nm 1 17\n")
+        assert bad.status == 400
+        records = [json.loads(line) for line in service.log.read_text().splitlines()]
+
+    assert all(list(record)[:4] == ["ts", "level", "caller", "msg"] for record in records)
+    assert records[0]["msg"] == "starting pushgateway"
+    assert re.fullmatch(r"\w+\.py\(\w+\):\d+", records[0]["caller"])
+    [refused] = [record for record in records if record["level"] == "error"]
+    assert refused["msg"] == "pushed metrics are invalid or inconsistent with existing metrics"
+    assert refused["method"] == "PUT"
+    assert refused["logged_source"].startswith("127.0.0.1:")
+    assert refused["err"] == "pushed metrics must not have timestamps"
+
+
+def test_only_what_matters_is_logged_at_error_level():
+    with started("--log.level=error") as service:
+        assert ask(service.port, "PUT", "/metrics/job/j", b"m 1\n").status == 200
+        assert service.stop() == 0
+        assert service.log.read_text() == ""
+
+
+def test_a_port_in_use_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = complaint(MEMORY, f"--web.listen-address=127.0.0.1:{port}")
+
+    assert line.startswith("pushgate: listen tcp ")
+    assert f"127.0.0.1:{port}" in line
+    assert "address already in use" in line
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("foo", "address foo: missing port in address"),
+        ("127.0.0.1:99999", "address 99999: invalid port"),
+        ("vsock://:9100", "no vsock here"),
+    ],
+)
+def test_an_address_that_is_none_is_named(address, reason):
+    assert reason in complaint(MEMORY, f"--web.listen-address={address}")
+
+
+@pytest.mark.parametrize("content", [None, "nonsense: 1\n", "tls_server_config: [\n"])
+def test_a_bad_web_config_is_named(tmp_path, content):
+    config = tmp_path / "web.yml"
+    if content:
+        config.write_text(content)
+
+    assert str(config) in complaint(MEMORY, f"--web.config.file={config}")
+
+
+def test_a_data_directory_that_cannot_be_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    data = tmp_path / "file" / "pushgate.db"
+
+    assert str(tmp_path / "file") in complaint(f"--persistence.file={data}")
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_data_directory_that_cannot_be_written_is_named():
+    assert "/proc/pushgate.db" in complaint("--persistence.file=/proc/pushgate.db")
+
+
+def test_a_file_in_use_is_named_and_its_server_goes_on(tmp_path):
+    data = tmp_path / "pushgate.db"
+    with started(file=data) as service:
+        line = complaint(f"--persistence.file={data}")
+
+        assert f"{data} is in use by another process" in line
+        assert ask(service.port, "PUT", "/metrics/job/j", b"m 1\n").status == 200
+
+
+def test_a_damaged_database_is_left_alone_until_the_operator_gives_it_up(tmp_path):
+    data = tmp_path / "pushgate.db"
+    with started(file=data) as service:
+        assert ask(service.port, "PUT", "/metrics/job/j", b"m 1\n").status == 200
+        assert service.stop() == 0
+    pages = bytearray(data.read_bytes())
+    pages[4096:8192] = b"\xa5" * 4096
+    data.write_bytes(pages)
+
+    line = complaint(f"--persistence.file={data}")
+    assert f"{data} is damaged" in line
+    assert "--persistence.reset-damaged" in line
+    assert data.read_bytes() == pages
+
+    with started("--persistence.reset-damaged", file=data) as service:
+        assert ask(service.port, "GET", "/-/ready").status == 200
+        assert ask(service.port, "PUT", "/metrics/job/new", b"m 1\n").status == 200
+        assert ("warn", '"damaged persistence file moved aside"') in messages(service)
+    [aside] = tmp_path.glob("pushgate.db.damaged-*Z")
+    assert aside.read_bytes() == pages
+
+
+# --- Signals and exit ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_in_flight_is_answered_before_the_exit(tmp_path, number):
+    data = tmp_path / "pushgate.db"
+    with started(file=data) as service:
+        with push_in_flight(service) as finish:
+            service.process.send_signal(number)
+            assert no_more_connections(service)
+            assert service.process.poll() is None
+            assert finish() == [200]
+        assert ended(service) == 0
+    with started(file=data) as service:
+        assert 'late{instance="",job="late"} 4711' in service.get("/metrics")
+
+
+def test_a_second_signal_does_not_wait():
+    with started() as service, push_in_flight(service) as finish:
+        service.process.send_signal(signal.SIGTERM)
+        assert no_more_connections(service)
+        service.process.send_signal(signal.SIGTERM)
+        assert ended(service) == 0
+        assert finish(b"") == []
+
+
+def test_idle_connections_do_not_delay_the_exit():
+    with started() as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as idle:
+            idle.sendall(b"GET /-/ready HTTP/1.1\r\nHost: g\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"OK"):
+                answer += idle.recv(65536)
+            service.process.terminate()
+            assert idle.recv(65536) == b""
+        assert ended(service) == 0
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_request_to_quit_is_answered_and_the_process_ends_well(method):
+    with started("--web.enable-lifecycle") as service:
+        answer = ask(service.port, method, "/-/quit")
+
+        assert (answer.status, answer.text) == (200, "Requesting termination... Goodbye!")
+        assert ended(service) == 0
+        text = '"received termination request via web service, exiting gracefully..."'
+        assert ("warn", text) in messages(service)
+
+
+def test_without_leave_a_request_to_quit_is_refused():
+    with started() as service:
+        answer = ask(service.port, "PUT", "/-/quit")
+
+        assert (answer.status, answer.text) == (403, "Lifecycle API is not enabled.")
+        assert ask(service.port, "GET", "/-/healthy").status == 200
+
+
+def test_a_hangup_reloads_the_web_config_and_does_not_kill(tmp_path):
+    config = tmp_path / "web.yml"
+    config.write_text("")
+    with started(f"--web.config.file={config}") as service:
+        secret = bcrypt.hashpw(b"password", bcrypt.gensalt(4)).decode()
+        config.write_text(f"basic_auth_users:\n  user: {secret}\n")
+        service.process.send_signal(signal.SIGHUP)
+        logged(service, "web configuration reloaded")
+        assert ask(service.port, "GET", "/metrics").status == 401
+
+        config.write_text("basic_auth_users: [\n")
+        service.process.send_signal(signal.SIGHUP)
+        logged(service, "Unable to parse configuration")
+        assert ask(service.port, "GET", "/metrics").status == 401
+        assert service.process.poll() is None
+        assert service.stop() == 0
+
+
+def test_a_hangup_without_a_web_config_changes_nothing():
+    with started() as service:
+        service.process.send_signal(signal.SIGHUP)
+
+        assert ask(service.port, "PUT", "/metrics/job/j", b"m 1\n").status == 200
+        assert service.stop() == 0
+
+
+def logged(service, message):
+    """Waits until *message* is in the log."""
+    for _ in range(int(TIMEOUT * 100)):
+        if message in service.log.read_text():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"not logged: {message}")
