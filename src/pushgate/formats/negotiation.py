@@ -7,10 +7,10 @@ answer to everything unknown.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum, StrEnum
-from functools import lru_cache
-from typing import NamedTuple
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from pushgate.model.names import Escaping
 from pushgate.model.numbers import parse_float
@@ -19,7 +19,23 @@ _PROTOBUF = "application/vnd.google.protobuf"
 _MESSAGE = "io.prometheus.client.MetricFamily"
 _OPENMETRICS = "application/openmetrics-text"
 _DISTINCT_HEADERS = 1000
+_LONGEST_HEADER = 1000  # that is remembered
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _ESCAPINGS = frozenset(Escaping)
+
+
+def _remembered(read: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Return *read* with a memory of what it made of ordinary headers."""
+    remembering: Callable[_P, _T] = lru_cache(_DISTINCT_HEADERS)(read)  # type: ignore[assignment]  # all arguments are hashable
+
+    @wraps(read)
+    def found(*arguments: _P.args, **options: _P.kwargs) -> _T:
+        header: Any = arguments[0]
+        size = len(header) if isinstance(header, bytes) else sum(map(len, header))
+        return (remembering if size <= _LONGEST_HEADER else read)(*arguments, **options)
+
+    return found
 
 
 class Format(StrEnum):
@@ -78,7 +94,7 @@ class _Clause(NamedTuple):
         return None
 
 
-@lru_cache(_DISTINCT_HEADERS)
+@_remembered
 def accepted_format(accept: bytes) -> Accepted:
     """Return the format of the exposition for the first ``Accept`` line *accept*.
 
@@ -128,7 +144,7 @@ _STRICT_OFFERS = ("identity", "gzip")
 _OFFERS = (*_STRICT_OFFERS, "zstd")
 
 
-@lru_cache(_DISTINCT_HEADERS)
+@_remembered
 def accepted_encoding(lines: tuple[bytes, ...], *, strict: bool) -> str:
     """Return the content coding for the ``Accept-Encoding`` *lines* of a request.
 
@@ -166,7 +182,7 @@ _QUOTED_PAIR = re.compile(rf"\\({_SPECIAL})")
 _END = re.compile(r"\s*;?\s*\Z")
 
 
-@lru_cache(_DISTINCT_HEADERS)
+@_remembered
 def body_format(content_type: bytes, *, strict: bool) -> BodyFormat:
     """Return the format that the ``Content-Type`` *content_type* promises.
 

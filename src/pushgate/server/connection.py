@@ -121,7 +121,7 @@ class Connection(HttpToolsProtocol):
         if self._in_head or not self._in_message:
             self._head_bytes += len(data)
             if b"pgrade" in data:
-                data = _upgrade.sub(b"\r\nx-declined", data)
+                data = _declined(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > _MOST_HEAD_BYTES:
             self._refuse(_HEAD_TOO_LARGE)
@@ -197,9 +197,7 @@ class Connection(HttpToolsProtocol):
         length = fields.get(b"content-length", b"0")
         if len(length) > 5 or int(length) > _SMALL_BODY or b"transfer-encoding" in fields:
             return False
-        if len(fields) != len(self.headers) or (
-            method == b"DELETE" and b"content-encoding" in fields
-        ):
+        if len(fields) != len(self.headers) or b"content-encoding" in fields:
             return False
         if b"origin" in fields or b"sec-fetch-site" in fields:
             return False  # a browser, perhaps with a page of another site
@@ -279,6 +277,12 @@ class Connection(HttpToolsProtocol):
 
     def _wire(self, answer: Answer, *, keep_alive: bool) -> bytes:
         return answer.wire(tuple(self.server_state.default_headers), keep_alive=keep_alive)
+
+
+def _declined(data: bytes) -> bytes:
+    """Return *data* without upgrades in its head. The length stays, so that a body does."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    return _upgrade.sub(b"\r\nx-upgrd", head) + end + body
 
 
 def _escaped_target(data: bytes) -> bytes:

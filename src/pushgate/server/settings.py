@@ -94,7 +94,10 @@ class Settings:
     )
     limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Largest request body, as sent.")
     limit_decompressed_bytes: int = _flag(
-        flags.SIZE, "256MiB", "Largest request body once decompressed."
+        flags.SIZE, "64MiB", "Largest request body once decompressed."
+    )
+    limit_held_bytes: int = _flag(
+        flags.SIZE, "128MiB", "Most bytes of all large request bodies that are not yet read."
     )
     limit_series_per_push: int = _flag(flags.COUNT, "100000", "Most series in one push.")
     limit_label_name_bytes: int = _flag(flags.SIZE, "1KiB", "Longest label name.")

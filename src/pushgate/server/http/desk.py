@@ -4,9 +4,11 @@
 connection takes them itself, without a task.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from pushgate.errors import (
@@ -29,8 +31,16 @@ from pushgate.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 
+# What is kept of paths and heads that were seen is for ordinary ones; the longest are
+# a thousand times as long.
 _MOST_KEYS = 50_000
 _MOST_HEADS = 50_000
+_LONGEST_KEPT = 1 << 10
+# A body is read in a thread, so that the event loop stays free, from this size on; and
+# if it is compressed, since then nobody knows how large it is. Few at a time: each may
+# take some times the memory of its body.
+_LARGE_BODY = 64 << 10
+_READ_AT_ONCE = 2
 _OK = Answer(200)
 _ACCEPTED = Answer(202)
 _CHANGE_OF: Final[dict[str, type[Replace] | type[Merge]]] = {"PUT": Replace, "POST": Merge}
@@ -92,6 +102,10 @@ class PushDesk:
         self.heads: dict[bytes, PushHead] = {}
         """Heads of small pushes as they were sent, for connections to know them again."""
         self.most_bytes = settings.limit_body_bytes
+        self._most_held = settings.limit_held_bytes
+        self._held = 0
+        self._to_read = 0
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
         self._most_waiting = settings.limit_pushes_in_flight
         self._is_checked = not settings.push_disable_consistency_check
 
@@ -108,6 +122,8 @@ class PushDesk:
         key = self._keys.get(raw_path)
         if key is None:
             key = grouping_key(raw_path, self._settings)
+            if len(raw_path) > _LONGEST_KEPT:
+                return key
             if len(self._keys) >= _MOST_KEYS:
                 self._keys.clear()
             self._keys[raw_path] = key
@@ -121,8 +137,35 @@ class PushDesk:
                 flag="--limit.body-bytes",
             )
 
+    @contextmanager
+    def holding(self) -> Generator[Callable[[int], None]]:
+        """Yield what counts the bytes of a body that arrives, to be kept until the block ends.
+
+        It raises :exc:`LimitExceeded` if that is a large body, and all bodies together are
+        too much.
+        """
+        held = 0
+
+        def hold(more: int) -> None:
+            nonlocal held
+            held += more
+            self._held += more
+            if held > _LARGE_BODY and 0 < self._most_held < self._held:
+                raise LimitExceeded(
+                    f"{self._most_held} bytes of bodies are held already (--limit.held-bytes)",
+                    flag="--limit.held-bytes",
+                    status=503,
+                )
+
+        try:
+            yield hold
+        finally:
+            self._held -= held
+
     def remember(self, head: bytes, means: PushHead) -> None:
         """Keep what the bytes *head* mean. Clients send the same ones again and again."""
+        if len(head) > _LONGEST_KEPT:
+            return
         if len(self.heads) >= _MOST_HEADS:
             self.heads.clear()
         self.heads[head] = means
@@ -140,7 +183,7 @@ class PushDesk:
         """
         key = self.key(head.path)
         self.check_length(head.length)
-        if 0 < self._most_waiting <= self._gateway.waiting:
+        if 0 < self._most_waiting <= self._gateway.waiting + self._to_read:
             raise LimitExceeded(
                 f"{self._most_waiting} pushes are waiting (--limit.pushes-in-flight)",
                 flag="--limit.pushes-in-flight",
@@ -156,6 +199,21 @@ class PushDesk:
             LimitExceeded: it becomes too large when decompressed.
         """
         return self._bodies.read(body, head.content_type, head.encoding)
+
+    async def read_aside(self, head: PushHead, body: bytes) -> Pushed:
+        """Return what *body* pushes; if that may take long, it is read in a thread.
+
+        Raises:
+            InvalidPush, LimitExceeded: as from :meth:`read`.
+        """
+        if len(body) < _LARGE_BODY and not head.encoding:
+            return self.read(head, body)
+        self._to_read += 1
+        try:
+            async with self._reading:
+                return await asyncio.to_thread(self.read, head, body)
+        finally:
+            self._to_read -= 1
 
     def change(self, head: PushHead, key: GroupingKey, pushed: Pushed) -> Change:
         """Return the change that *head* makes of *pushed*, at this moment."""

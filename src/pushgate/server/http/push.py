@@ -1,8 +1,7 @@
 """PUT, POST and DELETE of a group, as an ASGI application."""
 
-import asyncio
 import time
-from typing import Final
+from collections.abc import Callable
 
 from starlette.types import Receive, Scope, Send
 
@@ -11,9 +10,6 @@ from pushgate.formats.compression import check_gzip_header
 from pushgate.server.change import Change
 from pushgate.server.http.desk import PushDesk, PushHead, push_head
 from pushgate.server.http.site import Site
-
-# A body from here on is read in a thread, so that the event loop stays free.
-LARGE_BODY: Final = 64 << 10
 
 
 class HungUp(Exception):
@@ -42,18 +38,17 @@ async def push(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
 async def _change(desk: PushDesk, head: PushHead, receive: Receive) -> Change:
     if head.method == "DELETE":
         if head.encoding.strip().lower() == b"gzip":
-            check_gzip_header(await _body(desk, receive))
+            with desk.holding() as hold:
+                check_gzip_header(await _body(desk, receive, hold))
         return desk.delete(head)
     key = desk.admit(head)
-    body = await _body(desk, receive)
-    if len(body) < LARGE_BODY:
-        pushed = desk.read(head, body)
-    else:
-        pushed = await asyncio.to_thread(desk.read, head, body)
+    with desk.holding() as hold:
+        body = await _body(desk, receive, hold)
+        pushed = await desk.read_aside(head, body)
     return desk.change(head, key, pushed)
 
 
-async def _body(desk: PushDesk, receive: Receive) -> bytes:
+async def _body(desk: PushDesk, receive: Receive, hold: Callable[[int], None]) -> bytes:
     """Return the whole body; refuse it as soon as it is too long."""
     chunks: list[bytes] = []
     length = 0
@@ -64,6 +59,7 @@ async def _body(desk: PushDesk, receive: Receive) -> bytes:
         chunk = message.get("body", b"")
         length += len(chunk)
         desk.check_length(length)
+        hold(len(chunk))
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
