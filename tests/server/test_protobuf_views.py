@@ -41,7 +41,7 @@ def view(encoding: str, escaping: Escaping, own=tuple):
 def exposed(a_view, group: Group) -> dict[str, bytes]:
     return {
         family.name: a_view.head(family, family.help, len(metrics)) + metrics + a_view.tail
-        for families, parts in a_view.parts(group)
+        for families, parts in a_view.parts([group])
         for family, metrics in zip(families, parts, strict=True)
         if metrics
     }
