@@ -4,13 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test check format conformance bench demo fuzz-diff clean
+.PHONY: run test interop check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/interop
+
+interop: $(READY)  ## clients of other makes push, a Prometheus scrapes; .ci/peers brings them
+	$(BIN)/python -m pytest tests/interop
 
 check: $(READY)
 	$(BIN)/ruff format --check .
