@@ -10,7 +10,7 @@ run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
 
 test: $(READY)
-	$(BIN)/python -m pytest --ignore=tests/interop
+	$(BIN)/python -m pytest -n 2 --ignore=tests/interop
 
 interop: $(READY)  ## clients of other makes push, a Prometheus scrapes; .ci/peers brings them
 	$(BIN)/python -m pytest tests/interop
