@@ -102,6 +102,8 @@ def wait_until_ready(service: Service, path: str) -> None:
             return
         except urllib.error.HTTPError as answer:
             answer.close()
+            if answer.code < 500:  # it serves, and wants TLS or credentials
+                return
         except OSError:
             pass
         if time.monotonic() > deadline:

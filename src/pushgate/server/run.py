@@ -4,19 +4,23 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from pushgate.errors import StartupError
 from pushgate.formats.bodies import Bodies
 from pushgate.formats.room import Room
+from pushgate.model.duration import format_duration
 from pushgate.model.names import NameRule
 from pushgate.server import logs, sockets
 from pushgate.server.build import BUILD
@@ -32,6 +36,7 @@ from pushgate.server.settings import Settings
 from pushgate.server.sqlite import SqliteJournal
 from pushgate.server.store import Bounds, Store
 from pushgate.server.telemetry import Telemetry
+from pushgate.server.tls import caveats
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +50,8 @@ _SWITCH_SECONDS = 0.0005
 # Nearly nothing here is cyclic; each full collection would walk all groups.
 _GC_THRESHOLDS = (50_000, 20, 100)
 _BACKLOG = 2048
+# How long a TLS client that was sent away may take to say goodbye.
+_SHUTDOWN_SECONDS = 5
 
 
 def serve(settings: Settings) -> int:
@@ -54,6 +61,7 @@ def serve(settings: Settings) -> int:
     """
     logs.configure(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_SECONDS)
+    _allow_connections()
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
         return _Process(settings).run()
@@ -108,10 +116,13 @@ class _Process:
         """Serve until stopped; return the exit status."""
         gc.collect()
         gc.freeze()
-        server = _Server(self._config(), self._tick, self._reload)
+        server = _Server(
+            self._config(), self._tick, self._reload, self._settings.limit_header_seconds or None
+        )
         server.config.loaded_app = App(self._site(server))
         for listener in self._listeners:
             self._announce(listener)
+        self._log_config()
         try:
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(self._serve(server))
@@ -162,6 +173,16 @@ class _Process:
         secured = "disabled" if self._live.context is None else "enabled"
         _log.info(f"TLS is {secured}.", extra={"http2": "false", "address": address})
 
+    def _log_config(self) -> None:
+        """Log what in the web configuration operators should know of."""
+        config = self._live.config
+        if config.rate_limit:
+            interval = format_duration(config.rate_limit.interval)
+            burst = config.rate_limit.burst
+            _log.info("Rate Limiter is enabled.", extra={"burst": burst, "interval": interval})
+        for caveat in caveats(config.tls) if config.tls else ():
+            _log.warning(caveat)
+
     async def _serve(self, server: "_Server") -> None:
         self._gateway.start()
         await server.serve(self._listeners)
@@ -182,6 +203,7 @@ class _Process:
             return
         if outcome.error is None:
             _log.info("web configuration reloaded")
+            self._log_config()
             return
         self._telemetry.count_reload_failure()
         _log.error("Unable to parse configuration", extra={"err": str(outcome.error)})
@@ -195,10 +217,30 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         tick: Callable[[uvicorn.Server], None],
         reload: Callable[[], None],
+        handshake_seconds: int | None,
     ) -> None:
         super().__init__(config)
+        self._handshake_seconds = handshake_seconds
         self._tick = tick
         self._reload = reload
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on *sockets*, as uvicorn does, with an end to handshakes."""
+        config = self.config
+        self.lifespan = config.lifespan_class(config)
+        connection = partial(
+            Connection, config=config, server_state=self.server_state, app_state={}
+        )
+        tls: dict[str, Any] = {}
+        if config.ssl is not None:
+            tls = {"ssl": config.ssl, "ssl_shutdown_timeout": _SHUTDOWN_SECONDS}
+            tls["ssl_handshake_timeout"] = self._handshake_seconds
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(connection, sock=listener, backlog=_BACKLOG, **tls)
+            for listener in sockets or ()
+        ]
+        self.started = True
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -234,6 +276,13 @@ class _Server(uvicorn.Server):
 async def _unloaded(_scope: object, _receive: object, _send: object) -> None:
     """Stand in for the application until the server it needs is there."""
     raise NotImplementedError
+
+
+def _allow_connections() -> None:
+    """Allow as many open files as this process may have: connections are files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _log_start() -> None:
