@@ -9,6 +9,7 @@ from hypothesis import example, given, strategies as st
 from pushgate.model.numbers import (
     all_canonical,
     canonical,
+    canonical_line,
     exposed,
     go_float,
     is_whole_count,
@@ -138,3 +139,26 @@ def test_whole_counts(value):
 @pytest.mark.parametrize("value", [-1.0, 0.5, 2.0**64, math.inf, math.nan])
 def test_other_counts(value):
     assert not is_whole_count(value)
+
+
+@given(
+    st.lists(
+        st.from_regex(
+            r"[-+]?(?:[0-9]{1,17}(?:\.[0-9]{0,17})?|\.[0-9]{1,9})(?:[eE][-+]?[0-9]{1,2})?",
+            fullmatch=True,
+        )
+        | st.sampled_from(
+            ["NaN", "+Inf", "-Inf", "inf", "42.0", "0.120", "-0.00", "1.500e+06", "1e6"]
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_a_line_is_canonical_number_by_number(written):
+    values = [token.encode() for token in written]
+    assert canonical_line(values) == b" ".join(map(canonical, values))
+
+
+@given(st.integers(10**6, 10**15 - 1))
+def test_a_long_whole_number_is_canonical_as_any_other(number):
+    assert canonical(b"%d" % number) == go_float(float(number)).encode()

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import (
-    all_canonical,
-    canonical,
+    canonical_line,
     go_float,
     is_whole_count,
 )
@@ -53,7 +52,7 @@ class Plan(NamedTuple):
         Raises:
             ValueError: a value is not a number of the text format, or a count is negative.
         """
-        line = _canonical_line(values)
+        line = canonical_line(values)
         if self.pick:
             line = b" ".join(self.pick([*line.split(b" "), b"0"]))
         if self.counts:
@@ -67,15 +66,6 @@ class Plan(NamedTuple):
         for slot, rule, family in self.counts:
             tokens[slot] = count(tokens[slot], rule, family)
         return b" ".join(tokens)
-
-
-def _canonical_line(values: list[bytes]) -> bytes:
-    line = b" ".join(values)
-    if b".0" in line:  # clients written in Python send 42.0
-        line = (line + b" ").replace(b".0 ", b" ")[:-1]
-    if all_canonical(line) and not (b" " + line).endswith(b" "):  # no ".0" at the end
-        return line
-    return b" ".join([canonical(value) for value in values])
 
 
 def count(token: bytes, rule: _Rule, family: str) -> bytes:

@@ -18,10 +18,14 @@ _NAMED = {"inf", "infinity"}
 
 # At most 15 significant digits: such a decimal is always its own shortest form.
 _ONE = (
-    rb"(?:-?(?!0\.0000)(?:0|[1-9]\d{0,5})(?:\.\d{0,8}[1-9])?"
+    rb"(?:-?(?:0(?!\.0000)(?:\.\d{0,14}[1-9])?|[1-9]\d{0,5}(?:\.\d{0,8}[1-9])?"
+    rb"|[1-9]\.\d{0,13}[1-9]|[1-9]\d\.\d{0,12}[1-9])"
     rb"|-?[1-9](?:\.\d{0,13}[1-9])?e(?:\+0[6-9]|\+[1-9]\d|-0[5-9]|-[1-9]\d)"
     rb"|NaN|[+-]Inf)"
 )
+_is_canonical = re.compile(_ONE).fullmatch
+# Digits that say nothing: 0.120 and 42.0 are 0.12 and 42.
+_idle_zeros = re.compile(rb"\.0+(?=[ e]|\Z)|(\.\d*[1-9])0+(?=[ e]|\Z)").sub
 all_canonical = re.compile(rb"(?:" + _ONE + rb"(?: |$))*").fullmatch
 """Match a line of numbers, one blank between them, if each certainly is canonical text."""
 
@@ -80,12 +84,36 @@ def _with_exponent(text: str) -> str:
     return f"{sign}{digits[0]}{point}{digits[1:]}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
+def canonical_line(values: Sequence[bytes]) -> bytes:
+    """Return the canonical texts of *values*, one blank between.
+
+    Costs about 0.1 µs a value where they are canonical but for idle zeros, as most
+    clients write them; 1 µs for each that is not.
+
+    Raises:
+        ValueError: as :func:`parse_float`.
+    """
+    line = b" ".join(values)
+    if b".0" in line:  # clients written in Python send 42.0
+        line = (line + b" ").replace(b".0 ", b" ")[:-1]
+    if all_canonical(line) and not line.endswith(b" "):
+        return line
+    trimmed = _idle_zeros(rb"\1", line)
+    if all_canonical(trimmed) and not trimmed.endswith(b" "):
+        return trimmed
+    return b" ".join([v if _is_canonical(v) else canonical(v) for v in values])
+
+
 def canonical(token: bytes) -> bytes:
     """Return the canonical text of the number that *token* writes.
 
     Raises:
         ValueError: as :func:`parse_float`.
     """
+    if 6 < len(token) < 16 and token.isdigit() and token[0] != 0x30:
+        digits = token.rstrip(b"0")
+        point = b"." if len(digits) > 1 else b""
+        return b"%b%b%be+%02d" % (digits[:1], point, digits[1:], len(token) - 1)
     return go_float(parse_float(token.decode("ascii"))).encode()
 
 
