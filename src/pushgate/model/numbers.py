@@ -25,7 +25,7 @@ _ONE = (
 )
 _is_canonical = re.compile(_ONE).fullmatch
 # Digits that say nothing: 0.120 and 42.0 are 0.12 and 42.
-_idle_zeros = re.compile(rb"\.0+(?=[ e]|\Z)|(\.\d*[1-9])0+(?=[ e]|\Z)").sub
+_idle_zeros = re.compile(rb"(?<=\d)\.0+(?=[ e]|\Z)|(\.\d*[1-9])0+(?=[ e]|\Z)").sub
 all_canonical = re.compile(rb"(?:" + _ONE + rb"(?: |$))*").fullmatch
 """Match a line of numbers, one blank between them, if each certainly is canonical text."""
 
@@ -96,11 +96,10 @@ def canonical_line(values: Sequence[bytes]) -> bytes:
     line = b" ".join(values)
     if b".0" in line:  # clients written in Python send 42.0
         line = (line + b" ").replace(b".0 ", b" ")[:-1]
-    if all_canonical(line) and not line.endswith(b" "):
-        return line
-    trimmed = _idle_zeros(rb"\1", line)
-    if all_canonical(trimmed) and not trimmed.endswith(b" "):
-        return trimmed
+    for _ in range(2):
+        if line[-1:] not in {b"", b" "} and all_canonical(line):
+            return line
+        line = _idle_zeros(rb"\1", line)
     return b" ".join([v if _is_canonical(v) else canonical(v) for v in values])
 
 
