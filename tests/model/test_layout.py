@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import header, sanitised, label_values
+from pushgate.model.layout import header, label_values, sanitised
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw, text
 from pushgate.model.shape import FamilyShape, MetricType, interned
