@@ -40,35 +40,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "pushgate.client": (
-        "AsyncPushGateway",
-        "GatewayStatus",
-        "Group",
-        "Payload",
-        "PushGateway",
-        "PushResult",
-        "Retry",
-    ),
-    "pushgate.errors": (
-        "ConfigurationError",
-        "EncodingError",
-        "PushAuthError",
-        "PushConnectionError",
-        "PushHTTPError",
-        "PushRedirectError",
-        "PushRejectedError",
-        "PushServerError",
-        "PushTimeoutError",
-        "PushgateError",
-        "PushgatewayError",
-    ),
-    "pushgate.metrics": ("Histogram", "Unit", "exponential_buckets", "linear_buckets"),
+    "client": "AsyncPushGateway GatewayStatus Group Payload PushGateway PushResult Retry",
+    "errors": "ConfigurationError EncodingError PushAuthError PushConnectionError PushHTTPError"
+    " PushRedirectError PushRejectedError PushServerError PushTimeoutError PushgateError"
+    " PushgatewayError",
+    "metrics": "Histogram Unit exponential_buckets linear_buckets",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: f"pushgate.{home}" for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list, not two
-
-
 _SUBMODULES = {"client", "compat", "errors", "metrics", "properties", "testing"}
 
 

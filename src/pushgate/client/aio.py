@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
-from types import TracebackType
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, Self, assert_never
 
 import httpx2
@@ -140,12 +140,7 @@ class AsyncPushGateway(GatewayBase):
         self._users += 1
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._users -= 1
         if not self._users and self._loop is asyncio.get_running_loop():
             await self._connection.close()
@@ -169,7 +164,9 @@ class AsyncPushGateway(GatewayBase):
             body: bytes = await self._run(self._read_steps(path, expires))
             return body
 
-    def _turn(self, method: str, expires: float) -> "_Turn":
+    @asynccontextmanager
+    async def _turn(self, method: str, expires: float) -> AsyncIterator[None]:
+        """Wait for the pushes before this one, but not beyond its own deadline."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # Locks and sockets belong to a loop; asyncio.run() makes a new one each time,
@@ -178,7 +175,16 @@ class AsyncPushGateway(GatewayBase):
             self._connection = AsyncConnection(
                 self._settings.route, self._options["transport"], self._options["http_client"]
             )
-        return _Turn(self._lock, Sent(self._settings.address.base, self.url, method), expires)
+        lock = self._lock
+        try:
+            async with asyncio.timeout(seconds_left(expires)):
+                await lock.acquire()
+        except TimeoutError:
+            raise busy(Sent(self._settings.address.base, self.url, method)) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def _run(self, steps: Steps) -> Any:
         """Take *steps* one by one, and return what they come to."""
@@ -214,20 +220,3 @@ class AsyncPushGateway(GatewayBase):
             return await self._connection.send(step.request, step.expires)
         except (httpx2.RequestError, httpx2.InvalidURL, OSError) as error:
             return failure_of(error, step.about)
-
-
-class _Turn:
-    """Waits for the pushes before this one, but not beyond its own deadline."""
-
-    def __init__(self, lock: asyncio.Lock, about: Sent, expires: float) -> None:
-        self._lock, self._about, self._expires = lock, about, expires
-
-    async def __aenter__(self) -> None:
-        try:
-            async with asyncio.timeout(seconds_left(self._expires)):
-                await self._lock.acquire()
-        except TimeoutError:
-            raise busy(self._about) from None
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()

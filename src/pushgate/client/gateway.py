@@ -4,8 +4,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
-from types import TracebackType
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self, assert_never
 from weakref import WeakSet
 
@@ -228,12 +228,7 @@ class PushGateway(GatewayBase):
         self._users += 1
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._users -= 1
         if not self._users:
             self._connection.close()
@@ -252,8 +247,16 @@ class PushGateway(GatewayBase):
             body: bytes = self._run(self._read_steps(path, expires))
             return body
 
-    def _turn(self, method: str, expires: float) -> "_Turn":
-        return _Turn(self._lock, Sent(self._settings.address.base, self.url, method), expires)
+    @contextmanager
+    def _turn(self, method: str, expires: float) -> Iterator[None]:
+        """Wait for the pushes before this one, but not beyond its own deadline."""
+        lock, left = self._lock, min(max(expires - time.monotonic(), 0), threading.TIMEOUT_MAX)
+        if not lock.acquire(timeout=left):
+            raise busy(Sent(self._settings.address.base, self.url, method))
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _run(self, steps: Steps) -> Any:
         """Take *steps* one by one, and return what they come to."""
@@ -294,21 +297,6 @@ class PushGateway(GatewayBase):
             return self._connection.send(step.request, step.expires)
         except (httpx2.RequestError, httpx2.InvalidURL, OSError) as error:
             return failure_of(error, step.about)
-
-
-class _Turn:
-    """Waits for the pushes before this one, but not beyond its own deadline."""
-
-    def __init__(self, lock: threading.Lock, about: Sent, expires: float) -> None:
-        self._lock, self._about, self._expires = lock, about, expires
-
-    def __enter__(self) -> None:
-        left = min(max(self._expires - time.monotonic(), 0), threading.TIMEOUT_MAX)
-        if not self._lock.acquire(timeout=left):
-            raise busy(self._about)
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 _live: WeakSet[PushGateway] = WeakSet()

@@ -4,10 +4,9 @@ import asyncio
 import inspect
 import logging
 import time
-from abc import ABC
 from collections.abc import Awaitable, Callable, Iterable
+from copy import copy
 from functools import wraps
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
 import prometheus_client
@@ -27,7 +26,7 @@ _R = TypeVar("_R")
 OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
 
-class JobRun(ABC):
+class JobRun:
     """What both kinds of job have in common: the metrics of one run.
 
     Attributes:
@@ -144,12 +143,7 @@ class Job(JobRun):
             self._push(None)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._finish(error)
         self._push(error)
 
@@ -159,22 +153,13 @@ class Job(JobRun):
         except Exception as failure:  # noqa: BLE001  no push may break the job
             self._push_failed(failure, error)
 
-    def _again(self) -> "Job":
-        return Job(
-            self._base,
-            self._include,
-            self._prefix,
-            self._on_push_error,
-            push_start=self._push_start,
-        )
-
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         _refuse_generator(function)
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
             async def coroutine_run(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-                job = self._again()
+                job = copy(self)
                 await asyncio.to_thread(job.__enter__)
                 error: BaseException | None = None
                 try:
@@ -190,7 +175,7 @@ class Job(JobRun):
 
         @wraps(function)
         def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with self._again():
+            with copy(self):
                 return function(*args, **kwargs)
 
         return run
@@ -207,12 +192,7 @@ class AsyncJob(JobRun):
             await self._push(None)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._finish(error)
         # A cancelled job is a failed job, and says so even if it is cancelled once more.
         await asyncio.shield(asyncio.ensure_future(self._push(error)))
@@ -230,14 +210,7 @@ class AsyncJob(JobRun):
 
         @wraps(function)
         async def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            job = AsyncJob(
-                self._base,
-                self._include,
-                self._prefix,
-                self._on_push_error,
-                push_start=self._push_start,
-            )
-            async with job:
+            async with copy(self):
                 return await function(*args, **kwargs)
 
         return run

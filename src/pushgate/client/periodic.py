@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from pushgate.errors import ConfigurationError
@@ -82,12 +81,7 @@ class PeriodicPusher(_Schedule):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if os.getpid() != self._owner:
             return
         self._stopping.set()
@@ -96,7 +90,7 @@ class PeriodicPusher(_Schedule):
             if self._final is not None:
                 self._try(self._final)
         finally:
-            self._gateway.__exit__(kind, error, trace)
+            self._gateway.__exit__()
 
     def _work(self) -> None:
         for pause in self._pauses():
@@ -128,19 +122,14 @@ class AsyncPeriodicPusher(_Schedule):
         self._task = asyncio.create_task(self._work(), name="pushgate")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.wait([self._task])
         try:
             if self._final is not None:
                 await self._try(self._final)
         finally:
-            await self._gateway.__aexit__(kind, error, trace)
+            await self._gateway.__aexit__()
 
     async def _work(self) -> None:
         for pause in self._pauses():

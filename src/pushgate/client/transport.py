@@ -120,13 +120,7 @@ class Connection:
         """
         extensions = self._route.extensions(expires)
         if self._client is not None:
-            built = self._client.build_request(
-                request.method,
-                request.url,
-                headers=dict(request.headers),
-                content=request.body,
-                timeout=httpx2.Timeout(**extensions["timeout"]),
-            )
+            built = _built_by(self._client, request, extensions)
             return _answer(self._client.send(built, follow_redirects=False))
         if self._foreign is None:
             pool = self._pool()
@@ -179,13 +173,7 @@ class AsyncConnection:
 
     async def _send(self, request: Request, extensions: dict[str, Any]) -> Answer:
         if self._client is not None:
-            built = self._client.build_request(
-                request.method,
-                request.url,
-                headers=dict(request.headers),
-                content=request.body,
-                timeout=httpx2.Timeout(**extensions["timeout"]),
-            )
+            built = _built_by(self._client, request, extensions)
             return _answer(await self._client.send(built, follow_redirects=False))
         transport = self._foreign or await self._transport()
         response = await transport.handle_async_request(_built(request, extensions))
@@ -211,6 +199,19 @@ class AsyncConnection:
         own, self._own = self._own, None
         if own is not None:
             await own.aclose()
+
+
+def _built_by(
+    client: httpx2.Client | httpx2.AsyncClient, request: Request, extensions: dict[str, Any]
+) -> httpx2.Request:
+    """Return the request with what *client* adds to it: cookies, headers of its own."""
+    return client.build_request(
+        request.method,
+        request.url,
+        headers=dict(request.headers),
+        content=request.body,
+        timeout=httpx2.Timeout(**extensions["timeout"]),
+    )
 
 
 def _built(request: Request, extensions: dict[str, Any]) -> httpx2.Request:

@@ -12,7 +12,6 @@ from decimal import Decimal
 from functools import wraps
 from itertools import accumulate
 from threading import Lock
-from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
@@ -439,12 +438,7 @@ class Timer:
         self._start = time.perf_counter()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._observe(time.perf_counter() - self._start)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
