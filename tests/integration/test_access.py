@@ -1,0 +1,509 @@
+"""Who comes in, on the running server: each row of the web configuration over a real socket."""
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests import services
+from tests.exchange import TIMEOUT, ask
+from tests.integration.tlsserver import (
+    MEMORY,
+    REFUSED,
+    Configured,
+    ask_tls,
+    basic,
+    bearer,
+    configured,
+    write,
+)
+from tests.server.certificates import Pair, Pki, hashed, sha256
+from tests.server.tlsclient import client_context, plain
+
+V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+PAIR = "cert_file: server.pem, key_file: server.key"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory) -> Pki:
+    """The authority; its files lie beside the configuration of `tls`."""
+    pki = Pki(tmp_path_factory.mktemp("access"))
+    pki.issue("server", "localhost")
+    return pki
+
+
+@pytest.fixture(scope="module")
+def clients(pki, tmp_path_factory) -> dict[str, Pair | None]:
+    strangers = Pki(tmp_path_factory.mktemp("strangers"))
+    return {
+        "none": None,
+        "known": pki.issue("known", "agent.example"),
+        "other": pki.issue("other", "other.example"),
+        "expired": pki.issue("expired", "agent.example", expired=True),
+        "stranger": strangers.issue("stranger", "agent.example"),
+    }
+
+
+@pytest.fixture(scope="module")
+def tls(pki) -> Iterator[Configured]:
+    with configured(pki.directory / "web.yml", tls_config(), "--limit.header-seconds=2") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def open_server(tmp_path_factory) -> Iterator[Configured]:
+    with configured(tmp_path_factory.mktemp("open") / "web.yml", "") as server:
+        yield server
+
+
+def tls_config(settings: str = "", rest: str = "") -> str:
+    more = f", {settings}" if settings else ""
+    return f"tls_server_config: {{{PAIR}{more}}}\n{rest}"
+
+
+def admitted(server: Configured, pki: Pki, pair: Pair | None = None, **options) -> bool:
+    """Whether a client is let in: it gets an answer."""
+    try:
+        return ask_tls(server.port, client_context(pki.ca_file, pair, **options)).status == 200
+    except (ssl.SSLError, ConnectionError, http.client.RemoteDisconnected):
+        return False
+
+
+# --- TLS -----------------------------------------------------------------------------------------
+
+
+def test_certificate_and_key_are_files_beside_the_configuration(tls, pki):
+    tls.configure(tls_config())
+    assert admitted(tls, pki)
+
+
+def test_certificate_and_key_may_stand_in_the_configuration_and_files_win(tls, pki):
+    pem = {key: (pki.directory / f"server.{end}").read_text() for key, end in KEYS.items()}
+    tls.configure(json.dumps({"tls_server_config": pem}))
+    assert admitted(tls, pki)
+    wrong = {"cert": "nonsense", "key": "nonsense", "cert_file": "server.pem"}
+    tls.configure(json.dumps({"tls_server_config": {**wrong, "key_file": "server.key"}}))
+    assert admitted(tls, pki)
+
+
+KEYS = {"cert": "pem", "key": "key"}
+
+
+@pytest.mark.parametrize("version", [V2, V3])
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("NoClientCert", {"none", "known", "other", "expired", "stranger"}),
+        ("RequestClientCert, client_ca_file: ca.pem", {"none", "known", "other"}),
+        ("RequestClientCert", {"none", "known", "other", "expired", "stranger"}),
+        ("VerifyClientCertIfGiven, client_ca_file: ca.pem", {"none", "known", "other"}),
+        ("RequireAnyClientCert, client_ca_file: ca.pem", {"known", "other"}),
+        ("RequireClientCert, client_ca_file: ca.pem", {"known", "other"}),
+        ("RequireAndVerifyClientCert, client_ca_file: ca.pem", {"known", "other"}),
+        (
+            "VerifyClientCertIfGiven, client_ca_file: ca.pem, client_allowed_sans: [agent.example]",
+            {"none", "known"},
+        ),
+        (
+            "RequireClientCert, client_ca_file: ca.pem, client_allowed_sans: [x, agent.example]",
+            {"known"},
+        ),
+    ],
+)
+def test_each_client_auth_type_lets_in_whom_it_should(tls, pki, clients, policy, expected, version):
+    tls.configure(tls_config(f"client_auth_type: {policy}"))
+    found = {name for name, pair in clients.items() if admitted(tls, pki, pair, highest=version)}
+    assert found == expected
+
+
+def test_the_authority_of_clients_may_stand_in_the_configuration(tls, pki, clients):
+    settings = {
+        "cert_file": "server.pem",
+        "key_file": "server.key",
+        "client_auth_type": "RequireAndVerifyClientCert",
+        "client_ca": pki.ca_file.read_text(),
+    }
+    tls.configure(json.dumps({"tls_server_config": settings}))
+    assert admitted(tls, pki, clients["known"])
+    assert not admitted(tls, pki, clients["stranger"])
+
+
+def test_old_versions_are_refused_unless_configured(tls, pki):
+    old = {"highest": ssl.TLSVersion.TLSv1_1, "ciphers": "DEFAULT:@SECLEVEL=0"}
+    tls.configure(tls_config())
+    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+        ask_tls(tls.port, client_context(pki.ca_file, **old))
+    tls.configure(tls_config("min_version: TLS10"))
+    assert admitted(tls, pki, **old)
+    tls.configure(tls_config("min_version: TLS13"))
+    assert not admitted(tls, pki, highest=V2)
+    tls.configure(tls_config("max_version: TLS12"))
+    assert admitted(tls, pki, highest=V2)
+
+
+def test_only_configured_ciphers_and_curves_are_spoken(tls, pki):
+    suite = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
+    tls.configure(tls_config(f"cipher_suites: [{suite}], prefer_server_cipher_suites: false"))
+    assert admitted(tls, pki, highest=V2, ciphers="ECDHE-ECDSA-AES256-GCM-SHA384")
+    assert not admitted(tls, pki, highest=V2, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256")
+    tls.configure(tls_config("curve_preferences: [CurveP384, X25519]"))
+    assert admitted(tls, pki, curve="secp384r1")
+    assert not admitted(tls, pki, curve="prime256v1")
+    assert "curve_preferences: only CurveP384 is offered" in tls.log
+
+
+@pytest.mark.parametrize("setting", ["true", "false"])
+def test_http2_is_not_offered(tls, pki, setting):
+    tls.configure(tls_config(rest=f"http_server_config: {{http2: {setting}}}\n"))
+    context = client_context(pki.ca_file)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", tls.port), timeout=TIMEOUT) as raw,
+        context.wrap_socket(raw, server_hostname="localhost") as connection,
+    ):
+        assert connection.selected_alpn_protocol() == "http/1.1"
+
+
+def test_plain_http_is_told_to_speak_tls(tls):
+    told = plain(tls.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert told.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+    assert told.endswith(b"\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+
+
+def test_tls_is_off_unless_there_is_something_to_do(open_server):
+    open_server.configure("tls_server_config: {min_version: TLS13}\n")
+    assert ask(open_server.port, "GET", "/-/ready").status == 200
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl: install it")
+def test_openssl_pushes(tls, clients):
+    tls.configure(
+        tls_config("client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem")
+    )
+    known = clients["known"]
+    assert known
+    request = b"PUT /metrics/job/openssl HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
+    done = subprocess.run(
+        [
+            *("openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{tls.port}"),
+            *("-cert", str(known.certificate), "-key", str(known.key)),
+        ],
+        input=request + b"Connection: close\r\n\r\nm 1\n",
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.stdout.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_certificate_is_replaced_while_connections_are_open(tls, pki, tmp_path):
+    tls.configure(tls_config())
+    kept = http.client.HTTPSConnection(
+        "localhost", tls.port, timeout=TIMEOUT, context=client_context(pki.ca_file)
+    )
+    with contextlib.closing(kept):
+        kept.request("PUT", "/metrics/job/kept", b"m 1\n")
+        assert kept.getresponse().read() == b""
+        other = Pki(tmp_path)
+        pair = other.issue("server", "localhost")
+        before = {name: (pki.directory / name).read_text() for name in ("server.pem", "server.key")}
+        write(pki.directory / "server.pem", pair.certificate.read_text())
+        write(pki.directory / "server.key", pair.key.read_text())
+        tls.hang_up()
+        assert ask_tls(tls.port, client_context(other.ca_file)).status == 200
+        assert not admitted(tls, pki)
+        kept.request("GET", "/metrics")
+        assert b'm{instance="",job="kept"} 1' in kept.getresponse().read()
+        for name, text in before.items():
+            write(pki.directory / name, text)
+        tls.hang_up()
+
+
+def test_files_are_noticed_without_a_signal(tls, pki, tmp_path):
+    tls.configure(tls_config())
+    pair = Pki(tmp_path).issue("server", "localhost")
+    before = {name: (pki.directory / name).read_text() for name in ("server.pem", "server.key")}
+    times = tls.log.count("web configuration reloaded")
+    write(pki.directory / "server.pem", pair.certificate.read_text())
+    write(pki.directory / "server.key", pair.key.read_text())
+    tls.wait_for_log("web configuration reloaded", times + 1)
+    assert not admitted(tls, pki)
+    for name, text in before.items():
+        write(pki.directory / name, text)
+    tls.hang_up()
+    assert admitted(tls, pki)
+
+
+def test_a_client_refused_in_the_handshake_is_not_kept(tls, pki, clients):
+    tls.configure(
+        tls_config("client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem")
+    )
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", tls.port), timeout=TIMEOUT) as silent:
+        assert silent.recv(1) == b""  # who says nothing is sent away, too
+    assert time.monotonic() - started < 2 + 8
+    context = client_context(pki.ca_file)
+    raw = socket.create_connection(("127.0.0.1", tls.port), timeout=TIMEOUT)
+    with raw, context.wrap_socket(raw, server_hostname="localhost") as refused:
+        with contextlib.suppress(ssl.SSLError):
+            refused.recv(1)  # the alert; we do not hang up
+        raw_again = socket.socket(fileno=refused.detach())
+        with raw_again:
+            raw_again.settimeout(TIMEOUT)
+            with contextlib.suppress(ConnectionError):
+                assert raw_again.recv(100) == b""
+    assert admitted(tls, pki, clients["known"])
+
+
+# --- Configurations that cannot be used ----------------------------------------------------------
+
+
+def test_a_configuration_that_became_invalid_changes_nothing(open_server):
+    open_server.configure(f"basic_auth_users: {{alice: '{hashed('secret')}'}}\n")
+    failures = metric(open_server, "pushgate_web_config_reload_failures_total")
+    for broken in ("nonsense: 1\n", "basic_auth_users: [\n", "tls_server_config: {cert: x}\n"):
+        open_server.configure(broken, expect=REFUSED)
+    assert ask(open_server.port, "GET", "/-/ready", headers=basic("alice", "secret")).status == 200
+    assert ask(open_server.port, "GET", "/metrics").status == 401
+    assert metric(open_server, "pushgate_web_config_reload_failures_total") == failures + 3
+    open_server.file.unlink()
+    open_server.hang_up(REFUSED)
+    assert ask(open_server.port, "GET", "/metrics").status == 401
+    open_server.configure(tls_config(), expect=REFUSED)  # TLS needs a restart
+    open_server.configure("")
+    assert ask(open_server.port, "GET", "/metrics").status == 200
+    assert "secret" not in open_server.log
+    assert "$2" not in open_server.log
+
+
+def metric(server: Configured, name: str) -> float:
+    text = ask(server.port, "GET", "/metrics", headers=basic("alice", "secret")).text
+    [line] = [line for line in text.splitlines() if line.startswith(name + " ")]
+    return float(line.split()[1])
+
+
+START_ERRORS = {
+    "foo: 1": "line 1: field foo not found in type web.Config",
+    "[1]": "line 1: cannot unmarshal !!seq into web.Config",
+    "a: [": "yaml: ",
+    "basic_auth_users: {a: short}": "hashedSecret too short to be a bcrypted password",
+    "http_server_config: {headers: {X-Foo: a}}": 'HTTP header "X-Foo" can not be configured',
+    "http_server_config: {headers: {X-Frame-Options: DENY}}": (
+        'invalid value for X-Frame-Options. Expected one of: ["deny" "sameorigin"], but got: "DENY"'
+    ),
+    "tls_server_config: {cert_file: server.pem}": "missing one of key or key_file",
+    "tls_server_config: {key_file: server.key}": "missing one of cert or cert_file",
+    "tls_server_config: {cert_file: /x, key_file: /x}": "failed to read cert_file (/x): open /x",
+    "tls_server_config: {cert: x, key: x}": "failed to load X509KeyPair: tls: ",
+    f"tls_server_config: {{{PAIR}, client_ca_file: ca.pem}}": (
+        "client CA's have been configured without a Client Auth Policy"
+    ),
+    f"tls_server_config: {{{PAIR}, client_auth_type: foo}}": "invalid ClientAuth: foo",
+    "tls_server_config: {min_version: TLS14}": "unknown TLS version: TLS14",
+    "tls_server_config: {cipher_suites: [foo]}": "unknown cipher: foo",
+    "tls_server_config: {curve_preferences: [foo]}": "unknown curve: foo",
+    "rate_limit:\n  interval: abc": "line 2: cannot unmarshal !!str `abc` into time.Duration",
+    f"tls_server_config: {{{PAIR}, client_auth_type: RequireAnyClientCert}}": (
+        "RequireAnyClientCert needs client_ca or client_ca_file here"
+    ),
+}
+
+
+SERVE = (
+    services.PUSHGATE,
+    "serve",
+    "--web.listen-address=127.0.0.1:0",
+    MEMORY,
+    "--log.level=error",
+)
+
+
+def test_a_configuration_that_cannot_be_used_ends_the_start_with_one_line(pki):
+    """All at the same time: each costs a process."""
+    processes = {}
+    for number, text in enumerate(START_ERRORS):
+        file = pki.directory / f"broken{number}.yml"
+        file.write_text(text)
+        processes[text] = subprocess.Popen(
+            [*SERVE, f"--web.config.file={file}"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    for text, process in processes.items():
+        _, said = process.communicate(timeout=TIMEOUT * 3)
+        assert process.returncode == 1, text
+        assert START_ERRORS[text] in said
+        assert said.count("\n") == 1, said
+
+
+# --- Basic auth, headers, rate limit: as the Go server -------------------------------------------
+
+USERS = {"alice": "secret", "bob": "p:w", "özil": "pässword"}
+SHARED = "basic_auth_users:\n" + "".join(
+    f"  {user}: {hashed(password)}\n" for user, password in USERS.items()
+)
+SHARED += """http_server_config:
+  headers:
+    Content-Security-Policy: "default-src 'self'"
+    Strict-Transport-Security: max-age=1
+    X-XSS-Protection: ""
+    X-Content-Type-Options: nosniff
+    X-Frame-Options: sameorigin
+"""
+COMPARED_HEADERS = (
+    *("www-authenticate", "content-type", "content-length", "content-security-policy"),
+    *("strict-transport-security", "x-xss-protection", "x-content-type-options"),
+    *("x-frame-options", "allow", "location"),
+)
+CREDENTIALS = {
+    "none": {},
+    "right": basic("alice", "secret"),
+    "colon": basic("bob", "p:w"),
+    "utf-8": basic("özil", "pässword"),
+    "wrong password": basic("alice", "wrong"),
+    "empty password": basic("alice", ""),
+    "unknown user": basic("mallory", "secret"),
+    "lower case scheme": {"Authorization": basic("alice", "secret")["Authorization"].lower()[:5]},
+    "other case": {"Authorization": "bAsIc YWxpY2U6c2VjcmV0"},
+    "no colon": {"Authorization": "Basic YWxpY2U="},
+    "not base64": {"Authorization": "Basic !!!!"},
+    "padding missing": {"Authorization": "Basic YWxpY2U6c2VjcmV"},
+    "two blanks": {"Authorization": "Basic  YWxpY2U6c2VjcmV0"},
+    "bearer": bearer("secret"),
+    "empty": {"Authorization": ""},
+}
+REQUESTS = [
+    ("GET", "/-/healthy", b""),
+    ("GET", "/-/ready", b""),
+    ("PUT", "/metrics/job/j", b"m 1\n"),
+    ("POST", "/metrics/job/j/a", b"m 1\n"),
+    ("PUT", "/metrics/job/j", b"m{ 1\n"),
+    ("DELETE", "/metrics/job/j", b""),
+    ("GET", "/nope", b""),
+    ("PATCH", "/metrics", b""),
+    ("OPTIONS", "/metrics", b""),
+    ("OPTIONS", "/api/v1/status", b""),
+    ("GET", "//status", b""),
+    ("PUT", "/api/v1/admin/wipe", b""),
+    ("PUT", "/-/quit", b""),
+]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("both")
+    file = directory / "shared.yml"
+    file.write_text(SHARED)
+    flag = f"--web.config.file={file}"
+    with services.go_pushgateway(flag) as go, services.pushgate(flag, "--compat.strict") as ours:
+        yield ours.port, go.port
+
+
+@pytest.mark.parametrize("who", CREDENTIALS)
+def test_credentials_and_headers_are_answered_as_by_the_go_server(both, who):
+    for method, target, body in REQUESTS:
+        ours, go = (seen(port, method, target, body, CREDENTIALS[who]) for port in both)
+        assert ours == go, (method, target)
+
+
+def seen(port: int, method: str, target: str, body: bytes, headers: dict[str, str]):
+    answer = ask(port, method, target, body, headers)
+    shown = {name: answer.headers[name] for name in COMPARED_HEADERS}
+    return answer.status, answer.first_line.replace("\xa0", " "), shown
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed"),
+    [("{interval: 1h, burst: 3}", 2), ("{interval: 1h}", 0), ("{interval: 0s, burst: 1}", 9)],
+)
+def test_the_rate_limit_is_that_of_the_go_server(tmp_path, limit, allowed):
+    file = tmp_path / "web.yml"
+    file.write_text(
+        f"rate_limit: {limit}\nhttp_server_config: {{headers: {{X-Frame-Options: deny}}}}\n"
+    )
+    flag = f"--web.config.file={file}"
+    with services.go_pushgateway(flag) as go, services.pushgate(flag, "--compat.strict") as ours:
+        for _ in range(4):
+            answers = [seen(service.port, "GET", "/nope", b"", {}) for service in (ours, go)]
+            assert answers[0] == answers[1]
+        limited = ask(ours.port, "GET", "/nope")
+        assert (limited.status == 429) == (allowed < 4)
+
+
+def test_two_listeners_share_one_rate_limit(open_server):
+    """The Go server wraps each listener; the effect is the same: one limit."""
+    open_server.configure("rate_limit: {interval: 1h, burst: 2}\n")
+    statuses = [ask(open_server.port, "GET", "/-/ready").status for _ in range(4)]
+    assert statuses == [200, 200, 429, 429]
+    open_server.configure("")
+
+
+# --- Keys of our own -----------------------------------------------------------------------------
+
+
+def test_tokens_and_permissions_change_with_their_files(open_server):
+    directory = open_server.file.parent
+    write(directory / "token", "first\n")
+    open_server.configure(
+        "bearer_tokens:\n  - {name: ci, token_file: token}\n"
+        f"  - {{name: p, sha256: {sha256('scraper')}}}\n"
+        "permissions: {tokens: {ci: [{allow: [push], jobs: ['ci-*']}], p: [scrape]}}\n"
+        "exempt_health_endpoints: true\n"
+    )
+    port = open_server.port
+
+    def push(token: str, job: str = "ci-1"):
+        return ask(port, "PUT", f"/metrics/job/{job}", b"m 1\n", bearer(token))
+
+    assert push("first").status == 200
+    refused = push("first", "other")
+    assert (refused.status, refused.text) == (
+        403,
+        'token "ci" lacks permission push for job "other"\n',
+    )
+    assert ask(port, "GET", "/metrics", headers=bearer("scraper")).status == 200
+    assert push("scraper").status == 403
+    stranger = push("second")
+    assert (stranger.status, stranger.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert ask(port, "GET", "/-/ready").status == 200
+    write(directory / "token", "second\n")
+    open_server.hang_up()
+    assert push("second").status == 200
+    assert push("first").status == 401
+    open_server.configure("")
+    for secret in ("first", "second", "scraper"):
+        assert f"{secret}\n" not in open_server.log
+
+
+def test_a_certificate_stands_for_its_name(tls, pki, clients):
+    policy = "client_auth_type: VerifyClientCertIfGiven, client_ca_file: ca.pem"
+    tls.configure(
+        tls_config(policy, "permissions: {certificates: {agent.example: [push, scrape]}}\n")
+    )
+    asked = {
+        name: ask_tls(
+            tls.port, client_context(pki.ca_file, clients[name]), "PUT", "/metrics/job/c", b"m 1\n"
+        ).status
+        for name in ("none", "known", "other")
+    }
+    assert asked == {"none": 403, "known": 200, "other": 403}
+    tls.configure(tls_config())
+
+
+def test_secrets_are_not_in_the_status(tmp_path):
+    file = tmp_path / "web.yml"
+    secret = hashed("hunter2")
+    users = f"basic_auth_users: {{alice: '{secret}'}}\n"
+    with configured(file, users) as server:
+        for target in ("/api/v1/status", "/status", "/metrics", "/api/v1/metrics"):
+            text = ask(server.port, "GET", target, headers=basic("alice", "hunter2")).text
+            assert secret not in text
+            assert "hunter2" not in text
+        assert secret not in server.log
