@@ -1,0 +1,132 @@
+"""The permission matrix: every route, every permission, and each way to have it or not."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pushgate.server.http.app import _api_routes, _main_routes
+from pushgate.server.settings import Settings
+from pushgate.server.webconfig import Permission
+from tests.server.http.asgi import Served
+
+SETTINGS = Settings(web_enable_admin_api=True, web_enable_lifecycle=True)
+GRANTABLE = ("push", "delete", "scrape", "read", "admin")
+MINE, THEIRS = "mine", "theirs"
+# Method, target, what it needs (nothing: to be known is enough), whether it is about a job.
+ROUTES = [
+    ("PUT", "/metrics/job/{job}", "push", True),
+    ("POST", "/metrics/job/{job}", "push", True),
+    ("PUT", "/metrics/job/{job}/zone/a", "push", True),
+    ("POST", "/metrics/job/{job}/zone/a", "push", True),
+    ("PUT", "/metrics/job@base64/{base64}", "push", True),
+    ("POST", "/metrics/job@base64/{base64}", "push", True),
+    ("PUT", "/metrics/job@base64/{base64}/zone/a", "push", True),
+    ("POST", "/metrics/job@base64/{base64}/zone/a", "push", True),
+    ("DELETE", "/metrics/job/{job}", "delete", True),
+    ("DELETE", "/metrics/job/{job}/zone/a", "delete", True),
+    ("DELETE", "/metrics/job@base64/{base64}", "delete", True),
+    ("DELETE", "/metrics/job@base64/{base64}/zone/a", "delete", True),
+    ("GET", "/metrics", "scrape", False),
+    ("HEAD", "/metrics", "scrape", False),
+    ("GET", "/", "read", False),
+    ("HEAD", "/", "read", False),
+    ("GET", "/status", "read", False),
+    ("GET", "/static/style.css", "read", False),
+    ("GET", "/ui/group/job/{job}", "read", False),
+    ("GET", "/api/v1/status", "read", False),
+    ("GET", "/api/v1/metrics", "read", False),
+    ("PUT", "/api/v1/admin/wipe", "admin", False),
+    ("PUT", "/-/quit", "admin", False),
+    ("POST", "/-/quit", "admin", False),
+    ("GET", "/-/quit", "", False),
+    ("GET", "/-/healthy", "", False),
+    ("GET", "/-/ready", "", False),
+    ("OPTIONS", "/api/v1/status", "", False),
+]
+JOBS = {MINE: "bWluZQ", THEIRS: "dGhlaXJz"}
+
+
+def token(name: str) -> str:
+    return f"token-of-{name}"
+
+
+def config() -> str:
+    """For each permission a token that has it, and one that has it for MINE only."""
+    names = ["nothing", *GRANTABLE, *(f"{permission}-mine" for permission in GRANTABLE)]
+    tokens = "".join(
+        f"  - {{name: {name}, sha256: {hashlib.sha256(token(name).encode()).hexdigest()}}}\n"
+        for name in names
+    )
+    grants = "".join(
+        f"    {permission}: [{permission}]\n"
+        f"    {permission}-mine: [{{allow: [{permission}], jobs: [mine]}}]\n"
+        for permission in GRANTABLE
+    )
+    return f"bearer_tokens:\n{tokens}permissions:\n  tokens:\n{grants}"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Served:
+    path: Path = tmp_path_factory.mktemp("matrix") / "web.yml"
+    path.write_text(config())
+    return Served(SETTINGS, web_config=path)
+
+
+def status(served: Served, method: str, target: str, job: str, name: str | None) -> int:
+    headers = {"Authorization": f"Bearer {token(name)}"} if name else {}
+    target = target.format(job=job, base64=JOBS[job])
+    body = b"m 1\n" if "/metrics/job" in target and method != "DELETE" else b""
+    return served.ask(method, target, body, headers).status
+
+
+@pytest.mark.parametrize(("method", "target", "needed", "has_job"), ROUTES)
+@pytest.mark.parametrize("permission", GRANTABLE)
+def test_a_permission_opens_its_routes_and_no_other(
+    served, method, target, needed, has_job, permission
+):
+    everywhere = not needed or permission == needed
+    # Limited to a job, it opens what is about that job.
+    mine = not needed or (permission == needed and has_job)
+    expected = {
+        ("none", MINE): 401,
+        ("wrong", MINE): 401,
+        ("nothing", MINE): 403 if needed else "in",
+        (permission, MINE): "in" if everywhere else 403,
+        (permission, THEIRS): "in" if everywhere else 403,
+        (f"{permission}-mine", MINE): "in" if mine else 403,
+        (f"{permission}-mine", THEIRS): 403 if needed else "in",
+    }
+    found = {}
+    for who, job in expected:
+        answered = status(served, method, target, job, None if who == "none" else who)
+        found[who, job] = answered if answered in {401, 403} else "in"
+    assert found == expected
+
+
+def test_the_matrix_has_every_route():
+    matrix = {(method, target) for method, target, *_ in ROUTES}
+    for route in (*_main_routes(SETTINGS), *_api_routes(SETTINGS)):
+        needs = {
+            needed
+            for method, target, needed, _ in ROUTES
+            if method in route.methods and route.matches(_plain(target))
+        }
+        free = route.permission in {Permission.ANY, Permission.HEALTH}
+        assert needs == {"" if free else route.permission.value}, route.path
+    assert len(matrix) == len(ROUTES)
+
+
+def _plain(target: str) -> bytes:
+    return target.format(job=MINE, base64=JOBS[MINE]).encode()
+
+
+@pytest.mark.parametrize(("method", "target", "needed", "has_job"), ROUTES)
+def test_without_permissions_whoever_is_known_may_do_everything(
+    tmp_path, method, target, needed, has_job
+):
+    path = tmp_path / "web.yml"
+    path.write_text(config().partition("permissions:")[0])
+    served = Served(SETTINGS, web_config=path)
+    assert status(served, method, target, THEIRS, "nothing") not in {401, 403}
+    assert status(served, method, target, THEIRS, None) == 401
