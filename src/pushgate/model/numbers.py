@@ -24,8 +24,6 @@ _ONE = (
     rb"|NaN|[+-]Inf)"
 )
 _is_canonical = re.compile(_ONE).fullmatch
-# Digits that say nothing: 0.120 and 42.0 are 0.12 and 42.
-_idle_zeros = re.compile(rb"(?<=\d)\.0+(?=[ e]|\Z)|(\.\d*[1-9])0+(?=[ e]|\Z)").sub
 all_canonical = re.compile(rb"(?:" + _ONE + rb"(?: |$))*").fullmatch
 """Match a line of numbers, one blank between them, if each certainly is canonical text."""
 
@@ -99,8 +97,15 @@ def canonical_line(values: Sequence[bytes]) -> bytes:
     for _ in range(2):
         if line[-1:] not in {b"", b" "} and all_canonical(line):
             return line
-        line = _idle_zeros(rb"\1", line)
+        line = b" ".join([_without_idle_zeros(value) for value in values])
     return b" ".join([v if _is_canonical(v) else canonical(v) for v in values])
+
+
+def _without_idle_zeros(token: bytes) -> bytes:
+    """Return 0.12 for 0.120 and 42 for 42.0; at worst what is no number any more."""
+    if token[-1:] != b"0" or b"." not in token or b"e" in token:
+        return token
+    return token.rstrip(b"0").removesuffix(b".")
 
 
 def canonical(token: bytes) -> bytes:
