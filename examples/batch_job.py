@@ -6,9 +6,7 @@ from prometheus_client import Gauge
 
 from pushgate import PushGateway
 
-data_processed = Gauge(
-    "data_processed", "data processed in the last batch job run", unit="bytes"
-)
+data_processed = Gauge("data_processed", "data processed in the last batch job run", unit="bytes")
 
 
 def process_data() -> int:
