@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import report
-
 from tests import services
 
 LOAD = services.PEERS / "load"

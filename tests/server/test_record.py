@@ -85,7 +85,7 @@ def example() -> tuple[bytes, bytes, list]:
 def test_a_state_that_ends_early_is_noticed():
     packed, state, found = example()
     for length in range(len(state)):
-        with pytest.raises(ValueError, match="ends early|checksum"):
+        with pytest.raises(ValueError, match=r"ends early|checksum"):
             decode_group(packed, state[:length], found.__getitem__)
 
 
