@@ -103,8 +103,8 @@ class Connection(HttpToolsProtocol):
         """Close the connection if its client is too slow; *now* is the loop's time."""
         if now < self._deadline or self.transport.is_closing():
             return
-        if self._is_idle and not self._in_message:
-            self.transport.close()
+        if self._is_idle and not self._in_head:
+            self.transport.close()  # no request, or the rest of one that was answered
         else:
             self._refuse(_TOO_SLOW)
 
@@ -134,6 +134,7 @@ class Connection(HttpToolsProtocol):
         if known is None or len(body) != known.length or not self._is_open:
             return False
         small = _Small(known, body)
+        self._deadline = _NEVER
         self.cycle = small  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
         self._push(small)
         return True
@@ -183,6 +184,8 @@ class Connection(HttpToolsProtocol):
         self.scope["state"]["peer_certificate"] = self._peer
         try:
             super().on_headers_complete()
+            if expects:  # whether a body follows a refusal, nobody can tell
+                self.cycle.keep_alive = False
         except httptools.HttpParserInvalidURLError:
             self._refuse(BAD_REQUEST)
 
@@ -209,7 +212,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Take the end of a request."""
         self._in_message = False
-        self._deadline = _NEVER
+        self._deadline = self.loop.time() + self._idle_seconds if self._is_idle else _NEVER
         cycle: Any = self.cycle
         first, self._first = self._first, b""
         if not isinstance(cycle, _Small):
@@ -262,7 +265,8 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self._deadline = self.loop.time() + self._idle_seconds
+        if not self._in_message:  # else the rest of the body still has its own deadline
+            self._deadline = self.loop.time() + self._idle_seconds
         self.flow.resume_reading()
         if self.pipeline:
             self._deadline = _NEVER
