@@ -30,6 +30,7 @@ conformance: $(READY)
 
 bench: $(READY)  ## e.g. make bench BENCH='--quick --only push'
 	$(BIN)/python -m benchmarks.bench $(BENCH)
+	$(BIN)/python -m benchmarks.client
 
 fuzz-diff: $(READY)  ## e.g. make fuzz-diff FUZZ='--seed 7 --seconds 600'
 	$(BIN)/python -m tests.fuzz.diff $(FUZZ)
