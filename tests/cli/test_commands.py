@@ -48,8 +48,11 @@ def test_push_takes_text_that_a_gateway_refuses(text, option, method, tmp_path):
     file = tmp_path / "metrics"
     file.write_bytes(text.encode())
     with rogue() as server:
-        assert pushgate("push", "-a", server.url, *option, str(file)).exit_code == 0
-        assert pushgate("push", "-a", server.url, *option, stdin=text.encode()).exit_code == 0
+        assert pushgate("push", "-j", "j", "-a", server.url, *option, str(file)).exit_code == 0
+        assert (
+            pushgate("push", "-j", "j", "-a", server.url, *option, stdin=text.encode()).exit_code
+            == 0
+        )
     for request in server.seen:
         [family] = decode(request.body)
         assert (request.method, family.name) == (method, "rows_total")
@@ -59,10 +62,15 @@ def test_push_takes_text_that_a_gateway_refuses(text, option, method, tmp_path):
 def test_push_strips_timestamps_on_request():
     text = "rows 3 1700000000000\n"
     with rogue() as server:
-        refused = pushgate("push", "-a", server.url, stdin=text)
+        refused = pushgate("push", "-j", "j", "-a", server.url, stdin=text)
         assert refused.exit_code == 3
         assert "has a timestamp" in refused.output
-        assert pushgate("push", "-a", server.url, "--strip-timestamps", stdin=text).exit_code == 0
+        assert (
+            pushgate(
+                "push", "-j", "j", "-a", server.url, "--strip-timestamps", stdin=text
+            ).exit_code
+            == 0
+        )
     assert len(server.seen) == 1
 
 
@@ -83,7 +91,7 @@ def test_set_pushes_gauges_and_keeps_the_rest():
 
 @pytest.mark.parametrize("value", ["rows", "rows=", "ro ws=1", "rows=x"])
 def test_set_refuses_what_is_no_value(value):
-    assert pushgate("set", "-a", "h:1", value).exit_code == 3
+    assert pushgate("set", "-j", "j", "-a", "h:1", value).exit_code == 3
 
 
 def test_delete():
@@ -112,7 +120,7 @@ def test_status_shows_who_holds_a_family():
 )
 def test_each_answer_has_its_exit_status(trouble, status):
     with rogue(answer(trouble, b"the reason")) as server:
-        done = pushgate("delete", "-a", server.url, "--retries", "0")
+        done = pushgate("delete", "-j", "j", "-a", server.url, "--retries", "0")
     assert done.exit_code == status
     assert "pushgate: Failed to delete" in done.output
     assert "the reason" in done.output
@@ -122,9 +130,12 @@ def test_each_answer_has_its_exit_status(trouble, status):
     "arguments",
     [
         ("delete", "--no-such-option"),
-        ("delete", "-a", "h h"),
+        ("delete", "-j", "j", "-a", "h h"),
         ("delete", "-g", "novalue"),
-        ("delete", "-D", "io.prometheus.nonsense=1"),
+        ("delete",),
+        ("push",),
+        ("set", "rows=1"),
+        ("delete", "-j", "j", "-D", "io.prometheus.nonsense=1"),
         ("nonsense",),
     ],
 )
@@ -132,8 +143,15 @@ def test_usage_and_configuration_are_status_2(arguments):
     assert pushgate(*arguments).exit_code == 2
 
 
+def test_no_group_is_chosen_by_default():
+    with rogue() as server:
+        done = pushgate("delete", "-a", server.url)
+    assert "Name it with --job" in done.output
+    assert server.seen == []
+
+
 def test_an_unreachable_gateway_is_status_4():
-    done = pushgate("delete", "-a", f"localhost:{closed_port()}", "--retries", "0")
+    done = pushgate("delete", "-j", "j", "-a", f"localhost:{closed_port()}", "--retries", "0")
     assert done.exit_code == 4
 
 
@@ -157,7 +175,7 @@ def test_a_large_push_shows_its_progress(monkeypatch):
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
     lines = "".join(f'rows{{n="{n}"}} 1\n' for n in range(3000))
     with rogue() as server:
-        done = pushgate("push", "-a", server.url, stdin=f"# TYPE rows gauge\n{lines}")
+        done = pushgate("push", "-j", "j", "-a", server.url, stdin=f"# TYPE rows gauge\n{lines}")
     assert done.exit_code == 0
     assert "100%" in done.stderr
 

@@ -76,7 +76,7 @@ def delete(**options: Any) -> None:
 def status(family: str | None, **options: Any) -> None:
     """Show version and groups of the gateway; with FAMILY only the groups that have it."""
     with failures_reported():
-        gateway = gateway_of(options)
+        gateway = gateway_of(options, default_job="status")  # it is not asked about one
         about = gateway.status()
         click.echo(f"version {about.version or 'unknown'}, started {about.start_time}")
         for group in gateway.groups():

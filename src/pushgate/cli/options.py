@@ -21,7 +21,7 @@ from pushgate.errors import (
     PushHTTPError,
     PushServerError,
 )
-from pushgate.properties import set_system_property
+from pushgate.properties import default, set_system_property
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 USAGE, REJECTED, UNREACHABLE, UNAUTHORIZED = 2, 3, 4, 5
@@ -72,7 +72,7 @@ def _pairs(
 
 _OPTIONS = (
     click.option("--address", "-a", help="Gateway: host:port or URL.  [default: localhost:9091]"),
-    click.option("--job", "-j", help="Job of the group."),
+    click.option("--job", "-j", help="Job of the group.  [run: the name of COMMAND]"),
     click.option("--group", "-g", multiple=True, callback=_pairs, metavar="NAME=VALUE",
                  help="A further label of the group; repeatable."),
     click.option("--instance", help="instance label: ip, hostname, fqdn, or a text."),
@@ -115,11 +115,13 @@ def gateway_of(options: Mapping[str, Any], default_job: str | None = None) -> Pu
         default_job: The job, if neither names one.
 
     Raises:
-        ConfigurationError: As :class:`PushGateway`.
+        ConfigurationError: As :class:`PushGateway`, or there is no job.
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     for key, value in options["define"].items():
         set_system_property(key, value)
+    if default_job is None and options["job"] is None and default().pushgateway.job is None:
+        raise ConfigurationError("Which job? Name it with --job.", key="job")
     given = {
         name: options[option] for option, name in _NAMES.items() if options[option] is not None
     }
