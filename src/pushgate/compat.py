@@ -9,7 +9,7 @@ Example:
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 from urllib.error import HTTPError
 
 import httpx2
@@ -18,11 +18,11 @@ from prometheus_client.exposition import default_handler
 from pushgate.client import PushGateway
 from pushgate.client.address import DEFAULT_ADDRESS, instance_label, parse_address
 from pushgate.client.source import Collector
+from pushgate.properties.schema import Compression
 
 Handler: TypeAlias = Callable[
     [str, str, float | None, list[tuple[str, str]], bytes], Callable[[], None]
 ]
-Compression: TypeAlias = Literal["gzip", "snappy"] | None
 _FOREVER = float("inf")
 
 
@@ -57,7 +57,7 @@ def push_to_gateway(
     grouping_key: Mapping[str, Any] | None = None,
     timeout: float | None = 30,
     handler: Handler = default_handler,
-    compression: Compression = None,
+    compression: Compression | None = None,
 ) -> None:
     """Replace the whole group; as ``prometheus_client.push_to_gateway``."""
     _gateway(gateway, job, registry, grouping_key, timeout, handler, compression).push()
@@ -70,7 +70,7 @@ def pushadd_to_gateway(
     grouping_key: Mapping[str, Any] | None = None,
     timeout: float | None = 30,
     handler: Handler = default_handler,
-    compression: Compression = None,
+    compression: Compression | None = None,
 ) -> None:
     """Replace the families of the same names; as ``prometheus_client.pushadd_to_gateway``."""
     _gateway(gateway, job, registry, grouping_key, timeout, handler, compression).push_add()
@@ -99,7 +99,7 @@ def _gateway(
     grouping_key: Mapping[str, Any] | None,
     timeout: float | None,
     handler: Handler,
-    compression: Compression,
+    compression: Compression | None,
 ) -> PushGateway:
     return PushGateway(
         address,

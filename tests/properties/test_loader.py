@@ -183,3 +183,19 @@ def test_system_properties_are_seen_at_once(monkeypatch):
     assert default() is default()
     monkeypatch.undo()
     reload()
+
+
+def test_the_names_that_the_documentation_gives_are_the_names_that_are_known():
+    found = load(
+        {
+            "io.prometheus.exporter.prometheus_timestamps_in_ms": "true",
+            "io.prometheus.exporter.pushgateway.connect_timeout_seconds": "3",
+            "io.prometheus.exporter.pushgateway.read_timeout_seconds": "4",
+        },
+        env={},
+    )
+    assert found.exporter.prometheus_timestamps_in_ms
+    timeouts = found.pushgateway.connect_timeout_seconds, found.pushgateway.read_timeout_seconds
+    assert timeouts == (3, 4)
+    with pytest.raises(ConfigurationError, match="Unknown property"):
+        load({"io.prometheus.exporter.timestamps_in_ms": "true"}, env={})

@@ -12,17 +12,18 @@ import httpx2
 
 from pushgate import __version__
 from pushgate.client import protobuf, text
+from pushgate.client.address import UrlEncoding
 from pushgate.client.auth import FilePath
-from pushgate.client.escaping import EscapingScheme
 from pushgate.client.exchange import Delivery, Order, Steps, deliver
 from pushgate.client.failures import Sent
 from pushgate.client.families import Rules, gather
 from pushgate.client.results import GatewayStatus, Payload, PushResult, status_in
 from pushgate.client.retry import Retry
-from pushgate.client.settings import Format, Header, settle, warn_once
+from pushgate.client.settings import Header, settle, warn_once
 from pushgate.client.source import Collector, Collectors, Multiprocess, Source
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError, PushTimeoutError
 from pushgate.properties import PrometheusProperties, resolve
+from pushgate.properties.schema import Compression, EscapingScheme, Format, Scheme
 
 # Smaller bodies do not get smaller.
 _COMPRESS_FROM = 1024
@@ -58,7 +59,7 @@ class GatewayBase:
         address: str | None = None,
         *,
         job: str | None = None,
-        scheme: Literal["http", "https"] | None = None,
+        scheme: Scheme | None = None,
         grouping_key: Mapping[str, object] | None = None,
         instance: str | None = None,
         registry: Collector | None = None,
@@ -87,9 +88,9 @@ class GatewayBase:
         read_timeout: float | None = None,
         deadline: float | None = 30.0,
         retry: Retry | int = Retry(),  # noqa: B008  frozen
-        compression: Literal["gzip", "snappy"] | None = None,
+        compression: Compression | None = None,
         flavor: Literal["pushgateway", "aggregation", "gravel"] = "pushgateway",
-        url_encoding: Literal["base64", "percent"] | None = None,
+        url_encoding: UrlEncoding | None = None,
         transport: httpx2.BaseTransport | httpx2.AsyncBaseTransport | None = None,
         http_client: httpx2.Client | httpx2.AsyncClient | None = None,
         properties: PrometheusProperties | Mapping[str, str] | Literal[False] | None = None,

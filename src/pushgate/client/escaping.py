@@ -7,13 +7,9 @@ doubles the underscores of legal names too, because it must be reversible.
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Literal, get_args
 
 from pushgate.errors import EncodingError
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
-
-EscapingScheme = Literal["allow-utf-8", "values", "underscores", "dots"]
-ESCAPING_SCHEMES: tuple[str, ...] = get_args(EscapingScheme)
 
 
 def _dot(match: re.Match[str]) -> str:

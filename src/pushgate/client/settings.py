@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 from pushgate.client.address import (
     DEFAULT_ADDRESS,
@@ -20,17 +20,15 @@ from pushgate.client.address import (
     push_url,
 )
 from pushgate.client.auth import Credentials, checked_header, credentials_of
-from pushgate.client.escaping import ESCAPING_SCHEMES
 from pushgate.client.retry import Retry
 from pushgate.client.tls import TLS
 from pushgate.client.transport import Route
 from pushgate.errors import ConfigurationError
 from pushgate.model.names import LEGACY_LABEL
 from pushgate.properties import PrometheusProperties
-from pushgate.properties.schema import FilterProperties
+from pushgate.properties.schema import Compression, EscapingScheme, FilterProperties, Format
 
 _log = logging.getLogger("pushgate.client")
-Format = Literal["auto", "protobuf", "text"]
 Header = str | Callable[[], str]
 
 
@@ -75,14 +73,14 @@ _DEFAULTS: Mapping[str, Any] = {
     "deadline": 30.0,
 }
 _CHOICES: Mapping[str, tuple[str | None, ...]] = {
-    "escaping_scheme": ESCAPING_SCHEMES,
-    "format": ("auto", "protobuf", "text"),
+    "escaping_scheme": get_args(EscapingScheme),
+    "format": get_args(Format),
     "timestamps": ("error", "strip"),
     "on_label_clash": ("error", "allow"),
     "on_empty": ("warn", "skip", "error"),
-    "compression": (None, "gzip", "snappy"),
+    "compression": (None, *get_args(Compression)),
     "flavor": tuple(FLAVORS),
-    "url_encoding": (None, "base64", "percent"),
+    "url_encoding": (None, *get_args(UrlEncoding)),
 }
 
 
@@ -96,7 +94,7 @@ class Settings:
     url: str
     format: Format
     escaping: str
-    compression: Literal["gzip", "snappy"] | None
+    compression: Compression | None
     credentials: Credentials | None
     headers: Mapping[str, Header]
     route: Route

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace as dataclass_replace
 from decimal import Decimal
-from functools import wraps
+from functools import cache, wraps
 from itertools import accumulate
 from threading import Lock
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -539,10 +539,6 @@ def _checked(settings: _Settings) -> _Settings:
     return settings
 
 
-_warned: list[None] = []
-
-
+@cache
 def _warn_once_about_multiprocess() -> None:
-    if not _warned:
-        _warned.append(None)
-        _log.warning("Multiprocess mode: histograms have classic buckets only.")
+    _log.warning("Multiprocess mode: histograms have classic buckets only.")

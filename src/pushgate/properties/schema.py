@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pushgate.errors import ConfigurationError
 
@@ -142,30 +142,24 @@ def _pairs(raw: str) -> Mapping[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _one_of(*words: str, message: str) -> Reader:
+def _one_of(literal: Any) -> Reader:
+    *words, last = (repr(word) for word in get_args(literal))
+    expected = f"{', '.join(words)}{',' * (len(words) > 1)} or {last}"
+
     def read(raw: str) -> str:
-        if raw not in words:
-            raise ValueError(message)
+        if raw not in get_args(literal):
+            raise ValueError(f"Illegal value. Expecting {expected}.")
         return raw
 
     return read
 
 
-_scheme = _one_of("http", "https", message="Illegal value. Expecting 'http' or 'https'.")
-_escaping = _one_of(
-    "allow-utf-8",
-    "values",
-    "underscores",
-    "dots",
-    message="Illegal value. Expecting 'allow-utf-8', 'values', 'underscores', or 'dots'.",
-)
-_format = _one_of(
-    "auto",
-    "protobuf",
-    "text",
-    message="Illegal value. Expecting 'auto', 'protobuf', or 'text'.",
-)
-_compression = _one_of("gzip", "snappy", message="Illegal value. Expecting 'gzip' or 'snappy'.")
+Format = Literal["auto", "protobuf", "text"]
+Scheme = Literal["http", "https"]
+EscapingScheme = Literal["allow-utf-8", "values", "underscores", "dots"]
+Compression = Literal["gzip", "snappy"]
+_scheme, _escaping = _one_of(Scheme), _one_of(EscapingScheme)
+_format, _compression = _one_of(Format), _one_of(Compression)
 _positive_int = _integer("integer", 32, 1)
 _natural_int = _integer("integer", 32, 0)
 _positive_long = _integer("long", 64, 1)
@@ -182,7 +176,7 @@ class PushgatewayProperties:
 
     address: str | None = _property(_text)
     job: str | None = _property(_text)
-    scheme: Literal["http", "https"] | None = _property(_scheme)
+    scheme: str | None = _property(_scheme)
     escaping_scheme: str | None = _property(_escaping)
     connect_timeout_seconds: float | None = _property(_seconds)
     read_timeout_seconds: float | None = _property(_seconds)
@@ -248,7 +242,11 @@ class MetricProperties:
 
 @dataclass(frozen=True, slots=True)
 class ExemplarProperties:
-    """``io.prometheus.exemplars.*``: limits of automatic sampling."""
+    """``io.prometheus.exemplars.*``: limits of automatic sampling.
+
+    The longest retention is checked but has no effect: for what is scraped again and again
+    an old exemplar is misleading, but a push says what happened in a run, however long ago.
+    """
 
     min_retention_period_seconds: int | None = _property(_positive_int)
     max_retention_period_seconds: int | None = _property(_positive_int)
@@ -259,7 +257,7 @@ class ExemplarProperties:
 class OwnProperties:
     """``pushgate.*``: what only this client knows. Secrets are files, never values."""
 
-    format: Literal["auto", "protobuf", "text"] | None = _property(_format)
+    format: str | None = _property(_format)
     grouping_key: Mapping[str, str] | None = _property(_pairs)
     instance: str | None = _property(_text)
     basic_auth_file: str | None = _property(_text)
@@ -269,7 +267,7 @@ class OwnProperties:
     client_key: str | None = _property(_text)
     verify: bool | None = _property(_boolean)
     proxy: str | None = _property(_text)
-    compression: Literal["gzip", "snappy"] | None = _property(_compression)
+    compression: str | None = _property(_compression)
     retries: int | None = _property(_natural_int)
     deadline_seconds: float | None = _property(_seconds)
     headers_file: str | None = _property(_text)
