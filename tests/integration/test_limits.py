@@ -192,12 +192,14 @@ def until_closed(port: int, *parts: bytes) -> tuple[bytes, float]:
         connection.settimeout(0.3)
         answer, remaining = b"", list(parts)
         while time.monotonic() < started + TIMEOUT:
-            if remaining:
-                connection.sendall(remaining.pop(0))
             try:
+                if remaining:
+                    connection.sendall(remaining.pop(0))
                 piece = connection.recv(65536)
             except TimeoutError:
                 continue
+            except ConnectionError:  # what was sent crossed the end
+                piece = b""
             if not piece:
                 return answer, time.monotonic() - started
             answer += piece
