@@ -260,7 +260,7 @@ _SNAPPY_START = b"\xff\x06\0\0sNaPpY"
 
 def _unsnappy(body: bytes, limit: int) -> bytes:
     """As the Go server reads: a fault counts only if all before it is sound."""
-    chunks, size, fault = [_SNAPPY_START], 0, None
+    chunks, size, fault = [_SNAPPY_START], 0, ""
     try:
         for chunk in _snappy_chunks(body):
             chunks.append(chunk)
@@ -268,10 +268,10 @@ def _unsnappy(body: bytes, limit: int) -> bytes:
             if size > limit:
                 raise _too_large(limit)
     except InvalidBody as error:
-        fault = error
+        fault = str(error)
     plain = _unsnapped(b"".join(chunks))
     if fault:
-        raise fault
+        raise InvalidBody(fault)
     return plain
 
 

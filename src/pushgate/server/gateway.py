@@ -79,7 +79,7 @@ class Gateway:
         try:
             steps = self.store.admit(change)
         except InconsistentPush as error:
-            answer = error
+            answer = error.with_traceback(None)  # with it, a cycle around the push
             steps = self._record_failure(change)
         except PushgateError as error:
             done(error)

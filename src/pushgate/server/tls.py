@@ -106,7 +106,7 @@ class Connection(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            self._failure = error
+            self._failure = error.with_traceback(None)
             if error.reason == "HTTP_REQUEST":
                 self.outgoing.write(_SPEAK_TLS)
             if not self.outgoing.pending:

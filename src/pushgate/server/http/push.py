@@ -29,7 +29,8 @@ async def push(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
     except HungUp:
         return
     except PushgateError as failure:
-        error = failure
+        # Its frames hold the body, and this frame would hold them: a cycle.
+        error = failure.with_traceback(None)
     answer = desk.answer(head.method, error, scope["client"])
     await answer(scope, receive, send)
     desk.count(head, answer, head.length, started)
