@@ -4,7 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test interop check format conformance bench demo fuzz-diff clean
+FUZZ_VENV := .venv-fuzz
+FUZZ_READY := $(FUZZ_VENV)/.ready
+TARGETS ?= text protobuf path webconfig
+MINUTES ?= 20
+
+.PHONY: abuse fuzz run test interop check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
@@ -32,8 +37,25 @@ bench: $(READY)  ## e.g. make bench BENCH='--quick --only push'
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 	$(BIN)/python -m benchmarks.client
 
+fuzz: $(FUZZ_READY)  ## with atheris, one after the other: make fuzz TARGETS=text MINUTES=1
+	for target in $(TARGETS); do \
+	  mkdir -p $(FUZZ_VENV)/found/$$target && \
+	  $(FUZZ_VENV)/bin/python -m fuzz.fuzz_$$target -max_total_time=$$(($(MINUTES) * 60)) -max_len=4096 \
+	    -rss_limit_mb=1500 -print_final_stats=1 -artifact_prefix=$(FUZZ_VENV)/found/$$target- \
+	    $$(ls fuzz/$$target.dict 2>/dev/null | sed 's/^/-dict=/') \
+	    $(FUZZ_VENV)/found/$$target fuzz/corpus/$$target || exit 1; \
+	done
+
+$(FUZZ_READY): pyproject.toml
+	$(PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[server]' atheris
+	touch $@
+
 fuzz-diff: $(READY)  ## e.g. make fuzz-diff FUZZ='--seed 7 --seconds 600'
 	$(BIN)/python -m tests.fuzz.diff $(FUZZ)
+
+abuse: $(READY)  ## hostile clients, in full size: some minutes
+	PUSHGATE_ABUSE=1 $(BIN)/python -m pytest -v -s tests/integration/test_abuse.py
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -45,4 +67,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(FUZZ_VENV) .mypy_cache .ruff_cache .pytest_cache
