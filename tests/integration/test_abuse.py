@@ -163,7 +163,7 @@ ZEROS = bytes(1 << 20)
 
 
 def gzip_bomb(size: int) -> bytes:
-    deflate = zlib.compressobj(1, wbits=31)
+    deflate = zlib.compressobj(9, wbits=31)
     parts = [deflate.compress(ZEROS) for _ in range(size // len(ZEROS))]
     return b"".join([*parts, deflate.flush()])
 

@@ -1,0 +1,40 @@
+"""Web configurations: whatever the file says, a configuration or a clear error comes out."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["pushgate"]):
+    from pushgate.errors import StartupError
+    from pushgate.server.auth import Access
+    from pushgate.server.tls import caveats, server_context
+    from pushgate.server.webconfig import Permission, parse
+
+EMPTY = Path(tempfile.mkdtemp(prefix="pushgate-fuzz-"))
+HEADERS = ([], [(b"authorization", b"Basic YTpi")], [(b"authorization", b"Bearer a.b.c")])
+
+
+def check(data: bytes) -> None:
+    if b"/dev" in data or b"/proc" in data:
+        return  # files that never end
+    try:
+        config = parse(data, base=EMPTY)
+        access = Access(config)
+        if config.tls:
+            server_context(config.tls)
+            caveats(config.tls)
+    except StartupError as error:
+        assert str(error)
+        return
+    assert not any(hashed.decode() in repr(config) for hashed in config.users.values())
+    for headers in HEADERS:
+        verdict = access.admit_now(headers, {}, Permission.PUSH, "job")
+        if hasattr(verdict, "close"):
+            verdict.close()  # it would take a bcrypt
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, check)
+    atheris.Fuzz()
