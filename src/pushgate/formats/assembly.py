@@ -7,12 +7,9 @@ from enum import Enum
 from operator import itemgetter
 from typing import NamedTuple
 
+from pushgate.formats.canonical import canonical_line
 from pushgate.model.grouping import Labels
-from pushgate.model.numbers import (
-    canonical_line,
-    go_float,
-    is_whole_count,
-)
+from pushgate.model.numbers import go_float, is_whole_count
 from pushgate.model.shape import FamilyShape, MetricType, PushShape, interned
 
 # Small whole numbers: what counts nearly always are.

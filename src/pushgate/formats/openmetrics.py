@@ -30,6 +30,7 @@ from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple, NoReturn
 
 from pushgate.errors import TextFormatError
+from pushgate.formats.canonical import written_out
 from pushgate.formats.messages import VALUE_FIELDS, message_class
 from pushgate.formats.values import encoded, packed
 from pushgate.model.grouping import Labels
@@ -414,11 +415,10 @@ class _Reading:
             names.add(shape.name)
             shapes.append(shape)
             values += its_values
-        numbers = " ".join(go_float(number) for value in values for number in value.numbers)
         details = tuple(value.detail for value in values)
         return Pushed(
             interned(tuple(shapes)),
-            numbers.encode(),
+            written_out([number for value in values for number in value.numbers]),
             details if any(details) else (),
             timestamped=self._timestamped,
         )

@@ -16,13 +16,14 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from pushgate.errors import InvalidBody
+from pushgate.formats.canonical import written_out
 from pushgate.formats.messages import VALUE_FIELDS, message_class
 from pushgate.formats.prototext import message_text
 from pushgate.formats.room import HARMLESS, UNLIMITED, Room, check_protobuf
 from pushgate.formats.shapecache import ShapeCache
 from pushgate.formats.values import SIMPLE_PREFIX, double, encoded
 from pushgate.model.grouping import Labels
-from pushgate.model.numbers import go_float, go_floats
+from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, text
 from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, PushShape, interned
 
@@ -118,7 +119,7 @@ class _Fixed(NamedTuple):
     spans: tuple[tuple[int, int], ...]
 
     def pushed(self, body: bytes, values: Sequence[float]) -> Pushed:
-        numbers = go_floats(values).encode()
+        numbers = written_out(values)
         details = tuple([body[start:end] for start, end in self.spans])
         return Pushed(self.shape, numbers, details)
 
@@ -136,7 +137,7 @@ def decode(body: bytes, room: Room = UNLIMITED) -> Pushed:
     details = tuple(value.detail for value in values)
     return Pushed(
         shape,
-        " ".join(go_float(number) for value in values for number in value.numbers).encode(),
+        written_out([number for value in values for number in value.numbers]),
         details if any(details) else (),
         timestamped=any(family.timestamped for family in read),
         misfits=tuple(
@@ -331,7 +332,7 @@ class _Scanner:
         self._body = body
         self._most_series = most_series
         self._skeleton: list[bytes] = []
-        self._numbers: list[str] = []
+        self._numbers: list[float] = []
         self._details: list[bytes] = []
         self._doubles: list[int] = []
         self._spans: list[tuple[int, int]] = []
@@ -341,7 +342,7 @@ class _Scanner:
         detailed = any(self._details)
         return Scan(
             tuple(self._skeleton),
-            " ".join(self._numbers).encode(),
+            written_out(self._numbers),
             tuple(self._details) if detailed else (),
             tuple(self._doubles) if all_doubles else (),
             tuple(self._spans) if all_doubles and detailed else (),
@@ -404,7 +405,7 @@ class _Scanner:
 
     def _number(self, at: int) -> None:
         self._doubles.append(at)
-        self._numbers.append(go_float(_double_at(self._body, at)[0]))
+        self._numbers += _double_at(self._body, at)
 
     def _detail(self, start: int, end: int) -> None:
         self._spans.append((start, end))
@@ -426,7 +427,7 @@ class _Scanner:
             return False
         points = _quantiles(found[5])
         self._skeleton.append(b"B" + b"".join([quantile for quantile, _ in points]))
-        self._numbers += [go_float(_double_at(point)[0]) for _, point in points]
+        self._numbers += [_double_at(point)[0] for _, point in points]
         self._sum_and_count(found, at)
         return True
 
@@ -439,12 +440,12 @@ class _Scanner:
         if any(size[0] != 10 + len(count) for size, count, _ in buckets):
             return False
         self._skeleton.append(b"B" + b"".join([bound for _, _, bound in buckets]))
-        self._numbers += [_count_text(count) for _, count, _ in buckets]
+        self._numbers += [_count(count) for _, count, _ in buckets]
         self._sum_and_count(found, at)
         return True
 
     def _sum_and_count(self, found: re.Match[bytes], at: int) -> None:
-        self._numbers += (go_float(_double_at(found[4])[0]), _count_text(found[3]))
+        self._numbers += (_double_at(found[4])[0], _count(found[3]))
         self._detail(at, at + (found.end() if found[6] else 0))
 
     def _unusual_value(self, kind: MetricType, value: bytes, at: int) -> None:
@@ -463,7 +464,7 @@ class _Scanner:
         if read.misfit is not None:
             raise _Unusual
         self._skeleton.append(b"B" + b"".join(map(double, read.bounds)))
-        self._numbers += map(go_float, read.numbers)
+        self._numbers += read.numbers
         self._spans.append((at, at + len(value)))
         self._details.append(read.detail)
 
@@ -481,10 +482,8 @@ def _created_fits(size: bytes | None, created: bytes | None) -> bool:
     return size is None or created is None or size[0] == len(created)
 
 
-def _count_text(varint: bytes) -> str:
-    if len(varint) == 1:
-        return str(varint[0])
-    return go_float(float(_length(varint, 0)[0]))
+def _count(varint: bytes) -> int:
+    return varint[0] if len(varint) == 1 else _length(varint, 0)[0]
 
 
 _KINDS: Final = tuple(MetricType)

@@ -22,9 +22,9 @@ from pushgate.model.numbers import is_whole_count, parse_float
 from pushgate.model.quoting import go_quote, go_quote_byte, is_utf8, raw, text
 from pushgate.model.shape import MetricType, Pushed
 
-# Numbers that are certainly numbers, as clients write them.
+# What looks like a number, and what certainly is one, as clients write them.
+_split = re.compile(rb" ([-+.0-9e]+|NaN|[-+]Inf)\n").split
 _NUMBER = r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[-+][0-9]{2})?|NaN|[-+]Inf"
-_split = re.compile(rb" (" + _NUMBER.encode() + rb")\n").split
 _splitter = Splitter(_NUMBER)
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
