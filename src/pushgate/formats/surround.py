@@ -1,134 +1,145 @@
 """Text bodies whose label values are new each time: read by what stands around the values.
 
 What stands around the label values and numbers of a body is its *surround*. A surround
-that was read once says which pieces between are label values, of which labels, and which
-are numbers; so a body with the same surround needs no parsing, only putting together.
-Bodies with backslashes, summaries or histograms are left to the parser.
+that was read once says which label every value belongs to; so a body with the same
+surround needs no parsing, only putting together. Bodies with backslashes, summaries or
+histograms are left to the parser, and so are families whose metrics differ in the number
+of labels.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
 from pushgate.formats.assembly import Plan
 from pushgate.model.grouping import Labels
-from pushgate.model.shape import FamilyShape, Frame, Pushed, PushShape
+from pushgate.model.shape import FamilyShape, Frame, PushShape
 
 _name_before = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*\Z", re.ASCII).search
+_NUMBER = "\0"
 
-_Pick = Callable[[Sequence[str | None]], tuple[str | None, ...]]
+
+class Pieces(NamedTuple):
+    """A body without its numbers, cut at the quotes. ``around`` has a NUL for each number."""
+
+    around: tuple[str, ...]
+    values: Sequence[str]
 
 
-class _Sample(NamedTuple):
-    """Where the labels of a sample stand among all label values, and their sorted names.
+def pieces_of(heads: Sequence[bytes]) -> Pieces | None:
+    """Return what stands before, between and behind the numbers of a body, if it is simple."""
+    body = _NUMBER.encode().join(heads)
+    if b"\\" in body or body.count(0) != len(heads) - 1:
+        return None
+    try:
+        pieces = body.decode().split('"')
+    except UnicodeDecodeError:
+        return None
+    return Pieces(tuple(pieces[0::2]), pieces[1::2])
 
-    ``order`` sorts the values as the names are; None if the body has them in order.
+
+class _Column(NamedTuple):
+    """The label values of a family among all of a body: ``names`` has the name of each.
+
+    There are ``metrics`` metrics, all with ``width`` labels.
     """
 
     names: tuple[str, ...]
     values: slice
-    order: Callable[[Sequence[str]], tuple[str, ...]] | None
+    width: int
+    metrics: int
 
-    def labels(self, values: Sequence[str]) -> Labels:
-        mine = values[self.values]
-        return tuple(zip(self.names, self.order(mine) if self.order else mine, strict=True))
+    def labels(self, values: Sequence[str]) -> tuple[Labels, ...]:
+        if not self.width:
+            return ((),) * self.metrics
+        pairs = zip(self.names, values[self.values], strict=True)
+        return tuple(zip(*[pairs] * self.width, strict=True))
 
 
 class Surround(NamedTuple):
-    """How the pieces of a body become a shape of a known frame."""
+    """How the label values of a body become a shape of a known frame.
 
-    frame: Frame
+    ``order`` sorts the values of each metric by the names of its labels; None if they are.
+    """
+
     plan: Plan
-    starts: tuple[int, ...]
-    values: int
-    families: tuple[tuple[_Sample, ...], ...]
-    pick_values: _Pick
-    pick_numbers: _Pick
+    expected: int
+    order: Callable[[Sequence[str]], Sequence[str]] | None
+    columns: tuple[_Column, ...]
 
-    def pushed(self, pieces: Sequence[str | None]) -> Pushed | None:
-        """Return what a body in *pieces* pushes, or None if they are not as they should be.
-
-        Raises:
-            ValueError: as :meth:`~pushgate.formats.assembly.Plan.numbers`.
-        """
-        values, numbers = _texts(self.pick_values(pieces)), _texts(self.pick_numbers(pieces))
-        if len(values) < self.values or len(numbers) < self.starts[-1]:
+    def shape(self, values: Sequence[str]) -> PushShape | None:
+        """Return the shape of a body with these label *values*; None if they are no values."""
+        inside = "".join(values)
+        if len(values) != self.expected or "\n" in inside or _NUMBER in inside:
             return None
-        families = tuple(
-            FamilyShape(name, kind, help_, tuple([sample.labels(values) for sample in samples]))
-            for (name, kind, help_, _), samples in zip(
-                self.frame.families, self.families, strict=True
+        shape = PushShape(self.families(values), self._frame)
+        shape.starts = self.plan.shape.starts
+        shape.values_are_utf8 = True
+        if inside.isascii():
+            shape.longest_value = max(map(len, values))
+        return shape
+
+    @property
+    def _frame(self) -> Frame:
+        return self.plan.shape.frame
+
+    def families(self, values: Sequence[str]) -> tuple[FamilyShape, ...]:
+        """Return the families with these label *values*."""
+        ordered = self.order(values) if self.order else values
+        return tuple(
+            FamilyShape(name, kind, help_, column.labels(ordered))
+            for (name, kind, help_, _), column in zip(
+                self._frame.families, self.columns, strict=True
             )
         )
-        shape = PushShape(families, self.frame)
-        shape.starts = self.starts
-        shape.values_are_utf8 = True
-        if "".join(values).isascii():
-            shape.longest_value = max(map(len, values))
-        return Pushed(shape, self.plan.numbers(" ".join(numbers).encode().split(b" ")))
 
 
-def _texts(pieces: Sequence[str | None]) -> list[str]:
-    return [piece for piece in pieces if piece is not None]
-
-
-class Splitter:
-    """Splits bodies into surround and pieces. *number* is the pattern of a number."""
-
-    def __init__(self, number: str) -> None:
-        self._split = re.compile(rf'"([^"\\\n]*)"| ({number})\n').split
-
-    def pieces(self, body: bytes) -> list[str | None]:
-        """Return surround, label value or None, number or None, in turn; nothing if it can't be."""
-        if b"\\" in body:
-            return []
-        try:
-            return self._split(body.decode())
-        except UnicodeDecodeError:
-            return []
-
-
-def surround_of(pieces: Sequence[str | None], plan: Plan) -> Surround | None:
+def surround_of(pieces: Pieces, plan: Plan) -> Surround | None:
     """Return how *pieces* became the shape of *plan*, if it is as simple as that."""
-    shape = plan.shape
-    if plan.pick or plan.counts or not shape.families:
+    families, values = plan.shape.families, pieces.values
+    samples = _label_names(pieces.around)
+    if plan.pick or plan.counts or not values or len(samples) != plan.shape.series:
         return None
-    samples = _samples(pieces)
-    metrics = [labels for family in shape.families for labels in family.labels]
-    values = _texts(pieces[1::3])
-    if [sample.labels(values) for sample in samples] != metrics or not values:
+    columns = _columns(samples, plan.shape.starts)
+    if any(len(column.names) != column.width * column.metrics for column in columns):
         return None
-    ends = shape.starts
-    families = tuple(tuple(samples[a:b]) for a, b in pairwise(ends))
-    return Surround(
-        shape.frame,
-        plan,
-        shape.starts,
-        len(values),
-        families,
-        _picker([i for i in range(1, len(pieces), 3) if pieces[i] is not None]),
-        _picker([i for i in range(2, len(pieces), 3) if pieces[i] is not None]),
+    if sum(len(column.names) for column in columns) != len(values):
+        return None  # a comment has quotes
+    surround = Surround(plan, len(values), _order(samples), columns)
+    return surround if surround.families(values) == families else None
+
+
+def _label_names(around: Sequence[str]) -> list[list[str]]:
+    """Return the names of each sample's labels, in the order of the body."""
+    samples: list[list[str]] = [[]]
+    for piece in around[:-1]:
+        *ended, before = piece.split(_NUMBER)
+        samples += [[] for _ in ended]
+        found = _name_before(before)
+        samples[-1].append(found[1] if found else "")
+    samples += [[] for _ in range(around[-1].count(_NUMBER))]
+    return samples[:-1]
+
+
+def _columns(samples: list[list[str]], starts: Sequence[int]) -> tuple[_Column, ...]:
+    names = [name for sample in samples for name in sorted(sample)]
+    ends = list(accumulate(map(len, samples), initial=0))
+    return tuple(
+        _Column(
+            tuple(names[ends[first] : ends[end]]),
+            slice(ends[first], ends[end]),
+            width=len(samples[first]),
+            metrics=end - first,
+        )
+        for first, end in pairwise(starts)
     )
 
 
-def _samples(pieces: Sequence[str | None]) -> list[_Sample]:
-    out: list[_Sample] = []
-    names: list[str] = []
-    start = 0
-    for before, value in zip(pieces[0::3], pieces[1::3], strict=False):
-        if value is None:
-            order = sorted(range(len(names)), key=names.__getitem__)
-            pick = None if order == list(range(len(names))) else itemgetter(*order)
-            out.append(_Sample(tuple(sorted(names)), slice(start, start + len(names)), pick))
-            start += len(names)
-            names = []
-            continue
-        found = _name_before(before or "")
-        names.append(found[1] if found else "")
-    return out
-
-
-def _picker(at: list[int]) -> _Pick:
-    return itemgetter(*at) if len(at) > 1 else lambda pieces: tuple(pieces[i] for i in at)
+def _order(samples: list[list[str]]) -> Callable[[Sequence[str]], Sequence[str]] | None:
+    order: list[int] = []
+    for names in samples:
+        start = len(order)
+        order += [start + at for at in sorted(range(len(names)), key=names.__getitem__)]
+    return None if order == sorted(order) else itemgetter(*order)

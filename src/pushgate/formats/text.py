@@ -9,13 +9,13 @@ character (Exposition formats, "Text-based format"; prometheus/common, expfmt).
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from pushgate.errors import TextFormatError
 from pushgate.formats.assembly import FamilyBuilder, NegativeCount, Part, Plan, plan
 from pushgate.formats.shapecache import ShapeCache
-from pushgate.formats.surround import Splitter, Surround, surround_of
+from pushgate.formats.surround import Pieces, Surround, pieces_of, surround_of
 from pushgate.model.grouping import Labels
 from pushgate.model.names import NameRule
 from pushgate.model.numbers import is_whole_count, parse_float
@@ -25,7 +25,6 @@ from pushgate.model.shape import MetricType, Pushed
 # What looks like a number, and what certainly is one, as clients write them.
 _split = re.compile(rb" ([-+.0-9e]+|NaN|[-+]Inf)\n").split
 _NUMBER = r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[-+][0-9]{2})?|NaN|[-+]Inf"
-_splitter = Splitter(_NUMBER)
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _sample = re.compile(rf"({_NAME})(?:\{{([^\\\n]*)\}})? ({_NUMBER})\n", re.ASCII).match
@@ -90,7 +89,7 @@ class TextReader:
         self._names = names
         self._lenient = lenient
         self._cache: ShapeCache[tuple[bytes, ...], _Known] = ShapeCache(cache_bytes)
-        self._surrounds: ShapeCache[tuple[str | None, ...], Surround] = ShapeCache(cache_bytes // 4)
+        self._surrounds: ShapeCache[tuple[str, ...], Surround] = ShapeCache(cache_bytes // 4)
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
@@ -109,33 +108,42 @@ class TextReader:
         return pushed or self._read_new(body, heads, values)
 
     def _read_new(self, body: bytes, heads: tuple[bytes, ...], values: list[bytes]) -> Pushed:
-        pieces = _splitter.pieces(body)
-        around = tuple(pieces[0::3])
-        surround = self._surrounds.get(around) if pieces else None
-        pushed = surround.pushed(pieces) if surround is not None else None
-        if surround is not None and pushed is not None:
-            known = _Known(surround.plan._replace(shape=pushed.shape), ())
-            self._cache.put(heads, known, len(body))
+        pieces = pieces_of(heads)
+        pushed = self._put_together(pieces, heads, values) if pieces else None
+        if pushed is not None:
             return pushed
         parsed = self._parse(body)
         self._remember(parsed, heads, values, pieces)
         return parsed.pushed
+
+    def _put_together(
+        self, pieces: Pieces, heads: tuple[bytes, ...], values: list[bytes]
+    ) -> Pushed | None:
+        surround = self._surrounds.get(pieces.around)
+        shape = surround.shape(pieces.values) if surround else None
+        if surround is None or shape is None:
+            return None
+        known = _Known(surround.plan._replace(shape=shape), ())
+        pushed = known.pushed(values)
+        if pushed:
+            self._cache.put(heads, known, sum(map(len, heads)))
+        return pushed
 
     def _remember(
         self,
         parsed: "_Parsed",
         heads: tuple[bytes, ...],
         values: list[bytes],
-        pieces: Sequence[str | None],
+        pieces: Pieces | None,
     ) -> None:
         static = _static(heads, values, parsed.values)
         if static is None or not parsed.plan.is_complete or parsed.pushed.timestamped:
             return
         size = sum(map(len, heads))
         self._cache.put(heads, _Known(parsed.plan, static), size)
-        surround = surround_of(pieces, parsed.plan)
-        if surround is not None:
-            self._surrounds.put(tuple(pieces[0::3]), surround, size)
+        surround = surround_of(pieces, parsed.plan) if pieces and not static else None
+        if pieces and surround:
+            self._surrounds.put(pieces.around, surround, size)
 
     def _parse(self, body: bytes) -> "_Parsed":
         try:
