@@ -2,6 +2,7 @@
 
 import resource
 import time
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -79,8 +80,7 @@ class Telemetry:
         self._own[_REQUESTS[0]] = OwnFamily(MetricType.COUNTER, _REQUESTS[1], predefined=False)
         for name, help_ in (_SIZE, _DURATION):
             self._own[name] = OwnFamily(MetricType.SUMMARY, help_, predefined=False)
-        self._requests = self._counter(*_REQUESTS, "code", "handler", "method")
-        self._request: dict[tuple[int, str, str], Counter] = {}
+        self._requests: Tally[tuple[str, str, str]] = Tally()
         self._pushes: dict[str, tuple[Window, Window]] = {}
 
     def gauge(self, name: str, help_: str, read: Callable[[], float]) -> None:
@@ -90,13 +90,7 @@ class Telemetry:
 
     def count_request(self, code: int, handler: str, method: str) -> None:
         """Count a request that *handler* answered with *code*; *method* is lower case."""
-        try:
-            child = self._request[code, handler, method]
-        except KeyError:
-            child = self._request[code, handler, method] = self._requests.labels(
-                str(code), handler, method
-            )
-        child.inc()
+        self._requests[str(code), handler, method] += 1
 
     def observe_push(self, method: str, size: int, seconds: float, now: float) -> None:
         """Take in a push of *size* bytes that took *seconds* and ended at *now*.
@@ -129,7 +123,7 @@ class Telemetry:
     def families(self) -> list[Family]:
         """Return the own metrics of this moment, by name; families without samples left out."""
         families = [family for family in self._collected() if family.samples]
-        return sorted([*families, *self._summaries()])
+        return sorted([*families, *self._counted(), *self._summaries()])
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(name, help_, labels, registry=self._registry)
@@ -156,6 +150,15 @@ class Telemetry:
 
     def _collected(self) -> Iterator[Family]:
         return map(_family, self._registry.collect())
+
+    def _counted(self) -> Iterator[Family]:
+        name, help_ = _REQUESTS
+        samples = [
+            Sample(name, tuple(zip(("code", "handler", "method"), of, strict=True)), float(count))
+            for of, count in self._requests.items()
+        ]
+        if samples:
+            yield Family(name, "counter", help_, samples)
 
     def _summaries(self) -> Iterator[Family]:
         now = self._clock()
