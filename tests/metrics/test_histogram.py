@@ -218,6 +218,22 @@ def test_impossible_settings_are_refused(options):
         make(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "threshold"),
+    [
+        ({}, 2.0**-128),
+        ({"max_zero_threshold": 0}, 0),
+        ({"min_zero_threshold": 0.5}, 0.5),
+        ({"max_zero_threshold": 0.5}, 2.0**-128),
+    ],
+)
+def test_a_zero_threshold_given_alone_takes_the_other_along(options, threshold):
+    histogram = make(**options)
+    histogram.observe(1)
+    [(_, native)] = family_of(histogram).native
+    assert native.zero_threshold == threshold
+
+
 @pytest.mark.parametrize("label", ["le", "__x", ""])
 def test_reserved_label_names_are_refused(label):
     with pytest.raises(ValueError, match="reserved"):

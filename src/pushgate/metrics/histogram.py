@@ -498,8 +498,10 @@ def _settle(properties: PrometheusProperties, name: str, **code: Any) -> _Settin
         found = (getattr(own, setting), code[setting], getattr(general, setting), default)
         return next((value for value in found if value is not None), None)
 
-    low = first("histogram_native_min_zero_threshold", DEFAULT_ZERO_THRESHOLD)
-    high = first("histogram_native_max_zero_threshold", None)
+    low, high = _thresholds(
+        first("histogram_native_min_zero_threshold", None),
+        first("histogram_native_max_zero_threshold", None),
+    )
     exemplars_off = code["exemplars_enabled"] is False
     return _checked(
         _Settings(
@@ -508,11 +510,18 @@ def _settle(properties: PrometheusProperties, name: str, **code: Any) -> _Settin
             schema=first("histogram_native_initial_schema", 5),
             max_buckets=first("histogram_native_max_number_of_buckets", 160),
             min_zero_threshold=low,
-            max_zero_threshold=max(low, DEFAULT_ZERO_THRESHOLD) if high is None else high,
+            max_zero_threshold=high,
             reset_after=first("histogram_native_reset_duration_seconds", 0),
             exemplars=not exemplars_off and first("exemplars_enabled", True),
         )
     )
+
+
+def _thresholds(low: float | None, high: float | None) -> tuple[float, float]:
+    """Return the least and the largest zero threshold; one given alone takes the other along."""
+    usual = DEFAULT_ZERO_THRESHOLD
+    least = low if low is not None else usual if high is None else min(usual, high)
+    return least, max(usual, least) if high is None else high
 
 
 def _bounds(bounds: Iterable[float]) -> tuple[float, ...]:
