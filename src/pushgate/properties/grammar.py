@@ -48,16 +48,17 @@ def _text(data: bytes) -> str:
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield what one entry says, continued lines joined, comments left out."""
-    held: str | None = None
-    first = 0
+    held, first = "", 0
     for number, natural in enumerate(_LINE_ENDS.split(text), 1):
         line = natural.lstrip(_BLANKS)
-        if held is None and (not line or line[0] in "#!"):
-            continue
-        first = number if held is None else first
-        line = (held or "") + line
-        held = line[:-1] if (len(line) - len(line.rstrip("\\"))) % 2 else None
-        if held is None:
+        if not held:  # also behind a backslash that continues nothing
+            if not line or line[0] in "#!":
+                continue
+            first = number
+        line = held + line
+        is_continued = (len(line) - len(line.rstrip("\\"))) % 2
+        held = line[:-1] if is_continued else ""
+        if not is_continued:
             yield first, line
     if held:
         yield first, held
