@@ -75,6 +75,11 @@ def test_the_errors_of_quantiles_are_checked_last():
         load(both, env={})
 
 
+@pytest.mark.parametrize("setting", ["interval_seconds", "timeout_seconds", "protocol"])
+def test_settings_of_opentelemetry_are_its_own_affair(setting):
+    load({f"io.prometheus.exporter.opentelemetry.{setting}": "60s"}, env={})
+
+
 def test_lists():
     loaded = load({"io.prometheus.metrics.histogram_classic_upper_bounds": "1 , 2,+Inf,,"}, env={})
     assert loaded.metrics.histogram_classic_upper_bounds == (1, 2, float("inf"))

@@ -292,8 +292,7 @@ _OTHERS: Mapping[str, Mapping[Reader, str]] = {
     },
     "io.prometheus.exporter.opentelemetry": {
         _text: "protocol endpoint headers service_name service_namespace service_instance_id"
-        " service_version resource_attributes",
-        _positive_int: "interval_seconds timeout_seconds",
+        " service_version resource_attributes interval_seconds timeout_seconds",
         _boolean: "preserve_names",
     },
     "io.prometheus.openmetrics2": {
