@@ -349,7 +349,7 @@ def test_heads_that_are_never_the_same_are_not_kept(target):
             http.client.HTTPConnection("127.0.0.1", target.port, timeout=TIMEOUT)
         ) as connection,
     ):
-        for number in range(20_000 if FULL else 300):
+        for number in range(5_000 if FULL else 300):
             unique = f"{long}{number}"
             headers = {"Content-Type": unique, "Accept": unique, "X": unique}
             connection.request("DELETE", f"/metrics/job/{unique}", headers=headers)
@@ -357,3 +357,44 @@ def test_heads_that_are_never_the_same_are_not_kept(target):
             connection.request("PUT", f"/metrics/job/bad/odd/{unique}/x", b"m 1\n", headers)
             connection.getresponse().read()
     assert peak_megabytes(target) < MOST_MEGABYTES
+
+
+# --- Many ----------------------------------------------------------------------------------------
+
+UNFINISHED = {
+    "bytes": "PUT /metrics/job/bad HTTP/1.1\r\nHost: g\r\nX: " + "x" * 1_000_000,
+    "lines": "PUT /metrics/job/bad HTTP/1.1\r\nHost: g\r\n" + "X: y\r\n" * 40_000,
+    "requests": "GET / HTTP/1.1\r\nHost:\r\n\r\n" * 20_000,
+    "pushes": "DELETE /metrics/job/bad HTTP/1.1\r\nHost: g\r\n\r\n" * 10_000,
+}
+
+
+@pytest.mark.parametrize("kind", UNFINISHED)
+def test_many_floods_at_the_same_time_have_a_common_limit(kind):
+    """A head that never ends, or requests for whose answers nobody waits, on each connection."""
+    flood = UNFINISHED[kind].encode()
+    with services.pushgate() as service, pushing(service), ExitStack() as stack:
+        for _ in range(400 if FULL else 40):
+            connection = socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT)
+            stack.enter_context(connection)
+            connection.settimeout(1)
+            with suppress(ConnectionError, TimeoutError):
+                connection.sendall(flood)
+        assert ask(service.port, "GET", "/-/healthy").status == 200
+        assert peak_megabytes(service) < MOST_MEGABYTES
+
+
+@pytest.mark.parametrize("target", ["/metrics", "/api/v1/metrics", "/"])
+def test_clients_that_do_not_read_cost_no_copy_of_the_metrics(target):
+    body = b"".join(b'm{l="%d%b"} 1\n' % (n, b"x" * 100) for n in range(90_000))
+    with services.pushgate() as service, ExitStack() as stack:
+        assert ask(service.port, "PUT", "/metrics/job/j", body).status == 200
+        with pushing(service):
+            for _ in range(200 if FULL else 40):
+                connection = socket.create_connection(("127.0.0.1", service.port))
+                stack.enter_context(connection)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.sendall(f"GET {target} HTTP/1.1\r\nHost: g\r\n\r\n".encode())
+            assert ask(service.port, "GET", "/-/healthy").status == 200
+            time.sleep(2)
+        assert peak_megabytes(service) < MOST_MEGABYTES

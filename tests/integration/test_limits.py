@@ -6,7 +6,7 @@ import socket
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import cramjam
 import pytest
@@ -210,7 +210,8 @@ def test_headers_have_to_arrive_in_time(limited):
     letters = [bytes([byte]) for byte in HEAD]
     answer, seconds = until_closed(limited.port, *letters)
     assert statuses(answer) == [408]
-    assert b"--limit.header-seconds" in answer
+    assert b"the headers took too long (--limit.header-seconds)" in answer
+    assert rejected(limited, "header-seconds") == 1
     assert 1 <= seconds < 5
 
 
@@ -225,7 +226,8 @@ def test_a_body_has_to_arrive_in_time(limited, length):
     head = HEAD + b"Content-Length: %d\r\n\r\n" % length
     answer, seconds = until_closed(limited.port, head, *[b"x"] * 20)
     assert statuses(answer) == [408]
-    assert b"--limit.body-seconds" in answer
+    assert b"the body took too long (--limit.body-seconds)" in answer
+    assert rejected(limited, "body-seconds") >= 1
     assert 2 <= seconds < 6
 
 
@@ -234,6 +236,22 @@ def test_the_rest_of_a_refused_body_has_to_arrive_in_time(limited):
     answer, seconds = until_closed(limited.port, head, *[b"x"] * 20)
     assert statuses(answer) == [413]
     assert 1 <= seconds < 6
+
+
+def test_who_does_not_read_the_answer_is_cut_off():
+    body = b"".join(b'm{l="%d%b"} 1\n' % (n, b"x" * 200) for n in range(60_000))
+    with (
+        services.pushgate("--limit.idle-seconds=1") as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as connection,
+    ):
+        assert push(service, body).status == 200
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n")
+        time.sleep(4)
+        came = 0
+        with suppress(ConnectionError):
+            while piece := connection.recv(1 << 20):
+                came += len(piece)
+        assert 0 < came < len(body)
 
 
 def test_an_idle_connection_is_closed(limited):
@@ -259,6 +277,43 @@ def test_connections_have_a_limit():
         deadline = time.monotonic() + TIMEOUT
         while exchanged(service.port, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 503"):
             assert time.monotonic() < deadline
+        assert rejected(service, "connections") >= 1
+
+
+def test_heads_have_a_limit_of_lines():
+    with services.pushgate() as service:
+        for lines, status in ((990, 200), (1001, 431)):
+            request = b"GET /-/ready HTTP/1.1\r\nHost: g\r\nConnection: close\r\n"
+            answer = exchanged(service.port, request + b"X: y\r\n" * lines + b"\r\n")
+            assert statuses(answer) == [status]
+
+
+def test_heads_on_their_way_have_a_common_limit(limited):
+    start = HEAD + b"X: " + b"x" * 100_000
+    with ExitStack() as stack:
+        for _ in range(2):
+            connection = stack.enter_context(
+                socket.create_connection(("127.0.0.1", limited.port), timeout=TIMEOUT)
+            )
+            connection.sendall(start)
+        answer = received(connection, b"bytes)\n")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 5\r\n" in answer
+        assert b"(--limit.held-bytes)" in answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /-/ready HTTP/1.1\r\nHost: g\r\n\r\n", 200),
+        (HEAD + b"Content-Length: 4\r\n\r\nm 1\n", 200),
+        (HEAD + b"Content-Length: 4\r\nContent-Encoding: identity\r\n\r\nm 1\n", 200),
+        (HEAD + b"Content-Length: 8\r\n\r\nnonsense", 400),
+    ],
+    ids=["get", "small push", "push", "bad push"],
+)
+def test_a_connection_ends_after_so_many_requests_that_come_together(limited, request_, status):
+    assert statuses(exchanged(limited.port, request_ * 70)) == [status] * 64
 
 
 def test_pushes_in_flight_have_a_limit():

@@ -26,19 +26,29 @@ _log = logging.getLogger(__name__)
 
 # The reference: 1 MiB, and what its reader has at hand besides.
 _MOST_HEAD_BYTES = (1 << 20) + (4 << 10)
+# Not a limit there. A header of four bytes takes two hundred once it is parsed.
+_MOST_HEADERS = 1000
+_LARGE_HEAD = 8 << 10
+# Requests that come together, before any of them is answered; each takes some kilobytes.
+_MOST_TOGETHER = 64
 _SMALL_BODY = 64 << 10
 _PUSH_METHODS: Final = frozenset({b"PUT", b"POST", b"DELETE"})
 _NO_HOST = Answer(400, b"400 Bad Request: missing required Host header", BAD_REQUEST.headers)
 _HEAD_TOO_LARGE = Answer(431, b"431 Request Header Fields Too Large", BAD_REQUEST.headers)
-_TOO_SLOW = plain_error(
-    408, "the request did not arrive in time (--limit.header-seconds, --limit.body-seconds)"
-)
-_TOO_MANY = plain_error(
-    503, "too many connections (--limit.connections)", ((b"retry-after", b"5"),)
-)
+_RETRY = ((b"retry-after", b"5"),)
+_REFUSALS: Final = {
+    "header-seconds": plain_error(408, "the headers took too long (--limit.header-seconds)"),
+    "body-seconds": plain_error(408, "the body took too long (--limit.body-seconds)"),
+    "connections": plain_error(503, "too many connections (--limit.connections)", _RETRY),
+    "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
+}
 _NEVER = float("inf")
 # An upgrade to HTTP/2 that a client offers is declined by not hearing it (RFC 9110, 7.8).
 _upgrade = re.compile(rb"(?i)\r\nupgrade(?=[ \t]*:)")
+
+
+class _Deaf(Exception):
+    """Nothing more is taken from this connection."""
 
 
 class _Small:
@@ -85,10 +95,11 @@ class Connection(HttpToolsProtocol):
         self._body_seconds = settings.limit_body_seconds or _NEVER
         self._idle_seconds = settings.limit_idle_seconds or _NEVER
         self._most_connections = settings.limit_connections or _NEVER
-        self._head_bytes = 0
-        self._in_head = self._in_message = False
+        self._most_held = settings.limit_held_bytes or _NEVER
+        self._head_bytes = self._together = 0
+        self._in_head = self._in_message = self._is_deaf = False
         self._first = b""
-        self._deadline = _NEVER
+        self._deadline = self._read_until = _NEVER
         self._peer: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -97,21 +108,34 @@ class Connection(HttpToolsProtocol):
         self._peer = transport.get_extra_info("peercert")
         self._deadline = self.loop.time() + self._head_seconds
         if len(self.connections) > self._most_connections:
-            self._refuse(_TOO_MANY)
+            self._refuse_for("connections")
 
     def expire(self, now: float) -> None:
         """Close the connection if its client is too slow; *now* is the loop's time."""
+        if now >= self._read_until:
+            self.transport.abort()
         if now < self._deadline or self.transport.is_closing():
             return
         if self._is_idle and not self._in_head:
             self.transport.close()  # no request, or the rest of one that was answered
         else:
-            self._refuse(_TOO_SLOW)
+            self._refuse_for("header-seconds" if self._in_head else "body-seconds")
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read what it asked for, but not for ever."""
+        super().pause_writing()
+        self._read_until = self.loop.time() + self._idle_seconds
+
+    def resume_writing(self) -> None:
+        """Go on: the client reads."""
+        super().resume_writing()
+        self._read_until = _NEVER
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_deaf:
             return
+        self._together = 0
         if not self._in_message:
             if self._is_idle and self._is_known_push(data):
                 return
@@ -122,9 +146,26 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if b"pgrade" in data:
                 data = _declined(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > _MOST_HEAD_BYTES:
+        self._parse(data)
+        if self._in_head and self._head_bytes > _LARGE_HEAD:
+            self._check_head()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # declined
+        except httptools.HttpParserError:
+            if not self._is_deaf:
+                self._refuse(BAD_REQUEST)
+
+    def _check_head(self) -> None:
+        if self._head_bytes > _MOST_HEAD_BYTES or len(self.headers) > _MOST_HEADERS:
             self._refuse(_HEAD_TOO_LARGE)
+            return
+        connections: Any = self.connections
+        if sum(connection._head_bytes for connection in connections) > self._most_held:  # noqa: SLF001 - of our own kind
+            self._refuse_for("held-bytes")
 
     def _is_known_push(self, data: bytes) -> bool:
         """Take *data* if it is a whole push with a head that was seen before."""
@@ -151,12 +192,9 @@ class Connection(HttpToolsProtocol):
         cycle: Any = self.cycle  # None at first, whatever uvicorn says
         return cycle is None or bool(cycle.response_complete)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Answer what is not HTTP, as the reference does."""
-        self._refuse(BAD_REQUEST)
-
     def on_message_begin(self) -> None:
         """Start a request: its ASGI scope is only made if it is needed."""
+        self._listen()
         self._in_message = self._in_head = True
         self._deadline = self.loop.time() + self._head_seconds
         self.url = b""
@@ -166,6 +204,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Decide which way the request takes."""
         self._in_head = False
+        if len(self.headers) > _MOST_HEADERS:
+            self._refuse(_HEAD_TOO_LARGE)
+            return
+        self._together += 1
         self._deadline = self.loop.time() + self._body_seconds
         fields = dict(self.headers)
         if b"host" not in fields and self.parser.get_http_version() == "1.1":
@@ -173,7 +215,7 @@ class Connection(HttpToolsProtocol):
             return
         method = self.parser.get_method()
         if self._is_small_push(method, fields):
-            keep_alive = self._keeps_alive
+            keep_alive = self._keeps_alive and not self._is_last
             head = push_head(method.decode(), self.url, self.headers, keep_alive=keep_alive)
             self.cycle = _Small(head)  # type: ignore[assignment]  # as above
             return
@@ -184,10 +226,26 @@ class Connection(HttpToolsProtocol):
         self.scope["state"]["peer_certificate"] = self._peer
         try:
             super().on_headers_complete()
-            if expects:  # whether a body follows a refusal, nobody can tell
+            # Whether a body follows a refusal, nobody can tell.
+            if expects or self._is_last:
                 self.cycle.keep_alive = False
         except httptools.HttpParserInvalidURLError:
             self._refuse(BAD_REQUEST)
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether so many requests came together that the connection ends with this one."""
+        return self._together >= _MOST_TOGETHER
+
+    def _listen(self) -> None:
+        """Stop the parser if what follows is of no interest."""
+        if self._is_deaf:
+            raise _Deaf
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self._listen()
+        super().on_body(body)
 
     @property
     def _keeps_alive(self) -> bool:
@@ -211,7 +269,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Take the end of a request."""
+        self._listen()
         self._in_message = False
+        self._is_deaf = self._is_last
         self._deadline = self.loop.time() + self._idle_seconds if self._is_idle else _NEVER
         cycle: Any = self.cycle
         first, self._first = self._first, b""
@@ -267,13 +327,20 @@ class Connection(HttpToolsProtocol):
             return
         if not self._in_message:  # else the rest of the body still has its own deadline
             self._deadline = self.loop.time() + self._idle_seconds
-        self.flow.resume_reading()
+        self._head_bytes = 0
         if self.pipeline:
             self._deadline = _NEVER
             self._start_asgi_task(*self.pipeline.pop())
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def _refuse_for(self, limit: str) -> None:
+        self._served.site.telemetry.count_rejected(limit)
+        self._refuse(_REFUSALS[limit])
 
     def _refuse(self, answer: Answer) -> None:
         """Send *answer* and close the connection, whatever is under way."""
+        self._is_deaf = True
         self._deadline = _NEVER
         if not self.transport.is_closing():
             self.transport.write(self._wire(answer, keep_alive=False))

@@ -15,7 +15,7 @@ from pushgate.server.http.site import Site
 _ENCODINGS: Final[dict[str, Encoding]] = {
     encoding.token: encoding for encoding in (Identity(), Gzip(), Zstd())
 }
-# What is written to a connection at a time.
+# What is written to a connection at a time: that much is copied for a client that does not read.
 _CHUNK_BYTES = 256 << 10
 
 
@@ -52,14 +52,15 @@ async def _in_slices(work: Generator[None, None, list[bytes]]) -> list[bytes]:
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield *chunks* in larger ones, without ever joining them all."""
+    """Yield *chunks* in others of about the same size, without ever joining them all."""
     held: list[bytes] = []
     size = 0
     for chunk in chunks:
-        held.append(chunk)
-        size += len(chunk)
-        if size >= _CHUNK_BYTES:
-            yield b"".join(held)
-            held, size = [], 0
+        for start in range(0, len(chunk), _CHUNK_BYTES):
+            held.append(chunk[start : start + _CHUNK_BYTES])
+            size += len(held[-1])
+            if size >= _CHUNK_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
     if held:
         yield b"".join(held)
