@@ -62,6 +62,15 @@ def test_one_series_has_not_so_many_labels():
         read(PADDING + b"b 1\na{" + inside + b"} 1\nc 2\n")
 
 
+@pytest.mark.parametrize("content_type", [b"", OPENMETRICS])
+def test_a_line_has_not_so_many_bytes(content_type):
+    room = Room(value=HARMLESS // 16)
+    complaint = r"262144 bytes in one line, 16 label values \(--limit.label-value-bytes\)"
+    for line in (b"a" * HARMLESS + b" 1\n", b"a" * HARMLESS * 2, b"# HELP a " + b"x" * HARMLESS):
+        with pytest.raises(LimitExceeded, match=complaint):
+            read(b"b 1\n" + line, content_type, room=room)
+
+
 def test_ten_labels_for_each_series_are_enough_for_all():
     line = b"a{" + b"".join(b'label%d="",' % number for number in range(24)) + b"} 1\n"
     with pytest.raises(LimitExceeded, match="200000 labels in all, 10 for each series"):

@@ -275,10 +275,12 @@ HOSTILE = {
     "series": (lambda: b"".join(b"a%d 1\n" % n for n in range(MILLION)), 413),
     "help": (lambda: b"".join(b"# HELP a%d x\n" % n for n in range(400_000)), 413),
     "value": (lambda: b'a{l="' + b"x" * (1 << 24) + b'"} 1\n', 413),
-    "name": (lambda: b"a" * (1 << 24) + b" 1\n", 200),
-    "digits": (lambda: b"a " + b"1" * (1 << 20) + b"\n", 400),
-    "one line": (lambda: b"a" * (16 * MILLION), 400),
-    "quotes": (lambda: b'a{l="' + b'\\"' * (1 << 20), 400),
+    "name": (lambda: b"a" * (1 << 24) + b" 1\n", 413),
+    "digits": (lambda: b"a " + b"1" * (1 << 19) + b"\n", 400),
+    "one line": (lambda: b"a" * (16 * MILLION), 413),
+    "long lines": (lambda: (b"a{" + b"x" * (1 << 20) + b"}\n") * 30, 413),
+    "lines": (lambda: (b"a{" + b"x" * (1 << 19) + b"} 1\n") * 30, 400),
+    "quotes": (lambda: b'a{l="' + b'\\"' * (1 << 18), 400),
 }
 HOSTILE_MESSAGES = {
     "metrics": (lambda: family(1, b"\x22\0" * 4 * MILLION), 413),

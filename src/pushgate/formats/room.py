@@ -17,16 +17,19 @@ HARMLESS = 256 << 10
 _LABELS = 10  # for each series
 _COMMENTS = 3  # for each series: HELP, TYPE, UNIT
 _LONG_LINE = 8 << 10
+_VALUES = 16  # in a line, each of the most bytes that a label value may have
 _SERIES_FLAG = "--limit.series-per-push"
 _LABELS_FLAG = "--limit.labels-per-series"
+_VALUE_FLAG = "--limit.label-value-bytes"
 _SERIES = frozenset({"Metric", "Bucket", "Quantile"})
 
 
 class Room(NamedTuple):
-    """Most series of a push, and most labels of a series; 0 is no limit."""
+    """Most series of a push, labels of a series and bytes of a label value; 0 is no limit."""
 
     series: int = 0
     labels: int = 0
+    value: int = 0
 
     def check_series(self, series: int, labels: int = 0) -> None:
         """Raise LimitExceeded if there are more *series*, or *labels* of them all together."""
@@ -56,11 +59,13 @@ def check_text(body: bytes, room: Room) -> None:
     lines, comments = body.count(b"\n"), body.count(b"\n#")
     samples = lines - comments - body.count(b"\n\n") - 1
     room.check_series(max(samples, (comments - 1) // _COMMENTS), _quotes(body) // 2)
-    if not room.labels:
-        return
     for line in _long_lines(body):
+        if 0 < _VALUES * room.value < len(line):  # one regular expression would stop us all
+            most = f"{_VALUES * room.value} bytes in one line, {_VALUES} label values"
+            raise _exceeded(f"more than {most}", _VALUE_FLAG)
         # Two quotes for each label, and two around the metric's name.
-        if not line.startswith(b"#") and _quotes(line) > 2 * room.labels + 2:
+        most_quotes = 2 * room.labels + 2
+        if room.labels and not line.startswith(b"#") and _quotes(line) > most_quotes:
             raise _exceeded(f"more than {room.labels} labels in one series", _LABELS_FLAG)
 
 

@@ -41,7 +41,6 @@ _to_blank = re.compile(r"[^ \t\n]*").match
 _verbatim = re.compile(r"[^\\\n]*").match
 _verbatim_in_quotes = re.compile(r'[^"\\\n]*').match
 _name_rest = {kind: re.compile(f"[a-zA-Z0-9_{kind}]*").match for kind in ("", ":")}
-_trailing_blanks = re.compile(rb"(?m)^(?![ \t]*#)(.*?[^ \t\n])[ \t]+$")
 
 _TYPES = {
     **{kind.name.lower(): kind for kind in MetricType},
@@ -149,7 +148,7 @@ class TextReader:
         try:
             return parse(body, self._names)
         except TextFormatError:
-            tidy = _trailing_blanks.sub(rb"\1", body) if self._lenient else body
+            tidy = _without_trailing_blanks(body) if self._lenient else body
             if tidy == body:
                 raise
             return parse(tidy, self._names)
@@ -161,6 +160,14 @@ def _normalised(body: bytes) -> bytes:
     if body.startswith(_BOM):
         body = body[3:]
     return body if body.endswith(b"\n") or not body else body + b"\n"
+
+
+def _without_trailing_blanks(body: bytes) -> bytes:
+    """Return *body* with none behind its samples. No regular expression: others may run."""
+    lines = body.split(b"\n")
+    return b"\n".join(
+        line if line.lstrip(b" \t").startswith(b"#") else line.rstrip(b" \t") for line in lines
+    )
 
 
 def _static(

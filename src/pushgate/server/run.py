@@ -154,7 +154,11 @@ class _Process:
             names,
             strict=self._settings.compat_strict,
             most_bytes=self._settings.limit_decompressed_bytes,
-            room=Room(self._settings.limit_series_per_push, self._settings.limit_labels_per_series),
+            room=Room(
+                self._settings.limit_series_per_push,
+                self._settings.limit_labels_per_series,
+                self._settings.limit_label_value_bytes,
+            ),
         )
         return Site(
             settings=self._settings,
