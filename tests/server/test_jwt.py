@@ -233,6 +233,24 @@ async def test_keys_are_not_taken_from_whom_nobody_trusts(tmp_path, caplog):
     assert "could not fetch the keys of a JWT issuer" in caplog.text
 
 
+def test_an_authority_of_the_keys_that_is_none_is_refused_at_start(tmp_path):
+    (tmp_path / "ca.pem").write_text("nonsense")
+    text = (
+        f"jwt:\n  - issuer: {ISSUER}\n    audience: pushgate\n    jwks_url: https://x/\n"
+        f"    jwks_ca_file: ca.pem{RULES}"
+    )
+    with pytest.raises(StartupError, match=f"jwks_ca_file of {ISSUER} has no certificate"):
+        Access(parse(text.encode(), base=tmp_path))
+
+
+@pytest.mark.parametrize("url", ["https://[/", "https:///x", "https://127.0.0.1:99999/"])
+async def test_a_url_that_leads_nowhere_lets_nobody_in(url, tmp_path, caplog):
+    text = f"jwt:\n  - issuer: {ISSUER}\n    audience: pushgate\n    jwks_url: {url}{RULES}"
+    gate = Access(parse(text.encode(), base=tmp_path), clock=lambda: NOW)
+    assert (await ask(gate, token())).status == 401
+    assert "could not fetch the keys of a JWT issuer" in caplog.text
+
+
 def test_the_rules_are_those_of_the_file(tmp_path):
     first = access(tmp_path).config.jwt[0].rules[0]
     assert first.grant == Grant(frozenset({Permission.PUSH}), ("backup*",))

@@ -69,7 +69,7 @@ class Access:
     would admit everything, so that a caller need not even ask.
 
     Raises:
-        StartupError: a JWKS file holds no keys.
+        StartupError: a JWKS file holds no keys, or a CA file no certificate.
     """
 
     def __init__(

@@ -44,12 +44,13 @@ class JwtVerifier:
     """Verifies the tokens of one issuer; fetches its keys when it must."""
 
     def __init__(self, issuer: JwtIssuer) -> None:
-        """Read the keys that a file held.
+        """Read the keys, or the authority of who has them, that a file held.
 
         Raises:
             StartupError: there are none.
         """
         self._issuer = issuer
+        self._trusted = _trusted(issuer)
         self._keys = KeySet([])
         self._fetched = float("-inf")
         self._fetching = asyncio.Lock()
@@ -99,21 +100,30 @@ class JwtVerifier:
                 return
             self._fetched = now
             try:
-                body = await _get(self._issuer.jwks_url, self._issuer.jwks_ca)
+                body = await _get(self._issuer.jwks_url, self._trusted)
                 self._keys = _key_set(body, self._issuer.jwks_url)
             except StartupError as error:
                 _log.error("could not fetch the keys of a JWT issuer", extra={"err": str(error)})
 
 
-async def _get(url: str, ca: bytes | None) -> bytes:
+def _trusted(issuer: JwtIssuer) -> ssl.SSLContext:
+    ca = issuer.jwks_ca
+    try:
+        return ssl.create_default_context(cadata=ca.decode("ascii", "ignore") if ca else None)
+    except (ssl.SSLError, ValueError):
+        raise StartupError(
+            f"jwks_ca_file of {issuer.issuer} has no certificate that can be used"
+        ) from None
+
+
+async def _get(url: str, trusted: ssl.SSLContext) -> bytes:
     import httpx2
 
-    trusted = ssl.create_default_context(cadata=ca.decode("ascii", "ignore") if ca else None)
     try:
         async with httpx2.AsyncClient(verify=trusted, timeout=10) as client:
             response = await client.get(url)  # follows no redirect
             response.raise_for_status()
-    except httpx2.HTTPError as error:
+    except Exception as error:  # also what is no URL, and what no resolver takes
         raise StartupError(f"{url}: {error}") from error
     return response.content
 

@@ -61,7 +61,7 @@ class People:
     """Who is known, by each kind of credentials.
 
     Raises:
-        StartupError: a JWKS file holds no keys.
+        StartupError: a JWKS file holds no keys, or a CA file no certificate.
     """
 
     def __init__(self, config: WebConfig) -> None:
