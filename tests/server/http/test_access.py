@@ -73,7 +73,7 @@ def test_a_stranger_gets_nothing(served, method, target):
         ("HEAD", "/metrics", "reader"),
         ("GET", "/", "reader"),
         ("GET", "/status", "reader"),
-        ("GET", "/static/style.css", "reader"),
+        ("GET", "/static/style.css", "pusher reader nobody"),
         ("GET", "/api/v1/metrics", "reader"),
         ("GET", "/api/v1/status", "reader"),
         ("PUT", "/api/v1/admin/wipe", ""),

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pushgate.model.grouping import GroupingKey
 from pushgate.server.http.app import _api_routes, _main_routes
 from pushgate.server.settings import Settings
+from pushgate.server.ui.cards import group_id
 from pushgate.server.webconfig import Permission
 from tests.server.http.asgi import Served
 
@@ -32,8 +34,8 @@ ROUTES = [
     ("GET", "/", "read", False),
     ("HEAD", "/", "read", False),
     ("GET", "/status", "read", False),
-    ("GET", "/static/style.css", "read", False),
-    ("GET", "/ui/group/job/{job}", "read", False),
+    ("GET", "/static/style.css", "", False),
+    ("GET", "/ui/group/{group}", "read", True),
     ("GET", "/api/v1/status", "read", False),
     ("GET", "/api/v1/metrics", "read", False),
     ("PUT", "/api/v1/admin/wipe", "admin", False),
@@ -73,9 +75,13 @@ def served(tmp_path_factory) -> Served:
     return Served(SETTINGS, web_config=path)
 
 
+def targeted(target: str, job: str) -> str:
+    return target.format(job=job, base64=JOBS[job], group=group_id(GroupingKey([("job", job)])))
+
+
 def status(served: Served, method: str, target: str, job: str, name: str | None) -> int:
     headers = {"Authorization": f"Bearer {token(name)}"} if name else {}
-    target = target.format(job=job, base64=JOBS[job])
+    target = targeted(target, job)
     body = b"m 1\n" if "/metrics/job" in target and method != "DELETE" else b""
     return served.ask(method, target, body, headers).status
 
@@ -118,7 +124,13 @@ def test_the_matrix_has_every_route():
 
 
 def _plain(target: str) -> bytes:
-    return target.format(job=MINE, base64=JOBS[MINE]).encode()
+    return targeted(target, MINE).encode()
+
+
+@pytest.mark.parametrize("group", ["x", "", "bWluZQ", group_id(GroupingKey([("a", "mine")]))])
+def test_the_page_of_what_is_no_group_is_about_every_job(served, group):
+    assert status(served, "GET", f"/ui/group/{group}", MINE, "read-mine") in {403, 404}
+    assert status(served, "GET", f"/ui/group/{group}", MINE, "read") == 404
 
 
 @pytest.mark.parametrize(("method", "target", "needed", "has_job"), ROUTES)

@@ -66,7 +66,7 @@ def _main_routes(settings: Settings) -> list[Route]:
         # They count themselves, because most of them never get here.
         *(Route(["PUT", "POST"], path, "", may.PUSH, push) for path in groups),
         *(Route(["DELETE"], path, "", may.DELETE, push) for path in groups),
-        Route(["GET"], prefix + "/static/*", "static", may.READ, pages.static),
+        Route(["GET"], prefix + "/static/*", "static", may.ANY, pages.static),
         Route(["GET"], prefix + "/status", "status", may.READ, pages.status),
         Route(["GET"], prefix + "/", "status", may.READ, pages.groups),
         Route(["GET"], prefix + "/ui/group/*", "status", may.READ, pages.group),
@@ -124,6 +124,8 @@ class App:
         route = self._router.find(scope)
         if route is None:
             return Permission.ANY, None
+        if route.endpoint is pages.group:
+            return route.permission, pages.job_of(self.site, scope)
         if route.endpoint is not push:
             return route.permission, None
         try:

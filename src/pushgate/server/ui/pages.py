@@ -67,6 +67,12 @@ async def groups(site: Site, scope: Scope, receive: Receive, send: Send) -> None
     await stream(pieces, _headers(site), scope, receive, send)
 
 
+def job_of(site: Site, scope: Scope) -> str | None:
+    """Return the job of the group whose page is asked for; None if the path names none."""
+    key = key_of(_rest(site, scope, "/ui/group/"))
+    return dict(key.labels).get("job") if key else None
+
+
 async def group(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with one group and its metric families; with ``all``, with all their metrics."""
     key = key_of(_rest(site, scope, "/ui/group/"))
