@@ -203,6 +203,47 @@ def test_openssl_pushes(tls, clients):
     assert done.stdout.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl: install it")
+def test_openssl_is_told_why_it_is_refused(tls, clients):
+    tls.configure(
+        tls_config(
+            "client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem,"
+            " client_allowed_sans: [agent.example]"
+        )
+    )
+    refusals = {
+        "none": "certificate required",
+        "expired": "certificate expired",
+        "stranger": "unknown ca",
+        "other": "",  # the connection just ends
+    }
+    for name, alert in refusals.items():
+        pair = clients[name]
+        shown = ("-cert", str(pair.certificate), "-key", str(pair.key)) if pair else ()
+        answered, said = s_client(tls.port, *shown)
+        assert not answered
+        assert alert in said, (name, said)
+    known = clients["known"]
+    shown = ("-cert", str(known.certificate), "-key", str(known.key))
+    answered, said = s_client(tls.port, "-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0", *shown)
+    assert not answered
+    assert "alert protocol version" in said
+    answered, _ = s_client(tls.port, *shown)
+    assert answered
+
+
+def s_client(port: int, *arguments: str) -> tuple[bool, str]:
+    """Whether openssl is answered, and what it says about it."""
+    done = subprocess.run(
+        ["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{port}", *arguments],
+        input=b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    return done.stdout.startswith(b"HTTP/1.1 200 OK\r\n"), done.stderr.decode(errors="replace")
+
+
 def test_a_certificate_is_replaced_while_connections_are_open(tls, pki, tmp_path):
     tls.configure(tls_config())
     kept = http.client.HTTPSConnection(

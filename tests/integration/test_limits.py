@@ -12,6 +12,7 @@ import cramjam
 import pytest
 from backports.zstd import compress as zstd
 
+from pushgate.server.settings import Settings, help_text
 from tests import services
 from tests.exchange import TIMEOUT, Answer, ask, exchanged, statuses
 
@@ -331,11 +332,14 @@ def test_pushes_in_flight_have_a_limit():
         assert rejected(service, "pushes-in-flight") == len(refused)
 
 
-def test_every_limit_is_on_by_default_and_on_the_status_page():
+def test_every_limit_is_on_by_default_in_the_help_and_on_the_status_page():
+    help_ = help_text("pushgate")
     with services.pushgate() as service:
         page = service.get("/status")
         shown = service.get("/api/v1/status")
-    flags = [flag.partition("=")[0].removeprefix("--") for flag in LIMITS]
-    for flag in (*flags, "limit.connections", "limit.pushes-in-flight"):
+    flags = [name for name in Settings().rows() if name.startswith("limit.")]
+    assert len(flags) == len(LIMITS) + 2
+    for flag in flags:
         assert flag in page
+        assert re.search(f"--{flag}=[1-9]", help_)
         assert re.search(rf'"{flag}":"[1-9]', shown)

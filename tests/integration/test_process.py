@@ -1,7 +1,9 @@
 """The process: command line, start, signals, exit, as supervisors and shells see them."""
 
 import json
+import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +16,9 @@ import pytest
 
 from tests import services
 from tests.exchange import TIMEOUT, ask, statuses
+from tests.integration.tlsserver import ask_tls
+from tests.server.certificates import Pki
+from tests.server.tlsclient import client_context
 
 PUSHGATEWAY = str(Path(services.PUSHGATE).with_name("pushgateway"))
 MEMORY = "--persistence.file="
@@ -218,6 +223,31 @@ def test_a_bad_web_config_is_named(tmp_path, content):
         config.write_text(content)
 
     assert str(config) in complaint(MEMORY, f"--web.config.file={config}")
+
+
+WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv: install util-linux")
+def test_no_privilege_is_needed_and_nothing_is_written_but_data(tmp_path):
+    home, pki = tmp_path / "home", Pki(tmp_path)
+    pki.issue("server", "localhost")
+    home.mkdir()
+    config = tmp_path / "web.yml"
+    config.write_text("tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+    around = ["env", "-C", str(home), f"HOME={home}", f"TMPDIR={home}"]
+    if os.getuid() == 0:
+        around += WITHOUT_PRIVILEGES
+    flags = ["--web.listen-address=127.0.0.1:{port}", f"--web.config.file={config}"]
+    with services.running([*around, services.PUSHGATE, "serve", *flags]) as service:
+        answer = ask_tls(
+            service.port, client_context(pki.ca_file), "PUT", "/metrics/job/j", b"m 1\n"
+        )
+        assert answer.status == 200
+        capabilities = Path(f"/proc/{service.process.pid}/status").read_text()
+        assert re.search(r"CapEff:\t0{16}\n", capabilities)
+    assert {path.relative_to(home).parts[0] for path in home.rglob("*")} == {"data"}
+    assert home.joinpath("data", "pushgate.db").exists()
 
 
 def test_a_data_directory_that_cannot_be_is_named(tmp_path):
