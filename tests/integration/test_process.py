@@ -310,6 +310,18 @@ def test_a_request_in_flight_is_answered_before_the_exit(tmp_path, number):
         assert 'late{instance="",job="late"} 4711' in service.get("/metrics")
 
 
+def test_a_unix_socket_is_served_and_removed_at_the_exit(tmp_path):
+    path = tmp_path / "socket"
+    with started(f"--web.listen-address=unix:{path}") as service:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+        service.process.send_signal(signal.SIGTERM)
+        assert ended(service) == 0
+        assert not path.exists()
+
+
 def test_a_second_signal_does_not_wait():
     with started() as service, push_in_flight(service) as finish:
         service.process.send_signal(signal.SIGTERM)

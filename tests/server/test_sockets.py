@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pushgate.errors import StartupError
-from pushgate.server.sockets import close, from_systemd, listen, shown
+from pushgate.server.sockets import from_systemd, listen, shown
 
 
 def refusal(*addresses: str) -> str:
@@ -54,7 +54,8 @@ def test_a_name_means_its_ipv4_address():
 def test_several_addresses_are_several_listeners():
     listeners = listen(["127.0.0.1:0", "127.0.0.1:0"])
     assert len({listener.getsockname() for listener in listeners}) == 2
-    close(listeners)
+    for listener in listeners:
+        listener.close()
 
 
 # What the reference server says.
@@ -116,7 +117,8 @@ def test_listens_on_a_unix_socket_and_removes_it(tmp_path):
     assert shown(listeners[0]) == f"unix:{path}"
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
-    close(listeners)
+    for listener in listeners:
+        listener.close()
     assert not path.exists()
 
 
@@ -124,7 +126,7 @@ def test_a_unix_socket_left_by_a_killed_server_is_replaced(tmp_path):
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    close(listen([f"unix:{path}"]))
+    listen([f"unix:{path}"])[0].close()
 
 
 def test_a_unix_socket_in_use_is_refused_and_left_alone(tmp_path):
@@ -132,7 +134,8 @@ def test_a_unix_socket_in_use_is_refused_and_left_alone(tmp_path):
     listeners = listen([f"unix:{path}"])
     assert "bind: address already in use" in refusal(f"unix:{path}")
     assert stat.S_ISSOCK(path.stat().st_mode)
-    close(listeners)
+    for listener in listeners:
+        listener.close()
 
 
 def test_another_file_is_never_replaced_by_a_socket(tmp_path):
@@ -194,6 +197,19 @@ def test_serves_on_the_sockets_systemd_passes():
             assert client.recv(10) == b"hello"
         _, errors = process.communicate(timeout=10)
         assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_unix_socket_of_systemd_stays_when_it_is_closed(tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        process = started_with_fd_3(listener, SERVED + "    listener.close()\n")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            assert client.recv(10) == b"hello"
+        assert process.communicate(timeout=10) == (None, b"")
+    assert path.exists()
 
 
 def test_a_systemd_socket_that_does_not_listen_is_refused():

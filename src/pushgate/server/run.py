@@ -127,7 +127,8 @@ class _Process:
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(self._serve(server))
         finally:
-            sockets.close(self._listeners)
+            for listener in self._listeners:
+                listener.close()
         _log.info("HTTP server stopped")
         return 0
 

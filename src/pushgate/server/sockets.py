@@ -19,6 +19,8 @@ _UNIX = "unix:"
 def listen(addresses: Sequence[str]) -> list[socket.socket]:
     """Return a listening socket for each of *addresses*; all of them, or none.
 
+    Closing a Unix socket also removes it.
+
     An address is ``host:port``, ``:port`` (IPv4 and IPv6), ``[::1]:port`` or ``unix:/path``.
 
     Raises:
@@ -61,14 +63,21 @@ def shown(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def close(listeners: Sequence[socket.socket]) -> None:
-    """Close *listeners*, and remove the Unix sockets that `listen` made."""
-    for listener in listeners:
-        name = listener.getsockname() if listener.family == socket.AF_UNIX else ""
-        listener.close()
-        if isinstance(name, str) and name.startswith("/"):
+class _UnixListener(socket.socket):
+    """A Unix socket of our own: it goes from the file system when it is closed."""
+
+    _path: Path | None = None
+
+    def bind(self, path: str) -> None:  # type: ignore[override]  # any address there
+        super().bind(path)
+        self._path = Path(path)
+
+    def close(self) -> None:
+        if self._path:
             with suppress(OSError):
-                Path(name).unlink()
+                self._path.unlink()
+        self._path = None
+        super().close()
 
 
 _NO_SOCKETS = (
@@ -145,7 +154,7 @@ def _bind(name: tuple[Any, ...], family: int) -> socket.socket:
 
 
 def _listen_unix(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
         listener.bind(str(path))
