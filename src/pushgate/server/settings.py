@@ -97,11 +97,15 @@ class Settings:
         flags.SIZE, "64MiB", "Largest request body once decompressed."
     )
     limit_held_bytes: int = _flag(
-        flags.SIZE, "128MiB", "Most bytes of all large request bodies that are not yet read."
+        flags.SIZE,
+        "128MiB",
+        "Most bytes of all large request heads and bodies that are not yet read.",
     )
     limit_series_per_push: int = _flag(flags.COUNT, "100000", "Most series in one push.")
     limit_label_name_bytes: int = _flag(flags.SIZE, "1KiB", "Longest label name.")
-    limit_label_value_bytes: int = _flag(flags.SIZE, "64KiB", "Longest label value.")
+    limit_label_value_bytes: int = _flag(
+        flags.SIZE, "64KiB", "Longest label value. A line of text may have 16 times as many bytes."
+    )
     limit_labels_per_series: int = _flag(
         flags.COUNT, "256", "Most labels of a series, those of its grouping key included."
     )
@@ -114,7 +118,10 @@ class Settings:
         flags.COUNT, "120", "Seconds in which the body of a request must have arrived."
     )
     limit_idle_seconds: int = _flag(
-        flags.COUNT, "300", "Seconds after which a connection without a request is closed."
+        flags.COUNT,
+        "300",
+        "Seconds after which a connection is closed that has no request, or whose client does not "
+        "read the answer.",
     )
     limit_connections: int = _flag(flags.COUNT, "10000", "Most connections at a time.")
     limit_pushes_in_flight: int = _flag(flags.COUNT, "1000", "Most unanswered pushes at a time.")
