@@ -36,6 +36,8 @@ def line(tokens: list[str]) -> bytes | None:
 
 @given(st.lists(tokens, max_size=8))
 @example(["1.2.3"])
+@example([""])
+@example(["", "1"])
 @example(["-0", "0.5"])
 def test_a_line_is_canonical_number_by_number(written):
     assert line(written) == slow_line(written)

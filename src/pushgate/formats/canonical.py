@@ -21,13 +21,12 @@ def canonical_line(tokens: Sequence[bytes]) -> bytes:
         ValueError: as :func:`~pushgate.model.numbers.parse_float`.
     """
     line = b",".join(tokens)
+    if not line or b"-0," in line or line.endswith(b"-0"):
+        return _one_by_one(tokens)  # JSON's integers have no negative zero
     try:
-        numbers = orjson.loads(b"[" + line + b"]")
-    except orjson.JSONDecodeError:  # JSON has no NaN, no +1 and no .5
+        return written_out(orjson.loads(b"[" + line + b"]"))
+    except orjson.JSONDecodeError:  # it has no NaN, no +1 and no .5
         return _one_by_one(tokens)
-    if b"-0," in line or line.endswith(b"-0"):  # its integers have no negative zero
-        return _one_by_one(tokens)
-    return written_out(numbers)
 
 
 def _one_by_one(tokens: Sequence[bytes]) -> bytes:
