@@ -1,7 +1,8 @@
 """What the calls of a gateway return."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,32 +96,35 @@ class Group:
 
 def status_in(body: bytes) -> GatewayStatus:
     """Return the status in the answer of ``/api/v1/status``."""
-    data = _data(body)
-    build = data.get("build_information", {})
-    return GatewayStatus(
-        version=build.get("version", ""),
-        build=build,
-        flags=data.get("flags", {}),
-        start_time=data.get("start_time", ""),
-    )
+    with _expected():
+        data = json.loads(body)["data"]
+        build = data.get("build_information", {})
+        return GatewayStatus(
+            version=build.get("version", ""),
+            build=build,
+            flags=data.get("flags", {}),
+            start_time=data.get("start_time", ""),
+        )
 
 
 def groups_in(body: bytes) -> tuple[Group, ...]:
     """Return the groups in the answer of ``/api/v1/metrics``."""
-    return tuple(
-        Group(
-            labels=entry["labels"],
-            last_push_successful=bool(entry.get("last_push_successful", True)),
-            families=tuple(
-                sorted(k for k, v in entry.items() if isinstance(v, dict) and "metrics" in v)
-            ),
-        )
-        for entry in _data(body) or ()
+    with _expected():
+        return tuple(_group(entry) for entry in json.loads(body)["data"] or ())
+
+
+def _group(entry: dict[str, Any]) -> Group:
+    families = (k for k, v in entry.items() if isinstance(v, dict) and "metrics" in v)
+    return Group(
+        labels=entry["labels"],
+        last_push_successful=bool(entry.get("last_push_successful", True)),
+        families=tuple(sorted(families)),
     )
 
 
-def _data(body: bytes) -> Any:
+@contextmanager
+def _expected() -> Iterator[None]:
     try:
-        return json.loads(body)["data"]
-    except (ValueError, KeyError, TypeError) as error:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PushgatewayError("The answer is not what a Pushgateway answers.") from error
