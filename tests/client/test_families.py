@@ -1,6 +1,12 @@
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 
 from pushgate import EncodingError, PushGateway
 from tests.client.metrics_proto import decode
@@ -25,6 +31,12 @@ def gauge(name, labels=(), values=(), number=1.0):
     return family
 
 
+def twice(family, *values, **options):
+    family.add_metric([], *values, **options)
+    family.add_metric([], *values, **options)
+    return family
+
+
 def test_families_of_one_name_are_merged():
     families = render(Fixed(gauge("g", ["a"], ["1"])), Fixed(gauge("g", ["a"], ["2"])))
     assert [len(family.metric) for family in families] == [2]
@@ -34,6 +46,9 @@ def test_families_of_one_name_are_merged():
     "collectors",
     [
         pytest.param([Fixed(gauge("g"), gauge("g"))], id="twice"),
+        pytest.param([Fixed(twice(CounterMetricFamily("c", ""), 1, created=1))], id="counter"),
+        pytest.param([Fixed(twice(SummaryMetricFamily("s", ""), 1, 2))], id="summary"),
+        pytest.param([Fixed(twice(HistogramMetricFamily("h", ""), [("+Inf", 1)], 2))], id="hist"),
         pytest.param([Fixed(gauge("a.b"), gauge("a_b"))], id="same when escaped"),
         pytest.param([Fixed(gauge("g", ["x.y", "x_y"], ["1", "2"]))], id="labels escaped"),
     ],

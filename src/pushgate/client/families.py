@@ -189,6 +189,7 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
     name = escape_metric_name(metric.name + suffix, rules.escaping)
     family = Family(name, metric.documentation, kind)
     strays: dict[str, Family] = {}
+    seen: set[tuple[_Take, Labels, str | None]] = set()
     takes, own_label, cut = _TAKES[kind], _OWN_LABEL.get(kind), len(metric.name)
     for sample in metric.samples:
         if sample.timestamp is not None and rules.timestamps == "error":
@@ -204,8 +205,10 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
         point = family.points.get(labels)
         if point is None:
             point = family.points[labels] = Point(labels)
-        elif take is _set_value and point.created is None:
+        part = (take, labels, sample.labels.get(own_label) if own_label else None)
+        if part in seen:
             raise _duplicate(name, labels)
+        seen.add(part)
         take(point, sample)
     _attach_native(family, metric, rules)
     created = [_created_family(family, metric, rules)] if rules.include_created else []
