@@ -1,6 +1,14 @@
+import asyncio
+
 import pytest
 
-from pushgate import ConfigurationError, PushAuthError, PushGateway
+from pushgate import (
+    AsyncPushGateway,
+    ConfigurationError,
+    PushAuthError,
+    PushGateway,
+    PushTimeoutError,
+)
 from tests.client.rogue import answer, read_request, rogue
 
 BASIC = "Basic TXk6cMOkc3M="  # My:päss
@@ -78,14 +86,22 @@ def test_a_fixed_token_that_is_refused_is_not_sent_again(caller):
 
 @pytest.mark.anyio
 async def test_a_coroutine_function_may_give_the_token(anyio_backend):
-    from pushgate import AsyncPushGateway
-
     async def token():
         return "zzz"
 
     with rogue() as server:
         await AsyncPushGateway(server.url, bearer_token=token, properties=False).delete()
     assert sent(server) == ["Bearer zzz"]
+
+
+@pytest.mark.anyio
+async def test_a_token_that_does_not_come_does_not_hold_a_push_beyond_its_deadline(anyio_backend):
+    gateway = AsyncPushGateway(
+        "h:1", bearer_token=lambda: asyncio.sleep(30, "zzz"), deadline=0.05, properties=False
+    )
+    with pytest.raises(PushTimeoutError, match="while waiting for the token") as caught:
+        await gateway.delete()
+    assert caught.value.phase == "deadline"
 
 
 def test_a_coroutine_function_needs_the_async_gateway():
@@ -105,6 +121,7 @@ def test_a_coroutine_function_needs_the_async_gateway():
         {"address": "u:p@h:1", "bearer_token": "t"},
         {"bearer_token": "t", "headers": {"authorization": "x"}},
         {"bearer_token": "a\r\nX: y"},
+        {"bearer_token": "tökén"},
     ],
 )
 def test_contradictions_are_refused_without_showing_a_secret(caller, options):

@@ -100,13 +100,15 @@ def bearer(token: str) -> str:
 
 
 def checked_header(name: str, value: str) -> str:
-    """Return *value* unless it would break out of its header line.
+    """Return *value* unless it would break out of its header line, or is not ASCII.
 
     Raises:
         ConfigurationError: Without the value, which may be a secret.
     """
     if any(character in "\r\n\0" for character in name + value):
         raise ConfigurationError(f"The header {name!r} contains a line break.", key="headers")
+    if not (name + value).isascii():
+        raise ConfigurationError(f"The header {name!r} is not ASCII.", key="headers")
     return value
 
 

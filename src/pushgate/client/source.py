@@ -12,6 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 
 from pushgate.client.settings import warn_once
+from pushgate.errors import ConfigurationError
 from pushgate.properties.schema import FilterProperties
 
 Multiprocess = Literal["auto"] | bool
@@ -88,7 +89,12 @@ def _each(collectors: Collectors) -> Iterable[Collector]:
 
 def _of_all_processes() -> Iterator[Metric]:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    try:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise ConfigurationError(
+            "PROMETHEUS_MULTIPROC_DIR must name a directory that exists.", key="multiprocess"
+        ) from error
     for metric in registry.collect():
         if any("pid" in sample.labels for sample in metric.samples):
             warn_once(
