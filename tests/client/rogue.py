@@ -101,6 +101,12 @@ def raw_answer(status: int, body: bytes, headers: dict[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def answer_when_released(connection: socket.socket, gateway: Rogue) -> None:
+    read_request(connection, gateway)
+    gateway.released.wait(20)
+    connection.sendall(raw_answer(200, b"", {}))
+
+
 def stall(connection: socket.socket, gateway: Rogue) -> None:
     read_request(connection, gateway)
     gateway.released.wait(20)
@@ -115,8 +121,30 @@ def drip(connection: socket.socket, gateway: Rogue) -> None:
             return
 
 
+def silence(connection: socket.socket, gateway: Rogue) -> None:
+    """Takes the connection and never says or reads anything: no handshake, no tunnel."""
+    gateway.released.wait(20)
+
+
+def slow_reader(connection: socket.socket, gateway: Rogue) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    while connection.recv(4096):
+        if gateway.released.wait(0.05):
+            return
+
+
+def reset_at_once(connection: socket.socket, gateway: Rogue) -> None:
+    connection.recv(1)
+    gateway.seen.append(Seen("", "", {}, b""))
+    reset(connection)
+
+
 def reset_after_body(connection: socket.socket, gateway: Rogue) -> None:
     read_request(connection, gateway)
+    reset(connection)
+
+
+def reset(connection: socket.socket) -> None:
     linger = struct.pack("ii", 1, 0)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 

@@ -1,5 +1,6 @@
 """The retry matrix, on real sockets, for both gateways."""
 
+import asyncio
 import ssl
 import threading
 import time
@@ -9,6 +10,7 @@ import trustme
 from prometheus_client import Gauge
 
 from pushgate import (
+    AsyncPushGateway,
     ConfigurationError,
     PushAuthError,
     PushConnectionError,
@@ -20,12 +22,16 @@ from pushgate import (
     PushTimeoutError,
     Retry,
 )
+from tests.client.metrics_proto import decode
 from tests.client.rogue import (
     answer,
     closed_port,
     drip,
     reset_after_body,
+    reset_at_once,
     rogue,
+    silence,
+    slow_reader,
     stall,
     statuses,
 )
@@ -98,10 +104,22 @@ def test_what_cannot_pass_is_tried_once(caller, registry, status, error):
 
 
 def test_a_refused_connection_is_tried_again(caller, registry):
-    failure = fails(caller, make(caller, f"localhost:{closed_port()}", registry))
-    assert isinstance(failure, PushConnectionError | ConnectionError)
-    assert failure.attempts == 3
-    assert "Connection refused" in str(failure) or "All connection attempts" in str(failure)
+    for flavor in ("pushgateway", "aggregation"):
+        address = f"localhost:{closed_port()}"
+        failure = fails(caller, make(caller, address, registry, flavor=flavor))
+        assert type(failure) is PushConnectionError
+        assert isinstance(failure, ConnectionError)
+        assert failure.attempts == 3
+        assert str(failure).endswith(": Connection refused")
+
+
+@pytest.mark.parametrize("flavor", ["pushgateway", "aggregation"])
+def test_a_handshake_that_breaks_off_is_tried_again(caller, registry, flavor):
+    with rogue(reset_at_once) as server:
+        url = server.url.replace("http:", "https:")
+        failure = fails(caller, make(caller, url, registry, flavor=flavor))
+        assert failure.attempts == len(server.seen) == 3
+    assert "Connection reset" in str(failure)
 
 
 def test_an_unknown_host_is_named(caller, registry):
@@ -179,6 +197,34 @@ def test_a_push_does_not_outlive_its_deadline(caller, registry, trouble, retry):
     assert isinstance(failure, TimeoutError)
     assert failure.phase == "deadline"
     assert "the deadline passed" in str(failure)
+
+
+def through_tls(url):
+    return {"address": url.replace("http:", "https:")}
+
+
+def through_a_tunnel(url):
+    return {"address": "https://gateway.invalid", "proxy": url}
+
+
+@pytest.mark.parametrize("way", [through_tls, through_a_tunnel])
+def test_a_connection_that_comes_to_nothing_does_not_outlive_the_deadline(caller, registry, way):
+    with rogue(silence) as server:
+        gateway = caller.make(registry=registry, deadline=0.3, **way(server.url))
+        started = time.monotonic()
+        failure = fails(caller, gateway)
+        assert time.monotonic() - started < 0.3 + GRACE
+    assert failure.phase == "deadline"
+
+
+def test_a_slow_reader_does_not_hold_a_push_beyond_its_deadline(caller):
+    big = Gauge("big", "x" * 20_000_000, registry=None)
+    with rogue(slow_reader) as server:
+        gateway = caller.make(server.url, registry=big, deadline=1)
+        started = time.monotonic()
+        failure = fails(caller, gateway)
+        assert time.monotonic() - started < 1 + GRACE
+    assert failure.phase == "deadline"
 
 
 def test_a_deadline_of_one_push(caller, registry):
@@ -308,6 +354,39 @@ def test_a_gateway_without_protobuf_gets_text_from_then_on(caller, registry, cap
 def test_a_protobuf_push_that_is_refused_for_another_reason_stays_refused(caller, registry):
     with rogue(answer(400, b"pushed metrics are inconsistent")) as server:
         assert fails(caller, make(caller, server.url, registry)).attempts == 1
+
+
+def gauge_values(server):
+    return [decode(request.body)[0].metric[0].gauge.value for request in server.seen]
+
+
+def test_a_retry_never_overwrites_a_newer_push_of_another_thread():
+    rows = Gauge("rows", "", registry=None)
+    rows.set(1)
+    with rogue(*statuses(503, 503), answer()) as server:
+        gateway = PushGateway(server.url, registry=rows, retry=Retry(base=0.2), properties=False)
+        older = threading.Thread(target=gateway.push)
+        older.start()
+        server.asked.wait()
+        rows.set(2)
+        gateway.push()
+        older.join()
+    assert gauge_values(server) == [1, 1, 1, 2]
+
+
+@pytest.mark.anyio
+async def test_a_retry_never_overwrites_a_newer_push_of_another_task(anyio_backend):
+    rows = Gauge("rows", "", registry=None)
+    rows.set(1)
+    with rogue(*statuses(503, 503), answer()) as server:
+        retry = Retry(base=0.2)
+        gateway = AsyncPushGateway(server.url, registry=rows, retry=retry, properties=False)
+        older = asyncio.create_task(gateway.push())
+        await asyncio.to_thread(server.asked.wait)
+        rows.set(2)
+        await gateway.push()
+        await older
+    assert gauge_values(server) == [1, 1, 1, 2]
 
 
 def push_in_vain(gateway):

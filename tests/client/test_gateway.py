@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 import os
 import signal
 import subprocess
@@ -18,11 +19,12 @@ from pushgate import (
     ConfigurationError,
     EncodingError,
     PushGateway,
+    PushgatewayError,
     PushRejectedError,
     PushTimeoutError,
 )
 from tests.client.metrics_proto import decode
-from tests.client.rogue import answer, read_request, rogue, stall
+from tests.client.rogue import answer, answer_when_released, read_request, rogue, stall
 
 PROTOBUF = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
@@ -112,12 +114,14 @@ def test_an_empty_registry_can_be_an_error(caller):
         caller.call(gateway, "push")
 
 
-def test_pushing_can_be_switched_off(caller, registry):
+def test_pushing_can_be_switched_off(caller, registry, caplog):
+    caplog.set_level(logging.INFO, "pushgate.client")
     gateway = caller.make(
         "no-such-host.invalid", registry=registry, properties={"pushgate.enabled": "false"}
     )
     assert caller.call(gateway, "push").status == 0
     assert caller.call(gateway, "delete").status == 0
+    assert caplog.text.count("is not sent: pushgate.enabled is false") == 2
 
 
 def test_replace_changes_one_option_and_keeps_the_others(caller, registry):
@@ -136,6 +140,7 @@ def test_options_are_copied(caller):
         key["b"], headers["X-B"] = "2", "2"
         caller.call(gateway.replace(), "delete")
     assert server.seen[0].path == "/metrics/job/j/a/1"
+    assert "x-b" not in server.seen[0].headers
 
 
 def test_headers_may_be_functions(caller):
@@ -177,6 +182,15 @@ def test_status_groups_and_readiness(caller):
     assert [request.path for request in s.seen] == paths
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": 1}', b'{"data": [{"a": 1}]}'])
+@pytest.mark.parametrize("method", ["status", "groups"])
+def test_what_is_no_gateway_is_told_from_one(caller, body, method):
+    with rogue(answer(200, body)) as server:
+        gateway = caller.make(server.url)
+        with pytest.raises(PushgatewayError, match="not what a Pushgateway answers"):
+            caller.call(gateway, method)
+
+
 @pytest.mark.parametrize(("version", "pushes"), [(b"1.11.0", 2), (b"1.5.1", 0), (b"", 2)])
 def test_utf8_names_need_a_gateway_that_survives_them(caller, caplog, version, pushes):
     gauge = Gauge("http.size", "", registry=None)
@@ -210,6 +224,34 @@ def test_a_connection_is_kept_inside_with():
     assert len(server.seen) == 3
 
 
+def test_leaving_the_block_does_not_cut_off_the_push_of_another_thread(registry):
+    results = []
+    with rogue(answer_when_released) as server:
+        gateway = PushGateway(server.url, registry=registry, retry=0, properties=False)
+        thread = threading.Thread(target=lambda: results.append(gateway.push()))
+        thread.start()
+        server.asked.wait()
+        with gateway:
+            pass
+        server.released.set()
+        thread.join()
+    assert [result.status for result in results] == [200]
+
+
+@pytest.mark.anyio
+async def test_leaving_the_block_does_not_cut_off_the_push_of_another_task(registry, anyio_backend):
+    with rogue(answer_when_released) as server:
+        gateway = AsyncPushGateway(server.url, registry=registry, retry=0, properties=False)
+        async with gateway:
+            pass
+        task = asyncio.create_task(gateway.push())
+        await asyncio.to_thread(server.asked.wait)
+        async with gateway:
+            pass
+        server.released.set()
+        assert (await task).status == 200
+
+
 def test_threads_push_one_after_the_other(registry):
     with rogue() as server:
         gateway = PushGateway(server.url, job="j", registry=registry, properties=False)
@@ -230,6 +272,17 @@ async def test_cancelling_a_push_ends_it(registry, anyio_backend):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+@pytest.mark.anyio
+async def test_the_connection_serves_again_after_a_cancelled_push(registry, anyio_backend):
+    with rogue(stall, answer()) as server:
+        async with AsyncPushGateway(server.url, registry=registry, properties=False) as gateway:
+            task = asyncio.create_task(gateway.push())
+            await asyncio.to_thread(server.asked.wait)
+            task.cancel()
+            await asyncio.wait([task])
+            assert (await gateway.push()).status == 200
 
 
 @pytest.mark.anyio
@@ -412,6 +465,12 @@ for child in children:
     os.waitpid(child, 0)
 PushGateway(sys.argv[1], job="j", properties=False).push()
 """
+
+
+def test_a_missing_multiprocess_directory_is_a_configuration_error(caller, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+    with pytest.raises(ConfigurationError, match="a directory that exists"):
+        caller.call(caller.make("h:1"), "push")
 
 
 def test_the_metrics_of_all_processes_are_summed(tmp_path):

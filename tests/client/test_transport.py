@@ -76,10 +76,11 @@ def test_a_large_body_goes_out_in_pieces_that_can_be_watched():
     assert sum(pieces) > 200_000
 
 
-def test_an_unusable_proxy_is_named():
-    gateway = PushGateway("h:1", proxy="socks5://h:1", properties=False)
-    with pytest.raises(ConfigurationError, match="http:// or https://"):
-        gateway.delete()
+def test_an_unusable_proxy_is_named(caller, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:hunter2@h:1")
+    for proxy in ("socks5://h:1", "env"):
+        with pytest.raises(ConfigurationError, match="must be http:// or https://"):
+            caller.call(caller.make("h:1", proxy=proxy), "delete")
 
 
 def test_a_proxy_that_refuses_is_an_error_of_the_credentials():

@@ -8,9 +8,9 @@ from typing import Any, Self, assert_never
 
 import httpx2
 
-from pushgate.client.base import GatewayBase, Selection, busy
+from pushgate.client.base import GatewayBase, Selection
 from pushgate.client.exchange import Authorize, Pause, Send, Step, Steps
-from pushgate.client.failures import Sent, failure_of
+from pushgate.client.failures import Sent, failure_of, too_late
 from pushgate.client.gateway import PushGateway
 from pushgate.client.job import AsyncJob, OnPushError
 from pushgate.client.periodic import AsyncPeriodicPusher, Final
@@ -142,7 +142,10 @@ class AsyncPushGateway(GatewayBase):
 
     async def __aexit__(self, *_: object) -> None:
         self._users -= 1
-        if not self._users and self._loop is asyncio.get_running_loop():
+        if self._users or self._loop is not asyncio.get_running_loop():
+            return
+        # A push of another task still needs it, and closes it itself.
+        if not self._lock.locked():
             await self._connection.close()
 
     async def _push(self, method: str, selection: Selection, deadline: float | None) -> PushResult:
@@ -175,16 +178,17 @@ class AsyncPushGateway(GatewayBase):
             self._connection = AsyncConnection(
                 self._settings.route, self._options["transport"], self._options["http_client"]
             )
-        lock = self._lock
-        try:
-            async with asyncio.timeout(seconds_left(expires)):
-                await lock.acquire()
-        except TimeoutError:
-            raise busy(Sent(self._settings.address.base, self.url, method)) from None
+        lock, about = self._lock, Sent(self._settings.address.base, self.url, method)
+        async with _in_time(about, expires, "while another push went on"):
+            await lock.acquire()
         try:
             yield
         finally:
-            lock.release()
+            try:
+                if not self._users:
+                    await self._connection.close()
+            finally:
+                lock.release()
 
     async def _run(self, steps: Steps) -> Any:
         """Take *steps* one by one, and return what they come to."""
@@ -194,14 +198,11 @@ class AsyncPushGateway(GatewayBase):
                 outcome = await self._take(steps.send(outcome))
         except StopIteration as done:
             return done.value
-        finally:
-            if not self._users:
-                await self._connection.close()
 
     async def _take(self, step: Step) -> Any:
         match step:
-            case Authorize(renew):
-                return await self._authorization(renew=renew)
+            case Authorize():
+                return await self._authorization(step)
             case Send():
                 return await self._attempt(step)
             case Pause(seconds):
@@ -210,13 +211,25 @@ class AsyncPushGateway(GatewayBase):
             case _ as never:
                 assert_never(never)
 
-    async def _authorization(self, *, renew: bool) -> str | None:
-        credentials = self._settings.credentials
-        value = credentials.header(renew=renew) if credentials is not None else None
-        return value if value is None or isinstance(value, str) else await value
+    async def _authorization(self, step: Authorize) -> str | None:
+        value = self._settings.authorization(renew=step.renew)
+        if value is None or isinstance(value, str):
+            return value
+        async with _in_time(step.about, step.expires, "while waiting for the token"):
+            return await value
 
     async def _attempt(self, step: Send) -> Answer | PushgatewayError:
         try:
             return await self._connection.send(step.request, step.expires)
         except (httpx2.RequestError, httpx2.InvalidURL, OSError) as error:
             return failure_of(error, step.about)
+
+
+@asynccontextmanager
+async def _in_time(about: Sent, expires: float, what: str) -> AsyncIterator[None]:
+    """Let the deadline pass for what goes on inside, *what* saying what that is."""
+    try:
+        async with asyncio.timeout(seconds_left(expires)):
+            yield
+    except TimeoutError:
+        raise too_late(about, what) from None

@@ -1,6 +1,7 @@
 """What the blocking and the asyncio gateway have in common: everything but the waiting."""
 
 import gzip
+import logging
 import math
 import ssl
 import time
@@ -21,10 +22,11 @@ from pushgate.client.results import GatewayStatus, Payload, PushResult, status_i
 from pushgate.client.retry import Retry
 from pushgate.client.settings import Header, settle, warn_once
 from pushgate.client.source import Collector, Collectors, Multiprocess, Source
-from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError, PushTimeoutError
+from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.properties import PrometheusProperties, resolve
 from pushgate.properties.schema import Compression, EscapingScheme, Format, Scheme
 
+_log = logging.getLogger("pushgate.client")
 # Smaller bodies do not get smaller.
 _COMPRESS_FROM = 1024
 _USER_AGENT = f"pushgate/{__version__}"
@@ -95,9 +97,11 @@ class GatewayBase:
         http_client: httpx2.Client | httpx2.AsyncClient | None = None,
         properties: PrometheusProperties | Mapping[str, str] | Literal[False] | None = None,
     ) -> None:
-        options = {name: value for name, value in locals().items() if name != "self"}
-        if options["grouping_key"] is not None:
-            options["grouping_key"] = dict(options["grouping_key"])
+        options: dict[str, Any] = {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in locals().items()
+            if name != "self"
+        }
         self._options = options
         settings = self._settings = settle(options, resolve(properties))
         self._source = Source(registry, include_default_collectors, multiprocess, settings.filter)
@@ -194,7 +198,7 @@ class GatewayBase:
     ) -> Steps:
         """Yield the steps of a push of *payload*; return its PushResult."""
         settings = self._settings
-        if not settings.enabled or self._skips(payload):
+        if not self._is_enabled(method) or self._skips(payload):
             return PushResult(0, 0, 0.0, 0, payload.families, payload.samples, self.url, "")
         if settings.escaping == "allow-utf-8" and not self._memory.version_known:
             yield from self._check_version(expires)
@@ -206,6 +210,11 @@ class GatewayBase:
             self._memory.text_only = True
             warn_once("The gateway does not read protobuf: native histograms are lost.")
         return _result(delivery, payload)
+
+    def _is_enabled(self, method: str) -> bool:
+        if not self._settings.enabled:
+            _log.info("%s %s is not sent: pushgate.enabled is false", method, self.url)
+        return self._settings.enabled
 
     def _skips(self, payload: Payload) -> bool:
         if payload.families:
@@ -226,7 +235,7 @@ class GatewayBase:
     def _delete_steps(self, expires: float) -> Steps:
         if not self._settings.flavor.can_delete:
             raise ConfigurationError("This flavor of gateway has no delete.", key="flavor")
-        if not self._settings.enabled:
+        if not self._is_enabled("DELETE"):
             return PushResult(0, 0, 0.0, 0, 0, 0, self.url, "")
         delivery = yield from deliver(self._order("DELETE", expires), time.monotonic)
         return _result(delivery, Payload(b"", ""))
@@ -283,13 +292,6 @@ class GatewayBase:
             expires=expires,
             context={"job": settings.job, "grouping_key": settings.labels},
         )
-
-
-def busy(about: Sent) -> PushTimeoutError:
-    """Return the error that another push of the same object took all the time there was."""
-    error = PushTimeoutError(f"{about.prefix}the deadline passed while another push went on")
-    error.phase, error.url, error.method = "deadline", about.url, about.method
-    return error
 
 
 def _compressed(body: bytes, compression: str | None) -> tuple[bytes, str | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
-from pushgate.client.failures import Sent, failure_in, is_about_text
+from pushgate.client.failures import Sent, failure_in, is_about_text, too_late
 from pushgate.client.retry import Retry
 from pushgate.client.transport import Answer, Request
 from pushgate.errors import (
@@ -30,6 +30,8 @@ class Authorize:
     """Get the Authorization header (or None); *renew* if the last one was refused."""
 
     renew: bool
+    about: Sent
+    expires: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def deliver(order: Order, clock: Callable[[], float]) -> Steps:
     started, attempts, retries = clock(), 0, 0
     detours = _Detours()
     while True:
-        authorization = yield Authorize(detours.renewed)
+        authorization = yield Authorize(detours.renewed, order.about, order.expires)
         attempts += 1
         outcome = yield Send(_request(order, authorization), order.about, order.expires)
         failure = outcome
@@ -114,7 +116,7 @@ def deliver(order: Order, clock: Callable[[], float]) -> Steps:
         now = clock()
         _explain(failure, order, attempts, now - started)
         if now >= order.expires and isinstance(failure, PushTimeoutError):
-            raise _too_late(failure, order, attempts, now - started)
+            raise _expired(failure, order, attempts, now - started)
         pause = order.retry.pause(retries, failure)
         retries += 1
         worthwhile = order.retry.covers(failure, idempotent=order.idempotent)
@@ -170,15 +172,12 @@ def _explain(failure: PushgatewayError, order: Order, attempts: int, elapsed: fl
     failure.attempts, failure.elapsed = attempts, elapsed
 
 
-def _too_late(
+def _expired(
     failure: PushgatewayError, order: Order, attempts: int, elapsed: float
 ) -> PushTimeoutError:
     """Return the error that the deadline passed; the *failure* it cut off is its cause."""
     times = f"{attempts} attempt{'' if attempts == 1 else 's'}"
-    error = PushTimeoutError(
-        f"{order.about.prefix}the deadline passed after {elapsed:.1f} s and {times}"
-    )
-    error.phase = "deadline"
+    error = too_late(order.about, f"after {elapsed:.1f} s and {times}")
     error.sent = True
     _explain(error, order, attempts, elapsed)
     error.__cause__ = failure

@@ -1,5 +1,6 @@
 """What went wrong, as an error that says so: from an answer, or from the lack of one."""
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -125,6 +126,13 @@ def failure_of(error: Exception, sent: Sent) -> PushgatewayError:
     return failure
 
 
+def too_late(about: Sent, when: str) -> PushTimeoutError:
+    """Return the error that the deadline passed; *when* says during what, or after what."""
+    error = PushTimeoutError(f"{about.prefix}the deadline passed {when}")
+    error.phase, error.url, error.method = "deadline", about.url, about.method
+    return error
+
+
 def _timeout(error: Exception, sent: Sent) -> PushTimeoutError:
     connecting = isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout)
     failure = PushTimeoutError(f"{sent.prefix}{'Connect' if connecting else 'Read'} timed out")
@@ -137,13 +145,16 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
         yield cause
+        if isinstance(cause, BaseExceptionGroup):  # one for each address of the host
+            yield from cause.exceptions
         cause = cause.__cause__ or cause.__context__
 
 
 def _root(error: BaseException) -> BaseException:
     """Return the error of the operating system or of TLS behind *error*, else the last one."""
     causes = list(_causes(error))
-    return next((cause for cause in causes if isinstance(cause, OSError)), causes[-1])
+    of_system = [cause for cause in causes if isinstance(cause, OSError)]
+    return next((cause for cause in of_system if cause.errno), [*of_system, causes[-1]][0])
 
 
 def _reason(root: BaseException, sent: Sent) -> str:
@@ -152,6 +163,7 @@ def _reason(root: BaseException, sent: Sent) -> str:
         return f"unknown host {host}: {root.strerror}"
     if isinstance(root, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {root.verify_message or root}"
-    if isinstance(root, OSError) and root.strerror:
-        return root.strerror
+    if isinstance(root, OSError) and root.strerror and root.errno:
+        # asyncio puts the address there instead of the reason
+        return root.strerror if isinstance(root, ssl.SSLError) else os.strerror(root.errno)
     return str(root) or type(root).__name__

@@ -12,9 +12,9 @@ from weakref import WeakSet
 import httpx2
 
 from pushgate.client import lifecycle
-from pushgate.client.base import GatewayBase, Selection, busy
+from pushgate.client.base import GatewayBase, Selection
 from pushgate.client.exchange import Authorize, Pause, Send, Step, Steps
-from pushgate.client.failures import Sent, failure_of
+from pushgate.client.failures import Sent, failure_of, too_late
 from pushgate.client.job import Job, OnPushError
 from pushgate.client.periodic import Final, PeriodicPusher
 from pushgate.client.results import GatewayStatus, Group, PushResult, groups_in, status_in
@@ -230,8 +230,10 @@ class PushGateway(GatewayBase):
 
     def __exit__(self, *_: object) -> None:
         self._users -= 1
-        if not self._users:
+        # A push of another thread still needs it, and closes it itself.
+        if not self._users and self._lock.acquire(blocking=False):
             self._connection.close()
+            self._lock.release()
 
     def _push(self, method: str, selection: Selection, deadline: float | None) -> PushResult:
         expires = self._expires(deadline)
@@ -252,10 +254,13 @@ class PushGateway(GatewayBase):
         """Wait for the pushes before this one, but not beyond its own deadline."""
         lock, left = self._lock, min(max(expires - time.monotonic(), 0), threading.TIMEOUT_MAX)
         if not lock.acquire(timeout=left):
-            raise busy(Sent(self._settings.address.base, self.url, method))
+            about = Sent(self._settings.address.base, self.url, method)
+            raise too_late(about, "while another push went on")
         try:
             yield
         finally:
+            if not self._users:
+                self._connection.close()
             lock.release()
 
     def _run(self, steps: Steps) -> Any:
@@ -266,14 +271,11 @@ class PushGateway(GatewayBase):
                 outcome = self._take(steps.send(outcome))
         except StopIteration as done:
             return done.value
-        finally:
-            if not self._users:
-                self._connection.close()
 
     def _take(self, step: Step) -> Any:
         match step:
-            case Authorize(renew):
-                return self._authorization(renew=renew)
+            case Authorize():
+                return self._authorization(step)
             case Send():
                 return self._attempt(step)
             case Pause(seconds):
@@ -282,9 +284,8 @@ class PushGateway(GatewayBase):
             case _ as never:
                 assert_never(never)
 
-    def _authorization(self, *, renew: bool) -> str | None:
-        credentials = self._settings.credentials
-        value = credentials.header(renew=renew) if credentials is not None else None
+    def _authorization(self, step: Authorize) -> str | None:
+        value = self._settings.authorization(renew=step.renew)
         if value is None or isinstance(value, str):
             return value
         value.close()

@@ -19,7 +19,7 @@ from pushgate.client.address import (
     parse_address,
     push_url,
 )
-from pushgate.client.auth import Credentials, checked_header, credentials_of
+from pushgate.client.auth import Credentials, LaterToken, checked_header, credentials_of
 from pushgate.client.retry import Retry
 from pushgate.client.tls import TLS
 from pushgate.client.transport import Route
@@ -110,6 +110,10 @@ class Settings:
             name: checked_header(name, value() if callable(value) else value)
             for name, value in self.headers.items()
         }
+
+    def authorization(self, *, renew: bool) -> str | LaterToken | None:
+        """Return the Authorization header; *renew* says the last one was refused."""
+        return self.credentials.header(renew=renew) if self.credentials is not None else None
 
 
 def settle(options: Mapping[str, Any], properties: PrometheusProperties) -> Settings:

@@ -71,9 +71,17 @@ class Route:
     read_timeout: float
 
     def proxy_url(self) -> str | None:
-        """Return the proxy to use, after a look at the environment if so configured."""
-        if self.proxy != "env":
-            return self.proxy
+        """Return the proxy to use, after a look at the environment if so configured.
+
+        Raises:
+            ConfigurationError: It is neither an HTTP nor an HTTPS proxy.
+        """
+        proxy = self._proxy_of_environment() if self.proxy == "env" else self.proxy
+        if proxy is not None and not proxy.lower().startswith(("http://", "https://")):
+            raise ConfigurationError("A proxy must be http:// or https://.", key="proxy")
+        return proxy
+
+    def _proxy_of_environment(self) -> str | None:
         # getproxies() reads the whole environment, which costs more than encoding a push.
         names = (f"{self.scheme}_proxy", f"{self.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
         if not any(name in os.environ for name in names):
@@ -175,13 +183,21 @@ class AsyncConnection:
         if self._client is not None:
             built = _built_by(self._client, request, extensions)
             return _answer(await self._client.send(built, follow_redirects=False))
-        transport = self._foreign or await self._transport()
-        response = await transport.handle_async_request(_built(request, extensions))
+        if self._foreign is not None:
+            return await _exchanged(self._foreign, _built(request, extensions))
+        opened: list[httpcore2.AsyncNetworkStream] = []
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                opened.append(info["return_value"])
+
+        built = _built(request, extensions | {"trace": trace})
         try:
-            await response.aread()
-        finally:
-            await response.aclose()
-        return _answer(response)
+            return await _exchanged(await self._transport(), built)
+        except asyncio.CancelledError:
+            for stream in opened:  # httpcore forgets it if cancelled in a TLS handshake
+                await stream.aclose()
+            raise
 
     async def _transport(self) -> httpx2.AsyncHTTPTransport:
         context = self._route.context()
@@ -199,6 +215,15 @@ class AsyncConnection:
         own, self._own = self._own, None
         if own is not None:
             await own.aclose()
+
+
+async def _exchanged(transport: httpx2.AsyncBaseTransport, request: httpx2.Request) -> Answer:
+    response = await transport.handle_async_request(request)
+    try:
+        await response.aread()
+    finally:
+        await response.aclose()
+    return _answer(response)
 
 
 def _built_by(
@@ -282,8 +307,6 @@ def _pool(
     if proxy is None:
         return httpcore2.ConnectionPool(ssl_context=context, network_backend=backend)
     parts = httpx2.Proxy(proxy)
-    if parts.url.scheme not in {"http", "https"}:
-        raise ConfigurationError("A proxy must be http:// or https://.", key="proxy")
     return httpcore2.HTTPProxy(
         proxy_url=str(parts.url),
         proxy_auth=parts.raw_auth,
