@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from hypothesis import given, strategies as st
 from prometheus_client.samples import Exemplar
 
+from pushgate import Histogram
 from pushgate.metrics.exemplars import MAX_NATIVE, Sampler, kept
 from pushgate.properties.schema import ExemplarProperties
 
@@ -66,3 +67,22 @@ def test_without_tracing_or_sampling_there_is_none(monkeypatch):
     assert Sampler(ExemplarProperties()).sample(1.0, None) is None
     trace(monkeypatch, Span(sampled=False))
     assert Sampler(ExemplarProperties()).sample(1.0, None) is None
+
+
+def test_a_sampled_exemplar_is_dropped_when_it_is_old_and_a_chosen_one_stays(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("pushgate.metrics.histogram.time.time", lambda: now[0])
+    trace(monkeypatch, Span(sampled=True))
+    limit = {"io.prometheus.exemplars.max_retention_period_seconds": "30"}
+    histogram = Histogram("h", "", buckets=[1], registry=None, properties=limit)
+    histogram.observe(0.5)
+    histogram.observe(2, exemplar={"trace_id": "chosen"})
+    assert kept_by(histogram) == ([0.5, 2], [0.5, 2])
+    now[0] += 31
+    assert kept_by(histogram) == ([2], [2])
+
+
+def kept_by(histogram):
+    [family] = histogram.collect()
+    classic = [sample.exemplar.value for sample in family.samples if sample.exemplar]
+    return classic, [exemplar.value for exemplar in family.native[0][1].nh_exemplars]

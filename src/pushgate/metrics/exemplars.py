@@ -55,6 +55,12 @@ def _distance(pair: tuple[Exemplar, Exemplar]) -> float:
     return abs(math.log(abs(high)) - math.log(abs(low)))
 
 
+class Sampled(Exemplar):
+    """An exemplar that nobody chose; unlike a chosen one it is dropped when it is old."""
+
+    __slots__ = ()
+
+
 class Sampler:
     """Exemplars from the current OpenTelemetry span, within the limits of the properties.
 
@@ -65,7 +71,12 @@ class Sampler:
         milliseconds = limits.sample_interval_milliseconds
         self._interval = (90 if milliseconds is None else milliseconds) / 1000
         self._min_retention = limits.min_retention_period_seconds or 7
+        self._max_retention = limits.max_retention_period_seconds or 70
         self._next = -math.inf
+
+    def is_expired(self, exemplar: Exemplar | None, now: float) -> bool:
+        """Return whether *exemplar* was sampled, and too long before *now*."""
+        return isinstance(exemplar, Sampled) and now - _age(exemplar) > self._max_retention
 
     def sample(self, now: float, current: Exemplar | None) -> dict[str, str] | None:
         """Return the labels of an exemplar to replace *current*, or None.

@@ -169,18 +169,27 @@ class LabelledHistogram:
     def _keep_exemplar(self, value: float, labels: dict[str, str] | None) -> None:
         place = bisect_left(self._settings.bounds, value)
         now = time.time()
-        labels = labels or self._sampler.sample(now, self._newest[place])
-        if labels is None:
+        exemplar: Exemplar | None = None
+        if labels:
+            exemplar = Exemplar(labels, value, now)
+        elif sampled := self._sampler.sample(now, self._newest[place]):
+            exemplar = exemplar_rules.Sampled(sampled, value, now)
+        if exemplar is None:
             return
-        exemplar = Exemplar(labels, value, now)
         self._newest[place] = exemplar
         if self._native is not None:
             self._spread = exemplar_rules.kept(self._spread, exemplar, now)
+
+    def _drop_expired_exemplars(self) -> None:
+        now, is_expired = time.time(), self._sampler.is_expired
+        self._newest = [None if is_expired(each, now) else each for each in self._newest]
+        self._spread = [each for each in self._spread if not is_expired(each, now)]
 
     def add_to(self, family: HistogramFamily, labels: dict[str, str]) -> None:
         """Add a consistent snapshot, labelled *labels*, to *family*."""
         with self._lock:
             self._reset_if_due()
+            self._drop_expired_exemplars()
             counts, newest = list(self._counts), list(self._newest)
             count, total, created = self._total, self._sum, self._created
             if self._native is not None:

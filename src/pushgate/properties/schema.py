@@ -242,11 +242,7 @@ class MetricProperties:
 
 @dataclass(frozen=True, slots=True)
 class ExemplarProperties:
-    """``io.prometheus.exemplars.*``: limits of automatic sampling.
-
-    The longest retention is checked but has no effect: for what is scraped again and again
-    an old exemplar is misleading, but a push says what happened in a run, however long ago.
-    """
+    """``io.prometheus.exemplars.*``: limits of automatic sampling; 7 s, 70 s, 90 ms unless set."""
 
     min_retention_period_seconds: int | None = _property(_positive_int)
     max_retention_period_seconds: int | None = _property(_positive_int)
