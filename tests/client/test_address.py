@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 import sys
 from pathlib import Path
 from urllib.parse import unquote
@@ -140,14 +141,16 @@ def test_values_that_are_new_in_each_run_are_warned_about(caplog):
         "The value of 'run' looks new in each run: groups are never forgotten."
     ]
     assert looks_unique("1790000000")
+    assert looks_unique(str(os.getpid()))
     assert not looks_unique("db1")
 
 
 @pytest.mark.parametrize("instance", ["ip", "hostname", "fqdn", "blue"])
-def test_an_instance_label_is_never_a_loopback_address(instance):
+def test_an_instance_label_is_never_a_loopback_address(instance, caplog):
     gateway = PushGateway("127.0.0.1:9091", job="j", instance=instance, properties=False)
     assert gateway.grouping_key["instance"]
     assert not gateway.grouping_key["instance"].startswith("127.")
+    assert ("instance is the host's name" in caplog.text) is (instance == "ip")
 
 
 @pytest.mark.parametrize(

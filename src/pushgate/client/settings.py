@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,6 +221,8 @@ def _labels(chosen: Mapping[str, Any], address: Address) -> dict[str, str]:
                 "Give instance= or an instance in grouping_key, not both.", key="instance"
             )
         given["instance"] = instance_label(chosen["instance"], address)
+        if chosen["instance"] == "ip" and given["instance"] == socket.gethostname():
+            warn_once("No address but loopback leads to the gateway: instance is the host's name.")
     labels = group_labels(given)
     for name, value in labels.items():
         if looks_unique(value):
