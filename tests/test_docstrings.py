@@ -3,6 +3,7 @@
 import doctest
 import inspect
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,12 @@ def test_every_public_name_and_method_is_documented(name):
     for attribute, member in vars(value).items() if inspect.isclass(value) else ():
         if not attribute.startswith("_") and callable(member):
             assert inspect.getdoc(member), f"{name}.{attribute}"
+
+
+def test_the_page_about_the_client_leaves_nothing_out():
+    page = (Path(__file__).parent.parent / "docs/client.md").read_text()
+    options = inspect.signature(GatewayBase.__init__).parameters.keys() - {"self"}
+    assert {name for name in (*options, *pushgate.__all__) if name not in page} == set()
 
 
 def test_every_option_is_documented():
