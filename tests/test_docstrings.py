@@ -14,8 +14,11 @@ MODULES = [
     "pushgate.client.aio",
     "pushgate.client.base",
     "pushgate.client.gateway",
+    "pushgate.client.results",
+    "pushgate.client.retry",
     "pushgate.compat",
     "pushgate.metrics.histogram",
+    "pushgate.metrics.unit",
     "pushgate.properties.loader",
     "pushgate.testing",
 ]

@@ -1,12 +1,13 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.client.metrics_proto import decode
-from tests.client.rogue import answer, closed_port, rogue
+from tests.client.rogue import answer, closed_port, rogue, stall
 from tests.services import PUSHGATE
 
 
@@ -126,11 +127,21 @@ def test_unusable_metrics_are_reported_and_the_job_is_pushed(text, complaint):
 def test_signs_of_life():
     with rogue() as server:
         run("-a", server.url, "--every", "0.1", *python("import time; time.sleep(0.5)"))
-    first, alive, *_, last = [values(request) for request in server.seen]
-    assert "batch_job_last_alive_timestamp_seconds" not in first
-    assert alive["batch_job_last_alive_timestamp_seconds"] > 1e9
+    first, *_, alive, last = [values(request) for request in server.seen]
+    for early in (first, alive):
+        assert early["batch_job_last_alive_timestamp_seconds"] > 1e9
     assert "batch_job_success" not in alive
     assert last["batch_job_success"] == 1
+
+
+def test_a_gateway_that_stalls_holds_up_neither_start_nor_end():
+    with rogue(stall, stall) as server:
+        marks = python("import time; print(time.time())")
+        began = time.time()
+        done = run("-a", server.url, "--every", "0.2", "--timeout", "1", *marks)
+        assert time.time() - began < 10
+    assert done.returncode == 0
+    assert float(done.stdout) - began < 10
 
 
 def test_a_lock_keeps_a_second_run_away():

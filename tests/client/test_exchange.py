@@ -63,6 +63,7 @@ def patience(trouble):
         ),
         pytest.param(answer(429), PushServerError, "was 429", id="429"),
         pytest.param(answer(502), PushServerError, "was 502", id="502"),
+        pytest.param(answer(504), PushServerError, "was 504", id="504"),
         pytest.param(answer(500), PushServerError, "was 500", id="500"),
         pytest.param(answer(408), PushServerError, "was 408", id="408"),
         pytest.param(reset_after_body, PushConnectionError, "Connection reset", id="reset"),

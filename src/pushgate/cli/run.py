@@ -42,6 +42,8 @@ _FORWARDED = (
 _FROM_TERMINAL = {signal.SIGINT, signal.SIGQUIT}
 # What a shell says when it cannot start a command, and sysexits' "try again later".
 _NOT_FOUND, _NOT_EXECUTABLE, _LOCKED = 127, 126, 75
+# How long a sign of life may take; the end of the job waits for one that is under way.
+_SIGN_SECONDS = 10.0
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -71,7 +73,7 @@ def run(
         gateway = gateway_of(options, default_job=Path(command[0]).stem)
     with _locked(gateway.url) if lock else nullcontext(), _file(metrics_file) as path:
         failures: list[Exception] = []
-        job = Job(gateway, (), "batch_job_", failures.append, push_start=every is not None)
+        job = Job(gateway, (), "batch_job_", failures.append, push_start=False)
         job.__enter__()
         with _signs_of_life(job, gateway, every):
             status = _run(command, {**os.environ, "PUSHGATE_METRICS_FILE": str(path)}, job)
@@ -134,23 +136,27 @@ def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextmanager
 def _signs_of_life(job: Job, gateway: PushGateway, every: float | None) -> Iterator[None]:
-    """Push the time every so many seconds inside the block; failures are ignored."""
+    """Push the time at once and every so many seconds inside the block, and wait for none.
+
+    Failures are reported and change nothing.
+    """
     if every is None:
         yield
         return
     ended = threading.Event()
     alive = job.gauge("batch_job_last_alive_timestamp_seconds", "When the job was last seen.")
+    brief = gateway.replace(retry=0, deadline=min(every, _SIGN_SECONDS))
 
     def push() -> None:
-        while not ended.wait(every):
+        while not ended.is_set():
             alive.set(time.time())
             try:
-                gateway.push_add(job.registry)
+                brief.push_add(job.registry)
             except Exception as error:  # noqa: BLE001  the job goes on
                 report(error)
+            ended.wait(every)
 
     thread = threading.Thread(target=push, daemon=True)
-    alive.set(time.time())
     thread.start()
     try:
         yield

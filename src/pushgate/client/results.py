@@ -18,6 +18,11 @@ class Payload:
         content_type: Its ``Content-Type``.
         families: How many metric families it has.
         samples: How many series it has; a histogram counts once per label set.
+
+    Example:
+        >>> from pushgate import PushGateway
+        >>> PushGateway(format="text").render(names=[]).content_type
+        'text/plain; version=0.0.4; charset=utf-8'
     """
 
     body: bytes
@@ -44,6 +49,11 @@ class PushResult:
         samples: Series pushed.
         url: Where to.
         format: ``protobuf``, ``text``, or empty for a delete.
+
+    Example:
+        >>> result = gateway.push()  # doctest: +SKIP
+        >>> f"{result.samples} series in {result.elapsed:.2f} s"  # doctest: +SKIP
+        '3 series in 0.01 s'
     """
 
     status: int
@@ -65,6 +75,10 @@ class GatewayStatus:
         build: All of its build information.
         flags: Its command line flags.
         start_time: When it started, as it writes it.
+
+    Example:
+        >>> gateway.status().version  # doctest: +SKIP
+        '1.11.3'
     """
 
     version: str
@@ -87,6 +101,10 @@ class Group:
         labels: The grouping key, job included.
         last_push_successful: Whether the last push to it was taken.
         families: The names of its metric families.
+
+    Example:
+        >>> [group.labels["job"] for group in gateway.groups()]  # doctest: +SKIP
+        ['backup', 'import']
     """
 
     labels: Mapping[str, str]

@@ -29,6 +29,10 @@ class Retry:
         base: Seconds that the first pause may take.
         cap: Seconds that any pause may take.
         statuses: HTTP statuses that may be retried.
+
+    Example:
+        >>> from pushgate import PushGateway
+        >>> patient = PushGateway("gateway:9091", retry=Retry(attempts=10, cap=60), deadline=300)
     """
 
     attempts: int = 4

@@ -42,14 +42,23 @@ DEFAULT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 def linear_buckets(start: float, width: float, count: int) -> list[float]:
     """Return *count* bounds from *start* on, each *width* above the one before.
 
-    Computed in decimals: ``linear_buckets(0.1, 0.1, 3)`` is ``[0.1, 0.2, 0.3]``.
+    Computed in decimals, so that they look as expected.
+
+    Example:
+        >>> linear_buckets(0.1, 0.1, 3)
+        [0.1, 0.2, 0.3]
     """
     first, step = Decimal(str(start)), Decimal(str(width))
     return [float(first + step * number) for number in range(count)]
 
 
 def exponential_buckets(start: float, factor: float, count: int) -> list[float]:
-    """Return *count* bounds from *start* on, each *factor* times the one before."""
+    """Return *count* bounds from *start* on, each *factor* times the one before.
+
+    Example:
+        >>> exponential_buckets(0.5, 2, 3)
+        [0.5, 1.0, 2.0]
+    """
     return [start * factor**number for number in range(count)]
 
 

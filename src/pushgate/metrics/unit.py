@@ -2,7 +2,13 @@
 
 
 class Unit:
-    """Names of base units, to be the ``unit=`` of a metric."""
+    """Names of base units, to be the ``unit=`` of a metric.
+
+    Example:
+        >>> from pushgate import Histogram
+        >>> took = Histogram("request", "How long it took", unit=Unit.SECONDS, registry=None)
+        >>> took.observe(Unit.millis_to_seconds(250))
+    """
 
     RATIO = "ratio"
     SECONDS = "seconds"
