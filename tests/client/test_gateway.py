@@ -417,6 +417,40 @@ def test_a_signal_ends_the_program_after_its_last_push(number):
     assert [request.method for request in server.seen] == ["PUT"]
 
 
+def test_the_handler_that_was_there_before_runs_first():
+    program = (
+        "import os, signal, sys, time\n"
+        "from pushgate import PushGateway\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('mine', flush=True))\n"
+        "PushGateway(sys.argv[1], job='j').push_at_exit(signals=[signal.SIGTERM])\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
+    )
+    with rogue() as server:
+        command = [sys.executable, "-c", program, server.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, len(server.seen)) == (143, "mine\n", 1)
+
+
+def test_a_child_forked_during_a_push_pushes_without_waiting_for_it():
+    program = (
+        "import os, sys, threading\n"
+        "from pushgate import PushGateway\n"
+        "gateway = PushGateway(sys.argv[1], job='j', deadline=20)\n"
+        "pushing = threading.Thread(target=gateway.push, daemon=True)\n"
+        "pushing.start()\nsys.stdin.readline()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n    gateway.push()\n    os._exit(0)\n"
+        "sys.exit(os.waitpid(child, 0)[1])\n"
+    )
+    with rogue(stall, answer()) as server:
+        command = [sys.executable, "-W", "ignore", "-c", program, server.url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+            assert server.asked.wait(10)
+            process.communicate("fork\n", timeout=15)
+        assert process.returncode == 0
+    assert len(server.seen) == 2
+
+
 def test_a_dead_gateway_does_not_change_the_exit_of_the_program():
     program = (
         "import sys\nfrom pushgate import AsyncPushGateway\n"

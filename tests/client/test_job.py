@@ -179,6 +179,25 @@ def test_a_cancelled_job_is_a_failed_job():
     assert values(server.seen[0])["batch_job_success"] == 0
 
 
+def test_a_job_that_is_cancelled_twice_still_says_so():
+    async def main(server):
+        async def work():
+            async with AsyncPushGateway(server.url, properties=False).job_run("c"):
+                await asyncio.sleep(30)
+
+        task = asyncio.create_task(work())
+        for _ in range(2):
+            await asyncio.sleep(0)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(server.asked.wait, 10)
+
+    with rogue(answer(202)) as server:
+        asyncio.run(main(server))
+    assert values(server.seen[0])["batch_job_success"] == 0
+
+
 def test_a_put_after_a_job_run_is_warned_about(monkeypatch, caplog, registry):
     monkeypatch.setattr(base, "JOB_GROUPS", base.JOB_GROUPS)
     with rogue() as server:

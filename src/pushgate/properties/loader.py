@@ -244,6 +244,14 @@ _default: PrometheusProperties | None = None
 _system: dict[str, str] = {}
 
 
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603  one per process is the point
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def default() -> PrometheusProperties:
     """Return the properties of this process, loaded once, at first use.
 
