@@ -217,6 +217,19 @@ def test_headers():
     assert header(one, None, Escaping.UNDERSCORES) == b"# TYPE a_b histogram\n"
 
 
+@pytest.mark.parametrize(
+    ("escaping", "name"), [(Escaping.DOTS, "a_dot_b"), (Escaping.VALUES, "U__a_2e_b")]
+)
+def test_suffixes_are_appended_to_the_escaped_name(escaping, name):
+    one = family({}, name="a.b", kind=MetricType.HISTOGRAM)
+    lines = rendered(one, numbers=b"3 1", escaping=escaping).splitlines()
+    assert [line.partition("{")[0] for line in lines] == [
+        f"{name}_bucket",
+        f"{name}_sum",
+        f"{name}_count",
+    ]
+
+
 def test_a_family_name_may_be_any_bytes():
     """Protobuf says nothing about names: one must not spoil the text of others."""
     odd = [family({}, name=text(name)) for name in (b"a\xff", b"b\xfe0", b'c="\xfe0"\n', b"%d")]

@@ -260,14 +260,16 @@ def _quoted(name: str, is_bare: Callable[[str], object]) -> bytes:
 
 
 def _sample(name: str, labels: Labels, escaping: Escaping, extra: bytes = b"") -> bytes:
-    """Return one line with a placeholder for the number; *extra* is the last label pair."""
+    """Return one line with a placeholder for the number; *extra* is the last label pair.
+
+    *name* is escaped already.
+    """
     pairs = [
         b'%b="%b"' % (_quoted(escape(label, escaping), is_plain), escape_label_value(value))
         for label, value in labels
     ]
     if extra:
         pairs.append(extra)
-    name = escape(name, escaping)
     if LEGACY_METRIC(name):
         line = raw(name) + b"{" + b",".join(pairs) + b"} "
     else:
@@ -288,7 +290,7 @@ def _family_template(
     for i in ranked(metrics):
         mine = [start + slot for slot in slots[i]]
         if family.type.is_simple:
-            lines.append(_sample(family.name, metrics[i], escaping))
+            lines.append(_sample(escape(family.name, escaping), metrics[i], escaping))
             order += mine
             continue
         lines += _distribution(family, metrics[i], family.bounds[i], escaping)
@@ -306,15 +308,14 @@ def _lacks_infinity(family: FamilyShape, metric: int) -> bool:
 def _distribution(
     family: FamilyShape, labels: Labels, bounds: tuple[str, ...], escaping: Escaping
 ) -> list[bytes]:
-    base, extra = (
-        (family.name + "_bucket", b"le") if family.type.is_histogram else (family.name, b"quantile")
-    )
+    name = escape(family.name, escaping)
+    base, extra = (name + "_bucket", b"le") if family.type.is_histogram else (name, b"quantile")
     if family.type.is_histogram and "+Inf" not in bounds:
         bounds = (*bounds, "+Inf")
     lines = [
         _sample(base, labels, escaping, b'%b="%b"' % (extra, exposed(bound.encode())))
         for bound in bounds
     ]
-    lines.append(_sample(family.name + "_sum", labels, escaping))
-    lines.append(_sample(family.name + "_count", labels, escaping))
+    lines.append(_sample(name + "_sum", labels, escaping))
+    lines.append(_sample(name + "_count", labels, escaping))
     return lines
