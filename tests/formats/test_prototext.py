@@ -66,6 +66,7 @@ def test_several_lines_are_indented():
         "  value: 1",
         "}",
     ]
+    assert list(message_lines(metric(gauge={}))) == ["gauge: {}"]
 
 
 @given(BODIES)

@@ -76,12 +76,12 @@ def message_text(message: Any) -> str:
 def message_lines(message: Any, indent: str = "") -> Iterator[str]:
     """Yield the lines of *message*, without line ends."""
     for name, value in _fields(message):
-        if hasattr(value, "DESCRIPTOR"):
-            yield f"{indent}{name}: {{"
-            yield from message_lines(value, indent + "  ")
-            yield f"{indent}}}"
-        else:
+        if isinstance(value, str):
             yield f"{indent}{name}: {value}"
+        elif inner := list(message_lines(value, indent + "  ")):
+            yield from (f"{indent}{name}: {{", *inner, f"{indent}}}")
+        else:
+            yield f"{indent}{name}: {{}}"
 
 
 def _fields(message: Any) -> Iterator[tuple[str, Any]]:
