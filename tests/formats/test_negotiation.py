@@ -95,7 +95,16 @@ def test_does_not_compress_unasked(line, strict):
 
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize(
-    "line", [b"gzip", b"gzip, deflate", b"gzip, zstd", b"zstd,gzip", b"gzip;q=0.1", b"gzip ; q=0.1"]
+    "line",
+    [
+        b"gzip",
+        b"gzip, deflate",
+        b"gzip, zstd",
+        b"zstd,gzip",
+        b"gzip;q=0.1",
+        b"gzip ; q=0.1",
+        b"gzip;q=0.1;x=y",
+    ],
 )
 def test_compresses_with_gzip_for_those_who_know_it(line, strict):
     assert accepted_encoding((line,), strict=strict) == "gzip"
@@ -177,6 +186,7 @@ def test_reads_openmetrics_unless_strict():
         ("a/b", ("a/b", {})),
         ("A/B; C=D", ("a/b", {"c": "D"})),
         (r'a/b; c="x\"y\z;"', ("a/b", {"c": r'x"y\z;'})),
+        ("a/b; c={d}", ("a/b", {"c": "{d}"})),
         ('a/b; c="x', ("", {})),
         ("a/b; c", ("", {})),
         ("a b", ("", {})),

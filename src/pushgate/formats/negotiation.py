@@ -164,14 +164,13 @@ def _codings(line: str) -> Iterator[tuple[str, float]]:
     """Yield tokens with their quality, up to what is malformed."""
     position, more = 0, True
     while more and (match := _CODING.match(line, position)):
-        rest = line[match.end() :]
-        if rest.startswith(";"):
+        if match["quality"] is None and line.startswith(";", match.end()):
             return
         yield match["token"], float(match["quality"] or 1)
         position, more = match.end(), bool(match["more"])
 
 
-_WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_WORD = r"[!#$%&'*+\-.^_`{|}~0-9A-Za-z]+"
 _MEDIA_TYPE = re.compile(rf"\s*({_WORD}(?:/{_WORD})?)\s*(?=;|\Z)")
 _SPECIAL = r"[()<>@,;:\\\"/\[\]?=]"
 _PARAMETER = re.compile(
