@@ -95,6 +95,10 @@ def test_a_path_names_a_group(path, labels):
             'invalid base64 encoding in job name "": illegal base64 data at input byte 0',
         ),
         (
+            "/metrics/job@base64/Z%0A",
+            'invalid base64 encoding in job name "": illegal base64 data at input byte 1',
+        ),
+        (
             "/metrics/job@base64/Zm9v!!",
             'invalid base64 encoding in job name "foo": illegal base64 data at input byte 4',
         ),

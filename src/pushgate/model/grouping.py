@@ -81,20 +81,18 @@ class _Base64Error(ValueError):
 def _decode_base64(encoded: bytes) -> bytes:
     """Return *encoded* decoded (RFC 4648 section 5, padding optional, CR and LF skipped)."""
     encoded = encoded.rstrip(b"=")
-    out, bits, held, quantum = bytearray(), 0, 0, 0
+    out, bits, held = bytearray(), 0, 0
     for offset, byte in enumerate(encoded):
         if byte in b"\r\n":
             continue
         if byte not in _BASE64_ALPHABET:
             raise _Base64Error(bytes(out), offset)
-        if held == 0:
-            quantum = offset
         bits, held = bits << 6 | _BASE64_ALPHABET[byte], held + 1
         if held == 4:
             out += bits.to_bytes(3, "big")
             bits = held = 0
     if held == 1:
-        raise _Base64Error(bytes(out), quantum)
+        raise _Base64Error(bytes(out), len(encoded) - 1)
     if held:
         out += (bits >> (6 * held % 8)).to_bytes(held - 1, "big")
     return bytes(out)
