@@ -58,6 +58,24 @@ def test_a_redirect_leads_where_the_escaped_path_meant(target, location):
     assert strict().ask("PUT", target).headers["location"] == location
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_body_that_is_no_gzip_is_refused_before_its_path(method):
+    answer = strict().ask(method, "/metrics/job/j/x", "m 1\n", {"Content-Encoding": "gzip"})
+    assert (answer.status, answer.text) == (400, "unexpected EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("/metrics/job/j", "failed to parse text"), ("/metrics/job/j/x", "failed to parse URL")],
+)
+def test_a_push_that_cannot_be_read_is_logged_at_debug_level(caplog, target, said):
+    with caplog.at_level(logging.DEBUG, "pushgate"):
+        answer = strict().ask("PUT", target, "m x\n")
+    [record] = [record for record in caplog.records if record.message == said]
+    assert record.levelname == "DEBUG"
+    assert f"{record.err}\n" == answer.text
+
+
 def test_a_redirect_of_the_api_keeps_its_prefix():
     answer = Served(PREFIXED).ask("GET", "/foo/api/v1/metrics/?a=b")
     assert (answer.status, answer.headers["location"]) == (301, "/foo/api/v1/metrics?a=b")

@@ -51,6 +51,7 @@ _REASONS: Final[dict[type[PushgateError], str]] = {
     InvalidPush: "body",
     JournalFailed: "journal",
 }
+_UNREADABLE: Final = {"grouping-key": "failed to parse URL", "body": "failed to parse text"}
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -227,11 +228,15 @@ class PushDesk:
             return _ACCEPTED
         if error is None:
             return _OK if self._is_checked else _ACCEPTED
-        self._telemetry.count_rejected(_reason(error))
-        if not isinstance(error, InconsistentPush):
-            return answer_to(error)
-        self._complain(method, error, _source(client))
-        return answer_to(error) if self._is_checked else _ACCEPTED
+        reason = _reason(error)
+        self._telemetry.count_rejected(reason)
+        if isinstance(error, InconsistentPush):
+            self._complain(method, error, _source(client))
+            return answer_to(error) if self._is_checked else _ACCEPTED
+        if reason in _UNREADABLE:
+            extra = {"logged_source": _source(client), "err": str(error)}
+            _log.debug(_UNREADABLE[reason], extra=extra)
+        return answer_to(error)
 
     def _complain(self, method: str, error: InconsistentPush, source: str) -> None:
         level = logging.ERROR if self._is_checked else logging.WARNING

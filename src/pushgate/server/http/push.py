@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from starlette.types import Receive, Scope, Send
 
-from pushgate.errors import PushgateError
+from pushgate.errors import InvalidGroupingKey, PushgateError
 from pushgate.formats.compression import check_gzip_header
 from pushgate.server.change import Change
 from pushgate.server.http.desk import PushDesk, PushHead, push_head
@@ -38,15 +38,24 @@ async def push(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _change(desk: PushDesk, head: PushHead, receive: Receive) -> Change:
     if head.method == "DELETE":
-        if head.encoding.strip().lower() == b"gzip":
-            with desk.holding() as hold:
-                check_gzip_header(await _body(desk, receive, hold))
+        await _check_encoding(desk, head, receive)
         return desk.delete(head)
-    key = desk.admit(head)
+    try:
+        key = desk.admit(head)
+    except InvalidGroupingKey:
+        await _check_encoding(desk, head, receive)
+        raise
     with desk.holding() as hold:
         body = await _body(desk, receive, hold)
         pushed = await desk.read_aside(head, body)
     return desk.change(head, key, pushed)
+
+
+async def _check_encoding(desk: PushDesk, head: PushHead, receive: Receive) -> None:
+    """Refuse a body that is gzip only by its header, though nobody needs it."""
+    if head.encoding.strip().lower() == b"gzip":
+        with desk.holding() as hold:
+            check_gzip_header(await _body(desk, receive, hold))
 
 
 async def _body(desk: PushDesk, receive: Receive, hold: Callable[[int], None]) -> bytes:
