@@ -77,6 +77,11 @@ async def test_who_is_not_known_gets_401_as_from_the_toolkit(headers):
     assert await push(Access(config(ALICE)), headers) == UNAUTHORIZED
 
 
+async def test_blanks_behind_the_credentials_are_no_part_of_them():
+    host, (name, value) = basic("alice", "wonder")
+    assert await push(Access(config(ALICE)), [host, (name, value + b" \t")]) is None
+
+
 async def test_the_first_authorization_header_counts():
     access = Access(config(ALICE))
     assert await push(access, basic("alice", "no") + basic("alice", "wonder")) == UNAUTHORIZED

@@ -201,7 +201,7 @@ class Access:
 def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     for name, value in headers:
         if name == b"authorization":
-            return value
+            return value.rstrip(b" \t")
     return None
 
 
