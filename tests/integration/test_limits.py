@@ -143,6 +143,30 @@ def test_what_follows_a_refused_body_is_no_request(limited):
     assert statuses(exchanged(limited.port, request + last)) == [413, 200]
 
 
+@pytest.mark.parametrize(
+    ("head", "status", "said"),
+    [
+        (b"GET / HTTP/1.1", 400, b"400 Bad Request: missing required Host header"),
+        (b"GET / HTTP/1.1\r\nHost: a b", 400, b"400 Bad Request: malformed Host header"),
+        (b"GET / HTTP/1.0\r\nHost: a/b", 400, b"400 Bad Request: malformed Host header"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b", 400, b"400 Bad Request"),
+        (
+            b"GET / HTTP/2.0\r\nHost: a",
+            505,
+            b"505 HTTP Version Not Supported: unsupported protocol version",
+        ),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz", 400, b"invalid byte in chunk length\n"),
+        (b"GET /-/ready HTTP/1.1\r\nHost: [::1]:9\r\nConnection: close", 200, b"OK"),
+    ],
+)
+def test_a_request_that_breaks_http_is_refused_in_the_words_of_the_reference(
+    limited, head, status, said
+):
+    answer = exchanged(limited.port, head + b"\r\n\r\n")
+    assert statuses(answer) == [status]
+    assert answer.endswith(said)
+
+
 def test_an_upgrade_in_a_body_is_left_alone(limited):
     body = b"m 1\r\nupgrade:total 1\r\n" * 1
     request = HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body

@@ -8,7 +8,7 @@ writes the answer when the gateway settles it. Everything else takes uvicorn's w
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote_from_bytes
@@ -34,6 +34,11 @@ _MOST_TOGETHER = 64
 _SMALL_BODY = 64 << 10
 _PUSH_METHODS: Final = frozenset({b"PUT", b"POST", b"DELETE"})
 _NO_HOST = Answer(400, b"400 Bad Request: missing required Host header", BAD_REQUEST.headers)
+_BAD_HOST = Answer(400, b"400 Bad Request: malformed Host header", BAD_REQUEST.headers)
+_BAD_VERSION = Answer(
+    505, b"505 HTTP Version Not Supported: unsupported protocol version", BAD_REQUEST.headers
+)
+_BAD_CHUNK = plain_error(400, "invalid byte in chunk length")
 _HEAD_TOO_LARGE = Answer(431, b"431 Request Header Fields Too Large", BAD_REQUEST.headers)
 _RETRY = ((b"retry-after", b"5"),)
 _REFUSALS: Final = {
@@ -43,6 +48,7 @@ _REFUSALS: Final = {
     "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
 }
 _NEVER = float("inf")
+_is_host = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
 # An upgrade to HTTP/2 that a client offers is declined by not hearing it (RFC 9110, 7.8).
 _upgrade = re.compile(rb"(?i)\r\nupgrade(?=[ \t]*:)")
 
@@ -157,7 +163,8 @@ class Connection(HttpToolsProtocol):
             pass  # declined
         except httptools.HttpParserError:
             if not self._is_deaf:
-                self._refuse(BAD_REQUEST)
+                in_body = self._in_message and not self._in_head
+                self._refuse(_BAD_CHUNK if in_body else BAD_REQUEST)
 
     def _check_head(self) -> None:
         if self._head_bytes > _MOST_HEAD_BYTES or len(self.headers) > _MOST_HEADERS:
@@ -210,8 +217,9 @@ class Connection(HttpToolsProtocol):
         self._together += 1
         self._deadline = self.loop.time() + self._body_seconds
         fields = dict(self.headers)
-        if b"host" not in fields and self.parser.get_http_version() == "1.1":
-            self._refuse(_NO_HOST)
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if fault := _fault(self.parser.get_http_version(), hosts):
+            self._refuse(fault)
             return
         method = self.parser.get_method()
         if self._is_small_push(method, fields):
@@ -348,6 +356,17 @@ class Connection(HttpToolsProtocol):
 
     def _wire(self, answer: Answer, *, keep_alive: bool) -> bytes:
         return answer.wire(tuple(self.server_state.default_headers), keep_alive=keep_alive)
+
+
+def _fault(version: str, hosts: Sequence[bytes]) -> Answer | None:
+    """Return the answer to a head of that version and with those hosts, if it may not be so."""
+    if version not in ("1.0", "1.1"):
+        return _BAD_VERSION
+    if not hosts:
+        return _NO_HOST if version == "1.1" else None
+    if len(hosts) > 1:
+        return BAD_REQUEST
+    return None if _is_host(hosts[0]) else _BAD_HOST
 
 
 def _declined(data: bytes) -> bytes:
