@@ -81,6 +81,13 @@ def test_a_redirect_of_the_api_keeps_its_prefix():
     assert (answer.status, answer.headers["location"]) == (301, "/foo/api/v1/metrics?a=b")
 
 
+def test_a_prefix_may_have_to_be_escaped():
+    served = Served(Settings(web_route_prefix="/é b"))
+    assert served.ask("PUT", "/%C3%A9%20b/metrics/job//x/y", "m 1\n").status == 400
+    assert served.ask("PUT", "/%C3%A9%20b/metrics/job/j", "m 1\n").status == 200
+    assert served.ask("GET", "/%C3%A9%20b/api/v1/status").status == 200
+
+
 def test_the_link_of_a_redirect_is_html():
     answer = strict().ask("GET", "/x//?a=<&>")
     assert answer.headers["location"] == "/x/?a=<&>"

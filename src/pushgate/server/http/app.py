@@ -32,6 +32,7 @@ from pushgate.server.http.routes import (
     clean_path,
     escaped,
     push_path,
+    raw_prefix,
 )
 from pushgate.server.http.scrape import scrape
 from pushgate.server.http.site import Site
@@ -178,7 +179,7 @@ class _Router:
         self._site = site
         self._strict = settings.compat_strict
         self._is_push = push_path(settings)
-        self._api_root = settings.route_prefix.encode() + b"/api/v1"
+        self._api_root = raw_prefix(settings) + b"/api/v1"
         self._job_root = settings.route_prefix.encode() + b"/metrics/job/"
         self._main = Routes(_main_routes(settings))
         self._api = Routes(_api_routes(settings))

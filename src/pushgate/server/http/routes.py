@@ -44,8 +44,13 @@ def push_path(settings: Settings) -> Callable[[bytes], object]:
     """
     unclean = rb"(?!.*/(?:/|\.\.?(?:/|\Z)))" if settings.compat_strict else b""
     rest = rb"(?:[^%?]|%[0-9a-fA-F]{2})[^%?]*(?:%[0-9a-fA-F]{2}[^%?]*)*"
-    head = re.escape(settings.route_prefix.encode()) + rb"/metrics/job(?:@base64)?/"
+    head = re.escape(raw_prefix(settings)) + rb"/metrics/job(?:@base64)?/"
     return re.compile(unclean + head + rest, re.DOTALL).fullmatch
+
+
+def raw_prefix(settings: Settings) -> bytes:
+    """Return the prefix of all routes as it stands in raw paths."""
+    return escaped(settings.route_prefix.encode()).encode()
 
 
 def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
