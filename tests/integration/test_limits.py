@@ -155,6 +155,7 @@ def test_what_follows_a_refused_body_is_no_request(limited):
             505,
             b"505 HTTP Version Not Supported: unsupported protocol version",
         ),
+        (HEAD + b"Transfer-Encoding: gzip, chunked", 501, b"Unsupported transfer encoding"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz", 400, b"invalid byte in chunk length\n"),
         (b"GET /-/ready HTTP/1.1\r\nHost: [::1]:9\r\nConnection: close", 200, b"OK"),
     ],
@@ -165,6 +166,20 @@ def test_a_request_that_breaks_http_is_refused_in_the_words_of_the_reference(
     answer = exchanged(limited.port, head + b"\r\n\r\n")
     assert statuses(answer) == [status]
     assert answer.endswith(said)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD + b"Content-Length: 4\r\nContent-Length: 4",
+        HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        HEAD + b"Content-Length: 4\r\nX: folded\r\n line",
+        HEAD + b"Content-Length: 4\nX: y",
+        b"PUSH /metrics/job/j HTTP/1.1\r\nHost: g\r\nContent-Length: 4",
+    ],
+)
+def test_a_head_that_others_may_read_differently_is_refused(limited, head):
+    assert statuses(exchanged(limited.port, head + b"\r\n\r\nm 1\n")) == [400]
 
 
 def test_an_upgrade_in_a_body_is_left_alone(limited):

@@ -38,6 +38,7 @@ _BAD_HOST = Answer(400, b"400 Bad Request: malformed Host header", BAD_REQUEST.h
 _BAD_VERSION = Answer(
     505, b"505 HTTP Version Not Supported: unsupported protocol version", BAD_REQUEST.headers
 )
+_BAD_CODING = Answer(501, b"Unsupported transfer encoding", BAD_REQUEST.headers)
 _BAD_CHUNK = plain_error(400, "invalid byte in chunk length")
 _HEAD_TOO_LARGE = Answer(431, b"431 Request Header Fields Too Large", BAD_REQUEST.headers)
 _RETRY = ((b"retry-after", b"5"),)
@@ -218,7 +219,8 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.time() + self._body_seconds
         fields = dict(self.headers)
         hosts = [value for name, value in self.headers if name == b"host"]
-        if fault := _fault(self.parser.get_http_version(), hosts):
+        coding = fields.get(b"transfer-encoding", b"chunked")
+        if fault := _fault(self.parser.get_http_version(), hosts, coding):
             self._refuse(fault)
             return
         method = self.parser.get_method()
@@ -358,10 +360,12 @@ class Connection(HttpToolsProtocol):
         return answer.wire(tuple(self.server_state.default_headers), keep_alive=keep_alive)
 
 
-def _fault(version: str, hosts: Sequence[bytes]) -> Answer | None:
-    """Return the answer to a head of that version and with those hosts, if it may not be so."""
+def _fault(version: str, hosts: Sequence[bytes], coding: bytes) -> Answer | None:
+    """Return the answer to a head with these, if it may not have them."""
     if version not in ("1.0", "1.1"):
         return _BAD_VERSION
+    if coding.lower() != b"chunked":
+        return _BAD_CODING
     if not hosts:
         return _NO_HOST if version == "1.1" else None
     if len(hosts) > 1:

@@ -1,4 +1,5 @@
 import base64
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -61,6 +62,12 @@ def test_a_redirect_leads_where_the_escaped_path_meant(target, location):
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_body_that_is_no_gzip_is_refused_before_its_path(method):
     answer = strict().ask(method, "/metrics/job/j/x", "m 1\n", {"Content-Encoding": "gzip"})
+    assert (answer.status, answer.text) == (400, "unexpected EOF\n")
+
+
+def test_a_body_that_cannot_be_decompressed_is_refused_for_that_first():
+    damaged = gzip.compress(b"m x\n")[:-1]
+    answer = strict().ask("PUT", "/metrics/job/j", damaged, {"Content-Encoding": "gzip"})
     assert (answer.status, answer.text) == (400, "unexpected EOF\n")
 
 
