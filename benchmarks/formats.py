@@ -23,7 +23,7 @@ BODIES = 100
 LEARNED = 3
 RUNS = 15
 READERS = {
-    "text": (text.encode, lambda: TextReader(NameRule.LEGACY, lenient=False)),
+    "text": (text.encode, lambda: TextReader(NameRule.LEGACY)),
     "protobuf": (protobuf.encode, ProtobufReader),
 }
 

@@ -39,6 +39,11 @@ def exchanged(port: int, data: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+def methods(allow: str | None) -> set[str]:
+    """The methods of an ``Allow`` header; HEAD and OPTIONS may be there or not."""
+    return {name.strip() for name in (allow or "").split(",")} - {"HEAD", "OPTIONS", ""}
+
+
 def statuses(answers: bytes) -> list[int]:
     """The status codes of the answers that follow each other in *answers*."""
     return [int(part[:3]) for part in answers.split(b"HTTP/1.1 ")[1:]]

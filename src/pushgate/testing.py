@@ -105,7 +105,7 @@ async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
     bounds = {name: getattr(settings, f"limit_{name}") for name in Bounds._fields}
     store = Store(telemetry.own, Bounds(**bounds))
     writer = Gateway(store, None)
-    bodies = Bodies(NameRule.UTF8, strict=False, most_bytes=settings.limit_decompressed_bytes)
+    bodies = Bodies(NameRule.UTF8, most_bytes=settings.limit_decompressed_bytes)
     site = Site(
         settings=settings,
         gateway=writer,

@@ -19,7 +19,7 @@ PADDING = b"# " + b"x" * HARMLESS + b"\n"
 
 
 def read(body: bytes, content_type: bytes = b"", encoding: bytes = b"", room: Room = ROOM):
-    bodies = Bodies(NameRule.LEGACY, strict=False, most_bytes=0, room=room)
+    bodies = Bodies(NameRule.LEGACY, most_bytes=0, room=room)
     return bodies.read(body, content_type, encoding)
 
 

@@ -1,7 +1,7 @@
 """Differential fuzzing: the same pushes to Pushgate and to the Go Pushgateway 1.11.3.
 
-Sends cases, short sequences of PUT, POST and DELETE, to both servers (ours with --compat.strict)
-and compares after each request the status, the redirect, the first line of an error and the
+Sends cases, short sequences of PUT, POST and DELETE, to both servers and
+compares after each request the status, the redirect, the first line of an error and the
 exposition. A difference is shrunk and printed, once per kind; the exit status is then 1.
 
 What the reference leaves to chance is compared loosely: which of several problems a message names
@@ -336,7 +336,7 @@ def main(arguments: list[str]) -> int:
 @contextmanager
 def compared(program: str | None, expositions: Sequence[str], *flags: str) -> Iterator[Pair]:
     """Both servers, started with *flags*; *program* instead of ours, if there is one."""
-    ours = services.pushgate("--compat.strict", *flags)
+    ours = services.pushgate(*flags)
     if program:
         ours = services.running([program, "--web.listen-address=127.0.0.1:{port}", *flags])
     with (

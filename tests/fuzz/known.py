@@ -164,10 +164,26 @@ def summary_count_that_is_none(request: Request, _before: list[Request]) -> bool
     return bool(SUMMARY.search(body) and COUNT_THAT_IS_NONE.search(body))
 
 
-def redirect_escaped_twice(request: Request, _before: list[Request]) -> bool:
+def untidy_text(request: Request, _before: list[Request]) -> bool:
+    """Text that is read although the reference refuses it, as editors and shells leave it."""
+    body = plain_body(request)
+    return not request.is_protobuf and bool(
+        body and (not body.endswith(b"\n") or UNTIDY.search(body))
+    )
+
+
+UNTIDY = re.compile(rb"\A\xef\xbb\xbf|\r\n|^[ \t]*[^# \t\n][^\n]*[ \t]$", re.MULTILINE)
+
+
+def slashes_that_do_not_separate(request: Request, _before: list[Request]) -> bool:
     path = request.target.partition("?")[0]
-    unclean = "//" in path or any(part in {".", ".."} for part in path.split("/"))
-    return unclean and "%" in path
+    parts = path.removeprefix("/").split("/")
+    return "%2F" in path.upper() or any(part in {"", ".", ".."} for part in parts)
+
+
+def mistyped_path(request: Request, _before: list[Request]) -> bool:
+    """A path that the reference's router redirects."""
+    return not request.target.startswith("/metrics/job")
 
 
 def own_metric(request: Request, _before: list[Request]) -> bool:
@@ -226,7 +242,9 @@ KNOWN: dict[str, Callable[[Request, list[Request]], bool]] = {
     "P8": length_beyond_the_body,
     "P10": braces_first,
     "P12": summary_count_that_is_none,
-    "P13": redirect_escaped_twice,
+    "L1": untidy_text,
+    "L2": slashes_that_do_not_separate,
+    "router": mistyped_path,
     "D8": own_metric,
     "D17": family_without_metrics,
     "D16": stray_summary_with_quantile_label,

@@ -443,7 +443,7 @@ def both(tmp_path_factory):
     file = directory / "shared.yml"
     file.write_text(SHARED)
     flag = f"--web.config.file={file}"
-    with services.go_pushgateway(flag) as go, services.pushgate(flag, "--compat.strict") as ours:
+    with services.go_pushgateway(flag) as go, services.pushgate(flag) as ours:
         yield ours.port, go.port
 
 
@@ -470,7 +470,7 @@ def test_the_rate_limit_is_that_of_the_go_server(tmp_path, limit, allowed):
         f"rate_limit: {limit}\nhttp_server_config: {{headers: {{X-Frame-Options: deny}}}}\n"
     )
     flag = f"--web.config.file={file}"
-    with services.go_pushgateway(flag) as go, services.pushgate(flag, "--compat.strict") as ours:
+    with services.go_pushgateway(flag) as go, services.pushgate(flag) as ours:
         for _ in range(4):
             answers = [seen(service.port, "GET", "/nope", b"", {}) for service in (ours, go)]
             assert answers[0] == answers[1]

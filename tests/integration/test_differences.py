@@ -20,7 +20,6 @@ from tests.exchange import ask, exchanged, statuses
 PROTOBUF = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )
-TEXT_ERROR = "text format parsing error in line 1: "
 # On any machine a push of ours takes far less processor time than this many of one's own size.
 AT_MOST_TIMES = 8
 
@@ -28,12 +27,6 @@ AT_MOST_TIMES = 8
 @pytest.fixture(scope="module")
 def gateway():
     with services.pushgate() as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def strict():
-    with services.pushgate("--compat.strict") as service:
         yield service
 
 
@@ -268,85 +261,67 @@ def test_d13_samples_of_a_family_come_group_by_group(gateway):
     ]
 
 
-# --- Unless --compat.strict is given ------------------------------------------------------------
+# --- Accepted in addition -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("body", "error"),
+    "body",
     [
-        (b"l1 1\r\n", 'expected float as value, got "1\\r"'),
-        (b"l1 1", "unexpected end of input stream"),
-        (b"\xef\xbb\xbfl1 1\n", "invalid metric name"),
-        (b"l1 1 \n", 'expected integer as timestamp, got ""'),
-        (b"\xef\xbb\xbf# TYPE l1 untyped\r\nl1 1  \r\n\r\n# the end", ""),
+        b"l1 1\r\n",
+        b"l1 1",
+        b"\xef\xbb\xbfl1 1\n",
+        b"l1 1 \n",
+        b"\xef\xbb\xbf# TYPE l1 untyped\r\nl1 1  \r\n\r\n# the end",
     ],
     ids=["crlf", "no last line feed", "byte order mark", "blank at the end", "all of it"],
 )
-def test_l1_text_as_editors_leave_it_is_read(gateway, strict, body, error):
+def test_l1_text_as_editors_leave_it_is_read(gateway, body):
     assert put(gateway, "/metrics/job/l1", body).status == 200
     assert lines(gateway, "l1{") == ['l1{instance="",job="l1"} 1']
 
-    refused = put(strict, "/metrics/job/l1", body)
-    assert refused.status == 400
-    assert refused.first_line.startswith(TEXT_ERROR + error)
-
 
 @pytest.mark.parametrize(
-    ("target", "labels", "in_strict"),
+    ("target", "labels"),
     [
-        ("/metrics/job/a%2Fb", {"job": "a/b"}, (400, None)),
-        (
-            "/metrics/job/l2/path/%2Fvar%2Ftmp",
-            {"job": "l2", "path": "/var/tmp"},
-            (200, {"job": "l2", "path": "", "var": "tmp"}),
-        ),
-        ("/metrics/job/l2//x", None, (307, None)),
-        ("/metrics/job/l2/a//b/c", {"job": "l2", "a": "", "b": "c"}, (307, None)),
+        ("/metrics/job/a%2Fb", {"job": "a/b"}),
+        ("/metrics/job/l2/path/%2Fvar%2Ftmp", {"job": "l2", "path": "/var/tmp"}),
+        ("/metrics/job/l2//x", None),
+        ("/metrics/job/l2/a//b/c", {"job": "l2", "a": "", "b": "c"}),
     ],
 )
-def test_l2_slashes_in_values_and_empty_values_need_no_base64(
-    gateway, strict, target, labels, in_strict
-):
+def test_l2_slashes_in_values_and_empty_values_need_no_base64(gateway, target, labels):
     before = group_labels(gateway)
     answer = put(gateway, target)
     new = [group for group in group_labels(gateway) if group not in before]
 
     assert (answer.status, new) == ((200, [labels]) if labels else (400, []))
-    status, strict_labels = in_strict
-    assert put(strict, target).status == status
-    assert strict_labels is None or strict_labels in group_labels(strict)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/-/ready", "/-/healthy", "/", "/api/v1/status"])
-def test_l3_head_is_answered_as_get(gateway, strict, path):
+def test_l3_head_is_answered_as_get(gateway, path):
     head, get = (ask(gateway.port, method, path) for method in ("HEAD", "GET"))
 
     assert (head.status, head.body) == (get.status, b"") == (200, b"")
     assert head.headers["Content-Type"] == get.headers["Content-Type"]
-    assert ask(strict.port, "HEAD", path).status == 405
 
 
 @pytest.mark.parametrize(
     ("coding", "encoded"), [("zstd", zstd.compress), ("deflate", zlib.compress)]
 )
-def test_l4_zstd_and_deflate_are_decoded(gateway, strict, coding, encoded):
+def test_l4_zstd_and_deflate_are_decoded(gateway, coding, encoded):
     body = b'l4{coding="%s"} 1\n' % coding.encode()
 
     pushed = put(gateway, f"/metrics/job/{coding}", encoded(body), Content_Encoding=coding)
-    refused = put(strict, f"/metrics/job/{coding}", encoded(body), Content_Encoding=coding)
 
     assert pushed.status == 200
     assert f'l4{{coding="{coding}",instance="",job="{coding}"}} 1' in lines(gateway, "l4{")
-    assert refused.status == 400
-    assert refused.first_line.startswith(TEXT_ERROR)
 
 
-def test_l4_a_coding_nobody_knows_is_named(gateway, strict):
+def test_l4_a_coding_nobody_knows_is_named(gateway):
     refused = put(gateway, "/metrics/job/br", b"m 1\n", Content_Encoding="br")
 
     assert refused.status == 415
     assert "gzip" in refused.text
-    assert put(strict, "/metrics/job/br", b"l4_br 1\n", Content_Encoding="br").status == 200
 
 
 OPENMETRICS = b"""\
@@ -358,11 +333,10 @@ l5_created 1700000000.5
 """
 
 
-def test_l5_openmetrics_is_read_with_exemplars_and_creation_times(gateway, strict):
+def test_l5_openmetrics_is_read_with_exemplars_and_creation_times(gateway):
     kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
     pushed = put(gateway, "/metrics/job/l5", OPENMETRICS, Content_Type=kind)
     stamped = put(gateway, "/metrics/job/l5", b"l5_other 1 1700000000\n# EOF\n", Content_Type=kind)
-    refused = put(strict, "/metrics/job/l5", OPENMETRICS, Content_Type=kind)
 
     assert pushed.status == 200
     assert lines(gateway, "l5") == ['l5_total{instance="",job="l5"} 3']
@@ -371,8 +345,6 @@ def test_l5_openmetrics_is_read_with_exemplars_and_creation_times(gateway, stric
     assert counter.metric[0].counter.created_timestamp.seconds == 1_700_000_000
     assert stamped.status == 400
     assert "timestamp" in stamped.first_line
-    assert refused.status == 400
-    assert refused.first_line.startswith("text format parsing error in line 3: ")
 
 
 def families(service):

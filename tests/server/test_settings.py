@@ -30,7 +30,6 @@ def test_without_arguments_everything_has_its_default():
     assert settings().persistence_file == "data/pushgate.db"
     assert settings().persistence_interval == 300 * 10**9
     assert settings().limit_body_bytes == 32 * 2**20
-    assert not settings().compat_strict
 
 
 def test_a_field_is_named_like_its_flag():

@@ -21,21 +21,17 @@ class Reader(Protocol):
 class Bodies:
     """Reads the bodies of all formats, each with its own memory of shapes."""
 
-    def __init__(
-        self, names: NameRule, *, strict: bool, most_bytes: int, room: Room = UNLIMITED
-    ) -> None:
+    def __init__(self, names: NameRule, *, most_bytes: int, room: Room = UNLIMITED) -> None:
         """Read nothing yet.
 
         Args:
             names: which names text may use.
-            strict: refuse what the reference refuses.
             most_bytes: how large a body may become when it is decompressed; 0 is no limit.
             room: how much a body may hold.
         """
-        self._strict = strict
         self._most_bytes = most_bytes
         self._room = room
-        self._text = TextReader(names, lenient=not strict)
+        self._text = TextReader(names)
         self._others: dict[BodyFormat, Reader] = {}
 
     def read(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed:
@@ -46,9 +42,8 @@ class Bodies:
             LimitExceeded: it becomes too large, or holds too much.
         """
         if encoding:
-            coding = content_coding(encoding, strict=self._strict)
-            body = decompress(body, coding, limit=self._most_bytes)
-        kind = body_format(content_type, strict=self._strict)
+            body = decompress(body, content_coding(encoding), limit=self._most_bytes)
+        kind = body_format(content_type)
         if kind is not BodyFormat.PROTOBUF:
             check_text(body, self._room)
         if kind is BodyFormat.TEXT:

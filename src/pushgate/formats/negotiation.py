@@ -140,20 +140,19 @@ _CODING = re.compile(
     r"(?P<token>[!#$%&'*+\-.^_`|~0-9A-Za-z/]+)[ \t]*"
     r"(?:;[ \t]*q=(?P<quality>[01](?:\.[0-9]*)?)[ \t]*)?(?P<more>,[ \t]*)?"
 )
-_STRICT_OFFERS = ("identity", "gzip")
-_OFFERS = (*_STRICT_OFFERS, "zstd")
+_OFFERS = ("identity", "gzip", "zstd")
 
 
 @_remembered
-def accepted_encoding(lines: tuple[bytes, ...], *, strict: bool) -> str:
+def accepted_encoding(lines: tuple[bytes, ...]) -> str:
     """Return the content coding for the ``Accept-Encoding`` *lines* of a request.
 
     The highest quality wins, among equals the first of identity (which is the empty string),
-    gzip, zstd. *strict* leaves zstd out. A client that refuses everything gets identity.
+    gzip, zstd. A client that refuses everything gets identity.
     """
     wanted = [pair for line in lines for pair in _codings(line.decode("latin-1"))]
     best, best_quality = "identity", 0.0
-    for offer in _STRICT_OFFERS if strict else _OFFERS:
+    for offer in _OFFERS:
         quality = max((q for token, q in wanted if token in (offer, "*")), default=0.0)
         if quality > best_quality:
             best, best_quality = offer, quality
@@ -182,17 +181,16 @@ _END = re.compile(r"\s*;?\s*\Z")
 
 
 @_remembered
-def body_format(content_type: bytes, *, strict: bool) -> BodyFormat:
+def body_format(content_type: bytes) -> BodyFormat:
     """Return the format that the ``Content-Type`` *content_type* promises.
 
-    Text, unless it is exactly the delimited protobuf of the exposition formats or, if not
-    *strict*, OpenMetrics.
+    Text, unless it is OpenMetrics or exactly the delimited protobuf of the exposition formats.
     """
     media, parameters = media_type(content_type.decode("latin-1"))
     if media == _PROTOBUF:
         exact = {"proto": _MESSAGE, "encoding": "delimited"}.items() <= parameters.items()
         return BodyFormat.PROTOBUF if exact else BodyFormat.TEXT
-    if media == _OPENMETRICS and not strict:
+    if media == _OPENMETRICS:
         return BodyFormat.OPENMETRICS
     return BodyFormat.TEXT
 
@@ -221,14 +219,9 @@ def _unquoted(text: str) -> str:
     return _QUOTED_PAIR.sub(r"\1", text)
 
 
-_STRICT_CODINGS = frozenset({"gzip", "snappy"})
-
-
-def content_coding(value: bytes, *, strict: bool) -> str:
+def content_coding(value: bytes) -> str:
     """Return the coding of a request body from its first ``Content-Encoding`` header.
 
-    With *strict*, what the Go server does not decode is the empty string: the body is taken
-    as it is. Otherwise the name may be unknown, and the decoder says so.
+    The coding may be an unknown one: :func:`~pushgate.formats.compression.decompress` says so.
     """
-    name = value.decode("latin-1").strip().lower()
-    return name if not strict or name in _STRICT_CODINGS else ""
+    return value.decode("latin-1").strip().lower()

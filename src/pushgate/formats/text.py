@@ -76,30 +76,28 @@ class _Known(NamedTuple):
 class TextReader:
     """Reads text bodies, and remembers their shapes."""
 
-    def __init__(self, names: NameRule, *, lenient: bool, cache_bytes: int = 32 << 20) -> None:
+    def __init__(self, names: NameRule, *, cache_bytes: int = 32 << 20) -> None:
         """Start with an empty cache.
 
         Args:
             names: which names are legal.
-            lenient: accept CRLF, a missing last line feed, a byte order mark, and blanks
-                after a value.
             cache_bytes: how much shape text to remember.
         """
         self._names = names
-        self._lenient = lenient
         self._cache: ShapeCache[tuple[bytes, ...], _Known] = ShapeCache(cache_bytes)
         self._surrounds: ShapeCache[tuple[str, ...], Surround] = ShapeCache(cache_bytes // 4)
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
 
-        Costs time in proportion to the body; a known shape about a tenth of a new one.
+        Accepts what the reference refuses: CRLF, a missing last line feed, a byte order mark,
+        and blanks after a value. Costs time in proportion to the body; a known shape about a
+        tenth of a new one.
 
         Raises:
             TextFormatError: with the reference's text, for the first error in *body*.
         """
-        if self._lenient:
-            body = _normalised(body)
+        body = normalised(body)
         pieces = _split(body)
         heads, values = tuple(pieces[0::2]), pieces[1::2]
         known = self._cache.get(heads)
@@ -148,13 +146,14 @@ class TextReader:
         try:
             return parse(body, self._names)
         except TextFormatError:
-            tidy = _without_trailing_blanks(body) if self._lenient else body
+            tidy = _without_trailing_blanks(body)
             if tidy == body:
                 raise
             return parse(tidy, self._names)
 
 
-def _normalised(body: bytes) -> bytes:
+def normalised(body: bytes) -> bytes:
+    """Return *body* without CRLF and byte order mark, ending in a line feed if not empty."""
     if b"\r\n" in body:
         body = body.replace(b"\r\n", b"\n")
     if body.startswith(_BOM):

@@ -153,7 +153,6 @@ class _Process:
         names = NameRule.UTF8 if self._settings.push_enable_utf8_names else NameRule.LEGACY
         bodies = Bodies(
             names,
-            strict=self._settings.compat_strict,
             most_bytes=self._settings.limit_decompressed_bytes,
             room=Room(
                 self._settings.limit_series_per_push,

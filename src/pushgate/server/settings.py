@@ -89,9 +89,6 @@ class Settings:
     push_enable_utf8_names: bool = _flag(
         flags.SWITCH, "", "Allow UTF-8 characters in metric and label names."
     )
-    compat_strict: bool = _flag(
-        flags.SWITCH, "", "Refuse every request that the Go Pushgateway 1.11.3 refuses."
-    )
     limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Largest request body, as sent.")
     limit_decompressed_bytes: int = _flag(
         flags.SIZE, "64MiB", "Largest request body once decompressed."

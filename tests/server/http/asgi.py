@@ -46,7 +46,7 @@ class Served:
         self.store = Store(self.telemetry.own)
         self.gateway = Gateway(self.store, self.journal)
         names = NameRule.UTF8 if self.settings.push_enable_utf8_names else NameRule.LEGACY
-        bodies = Bodies(names, strict=self.settings.compat_strict, most_bytes=0)
+        bodies = Bodies(names, most_bytes=0)
         site = Site(
             settings=self.settings,
             gateway=self.gateway,

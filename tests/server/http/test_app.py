@@ -7,16 +7,13 @@ from pathlib import Path
 import pytest
 
 from pushgate.server.settings import Settings
+from tests.exchange import methods
 from tests.server.http.asgi import Response, Served
 
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
 PUSHES = "DELETE, OPTIONS, POST, PUT"
-PREFIXED = Settings(web_route_prefix="/foo", compat_strict=True)
-COMPARED = ("allow", "content-type", "location", "x-content-type-options")
-
-
-def strict() -> Served:
-    return Served(Settings(compat_strict=True, web_enable_admin_api=True))
+PREFIXED = Settings(web_route_prefix="/foo")
+COMPARED = ("content-type", "location", "x-content-type-options")
 
 
 def recorded() -> list:
@@ -37,11 +34,13 @@ def replayed(served: Served, step: dict) -> Response:
 
 @pytest.mark.parametrize("step", recorded())
 def test_answers_as_the_reference_did(step):
-    answer = replayed(strict(), step)
+    answer = replayed(Served(Settings(web_enable_admin_api=True)), step)
     expected = step["expect"]
     assert answer.status == expected["status"]
     for name in COMPARED:
         assert answer.headers.get(name) == expected["headers"].get(name)
+    allowed = [methods(headers.get("allow")) for headers in (answer.headers, expected["headers"])]
+    assert allowed[0] == allowed[1]
     if expected.get("body"):
         assert answer.text == expected["body"]
 
@@ -50,24 +49,23 @@ def test_answers_as_the_reference_did(step):
     ("target", "location"),
     [
         ("/metrics//job/a%20b", "/metrics/job/a%20b"),
-        ("/metrics/job/foo/a%2Fb//c", "/metrics/job/foo/a%2Fb/c"),
         ("//metrics/job/a?x=%201&y", "/metrics/job/a?x=%201&y"),
         ("/static/../\udcff'x", "/%FF'x"),
     ],
 )
 def test_a_redirect_leads_where_the_escaped_path_meant(target, location):
-    assert strict().ask("PUT", target).headers["location"] == location
+    assert Served().ask("PUT", target).headers["location"] == location
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_body_that_is_no_gzip_is_refused_before_its_path(method):
-    answer = strict().ask(method, "/metrics/job/j/x", "m 1\n", {"Content-Encoding": "gzip"})
+    answer = Served().ask(method, "/metrics/job/j/x", "m 1\n", {"Content-Encoding": "gzip"})
     assert (answer.status, answer.text) == (400, "unexpected EOF\n")
 
 
 def test_a_body_that_cannot_be_decompressed_is_refused_for_that_first():
     damaged = gzip.compress(b"m x\n")[:-1]
-    answer = strict().ask("PUT", "/metrics/job/j", damaged, {"Content-Encoding": "gzip"})
+    answer = Served().ask("PUT", "/metrics/job/j", damaged, {"Content-Encoding": "gzip"})
     assert (answer.status, answer.text) == (400, "unexpected EOF\n")
 
 
@@ -77,7 +75,7 @@ def test_a_body_that_cannot_be_decompressed_is_refused_for_that_first():
 )
 def test_a_push_that_cannot_be_read_is_logged_at_debug_level(caplog, target, said):
     with caplog.at_level(logging.DEBUG, "pushgate"):
-        answer = strict().ask("PUT", target, "m x\n")
+        answer = Served().ask("PUT", target, "m x\n")
     [record] = [record for record in caplog.records if record.message == said]
     assert record.levelname == "DEBUG"
     assert f"{record.err}\n" == answer.text
@@ -96,7 +94,7 @@ def test_a_prefix_may_have_to_be_escaped():
 
 
 def test_the_link_of_a_redirect_is_html():
-    answer = strict().ask("GET", "/x//?a=<&>")
+    answer = Served().ask("GET", "/x//?a=<&>")
     assert answer.headers["location"] == "/x/?a=<&>"
     assert answer.text == '<a href="/x/?a=&lt;&amp;&gt;">Temporary Redirect</a>.\n\n'
 
@@ -113,7 +111,6 @@ def test_a_push_path_is_split_before_it_is_decoded_and_never_redirected(target, 
     served = Served()
     assert served.ask("POST", target, "m 1\n").status == 200
     assert f"m{{{labels}}} 1\n" in served.ask("GET", "/metrics").text
-    assert strict().ask("POST", target, "m 1\n").status in {307, 400, 200}
     assert served.ask("DELETE", target).status == 202
     assert len(served.store) == 0
 
@@ -128,7 +125,7 @@ def test_a_push_path_without_a_job_is_not_found(target):
     assert Served().ask("PUT", target).status == 404
 
 
-def test_paths_that_are_not_of_pushes_are_redirected_in_every_mode():
+def test_paths_that_are_not_of_pushes_are_redirected():
     assert Served().ask("PUT", "//metrics/job/j").headers["location"] == "/metrics/job/j"
     assert Served().ask("PUT", "/METRICS/job/J").headers["location"] == "/metrics/job/J"
     assert Served().ask("GET", "/static").headers["location"] == "/static/"

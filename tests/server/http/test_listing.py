@@ -43,7 +43,7 @@ def shown(pushed: Pushed, **times: int) -> dict:
 
 
 def of_text(body: str) -> Pushed:
-    return TextReader(NameRule.LEGACY, lenient=False).read(body.encode())
+    return TextReader(NameRule.LEGACY).read(body.encode())
 
 
 def metric(body: str) -> dict:

@@ -177,10 +177,8 @@ class _Router:
     def __init__(self, site: Site) -> None:
         settings = site.settings
         self._site = site
-        self._strict = settings.compat_strict
         self._is_push = push_path(settings)
         self._api_root = raw_prefix(settings) + b"/api/v1"
-        self._job_root = settings.route_prefix.encode() + b"/metrics/job/"
         self._main = Routes(_main_routes(settings))
         self._api = Routes(_api_routes(settings))
 
@@ -203,7 +201,7 @@ class _Router:
 
     def _method(self, scope: Scope) -> str:
         method: str = scope["method"]
-        return "GET" if method == "HEAD" and not self._strict else method
+        return "GET" if method == "HEAD" else method
 
     def _unrouted(self, scope: Scope) -> Answer | None:
         """Return the answer to what reaches no table: bad escapes, and paths not canonical."""
@@ -212,7 +210,7 @@ class _Router:
             return Answer(200)
         if not raw_path.startswith(b"/") or not _is_decodable(raw_path):
             return BAD_REQUEST
-        if not self._strict and self._is_push(raw_path):
+        if self._is_push(raw_path):
             return None
         clean = clean_path(raw_path)
         if clean == self._api_root:
@@ -242,8 +240,6 @@ class _Router:
     def _missed(self, table: Routes, method: str, path: bytes, scope: Scope) -> Answer:
         """Return the answer to a path without a route for *method*."""
         meant = table.redirect(method, path)
-        if self._strict and path == self._job_root and method in PUSH_METHODS:
-            meant = path[:-1]  # where nothing is either, but that is what the reference does
         if meant is not None:
             return _redirect(301 if method == "GET" else 307, escaped(meant), scope)
         allowed = table.allowed(path)
@@ -257,7 +253,7 @@ class _Router:
     async def _refusal_of_encoding(self, scope: Scope, receive: Receive) -> Answer | None:
         """Refuse a body that is gzip only by its header, even where nobody reads it."""
         header = next((v for name, v in scope["headers"] if name == b"content-encoding"), b"")
-        if content_coding(header, strict=self._strict) != "gzip":
+        if content_coding(header) != "gzip":
             return None
         try:
             check_gzip_header(await _start_of_body(receive, _GZIP_HEADER_BYTES))

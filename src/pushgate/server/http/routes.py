@@ -2,8 +2,8 @@
 
 These are the rules of the reference's router. They differ from Starlette's: matching is on
 the percent-decoded path, so an escaped slash separates, and the redirects are its own.
-With ``--compat.strict`` that holds for pushes as well; else their paths are split before
-they are decoded, so that a value may contain a slash and be empty.
+Paths of pushes are split before they are decoded, so that a value may contain a slash and
+be empty.
 """
 
 from __future__ import annotations
@@ -42,10 +42,9 @@ def push_path(settings: Settings) -> Callable[[bytes], object]:
 
     A request target with a query is none.
     """
-    unclean = rb"(?!.*/(?:/|\.\.?(?:/|\Z)))" if settings.compat_strict else b""
     rest = rb"(?:[^%?]|%[0-9a-fA-F]{2})[^%?]*(?:%[0-9a-fA-F]{2}[^%?]*)*"
     head = re.escape(raw_prefix(settings)) + rb"/metrics/job(?:@base64)?/"
-    return re.compile(unclean + head + rest, re.DOTALL).fullmatch
+    return re.compile(head + rest, re.DOTALL).fullmatch
 
 
 def raw_prefix(settings: Settings) -> bytes:
@@ -62,21 +61,15 @@ def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
         InvalidGroupingKey: with the reference's text.
     """
     job_at = settings.route_prefix.count("/") + 2
-    parts = _decoded_parts(raw_path, job_at, strict=settings.compat_strict)
+    parts = [unpercent(part) for part in raw_path.split(b"/")]
+    if parts[job_at : job_at + 1] not in _JOBS:
+        parts = unpercent(raw_path).split(b"/")
     return parse_grouping_key(
         parts[job_at + 1],
         parts[job_at + 2 :],
         job_is_base64=parts[job_at] == b"job@base64",
         names=NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
     )
-
-
-def _decoded_parts(raw_path: bytes, job_at: int, *, strict: bool) -> list[bytes]:
-    if not strict:
-        parts = [unpercent(part) for part in raw_path.split(b"/")]
-        if parts[job_at : job_at + 1] in _JOBS:
-            return parts
-    return unpercent(raw_path).split(b"/")
 
 
 def clean_path(path: bytes) -> bytes:

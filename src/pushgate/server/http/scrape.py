@@ -24,7 +24,7 @@ async def scrape(site: Site, scope: Scope, receive: Receive, send: Send) -> None
     headers = scope["headers"]
     kind = accepted_format(find_header(headers, b"accept"))
     lines = tuple(value for name, value in headers if name == b"accept-encoding")
-    coding = accepted_encoding(lines, strict=site.settings.compat_strict)
+    coding = accepted_encoding(lines)
     kept = site.views.get(kind, _ENCODINGS[coding], time.monotonic())
     async with kept.lock:
         chunks = await _in_slices(kept.exposition.scrape())
