@@ -119,6 +119,20 @@ def test_an_external_url_may_be_short(url):
     assert settings(f"--web.external-url={url}").web_external_url == url
 
 
+def test_trusted_proxies_are_networks():
+    assert settings().web_trusted_proxies == ()
+    given = settings("--web.trusted-proxies=127.0.0.1, 10.1.0.0/8,::1/128")
+    assert [str(network) for network in given.web_trusted_proxies] == [
+        "127.0.0.1/32",
+        "10.0.0.0/8",
+        "::1/128",
+    ]
+    assert given.rows()["web.trusted-proxies"] == "127.0.0.1/32,10.0.0.0/8,::1/128"
+    assert complaint("--web.trusted-proxies=127.0.0.1,proxy") == (
+        'invalid network "proxy": expected an address or a CIDR, e.g. 10.0.0.0/8'
+    )
+
+
 @pytest.mark.parametrize(
     ("argv", "route_prefix", "external_prefix"),
     [

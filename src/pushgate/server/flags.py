@@ -8,10 +8,13 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pushgate.model.duration import format_duration, parse_duration
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +243,23 @@ def _url(text: str) -> str:
     return text
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(map(_network, text.split(","))) if text else ()
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ValueError(
+            f'invalid network "{text.strip()}": expected an address or a CIDR, e.g. 10.0.0.0/8'
+        ) from None
+
+
+def _networks_text(networks: tuple[Network, ...]) -> str:
+    return ",".join(map(str, networks))
+
+
 def _without_password(url: str) -> str:
     return re.sub("^([^/?#]*//[^/?#@:]*):[^/?#]*@", r"\1:xxxxx@", url)
 
@@ -248,6 +268,7 @@ SWITCH = Kind("True".__eq__, lambda on: str(on).lower(), switch=True)
 TEXT = Kind(str, quoted=True)
 TEXTS = Kind(str, repeatable=True)
 URL = Kind(_url, _without_password)
+NETWORKS = Kind(_networks, _networks_text, quoted=True)
 DURATION = Kind(parse_duration, format_duration)
 LOG_LEVEL = Kind(_level)
 LOG_FORMAT = Kind(_choice("log format", "logfmt", "json"))

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from pushgate.errors import UsageError
 from pushgate.server import flags
 from pushgate.server.build import BUILD
-from pushgate.server.flags import Flag, Kind, read_arguments, split_url
+from pushgate.server.flags import Flag, Kind, Network, read_arguments, split_url
 
 
 class TextRequested(Exception):
@@ -60,6 +60,12 @@ class Settings:
         "",
         "Prefix for the internal routes of web endpoints. Defaults to the path of "
         "--web.external-url.",
+    )
+    web_trusted_proxies: tuple[Network, ...] = _flag(
+        flags.NETWORKS,
+        "",
+        "Addresses (CIDRs, separated by commas) of reverse proxies whose X-Forwarded-Host and "
+        "X-Forwarded-Proto headers are believed. Peers of Unix sockets always are.",
     )
     web_enable_lifecycle: bool = _flag(flags.SWITCH, "", "Enable shutdown via HTTP request.")
     web_enable_admin_api: bool = _flag(

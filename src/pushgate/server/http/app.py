@@ -22,7 +22,7 @@ from pushgate.server.http.answers import (
     answer_to,
     plain_error,
 )
-from pushgate.server.http.origin import SAFE_METHODS, foreign_origin
+from pushgate.server.http.csrf import cross_site_write
 from pushgate.server.http.push import push
 from pushgate.server.http.routes import (
     PUSH_METHODS,
@@ -136,9 +136,8 @@ class App:
 
     def _foreign(self, scope: Scope) -> Answer | None:
         """Refuse what a page of another site wants to change."""
-        if scope["method"] in SAFE_METHODS:
-            return None
-        reason = foreign_origin(dict(scope["headers"]), self.site.settings.web_external_url)
+        settings = self.site.settings
+        reason = cross_site_write(scope, settings.web_external_url, settings.web_trusted_proxies)
         return plain_error(403, reason) if reason else None
 
 

@@ -1,0 +1,109 @@
+"""The defense against cross-site request forgery: no page of another site writes.
+
+Browsers say where a request comes from, and scripts cannot change what they say:
+``Sec-Fetch-Site`` (https and localhost), ``Origin`` (everywhere, unless the method is GET
+or HEAD). curl and libraries send neither, and are never refused.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+from pushgate.server.flags import Network
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""The methods that change nothing (RFC 9110, 9.2.1)."""
+
+_FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Origin(NamedTuple):
+    """Where a page comes from. An empty scheme or a missing port is not known."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    def is_of(self, own: "Origin") -> bool:
+        """Return whether this complete origin may be the server *own*.
+
+        A request names its server by host and port only, and leaves out the default port.
+        Behind a proxy that ends TLS, only the browser knows the scheme.
+        """
+        scheme = own.scheme or self.scheme
+        port = own.port or _DEFAULT_PORTS.get(scheme)
+        return self == (scheme, own.host, port)
+
+
+def cross_site_write(scope: Scope, external_url: str, trusted: Sequence[Network]) -> str | None:
+    """Return why the request *scope* is refused as a cross-site write; None if it is not.
+
+    Args:
+        scope: the request; its ``Host`` header is the host that was asked for.
+        external_url: the URL of this server for browsers, if a proxy hides it; or empty.
+        trusted: the addresses of proxies whose ``X-Forwarded-*`` headers are believed.
+    """
+    if scope["method"] in SAFE_METHODS:
+        return None
+    fields = dict(scope["headers"])
+    site = fields.get(b"sec-fetch-site")
+    if site is not None:
+        if site.lower() not in _FOREIGN_SITES:
+            return None
+        return _refusal(f"a page of another site sent it (Sec-Fetch-Site: {site.decode()})")
+    header = fields.get(b"origin")
+    if header is None:
+        return None
+    origin = parse_origin(header.decode("latin-1"))
+    own = (_asked_for(scope, fields, trusted), parse_origin(external_url))
+    if origin and any(server and origin.is_of(server) for server in own):
+        return None
+    return _refusal(f"its Origin {header.decode('latin-1')!a} is not this server")
+
+
+def parse_origin(url: str) -> Origin | None:
+    """Return the origin of *url*, its port filled in; None if it has none, as ``null``."""
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            return None
+        return Origin(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme))
+    except ValueError:
+        return None
+
+
+def _asked_for(
+    scope: Scope, fields: dict[bytes, bytes], trusted: Sequence[Network]
+) -> Origin | None:
+    """Return the server that the browser sent the request to, as far as the request says."""
+    scheme, host = b"", fields.get(b"host", b"")
+    if _is_trusted(scope["client"], trusted):
+        # A chain of proxies appends: the first value is what the browser asked for.
+        host = fields.get(b"x-forwarded-host", host).partition(b",")[0].strip()
+        scheme = fields.get(b"x-forwarded-proto", b"").partition(b",")[0].strip().lower()
+    own = parse_origin(f"//{host.decode('latin-1')}")
+    return own and own._replace(scheme=scheme.decode("latin-1"))
+
+
+def _is_trusted(client: tuple[str, int] | None, trusted: Sequence[Network]) -> bool:
+    """Return whether a proxy at *client* is believed; a peer of a Unix socket is."""
+    if client is None:
+        return True
+    if not trusted:
+        return False
+    address = ip_address(client[0])
+    # A socket that listens on both families shows IPv4 peers as ::ffff:192.0.2.1.
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in trusted)
+
+
+def _refusal(reason: str) -> str:
+    return (
+        f"cross-site write refused: {reason}. Browsers may write from this server's own pages "
+        "only; behind a proxy set --web.external-url or --web.trusted-proxies"
+    )
