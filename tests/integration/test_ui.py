@@ -6,6 +6,7 @@ import urllib.request
 import pytest
 
 from tests import browser, services
+from tests.exchange import exchanged, statuses
 
 COMMAND = [
     services.PUSHGATE,
@@ -102,3 +103,17 @@ def test_small_pushes_with_a_foreign_origin_are_refused_and_others_are_not():
         assert send(gateway, "PUT", path, "m 3\n", Origin="http://evil.example") == 403
         assert send(gateway, "DELETE", path, **{"Sec-Fetch-Site": "cross-site"}) == 403
         assert 'm{instance="",job="j"} 2\n' in gateway.get("/metrics")
+
+
+def test_an_origin_is_compared_with_the_host_of_an_absolute_target():
+    with services.pushgate() as gateway:
+
+        def deleted(target: str, origin: str) -> int:
+            head = f"DELETE {target} HTTP/1.1\r\nHost: inner\r\nOrigin: {origin}\r\n"
+            return statuses(exchanged(gateway.port, f"{head}Connection: close\r\n\r\n".encode()))[0]
+
+        path = "/metrics/job/j"
+        assert deleted(f"http://gw:80{path}", "http://gw") == 202
+        assert deleted(f"http://[::1]:9091{path}", "http://[::1]:9091") == 202
+        assert deleted(f"http://gw{path}", "http://inner") == 403
+        assert deleted(path, "http://inner") == 202

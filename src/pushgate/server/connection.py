@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pushgate.errors import PushgateError
 from pushgate.server.change import Change
-from pushgate.server.http.answers import BAD_REQUEST, INTERNAL_ERROR, Answer, plain_error
+from pushgate.server.http.answers import BAD_REQUEST, Answer, answer_to, plain_error
 from pushgate.server.http.app import App
 from pushgate.server.http.desk import PushHead, push_head
 
@@ -162,8 +162,10 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass  # declined
-        except httptools.HttpParserError:
-            if not self._is_deaf:
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, MemoryError):
+                self._refuse(answer_to(error.__context__))
+            elif not self._is_deaf:
                 in_body = self._in_message and not self._in_head
                 self._refuse(_BAD_CHUNK if in_body else BAD_REQUEST)
 
@@ -232,7 +234,7 @@ class Connection(HttpToolsProtocol):
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
-        self.scope["headers"] = headers
+        self.scope["headers"] = headers if url.startswith(b"/") else _addressed(url, headers)
         self.scope["state"]["peer_certificate"] = self._peer
         try:
             super().on_headers_complete()
@@ -299,9 +301,9 @@ class Connection(HttpToolsProtocol):
         except PushgateError as error:
             self._settled(small, error)
             return
-        except Exception:  # noqa: BLE001 - logged with its trace; the process lives
+        except Exception as error:  # noqa: BLE001 - logged with its trace; the process lives
             _log.exception("request failed", extra={"path": repr(small.head.path)})
-            self._write(small, INTERNAL_ERROR)
+            self._write(small, answer_to(error))
             return
         self._served.site.gateway.submit(change, partial(self._settled, small))
 
@@ -371,6 +373,20 @@ def _fault(version: str, hosts: Sequence[bytes], coding: bytes) -> Answer | None
     if len(hosts) > 1:
         return BAD_REQUEST
     return None if _is_host(hosts[0]) else _BAD_HOST
+
+
+def _addressed(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return *headers* with the host of an absolute *url* as ``Host`` (RFC 9112, 3.2.2)."""
+    try:
+        parts = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        return list(headers)  # it is refused for that soon
+    if not parts.host:
+        return list(headers)
+    host = b"[%b]" % parts.host if b":" in parts.host else parts.host
+    if parts.port is not None:
+        host = b"%b:%d" % (host, parts.port)
+    return [(b"host", host), *(header for header in headers if header[0] != b"host")]
 
 
 def _declined(data: bytes) -> bytes:

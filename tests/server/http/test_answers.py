@@ -13,6 +13,7 @@ SERVED = [
     (errors.LimitExceeded("x", flag="--limit.y", status=429), 429),
     (errors.InconsistentPush("x"), 400),
     (errors.JournalFailed("x"), 503),
+    (MemoryError(), 503),
 ]
 
 

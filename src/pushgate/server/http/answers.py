@@ -11,7 +11,6 @@ from pushgate.errors import (
     InvalidPush,
     JournalFailed,
     LimitExceeded,
-    PushgateError,
     UnsupportedEncoding,
 )
 from pushgate.model.quoting import raw
@@ -76,16 +75,17 @@ INTERNAL_ERROR: Final = plain_error(500, "Internal Server Error")
 BAD_REQUEST: Final = Answer(400, b"400 Bad Request", (TEXT, (b"connection", b"close")))
 
 
-_STATUS: Final[dict[type[PushgateError], int]] = {
+_STATUS: Final[dict[type[Exception], int]] = {
     UnsupportedEncoding: 415,
     InvalidPush: 400,
     InconsistentPush: 400,
     JournalFailed: 503,
+    MemoryError: 503,
 }
 _RETRY: Final = frozenset({429, 503})
 
 
-def answer_to(error: PushgateError) -> Answer:
+def answer_to(error: Exception) -> Answer:
     """Return how *error* is answered; an error that no request may cause is a 500."""
     status = _status(error)
     if status == 500:
@@ -94,13 +94,15 @@ def answer_to(error: PushgateError) -> Answer:
     return plain_error(status, _message(error), retry)
 
 
-def _status(error: PushgateError) -> int:
+def _status(error: Exception) -> int:
     if isinstance(error, LimitExceeded):
         return error.status
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
 
 
-def _message(error: PushgateError) -> str:
+def _message(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "the server is out of memory"
     if isinstance(error, InconsistentPush):
         reason = "pushed metrics are invalid or inconsistent with existing metrics"
         return "\n".join([f"{reason}: {error}", *error.advice])

@@ -16,7 +16,6 @@ from pushgate.server.auth import Access
 from pushgate.server.http import api, manage
 from pushgate.server.http.answers import (
     BAD_REQUEST,
-    INTERNAL_ERROR,
     NOT_FOUND,
     Answer,
     answer_to,
@@ -36,6 +35,7 @@ from pushgate.server.http.routes import (
 )
 from pushgate.server.http.scrape import scrape
 from pushgate.server.http.site import Site
+from pushgate.server.http.usage import push_usage
 from pushgate.server.settings import Settings
 from pushgate.server.ui import pages
 from pushgate.server.webconfig import Permission
@@ -105,10 +105,10 @@ class App:
                 await push(self.site, scope, receive, send)
             else:
                 await self._router(scope, receive, send)
-        except Exception:  # noqa: BLE001 - one request must not end the process
+        except Exception as error:  # noqa: BLE001 - one request must not end the process
             _log.exception("request failed", extra={"path": scope["raw_path"]})
             with suppress(RuntimeError):  # the answer had begun: the connection will be closed
-                await INTERNAL_ERROR(scope, receive, send)
+                await answer_to(error)(scope, receive, send)
 
     async def _refusal(self, access: Access, scope: Scope) -> Answer | None:
         """Refuse a client that may not do this, before anything is done."""
@@ -247,6 +247,8 @@ class _Router:
         allow = ((b"allow", allowed.encode()),)
         if method == "OPTIONS":
             return Answer(200, headers=allow)
+        if method == "GET" and "PUT" in allowed and self._is_push(scope["raw_path"]):
+            return push_usage(scope, self._site.settings, allow)
         return plain_error(405, "Method Not Allowed", allow)
 
     async def _refusal_of_encoding(self, scope: Scope, receive: Receive) -> Answer | None:

@@ -1,0 +1,47 @@
+"""The answer to a browser that opens the path of a group: what to send there instead."""
+
+import shlex
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+from pushgate.server.http.answers import Answer, Headers, plain_error
+from pushgate.server.http.routes import ascii_only, raw_prefix
+from pushgate.server.settings import Settings
+
+# Longer paths are not repeated.
+_MAX_PATH_BYTES = 1000
+
+_USAGE = """Method Not Allowed
+This path names a group of metrics, and can be pushed to and deleted.
+
+Replace all metrics of the group:
+  echo 'some_metric 3.14' | curl -X PUT --data-binary @- {group}
+Replace only the metrics with these names:
+  echo 'some_metric 3.14' | curl -X POST --data-binary @- {group}
+Delete the group:
+  curl -X DELETE {group}
+
+Prometheus scrapes {exposition}. The groups are listed at {home}."""
+
+
+def push_usage(scope: Scope, settings: Settings, allow: Headers) -> Answer:
+    """Return the 405 for the request *scope* of a group's path, with curl lines to copy."""
+    prefix = raw_prefix(settings)
+    path = scope["raw_path"].removeprefix(prefix)
+    if len(path) > _MAX_PATH_BYTES:
+        path = b"/metrics/job/JOB"
+    home = _base_url(scope, settings)
+    exposition = settings.telemetry_path.removeprefix(settings.route_prefix)
+    text = _USAGE.format(
+        group=shlex.quote(home + ascii_only(path)), exposition=home + exposition, home=home + "/"
+    )
+    return plain_error(405, text, allow)
+
+
+def _base_url(scope: Scope, settings: Settings) -> str:
+    """Return the URL of the server, up to its routes, as the browser sees it."""
+    external = urlsplit(settings.web_external_url)
+    host = dict(scope["headers"]).get(b"host", b"HOST").decode("latin-1")
+    scheme = external.scheme or scope["scheme"]
+    return f"{scheme}://{external.netloc or host}{settings.external_prefix}"

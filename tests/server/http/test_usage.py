@@ -1,0 +1,67 @@
+import shlex
+import subprocess
+
+import pytest
+
+from pushgate.server.settings import Settings
+from tests import services
+from tests.exchange import TIMEOUT, ask
+from tests.server.http.asgi import Response, Served
+
+PUSHES = "DELETE, OPTIONS, POST, PUT"
+
+
+def opened(target: str, settings: Settings | None = None, host: str = "gw:9091") -> Response:
+    """What a browser gets that opens *target*."""
+    return Served(settings or Settings()).ask("GET", target, headers={"host": host})
+
+
+def curl_lines(answer: Response) -> list[list[str]]:
+    return [
+        shlex.split(line.partition("curl")[2])
+        for line in answer.text.splitlines()
+        if "curl " in line
+    ]
+
+
+def test_the_path_of_a_group_says_in_a_browser_what_to_send_there():
+    answer = opened("/metrics/job/backup/instance/a%20b?x=1")
+    assert (answer.status, answer.headers["allow"]) == (405, PUSHES)
+    assert answer.text.startswith("Method Not Allowed\n")
+    url = "http://gw:9091/metrics/job/backup/instance/a%20b"
+    assert curl_lines(answer) == [
+        ["-X", "PUT", "--data-binary", "@-", url],
+        ["-X", "POST", "--data-binary", "@-", url],
+        ["-X", "DELETE", url],
+    ]
+    assert "Prometheus scrapes http://gw:9091/metrics." in answer.text
+
+
+def test_behind_a_proxy_the_lines_name_the_external_url():
+    settings = Settings(web_external_url="https://m.example/push", web_route_prefix="/in")
+    answer = opened("/in/metrics/job/j", settings)
+    assert curl_lines(answer)[2] == ["-X", "DELETE", "https://m.example/push/metrics/job/j"]
+    assert "listed at https://m.example/push/." in answer.text
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("/metrics/job/$(reboot)'", "/metrics/job/$(reboot)'"),
+        ("/metrics/job/\udcff", "/metrics/job/%FF"),
+        ("/metrics/job/" + "x" * 2000, "/metrics/job/JOB"),
+    ],
+)
+def test_any_path_is_one_argument_of_a_shell(target, shown):
+    assert curl_lines(opened(target))[2] == ["-X", "DELETE", "http://gw:9091" + shown]
+
+
+def test_the_lines_work_in_a_shell():
+    curl = services.find_curl()
+    with services.pushgate() as gateway:
+        shown = ask(gateway.port, "GET", "/metrics/job/it's%20mine").text
+        replace, merge, delete = [line for line in shown.splitlines() if "curl " in line]
+        for line, lines in ((replace, 1), (merge, 1), (delete, 0)):
+            command = line.replace("curl", f"{curl} --silent --show-error --fail")
+            subprocess.run(["sh", "-c", command], check=True, timeout=TIMEOUT)
+            assert gateway.get("/metrics").count('job="it\'s mine"} 3.14\n') == lines
