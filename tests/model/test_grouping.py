@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import InvalidGroupingKey
+from pushgate.model import grouping
 from pushgate.model.grouping import GroupingKey, grouping_key_of, parse_grouping_key, unpercent
 from pushgate.model.names import NameRule
 
@@ -122,6 +123,40 @@ def test_a_path_that_names_no_group(path, error):
     assert str(caught.value) == error
 
 
+def test_a_refusal_repeats_only_the_start_of_a_long_path():
+    with pytest.raises(InvalidGroupingKey) as caught:
+        parsed("/metrics/job/a/b@base64/" + "QUFB" * 1000 + "!")
+    quoted = "QUFB" * 250
+    assert str(caught.value) == (
+        f'invalid base64 encoding for label b="{quoted}"... (4001 characters): '
+        "illegal base64 data at input byte 4000"
+    )
+
+
+def decoded_slowly(encoded: bytes) -> bytes | int:
+    """What base64 *encoded* means, byte for byte; or the offset of the first wrong byte."""
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    encoded, bits = encoded.rstrip(b"="), ""
+    for offset, byte in enumerate(encoded):
+        if byte in alphabet:
+            bits += f"{alphabet.index(byte):06b}"
+        elif byte not in b"\r\n":
+            return offset
+    if len(bits) // 6 % 4 == 1:
+        return len(encoded) - 1
+    return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8))
+
+
+@given(st.binary() | st.text("AQUFb-_=\r\n+!").map(str.encode))
+def test_any_bytes_are_base64_or_the_first_wrong_byte_is_named(encoded):
+    expected = decoded_slowly(encoded)
+    if isinstance(expected, bytes):
+        assert grouping._decode_base64(encoded) == expected
+        return
+    with pytest.raises(ValueError, match=f"illegal base64 data at input byte {expected}$"):
+        grouping._decode_base64(encoded)
+
+
 @pytest.mark.parametrize(
     ("name", "effective"),
     [
@@ -162,6 +197,12 @@ def test_a_half_percent_escape_is_refused():
 @given(st.binary())
 def test_unpercent_undoes_percent(path):
     assert unpercent(b"".join(b"%%%02x" % byte for byte in path)) == path
+
+
+@given(st.binary())
+def test_unpercent_leaves_everything_else_alone(path):
+    plain = path.replace(b"%", b"")
+    assert unpercent(plain + b"%25\\" + plain) == plain + b"%\\" + plain
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["", "=", "=="]))

@@ -1,6 +1,7 @@
 """The grouping key: the labels that name a group, and how a push path writes them."""
 
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Sequence
 from sys import intern
 
@@ -12,13 +13,9 @@ Labels = tuple[tuple[str, str], ...]
 """Label pairs, sorted by name, bytewise."""
 
 _BASE64 = "@base64"
-_BASE64_ALPHABET = {
-    byte: index
-    for index, byte in enumerate(
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    )
-}
-_PERCENT = re.compile(rb"%([0-9a-fA-F]{2})?")
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9_\-\r\n]")
+# An error repeats at most this much of a path; a path has up to a megabyte.
+_MAX_QUOTED = 1000
 
 
 class GroupingKey:
@@ -61,13 +58,12 @@ def unpercent(path: bytes) -> bytes:
     """
     if b"%" not in path:
         return path
-
-    def decoded(match: re.Match[bytes]) -> bytes:
-        if match[1] is None:
-            raise ValueError("invalid percent-escape")
-        return bytes((int(match[1], 16),))
-
-    return _PERCENT.sub(decoded, path)
+    # The codec reads the same escapes with another mark, at the speed of C.
+    escapes = path.replace(b"\\", rb"\\").replace(b"%", rb"\x")
+    try:
+        return escapes.decode("unicode_escape").encode("latin-1")
+    except UnicodeDecodeError:
+        raise ValueError("invalid percent-escape") from None
 
 
 class _Base64Error(ValueError):
@@ -81,21 +77,12 @@ class _Base64Error(ValueError):
 def _decode_base64(encoded: bytes) -> bytes:
     """Return *encoded* decoded (RFC 4648 section 5, padding optional, CR and LF skipped)."""
     encoded = encoded.rstrip(b"=")
-    out, bits, held = bytearray(), 0, 0
-    for offset, byte in enumerate(encoded):
-        if byte in b"\r\n":
-            continue
-        if byte not in _BASE64_ALPHABET:
-            raise _Base64Error(bytes(out), offset)
-        bits, held = bits << 6 | _BASE64_ALPHABET[byte], held + 1
-        if held == 4:
-            out += bits.to_bytes(3, "big")
-            bits = held = 0
-    if held == 1:
-        raise _Base64Error(bytes(out), len(encoded) - 1)
-    if held:
-        out += (bits >> (6 * held % 8)).to_bytes(held - 1, "big")
-    return bytes(out)
+    wrong = _NOT_BASE64.search(encoded)
+    digits = encoded[: wrong.start() if wrong else None].translate(None, b"\r\n")
+    if wrong or len(digits) % 4 == 1:
+        offset = wrong.start() if wrong else len(encoded) - 1
+        raise _Base64Error(urlsafe_b64decode(digits[: len(digits) // 4 * 4]), offset)
+    return urlsafe_b64decode(digits + b"==")
 
 
 def parse_grouping_key(
@@ -117,7 +104,7 @@ def parse_grouping_key(
     if len(parts) % 2:
         if job_is_base64:
             _job_name(job, job_is_base64=True)
-        quoted = go_quote("".join("/" + text(part) for part in parts))
+        quoted = _quoted("".join("/" + text(part) for part in parts))
         raise InvalidGroupingKey(f"odd number of components in label string {quoted}")
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return grouping_key_of(job, pairs, job_is_base64=job_is_base64, names=names)
@@ -135,7 +122,7 @@ def grouping_key_of(
     for name, value in labels.items():
         if not is_utf8(value):
             # A group under such a name could never be scraped.
-            raise InvalidGroupingKey(f"value of label {name} is not UTF-8: {go_quote(value)}")
+            raise InvalidGroupingKey(f"value of label {name} is not UTF-8: {_quoted(value)}")
     return GroupingKey(labels.items())
 
 
@@ -145,7 +132,7 @@ def _job_name(job: bytes, *, job_is_base64: bool) -> str:
     try:
         return text(_decode_base64(job))
     except _Base64Error as error:
-        decoded = go_quote(text(error.decoded))
+        decoded = _quoted(text(error.decoded))
         raise InvalidGroupingKey(
             f"invalid base64 encoding in job name {decoded}: {error}"
         ) from error
@@ -155,13 +142,20 @@ def _label(raw_name: bytes, value: bytes, names: NameRule) -> tuple[str, str]:
     trimmed = text(raw_name).removesuffix(_BASE64)
     name = unescape(trimmed) if names is NameRule.UTF8 else trimmed
     if not names.label(name) or trimmed.startswith("__") or name.startswith("__"):
-        raise InvalidGroupingKey(f"improper label name {go_quote(trimmed)}")
+        raise InvalidGroupingKey(f"improper label name {_quoted(trimmed)}")
     if not raw_name.endswith(_BASE64.encode()):
         return name, text(value)
     try:
         return name, text(_decode_base64(value))
     except _Base64Error as error:
-        quoted = go_quote(text(value))
+        quoted = _quoted(text(value))
         raise InvalidGroupingKey(
             f"invalid base64 encoding for label {trimmed}={quoted}: {error}"
         ) from error
+
+
+def _quoted(part: str) -> str:
+    """Return *part* of a path quoted, or the start of it if it is long."""
+    if len(part) <= _MAX_QUOTED:
+        return go_quote(part)
+    return f"{go_quote(part[:_MAX_QUOTED])}... ({len(part)} characters)"

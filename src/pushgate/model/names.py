@@ -12,7 +12,7 @@ from pushgate.model.quoting import is_utf8
 LEGACY_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII).fullmatch
 LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII).fullmatch
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_:]|^[0-9]", re.ASCII)
-_HEX = re.compile(r"[0-9a-fA-F]{1,5}", re.ASCII).fullmatch
+_ESCAPED = re.compile(r"_(?:(_)|([0-9a-fA-F]{1,5})_)?", re.ASCII)
 
 
 class NameRule(StrEnum):
@@ -77,18 +77,17 @@ def unescape(name: str) -> str:
     """
     if not name.startswith("U__"):
         return name
-    out, rest = [], name[3:]
-    while rest:
-        literal, underscore, rest = rest.partition("_")
-        out.append(literal)
-        if not underscore:
-            break
-        if rest.startswith("_"):
-            out.append("_")
-            rest = rest[1:]
-            continue
-        digits, closing, rest = rest.partition("_")
-        if not closing or not _HEX(digits) or 0xD800 <= int(digits, 16) <= 0xDFFF:
-            return name
-        out.append(chr(int(digits, 16)))
-    return "".join(out)
+    try:
+        return _ESCAPED.sub(_unescaped, name[3:])
+    except ValueError:
+        return name
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """Return the character that one underscore and what follows it stand for."""
+    if match[1]:
+        return "_"
+    code = int(match[2] or "", 16)  # a lone underscore is an error, too
+    if 0xD800 <= code <= 0xDFFF:
+        raise ValueError("a surrogate")
+    return chr(code)

@@ -49,8 +49,8 @@ def test_answers_as_the_reference_did(step):
 @pytest.mark.parametrize(
     ("target", "location"),
     [
-        ("/metrics//job/a%20b", "/metrics/job/a%20b"),
-        ("//metrics/job/a?x=%201&y", "/metrics/job/a?x=%201&y"),
+        ("/static//job/a%20b", "/static/job/a%20b"),
+        ("//status?x=%201&y", "/status?x=%201&y"),
         ("/static/../\udcff'x", "/%FF'x"),
     ],
 )
@@ -116,6 +116,28 @@ def test_a_push_path_is_split_before_it_is_decoded_and_never_redirected(target, 
     assert len(served.store) == 0
 
 
+@pytest.mark.parametrize(
+    ("target", "prefix"),
+    [
+        ("//metrics/job/j", ""),
+        ("///metrics//job/j", ""),
+        ("/metrics//job/j", ""),
+        ("//pg/metrics/job/j", "/pg"),
+        ("/pg//metrics/job/j", "/pg"),
+        ("//metrics/job%40base64/ag", ""),
+    ],
+)
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_a_slash_too_many_before_a_push_path_makes_no_difference(method, target, prefix):
+    served = Served(Settings(web_route_prefix=prefix))
+    served.ask("PUT", prefix + "/metrics/job/j", "other 1\n")
+    answer = served.ask(method, target, "" if method == "DELETE" else "m 1\n")
+    assert answer.status == (202 if method == "DELETE" else 200)
+    assert [group.key.labels for group in served.store.groups()] == (
+        [] if method == "DELETE" else [(("job", "j"),)]
+    )
+
+
 def test_other_methods_on_a_push_path_are_not_redirected_either():
     answer = Served().ask("GET", "/metrics/job/j/x//y/z")
     assert (answer.status, answer.headers["allow"]) == (405, PUSHES)
@@ -127,7 +149,6 @@ def test_a_push_path_without_a_job_is_not_found(target):
 
 
 def test_paths_that_are_not_of_pushes_are_redirected():
-    assert Served().ask("PUT", "//metrics/job/j").headers["location"] == "/metrics/job/j"
     assert Served().ask("PUT", "/METRICS/job/J").headers["location"] == "/metrics/job/J"
     assert Served().ask("GET", "/static").headers["location"] == "/static/"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.errors import InvalidGroupingKey
+from pushgate.errors import InvalidGroupingKey, LimitExceeded
 from pushgate.model.grouping import unpercent
 from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
@@ -98,6 +98,19 @@ def test_a_value_may_contain_a_slash_and_be_empty(path, labels):
 def test_says_why_a_path_names_no_group(path, message):
     with pytest.raises(InvalidGroupingKey, match=re.escape(message)):
         grouping_key(path, SETTINGS)
+
+
+def test_a_path_of_very_many_labels_is_refused_before_they_are_read():
+    path = b"/metrics/job/j" + b"".join(b"/l%d/x" % index for index in range(5000))
+    with pytest.raises(LimitExceeded, match="the path has 5000 labels, more than 256") as caught:
+        grouping_key(path, SETTINGS)
+    assert caught.value.status == 413
+    assert len(grouping_key(path, Settings(limit_labels_per_series=0)).labels) == 5001
+
+
+def test_a_group_of_more_labels_than_are_allowed_now_can_still_be_named():
+    path = b"/metrics/job/j" + b"".join(b"/l%d/x" % index for index in range(1000))
+    assert len(grouping_key(path, SETTINGS).labels) == 1001
 
 
 def test_the_route_prefix_is_not_part_of_the_group():

@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
-from pushgate.errors import InvalidBody, InvalidGroupingKey, PushgateError
+from pushgate.errors import InvalidBody, InvalidGroupingKey, LimitExceeded, PushgateError
 from pushgate.formats.compression import check_gzip_header
 from pushgate.formats.negotiation import content_coding
 from pushgate.model.grouping import unpercent
@@ -131,7 +131,7 @@ class App:
             return route.permission, None
         try:
             return route.permission, self.site.desk.key(scope["raw_path"]).job
-        except InvalidGroupingKey:
+        except (InvalidGroupingKey, LimitExceeded):
             return Permission.ANY, None
 
     def _foreign(self, scope: Scope) -> Answer | None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote_from_bytes
 
 from starlette.types import Receive, Scope, Send
 
+from pushgate.errors import InvalidGroupingKey, LimitExceeded
 from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
 from pushgate.model.names import NameRule
 from pushgate.server.settings import Settings
@@ -29,7 +30,8 @@ Endpoint: TypeAlias = "Callable[[Site, Scope, Receive, Send], Awaitable[None]]"
 """What answers the requests of a route."""
 
 PUSH_METHODS: Final = ("DELETE", "POST", "PUT")
-_JOBS = ([b"job"], [b"job@base64"])
+# So many labels of a path are read whatever the limit is, in about 10 ms.
+_MIN_PATH_LABELS = 4096
 _WILDCARDS = {b":job/": rb"([^/]*)/", b":job": rb"([^/]+)", b"*": rb"(.*)"}
 _WILDCARD = re.compile(rb"(:job/?|\*)")
 # Go's url.URL.EscapedPath leaves these alone.
@@ -37,14 +39,33 @@ _PATH_SAFE = "$&+,/:;=@"
 _ESCAPED_PATH_SAFE = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"
 
 
-def push_path(settings: Settings) -> Callable[[bytes], object]:
-    """Return what tells whether a raw path is one of pushes, well-formed and never redirected.
+def push_path(settings: Settings) -> Callable[[bytes], re.Match[bytes] | None]:
+    """Return what tells whether a raw path is that of a group, its escapes well-formed.
 
     A request target with a query is none.
     """
-    rest = rb"(?:[^%?]|%[0-9a-fA-F]{2})[^%?]*(?:%[0-9a-fA-F]{2}[^%?]*)*"
-    head = re.escape(raw_prefix(settings)) + rb"/metrics/job(?:@base64)?/"
-    return re.compile(head + rest, re.DOTALL).fullmatch
+    return _group_path(settings.route_prefix)
+
+
+@lru_cache
+def _group_path(prefix: str) -> Callable[[bytes], re.Match[bytes] | None]:
+    """Match a raw path below *prefix* as the parts of a group's path: ``base64``, ``rest``.
+
+    URLs are often joined with a slash too many, so slashes before the job may be repeated.
+    Like every other route, the part up to the job may be percent-encoded.
+    """
+    slash = _byte(ord("/"))
+    fixed = [*prefix.encode().split(b"/")[1:], b"metrics", b"job"]
+    head = b"".join(slash + b"+" + b"".join(map(_byte, part)) for part in fixed)
+    base64 = b"".join(map(_byte, b"@base64"))
+    rest = rb"(?:[^%?]++|%[0-9a-fA-F]{2})++"
+    pattern = b"%b(?P<base64>%b)?%b(?P<rest>%b)" % (head, base64, slash, rest)
+    return re.compile(pattern, re.DOTALL).fullmatch
+
+
+def _byte(byte: int) -> bytes:
+    """Return a pattern of *byte*, plain or percent-encoded."""
+    return b"(?:%b|%%(?i:%02x))" % (re.escape(bytes([byte])), byte)
 
 
 def raw_prefix(settings: Settings) -> bytes:
@@ -53,21 +74,29 @@ def raw_prefix(settings: Settings) -> bytes:
 
 
 def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
-    """Return the group that *raw_path*, the path of a push route, names.
+    """Return the group that *raw_path* names.
 
-    A fixed part that is itself escaped (``/metrics%2Fjob/x``) is read as the reference does.
+    The path is split before it is decoded, so that a value may contain a slash and be empty.
 
     Raises:
         InvalidGroupingKey: with the reference's text.
+        LimitExceeded: there are too many labels to read them all.
     """
-    job_at = settings.route_prefix.count("/") + 2
-    parts = [unpercent(part) for part in raw_path.split(b"/")]
-    if parts[job_at : job_at + 1] not in _JOBS:
-        parts = unpercent(raw_path).split(b"/")
+    match = _group_path(settings.route_prefix)(raw_path)
+    if match is None:
+        raise InvalidGroupingKey("this is not the path of a group")
+    job, *parts = match["rest"].split(b"/")
+    limit = settings.limit_labels_per_series
+    # Groups of a time with a higher limit can still be deleted, as far as that is little work.
+    if limit and len(parts) // 2 > max(limit, _MIN_PATH_LABELS):
+        raise LimitExceeded(
+            f"the path has {len(parts) // 2} labels, more than {limit} (--limit.labels-per-series)",
+            flag="--limit.labels-per-series",
+        )
     return parse_grouping_key(
-        parts[job_at + 1],
-        parts[job_at + 2 :],
-        job_is_base64=parts[job_at] == b"job@base64",
+        unpercent(job),
+        [unpercent(part) for part in parts],
+        job_is_base64=match["base64"] is not None,
         names=NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
     )
 
