@@ -328,6 +328,13 @@ def test_heads_have_a_limit_of_lines():
             assert statuses(answer) == [status]
 
 
+def test_paths_have_a_limit():
+    with services.pushgate() as service:
+        for value, status in (("v" * (64 << 10), 200), ("%76" * (64 << 10), 414)):
+            assert ask(service.port, "PUT", f"/metrics/job/j/v/{value}", b"m 1\n").status == status
+            assert "v" * (64 << 10) in service.get("/metrics")
+
+
 def test_heads_on_their_way_have_a_common_limit(limited):
     start = HEAD + b"X: " + b"x" * 100_000
     with ExitStack() as stack:

@@ -26,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 # The reference: 1 MiB, and what its reader has at hand besides.
 _MOST_HEAD_BYTES = (1 << 20) + (4 << 10)
-# Not a limit there. A header of four bytes takes two hundred once it is parsed.
+# Not a limit there: a head may consist of its target. Paths are read on the event loop, and
+# the longest label value has 64 KiB.
+_MAX_TARGET_BYTES = 128 << 10
+# Not a limit there either. A header of four bytes takes two hundred once it is parsed.
 _MOST_HEADERS = 1000
 _LARGE_HEAD = 8 << 10
 # Requests that come together, before any of them is answered; each takes some kilobytes.
@@ -41,6 +44,7 @@ _BAD_VERSION = Answer(
 _BAD_CODING = Answer(501, b"Unsupported transfer encoding", BAD_REQUEST.headers)
 _BAD_CHUNK = plain_error(400, "invalid byte in chunk length")
 _HEAD_TOO_LARGE = Answer(431, b"431 Request Header Fields Too Large", BAD_REQUEST.headers)
+_TARGET_TOO_LONG = plain_error(414, f"the path has more than {_MAX_TARGET_BYTES} bytes")
 _RETRY = ((b"retry-after", b"5"),)
 _REFUSALS: Final = {
     "header-seconds": plain_error(408, "the headers took too long (--limit.header-seconds)"),
@@ -216,6 +220,9 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         if len(self.headers) > _MOST_HEADERS:
             self._refuse(_HEAD_TOO_LARGE)
+            return
+        if len(self.url) > _MAX_TARGET_BYTES:
+            self._refuse(_TARGET_TOO_LONG)
             return
         self._together += 1
         self._deadline = self.loop.time() + self._body_seconds
