@@ -15,7 +15,7 @@ run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --ignore=tests/interop
+	$(BIN)/python -m pytest -n 2 --ignore=tests/interop --ignore=tests/abuse
 
 interop: $(READY)  ## clients of other makes push, a Prometheus scrapes; .ci/peers brings them
 	$(BIN)/python -m pytest tests/interop
@@ -54,8 +54,8 @@ $(FUZZ_READY): pyproject.toml
 fuzz-diff: $(READY)  ## e.g. make fuzz-diff FUZZ='--seed 7 --seconds 600'
 	$(BIN)/python -m tests.fuzz.diff $(FUZZ)
 
-abuse: $(READY)  ## hostile clients, in full size: some minutes
-	PUSHGATE_ABUSE=1 $(BIN)/python -m pytest -v -s tests/integration/test_abuse.py
+abuse: $(READY)  ## hostile clients, in full size; e.g. make abuse ABUSE='-k scrape'
+	PUSHGATE_ABUSE=1 $(BIN)/python -m pytest -v -s tests/abuse tests/integration/test_abuse.py $(ABUSE)
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py

@@ -1,0 +1,128 @@
+"""The abuse table: within the default limits, no request may stop the server. A row is a line.
+
+Every row is sent to a server process of its own while a second connection polls /-/healthy.
+"""
+
+from tests.abuse.requests import PROTOBUF, Row, delete, get, gzipped, post, put
+
+MANY = 99_000  # just below the default --limit.series-per-push
+JOB = "/metrics/job/a"
+OTHER = "/metrics/job/b"
+
+
+def families(count: int, head: str = "", prefix: str = "m") -> bytes:
+    """Return *count* families of one series each; *head* is a comment, ``%d`` its number."""
+    return b"".join(
+        (head % number if head else "").encode() + b"%b%d 1\n" % (prefix.encode(), number)
+        for number in range(count)
+    )
+
+
+def series(count: int, label: str = "l", start: int = 0) -> bytes:
+    """Return one family of *count* series, which differ in the value of *label*."""
+    return b"".join(b'm{%b="%d"} 1\n' % (label.encode(), n) for n in range(start, start + count))
+
+
+def histograms(count: int, buckets: int) -> bytes:
+    lines = ["# TYPE h histogram"]
+    for number in range(count):
+        lines += [f'h_bucket{{n="{number}",le="{le}"}} {le}' for le in range(buckets)]
+        lines += [f'h_sum{{n="{number}"}} 1', f'h_count{{n="{number}"}} {buckets}']
+    return "\n".join([*lines, ""]).encode()
+
+
+def gauge(count: int) -> bytes:
+    return families(count, "# TYPE m%d gauge\n")
+
+
+def empty_families(count: int) -> bytes:
+    """Return *count* protobuf families with a name and one gauge without labels."""
+    out = []
+    for number in range(count):
+        name = b"m%d" % number
+        inner = b"\x0a%c%b\x18\x01\x22\x0b\x12\x09\x09" % (len(name), name) + bytes(8)
+        out.append(bytes([len(inner)]) + inner)
+    return b"".join(out)
+
+
+def groups(count: int):
+    """Yield pushes that make *count* groups of one job with as many sets of label names."""
+    return (put(f"/metrics/job/j/l{n}/x", b"m 1\n") for n in range(count))
+
+
+def subsets(labels: int):
+    """Yield pushes to a group for every subset of so many labels, all of the same job."""
+    for mask in range(1 << labels):
+        path = "".join(f"/l{n}/x" for n in range(labels) if mask >> n & 1)
+        yield put(f"/metrics/job/j{path}", b"n 1\n")
+
+
+def stored_families():
+    return [put(JOB, families(MANY))]
+
+
+def stored_series():
+    return [put(JOB, series(MANY))]
+
+
+def half_a_million_series():
+    return [put(f"/metrics/job/{n}", series(MANY, start=n * MANY)) for n in range(5)]
+
+
+def long_path(size: int) -> str:
+    return JOB + "".join(f"/l{n}/x" for n in range(size // 9))
+
+
+ALL_LABELS = ",".join(f'l{n}="x"' for n in range(12))
+
+# fmt: off
+ROWS = (
+    # What the push says twice, or says wrong in itself.
+    Row("duplicates", lambda: put(JOB, b"m 1\n" * 16_000), 400),
+    Row("duplicates, small enough for the event loop", lambda: put(JOB, b"m 1\n" * 4_000), 400),
+    Row("99,000 duplicates in a few bytes of gzip", lambda: gzipped(JOB, b"m 1\n" * MANY), 400),
+    Row("reserved label names", lambda: put(JOB, series(MANY, "__l")), 400),
+    Row("families that collide with each other", lambda: put(JOB, families(40_000, "# TYPE m%d summary\n") + families(40_000, prefix="m").replace(b" 1", b"_sum 1")), 400),
+    Row("a distribution with 90,000 buckets twice", lambda: put(JOB, histograms(1, 45_000) + b'h_sum{n="0",job="x"} 1\n'), 400),
+    Row("a bad line at the end of 99,000", lambda: put(JOB, families(MANY) + b"{\n"), 400),
+    Row("timestamps", lambda: put(JOB, series(MANY).replace(b" 1\n", b" 1 1\n")), 400),
+    # What contradicts the stored groups.
+    Row("50,000 families of another type than stored", lambda: put(OTHER, families(50_000)), 400, lambda: [put(JOB, gauge(50_000))]),
+    Row("50,000 series of another group of the job", lambda: put(JOB, series(50_000, "x").replace(b'"} ', b'",i="1"} ')), 400, lambda: [put(f"{JOB}/i/1", series(50_000, "x"))]),
+    Row("1,000 series, 10,000 sets of label names", lambda: put("/metrics/job/j/l1/x", series(1_000)), 200, lambda: groups(10_000)),
+    Row("1,000 series, 4,096 groups they might be in", lambda: put("/metrics/job/j", series(1_000, "v").replace(b"} 1", f",{ALL_LABELS}}} 1".encode())), 200, lambda: subsets(12)),
+    # What is large and new.
+    Row("99,000 families", lambda: put(JOB, families(MANY)), 200),
+    Row("99,000 families, protobuf", lambda: put(JOB, empty_families(MANY), Content_Type=PROTOBUF), 200),
+    Row("99,000 series of one family", lambda: put(JOB, series(MANY)), 200),
+    Row("99,000 series, each with its own label name", lambda: put(JOB, b"".join(b'm{l%d=""} 1\n' % n for n in range(MANY))), 200),
+    Row("9,000 histograms", lambda: put(JOB, histograms(9_000, 9)), 200),
+    Row("the push times among 99,000 families", lambda: put(JOB, b"push_time_seconds 1\n" + families(MANY)), 200),
+    # What meets something large.
+    Row("a known body for other label names", lambda: put(f"{JOB}/x/y", families(MANY)), 200, stored_families),
+    Row("a known body of series for other label names", lambda: put(f"{JOB}/x/y", series(MANY)), 200, stored_series),
+    Row("one family into a group with 99,000", lambda: post(JOB, b"m7 2\n"), 200, stored_families),
+    Row("one new family into a group with 99,000", lambda: post(JOB, b"n 2\n"), 200, stored_families),
+    Row("one family in the place of 99,000", lambda: put(JOB, b"n 2\n"), 200, stored_families),
+    Row("99,000 other families in the place of 99,000", lambda: put(JOB, families(MANY, prefix="n")), 200, stored_families),
+    Row("a delete of 99,000 families", lambda: delete(JOB), 202, stored_families),
+    Row("a wipe of 10,000 groups", lambda: put("/api/v1/admin/wipe", b""), 202, lambda: groups(10_000)),
+    # Reading it.
+    Row("first scrape of 99,000 families", lambda: get("/metrics"), 200, stored_families),
+    Row("first scrape of 99,000 families, gzip", lambda: get("/metrics", Accept_Encoding="gzip"), 200, stored_families),
+    Row("first scrape of 99,000 families, protobuf", lambda: get("/metrics", Accept=PROTOBUF), 200, stored_families),
+    Row("first scrape of 99,000 families, protobuf text", lambda: get("/metrics", Accept=PROTOBUF.replace("delimited", "text")), 200, stored_families),
+    Row("first scrape of 99,000 series of one family", lambda: get("/metrics"), 200, stored_series),
+    Row("first scrape of 99,000 series, protobuf", lambda: get("/metrics", Accept=PROTOBUF), 200, stored_series),
+    Row("first scrape of 9,000 histograms", lambda: get("/metrics"), 200, lambda: [put(JOB, histograms(9_000, 9))]),
+    Row("first scrape of 10,000 groups", lambda: get("/metrics"), 200, lambda: groups(10_000)),
+    Row("first scrape of 500,000 series", lambda: get("/metrics"), 200, half_a_million_series),
+    Row("JSON API with 500,000 series", lambda: get("/api/v1/metrics"), 200, half_a_million_series),
+    Row("the page with 99,000 families", lambda: get("/"), 200, stored_families),
+    Row("the page with 10,000 groups", lambda: get("/"), 200, lambda: groups(10_000)),
+    # Heads.
+    Row("a path of 1 MB with distinct label names", lambda: put(long_path(1_000_000), b"m 1\n"), 413),
+    Row("an Accept header of 1 MB", lambda: get("/metrics", Accept="text/plain;q=0.5," * 55_000), 200),
+    Row("an Accept-Encoding header of 1 MB", lambda: get("/metrics", Accept_Encoding="gzip;q=0.5," * 90_000), 200),
+)
+# fmt: on
