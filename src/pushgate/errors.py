@@ -28,7 +28,12 @@ from collections.abc import Mapping
 
 
 class PushgateError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of everything this package raises on purpose.
+
+    *advice* are further lines for the sender of a request: what is in the way, what to do.
+    """
+
+    advice: tuple[str, ...] = ()
 
 
 class InvalidPush(PushgateError):
@@ -68,8 +73,7 @@ class LimitExceeded(PushgateError):
 class InconsistentPush(PushgateError):
     """The push contradicts itself, the stored groups or the server's own metrics.
 
-    ``str()`` is the reference's text; *advice* are further lines: who holds the
-    conflicting name, and what to do.
+    ``str()`` is the reference's text.
     """
 
     def __init__(self, message: str, *, advice: tuple[str, ...] = ()) -> None:

@@ -4,10 +4,10 @@ import gzip
 import zlib
 
 import pytest
-from backports import zstd
 from hypothesis import example, given, strategies as st
 
 from pushgate.formats.encoding import Encoding, Gzip, Identity, Piece, Zstd, joined
+from pushgate.formats.zstd import zstd
 
 plains = st.lists(st.binary(max_size=50) | st.just(b"many metrics\n" * 100), max_size=6)
 

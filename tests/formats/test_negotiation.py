@@ -47,6 +47,11 @@ PROMETHEUS_3_PROTOBUF = (
         (PROTOBUF + b"; encoding=Delimited", Format.TEXT, UNDERSCORES),
         (b"a/b/c;escaping=dots,text/plain", Format.TEXT, UNDERSCORES),
         (b"x/*;escaping=values,x/y;escaping=dots", Format.TEXT, VALUES),
+        (PROTOBUF + b";encoding=delimited; q=0.5 ,text/plain;q=0.4", Format.PROTOBUF, UNDERSCORES),
+        (b"text/plain;q=0.9 ," + PROTOBUF + b";encoding=delimited;q=0.5", Format.TEXT, UNDERSCORES),
+        (b"text/plain;q=,application/json", Format.TEXT, UNDERSCORES),
+        (PROTOBUF + b";q=;encoding=delimited,text/plain;q=0.9", Format.PROTOBUF, UNDERSCORES),
+        (b"text/plain;version= ;escaping=;escaping=values", Format.TEXT, VALUES),
         (PROMETHEUS_3, Format.TEXT, UTF8),
         (PROMETHEUS_3_PROTOBUF, Format.PROTOBUF, UNDERSCORES),
     ],
@@ -198,7 +203,13 @@ def test_reads_media_types(text, parsed):
         (b" GZip ", "gzip"),
         (b"snappy", "snappy"),
         (b"zstd", "zstd"),
-        (b"identity", "identity"),
+        (b"identity", ""),
+        (b"none", ""),
+        (b"UTF-8", ""),
+        (b"utf8", ""),
+        (b"iso-8859-1", ""),
+        (b"x-gzip", "gzip"),
+        (b"gzip, identity", "gzip"),
         (b"gzip, gzip", "gzip, gzip"),
         (b"br", "br"),
         (b"", ""),
@@ -206,6 +217,14 @@ def test_reads_media_types(text, parsed):
 )
 def test_names_the_coding_of_a_body(value, coding):
     assert content_coding(value) == coding
+
+
+def test_the_start_of_a_huge_header_is_enough():
+    accept = b"text/plain;escaping=values," + b"a/b;q=0.1," * 100_000 + PROTOBUF
+    assert accepted_format(accept) == (Format.TEXT, VALUES)
+    assert accepted_encoding((b"gzip",) * 100_000) == "gzip"
+    assert body_format(PROTOBUF + b";a=b" * 250_000) is BodyFormat.TEXT
+    assert len(content_coding(b"a" * 1_000_000)) < 10_000
 
 
 @given(st.binary())

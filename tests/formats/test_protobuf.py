@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 from pushgate.errors import InvalidBody
 from pushgate.formats.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf import ProtobufReader, decode, scan
+from pushgate.formats.values import varint
 from pushgate.model.numbers import go_float
 from pushgate.model.shape import MetricType, Pushed
 from tests.formats.protobuf_bodies import (
@@ -48,6 +49,39 @@ def outcome(function, *arguments):
         return function(*arguments)
     except InvalidBody as error:
         return str(error)
+
+
+def field(number: int, value: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + varint(len(value)) + value
+
+
+NAMED = field(1, b"h")
+LARGEST, TOO_LARGE = b"\xff" * 9 + b"\x01", b"\xff" * 9 + b"\x02"
+ZERO_COUNT = b"\x38"
+INTEGERS = {
+    "the type": lambda number: NAMED + b"\x18" + number,
+    "an unknown field": lambda number: NAMED + b"\x38" + number,
+    "an unknown group": lambda number: NAMED + b"\x3b\x08" + number + b"\x3c",
+    "a count": lambda number: NAMED + b"\x18\x04" + field(4, field(7, b"\x08" + number)),
+    "a zero count": lambda number: NAMED + b"\x18\x04" + field(4, field(7, ZERO_COUNT + number)),
+    "packed deltas": lambda number: NAMED + b"\x18\x04" + field(4, field(7, field(13, number))),
+    "a time": lambda number: NAMED + field(4, field(3, field(3, b"\x08" + number))),
+}
+
+
+@pytest.mark.parametrize("place", INTEGERS)
+def test_integers_of_more_than_64_bits_are_refused_as_by_the_reference(place):
+    fits, does_not = (INTEGERS[place](number) for number in (LARGEST, TOO_LARGE))
+    reader = ProtobufReader()
+    assert "wire-format" not in str(outcome(reader.read, varint(len(fits)) + fits))
+    assert outcome(reader.read, varint(len(does_not)) + does_not) == (
+        "proto: cannot parse invalid wire-format data"
+    )
+
+
+def test_bytes_that_look_like_a_large_integer_may_be_text():
+    help_ = "é".encode() * 10
+    assert read(body(family(name=b"a", help=help_))).shape.families[0].help == "é" * 10
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED_BY_THE_PARSER))

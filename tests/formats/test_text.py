@@ -48,6 +48,8 @@ def scanned(body: bytes, names: NameRule = NameRule.LEGACY):
 def as_left_by_editors(body: bytes, names: NameRule = NameRule.LEGACY):
     """Return what the scanner makes of *body* once it is tidied up."""
     tidy = body.replace(b"\r\n", b"\n").removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in tidy and tidy.lstrip(b" \t").startswith(b"#"):
+        return "text format parsing error in line 1: unexpected end of input stream"
     if tidy and not tidy.endswith(b"\n"):
         tidy += b"\n"
     found = scanned(tidy, names)
@@ -520,9 +522,16 @@ def test_untidy_text_still_has_the_line_of_its_error_named():
     )
 
 
-@pytest.mark.parametrize("body", [b"", b"\n", b"\xef\xbb\xbf", b"# c"])
+@pytest.mark.parametrize("body", [b"", b"\n", b"\xef\xbb\xbf", b"# c\n", b"\n# c", b" "])
 def test_an_empty_push(body):
     assert TextReader(NameRule.LEGACY).read(body) == Pushed(interned(()), b"")
+
+
+@pytest.mark.parametrize("body", [b"# TYPE a gaugea 1", b" #", b"\xef\xbb\xbf# c"])
+def test_one_comment_without_a_line_feed_is_no_empty_push(body):
+    assert outcome(TextReader(NameRule.LEGACY).read, body) == (
+        "text format parsing error in line 1: unexpected end of input stream"
+    )
 
 
 def test_the_cache_stays_within_its_bytes():

@@ -10,10 +10,10 @@ import subprocess
 import zlib
 
 import pytest
-from backports import zstd
 
 from pushgate.formats.messages import message_class
 from pushgate.formats.wire import read_varint
+from pushgate.formats.zstd import zstd
 from tests import services
 from tests.exchange import ask, exchanged, statuses
 
@@ -324,6 +324,40 @@ def test_l4_a_coding_nobody_knows_is_named(gateway):
     assert "gzip" in refused.text
 
 
+@pytest.mark.parametrize("coding", ["identity", "none", "utf-8", "UTF-8", "x-gzip"])
+def test_l4_what_clients_call_no_coding_is_none(gateway, coding):
+    body = b"l4_named 1\n"
+    body = gzip.compress(body) if coding == "x-gzip" else body
+    assert put(gateway, "/metrics/job/l4", body, Content_Encoding=coding).status == 200
+    assert lines(gateway, "l4_named{") == ['l4_named{instance="",job="l4"} 1']
+
+
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"# TYPE l5_text counter\nl5_text 1\n# EOF\n",
+        b"l5_text 1\n",
+        b"\n\nl5_text 1\n\n# EOF\n",
+        b"l5_text 1\r\n# EOF\r\n",
+        b"# a comment\nl5_text 1\n# EOF",
+    ],
+    ids=["counter without _total", "no EOF", "blank lines", "CRLF", "comment"],
+)
+def test_l5_what_the_text_format_takes_is_taken(gateway, body):
+    pushed = put(gateway, "/metrics/job/l5", body, Content_Type=OPENMETRICS_TYPE)
+    assert pushed.status == 200
+    assert lines(gateway, "l5_text{") == ['l5_text{instance="",job="l5"} 1']
+
+
+def test_l5_an_empty_body_empties_the_group(gateway):
+    assert put(gateway, "/metrics/job/l5", b"l5_gone 1\n").status == 200
+    assert put(gateway, "/metrics/job/l5", b"", Content_Type=OPENMETRICS_TYPE).status == 200
+    assert lines(gateway, "l5_gone") == []
+
+
 OPENMETRICS = b"""\
 # TYPE l5 counter
 # HELP l5 Fifth.
@@ -334,7 +368,7 @@ l5_created 1700000000.5
 
 
 def test_l5_openmetrics_is_read_with_exemplars_and_creation_times(gateway):
-    kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    kind = OPENMETRICS_TYPE
     pushed = put(gateway, "/metrics/job/l5", OPENMETRICS, Content_Type=kind)
     stamped = put(gateway, "/metrics/job/l5", b"l5_other 1 1700000000\n# EOF\n", Content_Type=kind)
 

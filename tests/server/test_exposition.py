@@ -4,10 +4,10 @@ import gzip
 import zlib
 
 import pytest
-from backports import zstd
 from hypothesis import given, settings, strategies as st
 
 from pushgate.formats.encoding import Gzip, Identity, Zstd
+from pushgate.formats.zstd import zstd
 from pushgate.model.layout import header, label_values
 from pushgate.model.names import Escaping
 from pushgate.model.quoting import raw

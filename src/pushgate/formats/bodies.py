@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
+from pushgate.errors import TextFormatError
 from pushgate.formats.compression import decompress
+from pushgate.formats.diagnosis import advice
 from pushgate.formats.negotiation import BodyFormat, body_format, content_coding
 from pushgate.formats.room import UNLIMITED, Room, check_text
 from pushgate.formats.text import TextReader
@@ -26,7 +28,7 @@ class Bodies:
 
         Args:
             names: which names text may use.
-            most_bytes: how large a body may become when it is decompressed; 0 is no limit.
+            most_bytes: how large a body may be, once it is decompressed; 0 is no limit.
             room: how much a body may hold.
         """
         self._most_bytes = most_bytes
@@ -37,18 +39,33 @@ class Bodies:
     def read(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed:
         """Return what *body* pushes, according to its Content-Type and Content-Encoding.
 
+        What is no OpenMetrics although its type says so is read as the reference reads it: as
+        text.
+
         Raises:
             InvalidPush: the body is not what the headers say.
             LimitExceeded: it becomes too large, or holds too much.
         """
-        if encoding:
-            body = decompress(body, content_coding(encoding), limit=self._most_bytes)
+        coding = content_coding(encoding) if encoding else ""
+        body = decompress(body, coding, limit=self._most_bytes)
         kind = body_format(content_type)
-        if kind is not BodyFormat.PROTOBUF:
-            check_text(body, self._room)
+        if kind is BodyFormat.PROTOBUF:
+            return self._reader(kind).read(body)
+        check_text(body, self._room)
         if kind is BodyFormat.TEXT:
+            return self._read_text(body)
+        try:
+            return self._reader(kind).read(body)
+        except TextFormatError as error:
+            return self._read_text(body, f"As OpenMetrics, line {error.line}: {error.reason}")
+
+    def _read_text(self, body: bytes, *more: str) -> Pushed:
+        """Return what *body* pushes as text; *more* is added to the advice of an error."""
+        try:
             return self._text.read(body)
-        return self._reader(kind).read(body)
+        except TextFormatError as error:
+            error.advice = (*more, *advice(body, error))
+            raise
 
     def _reader(self, kind: BodyFormat) -> Reader:
         reader = self._others.get(kind)

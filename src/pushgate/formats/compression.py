@@ -14,9 +14,10 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from pushgate.errors import InvalidBody, LimitExceeded, UnsupportedEncoding
+from pushgate.model.quoting import go_quote
 
 if TYPE_CHECKING:
-    from backports.zstd import ZstdDecompressor
+    from pushgate.formats.zstd import zstd
 
 _RAW = -15  # deflate without header and trailer
 _ZLIB = 15
@@ -26,6 +27,7 @@ _INPUT = 2**16  # fed at a time, from _FIRST on doubling: bounds what a small me
 _FIRST = 2**9
 _MEMBERS = 10_000  # gzip members or zstd frames in a body; each costs us microseconds
 _SMALL = 2**23
+_SHOWN = 60
 
 _fast_zlib = import_module("isal.isal_zlib" if find_spec("isal") else "zlib")
 
@@ -36,7 +38,7 @@ def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
     Args:
         body: the request body as sent.
         encoding: ``gzip``, ``snappy`` (the framing format), ``zstd``, ``deflate`` (zlib-wrapped
-            or raw), ``identity`` or nothing; lower case.
+            or raw), or nothing; lower case.
         limit: the most bytes that may come out; 0 is no limit.
 
     Raises:
@@ -48,7 +50,8 @@ def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
     decode = _DECODERS.get(encoding)
     if decode is None:
         known = ", ".join(filter(None, _DECODERS))
-        raise UnsupportedEncoding(f'unsupported Content-Encoding "{encoding}", use one of: {known}')
+        shown = go_quote(encoding[:_SHOWN])
+        raise UnsupportedEncoding(f"unsupported Content-Encoding {shown}, use one of: {known}")
     return decode(body, limit or sys.maxsize)
 
 
@@ -87,10 +90,12 @@ class _Output:
 
 def _too_large(limit: int) -> LimitExceeded:
     flag = "--limit.decompressed-bytes"
-    return LimitExceeded(f"decompressed body is larger than {limit} bytes ({flag})", flag=flag)
+    return LimitExceeded(f"the body is larger than {limit} bytes ({flag})", flag=flag)
 
 
-def _identity(body: bytes, _limit: int) -> bytes:
+def _identity(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
     return body
 
 
@@ -225,7 +230,7 @@ _ZSTD_WINDOW = 23  # 8 MiB: RFC 9659 lets no content encoding ask for more
 
 
 def _unzstd(body: bytes, limit: int) -> bytes:
-    from backports import zstd
+    from pushgate.formats.zstd import zstd
 
     output, rest = _Output(limit), memoryview(body)
     for _ in range(_MEMBERS):
@@ -241,7 +246,7 @@ def _unzstd(body: bytes, limit: int) -> bytes:
     raise InvalidBody(f"zstd: more than {_MEMBERS} frames in one body")
 
 
-def _unzstd_frame(frame: "ZstdDecompressor", data: memoryview, output: _Output) -> int:
+def _unzstd_frame(frame: "zstd.ZstdDecompressor", data: memoryview, output: _Output) -> int:
     used = 0
     for piece in _pieces(data):
         used += len(piece)
@@ -329,5 +334,4 @@ _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
     "snappy": _unsnappy,
     "zstd": _unzstd,
     "deflate": _deflate,
-    "identity": _identity,
 }

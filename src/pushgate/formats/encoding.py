@@ -80,7 +80,7 @@ class Zstd:
     token = "zstd"  # noqa: S105 - a content coding
 
     def piece(self, plain: bytes) -> Piece:
-        from backports import zstd
+        from pushgate.formats.zstd import zstd
 
         return Piece(zstd.compress(plain, 1), 0, len(plain))
 

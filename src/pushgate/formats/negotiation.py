@@ -2,7 +2,8 @@
 
 The quirks are those of the Go server, so that every scraper gets from us what it gets from
 it: only the first ``Accept`` line counts, quotes belong to values, ``text/plain`` is the
-answer to everything unknown.
+answer to everything unknown. Only the first 8 KiB of a header are read, which is more than
+any client sends: negotiation runs on the event loop.
 """
 
 import math
@@ -19,7 +20,9 @@ _PROTOBUF = "application/vnd.google.protobuf"
 _MESSAGE = "io.prometheus.client.MetricFamily"
 _OPENMETRICS = "application/openmetrics-text"
 _DISTINCT_HEADERS = 1000
-_LONGEST_HEADER = 1000  # that is remembered
+_LONGEST_REMEMBERED = 1000
+MAX_HEADER_BYTES = 8 << 10
+"""How much of a header is read."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _ESCAPINGS = frozenset(Escaping)
@@ -33,7 +36,7 @@ def _remembered(read: Callable[_P, _T]) -> Callable[_P, _T]:
     def found(*arguments: _P.args, **options: _P.kwargs) -> _T:
         header: Any = arguments[0]
         size = len(header) if isinstance(header, bytes) else sum(map(len, header))
-        return (remembering if size <= _LONGEST_HEADER else read)(*arguments, **options)
+        return (remembering if size <= _LONGEST_REMEMBERED else read)(*arguments, **options)
 
     return found
 
@@ -101,7 +104,8 @@ def accepted_format(accept: bytes) -> Accepted:
     Anything goes: what is not understood is answered with text.
     """
     escaping = Escaping.UNDERSCORES
-    for clause in sorted(_clauses(accept.decode("latin-1")), key=lambda clause: clause.rank):
+    clauses = _clauses(accept[:MAX_HEADER_BYTES].decode("latin-1"))
+    for clause in sorted(clauses, key=lambda clause: clause.rank):
         wanted = clause.parameters.get("escaping")
         if wanted in _ESCAPINGS:
             escaping = Escaping(wanted)
@@ -113,7 +117,7 @@ def accepted_format(accept: bytes) -> Accepted:
 def _clauses(accept: str) -> Iterator[_Clause]:
     for clause in accept.split(","):
         media, *parameters = clause.split(";")
-        main, *sub = (part.strip(" ") for part in media.split("/"))
+        main, *sub = (part.strip(" \t") for part in media.split("/"))
         if len(sub) > 1 or (not sub and main != "*"):
             continue
         given = dict(_parameters(parameters))
@@ -122,10 +126,11 @@ def _clauses(accept: str) -> Iterator[_Clause]:
 
 
 def _parameters(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield names and values; a parameter without value says nothing."""
     for parameter in texts:
-        name, equals, value = parameter.partition("=")
-        if equals:
-            yield name.strip(" "), value if name.strip(" ") == "q" else value.strip(" ")
+        name, _, value = parameter.partition("=")
+        if value.strip(" \t"):
+            yield name.strip(" \t"), value.strip(" \t")
 
 
 def _quality(text: str) -> float:
@@ -150,7 +155,8 @@ def accepted_encoding(lines: tuple[bytes, ...]) -> str:
     The highest quality wins, among equals the first of identity (which is the empty string),
     gzip, zstd. A client that refuses everything gets identity.
     """
-    wanted = [pair for line in lines for pair in _codings(line.decode("latin-1"))]
+    read = b"\n".join(lines)[:MAX_HEADER_BYTES].decode("latin-1")
+    wanted = [pair for line in read.split("\n") for pair in _codings(line)]
     best, best_quality = "identity", 0.0
     for offer in _OFFERS:
         quality = max((q for token, q in wanted if token in (offer, "*")), default=0.0)
@@ -186,7 +192,7 @@ def body_format(content_type: bytes) -> BodyFormat:
 
     Text, unless it is OpenMetrics or exactly the delimited protobuf of the exposition formats.
     """
-    media, parameters = media_type(content_type.decode("latin-1"))
+    media, parameters = media_type(content_type[:MAX_HEADER_BYTES].decode("latin-1"))
     if media == _PROTOBUF:
         exact = {"proto": _MESSAGE, "encoding": "delimited"}.items() <= parameters.items()
         return BodyFormat.PROTOBUF if exact else BodyFormat.TEXT
@@ -219,9 +225,18 @@ def _unquoted(text: str) -> str:
     return _QUOTED_PAIR.sub(r"\1", text)
 
 
+_is_no_coding = re.compile(
+    r"|identity|none|(?:us-)?ascii|utf-?(?:8|16|32)|iso-8859-\d+|latin-?\d|(?:windows-|cp)\d+"
+).fullmatch
+
+
 def content_coding(value: bytes) -> str:
     """Return the coding of a request body from its first ``Content-Encoding`` header.
 
-    The coding may be an unknown one: :func:`~pushgate.formats.compression.decompress` says so.
+    Empty if there is none; clients also say that with ``identity``, ``none`` or the name of
+    a character set. The coding may be an unknown one, or several:
+    :func:`~pushgate.formats.compression.decompress` says so.
     """
-    return value.decode("latin-1").strip().lower()
+    names = [name.strip() for name in value[:MAX_HEADER_BYTES].decode("latin-1").lower().split(",")]
+    codings = [name.removeprefix("x-") for name in names if not _is_no_coding(name)]
+    return ", ".join(codings)

@@ -17,11 +17,12 @@ from typing import Any, Final, NamedTuple
 
 from pushgate.errors import InvalidBody
 from pushgate.formats.canonical import written_out
-from pushgate.formats.messages import VALUE_FIELDS, message_class
+from pushgate.formats.messages import VALUE_FIELDS, message_class, nested_messages
 from pushgate.formats.prototext import message_text
 from pushgate.formats.room import HARMLESS, UNLIMITED, Room, check_protobuf
 from pushgate.formats.shapecache import ShapeCache
 from pushgate.formats.values import SIMPLE_PREFIX, double, encoded
+from pushgate.formats.wire import read_varint
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, text
@@ -165,9 +166,63 @@ def messages(body: bytes) -> Iterator[Any]:
         try:
             family = parse(body[at : at + size])
         except DecodeError:
-            raise InvalidBody("proto: cannot parse invalid wire-format data") from None
+            raise _unparsable() from None
+        if _may_have_large_integer(body, at, at + size):
+            _check_integers(body[at : at + size], "MetricFamily")
         yield family
         at += size
+
+
+# The protobuf package ignores what is beyond the 64th bit of a varint; Go refuses it.
+_may_have_large_integer = re.compile(rb"[\x80-\xff]{9}[\x02-\xff]").search
+
+
+def _check_integers(message: bytes, kind: str) -> None:
+    """Refuse *message* if an integer in it has more than 64 bits.
+
+    Args:
+        message: a message that the protobuf package could parse.
+        kind: its name, such as ``Metric``.
+
+    """
+    nested, at, groups = nested_messages(kind), 0, 0
+    try:
+        while at < len(message):
+            tag, at = read_varint(message, at)
+            match tag & 7:
+                case 0:
+                    _, at = read_varint(message, at)
+                case 1:
+                    at += 8
+                case 2:
+                    size, at = read_varint(message, at)
+                    inside = message[at : at + size]
+                    if tag >> 3 in nested and not groups:
+                        _check_integers(inside, nested[tag >> 3])
+                    elif (kind, tag >> 3) in _PACKED_INTEGERS and not groups:
+                        _check_packed(inside)
+                    at += size
+                case 3:  # no declared field is a group: what is in it is unknown
+                    groups += 1
+                case 4:
+                    groups -= 1
+                case _:
+                    at += 4
+    except ValueError:
+        raise _unparsable() from None
+
+
+_PACKED_INTEGERS = frozenset({("Histogram", 10), ("Histogram", 13)})  # the deltas of buckets
+
+
+def _check_packed(integers: bytes) -> None:
+    at = 0
+    while at < len(integers):
+        _, at = read_varint(integers, at)
+
+
+def _unparsable() -> InvalidBody:
+    return InvalidBody("proto: cannot parse invalid wire-format data")
 
 
 def _length(body: bytes, at: int) -> tuple[int, int]:
@@ -453,6 +508,8 @@ class _Scanner:
         from google.protobuf.message import DecodeError
 
         if len(value) > HARMLESS:
+            raise _Unusual
+        if _may_have_large_integer(value):
             raise _Unusual
         try:
             metric = message_class("Metric").FromString(value)

@@ -153,12 +153,21 @@ class TextReader:
 
 
 def normalised(body: bytes) -> bytes:
-    """Return *body* without CRLF and byte order mark, ending in a line feed if not empty."""
+    """Return *body* without CRLF and byte order mark, ending in a line feed if not empty.
+
+    Raises:
+        TextFormatError: it is one comment without a line feed. That is no empty push: it is
+            what ``curl -d @file`` makes of a file that begins with a comment.
+    """
     if b"\r\n" in body:
         body = body.replace(b"\r\n", b"\n")
     if body.startswith(_BOM):
         body = body[3:]
-    return body if body.endswith(b"\n") or not body else body + b"\n"
+    if body.endswith(b"\n") or not body:
+        return body
+    if b"\n" not in body and body.lstrip(b" \t").startswith(b"#"):
+        raise TextFormatError(1, "unexpected end of input stream")
+    return body + b"\n"
 
 
 def _without_trailing_blanks(body: bytes) -> bytes:

@@ -71,11 +71,17 @@ class Field(NamedTuple):
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the varint at *at* and what follows it; raise ValueError if there is none."""
+    """Return the varint at *at* and what follows it.
+
+    Raises:
+        ValueError: there is none, or it has more than 64 bits.
+    """
     value = shift = 0
     for position, byte in enumerate(data[at : at + 10], at + 1):
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if value > _MASK64:
+                raise ValueError("an integer has more than 64 bits")
             return value, position
         shift += 7
     raise ValueError("the message ends early")

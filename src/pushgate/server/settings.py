@@ -97,7 +97,7 @@ class Settings:
     )
     limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Largest request body, as sent.")
     limit_decompressed_bytes: int = _flag(
-        flags.SIZE, "64MiB", "Largest request body once decompressed."
+        flags.SIZE, "64MiB", "Largest request body, once decompressed if it is compressed."
     )
     limit_held_bytes: int = _flag(
         flags.SIZE,

@@ -180,7 +180,10 @@ class Store:
         key, pushed, time = change
         before = self._admitted.get(key.packed)
         if pushed.timestamped:
-            raise InconsistentPush("pushed metrics must not have timestamps")
+            raise InconsistentPush(
+                "pushed metrics must not have timestamps",
+                advice=("Send the samples without; push_time_seconds says when they were pushed.",),
+            )
         merge = isinstance(change, Merge)
         if before is not None:
             others = _updated(before, pushed, merge=merge)

@@ -11,6 +11,7 @@ from pushgate.errors import (
     InvalidPush,
     JournalFailed,
     LimitExceeded,
+    PushgateError,
     UnsupportedEncoding,
 )
 from pushgate.model.quoting import raw
@@ -103,7 +104,8 @@ def _status(error: Exception) -> int:
 def _message(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "the server is out of memory"
+    said = str(error)
     if isinstance(error, InconsistentPush):
-        reason = "pushed metrics are invalid or inconsistent with existing metrics"
-        return "\n".join([f"{reason}: {error}", *error.advice])
-    return str(error)
+        said = f"pushed metrics are invalid or inconsistent with existing metrics: {said}"
+    advice = error.advice if isinstance(error, PushgateError) else ()
+    return "\n".join([said, *advice])
