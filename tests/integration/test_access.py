@@ -7,8 +7,10 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from typing import Self
 
 import pytest
 
@@ -28,6 +30,7 @@ from tests.server.certificates import Pair, Pki, hashed, sha256
 from tests.server.tlsclient import client_context, plain
 
 V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+OPEN = "http_server_config: {http2: true}\n"  # asks nobody for credentials
 PAIR = "cert_file: server.pem, key_file: server.key"
 
 
@@ -282,6 +285,21 @@ def test_files_are_noticed_without_a_signal(tls, pki, tmp_path):
     assert admitted(tls, pki)
 
 
+@pytest.mark.parametrize("version", [V2, V3])
+def test_a_connection_ends_with_the_certificate_of_its_client(tls, pki, version):
+    tls.configure(
+        tls_config("client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem")
+    )
+    pair = pki.short_lived("short", "agent.example", seconds=3)
+    context = client_context(pki.ca_file, pair, highest=version)
+    raw = socket.create_connection(("127.0.0.1", tls.port), timeout=TIMEOUT)
+    with context.wrap_socket(raw, server_hostname="localhost") as connection:
+        connection.sendall(b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))  # up to the end
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert not admitted(tls, pki, pair, highest=version)
+
+
 def test_a_client_refused_in_the_handshake_is_not_kept(tls, pki, clients):
     tls.configure(
         tls_config("client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem")
@@ -318,7 +336,9 @@ def test_a_configuration_that_became_invalid_changes_nothing(open_server):
     open_server.hang_up(REFUSED)
     assert ask(open_server.port, "GET", "/metrics").status == 401
     open_server.configure(tls_config(), expect=REFUSED)  # TLS needs a restart
-    open_server.configure("")
+    open_server.configure("", expect=REFUSED)  # a disk that was full, a template without values
+    assert ask(open_server.port, "GET", "/metrics").status == 401
+    open_server.configure(OPEN)
     assert ask(open_server.port, "GET", "/metrics").status == 200
     assert "secret" not in open_server.log
     assert "$2" not in open_server.log
@@ -483,7 +503,56 @@ def test_two_listeners_share_one_rate_limit(open_server):
     open_server.configure("rate_limit: {interval: 1h, burst: 2}\n")
     statuses = [ask(open_server.port, "GET", "/-/ready").status for _ in range(4)]
     assert statuses == [200, 200, 429, 429]
-    open_server.configure("")
+    open_server.configure(OPEN)
+
+
+def test_wrong_passwords_keep_nobody_out(tmp_path):
+    """130 clients guess without a pause, from one address, and so does a new user's first push."""
+    users = {"alice": hashed("wonder", cost=6), "bob": hashed("builder", cost=6)}
+    text = "basic_auth_users:\n" + "".join(f"  {user}: {users[user]}\n" for user in users)
+    with configured(tmp_path / "web.yml", text) as server, Guessing(server.port, 130) as guessing:
+        guessing.wait_for(130)
+        statuses = [
+            ask(server.port, "PUT", "/metrics/job/j", b"m 1\n", basic(*right)).status
+            for right in 6 * [("bob", "builder"), ("alice", "wonder")]
+        ]
+        assert statuses == [200] * 12
+
+
+class Guessing:
+    """Clients that try wrong passwords, each one after the other, until the block ends."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self.wrong = 0
+        self._port = port
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._guess, args=(n,)) for n in range(clients)]
+
+    def _guess(self, client: int) -> None:
+        for attempt in range(1000):
+            if self._ended.is_set():
+                return
+            guess = basic("alice", f"guess {client} {attempt}")
+            answer = ask(self._port, "GET", "/-/ready", headers=guess)
+            with self._lock:
+                self.wrong += answer.status == 401
+
+    def wait_for(self, wrong: int) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while self.wrong < wrong:
+            assert time.monotonic() < deadline, "too few answers"
+            time.sleep(0.01)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
 
 
 # --- Keys of our own -----------------------------------------------------------------------------
@@ -518,7 +587,7 @@ def test_tokens_and_permissions_change_with_their_files(open_server):
     open_server.hang_up()
     assert push("second").status == 200
     assert push("first").status == 401
-    open_server.configure("")
+    open_server.configure(OPEN)
     for secret in ("first", "second", "scraper"):
         assert f"{secret}\n" not in open_server.log
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pushgate.server.auth import Access, Refusal, TokenBucket
+from pushgate.server.people import People
 from pushgate.server.webconfig import Permission, RateLimit, WebConfig, parse
 from tests.server.certificates import Pki, hashed, sha256
 
@@ -118,15 +119,103 @@ async def test_the_same_password_asked_for_at_once_is_computed_once(monkeypatch)
     assert len(computed) == 2
 
 
+class Flood:
+    """Clients with wrong passwords, all of which have just asked."""
+
+    def __init__(self, access: Access, size: int, user: str = "eve", address: str = "") -> None:
+        self.tasks = [
+            asyncio.create_task(
+                access.admit(
+                    basic(user.format(n), f"guess {n}"), None, Permission.PUSH, "x", address
+                )
+            )
+            for n in range(size)
+        ]
+
+    async def statuses(self) -> list[int]:
+        return [refusal.status for refusal in await asyncio.gather(*self.tasks)]
+
+
 async def test_a_flood_of_wrong_passwords_does_not_pile_up():
     access = Access(config(ALICE))
+    flood = Flood(access, 300)
+    statuses = await flood.statuses()
+    assert statuses.count(401) == 257  # one is computed, 256 wait
+    assert statuses.count(429) == 43
+
+
+TWO = f"basic_auth_users: {{alice: {hashed('wonder')}, bob: {hashed('builder')}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("user", "address"),
+    [
+        pytest.param("alice", "10.0.0.2", id="the same name, another address"),
+        pytest.param("bob", "10.0.0.1", id="another name, the same address"),
+        pytest.param("guess{}", "10.0.0.1", id="names that do not exist, the same address"),
+    ],
+)
+async def test_a_user_never_seen_before_gets_a_turn_in_a_flood(user, address):
+    access = Access(config(TWO))
+    flood = Flood(access, 1000, user, address)
+    await asyncio.sleep(0)
+    verdict = await access.admit(basic("alice", "wonder"), None, Permission.PUSH, "x", "10.0.0.1")
+    assert verdict is None
+    assert not all(task.done() for task in flood.tasks)
+    assert {401, 429} == set(await flood.statuses())
+
+
+async def test_a_flood_for_a_name_from_its_own_address_only_delays_it():
+    access = Access(config(ALICE))
+    flood = Flood(access, 130, "alice", "10.0.0.1")
+    await asyncio.sleep(0)
     assert await push(access, basic("alice", "wonder")) is None
-    flood = [asyncio.create_task(push(access, basic("eve", str(n)))) for n in range(300)]
+    assert set(await flood.statuses()) == {401}
+
+
+async def test_a_pair_that_was_verified_does_not_wait_in_a_flood():
+    access = Access(config(ALICE))
+    assert await push(access, basic("alice", "wonder")) is None
+    flood = Flood(access, 300, "alice")
     await asyncio.sleep(0)
     assert access.admit_now(basic("alice", "wonder"), None, Permission.PUSH, "x") is None
-    statuses = [refusal.status for refusal in await asyncio.gather(*flood)]
-    assert statuses.count(401) == 100
-    assert statuses.count(429) == 200
+    await flood.statuses()
+
+
+async def test_many_clients_with_the_same_new_credentials_come_in():
+    access = Access(config(ALICE))
+    several = (push(access, basic("alice", "wonder")) for _ in range(1000))
+    assert await asyncio.gather(*several) == [None] * 1000
+
+
+async def test_after_a_reload_still_one_password_is_computed_at_a_time(monkeypatch):
+    at_work, most = 0, 0
+    knows = People.knows
+
+    def counting(self, user, password):
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        known = knows(self, user, password)
+        at_work -= 1
+        return known
+
+    monkeypatch.setattr(People, "knows", counting)
+    access, floods = Access(config(ALICE)), []
+    for number in range(5):
+        floods.append(Flood(access, 20, f"eve{number}"))
+        await asyncio.sleep(0)
+        access = Access(config(ALICE), previous=access)
+    for flood in floods:
+        assert set(await flood.statuses()) == {401}
+    assert most == 1
+
+
+async def test_credentials_beyond_reason_are_refused_unseen():
+    verdict = Access(config(ALICE)).admit_now(
+        basic("alice", "x" * 20_000), None, Permission.PUSH, "x"
+    )
+    assert verdict == UNAUTHORIZED
 
 
 async def test_an_unknown_user_costs_as_much_as_the_dearest_known():

@@ -1,4 +1,5 @@
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.server.tlsclient import Client, client_context, echo_server, talk
 pytestmark = pytest.mark.anyio
 
 ALICE = f"basic_auth_users: {{alice: {hashed('wonder')}}}\n"
+OPEN = "http_server_config: {http2: true}\n"  # says something, and asks nobody for credentials
 TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key}\n"
 
 
@@ -31,96 +33,173 @@ def anonymous(live: LiveConfig) -> bool:
     return not isinstance(live.access.admit_now((), None, Permission.PUSH, "x"), Refusal)
 
 
-def test_without_a_file_there_is_nothing_to_reload():
+async def test_without_a_file_there_is_nothing_to_reload():
     live = LiveConfig(None)
     assert live.access.open
     assert live.context is None
-    assert live.poll() is None
-    assert live.reload() == Reloaded()
+    assert await live.poll() is None
+    assert await live.reload() == Reloaded()
 
 
-def test_a_file_that_makes_no_sense_is_refused_at_start(path):
+async def test_a_file_that_makes_no_sense_is_refused_at_start(path):
     path.write_text("foo: 1")
     with pytest.raises(StartupError, match="field foo not found"):
         LiveConfig(path)
 
 
-def test_a_change_is_taken_once_it_has_settled(path):
+async def test_a_change_is_taken_once_it_has_settled(path):
     path.write_text("")
     live = LiveConfig(path)
-    assert live.poll() is None
+    assert await live.poll() is None
     path.write_text(ALICE)
-    assert live.poll() is None
+    assert await live.poll() is None
     assert anonymous(live)
-    assert live.poll() == Reloaded()
+    assert await live.poll() == Reloaded()
     assert not anonymous(live)
-    assert live.poll() is None
+    assert await live.poll() is None
 
 
-def test_a_change_while_the_file_is_read_at_start_is_not_missed(path):
+async def test_a_change_while_the_file_is_read_at_start_is_not_missed(path):
     path.write_text("")
     live = LiveConfig(path)
     path.write_text(ALICE)  # before the first look at the file's times
-    assert [live.poll(), live.poll()] == [None, Reloaded()]
+    assert [await live.poll(), await live.poll()] == [None, Reloaded()]
 
 
-def test_a_file_that_is_only_touched_changes_nothing(path):
+async def test_a_file_that_is_only_touched_changes_nothing(path):
     path.write_text(ALICE)
     live = LiveConfig(path)
     before = live.access
     path.write_text(ALICE)
-    assert [live.poll() for _ in range(4)] == [None] * 4
+    assert [await live.poll() for _ in range(4)] == [None] * 4
     assert live.access is before
 
 
-def test_a_hangup_takes_a_change_at_once(path):
+async def test_a_hangup_takes_a_change_at_once(path):
     path.write_text("")
     live = LiveConfig(path)
     path.write_text(ALICE)
-    assert live.reload() == Reloaded()
+    assert await live.reload() == Reloaded()
     assert not anonymous(live)
 
 
-def test_what_became_invalid_keeps_the_last_good_and_is_told_once(path):
+async def test_what_became_invalid_keeps_the_last_good_and_is_told_once(path):
     path.write_text(ALICE)
     live = LiveConfig(path)
     before = live.access
     path.write_text("foo: 1")
-    outcomes = [live.poll() for _ in range(5)]
+    outcomes = [await live.poll() for _ in range(5)]
     told = [outcome for outcome in outcomes if outcome]
     assert [complaint(outcome) for outcome in told] == [
         "yaml: unmarshal errors:\n  line 1: field foo not found in type web.Config"
     ]
     assert live.access is before
-    assert complaint(live.reload()) == complaint(told[0])
-    path.write_text("")
-    live.poll()
-    assert live.poll() == Reloaded()
+    assert complaint(await live.reload()) == complaint(told[0])
+    path.write_text(OPEN)
+    await live.poll()
+    assert await live.poll() == Reloaded()
     assert anonymous(live)
 
 
-def test_a_file_that_is_gone_keeps_the_last_good(path):
+NOTHING = ["", "\n", "# nobody\n", "---\n", "~", "{}", "basic_auth_users:\n"]
+
+
+@pytest.mark.parametrize("text", NOTHING)
+async def test_a_file_that_became_empty_does_not_open_the_gateway(path, text):
     path.write_text(ALICE)
     live = LiveConfig(path)
-    path.unlink()
-    assert live.poll() is None
-    assert complaint(live.poll()) == f"open {path}: no such file or directory"
+    path.write_text(text)
+    assert complaint(await live.reload()) == (
+        "the file is empty; if that is meant, restart the server"
+    )
+    assert not anonymous(live)
+    path.write_text(OPEN)
+    assert await live.reload() == Reloaded()
+
+
+@pytest.mark.parametrize("section", ["basic_auth_users", "bearer_tokens", "jwt", "permissions"])
+@pytest.mark.parametrize("value", ["", "{}", "[]", "~"])
+async def test_a_section_that_became_empty_does_not_open_the_gateway(path, section, value):
+    path.write_text(ALICE)
+    live = LiveConfig(path)
+    path.write_text(OPEN + f"{section}: {value}\n")
+    assert (await live.reload()).error
     assert not anonymous(live)
 
 
-def test_a_file_that_was_missing_is_noticed_when_it_comes(path, tmp_path):
+async def test_a_limit_or_a_header_does_not_vanish_with_the_content_of_the_file(path):
+    path.write_text("rate_limit: {interval: 1h}\n")
+    live = LiveConfig(path)
+    path.write_text("")
+    assert complaint(await live.reload())
+    assert live.config.rate_limit
+
+
+async def test_a_section_that_was_empty_from_the_start_is_no_mistake(path):
+    path.write_text(ALICE.replace("basic", "bearer_tokens: []\nbasic"))
+    live = LiveConfig(path)
+    path.write_text("bearer_tokens: []\n" + ALICE + OPEN)
+    assert await live.reload() == Reloaded()
+    assert not anonymous(live)
+
+
+@pytest.mark.parametrize("text", NOTHING)
+async def test_a_server_may_start_with_an_empty_file(path, text):
+    path.write_text(text)
+    live = LiveConfig(path)
+    assert anonymous(live)
+    path.write_text("# still nothing\n")
+    assert await live.reload() == Reloaded()
+    path.write_text(ALICE)
+    assert await live.reload() == Reloaded()
+    assert not anonymous(live)
+
+
+async def test_a_pipe_in_the_place_of_the_file_holds_nobody_up(path):
+    path.write_text(ALICE)
+    live = LiveConfig(path)
+    path.unlink()
+    os.mkfifo(path)
+    assert complaint(await live.reload()) == f"read {path}: not a regular file"
+    assert not anonymous(live)
+
+
+async def test_the_watch_tells_what_a_hangup_finds(path):
+    path.write_text(ALICE)
+    live = LiveConfig(path)
+    told: asyncio.Queue[Reloaded] = asyncio.Queue()
+    watch = asyncio.create_task(live.watch(told.put_nowait))
+    path.write_text(OPEN)
+    live.hang_up()
+    assert await told.get() == Reloaded()
+    path.write_text("foo: 1")
+    live.hang_up()
+    assert "field foo not found" in (complaint(await told.get()) or "")
+    watch.cancel()
+
+
+async def test_a_file_that_is_gone_keeps_the_last_good(path):
+    path.write_text(ALICE)
+    live = LiveConfig(path)
+    path.unlink()
+    assert await live.poll() is None
+    assert complaint(await live.poll()) == f"open {path}: no such file or directory"
+    assert not anonymous(live)
+
+
+async def test_a_file_that_was_missing_is_noticed_when_it_comes(path, tmp_path):
     """It is not among the files of the last good configuration, so nobody watches it."""
     path.write_text(ALICE)
     live = LiveConfig(path)
     path.write_text(ALICE + "bearer_tokens: [{name: ci, token_file: token}]\n")
-    live.poll()
-    assert "token_file" in (complaint(live.poll()) or "")
+    await live.poll()
+    assert "token_file" in (complaint(await live.poll()) or "")
     (tmp_path / "token").write_text("t0ken")
-    assert live.poll() == Reloaded()
-    assert live.poll() is None
+    assert await live.poll() == Reloaded()
+    assert await live.poll() is None
 
 
-def test_files_that_are_named_are_watched_also_through_links(path, tmp_path):
+async def test_files_that_are_named_are_watched_also_through_links(path, tmp_path):
     """As Kubernetes does it: a secret is a link to a directory, swapped as a whole."""
     for version, token in (("1", "old"), ("2", "new")):
         (tmp_path / version).mkdir()
@@ -130,18 +209,18 @@ def test_files_that_are_named_are_watched_also_through_links(path, tmp_path):
     live = LiveConfig(path)
     (tmp_path / "next").symlink_to("2")
     (tmp_path / "next").replace(tmp_path / "data")
-    live.poll()
-    assert live.poll() == Reloaded()
+    await live.poll()
+    assert await live.poll() == Reloaded()
     headers = [(b"authorization", b"Bearer new")]
-    assert asyncio.run(live.access.admit(headers, None, Permission.ANY)) is None
+    assert await live.access.admit(headers, None, Permission.ANY) is None
 
 
-def test_tls_stays_on_or_off(path, tmp_path):
+async def test_tls_stays_on_or_off(path, tmp_path):
     Pki(tmp_path).issue("server", "localhost")
     path.write_text(TLS)
     live = LiveConfig(path)
     path.write_text(ALICE)
-    assert complaint(live.reload()) == "TLS can't be turned on or off without a restart"
+    assert complaint(await live.reload()) == "TLS can't be turned on or off without a restart"
     assert anonymous(live)
 
 
@@ -158,12 +237,12 @@ async def test_a_rotated_certificate_is_shown_to_new_connections_only(path, tmp_
             pair = second.issue("server", "localhost")
             key = pair.key.read_bytes()
             pair.key.write_bytes(b"half a key")
-            live.poll()
-            assert "failed to load X509KeyPair" in (complaint(live.poll()) or "")
+            await live.poll()
+            assert "failed to load X509KeyPair" in (complaint(await live.poll()) or "")
             assert await asyncio.to_thread(talk, port, trusting_first) == b"hello\n"
             pair.key.write_bytes(key)
-            live.poll()
-            assert live.poll() == Reloaded()
+            await live.poll()
+            assert await live.poll() == Reloaded()
             assert await asyncio.to_thread(early.say, b"still here\n") == b"still here\n"
             trusting_second = client_context(second.ca_file)
             assert await asyncio.to_thread(talk, port, trusting_second) == b"hello\n"

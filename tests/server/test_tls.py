@@ -2,12 +2,15 @@ import asyncio
 import dataclasses
 import socket
 import ssl
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from pushgate.errors import StartupError
+from pushgate.server import tls
 from pushgate.server.tls import (
     CIPHERS,
     CURVES,
@@ -17,6 +20,7 @@ from pushgate.server.tls import (
     caveats,
     names,
     server_context,
+    valid_until,
 )
 from tests.server.certificates import Pair, Pki
 from tests.server.tlsclient import Client, client_context, echo_server, plain, talk
@@ -169,11 +173,48 @@ def test_names_are_those_of_the_certificate():
         "subjectAltName": (
             ("DNS", "a"),
             ("IP Address", "2001:DB8:0:0:0:0:0:1"),
-            ("IP Address", "<invalid>"),
+            ("email", "ops@example.org"),
+            ("URI", "spiffe://example.org/batch"),
         )
     }
-    assert names(shown) == {"a", "2001:db8::1", "<invalid>"}
+    expected = {"a", "2001:db8::1", "ops@example.org", "spiffe://example.org/batch"}
+    assert names(shown) == expected
     assert names({}) == names(None) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ("URI", "agent.example"),
+        ("URI", "10.0.0.1"),
+        ("URI", "ops@example.org"),
+        ("DNS", "10.0.0.1"),
+        ("DNS", "2001:db8::1"),
+        ("DNS", "ops@example.org"),
+        ("DNS", "spiffe://example.org/batch"),
+        ("email", "agent.example"),
+        ("email", "spiffe://ops@example.org"),
+        ("email", "10.0.0.1"),
+        ("IP Address", "<invalid>"),
+        ("Registered ID", "1.2.3"),
+        ("othername", "<unsupported>"),
+        ("DirName", ((("commonName", "agent.example"),),)),
+    ],
+)
+def test_a_name_that_looks_like_one_of_another_kind_counts_as_neither(entry):
+    assert names({"subjectAltName": (entry,)}) == frozenset()
+
+
+async def test_a_uri_is_not_the_host_it_looks_like(pki, server):
+    """Anybody may be let have a URI of their own; the host's name is the host's."""
+    leaf = pki.with_uri("uri", "agent.example")
+    context = listener(
+        server,
+        client_auth=ClientAuth.REQUIRE_AND_VERIFY,
+        client_ca=pki.ca_file.read_bytes(),
+        allowed_sans=("agent.example",),
+    )
+    assert await refusal(context, client_context(pki.ca_file, leaf)) == ""
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
@@ -258,27 +299,56 @@ async def test_a_new_certificate_is_for_new_handshakes_only(pki, server, tmp_pat
                 await asyncio.to_thread(talk, port, client_context(pki.ca_file))
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_an_expired_certificate_is_not_accepted_by_resumption(
+    pki, server, version, monkeypatch
+):
+    tomorrow = time.time() + 24 * 3600
+    pair = pki.short_lived("short", "agent.example", seconds=3600)
+    context = listener(
+        server,
+        client_auth=ClientAuth.REQUIRE_AND_VERIFY,
+        client_ca=pki.ca_file.read_bytes(),
+    )
+    client = client_context(pki.ca_file, pair, highest=version)
+    async with echo_server(context) as port:
+        with await asyncio.to_thread(Client, port, client) as first:
+            assert await asyncio.to_thread(first.say, b"hello\n") == b"hello\n"
+            session = first.socket.session
+        assert await asyncio.to_thread(resumed, port, client, session) == b"hello\n"
+        monkeypatch.setattr(tls, "time", SimpleNamespace(time=lambda: tomorrow))
+        assert not await asyncio.to_thread(resumed, port, client, session)
+
+
+def resumed(port: int, client: ssl.SSLContext, session: ssl.SSLSession | None) -> bytes:
+    """Return what the server answers to a client that tries to resume; nothing if refused."""
+    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+    try:
+        with client.wrap_socket(raw, server_hostname="localhost", session=session) as again:
+            again.sendall(b"hello\n")
+            return again.recv(100)
+    except OSError:
+        return b""
+
+
+def test_the_end_of_a_certificate_is_known():
+    assert valid_until({"notAfter": "Jan  5 09:34:43 2018 GMT"}) == 1515144883
+    assert valid_until({}) == valid_until(None) == float("inf")
+
+
 async def test_a_session_from_before_does_not_outlive_the_authority(pki, server, clients, tmp_path):
     """A client that could resume must show its certificate again once the CA has changed."""
     settings = {"client_auth": ClientAuth.REQUIRE_AND_VERIFY}
     context = listener(server, client_ca=pki.ca_file.read_bytes(), **settings)
     client = client_context(pki.ca_file, clients["known"])
-
-    def resumed(port: int, session: ssl.SSLSession) -> bytes:
-        raw = socket.create_connection(("127.0.0.1", port), timeout=10)
-        with client.wrap_socket(raw, server_hostname="localhost", session=session) as again:
-            again.sendall(b"hello\n")
-            return again.recv(100)
-
     async with echo_server(context) as port:
         with await asyncio.to_thread(Client, port, client) as first:
             assert await asyncio.to_thread(first.say, b"hello\n") == b"hello\n"
             session = first.socket.session
-        assert await asyncio.to_thread(resumed, port, session) == b"hello\n"
+        assert await asyncio.to_thread(resumed, port, client, session) == b"hello\n"
         other = Pki(tmp_path).ca_file.read_bytes()
         context.current = server_context(config(server, client_ca=other, **settings))
-        with pytest.raises(ssl.SSLError, match="UNKNOWN_CA"):
-            await asyncio.to_thread(resumed, port, session)
+        assert not await asyncio.to_thread(resumed, port, client, session)
 
 
 def broken(server: Pair, complaint: str, **settings) -> None:

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,22 @@ def test_what_cannot_be_done_is_refused_in_the_words_of_the_toolkit(text, compla
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(StartupError, match=r"^open .*/web.yml: no such file or directory$"):
         load(tmp_path / "web.yml")
+
+
+def test_a_pipe_or_a_device_is_not_a_file(tmp_path):
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        if not path.exists():
+            os.mkfifo(path)
+        with pytest.raises(StartupError, match=f"^read {path}: not a regular file$"):
+            load(path)
+
+
+def test_a_file_beyond_reason_is_not_read(tmp_path):
+    path = tmp_path / "web.yml"
+    with path.open("wb") as file:
+        file.truncate(17 << 20)
+    with pytest.raises(StartupError, match=r"^read .*: larger than 16777216 bytes$"):
+        load(path)
 
 
 def test_a_directory_is_not_a_file(tmp_path):

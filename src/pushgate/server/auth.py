@@ -14,14 +14,16 @@ from typing import Any, TypeVar
 
 from pushgate.model.quoting import go_quote
 from pushgate.server.people import Identity, People, user_and_password
+from pushgate.server.turns import TooManyWaiting, Turns
 from pushgate.server.webconfig import Permission, RateLimit, WebConfig
 
 _T = TypeVar("_T")
 
 _REMEMBERED = 10_000  # credentials we remember, of those that were verified and of the others
-# Clients whose password waits for its bcrypt (one at a time). More get 429: a flood of wrong
-# passwords must not pile up. Credentials that are known do not wait.
-_WAITING = 100
+_MAX_CREDENTIALS = 16 << 10  # bytes; more is nobody's, and is not even looked at
+# Passwords that wait for their bcrypt (one at a time). A flood of wrong ones must not pile
+# up. Credentials that were verified before do not wait.
+_MAX_WAITING = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Refusal:
 Verdict = Refusal | None
 
 _TOO_MANY = Refusal(429, "Too Many Requests")
+_TOO_MANY_PASSWORDS = Refusal(429, "Too Many Requests", ((b"Retry-After", b"1"),))
 
 
 class TokenBucket:
@@ -76,12 +79,13 @@ class Access:
         self,
         config: WebConfig,
         *,
+        people: People | None = None,
         previous: "Access | None" = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self._clock = clock
-        self.people = People(config)
+        self.people = people or People(config)
         self.memory = _Memory(os.urandom(32))
         self.bucket = TokenBucket(config.rate_limit, clock()) if config.rate_limit else None
         self._challenges = tuple(
@@ -89,8 +93,9 @@ class Access:
             for scheme, used in ((b"Basic", config.users), (b"Bearer", self.people.bearers))
             if used
         )
-        self._bcrypt = asyncio.Lock()
-        self._waiting = 0
+        self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}
+        # One for the process, whatever is reloaded: it bounds the work of all passwords.
+        self.turns: Turns = previous.turns if previous else Turns(_MAX_WAITING)
         # In the case Go gives them: X-Xss-Protection.
         self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers)
         self.open = self.bucket is None and not self.people.anybody
@@ -114,6 +119,7 @@ class Access:
         peer_certificate: Mapping[str, Any] | None,
         permission: Permission,
         job: str | None = None,
+        address: str = "",
     ) -> Verdict | Awaitable[Verdict]:
         """Return None to admit, a `Refusal`, or an awaitable of one of the two.
 
@@ -125,6 +131,7 @@ class Access:
             permission: what the request needs; `Permission.ANY` when somebody who is known
                 is enough: 404, 405, OPTIONS, and a path that names no group.
             job: which job it is about; None when it is about every job.
+            address: the client's; those who wait for a turn get it by address.
         """
         if self.open or (permission is Permission.HEALTH and self.config.exempt_health_endpoints):
             return None
@@ -136,11 +143,14 @@ class Access:
         credentials = _credentials(headers)
         if credentials is None:
             return self._judge(self.people.by_certificate(peer_certificate), permission, job)
+        if len(credentials) > _MAX_CREDENTIALS:
+            return self._judge(None, permission, job)
         digest = self.memory.digest(credentials)
         identity = self.memory.recall(digest, now)
         if identity is not None:
             return self._judge(identity, permission, job)
-        return self._admit_stranger(credentials, digest, permission, job)
+        identified = self._identify(credentials, digest, address)
+        return self._admit_stranger(identified, permission, job)
 
     async def admit(
         self,
@@ -148,9 +158,10 @@ class Access:
         peer_certificate: Mapping[str, Any] | None,
         permission: Permission,
         job: str | None = None,
+        address: str = "",
     ) -> Verdict:
         """Return None to admit, or a `Refusal`: `admit_now`, waited for."""
-        verdict = self.admit_now(headers, peer_certificate, permission, job)
+        verdict = self.admit_now(headers, peer_certificate, permission, job, address)
         return verdict if verdict is None or isinstance(verdict, Refusal) else await verdict
 
     def _judge(self, identity: Identity | None, permission: Permission, job: str | None) -> Verdict:
@@ -164,38 +175,55 @@ class Access:
         return Refusal(403, f"{identity.name} lacks permission {permission.value} for {about}")
 
     async def _admit_stranger(
-        self, credentials: bytes, digest: bytes, permission: Permission, job: str | None
+        self, identified: Awaitable[Identity | None], permission: Permission, job: str | None
     ) -> Verdict:
+        try:
+            return self._judge(await identified, permission, job)
+        except TooManyWaiting:
+            return _TOO_MANY_PASSWORDS
+
+    async def _identify(self, credentials: bytes, digest: bytes, address: str) -> Identity | None:
         scheme, _, parameter = credentials.partition(b" ")
         identity: Identity | None = None
         match scheme.lower():
             case b"basic" if self.config.users:
-                if self._waiting >= _WAITING:
-                    return _TOO_MANY
-                identity = await self._by_password(parameter, digest)
+                identity = await self._by_password(parameter, digest, address)
             case b"bearer":
                 identity = await self.people.by_bearer(parameter.strip(), self._clock())
             case _:
                 pass
         if identity is not None:
             self.memory.keep(digest, identity)
-        return self._judge(identity, permission, job)
+        return identity
 
-    async def _by_password(self, parameter: bytes, digest: bytes) -> Identity | None:
+    async def _by_password(self, parameter: bytes, digest: bytes, address: str) -> Identity | None:
         pair = user_and_password(parameter)
         if pair is None or digest in self.memory.refused:
             return None
-        self._waiting += 1
-        try:
-            async with self._bcrypt:
-                if digest in self.memory.refused or digest in self.memory.verified:
-                    return self.memory.verified.get(digest)  # decided while we waited
-                if await asyncio.to_thread(self.people.knows, *pair):
-                    return self.people.users[pair[0]]
-                self.memory.refuse(digest)
-                return None
-        finally:
-            self._waiting -= 1
+        check = self._checks.get(digest)
+        if check is None:  # the same credentials are computed once, however many ask
+            check = asyncio.create_task(self._check(*pair, digest, address))
+            self._checks[digest] = check
+            check.add_done_callback(lambda check: self._checked(digest, check))
+        return await asyncio.shield(check)
+
+    def _checked(self, digest: bytes, check: "asyncio.Task[Identity | None]") -> None:
+        del self._checks[digest]
+        if not check.cancelled():
+            check.exception()  # else asyncio complains when nobody waits any more
+
+    async def _check(
+        self, user: str, password: bytes, digest: bytes, address: str
+    ) -> Identity | None:
+        # Names that do not exist share a line: a flood of guessed names gets one turn where
+        # each user gets one. (In a flood its sender can tell which names exist; a user who is
+        # kept out would be worse.)
+        line = user if user in self.people.users else ""
+        async with self.turns.turn(address, line):
+            if await asyncio.to_thread(self.people.knows, user, password):
+                return self.people.users[user]
+        self.memory.refuse(digest)
+        return None
 
 
 def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

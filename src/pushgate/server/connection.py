@@ -21,6 +21,7 @@ from pushgate.server.change import Change
 from pushgate.server.http.answers import BAD_REQUEST, Answer, answer_to, plain_error
 from pushgate.server.http.app import App
 from pushgate.server.http.desk import PushHead, push_head
+from pushgate.server.tls import valid_until
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ _REFUSALS: Final = {
     "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
 }
 _NEVER = float("inf")
+# How long a request that is under way may outlive the certificate of its client.
+_EXPIRED_SECONDS = 10
 _is_host = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
 # An upgrade to HTTP/2 that a client offers is declined by not hearing it (RFC 9110, 7.8).
 _upgrade = re.compile(rb"(?i)\r\nupgrade(?=[ \t]*:)")
@@ -112,11 +115,13 @@ class Connection(HttpToolsProtocol):
         self._first = b""
         self._deadline = self._read_until = _NEVER
         self._peer: Any = None
+        self._valid_until = _NEVER
 
     def connection_made(self, transport: Any) -> None:
         """Greet a client, or send it away if there are too many."""
         super().connection_made(transport)
         self._peer = transport.get_extra_info("peercert")
+        self._valid_until = valid_until(self._peer)
         self._deadline = self.loop.time() + self._head_seconds
         if len(self.connections) > self._most_connections:
             self._refuse_for("connections")
@@ -125,6 +130,9 @@ class Connection(HttpToolsProtocol):
         """Close the connection if its client is too slow; *now* is the loop's time."""
         if now >= self._read_until:
             self.transport.abort()
+        ended = time.time() - self._valid_until
+        if (self._is_idle and ended >= 0) or ended >= _EXPIRED_SECONDS:
+            self.transport.close()  # its certificate would not be accepted any more
         if now < self._deadline or self.transport.is_closing():
             return
         if self._is_idle and not self._in_head:

@@ -5,6 +5,7 @@ import base64
 import fnmatch
 import json
 import logging
+import math
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +17,8 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import JWKRegistry, Key, KeySet
 from joserfc.jws import JWSRegistry
 
-from pushgate.errors import StartupError
+from pushgate.errors import LimitExceeded, StartupError
+from pushgate.formats.compression import decompress
 from pushgate.server.webconfig import ClaimRule, Grants, JwtIssuer
 
 # Signatures only somebody with a private key can make: no HS256, no none.
@@ -25,8 +27,18 @@ _ALGORITHMS = (
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
 )
 _LEEWAY = 30  # seconds that clocks may differ
-_FETCH_AGAIN = 3600.0  # seconds after which a key that its issuer withdrew is forgotten
-_FETCH_AT_MOST = 60.0  # seconds between fetches, whatever unknown keys tokens name
+_MAX_TIME = 253_402_300_799  # the end of the year 9999; a claim beyond it is no time
+
+_MAX_AGE = 3600.0  # seconds after which keys are fetched again, to forget withdrawn ones
+# Seconds between fetches, whatever unknown keys tokens name. Without any key everybody is
+# kept out, so then it is tried again sooner.
+_PAUSE = 60.0
+_PAUSE_WITHOUT_KEYS = 5.0
+_FETCH_SECONDS = 5.0  # for a whole fetch
+# How long a request waits for a fetch when there are keys already: enough for a key server
+# that works, and not long enough for a flood of unknown keys to hold connections.
+_WAIT_SECONDS = 1.0
+_MAX_KEY_SET = 1 << 20  # bytes, also after decompression
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +52,8 @@ class Verified:
     expires: float
 
 
-class JwtVerifier:
-    """Verifies the tokens of one issuer; fetches its keys when it must."""
+class IssuerKeys:
+    """The public keys of an issuer: those of a file, or the last that its URL gave."""
 
     def __init__(self, issuer: JwtIssuer) -> None:
         """Read the keys, or the authority of who has them, that a file held.
@@ -49,26 +61,78 @@ class JwtVerifier:
         Raises:
             StartupError: there are none.
         """
+        self._url = issuer.jwks_url
+        self.current = KeySet([])
+        self._started = self._fetched = -math.inf
+        self._fetching: asyncio.Task[None] | None = None
+        if self._url:
+            import httpx2  # noqa: F401 - now: it takes too long for the event loop
+
+            self._trusted = _trusted(issuer)
+        elif issuer.jwks is not None:
+            try:
+                self.current = _key_set(issuer.jwks)
+            except ValueError as error:
+                raise StartupError(f"jwks_file of {issuer.issuer}: {error}") from None
+
+    def are_old(self, now: float) -> bool:
+        """Return whether there are none, or they should be fetched again."""
+        return bool(self._url) and not 0 <= now - self._fetched <= _MAX_AGE
+
+    async def refresh(self, now: float) -> None:
+        """Fetch the keys, unless that was tried a moment ago, and wait a little for them.
+
+        Whoever comes while they are fetched waits for the same fetch. It goes on when
+        nobody waits any more.
+        """
+        pause = _PAUSE if self.current else _PAUSE_WITHOUT_KEYS
+        if self._fetching is None:
+            if not self._url or 0 <= now - self._started < pause:
+                return
+            self._started = now
+            self._fetching = asyncio.create_task(self._fetch(now))
+        await asyncio.wait(
+            {self._fetching}, timeout=_WAIT_SECONDS if self.current else _FETCH_SECONDS
+        )
+
+    async def _fetch(self, now: float) -> None:
+        try:
+            body = await _get(self._url, self._trusted)
+            # In a thread: a key set may be large, and its keys are parsed.
+            self.current = await asyncio.to_thread(_key_set, body)
+            self._fetched = now
+        except Exception as error:  # noqa: BLE001 - whatever it is, the keys we have stay
+            reason = {"url": self._url, "err": _reason(error)}
+            _log.error("could not fetch the keys of a JWT issuer", extra=reason)
+        finally:
+            self._fetching = None
+
+
+class JwtVerifier:
+    """Verifies the tokens of one issuer."""
+
+    def __init__(self, issuer: JwtIssuer, keys: IssuerKeys | None = None) -> None:
+        """Verify with *keys*, if they are known already, or with those *issuer* names.
+
+        Raises:
+            StartupError: there are none in a file, or no authority for the URL.
+        """
         self._issuer = issuer
-        self._trusted = _trusted(issuer)
-        self._keys = KeySet([])
-        self._fetched = float("-inf")
-        self._fetching = asyncio.Lock()
-        if issuer.jwks is not None:
-            self._keys = _key_set(issuer.jwks, f"jwks_file of {issuer.issuer}")
+        self.keys = keys or IssuerKeys(issuer)
 
     async def verify(self, token: bytes, now: float) -> Verified | None:
         """Return what *token* says, if it is this issuer's and holds at Unix time *now*."""
         if _claimed_issuer(token) != self._issuer.issuer:
             return None
-        if self._issuer.jwks_url and now - self._fetched > _FETCH_AGAIN:
-            await self._fetch(now)
+        if self.keys.are_old(now):
+            await self.keys.refresh(now)
         try:
             return self._verify(token, now)
         except InvalidKeyIdError:
-            if not self._issuer.jwks_url:
-                return None
-        await self._fetch(now)
+            known = self.keys.current
+        await self.keys.refresh(now)
+        if self.keys.current is known:
+            return None
         try:
             return self._verify(token, now)
         except InvalidKeyIdError:
@@ -85,25 +149,31 @@ class JwtVerifier:
             exp={"essential": True},
         )
         try:
-            claims = jwt.decode(token, self._keys, registry=known).claims
+            claims = jwt.decode(token, self.keys.current, registry=known).claims
             required.validate(claims)
+            subject, expires = _sane(claims)
         except InvalidKeyIdError:
             raise
-        except (JoseError, ValueError, TypeError, LookupError):
+        # A client chose every byte of the token. Whatever that makes a parser raise (a
+        # RecursionError, say), the token is not valid.
+        except Exception as error:  # noqa: BLE001
+            _log.debug("JWT refused", extra={"err": _reason(error)})
             return None
         grants = tuple(rule.grant for rule in self._issuer.rules if _matches(rule, claims))
-        return Verified(str(claims.get("sub", "")), grants, float(claims["exp"]) + _LEEWAY)
+        return Verified(subject, grants, expires + _LEEWAY)
 
-    async def _fetch(self, now: float) -> None:
-        async with self._fetching:
-            if now - self._fetched < _FETCH_AT_MOST:
-                return
-            self._fetched = now
-            try:
-                body = await _get(self._issuer.jwks_url, self._trusted)
-                self._keys = _key_set(body, self._issuer.jwks_url)
-            except StartupError as error:
-                _log.error("could not fetch the keys of a JWT issuer", extra={"err": str(error)})
+
+def _sane(claims: dict[str, Any]) -> tuple[str, float]:
+    """Return subject and expiry; raise ValueError for claims of a type or size they can't have."""
+    for name in ("exp", "nbf", "iat"):
+        time = claims.get(name, 0)
+        # NaN is neither early nor late, and true is the number 1.
+        if isinstance(time, bool) or not 0 <= time <= _MAX_TIME:
+            raise ValueError(f"{name} is no time")
+    subject = claims.get("sub", "")
+    if not isinstance(subject, str):
+        raise ValueError("sub is no text")  # noqa: TRY004 - of the token, not of a caller
+    return subject, float(claims["exp"])
 
 
 def _trusted(issuer: JwtIssuer) -> ssl.SSLContext:
@@ -119,22 +189,47 @@ def _trusted(issuer: JwtIssuer) -> ssl.SSLContext:
 async def _get(url: str, trusted: ssl.SSLContext) -> bytes:
     import httpx2
 
+    async with (
+        asyncio.timeout(_FETCH_SECONDS),
+        httpx2.AsyncClient(verify=trusted, timeout=_FETCH_SECONDS) as client,
+        client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as response,
+    ):
+        response.raise_for_status()  # redirects too: they are not followed
+        body = bytearray()
+        async for piece in response.aiter_raw():
+            body += piece
+            if len(body) > _MAX_KEY_SET:
+                raise ValueError(f"the answer is larger than {_MAX_KEY_SET} bytes")
+    # httpx would inflate without a limit.
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
     try:
-        async with httpx2.AsyncClient(verify=trusted, timeout=10) as client:
-            response = await client.get(url)  # follows no redirect
-            response.raise_for_status()
-    except Exception as error:  # also what is no URL, and what no resolver takes
-        raise StartupError(f"{url}: {error}") from error
-    return response.content
+        return await asyncio.to_thread(decompress, bytes(body), encoding, limit=_MAX_KEY_SET)
+    except LimitExceeded:
+        raise ValueError(f"the answer is larger than {_MAX_KEY_SET} bytes, inflated") from None
 
 
-def _key_set(body: bytes, source: str) -> KeySet:
+def _reason(error: BaseException) -> str:
+    """Return what went wrong in words, with the first cause where a library wraps it."""
+    if isinstance(error, TimeoutError):
+        return f"no complete answer within {_FETCH_SECONDS:g} s"
+    told, cause = str(error) or type(error).__name__, error
+    while deeper := cause.__cause__ or cause.__context__:
+        cause = deeper
+    return told if str(cause) in told else f"{told}: {cause}"
+
+
+def _key_set(body: bytes) -> KeySet:
+    """Return the public keys in *body*; raise ValueError if there are none."""
     try:
-        keys = list(_usable_keys(json.loads(body)))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+    try:
+        keys = list(_usable_keys(document))
+    except (ValueError, TypeError, LookupError, AttributeError):
         keys = []
     if not keys:
-        raise StartupError(f"{source} holds no JSON web key set with a public key")
+        raise ValueError("holds no JSON web key set with a public key")
     return KeySet(keys)
 
 
@@ -151,7 +246,7 @@ def _claimed_issuer(token: bytes) -> object:
     payload = token.partition(b".")[2].partition(b".")[0]
     try:
         claims = json.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # also integers of too many digits
         return None
     return claims.get("iss") if isinstance(claims, dict) else None
 

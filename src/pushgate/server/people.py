@@ -12,8 +12,8 @@ from typing import Any
 import bcrypt
 
 from pushgate.model.quoting import go_quote
-from pushgate.server.jwt import JwtVerifier
-from pushgate.server.tls import names
+from pushgate.server.jwt import IssuerKeys, JwtVerifier
+from pushgate.server.tls import canonical_name, names
 from pushgate.server.webconfig import Grant, Grants, Permission, WebConfig
 
 # Python's decoder lets too much padding pass.
@@ -64,7 +64,11 @@ class People:
         StartupError: a JWKS file holds no keys, or a CA file no certificate.
     """
 
-    def __init__(self, config: WebConfig) -> None:
+    def __init__(self, config: WebConfig, previous: "People | None" = None) -> None:
+        """Take over the keys of issuers that *previous* has fetched.
+
+        Safe to call in a thread while *previous* is in use.
+        """
         listed = config.permissions
         self._hashes = config.users
         self._absent = _absent_hash(config.users.values())
@@ -72,10 +76,22 @@ class People:
         tokens = [token.name for token in config.bearer_tokens]
         identities = _identities("token", tokens, listed.tokens if listed else None)
         self._tokens = [(token.sha256, identities[token.name]) for token in config.bearer_tokens]
-        certificates = listed.certificates if listed else {}
+        certificates = {
+            canonical_name(name): grants
+            for name, grants in (listed.certificates if listed else {}).items()
+        }
         self._certificates = _identities("certificate", certificates, certificates)
-        self._issuers = [JwtVerifier(issuer) for issuer in config.jwt]
-        self.anybody = bool(self.users or self._tokens or self._certificates or self._issuers)
+        fetched = previous.keys if previous else {}
+        self._issuers = [
+            JwtVerifier(issuer, fetched.get((issuer.jwks_url, issuer.jwks_ca)))
+            for issuer in config.jwt
+        ]
+        self.keys: dict[tuple[str, bytes | None], IssuerKeys] = {
+            (issuer.jwks_url, issuer.jwks_ca): verifier.keys
+            for issuer, verifier in zip(config.jwt, self._issuers, strict=True)
+            if issuer.jwks_url
+        }
+        self.anybody = config.asks_who
         self.bearers = bool(self._tokens or self._issuers)
 
     def knows(self, user: str, password: bytes) -> bool:

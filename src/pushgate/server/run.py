@@ -117,7 +117,10 @@ class _Process:
         gc.collect()
         gc.freeze()
         server = _Server(
-            self._config(), self._tick, self._reload, self._settings.limit_header_seconds or None
+            self._config(),
+            self._tick,
+            self._live.hang_up,
+            self._settings.limit_header_seconds or None,
         )
         server.config.loaded_app = App(self._site(server))
         for listener in self._listeners:
@@ -189,7 +192,9 @@ class _Process:
 
     async def _serve(self, server: "_Server") -> None:
         self._gateway.start()
+        watching = asyncio.create_task(self._live.watch(self._told))
         await server.serve(self._listeners)
+        watching.cancel()
         await self._gateway.close()
 
     def _tick(self, server: uvicorn.Server) -> None:
@@ -197,14 +202,8 @@ class _Process:
         expire(server.server_state.connections, asyncio.get_running_loop().time())
         self._views.forget_unused(time.monotonic() - _UNUSED_SECONDS)
         self._gateway.probe()
-        self._told(self._live.poll())
 
-    def _reload(self) -> None:
-        self._told(self._live.reload())
-
-    def _told(self, outcome: Reloaded | None) -> None:
-        if outcome is None:
-            return
+    def _told(self, outcome: Reloaded) -> None:
         if outcome.error is None:
             _log.info("web configuration reloaded")
             self._log_config()

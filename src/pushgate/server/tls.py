@@ -5,9 +5,12 @@ in words for the operator.
 """
 
 import ipaddress
+import math
 import os
+import re
 import ssl
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +55,9 @@ _SPEAK_TLS = (
     b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\nContent-Length: 48\r\n\r\n"
     b"Client sent an HTTP request to an HTTPS server.\n"
 )
+
+
+_uri_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:").match
 
 
 class ClientAuth(Enum):
@@ -113,6 +119,9 @@ class Connection(ssl.SSLObject):
                 raise
             raise ssl.SSLWantReadError from None
         certificate = self.getpeercert()
+        # OpenSSL verifies a certificate once, and takes its word in resumed sessions.
+        if time.time() >= valid_until(certificate):
+            raise ssl.SSLCertVerificationError("the certificate of the client has expired")
         if self.allowed_sans and certificate and self.allowed_sans.isdisjoint(names(certificate)):
             raise ssl.SSLCertVerificationError("no name of the client is in client_allowed_sans")
 
@@ -162,7 +171,7 @@ def server_context(config: TlsConfig) -> ServerContext:
         StartupError: the certificate, the key or the client CA can't be used.
     """
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
-    context.allowed_sans = frozenset(config.allowed_sans)
+    context.allowed_sans = frozenset(map(canonical_name, config.allowed_sans))
     context.set_alpn_protocols(["http/1.1"])
     _limit_versions(context, config)
     _limit_ciphers(context, config)
@@ -177,20 +186,46 @@ def caveats(config: TlsConfig) -> tuple[str, ...]:
     return tuple(_caveats(config))
 
 
+def valid_until(peer_certificate: Mapping[str, Any] | None) -> float:
+    """Return when, in Unix seconds, what ``getpeercert()`` returned ends; without it, never."""
+    end = peer_certificate.get("notAfter") if peer_certificate else None
+    return ssl.cert_time_to_seconds(end) if end else math.inf
+
+
 def names(peer_certificate: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the DNS, e-mail, IP and URI names in what ``getpeercert()`` returned."""
+    """Return the DNS, e-mail, IP and URI names in what ``getpeercert()`` returned.
+
+    A configured name does not say of which kind it is, so its form does. A name of another
+    form than its kind's is left out: a URI ``agent.example`` is not the host of that name,
+    and a host ``10.0.0.1`` is not that address.
+    """
     if not peer_certificate:
         return frozenset()
-    return frozenset(_name(*entry) for entry in peer_certificate.get("subjectAltName", ()))
+    entries = peer_certificate.get("subjectAltName", ())
+    return frozenset(canonical_name(name) for kind, name in entries if kind == _kind(name))
 
 
-def _name(kind: str, value: str) -> str:
-    if kind != "IP Address":
-        return value
+def _kind(name: object) -> str:
+    """Return the kind of names, as ``getpeercert()`` calls it, that have the form of *name*."""
+    if not isinstance(name, str):
+        return ""  # the fields of a directory name
+    if _ip_address(name):
+        return "IP Address"
+    if _uri_scheme(name):
+        return "URI"
+    return "email" if "@" in name else "DNS"
+
+
+def canonical_name(name: str) -> str:
+    """Return *name* as `names` writes it: addresses differ in spelling."""
+    return _ip_address(name) or name
+
+
+def _ip_address(name: str) -> str:
     try:
-        return str(ipaddress.ip_address(value.strip()))  # OpenSSL writes IPv6 in its own way
+        return str(ipaddress.ip_address(name.strip()))  # OpenSSL writes IPv6 in its own way
     except ValueError:
-        return value  # "<invalid>"
+        return ""
 
 
 def _limit_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -281,6 +316,10 @@ def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
     context.verify_mode = _verify_mode(config)
     if context.verify_mode is ssl.CERT_NONE:
         return
+    # No tickets: a client that comes again is verified again, with the whole chain. (TLS 1.2
+    # can still resume by session id, for some minutes; see Connection.do_handshake.)
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
     # As in Go, an intermediate in client_ca is trusted by itself.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if config.client_ca is None:

@@ -5,11 +5,14 @@ the configuration names are read with it, so a `WebConfig` is complete and says 
 """
 
 import hashlib
+import os
 import re
+import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -28,6 +31,8 @@ _TOP = {
     "permissions",
     "exempt_health_endpoints",
 }
+# The sections without which nobody is asked for credentials.
+_WHO = {"basic_auth_users", "bearer_tokens", "jwt", "permissions"}
 _TLS_PEM = ("cert", "cert_file", "key", "key_file", "client_ca", "client_ca_file")
 _TLS = {
     *_TLS_PEM,
@@ -52,6 +57,7 @@ _CLIENT_AUTH = {
     "RequireClientCert": ClientAuth.REQUIRE_ANY,
     **{policy.value: policy for policy in ClientAuth},
 }
+_MAX_FILE = 16 << 20  # bytes; a bundle of all public authorities has some hundred thousand
 _BCRYPT_LENGTH = 59  # of the shortest hash Go's bcrypt takes
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
@@ -133,7 +139,9 @@ class WebConfig:
     """All that the file says. Without a file: nothing is on.
 
     *permissions* is None when the key is absent: whoever is known may do everything.
-    *files* are the configuration and the files it named.
+    *files* are the configuration and the files it named. *hollow* says what in the file is
+    there and empty: right after a start that means what it says, but while the server runs
+    it is most likely a mistake.
     """
 
     tls: TlsConfig | None = None
@@ -146,6 +154,13 @@ class WebConfig:
     permissions: Permissions | None = None
     exempt_health_endpoints: bool = False
     files: tuple[Path, ...] = ()
+    hollow: str = field(default="", compare=False)
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether a request needs credentials, or a certificate that has permissions."""
+        certificates = self.permissions and self.permissions.certificates
+        return bool(self.users or self.bearer_tokens or self.jwt or certificates)
 
 
 def load(path: Path) -> WebConfig:
@@ -166,7 +181,8 @@ def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
         StartupError: as for `load`.
     """
     reader = _Reader(base)
-    top = reader.fields(compose(text), "web.Config", _TOP).get
+    fields = reader.fields(compose(text), "web.Config", _TOP)
+    top = fields.get
     http2, headers = _http(reader, top("http_server_config"))
     config = WebConfig(
         tls=_tls(reader, top("tls_server_config")),
@@ -179,10 +195,19 @@ def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
         permissions=_permissions(reader, top("permissions")),
         exempt_health_endpoints=reader.boolean(top("exempt_health_endpoints"), default=False),
         files=(*([source] if source else []), *reader.files),
+        hollow=_hollow(fields),
     )
     reader.check()
     _check_permissions(config)
     return config
+
+
+def _hollow(fields: Mapping[str, yaml.Node]) -> str:
+    empty = [key for key, node in fields.items() if node.value in ("", [], "~", "null")]
+    if len(empty) == len(fields):
+        return "the file is empty"
+    first = next((key for key in empty if key in _WHO), "")
+    return first and f"{first} is empty"
 
 
 class _Reader(Document):
@@ -210,12 +235,23 @@ class _Reader(Document):
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open(path, "rb", opener=_opened) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise StartupError(f"read {path}: not a regular file")
+            content = file.read(_MAX_FILE + 1)
     except OSError as error:
         verb = "read" if isinstance(error, IsADirectoryError) else "open"
         raise StartupError(f"{verb} {path}: {(error.strerror or str(error)).lower()}") from None
     except ValueError:  # a NUL in the name
         raise StartupError(f"open {str(path)!r}: invalid argument") from None
+    if len(content) > _MAX_FILE:
+        raise StartupError(f"read {path}: larger than {_MAX_FILE} bytes")
+    return content
+
+
+def _opened(path: str, flags: int) -> int:
+    # A pipe would keep us waiting for somebody who writes into it.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _one_of(known: Collection[str], value: str, what: str) -> str:
@@ -375,7 +411,7 @@ def _issuer(reader: _Reader, node: yaml.Node) -> JwtIssuer:
         raise StartupError("jwt: issuer, audience and permissions are needed")
     if bool(file) == bool(url):
         raise StartupError(f"jwt: {go_quote(issuer)} needs one of jwks_file or jwks_url")
-    if url and not url.startswith("https://"):
+    if url and not _is_https(url):
         raise StartupError("jwt: jwks_url must be an https URL: its keys decide who comes in")
     return JwtIssuer(
         issuer=issuer,
@@ -385,6 +421,14 @@ def _issuer(reader: _Reader, node: yaml.Node) -> JwtIssuer:
         jwks_ca=reader.file("jwks_ca_file", ca_file) if ca_file else None,
         rules=rules,
     )
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is none
+        return False
 
 
 def _claim_rule(reader: _Reader, node: yaml.Node) -> ClaimRule:

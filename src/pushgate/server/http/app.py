@@ -115,7 +115,8 @@ class App:
         if access.open:
             return None
         certificate = scope["state"].get("peer_certificate")
-        verdict = await access.admit(scope["headers"], certificate, *self._needed(scope))
+        address = scope["client"][0] if scope["client"] else ""
+        verdict = await access.admit(scope["headers"], certificate, *self._needed(scope), address)
         if verdict is None:
             return None
         return plain_error(verdict.status, verdict.message, verdict.headers)

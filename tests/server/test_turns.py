@@ -1,0 +1,146 @@
+import asyncio
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.server.turns import TooManyWaiting, Turns, site_of
+
+pytestmark = pytest.mark.anyio
+
+
+class Line:
+    """Requests that ask for a turn in an order, while the first one holds it."""
+
+    def __init__(self, places: int) -> None:
+        self.turns = Turns(places)
+        self.served: list[str] = []
+        self.refused: list[str] = []
+        self.tasks: dict[str, asyncio.Task] = {}
+        self.open = asyncio.Event()
+
+    async def ask(self, label: str, address: str, name: str = "") -> None:
+        self.tasks[label] = asyncio.create_task(self._take(label, address, name))
+        await asyncio.sleep(0)
+
+    async def _take(self, label: str, address: str, name: str) -> None:
+        try:
+            async with self.turns.turn(address, name):
+                await self.open.wait()
+                self.served.append(label)
+        except TooManyWaiting:
+            self.refused.append(label)
+
+    async def end(self) -> list[str]:
+        self.open.set()
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        return self.served
+
+
+async def test_one_at_a_time_in_order():
+    line, at_work = Turns(10), 0
+
+    async def work() -> None:
+        nonlocal at_work
+        async with line.turn("10.0.0.1", "alice"):
+            at_work += 1
+            assert at_work == 1
+            await asyncio.sleep(0)
+            at_work -= 1
+
+    await asyncio.gather(*(work() for _ in range(8)))
+
+
+async def test_turns_go_round_by_address():
+    line = Line(10)
+    for number in range(4):
+        await line.ask(f"a{number}", "10.0.0.1")
+    await line.ask("b", "10.0.0.2")
+    await line.ask("c", "10.0.0.3")
+    assert await line.end() == ["a0", "a1", "b", "c", "a2", "a3"]
+
+
+async def test_turns_of_an_address_go_round_by_name():
+    line = Line(10)
+    for number in range(4):
+        await line.ask(f"eve{number}", "10.0.0.1", "eve")
+    await line.ask("alice", "10.0.0.1", "alice")
+    assert await line.end() == ["eve0", "eve1", "alice", "eve2", "eve3"]
+
+
+async def test_the_longest_line_makes_room_for_newcomers():
+    line = Line(4)
+    for number in range(5):
+        await line.ask(f"a{number}", "10.0.0.1", "eve")
+    await line.ask("b", "10.0.0.2", "bob")
+    await line.ask("alice", "10.0.0.1", "alice")
+    await line.ask("a5", "10.0.0.1", "eve")
+    assert line.refused == ["a4", "a3", "a5"]
+    assert await line.end() == ["a0", "a1", "b", "alice", "a2"]
+
+
+async def test_those_who_wait_are_not_pushed_out_by_their_equals():
+    line = Line(2)
+    for address in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"):
+        await line.ask(address, address)
+    assert line.refused == ["10.0.0.4"]
+    assert await line.end() == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+
+
+async def test_who_stops_waiting_gives_back_the_place():
+    line = Line(2)
+    for label in ("a", "b", "c"):
+        await line.ask(label, "10.0.0.1")
+    line.tasks["b"].cancel()
+    await asyncio.sleep(0)
+    await line.ask("d", "10.0.0.1")
+    assert await line.end() == ["a", "c", "d"]
+
+
+async def test_a_turn_that_comes_too_late_is_passed_on():
+    line = Line(3)
+    for label in ("a", "b", "c"):
+        await line.ask(label, "10.0.0.1")
+    line.open.set()
+    await asyncio.sleep(0)  # a has passed its turn on to b
+    line.tasks["b"].cancel()
+    assert await line.end() == ["a", "c"]
+    await line.ask("d", "10.0.0.1")
+    assert await line.end() == ["a", "c", "d"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.booleans()), max_size=30),
+    st.integers(1, 5),
+)
+def test_every_request_is_served_or_refused_and_nothing_is_left(requests, places):
+    async def run() -> None:
+        line = Line(places)
+        for number, (address, name, gives_up) in enumerate(requests):
+            await line.ask(str(number), address, name)
+            if gives_up:
+                line.tasks[str(number)].cancel()
+        with suppress(asyncio.CancelledError):
+            await line.end()
+        gone = sum(task.cancelled() for task in line.tasks.values())
+        assert len(line.served) + len(line.refused) + gone == len(requests)
+        assert not line.turns._lines
+        assert not line.turns._waiting
+        assert not line.turns._taken
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("address", "site"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", ""),
+        ("/run/socket", "/run/socket"),
+    ],
+)
+def test_an_ipv6_network_is_one_site(address, site):
+    assert site_of(address) == site
