@@ -8,6 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prometheus_client import (
+        Counter as Counter,
+        Enum as Enum,
+        Gauge as Gauge,
+        Info as Info,
+        Summary as Summary,
+    )
+
     from pushgate.client import (
         AsyncPushGateway as AsyncPushGateway,
         GatewayStatus as GatewayStatus,
@@ -40,13 +48,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "client": "AsyncPushGateway GatewayStatus Group Payload PushGateway PushResult Retry",
-    "errors": "ConfigurationError EncodingError PushAuthError PushConnectionError PushHTTPError"
-    " PushRedirectError PushRejectedError PushServerError PushTimeoutError PushgateError"
-    " PushgatewayError",
-    "metrics": "Histogram Unit exponential_buckets linear_buckets",
+    "prometheus_client": "Counter Enum Gauge Info Summary",
+    "pushgate.client": "AsyncPushGateway GatewayStatus Group Payload PushGateway PushResult Retry",
+    "pushgate.errors": "ConfigurationError EncodingError PushAuthError PushConnectionError"
+    " PushHTTPError PushRedirectError PushRejectedError PushServerError PushTimeoutError"
+    " PushgateError PushgatewayError",
+    "pushgate.metrics": "Histogram Unit exponential_buckets linear_buckets",
 }
-_HOME_OF = {name: f"pushgate.{home}" for home, names in _HOMES.items() for name in names.split()}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list, not two
 _SUBMODULES = {"client", "compat", "errors", "metrics", "properties", "testing"}

@@ -1,66 +1,71 @@
 """Drop-ins for the push functions of ``prometheus_client``: same names, same signatures.
 
-They push the same text format, once, without runtime configuration. What they do
-better: the gateway's own explanation is in the error (still an ``OSError``), the address
-may hold credentials, and :func:`instance_ip_grouping_key` is not ``127.0.0.1``.
+They send the same requests, once, without runtime configuration. What they add: the
+gateway's own explanation is in the error, the address may hold credentials, the timeout
+bounds the whole push, and :func:`instance_ip_grouping_key` is not ``127.0.0.1``.
+
+Every failure is an ``OSError``: an ``HTTPError`` (with ``.code``) if the gateway answered,
+else a ``URLError``, and the :class:`~pushgate.PushgatewayError` that says what it was.
+Only what a custom *handler* raises besides ``HTTPError`` comes out as it is.
 
 Example:
     >>> from pushgate.compat import push_to_gateway  # instead of prometheus_client
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
-from urllib.error import HTTPError
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol, cast, get_args
+from urllib.error import HTTPError, URLError
 
-import httpx2
-from prometheus_client.exposition import default_handler
+from prometheus_client.exposition import default_handler, generate_latest
+from prometheus_client.registry import REGISTRY
 
 from pushgate.client import PushGateway
-from pushgate.client.address import DEFAULT_ADDRESS, instance_label, parse_address
+from pushgate.client.address import DEFAULT_ADDRESS, instance_label, parse_address, push_url
+from pushgate.client.auth import basic
+from pushgate.client.base import compressed
+from pushgate.client.exchange import deliver
+from pushgate.client.failures import Sent, failure_in
 from pushgate.client.source import Collector
+from pushgate.client.text import CONTENT_TYPE
+from pushgate.client.transport import Answer
+from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError, PushHTTPError
 from pushgate.properties.schema import Compression
 
-Handler: TypeAlias = Callable[
-    [str, str, float | None, list[tuple[str, str]], bytes], Callable[[], None]
-]
 _FOREVER = float("inf")
 
 
-class HandlerTransport(httpx2.BaseTransport):
-    """A ``handler`` of prometheus_client, as the transport of a :class:`PushGateway`.
+class Handler(Protocol):
+    """A function that makes a request, such as ``prometheus_client``'s ``basic_auth_handler``."""
 
-    Args:
-        handler: Such as ``functools.partial(basic_auth_handler, ...)``.
-        timeout: Seconds, which the handler is given.
-    """
-
-    def __init__(self, handler: Handler, timeout: float | None = 30) -> None:
-        self._handler = handler
-        self._timeout = timeout
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Return success, or the answer in the handler's error; other errors come out."""
-        headers = [(name.title(), value) for name, value in request.headers.items()]
-        body = request.read()
-        try:
-            self._handler(str(request.url), request.method, self._timeout, headers, body)()
-        except HTTPError as answer:
-            with answer:
-                return httpx2.Response(answer.code, content=answer.read())
-        return httpx2.Response(202)
+    def __call__(
+        self,
+        url: str,
+        method: str,
+        timeout: float | None,
+        headers: list[tuple[str, str]],
+        data: bytes,
+    ) -> Callable[[], None]:
+        """Return what sends the request, and raises an exception if that fails."""
+        ...
 
 
 def push_to_gateway(
     gateway: str,
     job: str,
-    registry: Collector,
+    registry: Collector | None,
     grouping_key: Mapping[str, Any] | None = None,
     timeout: float | None = 30,
     handler: Handler = default_handler,
     compression: Compression | None = None,
 ) -> None:
     """Replace the whole group; as ``prometheus_client.push_to_gateway``."""
-    _gateway(gateway, job, registry, grouping_key, timeout, handler, compression).push()
+    with _url_errors():
+        target = _target(gateway, job, grouping_key, timeout)
+        _send("PUT", target, handler, timeout, *_text(registry, compression))
 
 
 def pushadd_to_gateway(
@@ -73,7 +78,9 @@ def pushadd_to_gateway(
     compression: Compression | None = None,
 ) -> None:
     """Replace the families of the same names; as ``prometheus_client.pushadd_to_gateway``."""
-    _gateway(gateway, job, registry, grouping_key, timeout, handler, compression).push_add()
+    with _url_errors():
+        target = _target(gateway, job, grouping_key, timeout)
+        _send("POST", target, handler, timeout, *_text(registry, compression))
 
 
 def delete_from_gateway(
@@ -84,38 +91,137 @@ def delete_from_gateway(
     handler: Handler = default_handler,
 ) -> None:
     """Delete the group; as ``prometheus_client.delete_from_gateway``."""
-    _gateway(gateway, job, None, grouping_key, timeout, handler, None).delete()
+    with _url_errors():
+        target = _target(gateway, job, grouping_key, timeout)
+        _send("DELETE", target, handler, timeout, [("Content-Type", CONTENT_TYPE)], b"")
 
 
 def instance_ip_grouping_key(gateway: str = DEFAULT_ADDRESS) -> dict[str, str]:
     """Return a grouping key with the address that packets to *gateway* would carry."""
-    return {"instance": instance_label("ip", parse_address(gateway))}
+    with _url_errors():
+        return {"instance": instance_label("ip", parse_address(gateway))}
 
 
-def _gateway(
-    address: str,
-    job: str,
-    registry: Collector | None,
-    grouping_key: Mapping[str, Any] | None,
-    timeout: float | None,
-    handler: Handler,
-    compression: Compression | None,
-) -> PushGateway:
-    return PushGateway(
-        address,
+def _text(
+    registry: Collector | None, compression: Compression | None
+) -> tuple[list[tuple[str, str]], bytes]:
+    """Return the headers and the body of a push; the body is prometheus_client's own."""
+    headers = [("Content-Type", CONTENT_TYPE)]
+    try:
+        body = generate_latest(cast("Any", REGISTRY if registry is None else registry))
+    except OSError:
+        raise
+    except Exception as error:
+        # Whatever a collector yields or raises, callers catch OSError.
+        raise EncodingError(f"The metrics cannot be written as text: {error}") from error
+    if compression is None:
+        return headers, body
+    coding = compression.lower()
+    if coding not in get_args(Compression):
+        raise ConfigurationError(f"Unsupported compression type: {compression}", key="compression")
+    return [*headers, ("Content-Encoding", coding)], compressed(body, coding)
+
+
+class _Gateway(PushGateway):
+    @property
+    def base(self) -> str:
+        return self._settings.address.base
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        return self._settings.address.credentials
+
+    @property
+    def group_url(self) -> str:
+        """The URL as prometheus_client writes it: values with blanks are in base64."""
+        return push_url(self.base, self.job, self.grouping_key, blanks_in_base64=True)
+
+    def send(self, method: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Send *body* once."""
+        expires = self._expires(None)
+        order = self._order(method, expires)
+        order = replace(
+            order,
+            about=replace(order.about, url=self.group_url),
+            headers={**order.headers, **dict(headers), "Content-Length": str(len(body))},
+            body=body,
+        )
+        with self._turn(method, expires):
+            self._run(deliver(order, time.monotonic))
+
+
+def _target(
+    gateway: str, job: str, grouping_key: Mapping[str, Any] | None, timeout: float | None
+) -> _Gateway:
+    return _Gateway(
+        gateway,
         job=job,
-        registry=registry,
-        grouping_key=grouping_key,
-        include_default_collectors=True,
-        include_created=True,
-        multiprocess=False,
-        format="text",
-        on_label_clash="allow",
-        compression=compression,
+        grouping_key={str(name): str(value) for name, value in (grouping_key or {}).items()},
         retry=0,
         deadline=timeout,
-        connect_timeout=timeout or _FOREVER,
-        read_timeout=timeout or _FOREVER,
-        transport=None if handler is default_handler else HandlerTransport(handler, timeout),
+        connect_timeout=_FOREVER if timeout is None else timeout,
+        read_timeout=_FOREVER if timeout is None else timeout,
         properties=False,
     )
+
+
+def _send(
+    method: str,
+    target: _Gateway,
+    handler: Handler,
+    timeout: float | None,
+    headers: list[tuple[str, str]],
+    body: bytes,
+) -> None:
+    if handler is default_handler:
+        target.send(method, headers, body)
+        return
+    if target.credentials is not None:
+        headers = [*headers, ("Authorization", basic(*target.credentials))]
+    url = target.group_url
+    try:
+        handler(url=url, method=method, timeout=timeout, headers=headers, data=body)()
+    except HTTPError as error:
+        with error:
+            answer = Answer(error.code, error.msg, _lowered(error), error.read())
+        # No handler raises it for a success, but it would be no failure to us.
+        failure = failure_in(answer, Sent(target.base, url, method))
+        raise failure or error from error
+
+
+def _lowered(error: HTTPError) -> dict[str, str]:
+    return {name.lower(): value for name, value in (error.headers or {}).items()}
+
+
+@contextmanager
+def _url_errors() -> Iterator[None]:
+    """Let ``except URLError`` and ``except HTTPError`` catch our errors, too."""
+    try:
+        yield
+    except PushgatewayError as error:
+        raise _url_error(error) from error.__cause__
+
+
+def _url_error(error: PushgatewayError) -> Exception:
+    kind = _url_error_class(type(error))
+    new = OSError.__new__(kind)  # the constructors of both parents want other arguments
+    if isinstance(error, PushHTTPError):
+        assert issubclass(kind, HTTPError)
+        body = io.BytesIO(error.body)
+        HTTPError.__init__(new, error.url, error.status, error.reason, error.headers, body)  # type: ignore[arg-type]
+    else:
+        URLError.__init__(new, error.__cause__ or str(error))  # type: ignore[arg-type]
+    new.__dict__.update(error.__dict__, original=error)
+    return new
+
+
+def _url_error_class(kind: type[PushgatewayError]) -> type[OSError]:
+    """Return a subclass of *kind* and of the error that urllib raises in its place."""
+    urllib_error = HTTPError if issubclass(kind, PushHTTPError) else URLError
+    members = {
+        "__module__": __name__,
+        "__doc__": kind.__doc__,
+        "__str__": lambda self: str(self.original),
+        "__reduce__": lambda self: (_url_error, (self.original,)),
+    }
+    return cast("type[OSError]", type(kind.__name__, (kind, urllib_error), members))

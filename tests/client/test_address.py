@@ -28,6 +28,7 @@ OURS = {
     "job=v": None,
     "=v": None,
     "__x=v": None,
+    "@h:99999": None,
     "@http://h:1": "http://h:1/metrics/job/j",
     "@https://h:1": "https://h:1/metrics/job/j",
 }

@@ -96,3 +96,51 @@ def test_chosen_names_only():
     assert gateway.render(names=["a", "c_total"]).families == 2
     assert gateway.render(exclude=lambda name: name == "a").families == 2
     assert gateway.render(registry, names=[]).families == 0
+
+
+def odd(kind, *samples, name="odd"):
+    metric = Metric(name, "", kind)
+    for suffix, labels, value in samples:
+        metric.add_sample(name + suffix, labels, value)
+    return metric
+
+
+ODD = [
+    pytest.param(odd("gauge", ("", {}, "five")), id="text for a value"),
+    pytest.param(odd("gauge", ("", {}, None)), id="no value"),
+    pytest.param(odd("gauge", ("", {"a": 1}, 1)), id="a number for a label"),
+    pytest.param(odd("gauge", ("", {"a": "\udc00"}, 1)), id="a lone surrogate"),
+    pytest.param(odd("gauge", ("", {"": "x"}, 1)), id="a label without a name"),
+    pytest.param(odd("histogram", ("_bucket", {"le": "abc"}, 1)), id="le"),
+    pytest.param(odd("histogram", ("_bucket", {}, 1)), id="no le"),
+    pytest.param(odd("summary", ("", {"quantile": "50%"}, 1)), id="quantile"),
+    pytest.param(odd("summary", ("_count", {}, float("nan"))), id="no count"),
+    pytest.param(odd("summary", ("_count", {}, -1)), id="negative count"),
+    pytest.param(odd("summary", ("_count", {}, 2.5)), id="broken count"),
+]
+
+
+@pytest.mark.parametrize("written_as", ["protobuf", "text"])
+@pytest.mark.parametrize("metric", ODD)
+def test_an_odd_sample_is_an_error_that_names_its_metric(metric, written_as):
+    gateway = PushGateway(properties=False, format=written_as)
+    with pytest.raises(EncodingError, match="odd"):
+        gateway.render(Fixed(metric))
+
+
+def test_what_is_no_metric_is_named_by_its_type():
+    with pytest.raises(EncodingError, match="a str cannot be pushed"):
+        render(Fixed("rows"))
+
+
+class Sensor:
+    def collect(self):
+        raise OSError("no such sensor")
+
+
+def test_a_collector_that_fails_is_named():
+    registry = CollectorRegistry(auto_describe=False)
+    registry._collector_to_names[Sensor()] = []  # registering would call it
+    for collector in (Sensor(), registry):
+        with pytest.raises(EncodingError, match=r"Sensor\.collect failed: OSError: no such sensor"):
+            render(collector)

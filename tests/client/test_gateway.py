@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import logging
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -523,3 +525,41 @@ def test_the_metrics_of_all_processes_are_summed(tmp_path):
     assert "classic buckets only" in done.stderr
     assert "Traceback" not in done.stderr
     assert "The gauge per_process has a series per process" in done.stderr
+
+
+def push_copy(data, results):
+    results.put(pickle.loads(data).push().status)
+
+
+def test_a_gateway_reaches_a_spawned_worker(tmp_path):
+    spawned = multiprocessing.get_context("spawn")
+    with rogue() as server:
+        gateway = PushGateway(
+            server.url, job="j", grouping_key={"a": 1}, registry=REGISTRY, properties=False
+        )
+        results = spawned.SimpleQueue()
+        worker = spawned.Process(target=push_copy, args=(pickle.dumps(gateway), results))
+        worker.start()
+        assert results.get() == 200
+        worker.join()
+    assert server.seen[0].path == "/metrics/job/j/a/1"
+
+
+def test_a_pickled_gateway_has_the_same_options(caller):
+    gateway = caller.make("u:p@h:1", job="j", grouping_key={"a": "b"}, retry=7, format="text")
+    again = pickle.loads(pickle.dumps(gateway))
+    assert type(again) is type(gateway)
+    assert (again.url, again._settings.retry) == (gateway.url, gateway._settings.retry)
+    assert again._settings.authorization(renew=False) == "Basic dTpw"
+
+
+def test_a_gateway_with_a_registry_says_why_it_cannot_be_pickled(caller, registry):
+    with pytest.raises(TypeError, match="registry= cannot be pickled"):
+        pickle.dumps(caller.make("h:1", registry=registry))
+
+
+def test_a_worker_that_was_killed_leaves_a_file_that_is_named(caller, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    (tmp_path / "counter_17.db").touch()
+    with pytest.raises(EncodingError, match=r"counter_17\.db cannot be read .* delete it"):
+        caller.call(caller.make("h:1"), "push")

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from prometheus_client import Gauge
+from prometheus_client.core import Metric
 
 from pushgate import AsyncPushGateway, PushConnectionError, PushGateway
 from pushgate.client import base
@@ -220,3 +221,128 @@ def test_a_terminated_job_is_a_failed_job():
         done = subprocess.run([sys.executable, "-c", program, server.url], timeout=30, check=False)
     assert done.returncode == 143
     assert values(server.seen[0])["batch_job_exit_code"] == 143
+
+
+class Sensor:
+    def collect(self):
+        raise OSError("no such sensor")
+
+
+class Odd:
+    def collect(self):
+        metric = Metric("odd_summary", "", "summary")
+        metric.add_sample("odd_summary", {"quantile": "50%"}, 1)
+        return [metric, Gauge("even", "", registry=None).collect()[0]]
+
+
+@pytest.mark.parametrize("collector", [Sensor(), Odd()])
+def test_what_cannot_be_pushed_is_named_and_the_rest_is_pushed(collector, caplog):
+    extra = Gauge("extra", "", registry=None)
+    with rogue() as server, gateway(server).job_run(include=[collector, extra]) as job:
+        job.gauge("rows", "").set(3)
+    [request] = server.seen
+    read = values(request)
+    assert (read["batch_job_success"], read["rows"], read["extra"]) == (1, 3, 0)
+    assert ("even" in read) is isinstance(collector, Odd)
+    assert "Left out of the push of the job metrics" in caplog.text
+    assert "odd_summary" in caplog.text or "Sensor.collect" in caplog.text
+
+
+def test_an_asyncio_job_pushes_the_rest_too(caplog):
+    async def main(server):
+        async with AsyncPushGateway(server.url, properties=False).job_run("a", include=[Odd()]):
+            pass
+
+    with rogue() as server:
+        asyncio.run(main(server))
+    assert values(server.seen[0])["batch_job_success"] == 1
+    assert "odd_summary" in caplog.text
+
+
+class Retry(Exception):
+    """Stands for Celery's."""
+
+
+def test_an_ignored_exception_is_no_outcome():
+    with rogue() as server:
+        job = gateway(server).job_run("task", push_start=True, ignore=(Retry,))
+
+        @job
+        def task(error):
+            raise error
+
+        with pytest.raises(Retry):
+            task(Retry())
+        assert [list(values(r)) for r in server.seen] == [
+            ["batch_job_last_start_timestamp_seconds"]
+        ]
+        with pytest.raises(KeyError):
+            task(KeyError())
+    assert values(server.seen[-1])["batch_job_success"] == 0
+
+
+def test_an_ignored_exception_is_no_outcome_for_asyncio():
+    async def main(server):
+        async with AsyncPushGateway(server.url, properties=False).job_run("t", ignore=[Retry]):
+            raise Retry
+
+    with rogue() as server, pytest.raises(Retry):
+        asyncio.run(main(server))
+    assert server.seen == []
+
+
+def test_the_decorator_needs_no_parentheses():
+    with rogue() as server:
+
+        @gateway(server).job_run
+        def double(x):
+            return 2 * x
+
+        @AsyncPushGateway(server.url, job="a", properties=False).job_run
+        async def triple(x):
+            return 3 * x
+
+        assert double(2) == 4
+        assert asyncio.run(triple(2)) == 6
+    assert [request.path for request in server.seen] == ["/metrics/job/j", "/metrics/job/a"]
+
+
+TYPED = """
+import asyncio
+from collections.abc import Callable
+from pushgate import AsyncPushGateway, PushGateway
+
+@PushGateway().job_run("a")
+def plain(x: int) -> str: return str(x)
+
+@PushGateway().job_run("a")
+async def coroutine(x: int) -> str: return str(x)
+
+@AsyncPushGateway().job_run("a")
+async def awaited(x: int) -> str: return str(x)
+
+@AsyncPushGateway().job_run
+async def bare(x: int) -> str: return str(x)
+
+with PushGateway().job_run() as job:
+    job.gauge("a", "").set(1)
+
+text: str = plain(1)
+for function in (coroutine, awaited, bare):
+    reveal_type(asyncio.run(function(1)))
+plain("x")
+"""
+
+
+def test_a_decorated_function_keeps_its_type(tmp_path):
+    (tmp_path / "typed.py").write_text(TYPED)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "typed.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    revealed, error = [line for line in done.stdout.splitlines() if line.startswith("typed.py")]
+    assert revealed == 'typed.py:23: note: Revealed type is "str"'
+    assert 'Argument 1 to "plain" has incompatible type "str"; expected "int"' in error

@@ -17,10 +17,31 @@ def test_a_property_wins_over_a_keyword_and_says_so(caplog):
     caplog.set_level(logging.INFO, "pushgate.client")
     made = gateway({f"{PREFIX}address": "p:1", f"{PREFIX}job": "prop"}, "k:2", job="code")
     assert made.url == "http://p:1/metrics/job/prop"
+    gateway({f"{PREFIX}address": "p:1", f"{PREFIX}job": "prop"}, "k:2", job="code")
     assert [record.message for record in caplog.records] == [
         "address= is overridden by the properties given by code",
         "job= is overridden by the properties given by code",
     ]
+
+
+def test_an_overridden_argument_names_the_variable_and_the_line(caplog, monkeypatch, tmp_path):
+    caplog.set_level(logging.INFO, "pushgate.client")
+    (tmp_path / "prometheus.properties").write_text(f"# shared\n{PREFIX}job = fromfile\n")
+    monkeypatch.setenv("PROMETHEUS_CONFIG", str(tmp_path / "prometheus.properties"))
+    monkeypatch.setenv("IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS", "production:9091")
+    reload()
+    assert PushGateway("staging:9091", job="code").url == (
+        "http://production:9091/metrics/job/fromfile"
+    )
+    variable = "$IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS"
+    assert f"address= is overridden by {variable}" in caplog.text
+    assert f"job= is overridden by {tmp_path}/prometheus.properties:2" in caplog.text
+
+
+def test_an_argument_that_the_properties_repeat_is_not_reported(caplog):
+    caplog.set_level(logging.INFO, "pushgate.client")
+    gateway({f"{PREFIX}connect_timeout_seconds": "5"}, connect_timeout=5)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -109,6 +130,25 @@ def test_an_error_in_the_properties_is_not_sticky(monkeypatch):
         ({"compression": "zstd"}, "compression: expecting"),
         ({"flavor": "x"}, "flavor: expecting"),
         ({"deadline": 0}, "deadline: expecting seconds above 0"),
+        ({"deadline": "30"}, "deadline: expecting seconds, found str"),
+        ({"deadline": True}, "deadline: expecting seconds, found bool"),
+        ({"deadline": float("nan")}, "deadline: expecting seconds above 0"),
+        ({"read_timeout": "1"}, "read_timeout: expecting seconds, found str"),
+        ({"retry": "3"}, "retry: expecting a Retry, or the number of retries, found str"),
+        ({"retry": True}, "retry: expecting"),
+        ({"address": 9091}, "address: expecting text such as 'gateway:9091', found int"),
+        ({"grouping_key": "a=b"}, "grouping_key: expecting a mapping of label names"),
+        ({"headers": [("a", "b")]}, "headers: expecting a mapping"),
+        ({"basic_auth": "user:secret"}, "basic_auth: expecting .user, password., found str"),
+        ({"basic_auth": ("user", None)}, "basic_auth: expecting .user, password."),
+        ({"client_cert": "me.pem"}, "client_cert: expecting .certificate, key., found str"),
+        ({"client_cert": ("me.pem",)}, "client_cert: expecting .certificate, key."),
+        (
+            {"verify": "ca.pem"},
+            "verify: expecting True or False; a file of authorities is ca_file=",
+        ),
+        ({"ca_file": 1}, "ca_file: expecting a path"),
+        ({"proxy": 3128}, "proxy: expecting a URL"),
         ({"connect_timeout": -1}, "connect_timeout"),
         ({"retry": -1}, "must not be negative"),
         ({"job": ""}, "job must not be empty"),
@@ -125,3 +165,12 @@ def test_a_filter_counts_only_when_asked_for(registry):
     properties = {"io.prometheus.exporter.filter.metric_name_must_not_start_with": "ro,x"}
     assert gateway(properties, registry=registry).render().families == 1
     assert gateway(properties, registry=registry, apply_filter=True).render().families == 0
+
+
+def test_a_wrong_deadline_of_one_call_is_refused(caller):
+    with pytest.raises(ConfigurationError, match="deadline: expecting seconds, found str"):
+        caller.call(caller.make("h:1"), "push", deadline="30")
+    with pytest.raises(ConfigurationError, match="interval: expecting seconds, found str"):
+        caller.make("h:1").periodic("15")
+    with pytest.raises(ConfigurationError, match="deadline: expecting seconds, found str"):
+        caller.make("h:1").push_at_exit(deadline="5")

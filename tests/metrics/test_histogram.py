@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import math
 import threading
 import time
@@ -251,3 +252,25 @@ def test_bucket_helpers_and_units():
 def test_created_is_the_wall_clock():
     created = next(s for s in family_of(make()).samples if s.name == "h_created")
     assert abs(created.value - time.time()) < 60
+
+
+def test_an_argument_that_a_property_overrides_is_logged_once(caplog):
+    caplog.set_level(logging.INFO, "pushgate")
+    for _ in range(2):
+        Histogram(
+            "overridden.sizes",
+            "",
+            schema=2,
+            native=True,
+            buckets=[1],
+            registry=None,
+            properties={
+                f"{PREFIX}overridden_sizes.histogram_native_initial_schema": "3",
+                f"{PREFIX}overridden_sizes.histogram_classic_only": "true",
+                f"{PREFIX}histogram_classic_upper_bounds": "1,2",
+            },
+        )
+    assert [record.message for record in caplog.records] == [
+        "overridden.sizes: classic= or native= is overridden by the properties given by code",
+        "overridden.sizes: schema= is overridden by the properties given by code",
+    ]

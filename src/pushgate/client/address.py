@@ -46,8 +46,9 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
     """Return the gateway that *address* names.
 
     Args:
-        address: ``host``, ``host:port``, either with a path, or a whole URL. A user
-            and a password in it are percent-decoded.
+        address: ``host``, ``host:port``, either with a path, or a whole URL. The port is
+            that of the scheme unless given, as in client_java. A user and a password in it
+            are percent-decoded.
         scheme: ``http`` or ``https``, if the address has none.
 
     Raises:
@@ -69,11 +70,17 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
             "Invalid Pushgateway address. Expecting <host>:<port>", key="address"
         )
     user, _, password = userinfo.partition(":")
+    port = int(match[2] or _DEFAULT_PORTS[used])
+    if not 0 < port < 1 << 16:
+        raise ConfigurationError(
+            f"Invalid Pushgateway address. Its port is {port}; expecting 1 to 65535",
+            key="address",
+        )
     prefix = "".join(f"/{part}" for part in path.split("/") if part)
     return Address(
         scheme=used,
         host=match[1].strip("[]"),
-        port=int(match[2] or _DEFAULT_PORTS[used]),
+        port=port,
         base=f"{used}://{location}{prefix}",
         credentials=(unquote(user), unquote(password)) if at else None,
     )
@@ -117,23 +124,32 @@ def looks_unique(value: str) -> bool:
 
 
 def push_url(
-    base: str, job: str, labels: Mapping[str, str], *, encoding: UrlEncoding = "base64"
+    base: str,
+    job: str,
+    labels: Mapping[str, str],
+    *,
+    encoding: UrlEncoding = "base64",
+    blanks_in_base64: bool = False,
 ) -> str:
     """Return the URL of the group, as a push of it needs it.
 
     Values are percent-encoded. Those that a path cannot carry are base64url with
     padding; ``encoding="percent"`` is for gateways that do not know this form.
+    ``blanks_in_base64`` writes values with blanks as prometheus_client does.
 
     Raises:
         ConfigurationError: If a value cannot be written without base64.
     """
     pairs = (("job", job), *labels.items())
-    return f"{base}/metrics" + "".join(_segments(*pair, encoding=encoding) for pair in pairs)
+    return f"{base}/metrics" + "".join(
+        _segments(name, value, encoding, in_base64=blanks_in_base64 and " " in value)
+        for name, value in pairs
+    )
 
 
-def _segments(name: str, value: str, *, encoding: UrlEncoding) -> str:
+def _segments(name: str, value: str, encoding: UrlEncoding, *, in_base64: bool) -> str:
     name = name if LEGACY_LABEL(name) else escape_label_name(name, "values")
-    if value and not _NEEDS_BASE64.search(value):
+    if value and not in_base64 and not _NEEDS_BASE64.search(value):
         return f"/{name}/{quote(value, safe='')}"
     if encoding == "base64":
         return f"/{name}@base64/{base64.urlsafe_b64encode(value.encode()).decode() or '='}"

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Self, assert_never
+from typing import Any, Self, assert_never, overload
 
 import httpx2
 
@@ -12,7 +12,7 @@ from pushgate.client.base import GatewayBase, Selection
 from pushgate.client.exchange import Authorize, Pause, Send, Step, Steps
 from pushgate.client.failures import Sent, failure_of, too_late
 from pushgate.client.gateway import PushGateway
-from pushgate.client.job import AsyncJob, OnPushError
+from pushgate.client.job import AsyncJob, CoroutineFunction, OnPushError
 from pushgate.client.periodic import AsyncPeriodicPusher, Final
 from pushgate.client.results import (
     GatewayStatus,
@@ -60,7 +60,7 @@ class AsyncPushGateway(GatewayBase):
     ) -> PushResult:
         """Replace the whole group; see :meth:`PushGateway.push`."""
         self._warn_about_job_metrics()
-        return await self._push("PUT", Selection(collectors, names, exclude), deadline)
+        return await self.push_selection("PUT", Selection(collectors, names, exclude), deadline)
 
     async def push_add(
         self,
@@ -71,7 +71,7 @@ class AsyncPushGateway(GatewayBase):
         deadline: float | None = None,
     ) -> PushResult:
         """Replace the families of the same names; see :meth:`PushGateway.push_add`."""
-        return await self._push("POST", Selection(collectors, names, exclude), deadline)
+        return await self.push_selection("POST", Selection(collectors, names, exclude), deadline)
 
     replace_group = push
     replace_families = push_add
@@ -99,6 +99,9 @@ class AsyncPushGateway(GatewayBase):
             return False
         return True
 
+    @overload
+    def job_run(self, name: CoroutineFunction, /) -> CoroutineFunction: ...
+    @overload
     def job_run(
         self,
         name: str | None = None,
@@ -107,13 +110,32 @@ class AsyncPushGateway(GatewayBase):
         prefix: str = "batch_job_",
         push_start: bool = False,
         on_push_error: OnPushError = "log",
-    ) -> AsyncJob:
+        ignore: Iterable[type[BaseException]] = (),
+    ) -> AsyncJob: ...
+    def job_run(
+        self,
+        name: str | CoroutineFunction | None = None,
+        *,
+        include: Iterable[Collector] = (),
+        prefix: str = "batch_job_",
+        push_start: bool = False,
+        on_push_error: OnPushError = "log",
+        ignore: Iterable[type[BaseException]] = (),
+    ) -> AsyncJob | CoroutineFunction:
         """Return what pushes how a job went, for ``async with`` and for coroutine functions.
 
         Arguments are those of :meth:`PushGateway.job_run`.
         """
-        gateway = self if name is None else self.replace(job=name)
-        return AsyncJob(gateway, tuple(include), prefix, on_push_error, push_start=push_start)
+        if callable(name):  # @gateway.job_run without parentheses
+            return self.job_run()(name)
+        return AsyncJob(
+            self if name is None else self.replace(job=name),
+            tuple(include),
+            prefix,
+            on_push_error,
+            push_start=push_start,
+            ignore=tuple(ignore),
+        )
 
     def periodic(
         self, interval: float, *, jitter: float = 0.1, final: Final = "push"
@@ -148,7 +170,10 @@ class AsyncPushGateway(GatewayBase):
         if not self._lock.locked():
             await self._connection.close()
 
-    async def _push(self, method: str, selection: Selection, deadline: float | None) -> PushResult:
+    async def push_selection(
+        self, method: str, selection: Selection, deadline: float | None = None
+    ) -> PushResult:
+        """Push what *selection* takes, with PUT or POST. Errors as for :meth:`push`."""
         expires = self._expires(deadline)
         async with self._turn(method, expires):
             payload = await self._encoded(selection)

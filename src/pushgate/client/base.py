@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
 import httpx2
+from prometheus_client.registry import REGISTRY, CollectorRegistry
 
 from pushgate import __version__
 from pushgate.client import protobuf, text
@@ -17,11 +18,12 @@ from pushgate.client.address import UrlEncoding
 from pushgate.client.auth import FilePath
 from pushgate.client.exchange import Delivery, Order, Steps, deliver
 from pushgate.client.failures import Sent
-from pushgate.client.families import Rules, gather
+from pushgate.client.families import LeftOut, Rules, described, gather, report
 from pushgate.client.results import GatewayStatus, Payload, PushResult, status_in
 from pushgate.client.retry import Retry
-from pushgate.client.settings import Header, settle, warn_once
+from pushgate.client.settings import Header, seconds, settle
 from pushgate.client.source import Collector, Collectors, Multiprocess, Source
+from pushgate.client.warning import warn_once
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.properties import PrometheusProperties, resolve
 from pushgate.properties.schema import Compression, EscapingScheme, Format, Scheme
@@ -42,6 +44,8 @@ class Selection(NamedTuple):
     collectors: Collectors | None = None
     names: Iterable[str] | None = None
     exclude: Callable[[str], bool] | None = None
+    left_out: LeftOut | None = None
+    """Called with the error of each metric that cannot be pushed, which is left out."""
 
 
 @dataclass(slots=True)
@@ -137,6 +141,18 @@ class GatewayBase:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the options alone: the copy makes a connection of its own."""
+        options = dict(self._options)
+        if options["registry"] is REGISTRY:
+            options["registry"] = None  # that of the other process
+        elif isinstance(options["registry"], CollectorRegistry):
+            raise TypeError(
+                "A gateway with registry= cannot be pickled, because its metrics would be copies:"
+                " make it where it pushes."
+            )
+        return _unpickled, (type(self), options)
+
     def replace(self, **changes: Any) -> Self:
         """Return a gateway that differs in these options, with a connection of its own.
 
@@ -179,19 +195,25 @@ class GatewayBase:
         return self._render(selection, in_text=in_text)
 
     def _render(self, selection: Selection, *, in_text: bool) -> Payload:
-        families = gather(self._source.metrics(*selection), self._rules)
+        left_out = selection.left_out
         writer = text if in_text else protobuf
-        try:
-            body = writer.encode(families)
-        except UnicodeEncodeError as error:
-            raise EncodingError("A name, a label or a help text is not valid Unicode.") from error
+        body = bytearray()
+        families = samples = 0
+        for family in gather(self._source.metrics(*selection), self._rules, left_out):
+            try:
+                body += writer.encode(family)
+            except Exception as error:  # noqa: BLE001  collectors yield whatever they like
+                reason = f"{family.name!a} cannot be pushed: {described(error)}"
+                report(EncodingError(reason), left_out, error)
+            else:
+                families += 1
+                samples += len(family.points)
         self._memory.last_size = len(body)
-        samples = sum(len(family.points) for family in families)
-        return Payload(body, writer.CONTENT_TYPE, len(families), samples)
+        return Payload(bytes(body), writer.CONTENT_TYPE, families, samples)
 
     def _expires(self, deadline: float | None) -> float:
-        seconds = self._settings.deadline if deadline is None else deadline
-        return math.inf if seconds is None else time.monotonic() + seconds
+        limit = self._settings.deadline if deadline is None else seconds("deadline", deadline)
+        return math.inf if limit is None else time.monotonic() + limit
 
     def _push_steps(
         self, method: str, selection: Selection, payload: Payload, expires: float
@@ -270,19 +292,20 @@ class GatewayBase:
     def _order(self, method: str, expires: float, payload: Payload | None = None) -> Order:
         settings = self._settings
         headers = {"User-Agent": _USER_AGENT, **settings.header_values()}
-        body, encoding = b"", None
+        body = b""
         if payload is not None:
             headers["Content-Type"] = payload.content_type
-            body, encoding = _compressed(payload.body, settings.compression)
-        if encoding is not None:
-            headers["Content-Encoding"] = encoding
+            body, encoding = payload.body, settings.compression
+            if encoding is not None and len(body) >= _COMPRESS_FROM:
+                headers["Content-Encoding"] = encoding
+                body = compressed(body, encoding)
         return Order(
             about=Sent(
                 base=settings.address.base,
                 url=settings.url,
                 method=method,
                 is_protobuf=payload is not None and payload.format == "protobuf",
-                is_compressed=encoding is not None,
+                is_compressed="Content-Encoding" in headers,
             ),
             headers=headers,
             body=body,
@@ -294,18 +317,25 @@ class GatewayBase:
         )
 
 
-def _compressed(body: bytes, compression: str | None) -> tuple[bytes, str | None]:
-    if compression is None or len(body) < _COMPRESS_FROM:
-        return body, None
-    if compression == "gzip":
-        return gzip.compress(body, compresslevel=6, mtime=0), "gzip"
+def _unpickled(kind: type[GatewayBase], options: dict[str, Any]) -> GatewayBase:
+    return kind(**options)
+
+
+def compressed(body: bytes, coding: str) -> bytes:
+    """Return *body* in the content coding ``gzip`` or ``snappy`` (framed).
+
+    Raises:
+        ConfigurationError: snappy needs a package that is not installed.
+    """
+    if coding == "gzip":
+        return gzip.compress(body, compresslevel=6, mtime=0)
     try:
         import cramjam
     except ImportError as error:
         raise ConfigurationError(
             "snappy needs another package: pip install 'pushgate[snappy]'", key="compression"
         ) from error
-    return bytes(cramjam.snappy.compress(body)), "snappy"
+    return bytes(cramjam.snappy.compress(body))
 
 
 def _result(delivery: Delivery, payload: Payload) -> PushResult:

@@ -33,6 +33,8 @@ _LABEL_OFFENDERS = re.compile(r"[^a-zA-Z0-9]|^[0-9]", re.ASCII)
 
 
 def _escape(name: str, scheme: str, offenders: re.Pattern[str]) -> str:
+    if not name:
+        raise EncodingError("a name is empty")
     escaped = offenders.sub(_REPLACE[scheme], name)
     return f"U__{escaped}" if scheme == "values" else escaped
 
@@ -57,6 +59,8 @@ def escape_label_name(name: str, scheme: str = "underscores") -> str:
         return name
     if scheme != "allow-utf-8":
         return _escape(name, scheme, _LABEL_OFFENDERS)
+    if not name:
+        raise EncodingError("a label has no name")
     if ":" in name:
         raise EncodingError(f"label name {name!r} contains ':', which breaks every scrape")
     return name

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
-from pushgate.client.failures import Sent, failure_in, is_about_text, too_late
+from pushgate.client.failures import Sent, failure_in, is_about_text, too_late, warn_about_page
 from pushgate.client.retry import Retry
 from pushgate.client.transport import Answer, Request
 from pushgate.errors import (
@@ -108,6 +108,7 @@ def deliver(order: Order, clock: Callable[[], float]) -> Steps:
         if isinstance(outcome, Answer):
             failure = failure_in(outcome, order.about)
             if failure is None:
+                warn_about_page(outcome, order.about)
                 return Delivery(order, outcome, attempts, clock() - started)
         detour = detours.after(failure, order)
         if detour is not None:

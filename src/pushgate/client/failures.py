@@ -5,10 +5,12 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
 from pushgate.client.transport import Answer
+from pushgate.client.warning import warn_once
 from pushgate.errors import (
     ConfigurationError,
     PushAuthError,
@@ -74,6 +76,15 @@ def failure_in(answer: Answer, sent: Sent) -> PushHTTPError | None:
     return error
 
 
+def warn_about_page(answer: Answer, sent: Sent) -> None:
+    """Warn once if a success is a page for people: a login page in front of the gateway."""
+    if "html" in answer.headers.get("content-type", "").lower():
+        hint = _port_hint(sent) or "is a login page or another server in front of the gateway?"
+        warn_once(
+            f"{sent.url} answered {answer.status} with an HTML page, as no gateway does: {hint}"
+        )
+
+
 def _class_for(status: int) -> type[PushHTTPError]:
     if status in _AUTH:
         return PushAuthError
@@ -92,7 +103,28 @@ def _hint(error: PushHTTPError, text: str, sent: Sent) -> str:
         return "the gateway does not read protobuf; use format='text'"
     if error.status == 400 and any(words in text for words in _CONFLICTS):
         return "another group holds this name differently: rename it, or delete that group"
-    return ""
+    if error.status in {404, 405, 501}:
+        return _port_hint(sent)
+    return _https_hint(error, sent)
+
+
+def _https_hint(error: PushHTTPError, sent: Sent) -> str:
+    """Return the advice for a redirect from http to https, the most frequent one."""
+    here = urlsplit(sent.url)
+    there = urlsplit(urljoin(sent.url, error.headers.get("location", "")))
+    if (here.scheme, there.scheme) != ("http", "https") or not 300 <= error.status < 400:
+        return ""
+    where = f"https://{there.hostname}" + (f":{there.port}" if there.port else "")
+    return f"the gateway wants https: use {where} as the address"
+
+
+def _port_hint(sent: Sent) -> str:
+    """Return the advice for an address without a port, which is rarely meant."""
+    base = urlsplit(sent.base)
+    if base.port is not None:
+        return ""
+    port = 443 if base.scheme == "https" else 80
+    return f"the address has no port, so this was port {port}; a Pushgateway listens on 9091"
 
 
 def _without_secrets(location: str) -> str:
@@ -117,12 +149,15 @@ def failure_of(error: Exception, sent: Sent) -> PushgatewayError:
     if isinstance(error, httpx2.TimeoutException | TimeoutError):
         return _timeout(error, sent)
     failure = PushConnectionError(f"{sent.prefix}{_reason(root, sent)}")
+    failure.__cause__ = root
     failure.sent = not isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
     failure.tls = isinstance(root, ssl.SSLError)
     # A certificate or a protocol does not get better; a handshake that broke off may.
     failure.final = failure.tls and not isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError)
     if "WRONG_VERSION_NUMBER" in str(root) or "RECORD_LAYER_FAILURE" in str(root):
         failure.hint = "that port speaks plain HTTP; use http://"
+    elif not failure.sent and not failure.tls and not isinstance(root, socket.gaierror):
+        failure.hint = _port_hint(sent)
     return failure
 
 
@@ -138,6 +173,7 @@ def _timeout(error: Exception, sent: Sent) -> PushTimeoutError:
     failure = PushTimeoutError(f"{sent.prefix}{'Connect' if connecting else 'Read'} timed out")
     failure.phase = "connect" if connecting else "read"
     failure.sent = not connecting
+    failure.hint = _port_hint(sent) if connecting else ""
     return failure
 
 

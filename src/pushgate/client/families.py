@@ -17,6 +17,8 @@ from pushgate.client.escaping import escape_label_name, escape_metric_name
 from pushgate.errors import EncodingError
 
 Labels = tuple[tuple[str, str], ...]
+LeftOut = Callable[[EncodingError], object]
+"""What is told about a metric that cannot be pushed."""
 
 
 class Kind(Enum):
@@ -89,28 +91,36 @@ _KINDS: Mapping[str, tuple[Kind, str]] = {
 }
 
 
+# float() refuses what is no number here, where the metric can still be named.
 def _set_value(point: Point, sample: Sample) -> None:
-    point.value, point.exemplar = sample.value, sample.exemplar
+    point.value, point.exemplar = float(sample.value), sample.exemplar
 
 
 def _set_count(point: Point, sample: Sample) -> None:
-    point.count = sample.value
+    point.count = float(sample.value)
+
+
+def _set_whole_count(point: Point, sample: Sample) -> None:
+    point.count = float(sample.value)
+    if point.count < 0 or not point.count.is_integer():
+        raise ValueError(f"the count of a summary is {sample.value}")
 
 
 def _set_sum(point: Point, sample: Sample) -> None:
-    point.sum = sample.value
+    point.sum = float(sample.value)
 
 
 def _set_created(point: Point, sample: Sample) -> None:
-    point.created = sample.value
+    point.created = float(sample.value)
 
 
 def _add_bucket(point: Point, sample: Sample) -> None:
-    point.buckets.append(Bucket(float(sample.labels["le"]), sample.value, sample.exemplar))
+    bound = float(sample.labels["le"])
+    point.buckets.append(Bucket(bound, float(sample.value), sample.exemplar))
 
 
 def _add_quantile(point: Point, sample: Sample) -> None:
-    point.quantiles.append((float(sample.labels["quantile"]), sample.value))
+    point.quantiles.append((float(sample.labels["quantile"]), float(sample.value)))
 
 
 def _set_native(point: Point, sample: Sample) -> None:
@@ -134,7 +144,7 @@ _TAKES: Mapping[Kind, Mapping[str, _Take]] = {
     Kind.UNTYPED: {"": _set_value},
     Kind.SUMMARY: {
         "": _add_quantile,
-        "_count": _set_count,
+        "_count": _set_whole_count,
         "_sum": _set_sum,
         "_created": _set_created,
     },
@@ -148,20 +158,48 @@ _OWN_LABEL = {
 }
 
 
-def gather(metrics: Iterable[Metric], rules: Rules = Rules()) -> list[Family]:
+def gather(
+    metrics: Iterable[Metric],
+    rules: Rules = Rules(),
+    left_out: LeftOut | None = None,
+) -> list[Family]:
     """Return what *metrics* will be pushed as, sorted by name; empty families are left out.
 
     Families with one final name are merged.
 
+    Args:
+        metrics: As a registry collects them.
+        rules: What is allowed, and how names are written.
+        left_out: Called with the error of each metric that cannot be pushed, which is then
+            left out. Without it the first such error is raised.
+
     Raises:
         EncodingError: Two families or two series have become one, a label belongs to
-            the group, a sample has a timestamp, or a name cannot be written.
+            the group, a sample has a timestamp, a name cannot be written, or a sample is
+            not what its type promises.
     """
     families: dict[str, Family] = {}
     for metric in metrics:
-        for family in _families_of(metric, rules):
-            _merge(families, family)
+        try:
+            for family in _families_of(metric, rules):
+                _merge(families, family)
+        except Exception as error:  # noqa: BLE001  collectors yield whatever they like
+            name = getattr(metric, "name", None) or f"a {type(metric).__name__}"
+            reason = str(error) if isinstance(error, EncodingError) else described(error)
+            report(EncodingError(f"{name} cannot be pushed: {reason}"), left_out, error)
     return [family for _, family in sorted(families.items())]
+
+
+def described(error: Exception) -> str:
+    """Return what foreign code raised, with its type: many messages are no sentences."""
+    return f"{type(error).__name__}: {error}"
+
+
+def report(error: EncodingError, left_out: LeftOut | None, cause: Exception) -> None:
+    """Give *error* to *left_out*, or raise it."""
+    if left_out is None:
+        raise error from cause
+    left_out(error)
 
 
 def _merge(families: dict[str, Family], family: Family) -> None:
@@ -194,8 +232,7 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
     for sample in metric.samples:
         if sample.timestamp is not None and rules.timestamps == "error":
             raise EncodingError(
-                f"{sample.name} has a timestamp, which a gateway refuses;"
-                " timestamps='strip' leaves it out"
+                "it has a timestamp, which a gateway refuses; timestamps='strip' leaves it out"
             )
         take = takes.get(sample.name[cut:]) if sample.name.startswith(metric.name) else None
         if take is None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self, assert_never
+from typing import Any, Self, assert_never, overload
 from weakref import WeakSet
 
 import httpx2
@@ -15,9 +15,10 @@ from pushgate.client import lifecycle
 from pushgate.client.base import GatewayBase, Selection
 from pushgate.client.exchange import Authorize, Pause, Send, Step, Steps
 from pushgate.client.failures import Sent, failure_of, too_late
-from pushgate.client.job import Job, OnPushError
+from pushgate.client.job import Function, Job, OnPushError
 from pushgate.client.periodic import Final, PeriodicPusher
 from pushgate.client.results import GatewayStatus, Group, PushResult, groups_in, status_in
+from pushgate.client.settings import seconds
 from pushgate.client.source import Collector, Collectors
 from pushgate.client.transport import Answer, Connection
 from pushgate.errors import ConfigurationError, PushgatewayError
@@ -130,7 +131,7 @@ class PushGateway(GatewayBase):
             >>> PushGateway("gateway:9091", job="nightly").push()  # doctest: +SKIP
         """
         self._warn_about_job_metrics()
-        return self._push("PUT", Selection(collectors, names, exclude), deadline)
+        return self.push_selection("PUT", Selection(collectors, names, exclude), deadline)
 
     def push_add(
         self,
@@ -144,7 +145,7 @@ class PushGateway(GatewayBase):
 
         Arguments and errors are those of :meth:`push`.
         """
-        return self._push("POST", Selection(collectors, names, exclude), deadline)
+        return self.push_selection("POST", Selection(collectors, names, exclude), deadline)
 
     replace_group = push
     replace_families = push_add
@@ -172,6 +173,9 @@ class PushGateway(GatewayBase):
             return False
         return True
 
+    @overload
+    def job_run(self, name: Function, /) -> Function: ...
+    @overload
     def job_run(
         self,
         name: str | None = None,
@@ -180,7 +184,18 @@ class PushGateway(GatewayBase):
         prefix: str = "batch_job_",
         push_start: bool = False,
         on_push_error: OnPushError = "log",
-    ) -> Job:
+        ignore: Iterable[type[BaseException]] = (),
+    ) -> Job: ...
+    def job_run(
+        self,
+        name: str | Function | None = None,
+        *,
+        include: Iterable[Collector] = (),
+        prefix: str = "batch_job_",
+        push_start: bool = False,
+        on_push_error: OnPushError = "log",
+        ignore: Iterable[type[BaseException]] = (),
+    ) -> Job | Function:
         """Return what pushes how a job went: for ``with``, and for decorating functions.
 
         Args:
@@ -189,13 +204,23 @@ class PushGateway(GatewayBase):
             prefix: Of the names of the job metrics.
             push_start: Whether to push when the job starts, too.
             on_push_error: ``log``, ``raise``, or a function that is given the error.
+            ignore: Exceptions that end a run without an outcome, such as Celery's
+                ``Retry``: nothing is pushed, because the run will go on later.
 
         Example:
             >>> with gateway.job_run("nightly") as job:  # doctest: +SKIP
             ...     job.counter("rows", "Rows read").inc(3)
         """
-        gateway = self if name is None else self.replace(job=name)
-        return Job(gateway, tuple(include), prefix, on_push_error, push_start=push_start)
+        if callable(name):  # @gateway.job_run without parentheses
+            return self.job_run()(name)
+        return Job(
+            self if name is None else self.replace(job=name),
+            tuple(include),
+            prefix,
+            on_push_error,
+            push_start=push_start,
+            ignore=tuple(ignore),
+        )
 
     def periodic(
         self, interval: float, *, jitter: float = 0.1, final: Final = "push"
@@ -222,6 +247,7 @@ class PushGateway(GatewayBase):
         Raises:
             ConfigurationError: Signals are given, but this is not the main thread.
         """
+        seconds("deadline", deadline)
         lifecycle.at_exit(lambda: self.push(deadline=deadline), signals)
 
     def __enter__(self) -> Self:
@@ -235,7 +261,10 @@ class PushGateway(GatewayBase):
             self._connection.close()
             self._lock.release()
 
-    def _push(self, method: str, selection: Selection, deadline: float | None) -> PushResult:
+    def push_selection(
+        self, method: str, selection: Selection, deadline: float | None = None
+    ) -> PushResult:
+        """Push what *selection* takes, with PUT or POST. Errors as for :meth:`push`."""
         expires = self._expires(deadline)
         with self._turn(method, expires):
             payload = self._rendered(selection)

@@ -4,16 +4,17 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from copy import copy
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
 
 import prometheus_client
 from prometheus_client.registry import CollectorRegistry
 
-from pushgate.client.base import JOB_GROUPS, GatewayBase
+from pushgate.client.base import JOB_GROUPS, GatewayBase, Selection
 from pushgate.client.source import Collector
+from pushgate.errors import EncodingError
 from pushgate.metrics import Histogram
 
 if TYPE_CHECKING:  # they are built on this module
@@ -21,8 +22,9 @@ if TYPE_CHECKING:  # they are built on this module
     from pushgate.client.gateway import PushGateway
 
 _log = logging.getLogger("pushgate.client")
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+# A decorated function keeps its type, and a coroutine function stays one.
+Function = TypeVar("Function", bound=Callable[..., Any])
+CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
 
@@ -43,8 +45,10 @@ class JobRun:
         on_push_error: OnPushError,
         *,
         push_start: bool,
+        ignore: tuple[type[BaseException], ...] = (),
     ) -> None:
         self._base = gateway
+        self._ignore = ignore
         self._include = include
         self._prefix = prefix
         self._on_push_error = on_push_error
@@ -76,8 +80,9 @@ class JobRun:
         """Let *collectors* go along, too, in the push at the end."""
         self._include += collectors
 
-    def _collectors(self) -> list[Collector]:
-        return [self.registry, *self._include]
+    def _selection(self) -> Selection:
+        """Return the metrics of the run, without those that cannot be pushed."""
+        return Selection([self.registry, *self._include], left_out=_log_left_out)
 
     def _begin(self) -> None:
         self.registry = CollectorRegistry()
@@ -114,6 +119,10 @@ class JobRun:
             _log.warning("The push of the job metrics failed: %s", failure)
 
 
+def _log_left_out(error: EncodingError) -> None:
+    _log.warning("Left out of the push of the job metrics: %s", error)
+
+
 def _exit_code(error: BaseException | None) -> int | None:
     if not isinstance(error, SystemExit):
         return None
@@ -144,21 +153,23 @@ class Job(JobRun):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, self._ignore):
+            return
         self._finish(error)
         self._push(error)
 
     def _push(self, error: BaseException | None) -> None:
         try:
-            self._base.push_add(self._collectors())
+            self._base.push_selection("POST", self._selection())
         except Exception as failure:  # noqa: BLE001  no push may break the job
             self._push_failed(failure, error)
 
-    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+    def __call__(self, function: Function) -> Function:
         _refuse_generator(function)
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
-            async def coroutine_run(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            async def coroutine_run(*args: Any, **kwargs: Any) -> Any:
                 job = copy(self)
                 await asyncio.to_thread(job.__enter__)
                 error: BaseException | None = None
@@ -171,14 +182,14 @@ class Job(JobRun):
                     ending = asyncio.to_thread(job.__exit__, None, error, None)
                     await asyncio.shield(asyncio.ensure_future(ending))
 
-            return coroutine_run  # type: ignore[return-value]  # _R is the coroutine
+            return cast("Function", coroutine_run)
 
         @wraps(function)
-        def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        def run(*args: Any, **kwargs: Any) -> Any:
             with copy(self):
                 return function(*args, **kwargs)
 
-        return run
+        return cast("Function", run)
 
 
 class AsyncJob(JobRun):
@@ -193,24 +204,26 @@ class AsyncJob(JobRun):
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, self._ignore):
+            return
         self._finish(error)
         # A cancelled job is a failed job, and says so even if it is cancelled once more.
         await asyncio.shield(asyncio.ensure_future(self._push(error)))
 
     async def _push(self, error: BaseException | None) -> None:
         try:
-            await self._base.push_add(self._collectors())
+            await self._base.push_selection("POST", self._selection())
         except Exception as failure:  # noqa: BLE001  no push may break the job
             self._push_failed(failure, error)
 
-    def __call__(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
+    def __call__(self, function: CoroutineFunction) -> CoroutineFunction:
         _refuse_generator(function)
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"{function.__qualname__} is no coroutine function; use PushGateway")
 
         @wraps(function)
-        async def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        async def run(*args: Any, **kwargs: Any) -> Any:
             async with copy(self):
                 return await function(*args, **kwargs)
 
-        return run
+        return cast("CoroutineFunction", run)

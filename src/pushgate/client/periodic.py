@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
+from pushgate.client.settings import seconds
 from pushgate.errors import ConfigurationError
 
 if TYPE_CHECKING:  # they are built on this module
@@ -29,10 +30,10 @@ class _Schedule:
     """
 
     def __init__(self, interval: float, jitter: float) -> None:
-        if not interval > 0 or not 0 <= jitter < 1:
+        seconds("interval", interval)
+        if not 0 <= jitter < 1:
             raise ConfigurationError(
-                "interval must be above 0 seconds, and jitter at least 0 and below 1.",
-                key="interval",
+                "jitter: expecting a share of the interval, at least 0 and below 1", key="jitter"
             )
         self._interval, self._jitter = interval, jitter
         self.last_success: float | None = None

@@ -4,7 +4,7 @@ Numbers are the fields of client_model's ``metrics.proto``.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from prometheus_client.samples import BucketSpan, Exemplar, NativeHistogram
@@ -24,12 +24,11 @@ CONTENT_TYPE = (
 )
 
 
-def encode(families: Iterable[Family]) -> bytes:
-    """Return *families* as delimited protobuf messages."""
+def encode(family: Family) -> bytearray:
+    """Return *family* as a delimited protobuf message."""
     out = bytearray()
-    for family in families:
-        append_delimited(out, _family(family))
-    return bytes(out)
+    append_delimited(out, _family(family))
+    return out
 
 
 def _family(family: Family) -> bytearray:

@@ -21,15 +21,16 @@ from pushgate.client.address import (
     push_url,
 )
 from pushgate.client.auth import Credentials, LaterToken, checked_header, credentials_of
+from pushgate.client.proxy import proxy_of_option
 from pushgate.client.retry import Retry
 from pushgate.client.tls import TLS
 from pushgate.client.transport import Route
+from pushgate.client.warning import log_once, warn_once
 from pushgate.errors import ConfigurationError
 from pushgate.model.names import LEGACY_LABEL
 from pushgate.properties import PrometheusProperties
 from pushgate.properties.schema import Compression, EscapingScheme, FilterProperties, Format
 
-_log = logging.getLogger("pushgate.client")
 Header = str | Callable[[], str]
 
 
@@ -83,6 +84,24 @@ _CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "flavor": tuple(FLAVORS),
     "url_encoding": (None, *get_args(UrlEncoding)),
 }
+# What a value must be an instance of, and how to say so.
+_PATH = ((str, os.PathLike), "a path")
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "address": (str, "text such as 'gateway:9091'"),
+    "scheme": (str, "text"),
+    "grouping_key": (Mapping, "a mapping of label names to values"),
+    "instance": (str, "text"),
+    "basic_auth": (tuple | list, "(user, password)"),
+    "bearer_token_file": _PATH,
+    "headers": (Mapping, "a mapping of names to values"),
+    "verify": (bool, "True or False; a file of authorities is ca_file="),
+    "ca_file": _PATH,
+    "ca_path": _PATH,
+    "ca_data": ((str, bytes), "PEM text or DER bytes"),
+    "client_cert": (tuple | list, "(certificate, key)"),
+    "server_hostname": (str, "text"),
+    "proxy": (str, "a URL, 'env' or None"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +150,7 @@ def settle(options: Mapping[str, Any], properties: PrometheusProperties) -> Sett
         **_java_settings(options, properties),
         **_own_settings(options, properties),
     }
+    _check_types(chosen)
     _check_choices(chosen)
     flavor = FLAVORS[chosen["flavor"]]
     address = parse_address(chosen["address"], chosen["scheme"])
@@ -148,7 +168,7 @@ def settle(options: Mapping[str, Any], properties: PrometheusProperties) -> Sett
         headers=dict(chosen["headers"] or {}),
         route=_route(chosen, address),
         retry=_retry(chosen["retry"]),
-        deadline=_seconds("deadline", chosen["deadline"]),
+        deadline=seconds("deadline", chosen["deadline"]),
         flavor=flavor,
         filter=properties.filter if chosen["apply_filter"] else None,
         enabled=properties.own.enabled is not False,
@@ -179,8 +199,9 @@ def _java_settings(options: Mapping[str, Any], properties: PrometheusProperties)
         if setting.endswith("_seconds") and runtime == 0:
             runtime = None  # as in client_java, 0 is "not set"
         if runtime is not None and code is not None and runtime != code:
-            origin = properties.origins.get(f"io.prometheus.exporter.pushgateway.{setting}", "")
-            _log.info("%s= is overridden by %s", option, origin)
+            key = f"io.prometheus.exporter.pushgateway.{setting}"
+            origin = properties.origins.get(key, "the properties given by code")
+            log_once(logging.INFO, f"{option}= is overridden by {origin}")
         chosen[option] = next((v for v in (runtime, code, default) if v is not None), None)
     return chosen
 
@@ -235,16 +256,6 @@ def _labels(chosen: Mapping[str, Any], address: Address) -> dict[str, str]:
     return labels
 
 
-_warned: set[str] = set()
-
-
-def warn_once(message: str) -> None:
-    """Log *message* as a warning, but never twice in a process."""
-    if message not in _warned:
-        _warned.add(message)
-        _log.warning("%s", message)
-
-
 def _credentials(chosen: Mapping[str, Any], address: Address) -> Credentials | None:
     credentials = credentials_of(
         chosen["basic_auth"],
@@ -274,32 +285,67 @@ def _route(chosen: Mapping[str, Any], address: Address) -> Route:
         context=tls.context, server_hostname=tls.server_hostname
     ):
         raise ConfigurationError("An ssl_context brings all of its TLS options.", key="ssl_context")
+    proxy = chosen["proxy"]
     foreign = chosen["transport"] is not None or chosen["http_client"] is not None
-    if foreign and (tls != TLS() or chosen["proxy"] not in {"env", None}):
+    if foreign and (tls != TLS() or proxy not in {"env", None}):
         raise ConfigurationError(
             "A transport or client of your own brings its own TLS and proxy.", key="transport"
         )
     return Route(
         scheme=address.scheme,
         host=address.host,
+        port=address.port,
         tls=tls,
-        proxy=chosen["proxy"],
-        connect_timeout=_seconds("connect_timeout", chosen["connect_timeout"]) or 10.0,
-        read_timeout=_seconds("read_timeout", chosen["read_timeout"]) or 10.0,
+        proxy=proxy if proxy in {"env", None} else proxy_of_option(proxy),
+        connect_timeout=seconds("connect_timeout", chosen["connect_timeout"]) or 10.0,
+        read_timeout=seconds("read_timeout", chosen["read_timeout"]) or 10.0,
     )
 
 
 def _retry(retry: Retry | int) -> Retry:
+    if isinstance(retry, bool) or not isinstance(retry, int | Retry):
+        raise _wrong("retry", "a Retry, or the number of retries", retry)
     chosen = Retry(attempts=retry + 1) if isinstance(retry, int) else retry
     if chosen.attempts < 1:
         raise ConfigurationError("retry: the number of retries must not be negative.", key="retry")
     return chosen
 
 
-def _seconds(name: str, value: float | None) -> float | None:
-    if value is not None and not value > 0:
+def seconds(name: str, value: float | None) -> float | None:
+    """Return *value*, the seconds of option *name*, if they can be waited for.
+
+    Raises:
+        ConfigurationError: It is no number above 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(name, "seconds", value)
+    if not value > 0:
         raise ConfigurationError(f"{name}: expecting seconds above 0, found {value}", key=name)
     return value
+
+
+def _wrong(name: str, expected: str, value: object) -> ConfigurationError:
+    """Return the error that *value* has another type; its text may be a secret."""
+    return ConfigurationError(
+        f"{name}: expecting {expected}, found {type(value).__name__}", key=name
+    )
+
+
+def _check_types(chosen: Mapping[str, Any]) -> None:
+    for name, (kinds, expected) in _KINDS.items():
+        value = chosen[name]
+        if value is not None and not isinstance(value, kinds):
+            raise _wrong(name, expected, value)
+    pair, files = chosen["basic_auth"], chosen["client_cert"]
+    if pair is not None and [type(part) for part in pair] != [str, str]:
+        raise ConfigurationError("basic_auth: expecting (user, password)", key="basic_auth")
+    if files is not None and len(files) not in {2, 3}:
+        raise ConfigurationError(
+            "client_cert: expecting (certificate, key) or (certificate, key, password)",
+            key="client_cert",
+        )
 
 
 def _path(path: Any) -> str | None:

@@ -1,18 +1,22 @@
 """Which metrics a push takes: a registry, chosen collectors, chosen names."""
 
 import os
+import traceback
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import prometheus_client
 from prometheus_client.core import Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 
-from pushgate.client.settings import warn_once
-from pushgate.errors import ConfigurationError
+from pushgate.client.families import LeftOut, described, report
+from pushgate.client.warning import warn_once
+from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.properties.schema import FilterProperties
 
 Multiprocess = Literal["auto"] | bool
@@ -44,6 +48,7 @@ class Source:
         collectors: Collectors | None = None,
         names: Iterable[str] | None = None,
         exclude: Callable[[str], bool] | None = None,
+        left_out: LeftOut | None = None,
     ) -> Iterator[Metric]:
         """Yield the metrics to push.
 
@@ -51,10 +56,14 @@ class Source:
             collectors: These instead of the registry.
             names: Only metrics called so.
             exclude: None for whose name this is true.
+            left_out: Called with the error of each collector that fails, see :func:`gather`.
+
+        Raises:
+            EncodingError: A collector failed; the message names it.
         """
         wanted: Container[str] | None = None if names is None else frozenset(names)
-        for metric in self._all(collectors):
-            name = metric.name
+        for metric in self._all(collectors, left_out):
+            name = getattr(metric, "name", "")  # what has none is named by gather()
             if (
                 (wanted is None or name in wanted or f"{name}_total" in wanted)
                 and not (exclude and exclude(name))
@@ -62,18 +71,21 @@ class Source:
             ):
                 yield metric
 
-    def _all(self, collectors: Collectors | None) -> Iterator[Metric]:
+    def _all(self, collectors: Collectors | None, left_out: LeftOut | None) -> Iterator[Metric]:
         if collectors is not None:
-            for collector in _each(collectors):
-                yield from collector.collect()
+            for collector in (collectors,) if isinstance(collectors, Collector) else collectors:
+                yield from _collected(collector, left_out)
             return
         registry = REGISTRY if self.registry is None else self.registry
         if self._is_multiprocess(registry):
             yield from _of_all_processes()
-        elif registry is REGISTRY and not self.include_default_collectors:
-            yield from (m for m in registry.collect() if m.name not in _built_in())
-        else:
-            yield from registry.collect()
+            return
+        hidden: frozenset[str] = frozenset()
+        if registry is REGISTRY and not self.include_default_collectors:
+            hidden = _built_in()
+        for metric in _collected(registry, left_out):
+            if not hidden or getattr(metric, "name", "") not in hidden:
+                yield metric
 
     def _is_multiprocess(self, registry: Collector) -> bool:
         if self.multiprocess != "auto":
@@ -81,10 +93,23 @@ class Source:
         return registry is REGISTRY and "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
-def _each(collectors: Collectors) -> Iterable[Collector]:
-    if isinstance(collectors, Collector):
-        return (collectors,)
-    return collectors
+def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metric]:
+    """Yield the metrics of *collector*, which may be a registry of many."""
+    try:
+        yield from collector.collect()
+    except PushgatewayError:
+        raise
+    except Exception as error:  # noqa: BLE001  collectors are not our code
+        failed = f"The collector {_failed_in(error)} failed: {described(error)}"
+        report(EncodingError(failed), left_out, error)
+
+
+def _failed_in(error: Exception) -> str:
+    """Return the function of the collector in which *error* was raised, such as ``X.collect``."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") not in {__name__, "prometheus_client.registry"}:
+            return frame.f_code.co_qualname
+    return "of the registry"
 
 
 def _of_all_processes() -> Iterator[Metric]:
@@ -95,13 +120,32 @@ def _of_all_processes() -> Iterator[Metric]:
         raise ConfigurationError(
             "PROMETHEUS_MULTIPROC_DIR must name a directory that exists.", key="multiprocess"
         ) from error
-    for metric in registry.collect():
+    try:
+        metrics = list(registry.collect())
+    except Exception as error:
+        # A worker that is killed at the wrong moment leaves an empty or a torn file.
+        raise EncodingError(
+            f"The multiprocess file {_unreadable_file() or 'of a worker'} cannot be read"
+            f" ({type(error).__name__}: {error}); delete it if its process is gone"
+        ) from error
+    for metric in metrics:
         if any("pid" in sample.labels for sample in metric.samples):
             warn_once(
                 f"The gauge {metric.name} has a series per process, forever;"
                 " give it a multiprocess_mode such as 'max' or 'livesum'."
             )
         yield metric
+
+
+def _unreadable_file() -> str | None:
+    """Return the first file of the multiprocess directory that prometheus_client cannot read."""
+    for path in sorted(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db")):
+        try:
+            for _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
+                pass
+        except Exception:  # noqa: BLE001  whatever it is, it is this file
+            return str(path)
+    return None
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
 """Families as the text format 0.0.4."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pushgate.client.families import Family, Kind, Labels, Point
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
@@ -11,9 +11,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES = {"\\": r"\\", "\n": r"\n", '"': r"\""}
 
 
-def encode(families: Iterable[Family]) -> bytes:
-    """Return *families* as text. Exemplars, created times and native parts are lost."""
-    return "".join(line for family in families for line in _lines(family)).encode()
+def encode(family: Family) -> bytes:
+    """Return *family* as text. Exemplars, created times and native parts are lost."""
+    return "".join(_lines(family)).encode()
 
 
 def _lines(family: Family) -> Iterator[str]:

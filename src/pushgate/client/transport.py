@@ -7,12 +7,10 @@ operation no more than what is left until the deadline; asyncio cancels by itsel
 
 import asyncio
 import math
-import os
 import socket
 import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +19,8 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from pushgate.client.proxy import proxy_of_environment
 from pushgate.client.tls import TLS, context_for
-from pushgate.errors import ConfigurationError
 
 SocketOption = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -64,6 +62,7 @@ class Route:
 
     scheme: str
     host: str
+    port: int
     tls: TLS
     proxy: str | None
     """Its URL, ``env`` for whatever the environment says, None for none."""
@@ -71,25 +70,10 @@ class Route:
     read_timeout: float
 
     def proxy_url(self) -> str | None:
-        """Return the proxy to use, after a look at the environment if so configured.
-
-        Raises:
-            ConfigurationError: It is neither an HTTP nor an HTTPS proxy.
-        """
-        proxy = self._proxy_of_environment() if self.proxy == "env" else self.proxy
-        if proxy is not None and not proxy.lower().startswith(("http://", "https://")):
-            raise ConfigurationError("A proxy must be http:// or https://.", key="proxy")
-        return proxy
-
-    def _proxy_of_environment(self) -> str | None:
-        # getproxies() reads the whole environment, which costs more than encoding a push.
-        names = (f"{self.scheme}_proxy", f"{self.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
-        if not any(name in os.environ for name in names):
-            return None
-        if urllib.request.proxy_bypass(self.host):
-            return None
-        proxies = urllib.request.getproxies()
-        return proxies.get(self.scheme) or proxies.get("all")
+        """Return the proxy to use, after a look at the environment if so configured."""
+        if self.proxy == "env":
+            return proxy_of_environment(self.scheme, self.host, self.port)
+        return self.proxy
 
     def extensions(self, expires: float) -> dict[str, Any]:
         """Return the timeouts and the TLS name as httpx2 takes them."""

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace as dataclass_replace
 from decimal import Decimal
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from itertools import accumulate
 from threading import Lock
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -511,6 +511,10 @@ def _schema_of(schema: int | None, factor: float) -> int:
 def _settle(properties: PrometheusProperties, name: str, **code: Any) -> _Settings:
     """Return the settings of metric *name*: its own property, code, any property, default."""
     own, general = properties.metric(name), properties.metrics
+    for setting, (argument, *keys) in _ARGUMENTS.items():
+        runtime = getattr(own, setting)
+        if code[setting] is not None and runtime not in (None, code[setting]):
+            _log_override(name, argument, properties.origin(name, *keys or [setting]))
 
     def first(setting: str, default: Any) -> Any:
         found = (getattr(own, setting), code[setting], getattr(general, setting), default)
@@ -533,6 +537,28 @@ def _settle(properties: PrometheusProperties, name: str, **code: Any) -> _Settin
             exemplars=not exemplars_off and first("exemplars_enabled", True),
         )
     )
+
+
+# The argument of a setting that a property of the metric overrides, and its properties
+# if they are not called like the setting.
+_ARGUMENTS = {
+    "histogram_mode": (
+        "classic= or native=",
+        "histogram_native_only",
+        "histogram_classic_only",
+    ),
+    "histogram_classic_upper_bounds": ("buckets=",),
+    "histogram_native_initial_schema": ("schema=",),
+    "histogram_native_max_number_of_buckets": ("max_buckets=",),
+    "histogram_native_min_zero_threshold": ("min_zero_threshold=",),
+    "histogram_native_max_zero_threshold": ("max_zero_threshold=",),
+    "histogram_native_reset_duration_seconds": ("reset_after=",),
+}
+
+
+@lru_cache(maxsize=1024)  # once in a process, as far as a program has that many histograms
+def _log_override(name: str, argument: str, origin: str) -> None:
+    _log.info("%s: %s is overridden by %s", name, argument, origin)
 
 
 def _thresholds(low: float | None, high: float | None) -> tuple[float, float]:

@@ -88,10 +88,16 @@ class PrometheusProperties:
         Args:
             name: The name in the exposition, unit included, without ``_total``.
         """
-        for spelling in (_metric_name(name), _metric_name(_snake(name))):
-            if spelling in self.per_metric:
-                return self.per_metric[spelling]
-        return MetricProperties()
+        return self.per_metric.get(self._spelling(name), MetricProperties())
+
+    def origin(self, metric: str, *settings: str) -> str:
+        """Return where the first of *settings* that was found for *metric* alone comes from."""
+        keys = [f"{METRICS}.{self._spelling(metric)}.{setting}" for setting in settings]
+        return next((self.origins[key] for key in keys if key in self.origins), "properties")
+
+    def _spelling(self, name: str) -> str:
+        plain, snake = _metric_name(name), _metric_name(_snake(name))
+        return plain if plain in self.per_metric else snake
 
 
 def load(
