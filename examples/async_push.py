@@ -1,11 +1,9 @@
-"""Push from asyncio, again and again while the work goes on: python async_push.py GATEWAY."""
+"""Push from asyncio, again and again while the work goes on: python async_push.py [GATEWAY]."""
 
 import asyncio
 import sys
 
-from prometheus_client import Counter
-
-from pushgate import AsyncPushGateway
+from pushgate import AsyncPushGateway, Counter
 
 handled = Counter("messages_handled", "Messages handled by this worker.")
 
@@ -19,7 +17,8 @@ async def work() -> None:
 
 async def main() -> None:
     """Pushes every 15 seconds while the work goes on, and at its end."""
-    gateway = AsyncPushGateway(sys.argv[1], job="worker", instance="hostname")
+    address = sys.argv[1] if len(sys.argv) > 1 else "localhost:9091"
+    gateway = AsyncPushGateway(address, job="worker", instance="hostname")
     async with gateway, gateway.periodic(interval=15, final="push"):
         await work()
 

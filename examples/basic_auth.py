@@ -5,10 +5,10 @@ A password on the command line would be seen by everybody on the machine.
 
 import sys
 
-from prometheus_client import Gauge
+from pushgate import Gauge, PushAuthError, PushGateway
 
-from pushgate import PushAuthError, PushGateway
-
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 address, user = sys.argv[1:]
 password = sys.stdin.readline().rstrip("\n")
 Gauge("last_backup_timestamp_seconds", "When the last backup ended.").set_to_current_time()

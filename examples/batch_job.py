@@ -2,9 +2,7 @@
 
 import sys
 
-from prometheus_client import Gauge
-
-from pushgate import PushGateway
+from pushgate import Gauge, PushGateway
 
 data_processed = Gauge("data_processed", "data processed in the last batch job run", unit="bytes")
 

@@ -8,10 +8,10 @@ A token that never changes is `bearer_token="…"`, one that a function gets `be
 import sys
 from pathlib import Path
 
-from prometheus_client import Gauge
+from pushgate import Gauge, PushGateway
 
-from pushgate import PushGateway
-
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 address, token_file = sys.argv[1], Path(sys.argv[2])
 rows = Gauge("rows", "Rows imported by the last run.")
 rows.set(3)

@@ -1,15 +1,13 @@
-"""A function as a job: when it ran, how long, whether it succeeded. python decorator.py GATEWAY.
+"""A function as a job: when it ran, how long, whether it succeeded. python decorator.py [GATEWAY].
 
 A gateway that is down is logged; the function returns or raises as if it were not there.
 """
 
 import sys
 
-from prometheus_client import Counter
+from pushgate import Counter, PushGateway
 
-from pushgate import PushGateway
-
-gateway = PushGateway(sys.argv[1])
+gateway = PushGateway(sys.argv[1] if len(sys.argv) > 1 else "localhost:9091")
 rows = Counter("rows", "Rows imported.", ["table"])
 
 

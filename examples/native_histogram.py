@@ -1,4 +1,4 @@
-"""Push a histogram with classic and native buckets: python native_histogram.py GATEWAY."""
+"""Push a histogram with classic and native buckets: python native_histogram.py [GATEWAY]."""
 
 import sys
 
@@ -9,4 +9,4 @@ sizes = Histogram(
 )
 for size in (513, 814, 1553):
     sizes.observe(size, exemplar={"trace_id": "4bf92f3577b34da6"})
-PushGateway(sys.argv[1], job="files").push()
+PushGateway(sys.argv[1] if len(sys.argv) > 1 else "localhost:9091", job="files").push()

@@ -5,10 +5,10 @@ python tls_private_ca.py https://GATEWAY CA.PEM
 
 import sys
 
-from prometheus_client import Gauge
+from pushgate import Gauge, PushGateway
 
-from pushgate import PushGateway
-
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 address, ca_file = sys.argv[1:]
 Gauge("rows", "Rows imported by the last run.").set(3)
 PushGateway(address, job="import", ca_file=ca_file).push()

@@ -8,9 +8,8 @@ import ssl
 import sys
 
 import httpx2
-from prometheus_client import Gauge
 
-from pushgate import PushGateway
+from pushgate import Gauge, PushGateway
 
 
 def unverified() -> ssl.SSLContext:
@@ -21,6 +20,8 @@ def unverified() -> ssl.SSLContext:
     return context
 
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 Gauge("rows", "Rows imported by the last run.").set(3)
 with httpx2.HTTPTransport(verify=unverified()) as transport:
     PushGateway(sys.argv[1], job="import", transport=transport).push()

@@ -26,6 +26,22 @@ def ran(name, *arguments, stdin=""):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+# demo.py needs no arguments, but a Prometheus: tests/integration/test_prometheus.py runs it.
+PATHS = sorted(path for path in EXAMPLES.glob("*.py") if path.name != "demo.py")
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_without_arguments_an_example_says_what_it_needs(path):
+    done = run(path.name)
+    if "[GATEWAY]" in path.read_text():
+        assert "IndexError" not in done.stderr
+        assert done.returncode == 0 or "localhost:9091" in done.stderr
+    else:
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert f"python {path.name}" in done.stderr
+
+
 def families(request):
     return {family.name: family.metric[0] for family in decode(request.body)}
 

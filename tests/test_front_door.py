@@ -107,3 +107,12 @@ def test_errors_survive_pickling():
     error.status, error.hint = 400, "why not"
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.status) == ("no (why not)", 400)
+
+
+def test_the_package_says_where_it_runs_and_what_it_is_about():
+    package = metadata.metadata("pushgate")
+    classifiers = package.get_all("Classifier")
+    for minor in (11, 12, 13):
+        assert f"Programming Language :: Python :: 3.{minor}" in classifiers
+    assert package["Requires-Python"] == ">=3.11"
+    assert any("github.com/prometheus/pushgateway" in url for url in package.get_all("Project-URL"))

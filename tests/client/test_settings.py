@@ -5,6 +5,7 @@ import pytest
 
 from pushgate import ConfigurationError, PushGateway, Retry
 from pushgate.properties import reload
+from tests.client.rogue import rogue
 
 PREFIX = "io.prometheus.exporter.pushgateway."
 
@@ -174,3 +175,21 @@ def test_a_wrong_deadline_of_one_call_is_refused(caller):
         caller.make("h:1").periodic("15")
     with pytest.raises(ConfigurationError, match="deadline: expecting seconds, found str"):
         caller.make("h:1").push_at_exit(deadline="5")
+
+
+def test_a_token_comes_from_the_environment(monkeypatch, caller):
+    monkeypatch.setenv("PUSHGATE_BEARER_TOKEN", "s3cret")
+    reload()
+    with rogue() as server:
+        gateway = caller.kind(server.url, job="j")
+        caller.call(gateway, "delete")
+        caller.call(gateway.replace(bearer_token="mine"), "delete")
+    assert [r.headers["authorization"] for r in server.seen] == ["Bearer s3cret", "Bearer mine"]
+    assert "s3cret" not in repr(gateway)
+
+
+def test_two_kinds_of_token_in_the_properties_contradict_each_other():
+    properties = {"pushgate.bearer_token": "s3cret", "pushgate.bearer_token_file": "token"}
+    with pytest.raises(ConfigurationError, match="Give one of") as caught:
+        gateway(properties)
+    assert "s3cret" not in str(caught.value)

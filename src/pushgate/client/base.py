@@ -333,7 +333,7 @@ def compressed(body: bytes, coding: str) -> bytes:
         import cramjam
     except ImportError as error:
         raise ConfigurationError(
-            "snappy needs another package: pip install 'pushgate[snappy]'", key="compression"
+            "snappy needs another package: pip install cramjam", key="compression"
         ) from error
     return bytes(cramjam.snappy.compress(body))
 

@@ -66,7 +66,7 @@ class PushGateway(GatewayBase):
         read_timeout: Seconds without a byte of the answer; 10 unless given.
         deadline: Seconds for a push with all its attempts; None is no limit.
         retry: A :class:`Retry`, or how many retries.
-        compression: ``gzip``, ``snappy`` (``pip install 'pushgate[snappy]'``), or None.
+        compression: ``gzip``, ``snappy`` (``pip install cramjam``), or None.
         flavor: ``aggregation`` and ``gravel`` are gateways that add up.
         url_encoding: ``percent`` for a gateway that does not know ``@base64``.
         transport: An httpx2 transport, instead of our own connections.

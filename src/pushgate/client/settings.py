@@ -226,6 +226,7 @@ def _own_settings(options: Mapping[str, Any], properties: PrometheusProperties) 
             found["client_cert"] = (own.client_cert, own.client_key or own.client_cert)
     if all(options[name] is None for name in ("basic_auth", "bearer_token", "bearer_token_file")):
         found["basic_auth"] = own.basic_auth_file and _pair(own.basic_auth_file)
+        found["bearer_token"] = own.bearer_token
         found["bearer_token_file"] = own.bearer_token_file
     return {
         name: value

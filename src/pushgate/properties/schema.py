@@ -251,12 +251,13 @@ class ExemplarProperties:
 
 @dataclass(frozen=True, slots=True)
 class OwnProperties:
-    """``pushgate.*``: what only this client knows. Secrets are files, never values."""
+    """``pushgate.*``: what only this client knows."""
 
     format: str | None = _property(_format)
     grouping_key: Mapping[str, str] | None = _property(_pairs)
     instance: str | None = _property(_text)
     basic_auth_file: str | None = _property(_text)
+    bearer_token: str | None = _property(_text)
     bearer_token_file: str | None = _property(_text)
     ca_file: str | None = _property(_text)
     client_cert: str | None = _property(_text)
