@@ -1,5 +1,8 @@
 """The store: what a group holds after each push, its order, and its limits."""
 
+from contextlib import contextmanager
+from itertools import islice
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -200,3 +203,42 @@ def test_an_unchanged_shape_is_not_checked_again():
         change(store, Replace(key(), one, time))
     assert (content(store.get(key())), times(store)) == ({"a.b": [b"2"], "c": [b"1"]}, (3, 0))
     assert store.series == 2
+
+
+JOBS = st.integers(0, 30).map("{:02}".format)
+
+
+@given(st.sets(JOBS), st.lists(st.tuples(st.booleans(), JOBS), max_size=40))
+def test_a_walk_visits_what_is_there_all_the_time_once_and_in_order(jobs, changes):
+    with patch_run(4):
+        store = Store()
+        for job in jobs:
+            change(store, put(key(job), "m 1\n"))
+        there, visited = set(jobs), []
+        todo = iter(changes)
+        for run in store.walk():
+            visited += [group.key.job for group in run]
+            for is_push, job in islice(todo, 3):
+                change(store, put(key(job), "m 2\n") if is_push else Delete(key(job)))
+                there -= set() if is_push else {job}
+        assert visited == sorted(set(visited))
+        assert there <= set(visited)
+
+
+@given(st.sets(JOBS), st.integers(0, 35), st.integers(0, 35))
+def test_a_page_is_a_slice_of_all_groups(jobs, start, count):
+    with patch_run(4):
+        store = Store()
+        for job in jobs:
+            change(store, put(key(job), "m 1\n"))
+        page = [group.key.job for group in store.page(start, count)]
+        assert page == sorted(jobs)[start : start + count]
+        assert page == [group.key.job for group in store.groups()][start : start + count]
+
+
+@contextmanager
+def patch_run(size: int):
+    """Lets stores keep their groups in runs of *size*."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "_RUN", size)
+        yield

@@ -124,6 +124,34 @@ class Store:
         for run in self.runs():
             yield from run
 
+    def walk(self) -> Iterator[tuple[Group, ...]]:
+        """Yield the visible groups in the order of their keys, some hundreds at a time.
+
+        The store may change between two steps: a group that exists all the time is yielded
+        once, as it is then. A step costs the same however much is stored.
+        """
+        done = b""  # sorts before every key
+        while True:
+            at = bisect_right(self._runs, done, key=itemgetter(0))
+            if at and self._runs[at - 1][-1] > done:
+                at -= 1
+            if at == len(self._runs):
+                return
+            run = self._runs[at]
+            keys = run[bisect_right(run, done) :]
+            yield tuple(map(self._visible.__getitem__, keys))
+            done = keys[-1]
+
+    def page(self, start: int, count: int) -> list[Group]:
+        """Return up to *count* visible groups in the order of their keys, from *start* on."""
+        page: list[bytes] = []
+        for run in self._runs:
+            page += run[start : start + count - len(page)]
+            start = max(0, start - len(run))
+            if len(page) == count:
+                break
+        return [*map(self._visible.__getitem__, page)]
+
     def admit(self, change: Change) -> list[Step]:
         """Count *change* in and return its steps; nothing is visible yet.
 

@@ -257,7 +257,7 @@ def test_counts_what_the_reference_counts():
 
 def test_an_unexpected_failure_is_a_500_and_a_line_in_the_log(caplog):
     served = Served()
-    served.store.groups = None  # no server is that broken
+    served.store.walk = None  # no server is that broken
     with caplog.at_level(logging.ERROR):
         answer = served.ask("GET", "/api/v1/metrics")
     assert (answer.status, answer.text) == (500, "Internal Server Error\n")
@@ -270,7 +270,7 @@ def test_out_of_memory_is_a_503_that_may_be_tried_again():
         raise MemoryError
 
     served = Served()
-    served.store.groups = exhausted
+    served.store.walk = exhausted
     answer = served.ask("GET", "/api/v1/metrics")
     assert (answer.status, answer.text) == (503, "the server is out of memory\n")
     assert answer.headers["retry-after"] == "5"

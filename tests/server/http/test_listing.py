@@ -162,6 +162,31 @@ def test_many_metrics_come_in_many_pieces():
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "".join(f"m{i} {i}\n" for i in range(5000)),
+        "".join(f'# TYPE m{i} summary\nm{i}{{quantile="0.5"}} {i}\n' for i in range(2000)),
+        "# TYPE x histogram\n"
+        + "".join(f'x_bucket{{le="{i}"}} {i}\n' for i in range(5000))
+        + "x_count 5000\n",
+        "# TYPE x summary\n"
+        + "".join(f'x{{quantile="{i / 5000}"}} {i}e3\n' for i in range(5000))
+        + "x_count 1e5\n",
+    ],
+    ids=["families", "summaries", "buckets", "quantiles"],
+)
+def test_what_is_large_comes_in_small_pieces_and_looks_the_same(body, monkeypatch):
+    large = group(of_text(body))
+    pieces = list(listing([large]))
+    assert len(pieces) > 20
+    assert max(map(len, pieces)) < 20_000
+    monkeypatch.setattr("pushgate.server.http.listing._SLOTS_PER_PIECE", 10**9)
+    at_once = list(listing([large]))
+    assert max(map(len, at_once)) > 50_000
+    assert b"".join(pieces) == b"".join(at_once)
+
+
+@pytest.mark.parametrize(
     ("value", "written"),
     [
         ("<a&b>", rb'"\u003ca\u0026b\u003e"'),

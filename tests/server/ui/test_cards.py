@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from hypothesis import example, given, strategies as st
 
@@ -8,8 +10,10 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import MetricType
 from pushgate.server.group import Block, Group
 from pushgate.server.http.routes import grouping_key
+from pushgate.server.http.stream import in_steps
 from pushgate.server.settings import Settings
 from pushgate.server.ui.cards import (
+    FamilyCard,
     delete_path,
     family_cards,
     group_card,
@@ -33,8 +37,13 @@ def group(of: GroupingKey, body: str = "", *, pushed_at: int = NOW, failed_at: i
 
 def rows(body: str, most_rows: int | None = None) -> dict[str, list]:
     """The rows of each family of a group with *body*, without the push times."""
-    cards = family_cards(group(key(instance="i"), body), LEGACY, most_rows=most_rows)
-    return {card.name: list(card.rows) for card in cards if card.name not in TIMES}
+    found = cards(group(key(instance="i"), body), most_rows)
+    return {card.name: list(card.rows) for card in found if card.name not in TIMES}
+
+
+def cards(group: Group, most_rows: int | None = None) -> list[FamilyCard]:
+    work = family_cards(group, LEGACY, most_rows=most_rows)
+    return list(asyncio.run(in_steps(work)))
 
 
 @pytest.mark.parametrize(
@@ -134,14 +143,12 @@ def test_a_failure_shows_until_a_push_succeeds():
 
 
 def test_families_come_by_name_with_those_of_the_push_times():
-    cards = family_cards(
-        group(key(), "z 1\n# HELP a Eh.\n# TYPE a gauge\na 2\n"), LEGACY, most_rows=9
-    )
-    assert [(card.name, card.type, card.help) for card in cards if card.name not in TIMES] == [
+    found = cards(group(key(), "z 1\n# HELP a Eh.\n# TYPE a gauge\na 2\n"))
+    assert [(card.name, card.type, card.help) for card in found if card.name not in TIMES] == [
         ("a", "GAUGE", "Eh."),
         ("z", "UNTYPED", ""),
     ]
-    assert [card.name for card in cards] == sorted(["a", "z", *TIMES])
+    assert [card.name for card in found] == sorted(["a", "z", *TIMES])
 
 
 def test_a_metrics_own_labels_come_before_those_of_its_group():
@@ -200,7 +207,7 @@ def native_rows(**histogram) -> list:
     append_delimited(body, family.SerializeToString())
     blocks = (Block(decode(bytes(body)), NOW),)
     one = Group(key(), blocks, pushed_at=NOW, failed_at=0, since=1)
-    [card] = [card for card in family_cards(one, LEGACY, most_rows=None) if card.name == "h"]
+    [card] = [card for card in cards(one) if card.name == "h"]
     return list(card.rows)
 
 
@@ -218,7 +225,7 @@ def test_a_native_histogram_is_one_line():
     assert row.native == (
         "{count:23, sum:9.5, [-2,-1):10, [-0.001,0.001]:3, (0.25,0.5]:1, (0.5,1]:3, (4,8]:6}"
     )
-    assert list(row.points) == []
+    assert row.points is None
 
 
 def test_a_native_histogram_of_floats_shows_its_classic_buckets_too():
@@ -237,7 +244,7 @@ def test_a_native_histogram_of_floats_shows_its_classic_buckets_too():
 def test_of_a_large_family_only_some_metrics_are_shown():
     body = "".join(f'm{{i="{i}"}} {i}\n' for i in range(5))
     one = group(key(), body)
-    some = next(c for c in family_cards(one, LEGACY, most_rows=2) if c.name == "m")
-    everything = next(c for c in family_cards(one, LEGACY, most_rows=None) if c.name == "m")
+    some = next(c for c in cards(one, 2) if c.name == "m")
+    everything = next(c for c in cards(one) if c.name == "m")
     assert (len(list(some.rows)), some.more) == (2, 3)
     assert (len(list(everything.rows)), everything.more) == (5, 0)

@@ -6,10 +6,12 @@ the line separators escaped, bytes that are not UTF-8 shown as U+FFFD. Numbers a
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from itertools import accumulate, chain, islice, pairwise, repeat
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -20,13 +22,12 @@ from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
-from pushgate.model.shape import FamilyShape, MetricType
-from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+from pushgate.model.shape import MetricType
+from pushgate.server.group import Group
+from pushgate.server.http.families import Family, sorted_families, sorted_in_steps
 
 # About half a millisecond of work.
 _SLOTS_PER_PIECE = 200
-
-_META = frozenset({"labels", "last_push_successful"})
 
 _HTML_MARKS = (b"<", b">", b"&", b"\xe2\x80")
 _HTML = re.compile(b"[<>&]|\xe2\x80[\xa8\xa9]")
@@ -60,15 +61,6 @@ def local_time(nanoseconds: int) -> str:
     return f"{moment[:19]}{fraction}{moment[19:].replace('+00:00', 'Z')}"
 
 
-class Family(NamedTuple):
-    """One metric family of a group; ``received`` is in Unix nanoseconds."""
-
-    shape: FamilyShape
-    received: int
-    numbers: Sequence[str]
-    details: Sequence[bytes]
-
-
 def listing(groups: Iterable[Group]) -> Iterator[bytes]:
     """Yield *groups* as a JSON array, in pieces."""
     separator = b"["
@@ -80,70 +72,64 @@ def listing(groups: Iterable[Group]) -> Iterator[bytes]:
 
 
 def _group(group: Group) -> Iterator[bytes]:
-    members = yield from _members(group)
-    meta = {"labels": dict(group.key.labels), "last_push_successful": group.last_push_successful}
-    names = sorted([*members, *meta], key=raw)
-    if sum(family.shape.slots for family in members.values()) <= _SLOTS_PER_PIECE:
-        yield _small_group(names, meta, members, group.key.labels)
+    size = sum(
+        block.pushed.shape.series + len(block.pushed.shape.families) for block in group.blocks
+    )
+    members = yield from sorted_families(group)
+    if size <= _SLOTS_PER_PIECE:
+        yield _small_group(group, members)
     else:
-        yield from _large_group(names, meta, members, group.key.labels)
+        yield from _large_group(group, members)
 
 
-def _members(group: Group) -> Generator[bytes, None, dict[str, Family]]:
-    """Return the families of *group* by name, less those named as the group's own keys."""
-    members: dict[str, Family] = {}
-    for count, family in enumerate(families(group), 1):
-        members[family.shape.name] = family
-        if count % _SLOTS_PER_PIECE == 0:
-            yield b""
-    for name in _META & members.keys():
-        del members[name]
-    return members
+def _entries(
+    group: Group, members: Iterator[Family]
+) -> tuple[dict[str, Any], Iterator[tuple[str, Family | None]]]:
+    """Return the keys that every group has, and all keys in order, with their families.
+
+    A family that is named as one of the group's own keys is left out.
+    """
+    meta = {"labels": dict(group.key.labels), "last_push_successful": group.last_push_successful}
+    own: list[tuple[str, Family | None]] = [(name, None) for name in sorted(meta)]
+    named = ((family.shape.name, family) for family in members if family.shape.name not in meta)
+    return meta, merge(own, named, key=lambda entry: raw(entry[0]))
 
 
-def _small_group(
-    names: list[str], meta: Mapping[str, Any], members: Mapping[str, Family], grouping: Labels
-) -> bytes:
+def _small_group(group: Group, members: Iterator[Family]) -> bytes:
     """Return nearly every group. All at once is twice as fast as :func:`_large_group`."""
+    meta, entries = _entries(group, members)
     written = cache(local_time)
-    shown = {
-        name: _head(family, written) | {"metrics": [*_metrics(family, grouping)]}
-        for name, family in members.items()
-    }
-    return encoded({name: shown[name] if name in shown else meta[name] for name in names})
+    return encoded(
+        {
+            name: meta[name] if family is None else _whole_family(family, group.key.labels, written)
+            for name, family in entries
+        }
+    )
 
 
-def _large_group(
-    names: list[str], meta: Mapping[str, Any], members: Mapping[str, Family], grouping: Labels
-) -> Iterator[bytes]:
+def _large_group(group: Group, members: Iterator[Family]) -> Iterator[bytes]:
+    meta, entries = _entries(group, members)
     written = cache(local_time)
-    separators = chain([b"{"], repeat(b","))
-    for separator, name in zip(separators, names, strict=False):
+    separator = b"{"
+    for name, family in entries:
         yield b"%b%b:" % (separator, encoded(name))
-        if name in meta:
+        if family is None:
             yield encoded(meta[name])
+        elif family.shape.slots <= _SLOTS_PER_PIECE:
+            yield encoded(_whole_family(family, group.key.labels, written))
         else:
-            yield encoded(_head(members[name], written))[:-1] + b',"metrics":['
-            yield from _in_batches(members[name], grouping)
+            yield encoded(_head(family, written))[:-1] + b',"metrics":['
+            yield from _in_batches(family, group.key.labels)
             yield b"]}"
+        separator = b","
     yield b"}"
 
 
-def families(group: Group) -> Iterator[Family]:
-    """Yield the metric families of *group*, those of its push times last."""
-    for block in group.blocks:
-        shape, details = block.pushed.shape, block.pushed.details
-        numbers = block.pushed.numbers.decode().split(" ")
-        metrics = accumulate((len(family.labels) for family in shape.families), initial=0)
-        for family, slots, places in zip(
-            shape.families, pairwise(shape.starts), pairwise(metrics), strict=True
-        ):
-            yield Family(family, block.received, numbers[slice(*slots)], details[slice(*places)])
-    for shape_of_time, time in (
-        (PUSH_TIME, group.pushed_at),
-        (PUSH_FAILURE_TIME, group.failed_at),
-    ):
-        yield Family(shape_of_time, time or group.since, [go_float(time / 1e9)], ())
+def _whole_family(
+    family: Family, grouping: Labels, written: Callable[[int], str]
+) -> dict[str, Any]:
+    metrics = [_finished(metric) for metric in _metrics(family, grouping)]
+    return _head(family, written) | {"metrics": metrics}
 
 
 def _head(family: Family, written: Callable[[int], str]) -> dict[str, Any]:
@@ -152,12 +138,61 @@ def _head(family: Family, written: Callable[[int], str]) -> dict[str, Any]:
 
 
 def _in_batches(family: Family, grouping: Labels) -> Iterator[bytes]:
+    """Yield the metrics of a large *family*, a few at a time or each in pieces."""
+    shape = family.shape
     metrics = _metrics(family, grouping)
-    size = max(1, _SLOTS_PER_PIECE * len(family.shape.labels) // max(1, family.shape.slots))
+    size = _SLOTS_PER_PIECE * len(shape.labels) // shape.slots
     separator = b""
-    while batch := list(islice(metrics, size)):
+    if size == 0:
+        for metric in metrics:
+            yield separator
+            yield from _in_pieces(metric)
+            separator = b","
+        return
+    while batch := [*map(_finished, islice(metrics, size))]:
         yield separator + encoded(batch)[1:-1]
         separator = b","
+
+
+class _Points(NamedTuple):
+    """The buckets or quantiles of a metric: bound and value as text, in any order."""
+
+    pairs: Iterable[tuple[str, str]]
+
+
+def _finished(metric: dict[str, Any]) -> dict[str, Any]:
+    """Return *metric* with its points as an object, sorted; of equal bounds the last counts."""
+    return {
+        key: dict(sorted(dict(value.pairs).items())) if isinstance(value, _Points) else value
+        for key, value in metric.items()
+    }
+
+
+def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
+    """Yield what :func:`_finished` returns for a large *metric*, in steps."""
+    separator = b"{"
+    for key, value in metric.items():
+        yield b"%b%b:" % (separator, encoded(key))
+        separator = b","
+        if isinstance(value, _Points):
+            yield from _points(value)
+        else:
+            yield encoded(value)
+    yield b"}"
+
+
+def _points(points: _Points) -> Iterator[bytes]:
+    by_bound: dict[str, str] = {}
+    pairs = iter(points.pairs)
+    while batch := [*islice(pairs, _SLOTS_PER_PIECE)]:
+        by_bound.update(batch)
+        yield b""
+    ordered = yield from sorted_in_steps(by_bound.items(), itemgetter(0))
+    separator = b"{"
+    while batch := [*islice(ordered, _SLOTS_PER_PIECE)]:
+        yield separator + encoded(dict(batch))[1:-1]
+        separator = b","
+    yield b"{}" if separator == b"{" else b"}"
 
 
 def _metrics(family: Family, grouping: Labels) -> Iterator[dict[str, Any]]:
@@ -181,7 +216,7 @@ def _summary(
     return {
         "count": described.total if described else _whole(count),
         "labels": labels,
-        "quantiles": _by_bound(family, index, values),
+        "quantiles": _Points(zip(family.shape.bounds[index], values, strict=True)),
         "sum": total,
     }
 
@@ -189,14 +224,15 @@ def _summary(
 def _histogram(
     family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
 ) -> dict[str, Any]:
-    *counts, total, count = numbers
+    *pushed, total, count = numbers
+    counts: Iterable[str] = pushed
     described = _described(family, index)
     if described:
-        counts, count = [*described.buckets], described.total
-    elif not is_float_histogram([number.encode() for number in (*counts, count)]):
-        counts, count = [_whole(each) for each in counts], _whole(count)
+        counts, count = described.buckets, described.total
+    elif not is_float_histogram([n.encode() for n in (*pushed, count) if not n.isdecimal()]):
+        counts, count = map(_whole, pushed), _whole(count)
     native = native_buckets(family.details[index]) if described else None
-    classic = _by_bound(family, index, counts)
+    classic = _Points(zip(family.shape.bounds[index], counts, strict=True))
     return {
         "buckets": classic if native is None else native,
         "count": count,
@@ -207,11 +243,6 @@ def _histogram(
 
 def _described(family: Family, index: int) -> Described | None:
     return describe(family.details[index]) if family.details else None
-
-
-def _by_bound(family: Family, index: int, values: Sequence[str]) -> dict[str, str]:
-    """Return *values* by their bounds, sorted; of equal bounds the last counts."""
-    return dict(sorted(dict(zip(family.shape.bounds[index], values, strict=True)).items()))
 
 
 def _whole(number: str) -> str:

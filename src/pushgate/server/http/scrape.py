@@ -1,8 +1,7 @@
 """GET of the telemetry path: all metrics, in the format and encoding that were asked for."""
 
-import asyncio
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -11,6 +10,7 @@ from pushgate.formats.encoding import Encoding, Gzip, Identity, Zstd
 from pushgate.formats.negotiation import accepted_encoding, accepted_format
 from pushgate.server.http.desk import find_header
 from pushgate.server.http.site import Site
+from pushgate.server.http.stream import in_steps
 
 _ENCODINGS: Final[dict[str, Encoding]] = {
     encoding.token: encoding for encoding in (Identity(), Gzip(), Zstd())
@@ -27,7 +27,7 @@ async def scrape(site: Site, scope: Scope, receive: Receive, send: Send) -> None
     coding = accepted_encoding(lines)
     kept = site.views.get(kind, _ENCODINGS[coding], time.monotonic())
     async with kept.lock:
-        chunks = await _in_slices(kept.exposition.scrape())
+        chunks = await in_steps(kept.exposition.scrape())
     start = [
         (b"content-type", kind.content_type),
         (b"content-length", b"%d" % sum(map(len, chunks))),
@@ -38,17 +38,6 @@ async def scrape(site: Site, scope: Scope, receive: Receive, send: Send) -> None
     for chunk in _joined(chunks):
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
-
-
-async def _in_slices(work: Generator[None, None, list[bytes]]) -> list[bytes]:
-    """Run *work* to its end; at each of its yields, everything else has a turn."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            result: list[bytes] = end.value
-            return result
-        await asyncio.sleep(0)
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:

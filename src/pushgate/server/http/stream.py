@@ -1,16 +1,30 @@
 """Answers that are made while they are sent, a moment of work at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Generator, Iterable
 from time import perf_counter
+from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from pushgate.server.http.answers import Answer, Headers
 
+T = TypeVar("T")
+
 # How long the event loop is ours, and what is sent at a time.
 _SLICE_SECONDS = 0.002
 _CHUNK_BYTES = 64 << 10
+
+
+async def in_steps(work: Generator[Any, None, T]) -> T:
+    """Return the result of *work*; at each of its yields, everything else has a turn."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        await asyncio.sleep(0)
 
 
 async def stream(

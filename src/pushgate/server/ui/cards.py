@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -17,7 +17,8 @@ from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, raw, text
 from pushgate.model.shape import MetricType
 from pushgate.server.group import Group
-from pushgate.server.http.listing import Family, families, local_time
+from pushgate.server.http.families import Family, Steps, sorted_families
+from pushgate.server.http.listing import local_time
 from pushgate.server.http.routes import grouping_key
 from pushgate.server.settings import Settings
 
@@ -59,11 +60,14 @@ class GroupCard(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One metric: ``value`` of a simple one; ``points`` of others; ``native`` buckets."""
+    """One metric: ``value`` of a simple one; ``points`` of others; ``native`` buckets.
+
+    ``points`` can be read once: a histogram may have 100,000 buckets.
+    """
 
     badges: list[Badge]
     value: str = ""
-    points: Sequence[tuple[str, str]] = ()
+    points: Iterator[tuple[str, str]] | None = None
     native: str = ""
 
 
@@ -89,10 +93,13 @@ def group_card(group: Group, settings: Settings, now: int) -> GroupCard:
     )
 
 
-def family_cards(group: Group, settings: Settings, *, most_rows: int | None) -> list[FamilyCard]:
+def family_cards(
+    group: Group, settings: Settings, *, most_rows: int | None
+) -> Steps[Iterator[FamilyCard]]:
     """Return the families of *group* by name, with at most *most_rows* metrics of each."""
     rule = _name_rule(settings)
-    return [
+    families = yield from sorted_families(group)
+    return (
         FamilyCard(
             family.shape.name,
             family.shape.type.name,
@@ -101,8 +108,8 @@ def family_cards(group: Group, settings: Settings, *, most_rows: int | None) -> 
             islice(_rows(family, group.key.labels, rule), most_rows),
             max(0, len(family.shape.labels) - (most_rows or len(family.shape.labels))),
         )
-        for family in sorted(families(group), key=lambda family: raw(family.shape.name))
-    ]
+        for family in families
+    )
 
 
 def group_id(key: GroupingKey) -> str:
@@ -203,23 +210,26 @@ def _simple(_family: Family, _index: int, badges: list[Badge], numbers: Sequence
 
 
 def _summary(family: Family, index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
-    *values, total, count = map(plain, numbers)
+    *values, total, count = numbers
     described = _described(family, index)
-    quantiles = [f"Quantile {plain(bound)}" for bound in family.shape.bounds[index]]
-    totals = _totals("Sample", described.total if described else count, total)
-    return Row(badges, points=[*zip(quantiles, values, strict=True), *totals])
+    quantiles = zip(family.shape.bounds[index], values, strict=True)
+    shown = ((f"Quantile {plain(bound)}", plain(value)) for bound, value in quantiles)
+    totals = _totals("Sample", described.total if described else plain(count), plain(total))
+    return Row(badges, points=chain(shown, totals))
 
 
 def _histogram(family: Family, index: int, badges: list[Badge], numbers: Sequence[str]) -> Row:
-    *counts, total, count = numbers
+    *pushed, total, count = numbers
+    bounds, counts = family.shape.bounds[index], iter(pushed)
     described = _described(family, index)
     if described:
-        counts, count = [*described.buckets], described.total
-    bounds = [f"Sample values ≤ {plain(bound)}" for bound in family.shape.bounds[index]]
-    classic = [*zip(bounds, map(plain, counts), strict=True)]
+        counts, count = iter(described.buckets), described.total
+    buckets = zip(bounds, counts, strict=True)
+    classic = ((f"Sample values ≤ {plain(bound)}", plain(value)) for bound, value in buckets)
     if described and described.native is not None:
-        return Row(badges, points=classic, native=native_text(described.native, count, total))
-    return Row(badges, points=[*classic, *_totals("Total sample", plain(count), plain(total))])
+        native = native_text(described.native, count, total)
+        return Row(badges, points=classic if bounds else None, native=native)
+    return Row(badges, points=chain(classic, _totals("Total sample", plain(count), plain(total))))
 
 
 def _described(family: Family, index: int) -> Described | None:

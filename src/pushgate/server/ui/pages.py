@@ -17,7 +17,7 @@ from pushgate.server.build import BUILD
 from pushgate.server.http.answers import NOT_FOUND, Headers
 from pushgate.server.http.listing import local_time
 from pushgate.server.http.site import Site
-from pushgate.server.http.stream import stream
+from pushgate.server.http.stream import in_steps, stream
 from pushgate.server.ui.cards import MOST_ROWS, family_cards, group_card, key_of
 from pushgate.server.ui.search import Search, found
 
@@ -81,13 +81,14 @@ async def group(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
         await NOT_FOUND(scope, receive, send)
         return
     most_rows = None if "all" in _query(scope) else MOST_ROWS
+    cards = family_cards(shown, site.settings, most_rows=most_rows)
     pieces = _page(
         _GROUP,
         site,
         "../..",
         tab="groups",
         card=group_card(shown, site.settings, time.time_ns()),
-        families=family_cards(shown, site.settings, most_rows=most_rows),
+        families=await in_steps(cards),
     )
     await stream(pieces, _headers(site), scope, receive, send)
 

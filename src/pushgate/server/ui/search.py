@@ -1,8 +1,7 @@
 """Which groups the list shows: a page of those that match."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -73,18 +72,23 @@ async def found(store: Store, search: Search) -> Result:
     Others run while it searches. Costs time in proportion to the groups, unless all match.
     """
     if search.is_for_all:
-        return _page(search, len(store), len(store), store.groups())
+        pages, page = _pages(search, len(store))
+        return Result(
+            search, store.page((page - 1) * PAGE, PAGE), len(store), len(store), page, pages
+        )
     words = search.words.replace('"', "").casefold().split()
     matching: list[Group] = []
-    runs = store.runs()
-    for run in runs:
+    stored = 0
+    for run in store.walk():
         matching += [group for group in run if search.matches(group, words)]
+        stored += len(run)
         await asyncio.sleep(0)
-    return _page(search, sum(map(len, runs)), len(matching), matching)
+    pages, page = _pages(search, len(matching))
+    shown = matching[(page - 1) * PAGE : page * PAGE]
+    return Result(search, shown, len(matching), stored, page, pages)
 
 
-def _page(search: Search, stored: int, matching: int, groups: Iterable[Group]) -> Result:
+def _pages(search: Search, matching: int) -> tuple[int, int]:
+    """Return how many pages there are, and the one that is shown."""
     pages = max(1, -(-matching // PAGE))
-    page = min(search.page, pages)
-    shown = list(islice(groups, (page - 1) * PAGE, page * PAGE))
-    return Result(search, shown, matching, stored, page, pages)
+    return pages, min(search.page, pages)

@@ -1,0 +1,72 @@
+"""The metric families of a group, for pages and the JSON API.
+
+A group can have 100,000 families, or one with as many buckets. Whatever visits them does so
+in steps of about a millisecond: generators that yield where others may have a turn.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import accumulate, islice, pairwise
+from typing import Any, NamedTuple, TypeVar
+
+from pushgate.model.numbers import go_float
+from pushgate.model.quoting import raw
+from pushgate.model.shape import FamilyShape
+from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+
+T = TypeVar("T")
+Steps = Generator[bytes, None, T]
+"""Work that returns a ``T``, in steps; what it yields is empty."""
+
+_ITEMS_PER_STEP = 1000
+
+
+class Family(NamedTuple):
+    """One metric family of a group; ``received`` is in Unix nanoseconds.
+
+    ``numbers`` has a text for each slot of the shape; ``details`` is empty, or has a part of
+    a protobuf message for each metric.
+    """
+
+    shape: FamilyShape
+    received: int
+    numbers: Sequence[str]
+    details: Sequence[bytes]
+
+
+def families(group: Group) -> Iterator[Family]:
+    """Yield the metric families of *group*, those of its push times last."""
+    for block in group.blocks:
+        shape, details = block.pushed.shape, block.pushed.details
+        numbers = block.pushed.numbers.decode().split(" ")
+        metrics = accumulate((len(family.labels) for family in shape.families), initial=0)
+        for family, slots, places in zip(
+            shape.families, pairwise(shape.starts), pairwise(metrics), strict=True
+        ):
+            yield Family(family, block.received, numbers[slice(*slots)], details[slice(*places)])
+    for shape_of_time, time in (
+        (PUSH_TIME, group.pushed_at),
+        (PUSH_FAILURE_TIME, group.failed_at),
+    ):
+        yield Family(shape_of_time, time or group.since, [go_float(time / 1e9)], ())
+
+
+def sorted_families(group: Group) -> Steps[Iterator[Family]]:
+    """Return the families of *group* by name, bytewise."""
+    return sorted_in_steps(families(group), lambda family: raw(family.shape.name))
+
+
+def sorted_in_steps(items: Iterable[T], key: Callable[[T], Any]) -> Steps[Iterator[T]]:
+    """Return *items* in the order of their *key*, the same as ``sorted`` would."""
+    chunks, rest = [], iter(items)
+    while chunk := sorted(islice(rest, _ITEMS_PER_STEP), key=key):
+        chunks.append(chunk)
+        yield b""
+    return merge(*map(_drained, chunks), key=key)
+
+
+def _drained(items: list[T]) -> Iterator[T]:
+    """Yield *items* and forget them one by one: to free them all at once takes its time."""
+    items.reverse()
+    while items:
+        yield items.pop()

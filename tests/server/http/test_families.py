@@ -1,0 +1,47 @@
+from hypothesis import given, strategies as st
+
+from pushgate.server.group import Block, Group
+from pushgate.server.http.families import sorted_families, sorted_in_steps
+from tests.server.pushes import key, pushed
+
+
+def result(steps) -> tuple[list, int]:
+    """What *steps* return, as a list, and how many steps there were."""
+    count = 0
+    while True:
+        try:
+            assert next(steps) == b""
+        except StopIteration as end:
+            return list(end.value), count
+        count += 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers())))
+def test_sorts_as_sorted_does(items):
+    def by_first(item):
+        return item[0]
+
+    assert result(sorted_in_steps(items, by_first))[0] == sorted(items, key=by_first)
+
+
+def test_sorts_in_steps_of_a_thousand():
+    items = list(range(5000, 0, -1))
+    assert result(sorted_in_steps(items, int)) == (sorted(items), 5)
+
+
+def test_families_of_all_blocks_come_by_name_with_their_numbers_and_times():
+    blocks = (
+        Block(pushed("z 1\nb 2\n"), 7),
+        Block(pushed("r 3\na{i='0'} 4\n".replace("'", '"')), 8),
+    )
+    found, _ = result(
+        sorted_families(Group(key(), blocks, pushed_at=5 * 10**9, failed_at=0, since=2))
+    )
+    assert [(f.shape.name, f.received, f.numbers) for f in found] == [
+        ("a", 8, ["4"]),
+        ("b", 7, ["2"]),
+        ("push_failure_time_seconds", 2, ["0"]),
+        ("push_time_seconds", 5 * 10**9, ["5"]),
+        ("r", 8, ["3"]),
+        ("z", 7, ["1"]),
+    ]
