@@ -9,7 +9,7 @@ FUZZ_READY := $(FUZZ_VENV)/.ready
 TARGETS ?= text protobuf path webconfig
 MINUTES ?= 20
 
-.PHONY: abuse fuzz run test interop check format conformance bench demo fuzz-diff clean
+.PHONY: abuse crash fuzz run test interop check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
@@ -56,6 +56,9 @@ fuzz-diff: $(READY)  ## e.g. make fuzz-diff FUZZ='--seed 7 --seconds 600'
 
 abuse: $(READY)  ## hostile clients, in full size; e.g. make abuse ABUSE='-k scrape'
 	PUSHGATE_ABUSE=1 $(BIN)/python -m pytest -v -s tests/abuse tests/integration/test_abuse.py $(ABUSE)
+
+crash: $(READY)  ## kill -9 a hundred times while everything is pushed: some minutes
+	PUSHGATE_KILLS=100 $(BIN)/python -m pytest -v -s tests/integration/test_crash.py
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py

@@ -11,7 +11,8 @@ PushgateError
 ├── JournalFailed             the disk did not take the push
 ├── StartupError              the server can't start; the message says what to do
 │   ├── UsageError            its command line is wrong
-│   └── DamagedFile           its persistence file is
+│   ├── DamagedFile           its persistence file is
+│   └── NotWritable           its persistence file can't be created
 └── PushgatewayError          the client could not push
     ├── ConfigurationError    a setting is wrong (a ValueError)
     ├── EncodingError         the metrics cannot be sent as they are (a ValueError)
@@ -82,7 +83,22 @@ class InconsistentPush(PushgateError):
 
 
 class JournalFailed(PushgateError):
-    """The journal could not be written; the push was not stored."""
+    """The journal could not be written: *cause*, one line.
+
+    The push was not stored, and no crash brings it back, unless this is *unknown*: the disk
+    has failed so that it may have kept the push. The server does not show it in that case
+    either, but after a crash it may.
+    """
+
+    def __init__(self, cause: str, *, unknown: bool = False) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.unknown = unknown
+
+    def __str__(self) -> str:
+        if self.unknown:
+            return f"{self.cause}; it is unknown whether the push is stored, so push again"
+        return f"{self.cause}; the push is not stored, so push again"
 
 
 class StartupError(PushgateError):
@@ -91,6 +107,10 @@ class StartupError(PushgateError):
 
 class DamagedFile(StartupError):
     """The persistence file is damaged. It was not touched."""
+
+
+class NotWritable(StartupError):
+    """There is no persistence file yet, and the directory does not allow to create it."""
 
 
 class PushgatewayError(PushgateError):

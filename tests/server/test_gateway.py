@@ -25,6 +25,8 @@ class Disk:
         self.batches: list[Sequence[Step]] = []
         self.error: Exception | None = None
         self.is_closed = False
+        self.is_gone = False
+        self.left_to_tidy = 0
         self.arrived = threading.Semaphore(0)
         self.may_go_on = threading.Semaphore(0)
 
@@ -37,6 +39,14 @@ class Disk:
         if self.error:
             raise self.error
         self.batches.append(steps)
+
+    def check(self) -> None:
+        if self.is_gone:
+            raise JournalFailed("the file is gone")
+
+    def tidy(self) -> bool:
+        self.left_to_tidy = max(0, self.left_to_tidy - 1)
+        return bool(self.left_to_tidy)
 
     def close(self) -> None:
         self.is_closed = True
@@ -235,8 +245,68 @@ async def test_a_failed_journal_is_tried_again_without_a_push():
         assert gateway.is_ready
 
 
-async def test_a_journal_that_works_is_left_alone():
+async def test_a_journal_that_works_is_looked_at_and_left_alone():
     disk = Disk()
     async with running(disk) as gateway:
         gateway.probe()
         assert gateway.waiting == 0
+    assert disk.batches == []
+
+
+async def test_a_file_that_is_gone_is_noticed_without_a_push(caplog):
+    disk = Disk()
+    async with running(disk) as gateway:
+        disk.is_gone = True
+        gateway.probe()
+        await until(lambda: not gateway.is_ready)
+        disk.is_gone = False
+        gateway.probe()
+        await disk.is_asked()
+        disk.go_on()
+        await until(lambda: gateway.is_ready)
+        assert gateway.journal_failures == 1
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.001)
+
+
+async def test_an_outage_is_logged_once_with_its_cause_and_once_when_it_is_over(caplog):
+    caplog.set_level("INFO")
+    disk = Disk()
+    async with running(disk) as gateway:
+        for error in (JournalFailed("disk full"), JournalFailed("disk full"), None):
+            pushes = await submitted(gateway, put(key("a"), "m 1\n"))
+            await disk.is_asked()
+            disk.go_on(error)
+            await results(pushes)
+        assert gateway.journal_failures == 2
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("ERROR", "the journal cannot be written; pushes are refused until it can"),
+        ("INFO", "the journal can be written again"),
+    ]
+    assert caplog.records[0].err == "disk full"
+
+
+async def test_only_what_was_being_written_has_an_unknown_outcome():
+    disk = Disk()
+    async with running(disk) as gateway:
+        first = await submitted(gateway, put(key("a"), "m 1\n"))
+        await disk.is_asked()
+        later = await submitted(gateway, put(key("b"), "m 2\n"))
+        disk.go_on(JournalFailed("EIO", unknown=True))
+        errors = await asyncio.gather(*first, *later, return_exceptions=True)
+        assert [error.unknown for error in errors] == [True, False]
+        assert "unknown" in str(errors[0])
+        assert shown(gateway) == {}
+
+
+async def test_housekeeping_goes_on_between_pushes_until_it_is_done():
+    disk = Disk()
+    async with running(disk) as gateway:
+        disk.left_to_tidy = 10
+        gateway.probe()
+        await until(lambda: disk.left_to_tidy == 0)
+        assert gateway.is_ready

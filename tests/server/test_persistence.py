@@ -1,18 +1,22 @@
 """The persistence file at start: that of the Go server is imported once, and nothing is lost."""
 
-import fcntl
+import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from pushgate.errors import DamagedFile, StartupError
 from pushgate.server import gob
 from pushgate.server.group import Group
-from pushgate.server.persistence import opened_journal
+from pushgate.server.persistence import locked, opened_journal
 from pushgate.server.store import Step
 from tests import old_gateway, services
+from tests.server import failingdisk
 
 SAMPLES = services.ROOT / "tests/data/gob-sample"
 SAMPLE = (SAMPLES / "pushgateway-1.5.1.gob").read_bytes()
@@ -26,8 +30,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def opened(path: Path, *, reset_damaged: bool = False):
+    return opened_journal(path, locked(path, 0), reset_damaged=reset_damaged, now=NOW)
+
+
 def started(path: Path, *, reset_damaged: bool = False) -> list[Group]:
-    journal, groups = opened_journal(path, reset_damaged=reset_damaged, now=NOW)
+    journal, groups = opened(path, reset_damaged=reset_damaged)
     journal.close()
     return groups
 
@@ -61,7 +69,7 @@ def test_a_file_of_the_go_server_becomes_a_journal_and_is_kept_aside(file):
 
 
 def test_the_second_start_finds_the_journal_with_what_has_changed_since(file):
-    journal, groups = opened_journal(file, reset_damaged=False, now=NOW)
+    journal, groups = opened(file)
     journal.append([Step(groups[0], None)])
     journal.close()
     assert said(started(file)) == said(groups[1:])
@@ -106,12 +114,78 @@ def test_a_missing_or_empty_file_is_a_new_journal(file):
     assert started(file) == []
 
 
-def test_a_file_that_another_process_imports_is_in_use(file):
-    with file.open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)  # belongs to what is open, not to the process
-        with pytest.raises(StartupError, match="in use by another process"):
-            started(file)
+def test_a_second_server_on_the_file_is_refused_at_once_also_without_a_push(file):
+    file.unlink()
+    journal, _ = opened(file)
+    with pytest.raises(StartupError, match="in use by another process"):
+        opened(file)
+    link = file.with_name("link")
+    link.symlink_to(file)
+    with pytest.raises(StartupError, match="in use by another process"):
+        opened(link)
+    journal.close()
+    assert started(file) == []
+
+
+def test_a_server_that_waits_starts_when_the_first_one_ends(file):
+    journal, _ = opened(file)
+    timer = threading.Timer(0.3, journal.close)
+    timer.start()
+    lock = locked(file, 30)
+    timer.join()
+    lock.release()
+
+
+def test_a_lock_that_a_killed_server_left_is_no_hindrance(file):
+    file.with_name("pushgateway.data.lock").touch()
     assert said(started(file)) == EXPECTED
+
+
+def test_a_file_of_the_first_format_is_converted_and_can_shrink_from_then_on(file):
+    groups = started(file)
+    as_format_1(file)
+    assert said(started(file)) == said(groups)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchall() == [(2,)]
+        assert connection.execute("PRAGMA auto_vacuum").fetchall() == [(2,)]
+    assert said(started(file)) == said(groups)
+    assert names(file) == ["", ".imported"]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def as_format_1(path: Path) -> None:
+    """Makes of *path* what the first version wrote."""
+    with closing(sqlite3.connect(path)) as connection:
+        shapes = connection.execute("SELECT id, families FROM shapes").fetchall()
+        groups = connection.execute("SELECT id, labels, state FROM groups").fetchall()
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE shapes (id INTEGER PRIMARY KEY, families TEXT NOT NULL)")
+        connection.execute(
+            "CREATE TABLE groups"
+            " (id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NOT NULL)"
+        )
+        connection.executemany(
+            "INSERT INTO shapes VALUES (?, ?)", [(n, s[4:].decode()) for n, s in shapes]
+        )
+        connection.executemany("INSERT INTO groups VALUES (?, ?, ?)", groups)
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+
+
+def test_a_disk_that_fails_is_never_damage_and_reset_damaged_touches_nothing(file):
+    started(file)
+    disk = failingdisk.FailingDisk()
+    lock = locked(file, 0)
+    with (
+        disk.failing(apsw.SQLITE_IOERR_READ, "read"),
+        pytest.raises(StartupError, match="can't use") as caught,
+    ):
+        opened_journal(file, lock, reset_damaged=True, now=NOW, vfs=failingdisk.NAME)
+    assert not isinstance(caught.value, DamagedFile)
+    assert said(started(file)) == EXPECTED
+    assert names(file) == ["", ".imported"]
 
 
 def test_a_full_directory_leaves_everything_as_it_was(file):
@@ -125,7 +199,7 @@ def test_a_full_directory_leaves_everything_as_it_was(file):
 DIES = """
 import os, sys
 from pathlib import Path
-from pushgate.server.persistence import opened_journal
+from pushgate.server.persistence import locked, opened_journal
 left = int(sys.argv[2])
 def before(event, arguments):
     global left
@@ -134,7 +208,8 @@ def before(event, arguments):
             os._exit(9)
         left -= 1
 sys.addaudithook(before)
-opened_journal(Path(sys.argv[1]), reset_damaged=False, now=0.0)[0].close()
+path = Path(sys.argv[1])
+opened_journal(path, locked(path, 0), reset_damaged=False, now=0.0)[0].close()
 """
 
 

@@ -7,7 +7,13 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
 from pushgate.server.group import Block, Group
-from pushgate.server.record import decode_group, decode_shape, encode_group, encode_shape
+from pushgate.server.record import (
+    decode_group,
+    decode_shape,
+    decode_shape_1,
+    encode_group,
+    encode_shape,
+)
 from tests.server.pushes import key, pushed
 
 any_text = st.binary(max_size=6).map(text) | st.text(st.characters(exclude_categories=["Cs"]))
@@ -74,7 +80,7 @@ def test_a_group_survives(group):
 
 @given(shapes())
 def test_a_shape_survives(shape):
-    assert decode_shape(encode_shape(shape)) is shape
+    assert decode_shape(7, encode_shape(7, shape)) is shape
 
 
 def example() -> tuple[bytes, bytes, list]:
@@ -113,4 +119,16 @@ def test_a_damaged_key_is_noticed(packed):
 @pytest.mark.parametrize("encoded", ["", "{", "1", "[1]", '[["a"]]', '[["a", 9, null, [], []]]'])
 def test_what_is_no_shape_is_noticed(encoded):
     with pytest.raises(ValueError):  # noqa: PT011 - the journal says which file
-        decode_shape(encoded)
+        decode_shape_1(encoded)
+
+
+def test_a_shape_that_is_changed_or_has_another_number_is_noticed():
+    encoded = encode_shape(7, pushed('a{b="c"} 1\n').shape)
+    for at in range(len(encoded)):
+        flipped = encoded[:at] + bytes([encoded[at] ^ 1]) + encoded[at + 1 :]
+        with pytest.raises(ValueError, match="checksum"):
+            decode_shape(7, flipped)
+    with pytest.raises(ValueError, match="checksum"):
+        decode_shape(8, encoded)
+    with pytest.raises(ValueError, match="not a shape"):
+        decode_shape(7, b"")

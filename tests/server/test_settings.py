@@ -26,6 +26,7 @@ def shown(*argv):
 
 def test_without_arguments_everything_has_its_default():
     assert settings() == Settings()
+    assert settings().persistence_wait == 0
     assert settings().web_listen_address == (":9091",)
     assert settings().persistence_file == "data/pushgate.db"
     assert settings().persistence_interval == 300 * 10**9
@@ -34,7 +35,12 @@ def test_without_arguments_everything_has_its_default():
 
 def test_a_field_is_named_like_its_flag():
     names = {flag.name.replace(".", "_").replace("-", "_") for flag in FLAGS}
-    assert names == {*Settings.__slots__, "help", "version"}
+    assert names == {*Settings.__slots__, "help", "version"} - {"given"}
+
+
+def test_what_was_given_is_known_even_if_it_is_the_default():
+    assert settings().given == frozenset()
+    assert settings("--persistence.file=data/pushgate.db").given == {"persistence_file"}
 
 
 def test_a_value_follows_an_equals_sign_or_stands_alone():

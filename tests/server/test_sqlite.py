@@ -1,36 +1,39 @@
 """The journal in a real SQLite file: what is appended is there again, whatever happened."""
 
+import errno
 import os
+import random
+import re
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pushgate.errors import JournalFailed, StartupError
+from pushgate.errors import DamagedFile, JournalFailed, StartupError
 from pushgate.model.shape import Pushed, PushShape, frame_of, interned
 from pushgate.server.change import Change, Delete, Fail, Replace, Wipe
 from pushgate.server.sqlite import SqliteJournal
 from pushgate.server.store import Store
+from tests.server import failingdisk
 from tests.server.pushes import content, key, post, pushed, put
 
 
-@pytest.fixture(params=["apsw", "sqlite3"])
-def library(request, monkeypatch):
-    """Both libraries, one after the other."""
-    if request.param == "sqlite3":
-        monkeypatch.setitem(sys.modules, "apsw", None)
-    return request.param
-
-
 @pytest.fixture
-def path(tmp_path, library):
-    return tmp_path / "data" / "pushgate.db"
+def path(tmp_path):
+    return tmp_path / "pushgate.db"
+
+
+@pytest.fixture(scope="module")
+def disk():
+    return failingdisk.FailingDisk()
 
 
 def append(journal: SqliteJournal, store: Store, *changes: Change) -> None:
@@ -184,7 +187,6 @@ def test_a_file_of_a_newer_version_is_refused(path):
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(path):
-    path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE bookmarks (id)")
         connection.commit()
@@ -212,11 +214,11 @@ def test_a_second_server_on_the_file_is_refused(path):
 
 
 @pytest.mark.parametrize("name", ["file/pushgate.db", "directory"])
-def test_a_place_that_cannot_be_written_is_refused(tmp_path, library, name):
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
     (tmp_path / "directory").mkdir()
     message = refused(tmp_path / name)
-    assert message.startswith(f"can't write {tmp_path / name}: ")
+    assert message.startswith(f"can't use {tmp_path / name}: ")
     assert "--persistence.file=" in message
 
 
@@ -233,13 +235,16 @@ def in_child(test) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_directory_that_is_not_ours_is_refused(path):
-    path.parent.mkdir(mode=0o555)
+@pytest.mark.parametrize("mode", [0o400, 0o200, 0])
+def test_a_file_that_may_not_be_opened_is_named_as_that(path, mode):
+    path.write_bytes(b"somebody's")
 
     def test() -> None:
+        os.chmod(path, mode)  # noqa: PTH101
         if os.geteuid() == 0:  # who may write anywhere
             os.seteuid(65534)
-        assert refused(path).startswith(f"can't write {path}: Permission denied. Make the ")
+        message = refused(path)
+        assert message.startswith(f"can't use {path}: Permission denied. make file and ")
 
     in_child(test)
 
@@ -255,7 +260,7 @@ def test_a_full_disk_takes_no_part_of_a_batch_and_later_batches_again(path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20_000, hard))
             large = [put(key(str(i)), f'm{{x="{i}{"y" * 5000}"}} 1\n') for i in range(50)]
             for _ in range(2):
-                with pytest.raises(JournalFailed, match="free space on the disk"):
+                with pytest.raises(JournalFailed, match="File too large"):
                     append(journal, store, *large)
             assert state(store.groups()) == before
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -265,35 +270,254 @@ def test_a_full_disk_takes_no_part_of_a_batch_and_later_batches_again(path):
     in_child(test)
 
 
-class Failing:
-    """A connection whose statements fail from number *after* on."""
-
-    def __init__(self, connection, error: type[Exception]) -> None:
-        self._connection, self._error, self.left = connection, error, -1
-
-    def execute(self, sql: str, parameters=(), /):
-        if self.left == 0 and sql != "ROLLBACK":
-            raise self._error("disk I/O error")
-        self.left -= 1
-        return self._connection.execute(sql, parameters)
-
-    def close(self) -> None:
-        self._connection.close()
+def crashed(path: Path, place: Path) -> Path:
+    """Copies what a process that is killed now would leave behind; returns the copy."""
+    place.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", f"{place / path.name}{suffix}")
+    return place / path.name
 
 
-def test_a_batch_that_fails_at_any_statement_leaves_nothing_behind(path):
+FAILURES = [
+    pytest.param(apsw.SQLITE_FULL, "write", "disk full", id="full"),
+    pytest.param(apsw.SQLITE_IOERR_WRITE, "write", "Input/output error", id="write"),
+    pytest.param(apsw.SQLITE_IOERR_FSYNC, "sync", "Input/output error", id="sync"),
+]
+
+
+@pytest.mark.parametrize(("code", "operation", "reason"), FAILURES)
+def test_a_refused_batch_is_not_there_after_a_crash(path, disk, tmp_path, code, operation, reason):
+    store = Store()
+    with closing(SqliteJournal(path, vfs=failingdisk.NAME)) as journal:
+        append(journal, store, put(key("a"), "m 1\n"), put(key("b"), "n 1\n"))
+        for batch in ([put(key("c"), "o 1\n"), Delete(key("b"))], [put(key("a"), "m 2\n")]):
+            with disk.failing(code, operation, "-wal"):
+                for _ in range(2):
+                    with pytest.raises(JournalFailed, match=reason) as caught:
+                        append(journal, store, *batch)
+            assert not caught.value.unknown
+            assert "rollback" not in str(caught.value)
+            copy = crashed(path, tmp_path / batch[0].key.job)
+            assert reopened(copy) == state(store.groups())
+        append(journal, store, put(key("c"), "o 1\n"))
+    assert reopened(path) == state(store.groups())
+
+
+def test_when_the_disk_cannot_take_it_back_the_outcome_is_unknown(
+    path, disk, tmp_path, monkeypatch
+):
+    def fails(_handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = Store()
+    with closing(SqliteJournal(path, vfs=failingdisk.NAME)) as journal:
+        append(journal, store, put(key("a"), "m 1\n"))
+        monkeypatch.setattr(os, "fsync", fails)
+        with (
+            disk.failing(apsw.SQLITE_IOERR_FSYNC, "sync", "-wal"),
+            pytest.raises(
+                JournalFailed, match="it is unknown whether the push is stored"
+            ) as caught,
+        ):
+            append(journal, store, put(key("b"), "m 1\n"))
+        assert caught.value.unknown
+        monkeypatch.undo()
+        append(journal, store, put(key("c"), "m 1\n"))  # in the place of the unknown one
+        assert reopened(crashed(path, tmp_path / "copy")) == state(store.groups())
+
+
+@pytest.mark.parametrize(
+    ("code", "operation", "reason"),
+    [
+        pytest.param(apsw.SQLITE_FULL, "write", "disk full. free space", id="full"),
+        pytest.param(apsw.SQLITE_IOERR_WRITE, "write", "Input/output error", id="write"),
+        pytest.param(apsw.SQLITE_IOERR_READ, "read", "I", id="read"),
+        pytest.param(apsw.SQLITE_IOERR_FSYNC, "sync", "Input/output error", id="sync"),
+        pytest.param(apsw.SQLITE_CANTOPEN, "open", "CantOpenError", id="open"),
+    ],
+)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_failing_disk_at_the_start_is_no_damage(path, disk, code, operation, reason, is_new):
+    if not is_new:
+        filled(path)
+    before = path.read_bytes() if not is_new else b""
+    may_start = not is_new and operation in {"write", "sync"}
+    with (
+        disk.failing(code, operation),
+        nullcontext()
+        if may_start
+        else pytest.raises(StartupError, match=re.escape(f"can't use {path}: {reason}")) as caught,
+        closing(SqliteJournal(path, vfs=failingdisk.NAME)) as journal,
+    ):
+        journal.load()
+    assert may_start or not isinstance(caught.value, DamagedFile)
+    if not is_new:
+        assert path.read_bytes() == before
+    with closing(SqliteJournal(path)) as journal:
+        assert len(journal.load()) == (0 if is_new else 80)
+
+
+def test_each_page_that_cannot_be_read_is_named_as_that(path, disk):
+    pages = len(filled(path)) // 4096
+    for page in range(pages):
+        with (
+            disk.unreadable(page * 4096),
+            pytest.raises(StartupError, match="can't use") as caught,
+            closing(SqliteJournal(path, vfs=failingdisk.NAME)) as journal,
+        ):
+            journal.load()
+        assert not isinstance(caught.value, DamagedFile), page
+
+
+def test_a_start_that_dies_while_it_creates_the_tables_starts_again(path, disk):
+    operations: list[str] = []
+    disk.rule = lambda operation, _: operations.append(operation) or 0
+    SqliteJournal(path, vfs=failingdisk.NAME).close()
+    for number in range(len(operations)):
+        for file in path.parent.iterdir():
+            file.unlink()
+        left = iter(range(number))
+        disk.rule = lambda *_, left=left: 0 if next(left, None) is not None else apsw.SQLITE_FULL
+        with suppress(StartupError, apsw.Error):
+            SqliteJournal(path, vfs=failingdisk.NAME).close()
+        disk.rule = None
+        with closing(SqliteJournal(path)) as journal:
+            assert journal.load() == []
+    assert len(operations) > 20
+
+
+def test_tables_that_an_earlier_version_left_empty_are_a_new_file(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE shapes (id INTEGER PRIMARY KEY, families TEXT NOT NULL)")
     store = Store()
     with closing(SqliteJournal(path)) as journal:
-        append(journal, store, put(key("a"), "m 1\n"), put(key("b"), "n 1\n"))
-        before = state(store.groups())
-        connection = journal._connection = Failing(journal._connection, journal._error)
-        batch = [put(key("c"), "o 1\n"), put(key("a"), "p 1\n"), Delete(key("b"))]
-        for number in range(7):  # BEGIN, shapes, groups, a group, two shapes, COMMIT
-            connection.left = number
-            with pytest.raises(JournalFailed):
-                append(journal, store, *batch)
-            assert state(store.groups()) == before
-        connection.left = -1
-        append(journal, store, *batch)
+        append(journal, store, put(key("a"), "m 1\n"))
     assert reopened(path) == state(store.groups())
-    assert shapes_in(path) == 2
+
+
+def test_a_flipped_bit_is_reported_or_changes_nothing(path):
+    whole = filled(path)
+    expected = reopened(path)
+    choose = random.Random(7)
+    places = [*range(100), *(choose.randrange(len(whole)) for _ in range(400))]
+    reported = 0
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << choose.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            assert reopened(path) == expected
+        except StartupError:
+            reported += 1
+    assert reported > 200
+
+
+def test_a_report_of_damage_names_the_groups(path):
+    filled(path)
+    with closing(sqlite3.connect(path)) as connection:
+        changed = "CAST(replace(CAST(families AS TEXT), 'm1', 'm2') AS BLOB)"
+        connection.execute(f"UPDATE shapes SET families = {changed} WHERE id = 3")
+        connection.execute("UPDATE groups SET state = substr(state, 1, 40) WHERE id = 7")
+        connection.commit()
+    message = refused(path)
+    assert (
+        'shape 3: its checksum is wrong; group {job="1"}: it needs shape 3; '
+        'group {job="3"}: its checksum is wrong' in message
+    )
+
+
+@pytest.mark.parametrize("part", ["head", "first", "middle"])
+def test_a_flipped_bit_in_the_wal_is_reported_instead_of_losing_what_follows(path, tmp_path, part):
+    store = Store()
+    with closing(SqliteJournal(path)) as journal:
+        for number in range(20):
+            append(journal, store, put(key("a"), f"m {number}\n"))
+        copy = crashed(path, tmp_path / "copy")
+    wal = Path(f"{copy}-wal")
+    whole = bytearray(wal.read_bytes())
+    whole[{"head": 9, "first": 32 + 100, "middle": len(whole) // 2}[part]] ^= 0x10
+    wal.write_bytes(whole)
+    assert "write-ahead log is wrong" in refused(copy)
+    assert wal.read_bytes() == whole
+
+
+@pytest.mark.parametrize("what", ["pushgate.db", "pushgate.db-wal", "."])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_deleted_or_replaced_under_the_server_takes_no_push(tmp_path, what, replaced):
+    store, path = Store(), tmp_path / "data" / "pushgate.db"
+    path.parent.mkdir()
+    with closing(SqliteJournal(path)) as journal:
+        append(journal, store, put(key("a"), "m 1\n"))
+        victim = path.parent / what
+        aside = victim.rename(tmp_path / "aside")
+        if replaced:
+            (shutil.copytree if what == "." else shutil.copy)(aside, victim)
+        with pytest.raises(JournalFailed, match="put "):
+            journal.check()
+        with pytest.raises(JournalFailed, match="put "):
+            append(journal, store, put(key("a"), "m 2\n"))
+        if replaced:
+            shutil.rmtree(victim) if what == "." else victim.unlink()
+        aside.rename(victim)
+        journal.check()
+        append(journal, store, put(key("a"), "m 3\n"))
+    assert reopened(path) == state(store.groups())
+
+
+def test_the_wal_of_a_database_that_was_put_in_place_meanwhile_is_left_alone(path, tmp_path):
+    other, store = tmp_path / "other.db", Store()
+    journal = SqliteJournal(path)
+    with closing(SqliteJournal(other)) as restored:
+        append(restored, store, put(key("a"), "m 1\n"))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{other}{suffix}", f"{path}{suffix}.new")
+    for suffix in ("", "-wal"):
+        os.replace(f"{path}{suffix}.new", f"{path}{suffix}")  # noqa: PTH105
+    journal.close()
+    assert reopened(path) == state(store.groups())
+
+
+def test_files_are_private(path):
+    with closing(SqliteJournal(path)) as journal:
+        append(journal, Store(), put(key("a"), "m 1\n"))
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert modes == {"pushgate.db": 0o600, "pushgate.db-wal": 0o600}
+
+
+def test_the_file_shrinks_in_small_steps_after_most_of_it_was_deleted(path, monkeypatch):
+    monkeypatch.setattr("pushgate.server.sqlite._CHECKPOINT_FRAMES", 100)
+    store = Store()
+    with closing(SqliteJournal(path)) as journal:
+        large = [put(key(str(i)), f'm{{x="{i}{"y" * 5000}"}} 1\n') for i in range(2000)]
+        append(journal, store, *large)
+        assert not journal.tidy()
+        append(journal, store, *[Delete(key(str(i))) for i in range(1, 2000)])
+        size = path.stat().st_size
+        steps = 0
+        while journal.tidy():
+            steps += 1
+        assert steps > 5
+        assert path.stat().st_size < size / 5
+        assert journal.tidy_failures == 0
+    assert reopened(path) == state(store.groups())
+
+
+def test_a_checkpoint_that_keeps_failing_is_logged_once_and_counted(
+    path, disk, caplog, monkeypatch
+):
+    store = Store()
+    monkeypatch.setattr("pushgate.server.sqlite._RETRY_SECONDS", 0)
+    monkeypatch.setattr("pushgate.server.sqlite._CHECKPOINT_FRAMES", 10)
+    caplog.set_level("INFO")
+    with closing(SqliteJournal(path, vfs=failingdisk.NAME)) as journal:
+        large = [put(key(str(i)), f'm{{x="{i}{"y" * 30000}"}} 1\n') for i in range(5)]
+        append(journal, store, *large)
+        with disk.failing(apsw.SQLITE_IOERR_WRITE, "write", "pushgate.db"):
+            for _ in range(3):
+                assert not journal.tidy()
+                append(journal, store, put(key("a"), "m 1\n"))
+        assert journal.tidy_failures == 3
+        assert not journal.tidy()
+    said = [(record.levelname, record.message.partition(";")[0]) for record in caplog.records]
+    assert said == [("ERROR", "checkpoint failed"), ("INFO", "checkpoints succeed again")]
+    assert reopened(path) == state(store.groups())

@@ -49,6 +49,10 @@ class GroupingKey:
     def __repr__(self) -> str:
         return f"GroupingKey({', '.join(f'{n}={v!r}' for n, v in self.labels)})"
 
+    def __str__(self) -> str:
+        """Return the labels as messages show them: ``{instance="",job="a"}``."""
+        return f"{{{','.join(f'{n}={go_quote(v)}' for n, v in self.labels)}}}"
+
 
 def unpercent(path: bytes) -> bytes:
     """Return *path* percent-decoded; ``+`` is a plus.

@@ -8,6 +8,7 @@ guarantee.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,8 @@ from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
 from pushgate.server.change import Change, Fail, Merge, Replace
 from pushgate.server.journal import Journal
 from pushgate.server.store import Step, Store
+
+_log = logging.getLogger(__name__)
 
 Done = Callable[[PushgateError | None], None]
 """Called on the event loop when a change is durable and visible, or why it is not."""
@@ -44,10 +47,17 @@ class Gateway:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = False
+        self.journal_failures = 0
+        """How many attempts to write or find the journal have failed."""
         self.waiting = 0
         """How many changes are admitted and not yet answered."""
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether changes are journaled, and not only in memory."""
+        return self._journal is not None
 
     @property
     def is_ready(self) -> bool:
@@ -96,11 +106,12 @@ class Gateway:
             self._running_loop.call_soon(self._send)
 
     def probe(self) -> None:
-        """Try the journal again if it failed and nobody pushes: without pushes it stays failed.
+        """Find out whether the journal works when nobody pushes; call it each second.
 
-        A balancer that sees ``/-/ready`` fail sends none.
+        A journal that failed is tried again: a balancer that sees ``/-/ready`` fail sends no
+        push that would find out.
         """
-        if self._failed and not self.waiting:
+        if self._journal is not None and not self.waiting and self._batches.empty():
             self._batches.put([])
 
     async def apply(self, change: Change) -> None:
@@ -142,13 +153,17 @@ class Gateway:
             self._inbox = []
 
     def _write(self) -> None:
-        """Append batches as they come. Runs in the journal's thread."""
+        """Append batches as they come, and tidy between them. Runs in the journal's thread."""
+        assert self._journal is not None
         while (batch := self._batches.get()) is not None:
             batch += self._more()
-            error = self._append([step for waiting in batch for step in waiting.steps])
-            self._running_loop.call_soon_threadsafe(self._written, batch, error)
+            error = self._append(batch)
+            if batch or error is not None or self._failed:
+                self._running_loop.call_soon_threadsafe(self._written, batch, error)
             if error is not None:
                 self._withdrawn.acquire()  # later batches stand on this one
+            while self._journal.tidy() and self._batches.empty():
+                pass
 
     def _more(self) -> list[_Waiting]:
         """Return what else waits for the journal by now."""
@@ -159,10 +174,13 @@ class Gateway:
             self._batches.put(None)
         return out
 
-    def _append(self, steps: list[Step]) -> JournalFailed | None:
+    def _append(self, batch: list[_Waiting]) -> JournalFailed | None:
         assert self._journal is not None
         try:
-            self._journal.append(steps)
+            if batch or self._failed:
+                self._journal.append([step for waiting in batch for step in waiting.steps])
+            else:
+                self._journal.check()
         except JournalFailed as failure:
             return failure
         except Exception as failure:  # noqa: BLE001 - whatever it is, nobody may be left waiting
@@ -171,24 +189,42 @@ class Gateway:
 
     def _written(self, batch: list[_Waiting], error: JournalFailed | None) -> None:
         """Apply and answer a batch that is durable, or withdraw everything that is not."""
-        self._failed = error is not None
+        self._note_outage(error)
         if error is not None:
-            self._withdraw([*batch, *self._more(), *self._inbox], error)
+            self._withdraw(batch, [*self._more(), *self._inbox], error)
             return
         for waiting in batch:
             self.store.apply(waiting.steps)
             waiting.done(waiting.answer)
         self._settled(len(batch))
 
-    def _withdraw(self, batch: list[_Waiting], error: JournalFailed) -> None:
-        """Undo *batch*, all that is admitted: memory may not run ahead of the disk."""
+    def _note_outage(self, error: JournalFailed | None) -> None:
+        """Keep the state of the journal, and log where an outage begins and ends."""
+        if error is not None:
+            self.journal_failures += 1
+        if error is not None and not self._failed:
+            _log.error(
+                "the journal cannot be written; pushes are refused until it can",
+                extra={"err": error.cause},
+            )
+        elif error is None and self._failed:
+            _log.info("the journal can be written again")
+        self._failed = error is not None
+
+    def _withdraw(
+        self, batch: list[_Waiting], behind: list[_Waiting], error: JournalFailed
+    ) -> None:
+        """Undo *batch* and what is admitted *behind* it: memory may not run ahead of the disk."""
         self._inbox = []
-        for waiting in reversed(batch):
+        for waiting in reversed([*batch, *behind]):
             self.store.withdraw(reversed(waiting.steps))
         self._withdrawn.release()
         for waiting in batch:
             waiting.done(error)
-        self._settled(len(batch))
+        never_written = JournalFailed(error.cause)
+        for waiting in behind:
+            waiting.done(never_written)
+        self._settled(len(batch) + len(behind))
 
     def _settled(self, count: int) -> None:
         self.waiting -= count

@@ -20,7 +20,22 @@ class Journal(Protocol):
         Without steps it is a trial whether that would be possible.
 
         Raises:
-            JournalFailed: none of them is. A later append may succeed.
+            JournalFailed: none of them is, or it is unknown. A later append may succeed.
+        """
+        ...
+
+    def check(self) -> None:
+        """Find out, cheaply and without a write, whether the journal is still there.
+
+        Raises:
+            JournalFailed: it is not; the next append would fail too.
+        """
+        ...
+
+    def tidy(self) -> bool:
+        """Do some milliseconds of housekeeping; return whether there is more to do.
+
+        Called between appends. Failures are the journal's own business.
         """
         ...
 

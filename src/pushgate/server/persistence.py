@@ -1,18 +1,32 @@
 """The persistence file at start: a journal of ours, a file of the Go server, or damaged."""
 
-import fcntl
+import errno
 import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
-from pushgate.errors import DamagedFile, InconsistentPush, JournalFailed, StartupError
+from pushgate.errors import (
+    DamagedFile,
+    InconsistentPush,
+    JournalFailed,
+    NotWritable,
+    StartupError,
+)
 from pushgate.model.shape import Pushed, interned
 from pushgate.server import gob
 from pushgate.server.change import Merge
 from pushgate.server.group import Block, Group
-from pushgate.server.sqlite import SqliteJournal, damaged, in_use, move_aside, stamp
+from pushgate.server.lock import FileLock, sync_directory
+from pushgate.server.sqlite import (
+    FORMAT,
+    SqliteJournal,
+    damaged,
+    in_use,
+    move_aside,
+    stamp,
+    unusable,
+)
 from pushgate.server.store import Step, Store
 
 _log = logging.getLogger(__name__)
@@ -20,58 +34,123 @@ _log = logging.getLogger(__name__)
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _COMPANIONS = ("-wal", "-shm")
 _NO_PUSH = Pushed(interned(()), b"")
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def locked(path: Path, wait: float) -> FileLock:
+    """Return the exclusive right to *path*; wait up to *wait* seconds for another process.
+
+    Raises:
+        NotWritable: *path* does not exist, and may not be created.
+        StartupError: it is in use, or can't be used.
+    """
+    lock = FileLock(path)
+    try:
+        if not lock.acquire(0):
+            if wait:
+                _log.info("waiting for the process that uses the file", extra={"file": str(path)})
+            if not lock.acquire(wait):
+                raise in_use(path)
+        return lock
+    except OSError as error:
+        explained = _unusable(path, error)
+        if error.errno in _NOT_ALLOWED and not _may_exist(path):
+            raise NotWritable(str(explained)) from error
+        raise explained from error
 
 
 def opened_journal(
-    path: Path, *, reset_damaged: bool, now: float
+    path: Path, lock: FileLock, *, reset_damaged: bool, now: float, vfs: str | None = None
 ) -> tuple[SqliteJournal, list[Group]]:
-    """Return the journal in *path* and what it holds.
+    """Return the journal in *path*, which releases *lock* when it closes, and what it holds.
 
     A file of the Go server is imported first, and kept as ``<path>.imported``. With
     *reset_damaged*, a damaged file is moved aside and the journal starts empty. *now*, in
-    Unix seconds, is part of the names of files that are moved aside.
+    Unix seconds, is part of the names of files that are moved aside. *vfs* is as for
+    :class:`SqliteJournal`.
 
     Raises:
         StartupError: the file can't be used; the message says what to do.
     """
     try:
-        return _loaded(path, now)
-    except DamagedFile:
-        if not reset_damaged:
-            raise
-        moved = move_aside(path, now)
-        _log.warning("damaged persistence file moved aside", extra={"file": str(moved)})
-        return _loaded(path, now)
+        try:
+            return _loaded(path, lock, now, vfs)
+        except DamagedFile as error:
+            if not reset_damaged:
+                raise
+            moved = move_aside(path, now)
+            where = {"file": str(moved), "err": str(error)}
+            _log.warning("damaged persistence file moved aside", extra=where)
+            return _loaded(path, lock, now, vfs)
+    except OSError as error:
+        lock.release()
+        raise _unusable(path, error) from error
+    except StartupError:
+        lock.release()
+        raise
 
 
-def _loaded(path: Path, now: float) -> tuple[SqliteJournal, list[Group]]:
+def _unusable(path: Path, error: OSError) -> StartupError:
+    return unusable(path, error.strerror or str(error), error.errno or 0)
+
+
+def _may_exist(path: Path) -> bool:
     try:
-        file = path.open("rb")
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError:
-        pass  # not there yet, or the journal says what is wrong with it
-    else:
-        with file:
-            _import_go_file(path, file, now)
-    journal = SqliteJournal(path)
-    return journal, journal.load()
+        return True
+    return True
+
+
+def _loaded(
+    path: Path, lock: FileLock, now: float, vfs: str | None
+) -> tuple[SqliteJournal, list[Group]]:
+    if path.exists():
+        _import_go_file(path, now)
+    journal = SqliteJournal(path, lock, vfs=vfs)
+    groups = journal.load()
+    if journal.format != FORMAT:
+        _rewrite(path, journal, groups)
+        journal = SqliteJournal(path, lock, vfs=vfs)
+        groups = journal.load()
+    return journal, groups
+
+
+def _rewrite(path: Path, journal: SqliteJournal, groups: list[Group]) -> None:
+    """Replace the *journal* of an earlier format by one of ours, in one step."""
+    journal.close(keep_lock=True)
+    if _beside(path, "-wal").exists():
+        raise StartupError(f"can't convert {path}: its write-ahead log could not be written back")
+    try:
+        _journal_of(groups, _beside(path, ".converting")).replace(path)
+        sync_directory(path.parent)
+    except (OSError, JournalFailed) as error:
+        reason = error.cause if isinstance(error, JournalFailed) else error.strerror
+        raise StartupError(
+            f"can't convert {path} to the format of this version ({reason}): it is as it was; "
+            "make room and the directory writable, then start again"
+        ) from error
+    _log.info("converted the persistence file to a newer format", extra={"file": str(path)})
 
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _import_go_file(path: Path, file: IO[bytes], now: float) -> None:
-    """Make the Go server's *file* at *path* a journal, unless it is one.
+def _import_go_file(path: Path, now: float) -> None:
+    """Make the file at *path* a journal, if the Go server wrote it.
 
     The journal is made under another name. *path* changes in one step, when journal and
     copy are on disk, so whenever the process dies, the next start finds either the Go file
     and does it all again, or the journal.
     """
-    magic = file.read(len(_SQLITE_MAGIC))
-    if magic in {_SQLITE_MAGIC, b""}:
-        return
-    _lock(path, file)
-    data = magic + file.read()
+    with path.open("rb") as file:
+        magic = file.read(len(_SQLITE_MAGIC))
+        if magic in {_SQLITE_MAGIC, b""}:
+            return
+        data = magic + file.read()
     try:
         found = gob.read(data)
     except ValueError as error:
@@ -85,26 +164,17 @@ def _import_go_file(path: Path, file: IO[bytes], now: float) -> None:
         # What an older journal of this name left behind must not be taken for the new one's.
         _remove(_beside(path, suffix) for suffix in _COMPANIONS)
         journal.replace(path)
-        _sync(path.parent)
+        sync_directory(path.parent)
     except (OSError, JournalFailed) as error:
+        reason = error.cause if isinstance(error, JournalFailed) else error.strerror or str(error)
         raise StartupError(
-            f"can't import {path} of the Go Pushgateway ({error}): it is as it was; make room "
+            f"can't import {path} of the Go Pushgateway ({reason}): it is as it was; make room "
             "and the directory writable, then start again"
         ) from error
     where = {"groups": len(groups), "file": str(kept)}
     _log.info("imported the persistence file of the Go Pushgateway", extra=where)
     for what in left_out:
         _log.warning("not imported", extra={"what": what})
-
-
-def _lock(path: Path, file: IO[bytes]) -> None:
-    """Lock *file*, so that two servers do not import it; or raise StartupError."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise in_use(path) from error
-    if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-        raise in_use(path)  # another process has imported it meanwhile
 
 
 def _consistent(found: list[Group], left_out: list[str]) -> list[Group]:
@@ -181,19 +251,10 @@ def _kept_aside(path: Path, data: bytes, now: float) -> Path:
         copy.flush()
         os.fsync(copy.fileno())
     draft.replace(target)
-    _sync(path.parent)
+    sync_directory(path.parent)
     return target
 
 
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def _sync(directory: Path) -> None:
-    """Make the names in *directory* survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

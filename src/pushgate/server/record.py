@@ -1,9 +1,9 @@
 """Groups and shapes as bytes in the journal. Pure; every version must read the older ones.
 
 A group's state is a CRC-32 of what follows and of its labels, three times, then its
-blocks: shape id, time, numbers, details.
-Integers are little-endian, times Unix nanoseconds. A shape is JSON; text that is not
-UTF-8 stands in it as lone surrogates.
+blocks: shape id, time, numbers, details. A shape is a CRC-32 of its id and what follows,
+then JSON; text that is not UTF-8 is lone surrogates in it.
+Integers are little-endian, times Unix nanoseconds.
 """
 
 import json
@@ -22,6 +22,7 @@ _CHECKSUM = struct.Struct("<I")
 _TIMES = struct.Struct("<qqq")
 _BLOCK = struct.Struct("<QqII")
 _LENGTH = struct.Struct("<I")
+_NUMBER = struct.Struct("<q")
 
 
 def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
@@ -48,14 +49,27 @@ def decode_group(key: bytes, state: bytes, shape: Callable[[int], PushShape]) ->
         (checksum,) = _CHECKSUM.unpack_from(state)
         state = state[_CHECKSUM.size :]
         if checksum != crc32(state, crc32(key)):
-            raise ValueError(f"checksum of the group {key!r} is wrong")
+            raise ValueError("its checksum is wrong")
         pushed_at, failed_at, since = _TIMES.unpack_from(state)
         blocks = tuple(_blocks(state, shape))
     except struct.error as error:
-        raise ValueError(f"state of a group ends early: {error}") from error
+        raise ValueError(f"it ends early: {error}") from error
+    return Group(
+        GroupingKey(_labels(key)), blocks, pushed_at=pushed_at, failed_at=failed_at, since=since
+    )
+
+
+def labels_of(key: bytes) -> str:
+    """Return the labels of the packed *key*, which may be damaged, for messages."""
+    try:
+        return str(GroupingKey(_labels(key)))
+    except (ValueError, AttributeError):
+        return repr(key)
+
+
+def _labels(key: bytes) -> list[tuple[str, str]]:
     names = iter(text(part) for part in key.split(b"\xff"))
-    labels = list(zip(names, names, strict=True))
-    return Group(GroupingKey(labels), blocks, pushed_at=pushed_at, failed_at=failed_at, since=since)
+    return list(zip(names, names, strict=True))
 
 
 def _blocks(state: bytes, shape: Callable[[int], PushShape]) -> Iterator[Block]:
@@ -72,29 +86,50 @@ def _blocks(state: bytes, shape: Callable[[int], PushShape]) -> Iterator[Block]:
             details.append(state[at : at + length])
             at += length
         if at > len(state):
-            raise ValueError("state of a group ends early")
+            raise ValueError("it ends early")
         yield Block(Pushed(shape(shape_id), numbers, tuple(details)), received)
 
 
-def encode_shape(shape: PushShape) -> str:
-    """Return *shape* as JSON."""
+def encode_shape(number: int, shape: PushShape) -> bytes:
+    """Return *shape*, which has the id *number*."""
     families = [[f.name, int(f.type), f.help, f.labels, f.bounds] for f in shape.families]
     try:
-        return orjson.dumps(families).decode()
+        encoded = orjson.dumps(families)
     except orjson.JSONEncodeError:
-        return json.dumps(families)  # it writes lone surrogates
+        encoded = json.dumps(families).encode()  # it writes lone surrogates
+    return _CHECKSUM.pack(_shape_checksum(number, encoded)) + encoded
 
 
-def decode_shape(encoded: str) -> PushShape:
-    """Return the shape that *encoded* describes.
+def decode_shape(number: int, encoded: bytes) -> PushShape:
+    """Return the shape with the id *number*.
 
     Raises:
-        ValueError: it is not what :func:`encode_shape` wrote.
+        ValueError: it is not what :func:`encode_shape` wrote for *number*.
+    """
+    try:
+        (checksum,) = _CHECKSUM.unpack_from(encoded)
+        encoded = encoded[_CHECKSUM.size :]
+        if checksum != _shape_checksum(number, encoded):
+            raise ValueError("its checksum is wrong")
+    except (struct.error, TypeError) as error:
+        raise ValueError(f"not a shape: {error}") from error
+    return decode_shape_1(encoded)
+
+
+def decode_shape_1(encoded: str | bytes) -> PushShape:
+    """Return the shape as files of format 1 have it, without a checksum.
+
+    Raises:
+        ValueError: it is no shape.
     """
     try:
         return interned(tuple(_family(*fields) for fields in json.loads(encoded)))
     except TypeError as error:
         raise ValueError(f"not a shape: {error}") from error
+
+
+def _shape_checksum(number: int, encoded: bytes) -> int:
+    return crc32(encoded, crc32(_NUMBER.pack(number)))
 
 
 def _family(

@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from pushgate.errors import StartupError
+from pushgate.errors import NotWritable, StartupError
 from pushgate.formats.bodies import Bodies
 from pushgate.formats.room import Room
 from pushgate.model.duration import format_duration
@@ -30,7 +30,8 @@ from pushgate.server.gateway import Gateway
 from pushgate.server.http.app import App
 from pushgate.server.http.desk import PushDesk
 from pushgate.server.http.site import Site
-from pushgate.server.persistence import opened_journal
+from pushgate.server.lock import FileLock
+from pushgate.server.persistence import locked, opened_journal
 from pushgate.server.reload import LiveConfig, Reloaded
 from pushgate.server.settings import Settings
 from pushgate.server.sqlite import SqliteJournal
@@ -81,17 +82,35 @@ class _Process:
         self._live = _web_config(settings.web_config_file)
         self._telemetry = Telemetry()
         self._store = Store(self._telemetry.own, _bounds(settings))
+        # First: a server that waits for the file of another waits for its address too.
+        lock = self._locked()
         self._listeners = _listeners(settings)
-        self._gateway = Gateway(self._store, self._load())
+        self._journal = self._load(lock) if lock else None
+        self._gateway = Gateway(self._store, self._journal)
         self._views = Views(self._store, self._telemetry)
         self._show_store()
 
-    def _load(self) -> SqliteJournal | None:
+    def _locked(self) -> FileLock | None:
+        """Return the right to the persistence file, None if metrics are only in memory."""
         if not self._settings.persistence_file:
             return None
         path = Path(self._settings.persistence_file)
+        try:
+            return locked(path, self._settings.persistence_wait / 1e9)
+        except NotWritable as error:
+            if "persistence_file" in self._settings.given:
+                raise
+            _log.warning(
+                "metrics are kept only in memory and lost at the next stop; name a file that "
+                "can be written with --persistence.file",
+                extra={"err": str(error).partition(". ")[0]},
+            )
+            return None
+
+    def _load(self, lock: FileLock) -> SqliteJournal:
+        path = Path(self._settings.persistence_file)
         reset = self._settings.persistence_reset_damaged
-        journal, groups = opened_journal(path, reset_damaged=reset, now=time.time())
+        journal, groups = opened_journal(path, lock, reset_damaged=reset, now=time.time())
         self._store.load(groups)
         return journal
 
@@ -110,6 +129,16 @@ class _Process:
             "pushgate_journal_ready",
             "1 if the last write of the journal succeeded, else 0.",
             lambda: self._gateway.is_ready,
+        )
+        self._telemetry.counter(
+            "pushgate_journal_failures_total",
+            "Failed attempts to write or find the journal.",
+            lambda: self._gateway.journal_failures,
+        )
+        self._telemetry.counter(
+            "pushgate_journal_checkpoint_failures_total",
+            "Checkpoints of the journal that failed.",
+            lambda: self._journal.tidy_failures if self._journal else 0,
         )
 
     def run(self) -> int:

@@ -82,6 +82,12 @@ class Settings:
         "Accepted for command lines of the Go server, without effect: what was pushed is on "
         "disk before the push is answered.",
     )
+    persistence_wait: int = _flag(
+        flags.DURATION,
+        "0s",
+        "How long to wait at the start for another process to release the persistence file, "
+        "for rolling restarts.",
+    )
     persistence_reset_damaged: bool = _flag(
         flags.SWITCH,
         "",
@@ -136,6 +142,8 @@ class Settings:
     log_format: str = _flag(
         flags.LOG_FORMAT, "logfmt", "Output format of log messages. One of: [logfmt, json]"
     )
+    given: frozenset[str] = frozenset()
+    """The names of the fields that the command line has set."""
 
     @property
     def route_prefix(self) -> str:
@@ -176,7 +184,7 @@ def _named(declared: Field[Any]) -> Flag:
     return replace(flag, name=flag.name or declared.name.replace("_", ".", 1).replace("_", "-"))
 
 
-_BY_FIELD = {declared.name: _named(declared) for declared in fields(Settings)}
+_BY_FIELD = {declared.name: _named(declared) for declared in fields(Settings) if declared.metadata}
 _HELP = Flag("help", flags.SWITCH, "", "Show context-sensitive help.")
 _VERSION = Flag("version", flags.SWITCH, "", "Show application version.")
 FLAGS = (_HELP, *_BY_FIELD.values(), _VERSION)
@@ -213,7 +221,8 @@ def _parsed(argv: Sequence[str], prog: str) -> Settings:
         raise mistake
     if _HELP in asked:
         raise TextRequested(help_text(prog))
-    return Settings(**_values(given))
+    values = _values(given)
+    return Settings(**values, given=frozenset(values))
 
 
 def _values(given: Sequence[tuple[Flag, str]]) -> dict[str, Any]:

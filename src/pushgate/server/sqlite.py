@@ -1,91 +1,131 @@
 """The journal in a SQLite file: one connection, WAL, synchronous, one transaction a batch."""
 
+import errno
+import logging
 import os
-import sqlite3
+import re
+import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
+
+import apsw
 
 from pushgate.errors import DamagedFile, JournalFailed, StartupError
 from pushgate.model.shape import PushShape
+from pushgate.server import wal
 from pushgate.server.group import Group
-from pushgate.server.record import decode_group, decode_shape, encode_group, encode_shape
+from pushgate.server.lock import FileLock, sync_directory
+from pushgate.server.record import (
+    decode_group,
+    decode_shape,
+    decode_shape_1,
+    encode_group,
+    encode_shape,
+    labels_of,
+)
 from pushgate.server.store import Step
 
-_FORMAT = 1
-_SET_FORMAT = f"PRAGMA user_version = {_FORMAT}"
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, families TEXT NOT NULL)",
-    (
-        "CREATE TABLE IF NOT EXISTS groups"
-        " (id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NOT NULL)"
-    ),
-    _SET_FORMAT,
-)
+_log = logging.getLogger(__name__)
+
+FORMAT: Final = 2
+"""Format 1 had no checksums of shapes, and never gave space back to the file system."""
+
+_SET_FORMAT = f"PRAGMA user_version = {FORMAT}"
+# One transaction, so that a start that dies in between leaves an empty file.
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+DROP TABLE IF EXISTS shapes;
+DROP TABLE IF EXISTS groups;
+CREATE TABLE shapes (id INTEGER PRIMARY KEY, families BLOB NOT NULL);
+CREATE TABLE groups (id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NOT NULL);
+{_SET_FORMAT};
+COMMIT;
+"""
+_TABLES = {"shapes", "groups"}
+_CHECKPOINT_FRAMES = 8000  # 32 MiB: each checkpoint makes pushes wait for the disk
 _PRAGMAS = (
-    "locking_mode = EXCLUSIVE",  # a second server on the file is refused
     "journal_mode = WAL",
     "synchronous = FULL",  # an answered push survives a power cut
-    "wal_autocheckpoint = 8000",  # 32 MiB: each checkpoint makes pushes wait for the disk
+    f"journal_size_limit = {_CHECKPOINT_FRAMES * 4096}",
     "cache_size = -8000",
 )
 # SQLite's default limit is 32,766 variables; a row takes three.
 _ROWS_PER_STATEMENT = 512
-
-
-class Connection(Protocol):
-    """What ``apsw`` and ``sqlite3`` have in common."""
-
-    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Any:
-        """Run one statement."""
-        ...
-
-    def close(self) -> None: ...
-
-
-def _connect(path: str) -> tuple[Connection, type[Exception]]:
-    """Open *path* with apsw, which brings a current SQLite, or else with the standard library."""
-    try:
-        import apsw
-    except ImportError:
-        return sqlite3.connect(path, isolation_level=None, check_same_thread=False), sqlite3.Error
-    return apsw.Connection(path), apsw.Error
+# How many pages one step of tidy() gives back: some milliseconds.
+_PAGES_PER_STEP = 256
+_RETRY_SECONDS = 10
+_MAX_NAMED = 5
+# How quick_check names a page that could not be read.
+_UNREADABLE_PAGE = re.compile(r"error code=(\d+)")
 
 
 class SqliteJournal:
     """A :class:`~pushgate.server.journal.Journal` in the file *path*."""
 
-    def __init__(self, path: Path) -> None:
-        """Open *path*, new if it is not there.
+    def __init__(self, path: Path, lock: FileLock | None = None, *, vfs: str | None = None) -> None:
+        """Open *path*, new if it is not there; *lock* is released by :meth:`close`.
+
+        *vfs* is the SQLite VFS to read and write with; tests inject failures through it.
 
         Raises:
             StartupError: the file can't be used; the message says what to do.
         """
         self._path = path
+        self._wal = Path(f"{path}-wal")
+        self._lock = lock
         self._group_ids: dict[bytes, int] = {}
         self._last_group = self._last_shape = 0
         self._shapes: dict[PushShape, _Stored] = {}
-        self._connection, self._error = _opened(path)
+        self._wal_frames = 0
+        self._next_checkpoint = 0.0
+        self._vacuumed = False
+        self._lost: str | None = None
+        self._inodes: list[tuple[int, int]] = []
+        self.tidy_failures = 0
+        self._tidy_failed = False
+        self._connection: apsw.Connection | None = None
         with self._explained():
-            version = self._known_format()
+            _create(path)
+            self._connection = apsw.Connection(os.fspath(path), vfs=vfs)
+            # In place of SQLite's own checkpoints, which say nothing when they fail.
+            self._connection.set_wal_hook(self._count_wal_frames)
+            # Before the first read: SQLite then keeps its lock, and needs no shared memory.
+            self._rows("PRAGMA locking_mode = EXCLUSIVE")
+            self.format = self._known_format()
+            # Before anything is written: a write would overwrite what SQLite does not see.
+            wal.check(self._wal, self._frames_in_use())
+            if self.format == 0:
+                self._rows("PRAGMA auto_vacuum = INCREMENTAL")  # only possible before any table
             for pragma in _PRAGMAS:
-                self._connection.execute(f"PRAGMA {pragma}").fetchall()
-            for statement in () if version else _SCHEMA:
-                self._connection.execute(statement)
+                self._rows(f"PRAGMA {pragma}")
+            if self.format == 0:
+                self._execute(_SCHEMA).fetchall()
+                self._checkpoint()
+                sync_directory(path.parent)
+                self.format = FORMAT
+            self._rows("SELECT id FROM shapes LIMIT 1")  # the WAL is there from its first use on
+            self._inodes = self._current_inodes()
 
     def _known_format(self) -> int:
         """Return the format of the file, 0 if it is new; nothing was written yet."""
         (version,) = self._rows("PRAGMA user_version")[0]
-        if version not in {0, _FORMAT}:
+        if version not in {0, 1, FORMAT}:
             raise StartupError(
                 f"{self._path} was written by a newer Pushgate (format {version}): "
                 "start that version, or name another --persistence.file"
             )
-        if version == 0 and self._rows("SELECT name FROM sqlite_master"):
+        tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master")}
+        # Earlier versions could die between the creation of their tables.
+        left_empty = tables <= _TABLES and not any(
+            self._rows(f"SELECT 1 FROM {name} LIMIT 1")  # noqa: S608 - one of two names
+            for name in tables
+        )
+        if version == 0 and not left_empty:
             raise StartupError(
                 f"{self._path} is a database of another program: name another --persistence.file"
             )
@@ -95,30 +135,65 @@ class SqliteJournal:
         """Return every group as it was after the last append.
 
         Raises:
-            StartupError: the file is damaged.
+            DamagedFile: something in it is damaged; the message names what.
+            StartupError: it can't be read.
         """
         with self._explained():
-            found = self._rows("PRAGMA quick_check(1)")
-            if found != [("ok",)]:
-                raise ValueError(" ".join(found[0][0].split()))
-            shapes = {n: decode_shape(s) for n, s in self._rows("SELECT id, families FROM shapes")}
-            self._last_shape = max(shapes, default=0)
-            used: set[int] = set()
+            damage: list[str] = []
+            shapes = self._load_shapes(damage)
+            groups = self._load_groups(shapes, damage)
+            damage += self._structural_damage()
+            if damage:
+                raise ValueError(_summary(damage))
+            users = Counter(chain.from_iterable(map(_shapes, groups)))
+            self._shapes = {
+                shape: _Stored(number, users[shape])
+                for number, shape in shapes.items()
+                if users[shape]
+            }
+            if self.format == FORMAT:
+                for number in shapes.keys() - {stored.number for stored in self._shapes.values()}:
+                    self._execute("DELETE FROM shapes WHERE id = ?", (number,))
+            return groups
 
-            def shape(number: int) -> PushShape:
-                used.add(number)
-                return shapes[number]
+    def _load_shapes(self, damage: list[str]) -> dict[int, PushShape]:
+        shapes: dict[int, PushShape] = {}
+        with _noted(damage, "shapes"):
+            for number, encoded in self._execute("SELECT id, families FROM shapes"):
+                self._last_shape = max(self._last_shape, number)
+                try:
+                    shapes[number] = (
+                        decode_shape_1(encoded)
+                        if self.format == 1
+                        else decode_shape(number, encoded)
+                    )
+                except ValueError as error:
+                    damage.append(f"shape {number}: {error}")
+        return shapes
 
-            groups = [
-                self._loaded(number, labels, state, shape)
-                for number, labels, state in self._rows("SELECT id, labels, state FROM groups")
-            ]
-            self._shapes = {shapes[number]: _Stored(number) for number in used}
-            for one in chain.from_iterable(map(_shapes, groups)):
-                self._shapes[one].users += 1
-            for number in shapes.keys() - used:
-                self._connection.execute("DELETE FROM shapes WHERE id = ?", (number,))
+    def _load_groups(self, shapes: dict[int, PushShape], damage: list[str]) -> list[Group]:
+        groups: list[Group] = []
+        with _noted(damage, "groups"):
+            for number, labels, state in self._execute("SELECT id, labels, state FROM groups"):
+                self._last_group = max(self._last_group, number)
+                try:
+                    groups.append(decode_group(labels, state, shapes.__getitem__))
+                    self._group_ids[labels] = number
+                except KeyError as error:
+                    damage.append(f"group {labels_of(labels)}: it needs shape {error}")
+                except (ValueError, TypeError) as error:
+                    damage.append(f"group {labels_of(labels)}: {error}")
         return groups
+
+    def _structural_damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the pages, the free ones included."""
+        ((found,),) = self._rows("PRAGMA quick_check(1)")
+        if found == "ok":
+            return []
+        unreadable = _UNREADABLE_PAGE.search(found)
+        if unreadable and int(unreadable[1]) & 0xFF == apsw.SQLITE_IOERR:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return [" ".join(found.split())]
 
     def append(self, steps: Sequence[Step]) -> None:
         """Make *steps* durable in one transaction with one sync.
@@ -126,29 +201,154 @@ class SqliteJournal:
         Without steps, find out whether the file can be written.
 
         Raises:
-            JournalFailed: the disk did not take them; the journal is as before.
+            JournalFailed: the disk did not take them; the journal is as before, unless the
+                error says that this is unknown.
         """
+        self.check()
         try:
             self._write(_coalesced(steps))
-        except self._error as error:
+        except apsw.Error as error:
+            reason = _reason(error, self._errno(error))
+            is_undone = self._undo()
             raise JournalFailed(
-                f"{self._path} could not be written ({error}): free space on the disk or "
-                "repair it; the gateway tries again with the next push"
+                f"{self._path} could not be written: {reason}", unknown=not is_undone
             ) from error
+        try:
+            self.check()
+        except JournalFailed as error:
+            # Written, but to a file that may be gone: memory and file differ from here on.
+            self._lost = error.cause
+            raise JournalFailed(error.cause, unknown=True) from error
 
-    def close(self) -> None:
-        """Checkpoint and close the file."""
-        self._connection.close()
+    def check(self) -> None:
+        """Find out, with two ``stat``, whether the file is still the one that was opened.
+
+        Raises:
+            JournalFailed: it or its WAL was deleted or replaced.
+        """
+        try:
+            is_same = self._current_inodes() == self._inodes
+        except OSError as error:
+            raise JournalFailed(
+                f"{self._path} can't be found any more ({error.strerror}): put it back, or restart"
+            ) from error
+        if self._lost or not is_same:
+            raise JournalFailed(
+                self._lost
+                or f"{self._path} was replaced under the running server: put the file that was "
+                "there back, or restart"
+            )
+
+    def tidy(self) -> bool:
+        """Checkpoint if the WAL is long, give some free pages back; return whether there is more.
+
+        A failure is logged once until it is over, and counted in :attr:`tidy_failures`.
+        """
+        if time.monotonic() < self._next_checkpoint or not self._is_in_place():
+            return False
+        try:
+            if self._vacuum():
+                self._vacuumed = True
+                return True
+            if self._vacuumed or self._wal_frames >= _CHECKPOINT_FRAMES:
+                self._checkpoint()
+        except apsw.Error as error:
+            reason = _reason(error, self._errno(error))
+            self.tidy_failures += 1
+            self._next_checkpoint = time.monotonic() + _RETRY_SECONDS
+            if not self._tidy_failed:
+                _log.error(
+                    "checkpoint failed; the write-ahead log grows until one succeeds",
+                    extra={"file": str(self._path), "err": reason},
+                )
+            self._tidy_failed = True
+            return False
+        return False
+
+    def _vacuum(self) -> bool:
+        """Give pages back while more than half of the file is free; return whether it did."""
+        ((free,),) = self._rows("PRAGMA freelist_count")
+        if free < _PAGES_PER_STEP:
+            return False
+        ((pages,),) = self._rows("PRAGMA page_count")
+        if free * 2 <= pages:
+            return False
+        self._execute(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})").fetchall()
+        return True
+
+    def _checkpoint(self) -> None:
+        assert self._connection is not None
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._vacuumed = False
+        self._wal_frames = 0
+        if self._tidy_failed:
+            self._tidy_failed = False
+            _log.info("checkpoints succeed again", extra={"file": str(self._path)})
+
+    def close(self, *, keep_lock: bool = False) -> None:
+        """Checkpoint, close the file, and release its lock unless *keep_lock*."""
+        # SQLite would delete, by its name, the WAL of another database.
+        self._close(checkpoint=self._is_in_place())
+        if self._lock is not None and not keep_lock:
+            self._lock.release()
+
+    def _close(self, *, checkpoint: bool) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not checkpoint))
+            connection.close()
+
+    def _is_in_place(self) -> bool:
+        try:
+            self.check()
+        except JournalFailed:
+            return False
+        return True
+
+    def _current_inodes(self) -> list[tuple[int, int]]:
+        return [(s.st_dev, s.st_ino) for s in (self._path.stat(), self._wal.stat())]
+
+    def _count_wal_frames(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
+        self._wal_frames = frames
+        return apsw.SQLITE_OK
+
+    def _frames_in_use(self) -> int:
+        """Return how many frames at the start of the WAL SQLite takes for committed."""
+        assert self._connection is not None
+        frames, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        return frames
+
+    def _undo(self) -> bool:
+        """Take back what a failed transaction has left, also on disk; return whether it is gone.
+
+        A transaction whose sync failed may lie complete in the WAL, where the next start would
+        find it. It is cut off.
+        """
+        assert self._connection is not None
+        try:
+            if self._connection.in_transaction:
+                with suppress(apsw.Error):
+                    self._connection.execute("ROLLBACK")
+            wal.cut(self._wal, self._frames_in_use())
+        except (apsw.Error, OSError):
+            return False
+        return True
+
+    def _errno(self, error: Exception) -> int:
+        if isinstance(error, OSError):
+            return error.errno or 0
+        if isinstance(error, apsw.FullError):
+            return errno.ENOSPC
+        if isinstance(error, apsw.IOError | apsw.CantOpenError) and self._connection is not None:
+            return self._connection.system_errno
+        return 0
+
+    def _execute(self, sql: str, parameters: Sequence[Any] = ()) -> apsw.Cursor:
+        assert self._connection is not None
+        return self._connection.execute(sql, parameters)
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in self._connection.execute(sql)]
-
-    def _loaded(
-        self, number: int, labels: bytes, state: bytes, shape: Callable[[int], PushShape]
-    ) -> Group:
-        self._group_ids[labels] = number
-        self._last_group = max(self._last_group, number)
-        return decode_group(labels, state, shape)
+        return self._execute(sql).fetchall()
 
     def _write(self, steps: list[Step]) -> None:
         """Write *steps*, one for each group, then keep the books: they follow the file."""
@@ -168,7 +368,7 @@ class SqliteJournal:
                 number = group_ids[key] = self._last_group + len(group_ids) + 1
             rows.append((number, key, encode_group(after, shape_id)))
         gone = [step.key.packed for step in steps if step.after is None]
-        self._execute(change, rows, [self._group_ids[key] for key in gone])
+        self._execute_all(change, rows, [self._group_ids[key] for key in gone])
         self._last_group += len(group_ids)
         self._group_ids |= group_ids
         for key in gone:
@@ -187,7 +387,7 @@ class SqliteJournal:
         first = self._last_shape + 1
         return _ShapeChange(
             users,
-            {shape: _Stored(number) for number, shape in enumerate(new, first)},
+            {shape: _Stored(number, 0) for number, shape in enumerate(new, first)},
             [
                 s
                 for s, more in users.items()
@@ -195,10 +395,13 @@ class SqliteJournal:
             ],
         )
 
-    def _execute(
+    def _execute_all(
         self, change: "_ShapeChange", rows: list[tuple[int, bytes, bytes]], gone: list[int]
     ) -> None:
-        shapes = [(stored.number, encode_shape(shape)) for shape, stored in change.new.items()]
+        shapes = [
+            (stored.number, encode_shape(stored.number, shape))
+            for shape, stored in change.new.items()
+        ]
         dropped = [self._shapes[shape].number for shape in change.unused]
         statements = [
             *_inserts("INSERT INTO shapes (id, families) VALUES", shapes),
@@ -210,27 +413,41 @@ class SqliteJournal:
             statements = [(_SET_FORMAT, [])]
         if len(statements) == 1:
             # Its own transaction: one call, during which other threads run.
-            self._connection.execute(*statements[0])
+            self._execute(*statements[0])
             return
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in statements:
-                self._connection.execute(*statement)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
+        self._execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            self._execute(*statement)
+        self._execute("COMMIT")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
+        """Make every failure of the block a :exc:`StartupError` that names its real cause.
+
+        Only what SQLite or our checksums call corrupt is damage: a disk that fails says
+        nothing about the data.
+        """
         try:
             yield
-        except StartupError:
-            self._connection.close()
-            raise
-        except (self._error, ValueError, KeyError) as error:
-            self._connection.close()
-            raise _unusable(self._path, error) from error
+        except (apsw.Error, OSError, ValueError, StartupError) as error:
+            explained = self._explanation(error)
+            with suppress(apsw.Error):
+                self._close(checkpoint=False)  # the file stays as it was found
+            if explained is error:
+                raise
+            raise explained from error
+
+    def _explanation(self, error: Exception) -> Exception:
+        match error:
+            case StartupError():
+                return error
+            case apsw.BusyError() | apsw.LockedError():
+                return in_use(self._path)
+            case apsw.CorruptError() | apsw.NotADBError() | apsw.SQLError() | ValueError():
+                return damaged(self._path, str(error))
+            case _:
+                number = self._errno(error)
+                return unusable(self._path, _reason(error, number), number)
 
 
 class _Stored:
@@ -238,9 +455,9 @@ class _Stored:
 
     __slots__ = ("number", "users")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, users: int) -> None:
         self.number = number
-        self.users = 0
+        self.users = users
 
 
 class _ShapeChange(NamedTuple):
@@ -281,23 +498,56 @@ def _coalesced(steps: Sequence[Step]) -> list[Step]:
     return [step for step in out.values() if step.before or step.after]
 
 
-def _opened(path: Path) -> tuple[Connection, type[Exception]]:
+@contextmanager
+def _noted(damage: list[str], table: str) -> Iterator[None]:
+    """Add to *damage* that *table* can't be read to its end, if the block finds that."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise StartupError(
-            f"can't write {path}: {error.strerror}. Make the directory writable, name another "
-            "file with --persistence.file, or keep metrics in memory with --persistence.file="
-        ) from error
-    return _connect(os.fspath(path))
+        yield
+    except (apsw.CorruptError, apsw.SQLError) as error:
+        damage.append(f"table {table}: {error}")
 
 
-def _unusable(path: Path, error: Exception) -> StartupError:
-    if "locked" in str(error) or "busy" in str(error).lower():
-        return in_use(path)
-    return damaged(path, str(error))
+def _summary(damage: Sequence[str]) -> str:
+    """Return the first few of *damage*, and how many there are."""
+    more = len(damage) - _MAX_NAMED
+    return "; ".join([*damage[:_MAX_NAMED], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _create(path: Path) -> None:
+    """Create *path* if it is missing, private, in a directory that survives a power cut.
+
+    Raises:
+        OSError: it can't be opened for reading and writing.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file")
+    finally:
+        os.close(handle)
+
+
+def _reason(error: Exception, number: int) -> str:
+    """Return in words why the disk did not do it; *number* is the system's errno, or 0."""
+    if number == errno.ENOSPC:
+        return "disk full"
+    return os.strerror(number) if number else str(error) or type(error).__name__
+
+
+_ADVICE: Final = {
+    errno.ENOSPC: "free space on the disk, then start again",
+    errno.EDQUOT: "free space or raise the quota, then start again",
+    errno.EIO: "check the disk; nothing was changed",
+}
+_NOT_WRITABLE_ADVICE: Final = (
+    "make file and directory writable, name another file with --persistence.file, or keep "
+    "metrics in memory with --persistence.file="
+)
+
+
+def unusable(path: Path, reason: str, number: int) -> StartupError:
+    """Return the error that the system does not let us use *path*; *number* is its errno."""
+    return StartupError(f"can't use {path}: {reason}. {_ADVICE.get(number, _NOT_WRITABLE_ADVICE)}")
 
 
 def in_use(path: Path) -> StartupError:

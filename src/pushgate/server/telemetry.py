@@ -88,6 +88,11 @@ class Telemetry:
         Gauge(name, help_, registry=self._registry).set_function(read)
         self._own[name] = OwnFamily(MetricType.GAUGE, help_, predefined=True)
 
+    def counter(self, name: str, help_: str, read: Callable[[], float]) -> None:
+        """Show what *read* returns, at each scrape, as the counter *name* (``…_total``)."""
+        _ReadCounter(name, help_, read, self._registry)
+        self._own[name] = OwnFamily(MetricType.COUNTER, help_, predefined=True)
+
     def count_request(self, code: int, handler: str, method: str) -> None:
         """Count a request that *handler* answered with *code*; *method* is lower case."""
         self._requests[str(code), handler, method] += 1
@@ -193,6 +198,19 @@ def _summary(name: str, method: str, window: Window, now: float) -> Iterator[Sam
         yield Sample(name, (*labels, ("quantile", str(rank))), float(value))
     yield Sample(f"{name}_sum", labels, window.sum)
     yield Sample(f"{name}_count", labels, float(window.count))
+
+
+class _ReadCounter(Collector):
+    """A counter that is kept elsewhere and read at each scrape."""
+
+    def __init__(
+        self, name: str, help_: str, read: Callable[[], float], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._help, self._read = name, help_, read
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(self._name, self._help, value=self._read())
 
 
 class _MoreOfTheProcess(Collector):

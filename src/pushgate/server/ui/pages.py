@@ -102,7 +102,7 @@ async def status(site: Site, scope: Scope, receive: Receive, send: Send) -> None
             "Groups": f"{len(store):,}",
             "Series": f"{store.series:,}",
             "Journal": "in memory only"
-            if not site.settings.persistence_file
+            if not site.gateway.is_durable
             else ("ready" if site.gateway.is_ready else "cannot be written, see the log"),
         },
         "Build Information": {

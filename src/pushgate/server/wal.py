@@ -1,0 +1,90 @@
+"""What SQLite does not tell about its write-ahead log: lost frames, and frames to cut off.
+
+https://sqlite.org/fileformat2.html#the_write_ahead_log
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import IO, Final
+
+_HEADER: Final = struct.Struct(">8I")  # magic, version, page size, sequence, salts, checksums
+_FRAME: Final = struct.Struct(">6I")  # page, pages after commit (or 0), salts, checksums
+_MAGIC: Final = 0x377F0682  # the lowest bit: whether checksums are big-endian
+
+
+def check(path: Path, in_use: int) -> None:
+    """Raise ValueError if committed frames follow the first *in_use* ones that SQLite takes.
+
+    SQLite takes a frame with a wrong checksum for the torn end of the log, and ignores all
+    after it. But transactions are synced one by one: if one is torn, there is none after it.
+    So if a whole frame follows a later commit, the log was damaged afterwards. Damage in the
+    last transaction can't be told from a torn end.
+    """
+    try:
+        log = path.open("rb")
+    except FileNotFoundError:
+        return
+    with log:
+        raw = log.read(_HEADER.size)
+        if len(raw) < _HEADER.size or not any(raw):
+            return
+        magic, _, page_size, _, *salts, sum1, sum2 = _HEADER.unpack(raw)
+        order = ">" if magic & 1 else "<"
+        if magic & ~1 != _MAGIC or (sum1, sum2) != _checksum(raw[:24], order, (0, 0)):
+            raise ValueError("the head of its write-ahead log is wrong")
+        size = _FRAME.size + page_size
+        # The first frame may have any head, it is the wrong one.
+        pages, sums = _frame(log, _HEADER.size + in_use * size, salts) or (0, (0, 0))
+        committed = sums if pages else None
+        number = in_use + 1
+        while frame := _frame(log, _HEADER.size + number * size, salts):
+            pages, sums = frame
+            if committed and _checksum_at(log, number, size, order, committed) == sums:
+                raise ValueError(
+                    f"frame {in_use + 1} of its write-ahead log is wrong, and pushes follow it"
+                )
+            committed = sums if pages else None
+            number += 1
+
+
+def cut(path: Path, in_use: int) -> None:
+    """Cut the log behind its first *in_use* frames, and sync it.
+
+    Raises:
+        OSError: it could not be cut.
+    """
+    with path.open("r+b") as log:
+        (page_size,) = struct.unpack_from(">8xI", log.read(12).ljust(12, b"\0"))
+        size = _HEADER.size + in_use * (_FRAME.size + page_size) if in_use else 0
+        if os.fstat(log.fileno()).st_size > size:
+            log.truncate(size)
+            os.fsync(log.fileno())
+
+
+def _frame(log: IO[bytes], at: int, salts: list[int]) -> tuple[int, tuple[int, int]] | None:
+    """Return what the head of the frame at *at* says, None if it is none of this log."""
+    log.seek(at)
+    raw = log.read(_FRAME.size)
+    if len(raw) < _FRAME.size:
+        return None
+    _, pages, *its_salts, sum1, sum2 = _FRAME.unpack(raw)
+    return (pages, (sum1, sum2)) if its_salts == salts else None
+
+
+def _checksum_at(
+    log: IO[bytes], number: int, size: int, order: str, before: tuple[int, int]
+) -> tuple[int, int]:
+    """Return the checksum of frame *number* (from 0), if that of the frame before is *before*."""
+    log.seek(_HEADER.size + number * size)
+    raw = log.read(size)
+    return _checksum(raw[:8] + raw[_FRAME.size :], order, before)
+
+
+def _checksum(data: bytes, order: str, start: tuple[int, int]) -> tuple[int, int]:
+    sum1, sum2 = start
+    words = iter(struct.unpack(f"{order}{len(data) // 4}I", data[: len(data) // 8 * 8]))
+    for word in words:
+        sum1 = (sum1 + word + sum2) & 0xFFFFFFFF
+        sum2 = (sum2 + next(words) + sum1) & 0xFFFFFFFF
+    return sum1, sum2
