@@ -8,9 +8,9 @@ import atheris
 
 with atheris.instrument_imports(include=["pushgate"]):
     from pushgate.errors import StartupError
-    from pushgate.server.auth import Access
-    from pushgate.server.tls import caveats, server_context
-    from pushgate.server.webconfig import Permission, parse
+    from pushgate.server.access.auth import Access
+    from pushgate.server.access.tls import caveats, server_context
+    from pushgate.server.access.webconfig import Permission, parse
 
 EMPTY = Path(tempfile.mkdtemp(prefix="pushgate-fuzz-"))
 HEADERS = ([], [(b"authorization", b"Basic YTpi")], [(b"authorization", b"Bearer a.b.c")])

@@ -20,12 +20,12 @@ try:
     from pushgate.formats.bodies import Bodies
     from pushgate.model.names import NameRule
     from pushgate.server import sockets
+    from pushgate.server.access.live import LiveConfig
     from pushgate.server.exposition import Views
     from pushgate.server.gateway import Gateway
     from pushgate.server.http.app import App
     from pushgate.server.http.desk import PushDesk
     from pushgate.server.http.site import Site
-    from pushgate.server.reload import LiveConfig
     from pushgate.server.settings import Settings
     from pushgate.server.store import Bounds, Store
     from pushgate.server.telemetry import Telemetry

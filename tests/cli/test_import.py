@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from pushgate.cli import main
 from tests import old_gateway, services
 from tests.client.rogue import closed_port
-from tests.server.certificates import hashed
+from tests.server.access.certificates import hashed
 
 PUSH_TIMES = (
     "not copied: push times, which are those of the import; the file of the old gateway "

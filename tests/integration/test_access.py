@@ -26,8 +26,8 @@ from tests.integration.tlsserver import (
     configured,
     write,
 )
-from tests.server.certificates import Pair, Pki, hashed, sha256
-from tests.server.tlsclient import client_context, plain
+from tests.server.access.certificates import Pair, Pki, hashed, sha256
+from tests.server.access.tlsclient import client_context, plain
 
 V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 OPEN = "http_server_config: {http2: true}\n"  # asks nobody for credentials

@@ -17,8 +17,8 @@ import pytest
 from tests import services
 from tests.exchange import TIMEOUT, ask, statuses
 from tests.integration.tlsserver import ask_tls
-from tests.server.certificates import Pki
-from tests.server.tlsclient import client_context
+from tests.server.access.certificates import Pki
+from tests.server.access.tlsclient import client_context
 
 PUSHGATEWAY = str(Path(services.PUSHGATE).with_name("pushgateway"))
 MEMORY = "--persistence.file="

@@ -17,11 +17,11 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pushgate.errors import PushgateError
+from pushgate.server.access.tls import valid_until
 from pushgate.server.change import Change
 from pushgate.server.http.answers import BAD_REQUEST, Answer, answer_to, plain_error
 from pushgate.server.http.app import App
 from pushgate.server.http.desk import PushHead, push_head
-from pushgate.server.tls import valid_until
 
 _log = logging.getLogger(__name__)
 

@@ -23,6 +23,8 @@ from pushgate.formats.room import Room
 from pushgate.model.duration import format_duration
 from pushgate.model.names import NameRule
 from pushgate.server import logs, sockets
+from pushgate.server.access.live import LiveConfig, Reloaded
+from pushgate.server.access.tls import caveats
 from pushgate.server.build import BUILD
 from pushgate.server.connection import Connection, expire
 from pushgate.server.exposition import Views
@@ -32,12 +34,10 @@ from pushgate.server.http.desk import PushDesk
 from pushgate.server.http.site import Site
 from pushgate.server.lock import FileLock
 from pushgate.server.persistence import locked, opened_journal
-from pushgate.server.reload import LiveConfig, Reloaded
 from pushgate.server.settings import Settings
 from pushgate.server.sqlite import SqliteJournal
 from pushgate.server.store import Bounds, Store
 from pushgate.server.telemetry import Telemetry
-from pushgate.server.tls import caveats
 
 _log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pushgate.formats.bodies import Bodies
 from pushgate.model.names import NameRule
+from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition import Views
 from pushgate.server.gateway import Gateway
 from pushgate.server.http.app import App
 from pushgate.server.http.desk import PushDesk
 from pushgate.server.http.site import Site
 from pushgate.server.journal import Journal
-from pushgate.server.reload import LiveConfig
 from pushgate.server.settings import Settings
 from pushgate.server.store import Store
 from pushgate.server.telemetry import Telemetry

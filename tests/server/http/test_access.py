@@ -1,4 +1,4 @@
-"""Who is let in, and to what. The rules themselves are tested in tests/server/test_auth.py."""
+"""Who is let in, and to what. The rules themselves are tested in tests/server/access."""
 
 import base64
 from pathlib import Path

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from pushgate.model.grouping import GroupingKey
+from pushgate.server.access.webconfig import Permission
 from pushgate.server.http.app import _api_routes, _main_routes
 from pushgate.server.settings import Settings
 from pushgate.server.ui.cards import group_id
-from pushgate.server.webconfig import Permission
 from tests.server.http.asgi import Served
 
 SETTINGS = Settings(web_enable_admin_api=True, web_enable_lifecycle=True)

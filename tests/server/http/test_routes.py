@@ -10,6 +10,7 @@ from pushgate.model.grouping import unpercent
 from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
 from pushgate.model.shape import FamilyShape, MetricType, interned
+from pushgate.server.access.webconfig import Permission
 from pushgate.server.http.routes import (
     Route,
     Routes,
@@ -19,7 +20,6 @@ from pushgate.server.http.routes import (
     push_path,
 )
 from pushgate.server.settings import Settings
-from pushgate.server.webconfig import Permission
 
 SETTINGS = Settings()
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"

@@ -5,8 +5,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
 
+from pushgate.server.access.live import LiveConfig
 from pushgate.server.http.app import App
-from pushgate.server.reload import LiveConfig
 from pushgate.server.settings import Settings
 from pushgate.server.ui.cards import MOST_ROWS, group_id
 from pushgate.server.ui.search import PAGE

@@ -12,7 +12,8 @@ from pushgate.errors import InvalidBody, InvalidGroupingKey, LimitExceeded, Push
 from pushgate.formats.compression import check_gzip_header
 from pushgate.formats.negotiation import content_coding
 from pushgate.model.grouping import unpercent
-from pushgate.server.auth import Access
+from pushgate.server.access.auth import Access
+from pushgate.server.access.webconfig import Permission
 from pushgate.server.http import api, manage
 from pushgate.server.http.answers import (
     BAD_REQUEST,
@@ -38,7 +39,6 @@ from pushgate.server.http.site import Site
 from pushgate.server.http.usage import push_usage
 from pushgate.server.settings import Settings
 from pushgate.server.ui import pages
-from pushgate.server.webconfig import Permission
 
 _log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 from pushgate.errors import InvalidGroupingKey, LimitExceeded
 from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
 from pushgate.model.names import NameRule
+from pushgate.server.access.webconfig import Permission
 from pushgate.server.settings import Settings
-from pushgate.server.webconfig import Permission
 
 if TYPE_CHECKING:
     from pushgate.server.http.site import Site

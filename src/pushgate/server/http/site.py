@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pushgate.server.access.live import LiveConfig
     from pushgate.server.exposition import Views
     from pushgate.server.gateway import Gateway
     from pushgate.server.http.desk import PushDesk
-    from pushgate.server.reload import LiveConfig
     from pushgate.server.settings import Settings
     from pushgate.server.telemetry import Telemetry
 

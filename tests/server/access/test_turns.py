@@ -4,7 +4,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.server.turns import TooManyWaiting, Turns, site_of
+from pushgate.server.access.turns import TooManyWaiting, Turns, site_of
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,15 @@ import yaml
 
 from pushgate.errors import StartupError
 from pushgate.model.quoting import go_quote
-from pushgate.server.strictyaml import Document, compose
-from pushgate.server.tls import CIPHERS, CURVES, TLS13_CIPHERS, VERSIONS, ClientAuth, TlsConfig
+from pushgate.server.access.strictyaml import Document, compose
+from pushgate.server.access.tls import (
+    CIPHERS,
+    CURVES,
+    TLS13_CIPHERS,
+    VERSIONS,
+    ClientAuth,
+    TlsConfig,
+)
 
 _TOP = {
     "tls_server_config",
@@ -157,7 +164,7 @@ class WebConfig:
     hollow: str = field(default="", compare=False)
 
     @property
-    def asks_who(self) -> bool:
+    def requires_credentials(self) -> bool:
         """Whether a request needs credentials, or a certificate that has permissions."""
         certificates = self.permissions and self.permissions.certificates
         return bool(self.users or self.bearer_tokens or self.jwt or certificates)

@@ -17,12 +17,12 @@ from joserfc import jws, jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from pushgate.errors import StartupError
-from pushgate.server import jwt as jwt_module
-from pushgate.server.auth import Access, Refusal
-from pushgate.server.jwt import JwtVerifier
-from pushgate.server.reload import LiveConfig
-from pushgate.server.webconfig import Grant, JwtIssuer, Permission, parse
-from tests.server.certificates import Pki, hashed
+from pushgate.server.access import jwt as jwt_module
+from pushgate.server.access.auth import Access, Refusal
+from pushgate.server.access.jwt import JwtVerifier
+from pushgate.server.access.live import LiveConfig
+from pushgate.server.access.webconfig import Grant, JwtIssuer, Permission, parse
+from tests.server.access.certificates import Pki, hashed
 
 pytestmark = pytest.mark.anyio
 

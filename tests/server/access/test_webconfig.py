@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import StartupError
-from pushgate.server.tls import ClientAuth
-from pushgate.server.webconfig import (
+from pushgate.server.access.tls import ClientAuth
+from pushgate.server.access.webconfig import (
     Grant,
     Permission,
     Permissions,
@@ -17,7 +17,7 @@ from pushgate.server.webconfig import (
     load,
     parse,
 )
-from tests.server.certificates import Pki, hashed, sha256
+from tests.server.access.certificates import Pki, hashed, sha256
 
 HERE = Path("/nowhere")
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
@@ -420,7 +420,7 @@ def test_the_example_of_the_docs_is_read(tmp_path):
     pki.issue("server", "localhost")
     pki.ca_file.rename(tmp_path / "clients-ca.pem")
     (tmp_path / "prometheus.token").write_text("t0ken")
-    docs = Path(__file__).parents[2] / "docs" / "web-config.md"
+    docs = Path(__file__).parents[3] / "docs" / "web-config.md"
     example = docs.read_text().partition("```yaml\n")[2].partition("```")[0]
     config = parse(example.encode(), base=tmp_path)
     assert config.permissions is not None

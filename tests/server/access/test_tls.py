@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from pushgate.errors import StartupError
-from pushgate.server import tls
-from pushgate.server.tls import (
+from pushgate.server.access import tls
+from pushgate.server.access.tls import (
     CIPHERS,
     CURVES,
     ClientAuth,
@@ -22,8 +22,8 @@ from pushgate.server.tls import (
     server_context,
     valid_until,
 )
-from tests.server.certificates import Pair, Pki
-from tests.server.tlsclient import Client, client_context, echo_server, plain, talk
+from tests.server.access.certificates import Pair, Pki
+from tests.server.access.tlsclient import Client, client_context, echo_server, plain, talk
 
 pytestmark = pytest.mark.anyio
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pushgate.errors import StartupError
-from pushgate.server.auth import Access
-from pushgate.server.people import People
-from pushgate.server.tls import ListenerContext, ServerContext, server_context
-from pushgate.server.webconfig import WebConfig, load
+from pushgate.server.access.auth import Access
+from pushgate.server.access.credentials import CredentialStore
+from pushgate.server.access.tls import ListenerContext, ServerContext, server_context
+from pushgate.server.access.webconfig import WebConfig, load
 
 _Signature = tuple[tuple[int, int, int] | None, ...]
 
@@ -46,7 +46,7 @@ class LiveConfig:
         self._asked = asyncio.Event()
         loaded = _read(path, None)
         self.config = loaded.config
-        self.access = Access(loaded.config, people=loaded.people)
+        self.access = Access(loaded.config, store=loaded.store)
         self.context = ListenerContext.around(loaded.tls) if loaded.tls else None
 
     async def watch(self, told: Callable[[Reloaded], None]) -> None:
@@ -70,7 +70,7 @@ class LiveConfig:
     async def reload(self) -> Reloaded:
         """Read the file again; keep what is in force if it makes no sense."""
         try:
-            self._replace(await asyncio.to_thread(_read, self._path, self.access.people))
+            self._replace(await asyncio.to_thread(_read, self._path, self.access.store))
         except StartupError as error:
             self._error = error
             return Reloaded(error)
@@ -103,10 +103,10 @@ class LiveConfig:
         if (
             new.config.hollow != self.config.hollow
             and new.config.hollow
-            and not new.config.asks_who
+            and not new.config.requires_credentials
         ):
             raise StartupError(f"{new.config.hollow}; if that is meant, restart the server")
-        access = Access(new.config, people=new.people, previous=self.access)
+        access = Access(new.config, store=new.store, previous=self.access)
         if new.tls and self.context:
             self.context.current = new.tls
         self.config, self.access = new.config, access
@@ -116,14 +116,14 @@ class _Loaded(NamedTuple):
     """What takes time to make of the files."""
 
     config: WebConfig
-    people: People
+    store: CredentialStore
     tls: ServerContext | None
 
 
-def _read(path: Path | None, previous: People | None) -> _Loaded:
+def _read(path: Path | None, previous: CredentialStore | None) -> _Loaded:
     config = load(path) if path else WebConfig()
     tls = server_context(config.tls) if config.tls else None
-    return _Loaded(config, People(config, previous), tls)
+    return _Loaded(config, CredentialStore(config, previous), tls)
 
 
 def _signature(files: Iterable[Path]) -> _Signature:

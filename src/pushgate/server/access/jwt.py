@@ -19,7 +19,7 @@ from joserfc.jws import JWSRegistry
 
 from pushgate.errors import LimitExceeded, StartupError
 from pushgate.formats.compression import decompress
-from pushgate.server.webconfig import ClaimRule, Grants, JwtIssuer
+from pushgate.server.access.webconfig import ClaimRule, Grants, JwtIssuer
 
 # Signatures only somebody with a private key can make: no HS256, no none.
 _ALGORITHMS = (

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from pushgate.errors import StartupError
-from pushgate.server.auth import Refusal
-from pushgate.server.reload import LiveConfig, Reloaded
-from pushgate.server.webconfig import Permission
-from tests.server.certificates import Pki, hashed
-from tests.server.tlsclient import Client, client_context, echo_server, talk
+from pushgate.server.access.auth import Refusal
+from pushgate.server.access.live import LiveConfig, Reloaded
+from pushgate.server.access.webconfig import Permission
+from tests.server.access.certificates import Pki, hashed
+from tests.server.access.tlsclient import Client, client_context, echo_server, talk
 
 pytestmark = pytest.mark.anyio
 

@@ -3,8 +3,8 @@ import fnmatch
 
 from hypothesis import given, strategies as st
 
-from pushgate.server.people import Identity, JobGrant, user_and_password
-from pushgate.server.webconfig import Grant, Permission
+from pushgate.server.access.credentials import Identity, JobGrant, user_and_password
+from pushgate.server.access.webconfig import Grant, Permission
 
 GLOBS = st.text("ab*?[-]!", max_size=6)
 GRANTS = st.lists(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-from tests.server.certificates import Pair
+from tests.server.access.certificates import Pair
 
 TIMEOUT = 10
 

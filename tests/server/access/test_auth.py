@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pushgate.server.auth import Access, Refusal, TokenBucket
-from pushgate.server.people import People
-from pushgate.server.webconfig import Permission, RateLimit, WebConfig, parse
-from tests.server.certificates import Pki, hashed, sha256
+from pushgate.server.access.auth import Access, Refusal, TokenBucket
+from pushgate.server.access.credentials import CredentialStore
+from pushgate.server.access.webconfig import Permission, RateLimit, WebConfig, parse
+from tests.server.access.certificates import Pki, hashed, sha256
 
 pytestmark = pytest.mark.anyio
 
@@ -106,13 +106,13 @@ async def test_a_verified_pair_is_admitted_at_once_the_next_time():
 async def test_the_same_password_asked_for_at_once_is_computed_once(monkeypatch):
     access = Access(config(ALICE))
     computed = []
-    knows = access.people.knows
+    check_password = access.store.check_password
 
     def counting(user, password):
         computed.append(user)
-        return knows(user, password)
+        return check_password(user, password)
 
-    monkeypatch.setattr(access.people, "knows", counting)
+    monkeypatch.setattr(access.store, "check_password", counting)
     for password, verdict in (("wonder", None), ("wrong", UNAUTHORIZED)):
         several = (push(access, basic("alice", password)) for _ in range(20))
         assert await asyncio.gather(*several) == [verdict] * 20
@@ -190,17 +190,17 @@ async def test_many_clients_with_the_same_new_credentials_come_in():
 
 async def test_after_a_reload_still_one_password_is_computed_at_a_time(monkeypatch):
     at_work, most = 0, 0
-    knows = People.knows
+    check_password = CredentialStore.check_password
 
     def counting(self, user, password):
         nonlocal at_work, most
         at_work += 1
         most = max(most, at_work)
-        known = knows(self, user, password)
+        known = check_password(self, user, password)
         at_work -= 1
         return known
 
-    monkeypatch.setattr(People, "knows", counting)
+    monkeypatch.setattr(CredentialStore, "check_password", counting)
     access, floods = Access(config(ALICE)), []
     for number in range(5):
         floods.append(Flood(access, 20, f"eve{number}"))
@@ -220,7 +220,7 @@ async def test_credentials_beyond_reason_are_refused_unseen():
 
 async def test_an_unknown_user_costs_as_much_as_the_dearest_known():
     access = Access(config("basic_auth_users: {a: $2b$12$" + "." * 53 + f", b: {hashed('x')}}}"))
-    assert access.people._absent.startswith(b"$2b$12$")
+    assert access.store._absent.startswith(b"$2b$12$")
 
 
 async def test_a_bearer_token_comes_in():
@@ -442,6 +442,6 @@ async def test_no_credentials_are_kept_in_the_clear():
     await push(access, basic("alice", "wonder"))
     await push(access, bearer("t0ken"))
     await push(access, basic("alice", "wr0ng"))
-    kept = repr((vars(access), vars(access.memory), vars(access.people)))
+    kept = repr((vars(access), vars(access._memory), vars(access.store)))
     for secret in ("wonder", "t0ken", "wr0ng", base64.b64encode(b"alice:wonder").decode()):
         assert secret not in kept

@@ -1,0 +1,287 @@
+"""Authentication and authorization of requests, and the rate limit before them.
+
+`Access.admit_now` answers without waiting whenever it can: nothing is configured, or the same
+credentials were verified before. Otherwise it returns an awaitable, because a password
+has to be hashed or the keys of an issuer have to be fetched.
+"""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pushgate.model.quoting import go_quote
+from pushgate.server.access.credentials import CredentialStore, Identity, user_and_password
+from pushgate.server.access.turns import TooManyWaiting, Turns
+from pushgate.server.access.webconfig import Permission, RateLimit, WebConfig
+
+_T = TypeVar("_T")
+
+_MAX_REMEMBERED = 10_000  # credentials that were verified, and as many that were refused
+_MAX_CREDENTIALS = 16 << 10  # bytes; longer ones are refused unseen
+_MAX_WAITING = 256  # passwords that wait to be hashed; one is hashed at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A response that refuses a request: *message* and a line feed as plain text."""
+
+    status: int
+    message: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Verdict = Refusal | None
+"""None admits the request."""
+
+_RATE_LIMITED = Refusal(429, "Too Many Requests")
+_TOO_MANY_PASSWORDS = Refusal(429, "Too Many Requests", ((b"Retry-After", b"1"),))
+
+
+class TokenBucket:
+    """A bucket that starts with *burst* tokens and gains one per *interval*.
+
+    *now* is the time of its creation in seconds.
+    """
+
+    def __init__(self, limit: RateLimit, now: float) -> None:
+        self._limit = limit
+        self._tokens = float(limit.burst)
+        self._filled = now
+
+    def take(self, now: float) -> bool:
+        """Take a token at time *now*; return False if there is none.
+
+        A clock that is set back adds no tokens.
+        """
+        if self._limit.interval < 0:
+            return True  # no limit, as in Go's rate package
+        gained = max(0.0, now - self._filled) * 1e9 / self._limit.interval
+        self._tokens = min(self._limit.burst, self._tokens + gained)
+        self._filled = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Access:
+    """Decides about requests by one `WebConfig`.
+
+    A changed configuration needs a new instance. It takes over from *previous* what a
+    reload must not reset: the rate limiter's fill, verified passwords that still hold,
+    and the queue of passwords that wait.
+
+    Attributes:
+        config: the configuration it follows.
+        open: whether every request is admitted, so that callers need not ask.
+        headers: what to add to every response but a 429.
+
+    Raises:
+        StartupError: a JWKS file holds no keys, or a CA file no certificate.
+    """
+
+    def __init__(
+        self,
+        config: WebConfig,
+        *,
+        store: CredentialStore | None = None,
+        previous: "Access | None" = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.store = store or CredentialStore(config)
+        self.open = config.rate_limit is None and not config.requires_credentials
+        # http.Header.Set writes X-Xss-Protection.
+        self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers)
+        self._clock = clock
+        self._memory = _Memory(os.urandom(32))
+        self._bucket = TokenBucket(config.rate_limit, clock()) if config.rate_limit else None
+        self._challenges = tuple(
+            (b"WWW-Authenticate", scheme)
+            for scheme, used in (
+                (b"Basic", config.users),
+                (b"Bearer", config.bearer_tokens or config.jwt),
+            )
+            if used
+        )
+        self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}
+        # The one queue of the process: reloading must not multiply the work of passwords.
+        self._turns: Turns = previous._turns if previous else Turns(_MAX_WAITING)  # noqa: SLF001 - of our own kind
+        if previous is not None:
+            self._take_over(previous)
+
+    def _take_over(self, previous: "Access") -> None:
+        if previous.config.rate_limit == self.config.rate_limit:
+            self._bucket = previous._bucket  # noqa: SLF001 - of our own kind
+        hashes, before = self.config.users, previous.config.users
+        still_valid = {
+            previous.store.users[user]: identity
+            for user, identity in self.store.users.items()
+            if hashes[user] == before.get(user)
+        }
+        self._memory = previous._memory.renewed(still_valid)  # noqa: SLF001 - of our own kind
+
+    def admit_now(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        peer_certificate: Mapping[str, Any] | None,
+        permission: Permission,
+        job: str | None = None,
+        address: str = "",
+    ) -> Verdict | Awaitable[Verdict]:
+        """Return the verdict on a request, or an awaitable of it.
+
+        Each call takes a token from the rate limiter.
+
+        Args:
+            headers: the request's headers, names in lower case, as in an ASGI scope.
+            peer_certificate: the result of ``getpeercert()``; None without TLS.
+            permission: what the request needs. `Permission.ANY` admits every identity: for
+                404, 405, OPTIONS, and paths that name no group.
+            job: the job it is about; None if it is about all jobs.
+            address: the client's IP address. Passwords that wait take turns by address.
+        """
+        if self.open or (permission is Permission.HEALTH and self.config.exempt_health_endpoints):
+            return None
+        now = self._clock()
+        if self._bucket is not None and not self._bucket.take(now):
+            return _RATE_LIMITED
+        if not self.config.requires_credentials:
+            return None
+        credentials = next((v for name, v in headers if name == b"authorization"), None)
+        if credentials is None:
+            identity = self.store.authenticate_certificate(peer_certificate)
+            return self._authorize(identity, permission, job)
+        credentials = credentials.rstrip(b" \t")
+        if len(credentials) > _MAX_CREDENTIALS:
+            return self._authorize(None, permission, job)
+        digest = self._memory.digest(credentials)
+        identity = self._memory.recall(digest, now)
+        if identity is not None:
+            return self._authorize(identity, permission, job)
+        return self._admit(self._authenticate(credentials, digest, address), permission, job)
+
+    async def admit(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        peer_certificate: Mapping[str, Any] | None,
+        permission: Permission,
+        job: str | None = None,
+        address: str = "",
+    ) -> Verdict:
+        """Return the verdict on a request, as `admit_now`, and wait for it."""
+        verdict = self.admit_now(headers, peer_certificate, permission, job, address)
+        return verdict if verdict is None or isinstance(verdict, Refusal) else await verdict
+
+    def _authorize(
+        self, identity: Identity | None, permission: Permission, job: str | None
+    ) -> Verdict:
+        if identity is None and self._challenges:
+            return Refusal(401, "Unauthorized", self._challenges)
+        if identity is None:  # only certificates are accepted: no header could help
+            return Refusal(403, "a client certificate with a known name is needed")
+        if identity.may(permission, job):
+            return None
+        about = "every job" if job is None else f"job {go_quote(job)}"
+        return Refusal(403, f"{identity.name} lacks permission {permission.value} for {about}")
+
+    async def _admit(
+        self, authenticated: Awaitable[Identity | None], permission: Permission, job: str | None
+    ) -> Verdict:
+        try:
+            return self._authorize(await authenticated, permission, job)
+        except TooManyWaiting:
+            return _TOO_MANY_PASSWORDS
+
+    async def _authenticate(
+        self, credentials: bytes, digest: bytes, address: str
+    ) -> Identity | None:
+        scheme, _, parameter = credentials.partition(b" ")
+        identity: Identity | None = None
+        match scheme.lower():
+            case b"basic" if self.config.users:
+                identity = await self._by_password(parameter, digest, address)
+            case b"bearer":
+                identity = await self.store.authenticate_bearer(parameter.strip(), self._clock())
+            case _:
+                pass
+        if identity is not None:
+            self._memory.keep(digest, identity)
+        return identity
+
+    async def _by_password(self, parameter: bytes, digest: bytes, address: str) -> Identity | None:
+        pair = user_and_password(parameter)
+        if pair is None or digest in self._memory.refused:
+            return None
+        check = self._checks.get(digest)
+        if check is None:  # requests with the same credentials share one check
+            check = asyncio.create_task(self._check(*pair, digest, address))
+            self._checks[digest] = check
+            check.add_done_callback(lambda check: self._checked(digest, check))
+        return await asyncio.shield(check)
+
+    def _checked(self, digest: bytes, check: "asyncio.Task[Identity | None]") -> None:
+        del self._checks[digest]
+        if not check.cancelled():
+            check.exception()  # asyncio logs an exception that nobody has looked at
+
+    async def _check(
+        self, user: str, password: bytes, digest: bytes, address: str
+    ) -> Identity | None:
+        # Unknown names share a line, so that a flood of guessed names gets one turn where a
+        # user gets one. The price: while it lasts, its sender can tell which names exist.
+        line = user if user in self.store.users else ""
+        async with self._turns.turn(address, line):
+            if await asyncio.to_thread(self.store.check_password, user, password):
+                return self.store.users[user]
+        self._memory.refuse(digest)
+        return None
+
+
+class _Memory:
+    """Results of earlier authentications, by keyed digests of the credentials.
+
+    Both sides are bounded and forget their oldest entries. They are separate, so that a
+    flood of wrong passwords does not push out the right ones.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._verified: dict[bytes, Identity] = {}
+        self.refused: dict[bytes, None] = {}
+
+    def renewed(self, still_valid: Mapping[Identity, Identity]) -> "_Memory":
+        """Return a memory of the identities among *still_valid*, replaced by its values."""
+        memory = _Memory(self._key)
+        memory._verified = {
+            digest: still_valid[identity]
+            for digest, identity in self._verified.items()
+            if identity in still_valid
+        }
+        return memory
+
+    def digest(self, credentials: bytes) -> bytes:
+        return hashlib.blake2b(credentials, key=self._key, digest_size=32).digest()
+
+    def recall(self, digest: bytes, now: float) -> Identity | None:
+        identity = self._verified.get(digest)
+        if identity is None or now < identity.until:
+            return identity
+        del self._verified[digest]
+        return None
+
+    def keep(self, digest: bytes, identity: Identity) -> None:
+        _with_room(self._verified)[digest] = identity
+
+    def refuse(self, digest: bytes) -> None:
+        _with_room(self.refused)[digest] = None
+
+
+def _with_room(memory: dict[bytes, _T]) -> dict[bytes, _T]:
+    while len(memory) >= _MAX_REMEMBERED:
+        del memory[next(iter(memory))]
+    return memory
