@@ -38,7 +38,6 @@ class Plan(NamedTuple):
     *is_complete* if every sample has a slot: then it sees all values that can be wrong.
     """
 
-    shape: PushShape
     is_complete: bool
     pick: Callable[[Sequence[bytes]], tuple[bytes, ...]] | None
     counts: tuple[tuple[int, _Rule, str], ...]
@@ -181,7 +180,7 @@ class FamilyBuilder:
         return out
 
 
-def plan(families: list[FamilyBuilder], samples: int) -> Plan:
+def plan(families: list[FamilyBuilder], samples: int) -> tuple[PushShape, Plan]:
     """Return the shape of *families*, and how *samples* values in body order fill it."""
     families = [family for family in families if family.at or family.distributions]
     order: list[int] = []
@@ -192,7 +191,7 @@ def plan(families: list[FamilyBuilder], samples: int) -> Plan:
     shape = interned(tuple(family.shape() for family in families))
     pick = None if order == list(range(samples)) else _picker(order)
     is_complete = samples == sum(at != _ZERO for at in order)
-    return Plan(shape, is_complete, pick, tuple(counts))
+    return shape, Plan(is_complete, pick, tuple(counts))
 
 
 def _picker(order: list[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:

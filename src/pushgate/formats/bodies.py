@@ -15,6 +15,11 @@ from pushgate.model.shape import Pushed
 class Reader(Protocol):
     """Reads bodies of one format."""
 
+    @property
+    def cache_bytes(self) -> int:
+        """What its memory of shapes costs."""
+        ...
+
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes; raise ``InvalidBody`` if it is not of the format."""
         ...
@@ -35,6 +40,11 @@ class Bodies:
         self._room = room
         self._text = TextReader(names)
         self._others: dict[BodyFormat, Reader] = {}
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the readers' memories of shapes cost."""
+        return self._text.cache_bytes + sum(one.cache_bytes for one in self._others.values())
 
     def read(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed:
         """Return what *body* pushes, according to its Content-Type and Content-Encoding.

@@ -63,6 +63,8 @@ _SHOWN = 30
 class OpenMetricsReader:
     """Reads OpenMetrics bodies."""
 
+    cache_bytes = 0  # it remembers nothing
+
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes. Costs time in proportion to the body.
 

@@ -10,7 +10,7 @@ where all numbers are doubles, at the same places as in a body seen before, one
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,7 @@ from pushgate.formats.canonical import written_out
 from pushgate.formats.messages import VALUE_FIELDS, message_class, nested_messages
 from pushgate.formats.prototext import message_text
 from pushgate.formats.room import HARMLESS, UNLIMITED, Room, check_protobuf
-from pushgate.formats.shapecache import ShapeCache
+from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.values import SIMPLE_PREFIX, double, encoded
 from pushgate.formats.wire import read_varint
 from pushgate.model.grouping import Labels
@@ -35,17 +35,22 @@ _double_at = struct.Struct("<d").unpack_from
 class ProtobufReader:
     """Reads protobuf bodies, and remembers their shapes."""
 
-    def __init__(self, cache_bytes: int = 32 << 20, room: Room = UNLIMITED) -> None:
+    def __init__(self, cache_bytes: int = 16 << 20, room: Room = UNLIMITED) -> None:
         """Start with an empty cache.
 
         Args:
-            cache_bytes: how much of skeletons to remember.
+            cache_bytes: what the memory of shapes may cost.
             room: how much a body may hold.
         """
         self._room = room
-        self._shapes: ShapeCache[tuple[bytes, ...], PushShape] = ShapeCache(cache_bytes // 2)
-        self._fixed: ShapeCache[tuple[bytes, ...], _Fixed] = ShapeCache(cache_bytes // 2)
-        self._layouts: ShapeCache[int, _Layout] = ShapeCache(_MOST_LAYOUT_BYTES)
+        self._shapes: ShapeCache[tuple[bytes, ...], None] = ShapeCache(cache_bytes // 2)
+        self._fixed: ShapeCache[tuple[bytes, ...], _Spans] = ShapeCache(cache_bytes // 2)
+        self._layouts: BoundedCache[int, _Layout] = BoundedCache(_MAX_LAYOUT_BYTES)
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the memory of shapes costs."""
+        return self._shapes.bytes + self._fixed.bytes + self._layouts.bytes
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
@@ -62,20 +67,23 @@ class ProtobufReader:
             pieces = layout.unpack(body)
             fixed = self._fixed.get(pieces[0::2])
             if fixed is not None:
-                return fixed.pushed(body, pieces[1::2])
+                shape, spans = fixed
+                details = tuple([body[start:end] for start, end in spans])
+                return Pushed(shape, written_out(pieces[1::2]), details)
         return self._scanned(body) or decode(body, self._room)
 
     def _scanned(self, body: bytes) -> Pushed | None:
         found = scan(body, self._room.series)
         if found is None:
             return None
-        shape = self._shapes.get(found.skeleton)
-        if shape is None:
+        known = self._shapes.get(found.skeleton)
+        if known is None:
             pushed = decode(body, self._room)
-            if pushed != found.pushed(pushed.shape):
-                return pushed  # a family came twice, say
-            shape = pushed.shape
-            self._shapes.put(found.skeleton, shape, len(body))
+            if pushed == found.pushed(pushed.shape):  # no family came twice, say
+                cost = key_cost(found.skeleton, len(body))
+                self._shapes.put(found.skeleton, pushed.shape, None, cost)
+            return pushed
+        shape, _ = known
         if found.doubles:
             self._remember(body, found, shape)
         return found.pushed(shape)
@@ -83,13 +91,15 @@ class ProtobufReader:
     def _remember(self, body: bytes, found: "Scan", shape: PushShape) -> None:
         layout = self._layouts.get(len(body))
         if layout is None or layout.doubles != found.doubles:
-            self._layouts.put(len(body), _Layout(found.doubles), 64 * len(found.doubles))
+            self._layouts.put(len(body), _Layout(found.doubles), 200 * len(found.doubles))
             return
-        pieces = layout.compiled(len(body))(body)
-        self._fixed.put(pieces[0::2], _Fixed(shape, found.spans), len(body))
+        gaps = layout.compiled(len(body))(body)[0::2]
+        self._fixed.put(gaps, shape, found.spans, key_cost(gaps, len(body)))
 
 
-_MOST_LAYOUT_BYTES = 4 << 20
+_MAX_LAYOUT_BYTES = 4 << 20
+_Spans = tuple[tuple[int, int], ...]
+"""Where the details of a body stand."""
 
 
 class _Layout:
@@ -111,18 +121,6 @@ class _Layout:
             gaps = [f"{end - start - 8}s" for start, end in pairwise(ends)]
             self.unpack = struct.Struct("<" + "d".join(gaps)).unpack
         return self.unpack
-
-
-class _Fixed(NamedTuple):
-    """The shape of bodies with the same bytes between their doubles; where details stand."""
-
-    shape: PushShape
-    spans: tuple[tuple[int, int], ...]
-
-    def pushed(self, body: bytes, values: Sequence[float]) -> Pushed:
-        numbers = written_out(values)
-        details = tuple([body[start:end] for start, end in self.spans])
-        return Pushed(self.shape, numbers, details)
 
 
 # --- Any body ---------------------------------------------------------------------------

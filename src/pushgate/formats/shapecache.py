@@ -1,40 +1,172 @@
-"""A bounded memory of shapes."""
+"""Bounded memories of what bodies look like.
+
+Every entry is charged what it really costs: a body of 16 kB with 2,000 names becomes 2 MB
+of shape and layout. What is seen for the first time is never kept, only noted, so a client
+whose label values are new in each push fills nothing.
+"""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from contextlib import suppress
+from threading import RLock
 from typing import Generic, TypeVar
+from weakref import ref
+
+from pushgate.model.shape import PushShape
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+_MAX_NOTED = 20_000
+_OBJECT_BYTES = 64
+_FAMILY_BYTES = 1000
+_SERIES_BYTES = 300
+_LABEL_BYTES = 250
 
-class ShapeCache(Generic[K, V]):
-    """Keeps what was used last, up to a number of bytes.
 
-    A shape that a group holds outlives its place here: it is interned
-    (:func:`pushgate.model.shape.interned`), so reading it again finds the same object.
-    """
+class BoundedCache(Generic[K, V]):
+    """Keeps what was used last, up to a number of bytes. Safe to use from several threads."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
-        self._bytes = 0
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = RLock()
+        self.bytes = 0
+        """What the entries cost."""
+        self._noted: set[int] = set()
         self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def get(self, key: K) -> V | None:
         """Return what was put under *key*, if it is still here."""
         found = self._kept.get(key)
         if found is None:
             return None
-        self._kept.move_to_end(key)
+        with suppress(KeyError):  # another thread has just dropped it
+            self._kept.move_to_end(key)
         return found[0]
 
-    def put(self, key: K, value: V, size: int) -> None:
-        """Keep *value*, which costs about *size* bytes; the least recently used goes."""
-        if size > self._most // 4:
-            return
-        _, replaced = self._kept.pop(key, (None, 0))
-        self._kept[key] = (value, size)
-        self._bytes += size - replaced
-        while self._bytes > self._most:
-            _, (_, dropped) = self._kept.popitem(last=False)
-            self._bytes -= dropped
+    def put(self, key: K, value: V, size: int) -> bool:
+        """Keep *value*, which costs *size* bytes, if *key* was put before.
+
+        The least recently used entries make room.
+
+        Returns:
+            Whether it is kept.
+        """
+        if size > self._max_bytes // 4:
+            return False
+        with self._lock:
+            if not self._is_known(key):
+                return False
+            self.drop(key)
+            self._kept[key] = (value, size)
+            self.bytes += size
+            while self.bytes > self._max_bytes:
+                _, (_, dropped) = self._kept.popitem(last=False)
+                self.bytes -= dropped
+        return True
+
+    def _is_known(self, key: K) -> bool:
+        """Return whether *key* was put before, as far as that is remembered."""
+        if key in self._kept:
+            return True
+        digest = hash(key)
+        if digest in self._noted:
+            self._noted.discard(digest)
+            return True
+        if len(self._noted) >= _MAX_NOTED:
+            self._noted.clear()
+        self._noted.add(digest)
+        return False
+
+    def drop(self, key: K, value: V | None = None) -> None:
+        """Forget *key*; with *value*, only if that is what it has."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found and (value is None or found[0] is value):
+                del self._kept[key]
+                self.bytes -= found[1]
+
+
+class ShapeCache(Generic[K, V]):
+    """Finds the shape of a body, and how its numbers are read, by what it looks like.
+
+    A shape that a group holds costs nothing here but its key. Of all others the last few
+    are held; the rest go, and their entries with them.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        """Start empty.
+
+        Args:
+            max_bytes: what keys may cost, and again what shapes may cost that no group holds.
+        """
+        self._entries: BoundedCache[K, tuple[ref[PushShape], V]] = BoundedCache(max_bytes)
+        self._max_bytes = max_bytes
+        self._lock = RLock()  # a shape that goes takes its entry along, in the same thread
+        self._held: OrderedDict[PushShape, int] = OrderedDict()
+        self._held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def bytes(self) -> int:
+        """What the cache costs at most: its keys, and the shapes that it holds."""
+        return self._entries.bytes + self._held_bytes
+
+    def get(self, key: K) -> tuple[PushShape, V] | None:
+        """Return what was put under *key*, if it is still here."""
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        shape = found[0]()
+        if shape is None:
+            return None
+        if shape in self._held:
+            with suppress(KeyError):  # another thread has just let go of it
+                self._held.move_to_end(shape)
+        return shape, found[1]
+
+    def put(self, key: K, shape: PushShape, how: V, key_bytes: int) -> None:
+        """Keep *shape* and *how* its numbers are read, if *key* was put before.
+
+        Args:
+            key: what the body looks like.
+            shape: its shape.
+            how: whatever the reader needs; it must not refer to the shape.
+            key_bytes: what *key* costs; see :func:`key_cost`.
+        """
+        entry = (ref(shape, lambda _: self._entries.drop(key, entry)), how)
+        if self._entries.put(key, entry, key_bytes):
+            self._hold(shape)
+
+    def _hold(self, shape: PushShape) -> None:
+        cost = shape_cost(shape)
+        if cost > self._max_bytes // 4:
+            return  # then it is known as long as a group holds it
+        with self._lock:
+            self._held_bytes += cost - self._held.pop(shape, 0)
+            self._held[shape] = cost
+            while self._held_bytes > self._max_bytes:
+                _, dropped = self._held.popitem(last=False)
+                self._held_bytes -= dropped
+
+
+def key_cost(pieces: Sequence[object], total: int) -> int:
+    """Return about how many bytes *pieces* cost that hold *total* bytes."""
+    return total + _OBJECT_BYTES * len(pieces)
+
+
+def shape_cost(shape: PushShape) -> int:
+    """Return about how many bytes *shape* costs, its layout included."""
+    series = sum(len(family.labels) for family in shape.families)
+    labels = sum(len(labels) for family in shape.families for labels in family.labels)
+    bounds = shape.series - series
+    return (
+        _FAMILY_BYTES * len(shape.families)
+        + _SERIES_BYTES * (series + bounds)
+        + _LABEL_BYTES * labels
+    )

@@ -64,6 +64,8 @@ class Surround(NamedTuple):
     ``order`` sorts the values of each metric by the names of its labels; None if they are.
     """
 
+    frame: Frame
+    starts: tuple[int, ...]
     plan: Plan
     expected: int
     order: Callable[[Sequence[str]], Sequence[str]] | None
@@ -74,16 +76,12 @@ class Surround(NamedTuple):
         inside = "".join(values)
         if len(values) != self.expected or "\n" in inside or _NUMBER in inside:
             return None
-        shape = PushShape(self.families(values), self._frame)
-        shape.starts = self.plan.shape.starts
+        shape = PushShape(self.families(values), self.frame)
+        shape.starts = self.starts
         shape.values_are_utf8 = True
         if inside.isascii():
             shape.longest_value = max(map(len, values))
         return shape
-
-    @property
-    def _frame(self) -> Frame:
-        return self.plan.shape.frame
 
     def families(self, values: Sequence[str]) -> tuple[FamilyShape, ...]:
         """Return the families with these label *values*."""
@@ -91,23 +89,25 @@ class Surround(NamedTuple):
         return tuple(
             FamilyShape(name, kind, help_, column.labels(ordered))
             for (name, kind, help_, _), column in zip(
-                self._frame.families, self.columns, strict=True
+                self.frame.families, self.columns, strict=True
             )
         )
 
 
-def surround_of(pieces: Pieces, plan: Plan) -> Surround | None:
-    """Return how *pieces* became the shape of *plan*, if it is as simple as that."""
-    families, values = plan.shape.families, pieces.values
-    samples = _label_names(pieces.around)
-    if plan.pick or plan.counts or not values or len(samples) != plan.shape.series:
+def surround_of(pieces: Pieces, shape: PushShape, plan: Plan) -> Surround | None:
+    """Return how *pieces* became *shape*, if it is as simple as that."""
+    families, values = shape.families, pieces.values
+    if plan.pick or plan.counts or not values:
         return None
-    columns = _columns(samples, plan.shape.starts)
+    samples = _label_names(pieces.around)
+    if len(samples) != shape.series:
+        return None
+    columns = _columns(samples, shape.starts)
     if any(len(column.names) != column.width * column.metrics for column in columns):
         return None
     if sum(len(column.names) for column in columns) != len(values):
         return None  # a comment has quotes
-    surround = Surround(plan, len(values), _order(samples), columns)
+    surround = Surround(shape.frame, shape.starts, plan, len(values), _order(samples), columns)
     return surround if surround.families(values) == families else None
 
 

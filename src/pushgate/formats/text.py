@@ -14,13 +14,13 @@ from typing import NamedTuple, NoReturn
 
 from pushgate.errors import TextFormatError
 from pushgate.formats.assembly import FamilyBuilder, NegativeCount, Part, Plan, plan
-from pushgate.formats.shapecache import ShapeCache
+from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost, shape_cost
 from pushgate.formats.surround import Pieces, Surround, pieces_of, surround_of
 from pushgate.model.grouping import Labels
 from pushgate.model.names import NameRule
 from pushgate.model.numbers import is_whole_count, parse_float
 from pushgate.model.quoting import go_quote, go_quote_byte, is_utf8, raw, text
-from pushgate.model.shape import MetricType, Pushed
+from pushgate.model.shape import MetricType, Pushed, PushShape
 
 # What looks like a number, and what certainly is one, as clients write them.
 _split = re.compile(rb" ([-+.0-9e]+|NaN|[-+]Inf)\n").split
@@ -59,7 +59,7 @@ class _Known(NamedTuple):
     plan: Plan
     static: tuple[tuple[int, bytes], ...]
 
-    def pushed(self, values: list[bytes]) -> Pushed | None:
+    def pushed(self, shape: PushShape, values: list[bytes]) -> Pushed | None:
         """Return what a body of this shape pushes, or None if it has to be read anew."""
         for at, value in self.static:
             if values[at] != value:
@@ -68,7 +68,7 @@ class _Known(NamedTuple):
             static = {at for at, _ in self.static}
             values = [value for at, value in enumerate(values) if at not in static]
         try:
-            return Pushed(self.plan.shape, self.plan.numbers(values))
+            return Pushed(shape, self.plan.numbers(values))
         except ValueError:
             return None  # the parser says where
 
@@ -76,16 +76,21 @@ class _Known(NamedTuple):
 class TextReader:
     """Reads text bodies, and remembers their shapes."""
 
-    def __init__(self, names: NameRule, *, cache_bytes: int = 32 << 20) -> None:
+    def __init__(self, names: NameRule, *, cache_bytes: int = 16 << 20) -> None:
         """Start with an empty cache.
 
         Args:
             names: which names are legal.
-            cache_bytes: how much shape text to remember.
+            cache_bytes: what the memory of shapes may cost.
         """
         self._names = names
         self._cache: ShapeCache[tuple[bytes, ...], _Known] = ShapeCache(cache_bytes)
-        self._surrounds: ShapeCache[tuple[str, ...], Surround] = ShapeCache(cache_bytes // 4)
+        self._surrounds: BoundedCache[tuple[str, ...], Surround] = BoundedCache(cache_bytes // 4)
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the memory of shapes costs."""
+        return self._cache.bytes + self._surrounds.bytes
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
@@ -101,7 +106,7 @@ class TextReader:
         pieces = _split(body)
         heads, values = tuple(pieces[0::2]), pieces[1::2]
         known = self._cache.get(heads)
-        pushed = known.pushed(values) if known is not None else None
+        pushed = known[1].pushed(known[0], values) if known is not None else None
         return pushed or self._read_new(body, heads, values)
 
     def _read_new(self, body: bytes, heads: tuple[bytes, ...], values: list[bytes]) -> Pushed:
@@ -120,10 +125,10 @@ class TextReader:
         shape = surround.shape(pieces.values) if surround else None
         if surround is None or shape is None:
             return None
-        known = _Known(surround.plan._replace(shape=shape), ())
-        pushed = known.pushed(values)
+        known = _Known(surround.plan, ())
+        pushed = known.pushed(shape, values)
         if pushed:
-            self._cache.put(heads, known, sum(map(len, heads)))
+            self._cache.put(heads, shape, known, key_cost(heads, sum(map(len, heads))))
         return pushed
 
     def _remember(
@@ -136,10 +141,11 @@ class TextReader:
         static = _static(heads, values, parsed.values)
         if static is None or not parsed.plan.is_complete or parsed.pushed.timestamped:
             return
-        size = sum(map(len, heads))
-        self._cache.put(heads, _Known(parsed.plan, static), size)
-        surround = surround_of(pieces, parsed.plan) if pieces and not static else None
+        size, shape = key_cost(heads, sum(map(len, heads))), parsed.pushed.shape
+        self._cache.put(heads, shape, _Known(parsed.plan, static), size)
+        surround = surround_of(pieces, shape, parsed.plan) if pieces and not static else None
         if pieces and surround:
+            size += shape_cost(shape)
             self._surrounds.put(pieces.around, surround, size)
 
     def _parse(self, body: bytes) -> "_Parsed":
@@ -222,10 +228,10 @@ def parse(body: bytes, names: NameRule, *, shortcuts: bool = True) -> _Parsed:
     while at < end:
         following = _ordinary(source, at, families) if shortcuts else 0
         at = following or scanner.line(at)
-    the_plan = plan(list(families.by_name.values()), len(families.values))
+    shape, the_plan = plan(list(families.by_name.values()), len(families.values))
     values = [value.encode() for value in families.values]
     numbers = the_plan.numbers(values)
-    pushed = Pushed(the_plan.shape, numbers, timestamped=families.timestamped)
+    pushed = Pushed(shape, numbers, timestamped=families.timestamped)
     return _Parsed(pushed, the_plan, values)
 
 

@@ -192,6 +192,11 @@ class _Process:
                 self._settings.limit_label_value_bytes,
             ),
         )
+        self._telemetry.gauge(
+            "pushgate_shape_cache_bytes",
+            "Memory that known shapes of pushes cost besides the stored ones, in bytes.",
+            lambda: float(bodies.cache_bytes),
+        )
         return Site(
             settings=self._settings,
             gateway=self._gateway,

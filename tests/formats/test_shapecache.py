@@ -1,0 +1,154 @@
+"""What is known of bodies costs little memory, and goes with the groups that used it."""
+
+import gc
+import threading
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from pushgate.formats.protobuf import ProtobufReader
+from pushgate.formats.shapecache import BoundedCache, ShapeCache, shape_cost
+from pushgate.formats.text import TextReader
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.names import NameRule
+from pushgate.model.shape import FamilyShape, MetricType, PushShape, interned
+from tests.formats.protobuf_bodies import body as protobuf_body, family, labels
+
+JOB = GroupingKey([("job", "j")])
+
+
+def shape(number: int) -> PushShape:
+    return interned((FamilyShape(f"m{number}", MetricType.GAUGE, None, ((),)),))
+
+
+def put_twice(cache: ShapeCache, key: str, value: PushShape) -> None:
+    for _ in range(2):
+        cache.put(key, value, None, 100)
+
+
+def test_what_was_seen_once_is_not_kept():
+    cache = BoundedCache(1000)
+    assert not cache.put("a", 1, 10)
+    assert (cache.get("a"), cache.bytes, len(cache)) == (None, 0, 0)
+    assert cache.put("a", 1, 10)
+    assert (cache.get("a"), cache.bytes, len(cache)) == (1, 10, 1)
+
+
+def test_what_was_used_last_is_kept():
+    cache = BoundedCache(1000)
+    for key in "abcde" * 2:
+        cache.put(key, key, 240)
+        cache.get("a")
+    assert [key for key in "abcde" if cache.get(key)] == ["a", "c", "d", "e"]
+    assert cache.bytes == 960
+
+
+def test_what_costs_more_than_a_quarter_is_not_kept():
+    cache = BoundedCache(1000)
+    assert not any(cache.put("a", 1, 251) for _ in range(3))
+
+
+def test_only_so_many_keys_are_noted():
+    cache = BoundedCache(1000)
+    for number in range(50_000):
+        cache.put(number, number, 1)
+    assert len(cache) == 0
+    assert len(cache._noted) <= 20_000
+
+
+def test_a_shape_is_known_as_long_as_a_group_holds_it():
+    cache = ShapeCache(8000)
+    stored = [shape(number) for number in range(20)]
+    for number, one in enumerate(stored):
+        put_twice(cache, str(number), one)
+    assert all(cache.get(str(number)) == (one, None) for number, one in enumerate(stored))
+    del stored, one
+    assert 0 < len(cache) <= 8000 // shape_cost(shape(0))
+    assert cache.bytes <= 2 * 8000
+    assert cache.get("0") is None
+    assert cache.get("19") is not None
+
+
+def test_a_key_that_gets_another_shape_outlives_the_first():
+    cache = ShapeCache(8000)
+    for number in range(2):
+        put_twice(cache, "key", shape(number))
+    cache._held.clear()
+    kept = shape(2)
+    put_twice(cache, "key", kept)
+    gc.collect()
+    assert cache.get("key") == (kept, None)
+
+
+def test_threads_may_share_a_cache():
+    cache, failures = ShapeCache(8000), []
+
+    def use(seed: int) -> None:
+        try:
+            for step in range(3000):
+                number = (seed * step) % 30
+                cache.put(str(number), shape(number), None, 100)
+                cache.get(str(number))
+        except Exception as error:  # noqa: BLE001 - it is the result
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(seed,)) for seed in (7, 11, 13)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert cache._held_bytes == sum(cache._held.values())
+    assert cache._entries.bytes == sum(size for _, size in cache._entries._kept.values())
+
+
+def text_body(number: int) -> bytes:
+    return b"".join(b'n%dx%d{l="%d"} 1\n' % (number, i, number) for i in range(50))
+
+
+def protobuf(number: int) -> bytes:
+    return protobuf_body(
+        *(
+            family(
+                name=b"n%dx%d" % (number, i),
+                type=MetricType.GAUGE,
+                metric=[{"label": labels(l=str(number)), "gauge": {"value": 1}}],
+            )
+            for i in range(50)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("reader", "body", "times"),
+    [
+        (lambda: TextReader(NameRule.LEGACY), text_body, 1),
+        (lambda: TextReader(NameRule.LEGACY, cache_bytes=512 << 10), text_body, 3),
+        (ProtobufReader, protobuf, 1),
+        (lambda: ProtobufReader(cache_bytes=512 << 10), protobuf, 4),
+    ],
+    ids=["text once", "text often", "protobuf once", "protobuf often"],
+)
+def test_new_names_without_end_cost_a_bounded_amount_of_memory(
+    reader: Callable, body: Callable[[int], bytes], times: int
+):
+    reading = reader()
+
+    def push(number: int) -> None:
+        for _ in range(times):
+            pushed = reading.read(body(number))
+            assert pushed.shape.layout(JOB).series
+
+    for number in range(3):
+        push(number)
+    tracemalloc.start()
+    try:
+        for number in range(3, 30):
+            push(number)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < (200 << 10) + 2 * reading.cache_bytes
+    assert reading.cache_bytes <= 2 << 20
