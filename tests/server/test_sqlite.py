@@ -244,7 +244,7 @@ def test_a_file_that_may_not_be_opened_is_named_as_that(path, mode):
         if os.geteuid() == 0:  # who may write anywhere
             os.seteuid(65534)
         message = refused(path)
-        assert message.startswith(f"can't use {path}: Permission denied. make file and ")
+        assert message.startswith(f"can't use {path}: Permission denied; make file and ")
 
     in_child(test)
 
@@ -329,7 +329,7 @@ def test_when_the_disk_cannot_take_it_back_the_outcome_is_unknown(
 @pytest.mark.parametrize(
     ("code", "operation", "reason"),
     [
-        pytest.param(apsw.SQLITE_FULL, "write", "disk full. free space", id="full"),
+        pytest.param(apsw.SQLITE_FULL, "write", "disk full; free space", id="full"),
         pytest.param(apsw.SQLITE_IOERR_WRITE, "write", "Input/output error", id="write"),
         pytest.param(apsw.SQLITE_IOERR_READ, "read", "I", id="read"),
         pytest.param(apsw.SQLITE_IOERR_FSYNC, "sync", "Input/output error", id="sync"),

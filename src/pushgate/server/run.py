@@ -103,7 +103,7 @@ class _Process:
             _log.warning(
                 "metrics are kept only in memory and lost at the next stop; name a file that "
                 "can be written with --persistence.file",
-                extra={"err": str(error).partition(". ")[0]},
+                extra={"err": str(error).partition("; ")[0]},
             )
             return None
 

@@ -77,6 +77,7 @@ class SqliteJournal:
         """
         self._path = path
         self._wal = Path(f"{path}-wal")
+        self._names = str(path), f"{path}-wal"  # stat of a Path costs ten times as much
         self._lock = lock
         self._group_ids: dict[bytes, int] = {}
         self._last_group = self._last_shape = 0
@@ -247,11 +248,13 @@ class SqliteJournal:
         if time.monotonic() < self._next_checkpoint or not self._is_in_place():
             return False
         try:
+            if self._wal_frames >= _CHECKPOINT_FRAMES:
+                self._checkpoint()
             if self._vacuum():
                 self._vacuumed = True
                 return True
-            if self._vacuumed or self._wal_frames >= _CHECKPOINT_FRAMES:
-                self._checkpoint()
+            if self._vacuumed:
+                self._checkpoint()  # shortens the file
         except apsw.Error as error:
             reason = _reason(error, self._errno(error))
             self.tidy_failures += 1
@@ -306,7 +309,7 @@ class SqliteJournal:
         return True
 
     def _current_inodes(self) -> list[tuple[int, int]]:
-        return [(s.st_dev, s.st_ino) for s in (self._path.stat(), self._wal.stat())]
+        return [(s.st_dev, s.st_ino) for s in map(os.stat, self._names)]
 
     def _count_wal_frames(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
         self._wal_frames = frames
@@ -547,7 +550,7 @@ _NOT_WRITABLE_ADVICE: Final = (
 
 def unusable(path: Path, reason: str, number: int) -> StartupError:
     """Return the error that the system does not let us use *path*; *number* is its errno."""
-    return StartupError(f"can't use {path}: {reason}. {_ADVICE.get(number, _NOT_WRITABLE_ADVICE)}")
+    return StartupError(f"can't use {path}: {reason}; {_ADVICE.get(number, _NOT_WRITABLE_ADVICE)}")
 
 
 def in_use(path: Path) -> StartupError:
