@@ -358,6 +358,50 @@ def test_l5_an_empty_body_empties_the_group(gateway):
     assert lines(gateway, "l5_gone") == []
 
 
+AS_OPENMETRICS = {"Content_Type": OPENMETRICS_TYPE}
+COUNTERS = {
+    "OpenMetrics": (b"# TYPE %b counter\n%b_total 3\n# EOF\n", AS_OPENMETRICS),
+    "the same as text": (b"# TYPE %b counter\n%b_total 3\n# EOF\n", {}),
+    "text": (b"# TYPE %b_total counter\n%b_total 3\n", {}),
+    "text without a type": (b"# %b\n%b_total 3\n", {}),
+}
+
+
+@pytest.mark.parametrize("other", COUNTERS)
+@pytest.mark.parametrize("openmetrics_is_first", [True, False])
+def test_l5_a_counter_may_come_as_openmetrics_and_as_text(gateway, other, openmetrics_is_first):
+    name = f"l5_{list(COUNTERS).index(other)}_{openmetrics_is_first}".encode()
+    order = ["OpenMetrics", other] if openmetrics_is_first else [other, "OpenMetrics"]
+    for job, form in enumerate(order):
+        body, headers = COUNTERS[form]
+        answer = put(gateway, f"/metrics/job/{name.decode()}{job}", body % (name, name), **headers)
+        assert answer.status == 200, answer.text
+
+    assert len(lines(gateway, name.decode() + "_total{")) == 2
+    assert len(lines(gateway, f"# TYPE {name.decode()}_total ")) == 1
+    [family] = [family for family in families(gateway) if family.name == name + b"_total"]
+    field = "untyped" if family.type == 3 else "counter"
+    assert [getattr(metric, field).value for metric in family.metric] == [3, 3]
+
+
+def test_l5_a_gauge_contradicts_a_counter_that_came_as_openmetrics(gateway):
+    body, headers = COUNTERS["OpenMetrics"]
+    assert put(gateway, "/metrics/job/l5c", body % (b"l5c", b"l5c"), **headers).status == 200
+    refused = put(gateway, "/metrics/job/l5g", b"# TYPE l5c_total gauge\nl5c_total 1\n")
+    assert refused.status == 400
+    assert "is not a COUNTER" in refused.first_line
+
+
+def test_l5_that_a_counter_came_as_openmetrics_is_known_after_a_restart(tmp_path):
+    body, headers = COUNTERS["OpenMetrics"]
+    data = tmp_path / "pushgate.db"
+    with services.pushgate(data=data) as service:
+        assert put(service, "/metrics/job/a", body % (b"x", b"x"), **headers).status == 200
+    with services.pushgate(data=data) as service:
+        assert put(service, "/metrics/job/b", b"x_total 1\n").status == 200
+        assert len(lines(service, "x_total{")) == 2
+
+
 OPENMETRICS = b"""\
 # TYPE l5 counter
 # HELP l5 Fifth.
@@ -373,7 +417,7 @@ def test_l5_openmetrics_is_read_with_exemplars_and_creation_times(gateway):
     stamped = put(gateway, "/metrics/job/l5", b"l5_other 1 1700000000\n# EOF\n", Content_Type=kind)
 
     assert pushed.status == 200
-    assert lines(gateway, "l5") == ['l5_total{instance="",job="l5"} 3']
+    assert lines(gateway, "l5_total") == ['l5_total{instance="",job="l5"} 3']
     [counter] = [family for family in families(gateway) if family.name == b"l5_total"]
     assert counter.metric[0].counter.exemplar.label[0].value == b"4bf9"
     assert counter.metric[0].counter.created_timestamp.seconds == 1_700_000_000

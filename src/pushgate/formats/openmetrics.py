@@ -443,6 +443,7 @@ def _finished(family: _Family) -> tuple[FamilyShape, list[_Value]]:
         family.descriptors.get("HELP"),
         tuple(family.metrics),
         () if kind.is_simple else tuple(value.bounds for value in values),
+        untyped_as_text=family.word == "counter",
     ), values
 
 

@@ -52,9 +52,18 @@ class _Family(NamedTuple):
     metrics: tuple[int, ...]
     slots: tuple[range, ...]
     bounds: tuple[tuple[bytes, ...], ...]
+    untyped_as_text: bool
 
     def values(self, numbers: Sequence[float], details: Sequence[bytes]) -> list[bytes]:
         """Return the value part of each metric; *numbers* and *details* are the family's."""
+        if self.untyped_as_text:
+            # With both values it can be read whichever type other groups give the family.
+            untyped = SIMPLE_PREFIX[MetricType.UNTYPED]
+            both = self._replace(untyped_as_text=False).values(numbers, details)
+            return [
+                value + untyped + double(numbers[metric])
+                for value, metric in zip(both, self.metrics, strict=True)
+            ]
         if not details:
             return [self._value(place, numbers) for place in range(len(self.metrics))]
         return [
@@ -125,6 +134,7 @@ def _laid_out(family: FamilyShape, metrics: tuple[Labels, ...], escaping: Escapi
         tuple(order),
         tuple(slots[at] for at in order),
         bounds,
+        family.untyped_as_text,
     )
 
 

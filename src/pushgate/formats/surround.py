@@ -88,7 +88,7 @@ class Surround(NamedTuple):
         ordered = self.order(values) if self.order else values
         return tuple(
             FamilyShape(name, kind, help_, column.labels(ordered))
-            for (name, kind, help_, _), column in zip(
+            for (name, kind, help_, *_), column in zip(
                 self.frame.families, self.columns, strict=True
             )
         )

@@ -58,7 +58,9 @@ class FamilyShape(NamedTuple):
 
     ``labels`` holds the labels of each metric, sorted by name, without the grouping
     labels; ``bounds`` the buckets or quantiles of each metric as canonical text (empty
-    for simple types). ``help`` is None when none was given.
+    for simple types). ``help`` is None when none was given. ``untyped_as_text`` marks an
+    OpenMetrics counter: who reads it as text, as the Go server does, calls it untyped, so it
+    agrees with both types.
     """
 
     name: str
@@ -66,6 +68,7 @@ class FamilyShape(NamedTuple):
     help: str | None
     labels: tuple[Labels, ...]
     bounds: tuple[tuple[str, ...], ...] = ()
+    untyped_as_text: bool = False
 
     @property
     def slots(self) -> int:
@@ -90,6 +93,7 @@ class FamilyFrame(NamedTuple):
     type: MetricType
     help: str | None
     label_names: frozenset[tuple[str, ...]]
+    untyped_as_text: bool = False
 
 
 class Frame:
@@ -168,6 +172,7 @@ def frame_of(families: Iterable[FamilyShape]) -> Frame:
             family.type,
             family.help,
             frozenset(tuple(name for name, _ in labels) for labels in family.labels),
+            family.untyped_as_text,
         )
         for family in families
     )

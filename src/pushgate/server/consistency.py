@@ -4,7 +4,8 @@ The verdicts are those of the reference, which gathers everything anew for each 
 (reference: consistency check). Three indices stand in for that:
 
 * *claims*: for each family name how many shapes in use hold it, by type. There is one
-  type, save that a histogram and a gauge histogram are the same to the reference;
+  type, save that a histogram and a gauge histogram are the same to the reference, and that
+  an OpenMetrics counter agrees with a counter and with an untyped family of the text format;
 * *users*: for each shape how many groups hold it; a shape in use is known to agree;
 * *kinds*: for each job the sets of grouping label names of its groups. Two groups can
   only hold the same series if they agree on every grouping label both have, so within a
@@ -43,7 +44,16 @@ Find = Callable[[bytes], Group | None]
 """Look a group up by its packed key."""
 Gone = Mapping[Frame, frozenset[str]]
 """Frames of a group, with the family names that it will no longer hold in them."""
-Claims = dict[str, Counter[MetricType]]
+
+
+class Claim(NamedTuple):
+    """What a family says about its type; see :class:`FamilyShape`."""
+
+    type: MetricType
+    untyped_as_text: bool
+
+
+Claims = dict[str, Counter[Claim]]
 """For family names, how many shapes hold them with which type."""
 
 
@@ -86,7 +96,7 @@ class Index:
         if self._users[frame] > 1:
             return
         for family in _exposed(frame):
-            self._claims.setdefault(family.name, Counter())[family.type] += 1
+            self._claims.setdefault(family.name, Counter())[_claim(family)] += 1
 
     def _release(self, frame: Frame) -> None:
         self._users[frame] -= 1
@@ -94,7 +104,9 @@ class Index:
             return
         del self._users[frame]
         for family in _exposed(frame):
-            claim = self._claims[family.name] = self._claims[family.name] - Counter([family.type])
+            claim = self._claims[family.name] = self._claims[family.name] - Counter(
+                [_claim(family)]
+            )
             if not claim:
                 del self._claims[family.name]
 
@@ -166,10 +178,17 @@ class Index:
 
     def claimed(self, name: str, released: Claims | None = None) -> MetricType | None:
         """Return the type that groups claim for *name*, what is *released* left out."""
+        return _first(self._held(name, released))
+
+    def contradiction(self, family: FamilyShape, released: Claims) -> MetricType | None:
+        """Return the type that groups claim for the name of *family* if that is another."""
+        mine = _claim(family)
+        held = self._held(family.name, released)
+        return _first(claim for claim in held if not _agree(mine, claim))
+
+    def _held(self, name: str, released: Claims | None) -> Counter[Claim]:
         held = self._claims.get(name, _NO_CLAIM)
-        if released:
-            held = held - released.get(name, _NO_CLAIM)
-        return MetricType.HISTOGRAM if MetricType.HISTOGRAM in held else next(iter(held), None)
+        return held - released.get(name, _NO_CLAIM) if released else held
 
     def released(self, gone: Gone) -> Claims:
         """Return the claims that end with *gone*."""
@@ -179,7 +198,7 @@ class Index:
                 continue
             for family in _exposed(shape):
                 if family.name in names:
-                    out.setdefault(family.name, Counter())[family.type] += 1
+                    out.setdefault(family.name, Counter())[_claim(family)] += 1
         return out
 
     def own(self, name: str) -> OwnFamily | None:
@@ -187,11 +206,24 @@ class Index:
         return self._own(name)
 
 
-_NO_CLAIM: Counter[MetricType] = Counter()
+_NO_CLAIM: Counter[Claim] = Counter()
+_AS_TEXT = frozenset({MetricType.COUNTER, MetricType.UNTYPED})
 
 
-def _agree(one: MetricType, other: MetricType) -> bool:
-    return one is other or (one.is_histogram and other.is_histogram)
+def _claim(family: FamilyShape | FamilyFrame) -> Claim:
+    return Claim(family.type, family.untyped_as_text)
+
+
+def _agree(one: Claim, other: Claim) -> bool:
+    types = {one.type, other.type}
+    if one.untyped_as_text or other.untyped_as_text:
+        return types <= _AS_TEXT
+    return len(types) == 1 or (one.type.is_histogram and other.type.is_histogram)
+
+
+def _first(claims: Iterable[Claim]) -> MetricType | None:
+    types = [claim.type for claim in claims]
+    return MetricType.HISTOGRAM if MetricType.HISTOGRAM in types else next(iter(types), None)
 
 
 def _exposed(frame: Frame) -> Iterator[FamilyFrame]:
@@ -261,8 +293,8 @@ class _Check:
         if mismatch:
             yield mismatch
             return
-        claimed = self._index.claimed(family.name, self._released)
-        if claimed is not None and not _agree(claimed, family.type):
+        claimed = self._index.contradiction(family, self._released)
+        if claimed is not None:
             for metric in range(len(family.labels)):
                 yield self._complaint(at, metric, f"is not a {claimed.name}")
             return

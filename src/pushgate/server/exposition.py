@@ -231,6 +231,8 @@ class Exposition:
                 known = fragments.get(family.name)
                 if known is not None:
                     known.append(fragment)
+                    if fragment and shapes[family.name].untyped_as_text:
+                        shapes[family.name] = family
                 elif fragment:
                     fragments[family.name] = [fragment]
                     shapes[family.name] = family
@@ -248,11 +250,17 @@ class Exposition:
         """Return the families of *runs* laid out around the *own* names."""
         pushed: dict[str, list[Piece | bytes]] = {}
         shapes: dict[str, FamilyShape] = {}
+        decided: set[str] = set()
         for run in runs:
             for name, metrics in run.metrics.items():
                 pushed.setdefault(name, []).append(metrics)
-            for name in run.shapes.keys() - shapes.keys():
-                shapes[name] = run.shapes[name]
+            for name in run.shapes.keys() - decided:
+                shape = run.shapes[name]
+                if shape.untyped_as_text:  # another type would go for both
+                    shapes.setdefault(name, shape)
+                    continue
+                shapes[name] = shape
+                decided.add(name)
             yield
         plan = _Plan([_Stretch(self._encoding) for _ in range(len(own) + 1)], {})
         for count, name in enumerate(sorted(pushed, key=raw)):

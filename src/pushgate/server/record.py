@@ -92,7 +92,10 @@ def _blocks(state: bytes, shape: Callable[[int], PushShape]) -> Iterator[Block]:
 
 def encode_shape(number: int, shape: PushShape) -> bytes:
     """Return *shape*, which has the id *number*."""
-    families = [[f.name, int(f.type), f.help, f.labels, f.bounds] for f in shape.families]
+    families = [
+        [f.name, int(f.type), f.help, f.labels, f.bounds, *([True] if f.untyped_as_text else [])]
+        for f in shape.families
+    ]
     try:
         encoded = orjson.dumps(families)
     except orjson.JSONEncodeError:
@@ -133,7 +136,12 @@ def _shape_checksum(number: int, encoded: bytes) -> int:
 
 
 def _family(
-    name: str, kind: int, help_: str | None, labels: list[list[list[str]]], bounds: list[list[str]]
+    name: str,
+    kind: int,
+    help_: str | None,
+    labels: list[list[list[str]]],
+    bounds: list[list[str]],
+    untyped_as_text: bool = False,  # noqa: FBT001, FBT002 - an item of a JSON array
 ) -> FamilyShape:
     return FamilyShape(
         name,
@@ -141,4 +149,5 @@ def _family(
         help_,
         tuple(tuple((label, value) for label, value in metric) for metric in labels),
         tuple(tuple(metric) for metric in bounds),
+        untyped_as_text=bool(untyped_as_text),
     )
