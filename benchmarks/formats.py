@@ -16,7 +16,7 @@ from pushgate.client import protobuf, text
 from pushgate.client.families import gather
 from pushgate.formats.protobuf import ProtobufReader
 from pushgate.formats.text import TextReader
-from pushgate.metrics import Histogram
+from pushgate.instruments import Histogram
 from pushgate.model.names import NameRule
 
 BODIES = 100

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         PushServerError as PushServerError,
         PushTimeoutError as PushTimeoutError,
     )
-    from pushgate.metrics import (
+    from pushgate.instruments import (
         Histogram as Histogram,
         Unit as Unit,
         exponential_buckets as exponential_buckets,
@@ -53,12 +53,12 @@ _HOMES = {
     "pushgate.errors": "ConfigurationError EncodingError PushAuthError PushConnectionError"
     " PushHTTPError PushRedirectError PushRejectedError PushServerError PushTimeoutError"
     " PushgateError PushgatewayError",
-    "pushgate.metrics": "Histogram Unit exponential_buckets linear_buckets",
+    "pushgate.instruments": "Histogram Unit exponential_buckets linear_buckets",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list, not two
-_SUBMODULES = {"client", "compat", "errors", "metrics", "properties", "testing"}
+_SUBMODULES = {"client", "compat", "errors", "instruments", "properties", "testing"}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,12 +26,11 @@ from prometheus_client.registry import REGISTRY
 from pushgate.client import PushGateway
 from pushgate.client.address import DEFAULT_ADDRESS, instance_label, parse_address, push_url
 from pushgate.client.auth import basic
-from pushgate.client.base import compressed
-from pushgate.client.exchange import deliver
-from pushgate.client.failures import Sent, failure_in
-from pushgate.client.source import Collector
+from pushgate.client.collect import Collector
+from pushgate.client.delivery import deliver
+from pushgate.client.failures import Answer, RequestInfo, failure_in
+from pushgate.client.gateway import compressed
 from pushgate.client.text import CONTENT_TYPE
-from pushgate.client.transport import Answer
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError, PushHTTPError
 from pushgate.properties.schema import Compression
 
@@ -125,11 +124,11 @@ def _text(
 class _Gateway(PushGateway):
     @property
     def base(self) -> str:
-        return self._settings.address.base
+        return self._address.base
 
     @property
     def credentials(self) -> tuple[str, str] | None:
-        return self._settings.address.credentials
+        return self._address.credentials
 
     @property
     def group_url(self) -> str:
@@ -139,15 +138,15 @@ class _Gateway(PushGateway):
     def send(self, method: str, headers: list[tuple[str, str]], body: bytes) -> None:
         """Send *body* once."""
         expires = self._expires(None)
-        order = self._order(method, expires)
-        order = replace(
-            order,
-            about=replace(order.about, url=self.group_url),
-            headers={**order.headers, **dict(headers), "Content-Length": str(len(body))},
+        request = self._prepared(method, expires)
+        request = replace(
+            request,
+            info=replace(request.info, url=self.group_url),
+            headers={**request.headers, **dict(headers), "Content-Length": str(len(body))},
             body=body,
         )
         with self._turn(method, expires):
-            self._run(deliver(order, time.monotonic))
+            self._run(deliver(request, time.monotonic))
 
 
 def _target(
@@ -185,7 +184,7 @@ def _send(
         with error:
             answer = Answer(error.code, error.msg, _lowered(error), error.read())
         # No handler raises it for a success, but it would be no failure to us.
-        failure = failure_in(answer, Sent(target.base, url, method))
+        failure = failure_in(answer, RequestInfo(target.base, url, method))
         raise failure or error from error
 
 

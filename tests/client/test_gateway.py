@@ -549,8 +549,8 @@ def test_a_pickled_gateway_has_the_same_options(caller):
     gateway = caller.make("u:p@h:1", job="j", grouping_key={"a": "b"}, retry=7, format="text")
     again = pickle.loads(pickle.dumps(gateway))
     assert type(again) is type(gateway)
-    assert (again.url, again._settings.retry) == (gateway.url, gateway._settings.retry)
-    assert again._settings.authorization(renew=False) == "Basic dTpw"
+    assert (again.url, again._retry) == (gateway.url, gateway._retry)
+    assert again._credentials.header(renew=False) == "Basic dTpw"
 
 
 def test_a_gateway_with_a_registry_says_why_it_cannot_be_pickled(caller, registry):

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal
 from urllib.parse import quote, unquote
 
 from pushgate.client.escaping import escape_label_name
+from pushgate.client.log import warn_once
 from pushgate.errors import ConfigurationError
 from pushgate.model.names import LEGACY_LABEL
 
@@ -86,13 +87,47 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
     )
 
 
-def group_labels(grouping_key: Mapping[str, object]) -> dict[str, str]:
-    """Return *grouping_key* as text, sorted by name, every name checked.
+def job_label(job: object) -> str:
+    """Return the ``job`` of a group: *job* as text, or the name of the program if it is None.
+
+    Raises:
+        ConfigurationError: It is empty, or no gateway can keep it.
+    """
+    label = default_job() if job is None else str(job)
+    if not label:
+        raise ConfigurationError("The job must not be empty.", key="job")
+    return _checked_value("job", label)
+
+
+def group_labels(
+    grouping_key: Mapping[str, object], instance: str | None, address: Address
+) -> dict[str, str]:
+    """Return the labels of a group besides its job as text, sorted by name.
+
+    Warns about what makes a group of each run, which no gateway ever forgets.
 
     Raises:
         ConfigurationError: For a name or a value that no gateway can keep.
     """
-    return {str(name): _label(str(name), grouping_key[name]) for name in sorted(grouping_key)}
+    given = {str(name): value for name, value in grouping_key.items()}
+    if instance is not None:
+        if "instance" in given:
+            raise ConfigurationError(
+                "Give instance= or an instance in grouping_key, not both.", key="instance"
+            )
+        given["instance"] = instance_label(instance, address)
+        if instance == "ip" and given["instance"] == socket.gethostname():
+            warn_once("No address but loopback leads to the gateway: instance is the host's name.")
+    labels = {name: _label(name, given[name]) for name in sorted(given)}
+    for name, value in labels.items():
+        if looks_unique(value):
+            warn_once(f"The value of {name!r} looks new in each run: groups are never forgotten.")
+        if not LEGACY_LABEL(name) or name.startswith("U__"):
+            warn_once(
+                f"The gateway keeps the name {name!r} only with --push.enable-utf8-names;"
+                " otherwise the label is called U__…"
+            )
+    return labels
 
 
 def _label(name: str, value: object) -> str:
@@ -106,10 +141,10 @@ def _label(name: str, value: object) -> str:
             f"The grouping key has no value for {name!r}: leave it out, or use ''.",
             key="grouping_key",
         )
-    return checked_value(name, str(value))
+    return _checked_value(name, str(value))
 
 
-def checked_value(name: str, value: str) -> str:
+def _checked_value(name: str, value: str) -> str:
     """Return *value*, or raise ConfigurationError if it cannot be a label value."""
     if re.search(r"[\x00\ud800-\udfff]", value):
         raise ConfigurationError(
@@ -155,7 +190,7 @@ def _segments(name: str, value: str, encoding: UrlEncoding, *, in_base64: bool) 
         return f"/{name}@base64/{base64.urlsafe_b64encode(value.encode()).decode() or '='}"
     if value in {"", ".", ".."}:
         raise ConfigurationError(
-            f"This flavor of gateway has no way to write the value {value!r} of {name!r}.",
+            f"url_encoding='percent' has no way to write the value {value!r} of {name!r}.",
             key="grouping_key",
         )
     return f"/{name}/{quote(value, safe='')}"
@@ -170,20 +205,11 @@ def default_job() -> str:
     return script.stem if script is not None and script.is_file() else UNKNOWN_JOB
 
 
-InstanceKind = Literal["ip", "hostname", "fqdn"]
-
-
 def instance_label(kind: str, address: Address) -> str:
     """Return the instance label that *kind* asks for; any other text is the label.
 
     ``ip`` is the local address that packets to the gateway would carry. None is sent.
     """
-    if kind not in {"ip", "hostname", "fqdn"}:
-        return kind
-    return _instance(kind, address)  # type: ignore[arg-type]
-
-
-def _instance(kind: InstanceKind, address: Address) -> str:
     match kind:
         case "ip":
             return _local_ip(address) or socket.gethostname()
@@ -191,8 +217,8 @@ def _instance(kind: InstanceKind, address: Address) -> str:
             return socket.gethostname()
         case "fqdn":
             return socket.getfqdn()
-        case _ as never:
-            assert_never(never)
+        case text:
+            return text
 
 
 def _local_ip(address: Address) -> str | None:

@@ -1,33 +1,115 @@
-"""The gateway for asyncio."""
+"""The gateway for asyncio, with its jobs and its periodic pushes."""
 
 import asyncio
+import inspect
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Self, assert_never, overload
+from copy import copy
+from functools import wraps
+from typing import Any, Literal, Protocol, Self, TypeVar, assert_never, cast, overload
 
-import httpx2
-
-from pushgate.client.base import GatewayBase, Selection
-from pushgate.client.exchange import Authorize, Pause, Send, Step, Steps
-from pushgate.client.failures import Sent, failure_of, too_late
-from pushgate.client.gateway import PushGateway
-from pushgate.client.job import AsyncJob, CoroutineFunction, OnPushError
-from pushgate.client.periodic import AsyncPeriodicPusher, Final
+from pushgate.client.auth import LaterToken
+from pushgate.client.collect import Collector, Collectors, Selection
+from pushgate.client.delivery import Authorize, Pause, Send, Step, Steps
+from pushgate.client.failures import RequestInfo, too_late
+from pushgate.client.gateway import GatewayBase, PushGateway
+from pushgate.client.job import HasURL, JobRun, OnPushError, refuse_generator
+from pushgate.client.periodic import Final, Schedule
 from pushgate.client.results import (
     GatewayStatus,
     Group,
-    Payload,
     PushResult,
     groups_in,
     status_in,
 )
-from pushgate.client.source import Collector, Collectors
-from pushgate.client.transport import Answer, AsyncConnection, seconds_left
+from pushgate.client.route import seconds_left
 from pushgate.errors import ConfigurationError, PushgatewayError
 
 # From this size on (of the push before) encoding would hold up the event loop.
 _ENCODE_IN_THREAD = 1 << 20
+CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+class AsyncPusher(HasURL, Protocol):
+    """The gateway of an :class:`AsyncJob`."""
+
+    async def push_selection(
+        self, method: Literal["PUT", "POST"], selection: Selection
+    ) -> object: ...
+
+
+class AsyncJob(JobRun[AsyncPusher]):
+    """A job run for asyncio; see :meth:`AsyncPushGateway.job_run`."""
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        if self._push_start:
+            await self._push(None)
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, self._ignore):
+            return
+        self._finish(error)
+        # A cancelled job is a failed job, and says so even if it is cancelled once more.
+        await asyncio.shield(asyncio.ensure_future(self._push(error)))
+
+    async def _push(self, error: BaseException | None) -> None:
+        try:
+            await self._gateway.push_selection("POST", self._selection())
+        except Exception as failure:  # noqa: BLE001  no push may break the job
+            self._push_failed(failure, error)
+
+    def __call__(self, function: CoroutineFunction) -> CoroutineFunction:
+        refuse_generator(function)
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function.__qualname__} is no coroutine function; use PushGateway")
+
+        @wraps(function)
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            async with copy(self):
+                return await function(*args, **kwargs)
+
+        return cast("CoroutineFunction", run)
+
+
+class AsyncPeriodicPusher(Schedule):
+    """Pushes from an asyncio task; see :meth:`AsyncPushGateway.periodic`."""
+
+    def __init__(
+        self, gateway: "AsyncPushGateway", interval: float, jitter: float, final: Final
+    ) -> None:
+        super().__init__(interval, jitter)
+        self._gateway = gateway
+        self._final = final
+
+    async def __aenter__(self) -> Self:
+        await self._gateway.__aenter__()
+        self._task: asyncio.Task[None] = asyncio.create_task(self._work(), name="pushgate")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        try:
+            if self._final is not None:
+                await self._try(self._final)
+        finally:
+            await self._gateway.__aexit__()
+
+    async def _work(self) -> None:
+        for pause in self._pauses():
+            await asyncio.sleep(pause)
+            await self._try("push")
+
+    async def _try(self, what: Literal["push", "delete"]) -> None:
+        try:
+            await (self._gateway.push() if what == "push" else self._gateway.delete())
+        except Exception as error:  # noqa: BLE001  an error never stops it
+            self._failed(error)
+        else:
+            self._succeeded()
 
 
 class AsyncPushGateway(GatewayBase):
@@ -42,11 +124,14 @@ class AsyncPushGateway(GatewayBase):
     """
 
     def _prepare(self) -> None:
-        transport, client = self._options["transport"], self._options["http_client"]
-        if transport is not None and not isinstance(transport, httpx2.AsyncBaseTransport):
-            raise ConfigurationError("This transport is for PushGateway.", key="transport")
-        if isinstance(client, httpx2.Client):
-            raise ConfigurationError("This client is for PushGateway.", key="http_client")
+        transport, client = self._options.transport, self._options.http_client
+        if transport is not None or client is not None:
+            import httpx2
+
+            if transport is not None and not isinstance(transport, httpx2.AsyncBaseTransport):
+                raise ConfigurationError("This transport is for PushGateway.", key="transport")
+            if isinstance(client, httpx2.Client):
+                raise ConfigurationError("This client is for PushGateway.", key="http_client")
         self._users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -156,7 +241,7 @@ class AsyncPushGateway(GatewayBase):
         Raises:
             ConfigurationError: This gateway has an async transport or client.
         """
-        PushGateway(**self._options).push_at_exit(signals=signals, deadline=deadline)
+        PushGateway(**self._given.arguments()).push_at_exit(signals=signals, deadline=deadline)
 
     async def __aenter__(self) -> Self:
         self._users += 1
@@ -171,20 +256,21 @@ class AsyncPushGateway(GatewayBase):
             await self._connection.close()
 
     async def push_selection(
-        self, method: str, selection: Selection, deadline: float | None = None
+        self,
+        method: Literal["PUT", "POST"],
+        selection: Selection,
+        deadline: float | None = None,
     ) -> PushResult:
-        """Push what *selection* takes, with PUT or POST. Errors as for :meth:`push`."""
+        """Push what *selection* takes. Errors as for :meth:`push`."""
         expires = self._expires(deadline)
         async with self._turn(method, expires):
-            payload = await self._encoded(selection)
+            if self._learned.last_size < _ENCODE_IN_THREAD:
+                payload = self._rendered(selection)
+            else:
+                payload = await asyncio.to_thread(self._rendered, selection)
             steps = self._push_steps(method, selection, payload, expires)
             result: PushResult = await self._run(steps)
             return result
-
-    async def _encoded(self, selection: Selection) -> Payload:
-        if self._memory.last_size < _ENCODE_IN_THREAD:
-            return self._rendered(selection)
-        return await asyncio.to_thread(self._rendered, selection)
 
     async def _read(self, path: str, deadline: float | None) -> bytes:
         expires = self._expires(deadline)
@@ -195,16 +281,18 @@ class AsyncPushGateway(GatewayBase):
     @asynccontextmanager
     async def _turn(self, method: str, expires: float) -> AsyncIterator[None]:
         """Wait for the pushes before this one, but not beyond its own deadline."""
+        from pushgate.client.transport import AsyncConnection  # see there
+
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # Locks and sockets belong to a loop; asyncio.run() makes a new one each time,
             # and a forked child has another one than its parent.
             self._loop, self._lock = loop, asyncio.Lock()
             self._connection = AsyncConnection(
-                self._settings.route, self._options["transport"], self._options["http_client"]
+                self._route, self._options.transport, self._options.http_client
             )
-        lock, about = self._lock, Sent(self._settings.address.base, self.url, method)
-        async with _in_time(about, expires, "while another push went on"):
+        lock, info = self._lock, RequestInfo(self._address.base, self.url, method)
+        async with _in_time(info, expires, "while another push went on"):
             await lock.acquire()
         try:
             yield
@@ -227,34 +315,25 @@ class AsyncPushGateway(GatewayBase):
     async def _take(self, step: Step) -> Any:
         match step:
             case Authorize():
-                return await self._authorization(step)
+                value = self._authorization(step)
+                if not isinstance(value, LaterToken):
+                    return value
+                async with _in_time(step.info, step.expires, "while waiting for the token"):
+                    return await value
             case Send():
-                return await self._attempt(step)
+                return await self._connection.send(step)
             case Pause(seconds):
                 await asyncio.sleep(seconds)
                 return None
             case _ as never:
                 assert_never(never)
 
-    async def _authorization(self, step: Authorize) -> str | None:
-        value = self._settings.authorization(renew=step.renew)
-        if value is None or isinstance(value, str):
-            return value
-        async with _in_time(step.about, step.expires, "while waiting for the token"):
-            return await value
-
-    async def _attempt(self, step: Send) -> Answer | PushgatewayError:
-        try:
-            return await self._connection.send(step.request, step.expires)
-        except (httpx2.RequestError, httpx2.InvalidURL, OSError) as error:
-            return failure_of(error, step.about)
-
 
 @asynccontextmanager
-async def _in_time(about: Sent, expires: float, what: str) -> AsyncIterator[None]:
+async def _in_time(info: RequestInfo, expires: float, what: str) -> AsyncIterator[None]:
     """Let the deadline pass for what goes on inside, *what* saying what that is."""
     try:
         async with asyncio.timeout(seconds_left(expires)):
             yield
     except TimeoutError:
-        raise too_late(about, what) from None
+        raise too_late(info, what) from None

@@ -1,27 +1,375 @@
-"""The gateway for blocking code."""
+"""The gateway for blocking code, and what it shares with the one for asyncio."""
 
+import gzip
+import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self, assert_never, overload
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, overload
 from weakref import WeakSet
 
-import httpx2
+from prometheus_client.registry import REGISTRY, CollectorRegistry
 
-from pushgate.client import lifecycle
-from pushgate.client.base import GatewayBase, Selection
-from pushgate.client.exchange import Authorize, Pause, Send, Step, Steps
-from pushgate.client.failures import Sent, failure_of, too_late
-from pushgate.client.job import Function, Job, OnPushError
+from pushgate import __version__
+from pushgate.client import lifecycle, protobuf, text
+from pushgate.client.address import (
+    DEFAULT_ADDRESS,
+    group_labels,
+    job_label,
+    parse_address,
+    push_url,
+)
+from pushgate.client.auth import LaterToken, checked_header, credentials_of
+from pushgate.client.collect import (
+    Collector,
+    Collectors,
+    Rules,
+    Selection,
+    Source,
+    described,
+    gather,
+    report,
+)
+from pushgate.client.delivery import (
+    Authorize,
+    Delivery,
+    Pause,
+    PreparedRequest,
+    Send,
+    Step,
+    Steps,
+    deliver,
+)
+from pushgate.client.failures import Answer, RequestInfo, too_late
+from pushgate.client.job import JOB_GROUPS, Function, Job, OnPushError
+from pushgate.client.log import log, warn_once
+from pushgate.client.options import Options, checked_seconds, described_options, takes_options
 from pushgate.client.periodic import Final, PeriodicPusher
-from pushgate.client.results import GatewayStatus, Group, PushResult, groups_in, status_in
-from pushgate.client.settings import seconds
-from pushgate.client.source import Collector, Collectors
-from pushgate.client.transport import Answer, Connection
-from pushgate.errors import ConfigurationError, PushgatewayError
+from pushgate.client.results import (
+    GatewayStatus,
+    Group,
+    Payload,
+    PushResult,
+    groups_in,
+    status_in,
+)
+from pushgate.client.retry import Retry
+from pushgate.client.route import route_to
+from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
+from pushgate.properties import resolve
+
+if TYPE_CHECKING:
+    from pushgate.client.transport import Connection
+
+# Smaller bodies do not get smaller.
+_MIN_COMPRESSED = 1024
+_USER_AGENT = f"pushgate/{__version__}"
+
+
+@dataclass(slots=True)
+class Learned:
+    """What a gateway object has learned about its gateway."""
+
+    text_only: bool = False
+    version_known: bool = False
+    last_size: int = 0
+
+
+class GatewayBase:
+    """A group on a gateway, its options, and what to send. Subclasses do the waiting."""
+
+    @takes_options(Options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._given = Options(*args, **options)
+        properties = resolve(self._given.properties)
+        chosen = self._options = self._given.effective(properties)
+        address = self._address = parse_address(
+            DEFAULT_ADDRESS if chosen.address is None else chosen.address,
+            chosen.scheme,
+        )
+        self._job = job_label(chosen.job)
+        self._labels = group_labels(chosen.grouping_key or {}, chosen.instance, address)
+        self._url = push_url(address.base, self._job, self._labels, encoding=chosen.url_encoding)
+        self._credentials = credentials_of(
+            chosen.basic_auth,
+            chosen.bearer_token,
+            chosen.bearer_token_file,
+            address.credentials,
+        )
+        names = {name.lower() for name in chosen.headers or {}}
+        if self._credentials is not None and "authorization" in names:
+            raise ConfigurationError(
+                "Give the Authorization header or credentials, not both.", key="headers"
+            )
+        self._route = route_to(address, chosen)
+        retry = chosen.retry
+        self._retry = Retry(attempts=retry + 1) if isinstance(retry, int) else retry
+        if self._retry.attempts < 1:
+            raise ConfigurationError(
+                "retry: the number of retries must not be negative.", key="retry"
+            )
+        self._source = Source(
+            chosen.registry,
+            chosen.include_default_collectors,
+            chosen.multiprocess,
+            properties.filter if chosen.apply_filter else None,
+        )
+        may_clash = chosen.on_label_clash == "allow"
+        self._rules = Rules(
+            escaping=chosen.escaping_scheme or "underscores",
+            include_created=chosen.include_created,
+            timestamps=chosen.timestamps,
+            forbidden_labels=frozenset() if may_clash else frozenset({"job", *self._labels}),
+        )
+        self._learned = Learned()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Create what the kind of gateway needs to wait: connection, lock."""
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        """The URL of the group, without credentials."""
+        return self._url
+
+    @property
+    def job(self) -> str:
+        """The ``job`` of the group."""
+        return self._job
+
+    @property
+    def grouping_key(self) -> Mapping[str, str]:
+        """The other labels of the group, sorted by name."""
+        return dict(self._labels)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the options alone: the copy makes a connection of its own."""
+        options = self._given.arguments()
+        if options["registry"] is REGISTRY:
+            options["registry"] = None  # that of the other process
+        elif isinstance(options["registry"], CollectorRegistry):
+            raise TypeError(
+                "A gateway with registry= cannot be pickled, because its metrics would be copies:"
+                " make it where it pushes."
+            )
+        return _unpickled, (type(self), options)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a gateway that differs in these options, with a connection of its own.
+
+        Example:
+            >>> from pushgate import PushGateway
+            >>> PushGateway("gateway:9091", job="a").replace(job="b").url
+            'http://gateway:9091/metrics/job/b'
+        """
+        unknown = changes.keys() - self._given.arguments().keys()
+        if unknown:
+            raise TypeError(f"no such option: {min(unknown)}")
+        return type(self)(**(self._given.arguments() | changes))
+
+    def render(
+        self,
+        collectors: Collectors | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        exclude: Callable[[str], bool] | None = None,
+    ) -> Payload:
+        """Return what a push would send, before compression. Nothing is sent.
+
+        Args:
+            collectors: One or many, instead of the registry.
+            names: Only metrics called so.
+            exclude: None for whose name this is true.
+
+        Raises:
+            EncodingError: The metrics cannot be pushed as they are.
+
+        Example:
+            >>> from pushgate import PushGateway
+            >>> PushGateway(format="text").render(names=[]).body
+            b''
+        """
+        return self._rendered(Selection(collectors, names, exclude))
+
+    def _rendered(self, selection: Selection) -> Payload:
+        in_text = self._options.format == "text" or self._learned.text_only
+        return self._render(selection, in_text=in_text)
+
+    def _render(self, selection: Selection, *, in_text: bool) -> Payload:
+        writer = text if in_text else protobuf
+        body = bytearray()
+        families = samples = 0
+        metrics = self._source.metrics(selection)
+        for family in gather(metrics, self._rules, selection.left_out):
+            try:
+                body += writer.encode(family)
+            except Exception as error:  # noqa: BLE001  collectors yield whatever they like
+                reason = f"{family.name!a} cannot be pushed: {described(error)}"
+                report(EncodingError(reason), selection.left_out, error)
+            else:
+                families += 1
+                samples += len(family.points)
+        self._learned.last_size = len(body)
+        return Payload(bytes(body), writer.CONTENT_TYPE, families, samples)
+
+    def _expires(self, deadline: float | None) -> float:
+        limit = self._options.deadline if deadline is None else deadline
+        seconds = checked_seconds("deadline", limit)
+        return math.inf if seconds is None else time.monotonic() + seconds
+
+    def _push_steps(
+        self, method: str, selection: Selection, payload: Payload, expires: float
+    ) -> Steps:
+        """Yield the steps of a push of *payload*; return its PushResult."""
+        if not self._is_enabled(method) or self._skips(payload):
+            return PushResult(0, 0, 0.0, 0, payload.families, payload.samples, self.url, "")
+        if self._rules.escaping == "allow-utf-8" and not self._learned.version_known:
+            yield from self._check_version(expires)
+        request = self._prepared(method, expires, payload)
+        if self._options.format == "auto" and payload.format == "protobuf":
+
+            def as_text() -> PreparedRequest:
+                return self._prepared(method, expires, self._render(selection, in_text=True))
+
+            request = replace(request, as_text=as_text)
+        delivery = yield from deliver(request, time.monotonic)
+        if delivery.request.info.is_protobuf is not request.info.is_protobuf:
+            self._learned.text_only = True
+            warn_once("The gateway does not read protobuf: native histograms are lost.")
+        return _result(delivery, payload)
+
+    def _is_enabled(self, method: str) -> bool:
+        if not self._options.enabled:
+            log.info("%s %s is not sent: pushgate.enabled is false", method, self.url)
+        return self._options.enabled
+
+    def _skips(self, payload: Payload) -> bool:
+        if payload.families:
+            return False
+        match self._options.on_empty:
+            case "error":
+                raise EncodingError("There is nothing to push.")
+            case "warn":
+                warn_once("There is nothing to push; a push of nothing empties the group.")
+                return False
+            case "skip":
+                return True
+
+    def _warn_about_job_metrics(self) -> None:
+        if self.url in JOB_GROUPS:
+            warn_once(
+                f"push() replaces the whole group {self.url}, the metrics of its job_run too;"
+                " use push_add(), or include= in job_run()."
+            )
+
+    def _delete_steps(self, expires: float) -> Steps:
+        """Yield the steps of deleting the group; return the PushResult."""
+        if not self._is_enabled("DELETE"):
+            return PushResult(0, 0, 0.0, 0, 0, 0, self.url, "")
+        delivery = yield from deliver(self._prepared("DELETE", expires), time.monotonic)
+        return _result(delivery, Payload(b"", ""))
+
+    def _read_steps(self, path: str, expires: float) -> Steps:
+        """Yield the steps of a GET of *path*; return the body of the answer."""
+        info = RequestInfo(self._address.base, f"{self._address.base}{path}", "GET")
+        request = replace(self._prepared("GET", expires), info=info)
+        delivery = yield from deliver(request, time.monotonic)
+        return delivery.answer.body
+
+    def _check_version(self, expires: float) -> Steps:
+        """Refuse a gateway whose scrapes UTF-8 names would break."""
+        try:
+            body = yield from self._read_steps("/api/v1/status", expires)
+            status: GatewayStatus | None = status_in(body)
+        except PushgatewayError:
+            status = None
+        if status is None or not status.version:
+            warn_once("It is unknown whether the gateway can keep UTF-8 names.")
+        elif not status.keeps_utf8_names:
+            raise ConfigurationError(
+                f"Pushgateway {status.version} breaks its scrapes with UTF-8 names;"
+                " it takes 1.11.0, or another escaping_scheme.",
+                key="escaping_scheme",
+            )
+        self._learned.version_known = True
+
+    def _prepared(
+        self, method: str, expires: float, payload: Payload | None = None
+    ) -> PreparedRequest:
+        """Return the request that sends *payload* to the group."""
+        headers = {"User-Agent": _USER_AGENT}
+        for name, value in (self._options.headers or {}).items():
+            headers[name] = checked_header(name, value() if callable(value) else value)
+        body = b""
+        if payload is not None:
+            headers["Content-Type"] = payload.content_type
+            body, coding = payload.body, self._options.compression
+            if coding is not None and len(body) >= _MIN_COMPRESSED:
+                headers["Content-Encoding"] = coding
+                body = compressed(body, coding)
+        return PreparedRequest(
+            info=RequestInfo(
+                base=self._address.base,
+                url=self.url,
+                method=method,
+                is_protobuf=payload is not None and payload.format == "protobuf",
+                is_compressed="Content-Encoding" in headers,
+            ),
+            headers=headers,
+            body=body,
+            renewable=self._credentials is not None and self._credentials.renewable,
+            retry=self._retry,
+            expires=expires,
+            job=self._job,
+            grouping_key=self._labels,
+        )
+
+    def _authorization(self, step: Authorize) -> str | LaterToken | None:
+        return None if self._credentials is None else self._credentials.header(renew=step.renew)
+
+
+def _unpickled(kind: type[GatewayBase], options: dict[str, Any]) -> GatewayBase:
+    return kind(**options)
+
+
+def compressed(body: bytes, coding: str) -> bytes:
+    """Return *body* in the content coding ``gzip`` or ``snappy`` (framed).
+
+    Raises:
+        ConfigurationError: snappy needs a package that is not installed.
+    """
+    if coding == "gzip":
+        return gzip.compress(body, compresslevel=6, mtime=0)
+    try:
+        import cramjam
+    except ImportError as error:
+        raise ConfigurationError(
+            "snappy needs another package: pip install cramjam", key="compression"
+        ) from error
+    return bytes(cramjam.snappy.compress(body))
+
+
+def _result(delivery: Delivery, payload: Payload) -> PushResult:
+    info = delivery.request.info
+    sent_as = "protobuf" if info.is_protobuf else "text"
+    return PushResult(
+        status=delivery.answer.status,
+        attempts=delivery.attempts,
+        elapsed=delivery.elapsed,
+        bytes_sent=len(delivery.request.body),
+        families=payload.families,
+        samples=payload.samples,
+        url=info.url,
+        format=sent_as if payload.content_type else "",
+    )
 
 
 class PushGateway(GatewayBase):
@@ -30,49 +378,7 @@ class PushGateway(GatewayBase):
     Immutable and thread-safe; the pushes of one object follow each other. As a context
     manager it keeps its connection; it neither pushes nor deletes on its own.
 
-    Args:
-        address: ``host:port``, with a path if need be, or a whole URL, perhaps with
-            ``user:password@``. Unless given, ``localhost:9091``.
-        job: The ``job`` of the group; unless given, the name of the running program.
-        scheme: ``http`` or ``https``, if the address has none.
-        grouping_key: Further labels of the group; values become text.
-        instance: The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or a text.
-        registry: What to push; unless given, ``prometheus_client.REGISTRY``.
-        include_default_collectors: Whether the default registry's metrics about process
-            and interpreter go along.
-        multiprocess: Whether to push the sum of all processes. ``auto``: if
-            ``PROMETHEUS_MULTIPROC_DIR`` is set and no registry is given.
-        format: ``protobuf``, ``text``, or ``auto``: protobuf, unless the gateway turns out
-            not to read it.
-        escaping_scheme: How names beyond the classic data model are written.
-        include_created: Whether creation times are pushed as ``_created`` gauges too.
-        timestamps: ``strip`` removes sample timestamps; no gateway takes them.
-        on_label_clash: What to do if a metric has a label of the group.
-        on_empty: What to do if there is nothing to push.
-        apply_filter: Whether the ``exporter.filter`` properties count.
-        basic_auth: User and password.
-        bearer_token: A token, or a function or coroutine function that returns one.
-        bearer_token_file: A file with a token, read again whenever it changes.
-        headers: Further headers; a value may be a function.
-        verify: False accepts any certificate.
-        ca_file: PEM file of the authorities to trust, instead of the system's.
-        ca_path: Directory of such files, as OpenSSL wants it.
-        ca_data: The certificates themselves.
-        client_cert: Files of certificate and key, and the key's password if it has one.
-        ssl_context: Instead of all the TLS options above.
-        server_hostname: Name to ask for and to verify, if it is not the host's.
-        proxy: Its URL; ``env``: what ``HTTP_PROXY`` and its kind say; None: no proxy.
-        connect_timeout: Seconds; 10 unless given.
-        read_timeout: Seconds without a byte of the answer; 10 unless given.
-        deadline: Seconds for a push with all its attempts; None is no limit.
-        retry: A :class:`Retry`, or how many retries.
-        compression: ``gzip``, ``snappy`` (``pip install cramjam``), or None.
-        flavor: ``aggregation`` and ``gravel`` are gateways that add up.
-        url_encoding: ``percent`` for a gateway that does not know ``@base64``.
-        transport: An httpx2 transport, instead of our own connections.
-        http_client: An httpx2 client, instead of our own connections; it is not closed.
-        properties: Runtime configuration: None is that of the process, a mapping goes on
-            top of it, False ignores it.
+    {options}
 
     Raises:
         ConfigurationError: An option is wrong.
@@ -84,27 +390,29 @@ class PushGateway(GatewayBase):
     """
 
     def _prepare(self) -> None:
-        transport, client = self._options["transport"], self._options["http_client"]
-        if isinstance(transport, httpx2.AsyncBaseTransport) and not isinstance(
-            transport, httpx2.BaseTransport
-        ):
-            raise ConfigurationError("This transport is for AsyncPushGateway.", key="transport")
-        if isinstance(client, httpx2.AsyncClient):
-            raise ConfigurationError("This client is for AsyncPushGateway.", key="http_client")
+        transport, client = self._options.transport, self._options.http_client
+        if transport is not None or client is not None:
+            import httpx2
+
+            if isinstance(transport, httpx2.AsyncBaseTransport) and not isinstance(
+                transport, httpx2.BaseTransport
+            ):
+                raise ConfigurationError("This transport is for AsyncPushGateway.", key="transport")
+            if isinstance(client, httpx2.AsyncClient):
+                raise ConfigurationError("This client is for AsyncPushGateway.", key="http_client")
         self._users = 0
+        self._sent: Callable[[int], object] | None = None
         self.forget_connection()
         _live.add(self)
 
     def forget_connection(self) -> None:
         """Start with a new lock and a new connection: after a fork both are the parent's."""
         self._lock = threading.Lock()
-        self._connection = Connection(
-            self._settings.route, self._options["transport"], self._options["http_client"]
-        )
+        self._connection: Connection | None = None
 
     def watch(self, sent: Callable[[int], object]) -> None:
         """Call *sent* with a number of bytes each time that a piece has been sent."""
-        self._connection.sent = sent
+        self._sent = sent
 
     def push(
         self,
@@ -247,7 +555,7 @@ class PushGateway(GatewayBase):
         Raises:
             ConfigurationError: Signals are given, but this is not the main thread.
         """
-        seconds("deadline", deadline)
+        checked_seconds("deadline", deadline)
         lifecycle.at_exit(lambda: self.push(deadline=deadline), signals)
 
     def __enter__(self) -> Self:
@@ -258,17 +566,23 @@ class PushGateway(GatewayBase):
         self._users -= 1
         # A push of another thread still needs it, and closes it itself.
         if not self._users and self._lock.acquire(blocking=False):
-            self._connection.close()
+            self._close()
             self._lock.release()
 
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
     def push_selection(
-        self, method: str, selection: Selection, deadline: float | None = None
+        self,
+        method: Literal["PUT", "POST"],
+        selection: Selection,
+        deadline: float | None = None,
     ) -> PushResult:
-        """Push what *selection* takes, with PUT or POST. Errors as for :meth:`push`."""
+        """Push what *selection* takes. Errors as for :meth:`push`."""
         expires = self._expires(deadline)
         with self._turn(method, expires):
-            payload = self._rendered(selection)
-            steps = self._push_steps(method, selection, payload, expires)
+            steps = self._push_steps(method, selection, self._rendered(selection), expires)
             result: PushResult = self._run(steps)
             return result
 
@@ -283,13 +597,13 @@ class PushGateway(GatewayBase):
         """Wait for the pushes before this one, but not beyond its own deadline."""
         lock, left = self._lock, min(max(expires - time.monotonic(), 0), threading.TIMEOUT_MAX)
         if not lock.acquire(timeout=left):
-            about = Sent(self._settings.address.base, self.url, method)
-            raise too_late(about, "while another push went on")
+            info = RequestInfo(self._address.base, self.url, method)
+            raise too_late(info, "while another push went on")
         try:
             yield
         finally:
             if not self._users:
-                self._connection.close()
+                self._close()
             lock.release()
 
     def _run(self, steps: Steps) -> Any:
@@ -304,30 +618,34 @@ class PushGateway(GatewayBase):
     def _take(self, step: Step) -> Any:
         match step:
             case Authorize():
-                return self._authorization(step)
+                value = self._authorization(step)
+                if not isinstance(value, LaterToken):
+                    return value
+                value.close()
+                raise ConfigurationError(
+                    "A coroutine function as token source needs AsyncPushGateway.",
+                    key="bearer_token",
+                )
             case Send():
-                return self._attempt(step)
+                return self._send(step)
             case Pause(seconds):
                 time.sleep(seconds)
                 return None
             case _ as never:
                 assert_never(never)
 
-    def _authorization(self, step: Authorize) -> str | None:
-        value = self._settings.authorization(renew=step.renew)
-        if value is None or isinstance(value, str):
-            return value
-        value.close()
-        raise ConfigurationError(
-            "A coroutine function as token source needs AsyncPushGateway.", key="bearer_token"
-        )
+    def _send(self, step: Send) -> Answer | PushgatewayError:
+        if self._connection is None:
+            from pushgate.client.transport import Connection  # see there
 
-    def _attempt(self, step: Send) -> Answer | PushgatewayError:
-        try:
-            return self._connection.send(step.request, step.expires)
-        except (httpx2.RequestError, httpx2.InvalidURL, OSError) as error:
-            return failure_of(error, step.about)
+            self._connection = Connection(
+                self._route, self._options.transport, self._options.http_client
+            )
+        return self._connection.send(step, self._sent)
 
+
+if PushGateway.__doc__:  # python -OO strips it
+    PushGateway.__doc__ = PushGateway.__doc__.replace("{options}", described_options())
 
 _live: WeakSet[PushGateway] = WeakSet()
 

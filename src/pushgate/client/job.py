@@ -1,35 +1,45 @@
 """A job run: when it began and ended, whether it succeeded, in one push."""
 
-import asyncio
 import inspect
-import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 import prometheus_client
 from prometheus_client.registry import CollectorRegistry
 
-from pushgate.client.base import JOB_GROUPS, GatewayBase, Selection
-from pushgate.client.source import Collector
+from pushgate.client.collect import Collector, Selection
+from pushgate.client.log import log
 from pushgate.errors import EncodingError
-from pushgate.metrics import Histogram
+from pushgate.instruments import Histogram
 
-if TYPE_CHECKING:  # they are built on this module
-    from pushgate.client.aio import AsyncPushGateway
-    from pushgate.client.gateway import PushGateway
-
-_log = logging.getLogger("pushgate.client")
-# A decorated function keeps its type, and a coroutine function stays one.
+# The URLs of the groups that a job_run has pushed to in this process.
+JOB_GROUPS: set[str] = set()
+# A decorated function keeps its type; a coroutine function stays one.
 Function = TypeVar("Function", bound=Callable[..., Any])
-CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
 
-class JobRun:
-    """What both kinds of job have in common: the metrics of one run.
+class HasURL(Protocol):
+    """A gateway of any kind."""
+
+    @property
+    def url(self) -> str: ...
+
+
+class Pusher(HasURL, Protocol):
+    """The gateway of a :class:`Job`."""
+
+    def push_selection(self, method: Literal["PUT", "POST"], selection: Selection) -> object: ...
+
+
+_Gateway = TypeVar("_Gateway", bound=HasURL)
+
+
+class JobRun(Generic[_Gateway]):
+    """The metrics of one run of a job, blocking or not.
 
     Attributes:
         registry: A fresh registry per run, so that repeated runs never collide.
@@ -39,7 +49,7 @@ class JobRun:
 
     def __init__(
         self,
-        gateway: GatewayBase,
+        gateway: _Gateway,
         include: tuple[Collector, ...],
         prefix: str,
         on_push_error: OnPushError,
@@ -47,7 +57,7 @@ class JobRun:
         push_start: bool,
         ignore: tuple[type[BaseException], ...] = (),
     ) -> None:
-        self._base = gateway
+        self._gateway = gateway
         self._ignore = ignore
         self._include = include
         self._prefix = prefix
@@ -88,7 +98,7 @@ class JobRun:
         self.registry = CollectorRegistry()
         self._clock = time.perf_counter()
         self._set("last_start_timestamp_seconds", "When the job last started.", time.time())
-        JOB_GROUPS.add(self._base.url)
+        JOB_GROUPS.add(self._gateway.url)
 
     def _finish(self, error: BaseException | None) -> None:
         now, code = time.time(), _exit_code(error)
@@ -116,11 +126,11 @@ class JobRun:
         elif self._on_push_error == "raise" and error is None:
             raise failure
         else:
-            _log.warning("The push of the job metrics failed: %s", failure)
+            log.warning("The push of the job metrics failed: %s", failure)
 
 
 def _log_left_out(error: EncodingError) -> None:
-    _log.warning("Left out of the push of the job metrics: %s", error)
+    log.warning("Left out of the push of the job metrics: %s", error)
 
 
 def _exit_code(error: BaseException | None) -> int | None:
@@ -131,20 +141,19 @@ def _exit_code(error: BaseException | None) -> int | None:
     return error.code if isinstance(error.code, int) else 1
 
 
-def _refuse_generator(function: Callable[..., object]) -> None:
+def refuse_generator(function: Callable[..., object]) -> None:
+    """Raise TypeError if *function* is a generator, whose end nobody can tell."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{function.__qualname__} is a generator: it has no end to measure")
 
 
-class Job(JobRun):
+class Job(JobRun[Pusher]):
     """A job run for blocking code; see :meth:`PushGateway.job_run`.
 
     Example:
         >>> @gateway.job_run("nightly")  # doctest: +SKIP
         ... def nightly(): ...
     """
-
-    _base: "PushGateway"
 
     def __enter__(self) -> Self:
         self._begin()
@@ -160,13 +169,14 @@ class Job(JobRun):
 
     def _push(self, error: BaseException | None) -> None:
         try:
-            self._base.push_selection("POST", self._selection())
+            self._gateway.push_selection("POST", self._selection())
         except Exception as failure:  # noqa: BLE001  no push may break the job
             self._push_failed(failure, error)
 
     def __call__(self, function: Function) -> Function:
-        _refuse_generator(function)
+        refuse_generator(function)
         if inspect.iscoroutinefunction(function):
+            import asyncio
 
             @wraps(function)
             async def coroutine_run(*args: Any, **kwargs: Any) -> Any:
@@ -190,40 +200,3 @@ class Job(JobRun):
                 return function(*args, **kwargs)
 
         return cast("Function", run)
-
-
-class AsyncJob(JobRun):
-    """A job run for asyncio; see :meth:`AsyncPushGateway.job_run`."""
-
-    _base: "AsyncPushGateway"
-
-    async def __aenter__(self) -> Self:
-        self._begin()
-        if self._push_start:
-            await self._push(None)
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, self._ignore):
-            return
-        self._finish(error)
-        # A cancelled job is a failed job, and says so even if it is cancelled once more.
-        await asyncio.shield(asyncio.ensure_future(self._push(error)))
-
-    async def _push(self, error: BaseException | None) -> None:
-        try:
-            await self._base.push_selection("POST", self._selection())
-        except Exception as failure:  # noqa: BLE001  no push may break the job
-            self._push_failed(failure, error)
-
-    def __call__(self, function: CoroutineFunction) -> CoroutineFunction:
-        _refuse_generator(function)
-        if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"{function.__qualname__} is no coroutine function; use PushGateway")
-
-        @wraps(function)
-        async def run(*args: Any, **kwargs: Any) -> Any:
-            async with copy(self):
-                return await function(*args, **kwargs)
-
-        return cast("CoroutineFunction", run)

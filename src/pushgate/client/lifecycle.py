@@ -1,7 +1,6 @@
 """What happens when the program ends: exit hooks and signals."""
 
 import atexit
-import logging
 import os
 import signal
 import threading
@@ -9,9 +8,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, NoReturn
 
+from pushgate.client.log import log
 from pushgate.errors import ConfigurationError
-
-_log = logging.getLogger("pushgate.client")
 
 
 def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> None:
@@ -32,7 +30,7 @@ def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> No
         try:
             push()
         except Exception as error:  # noqa: BLE001  nobody is left who could catch it
-            _log.error("The push at exit failed: %s", error)
+            log.error("The push at exit failed: %s", error)
 
     for number in signals:
         end_on(number)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pushgate.client import protobuf
 from pushgate.client.address import push_url
-from pushgate.client.exchange import deliver
+from pushgate.client.delivery import deliver
 from pushgate.client.gateway import PushGateway
 from pushgate.client.results import Payload
 from pushgate.errors import PushgatewayError, PushHTTPError
@@ -47,12 +47,12 @@ class Endpoint(PushGateway):
             groups = json.loads(self._read("/api/v1/metrics", None))["data"]
             return [*groups] if groups else []
         except (ValueError, KeyError, TypeError) as error:
-            raise self.stranger() from error
+            raise self.not_a_gateway() from error
 
-    def stranger(self) -> PushgatewayError:
+    def not_a_gateway(self) -> PushgatewayError:
         """Return the error that this is no gateway."""
         return PushgatewayError(
-            f"The answer of {self._settings.address.base}/api/v1/metrics is not what a "
+            f"The answer of {self._address.base}/api/v1/metrics is not what a "
             "Pushgateway answers; is the address right?"
         )
 
@@ -70,15 +70,12 @@ class Endpoint(PushGateway):
         labels = dict(group)
         job = labels.pop("job")
         expires = self._expires(None)
-        order = self._order("PUT", expires, Payload(body, protobuf.CONTENT_TYPE))
-        url = push_url(self._settings.address.base, job, labels)
-        order = replace(
-            order,
-            about=replace(order.about, url=url),
-            context={"job": job, "grouping_key": labels},
-        )
+        request = self._prepared("PUT", expires, Payload(body, protobuf.CONTENT_TYPE))
+        url = push_url(self._address.base, job, labels)
+        info = replace(request.info, url=url)
+        request = replace(request, info=info, job=job, grouping_key=labels)
         with self._turn("PUT", expires):
-            self._run(deliver(order, time.monotonic))
+            self._run(deliver(request, time.monotonic))
 
 
 class Copy(NamedTuple):
@@ -115,7 +112,7 @@ def copies(source: Endpoint) -> tuple[list[Copy], str]:
     try:
         return [_copy(entry, scraped) for entry in listing], reason
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise source.stranger() from error
+        raise source.not_a_gateway() from error
 
 
 def _indexed(exposition: bytes) -> _Scraped:

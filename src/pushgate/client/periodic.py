@@ -1,6 +1,5 @@
 """Pushing again and again, while something else goes on."""
 
-import asyncio
 import logging
 import math
 import os
@@ -8,20 +7,28 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
-from pushgate.client.settings import seconds
+from pushgate.client.log import log
+from pushgate.client.options import checked_seconds
 from pushgate.errors import ConfigurationError
 
-if TYPE_CHECKING:  # they are built on this module
-    from pushgate.client.aio import AsyncPushGateway
-    from pushgate.client.gateway import PushGateway
-
-_log = logging.getLogger("pushgate.client")
 Final: TypeAlias = Literal["push", "delete"] | None
 
 
-class _Schedule:
+class Gateway(Protocol):
+    """The gateway of a :class:`PeriodicPusher`."""
+
+    def push(self) -> object: ...
+
+    def delete(self) -> object: ...
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Schedule:
     """When to push, and how the pushes went.
 
     Attributes:
@@ -30,7 +37,7 @@ class _Schedule:
     """
 
     def __init__(self, interval: float, jitter: float) -> None:
-        seconds("interval", interval)
+        checked_seconds("interval", interval)
         if not 0 <= jitter < 1:
             raise ConfigurationError(
                 "jitter: expecting a share of the interval, at least 0 and below 1", key="jitter"
@@ -40,7 +47,7 @@ class _Schedule:
         self.consecutive_failures = 0
 
     def _pauses(self) -> Iterator[float]:
-        """Yield the seconds until the next push. A push that took too long costs ticks."""
+        """Yield the seconds until the next push. A push that overruns skips the missed ones."""
         started = time.monotonic()
         while True:
             now = time.monotonic()
@@ -50,24 +57,22 @@ class _Schedule:
 
     def _succeeded(self) -> None:
         if self.consecutive_failures:
-            _log.warning("pushing works again after %d failures", self.consecutive_failures)
+            log.warning("pushing works again after %d failures", self.consecutive_failures)
         self.last_success, self.consecutive_failures = time.time(), 0
 
     def _failed(self, error: Exception) -> None:
         self.consecutive_failures += 1
         level = logging.WARNING if self.consecutive_failures == 1 else logging.DEBUG
-        _log.log(level, "a periodic push failed: %s", error)
+        log.log(level, "a periodic push failed: %s", error)
 
 
-class PeriodicPusher(_Schedule):
+class PeriodicPusher(Schedule):
     """Pushes from a daemon thread; see :meth:`PushGateway.periodic`.
 
     An error never stops it. A forked child does not push.
     """
 
-    def __init__(
-        self, gateway: "PushGateway", interval: float, jitter: float, final: Final
-    ) -> None:
+    def __init__(self, gateway: Gateway, interval: float, jitter: float, final: Final) -> None:
         super().__init__(interval, jitter)
         self._gateway = gateway
         self._final = final
@@ -102,44 +107,6 @@ class PeriodicPusher(_Schedule):
     def _try(self, what: Literal["push", "delete"]) -> None:
         try:
             self._gateway.push() if what == "push" else self._gateway.delete()
-        except Exception as error:  # noqa: BLE001  an error never stops it
-            self._failed(error)
-        else:
-            self._succeeded()
-
-
-class AsyncPeriodicPusher(_Schedule):
-    """Pushes from an asyncio task; see :meth:`AsyncPushGateway.periodic`."""
-
-    def __init__(
-        self, gateway: "AsyncPushGateway", interval: float, jitter: float, final: Final
-    ) -> None:
-        super().__init__(interval, jitter)
-        self._gateway = gateway
-        self._final = final
-
-    async def __aenter__(self) -> Self:
-        await self._gateway.__aenter__()
-        self._task = asyncio.create_task(self._work(), name="pushgate")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        try:
-            if self._final is not None:
-                await self._try(self._final)
-        finally:
-            await self._gateway.__aexit__()
-
-    async def _work(self) -> None:
-        for pause in self._pauses():
-            await asyncio.sleep(pause)
-            await self._try("push")
-
-    async def _try(self, what: Literal["push", "delete"]) -> None:
-        try:
-            await (self._gateway.push() if what == "push" else self._gateway.delete())
         except Exception as error:  # noqa: BLE001  an error never stops it
             self._failed(error)
         else:

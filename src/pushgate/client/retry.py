@@ -6,14 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from pushgate.errors import (
-    PushConnectionError,
-    PushgatewayError,
-    PushHTTPError,
-)
+from pushgate.errors import PushConnectionError, PushgatewayError, PushHTTPError
 
-# Whatever the gateway did or did not do with the push, these say it was not taken.
-_NEVER_TAKEN = frozenset({429, 503})
 DEFAULT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -46,22 +40,17 @@ class Retry:
             asked = retry_after(failure.headers)
             if asked is not None:
                 return asked
+        # Random, so that jobs that failed together do not come back together.
         return random.uniform(0, min(self.cap, self.base * 2**retry))  # noqa: S311  no secret
 
-    def covers(self, failure: PushgatewayError, *, idempotent: bool) -> bool:
-        """Return whether another attempt can help and can do no harm.
+    def covers(self, failure: PushgatewayError) -> bool:
+        """Return whether another attempt can help.
 
-        Args:
-            failure: What the last attempt came to.
-            idempotent: Whether the gateway may get the same push twice. One that
-                adds up must not, unless it certainly did not take the first.
+        It can do no harm: PUT, POST and DELETE of a Pushgateway are idempotent.
         """
         if isinstance(failure, PushHTTPError):
-            safe = idempotent or failure.status in _NEVER_TAKEN
-            return safe and failure.status in self.statuses
-        if not isinstance(failure, PushConnectionError) or failure.final:
-            return False
-        return idempotent or not failure.sent
+            return failure.status in self.statuses
+        return isinstance(failure, PushConnectionError) and not failure.final
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from pushgate.client.families import Family, Kind, Labels, Point
+from pushgate.client.collect import Family, Kind, Labels, Point
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
 from pushgate.model.numbers import go_float
 

@@ -1,14 +1,12 @@
 """TLS contexts, made of files that may be replaced while the program runs."""
 
-import logging
 import os
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pushgate.client.log import log
 from pushgate.errors import ConfigurationError
-
-_log = logging.getLogger("pushgate.client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def _context(tls: TLS, versions: tuple[int, ...]) -> ssl.SSLContext:  # noqa: AR
     pem = data.decode("ascii") if data and data.lstrip().startswith(b"-----BEGIN") else data
     context = ssl.create_default_context(cafile=tls.ca_file, capath=tls.ca_path, cadata=pem)
     if not tls.verify:
-        _log.warning("TLS certificates of the gateway are not verified (verify=False).")
+        log.warning("TLS certificates of the gateway are not verified (verify=False).")
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.client_cert:

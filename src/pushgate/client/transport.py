@@ -1,219 +1,237 @@
-"""How a request reaches the gateway: httpx2, and a deadline that nothing outlives.
+"""How a request reaches the gateway: httpcore2, and a deadline that nothing outlives.
 
-httpx2's timeouts are per operation, so a gateway that answers one byte at a time could
-hold a push forever. The blocking transport therefore gives every single socket
-operation no more than what is left until the deadline; asyncio cancels by itself.
+httpcore2's timeouts are per operation, so a gateway that answers a byte at a time could
+hold a push forever. The blocking connection therefore gives every single socket operation
+no more than what is left until the deadline; asyncio cancels by itself.
+
+Importing httpcore2 costs more than everything else in the client, so this module is
+imported when the first request is sent. httpx2 is used for transports and clients of the
+user's only.
 """
 
 import asyncio
-import math
+import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote, urlsplit
 
 import httpcore2
-import httpx2
 
-from pushgate.client.proxy import proxy_of_environment
-from pushgate.client.tls import TLS, context_for
+from pushgate.client.delivery import Request, Send
+from pushgate.client.failures import Answer, RequestInfo, port_hint
+from pushgate.client.route import FOREVER, Route, seconds_left
+from pushgate.client.tls import context_for
+from pushgate.errors import (
+    ConfigurationError,
+    PushAuthError,
+    PushConnectionError,
+    PushgatewayError,
+    PushTimeoutError,
+)
+
+if TYPE_CHECKING:
+    import httpx2
 
 SocketOption = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 )
 
 
-# Eleven days: sockets take no infinite timeout.
-_FOREVER = 1e6
-
-
-def seconds_left(expires: float) -> float | None:
-    """Return the seconds until *expires*, as asyncio takes them: None is no limit."""
-    return None if math.isinf(expires) else max(expires - time.monotonic(), 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer; header names are in lower case."""
-
-    status: int
-    reason: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What a connection is made with."""
-
-    scheme: str
-    host: str
-    port: int
-    tls: TLS
-    proxy: str | None
-    """Its URL, ``env`` for whatever the environment says, None for none."""
-    connect_timeout: float
-    read_timeout: float
-
-    def proxy_url(self) -> str | None:
-        """Return the proxy to use, after a look at the environment if so configured."""
-        if self.proxy == "env":
-            return proxy_of_environment(self.scheme, self.host, self.port)
-        return self.proxy
-
-    def extensions(self, expires: float) -> dict[str, Any]:
-        """Return the timeouts and the TLS name as httpx2 takes them."""
-        left = min(max(expires - time.monotonic(), 0.001), _FOREVER)
-        connect, read = min(self.connect_timeout, left), min(self.read_timeout, left)
-        timeout = {"connect": connect, "read": read, "write": read, "pool": connect}
-        name = self.tls.server_hostname
-        return {"timeout": timeout} | ({"sni_hostname": name} if name else {})
-
-    def context(self) -> ssl.SSLContext | None:
-        """Return the TLS context; plain HTTP does without the cost of one."""
-        return context_for(self.tls) if self.scheme == "https" else None
-
-
 class Connection:
-    """The way to one gateway for blocking code. Not thread-safe: its owner has a lock."""
+    """The connection of one blocking gateway. Not thread-safe: its owner has a lock."""
 
     def __init__(
         self,
         route: Route,
-        transport: httpx2.BaseTransport | None = None,
-        client: httpx2.Client | None = None,
+        transport: "httpx2.BaseTransport | httpx2.AsyncBaseTransport | None",
+        client: "httpx2.Client | httpx2.AsyncClient | None",
     ) -> None:
         self._route = route
-        self._client = client
-        self._foreign = transport
-        self._own: _DeadlinePool | None = None
-        self.sent: Callable[[int], object] | None = None
+        # The gateway has refused those for asyncio.
+        self._client = cast("httpx2.Client | None", client)
+        self._transport = cast("httpx2.BaseTransport | None", transport)
+        self._backend = _DeadlineBackend()
+        self._pool: httpcore2.ConnectionPool | None = None
         self._context: ssl.SSLContext | None = None
 
-    def send(self, request: Request, expires: float) -> Answer:
-        """Return the gateway's answer.
+    def send(
+        self, step: Send, sent: Callable[[int], object] | None = None
+    ) -> Answer | PushgatewayError:
+        """Return the gateway's answer, or why there is none.
 
-        Raises:
-            httpx2.TransportError: There was none, or not before *expires*.
+        Args:
+            step: The request, and its deadline.
+            sent: Called with the number of bytes of each piece of the body that is sent.
         """
-        extensions = self._route.extensions(expires)
-        if self._client is not None:
-            built = _built_by(self._client, request, extensions)
-            return _answer(self._client.send(built, follow_redirects=False))
-        if self._foreign is None:
-            pool = self._pool()
-            pool.backend.sent = self.sent
-            return pool.send(request, extensions, expires)
-        response = self._foreign.handle_request(_built(request, extensions))
+        request, extensions = step.request, _extensions(self._route, step.expires)
         try:
-            response.read()
-        finally:
-            response.close()
-        return _answer(response)
+            if self._client is not None:
+                built = _built_by(self._client, request, extensions)
+                return _answer_of(self._client.send(built, follow_redirects=False))
+            if self._transport is not None:
+                response = self._transport.handle_request(_built(request, extensions))
+                try:
+                    response.read()
+                finally:
+                    response.close()
+                return _answer_of(response)
+            pool = self._current_pool()
+            self._backend.expires, self._backend.sent = step.expires, sent
+            answer = pool.request(
+                request.method,
+                _url(request.url),
+                headers=list(request.headers.items()),
+                content=request.body,
+                extensions=extensions,
+            )
+        except Exception as error:  # noqa: BLE001  each kind of transport has its own
+            return failure_of(error, step.info)
+        return _answer(answer)
 
-    def _pool(self) -> "_DeadlinePool":
-        context = self._route.context()
-        if self._own is None or context is not self._context:
+    def _current_pool(self) -> httpcore2.ConnectionPool:
+        context = context_for(self._route.tls) if self._route.scheme == "https" else None
+        # A new context means that the files of the certificates have changed.
+        if self._pool is None or context is not self._context:
             self.close()
-            self._own = _DeadlinePool(context, self._route.proxy_url())
+            proxy = self._route.proxy_url()
+            options: dict[str, Any] = {"ssl_context": context, "network_backend": self._backend}
+            self._pool = (
+                httpcore2.ConnectionPool(**options)
+                if proxy is None
+                else httpcore2.HTTPProxy(**_proxy(proxy), **options)
+            )
             self._context = context
-        return self._own
+        return self._pool
 
     def close(self) -> None:
         """Close what was opened here; a client or transport of the user stays open."""
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
 
 class AsyncConnection:
-    """The way to one gateway for asyncio."""
+    """The connection of one asyncio gateway, in one event loop."""
 
     def __init__(
         self,
         route: Route,
-        transport: httpx2.AsyncBaseTransport | None = None,
-        client: httpx2.AsyncClient | None = None,
+        transport: "httpx2.BaseTransport | httpx2.AsyncBaseTransport | None",
+        client: "httpx2.Client | httpx2.AsyncClient | None",
     ) -> None:
         self._route = route
-        self._client = client
-        self._foreign = transport
-        self._own: httpx2.AsyncHTTPTransport | None = None
+        # The gateway has refused those for blocking code.
+        self._client = cast("httpx2.AsyncClient | None", client)
+        self._transport = cast("httpx2.AsyncBaseTransport | None", transport)
+        self._pool: httpcore2.AsyncConnectionPool | None = None
         self._context: ssl.SSLContext | None = None
 
-    async def send(self, request: Request, expires: float) -> Answer:
-        """Return the gateway's answer; see :meth:`Connection.send`."""
+    async def send(self, step: Send) -> Answer | PushgatewayError:
+        """Return the gateway's answer, or why there is none."""
         try:
-            async with asyncio.timeout(seconds_left(expires)):
-                return await self._send(request, self._route.extensions(expires))
-        except TimeoutError as error:
-            raise httpx2.ReadTimeout("deadline") from error
+            async with asyncio.timeout(seconds_left(step.expires)):
+                return await self._send(step.request, _extensions(self._route, step.expires))
+        except Exception as error:  # noqa: BLE001  each kind of transport has its own
+            return failure_of(error, step.info)
 
     async def _send(self, request: Request, extensions: dict[str, Any]) -> Answer:
         if self._client is not None:
             built = _built_by(self._client, request, extensions)
-            return _answer(await self._client.send(built, follow_redirects=False))
-        if self._foreign is not None:
-            return await _exchanged(self._foreign, _built(request, extensions))
+            return _answer_of(await self._client.send(built, follow_redirects=False))
+        if self._transport is not None:
+            response = await self._transport.handle_async_request(_built(request, extensions))
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
+            return _answer_of(response)
         opened: list[httpcore2.AsyncNetworkStream] = []
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
             if event == "connection.connect_tcp.complete":
                 opened.append(info["return_value"])
 
-        built = _built(request, extensions | {"trace": trace})
+        pool = await self._current_pool()
         try:
-            return await _exchanged(await self._transport(), built)
+            return _answer(
+                await pool.request(
+                    request.method,
+                    _url(request.url),
+                    headers=list(request.headers.items()),
+                    content=request.body,
+                    extensions=extensions | {"trace": trace},
+                )
+            )
         except asyncio.CancelledError:
-            for stream in opened:  # httpcore forgets it if cancelled in a TLS handshake
+            for stream in opened:  # httpcore2 forgets it if cancelled in a TLS handshake
                 await stream.aclose()
             raise
 
-    async def _transport(self) -> httpx2.AsyncHTTPTransport:
-        context = self._route.context()
-        if self._own is None or context is not self._context:
+    async def _current_pool(self) -> httpcore2.AsyncConnectionPool:
+        context = context_for(self._route.tls) if self._route.scheme == "https" else None
+        if self._pool is None or context is not self._context:
             await self.close()
-            self._own = httpx2.AsyncHTTPTransport(
-                verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-                proxy=self._route.proxy_url(),
+            proxy = self._route.proxy_url()
+            self._pool = (
+                httpcore2.AsyncConnectionPool(ssl_context=context)
+                if proxy is None
+                else httpcore2.AsyncHTTPProxy(**_proxy(proxy), ssl_context=context)
             )
             self._context = context
-        return self._own
+        return self._pool
 
     async def close(self) -> None:
         """Close what was opened here; a client or transport of the user stays open."""
-        own, self._own = self._own, None
-        if own is not None:
-            await own.aclose()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.aclose()
 
 
-async def _exchanged(transport: httpx2.AsyncBaseTransport, request: httpx2.Request) -> Answer:
-    response = await transport.handle_async_request(request)
-    try:
-        await response.aread()
-    finally:
-        await response.aclose()
-    return _answer(response)
+def _extensions(route: Route, expires: float) -> dict[str, Any]:
+    """Return the timeouts and the name for TLS as httpcore2 and httpx2 take them."""
+    name = route.tls.server_hostname
+    return {"timeout": route.timeouts(expires)} | ({"sni_hostname": name} if name else {})
+
+
+@lru_cache(maxsize=256)
+def _url(url: str) -> httpcore2.URL:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return httpcore2.URL(
+        scheme=parts.scheme,
+        host=host if host.isascii() else host.encode("idna"),
+        port=parts.port,
+        target=parts.path + (f"?{parts.query}" if parts.query else ""),
+    )
+
+
+def _proxy(url: str) -> dict[str, Any]:
+    """Return the arguments of a proxy of httpcore2: credentials in the URL become headers."""
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return {
+        "proxy_url": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        "proxy_auth": (user.encode(), password.encode()) if parts.username else None,
+    }
+
+
+def _answer(response: httpcore2.Response) -> Answer:
+    reason: bytes = response.extensions.get("reason_phrase", b"")
+    headers = {name.decode().lower(): value.decode("latin-1") for name, value in response.headers}
+    return Answer(response.status, reason.decode("latin-1"), headers, response.content)
 
 
 def _built_by(
-    client: httpx2.Client | httpx2.AsyncClient, request: Request, extensions: dict[str, Any]
-) -> httpx2.Request:
+    client: "httpx2.Client | httpx2.AsyncClient", request: Request, extensions: dict[str, Any]
+) -> "httpx2.Request":
     """Return the request with what *client* adds to it: cookies, headers of its own."""
+    import httpx2
+
     return client.build_request(
         request.method,
         request.url,
@@ -223,7 +241,9 @@ def _built_by(
     )
 
 
-def _built(request: Request, extensions: dict[str, Any]) -> httpx2.Request:
+def _built(request: Request, extensions: dict[str, Any]) -> "httpx2.Request":
+    import httpx2
+
     return httpx2.Request(
         request.method,
         request.url,
@@ -233,73 +253,80 @@ def _built(request: Request, extensions: dict[str, Any]) -> httpx2.Request:
     )
 
 
-def _answer(response: httpx2.Response) -> Answer:
+def _answer_of(response: "httpx2.Response") -> Answer:
     return Answer(
         response.status_code, response.reason_phrase, dict(response.headers), response.content
     )
 
 
-class _DeadlinePool:
-    """httpx2's own engine, except that no operation outlasts the deadline."""
+def failure_of(error: Exception, info: RequestInfo) -> PushgatewayError:
+    """Return why there was no answer, *error* being what the connection raised.
 
-    def __init__(self, context: ssl.SSLContext | None, proxy: str | None) -> None:
-        self.backend = _DeadlineBackend()
-        self._pool = _pool(context, proxy, self.backend)
-
-    def send(self, request: Request, extensions: dict[str, Any], expires: float) -> Answer:
-        """Return the answer; errors are httpx2's."""
-        self.backend.expires = expires
-        try:
-            answer = self._pool.request(
-                request.method,
-                _target(request.url),
-                headers=list(request.headers.items()),
-                content=request.body,
-                extensions=extensions,
-            )
-        except _ENGINE_ERRORS as error:
-            same = getattr(httpx2, type(error).__name__, httpx2.TransportError)
-            raise same(str(error)) from error
-        reason: bytes = answer.extensions.get("reason_phrase", b"")
-        headers = {name.decode().lower(): value.decode("latin-1") for name, value in answer.headers}
-        return Answer(answer.status, reason.decode("latin-1"), headers, answer.content)
-
-    def close(self) -> None:
-        self._pool.close()
-
-
-_ENGINE_ERRORS = (
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.ProxyError,
-    httpcore2.UnsupportedProtocol,
-)
-
-
-@lru_cache(maxsize=256)
-def _target(url: str) -> httpcore2.URL:
-    parts = httpx2.URL(url)
-    return httpcore2.URL(
-        scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=parts.raw_path
-    )
+    Raises:
+        Exception: *error* itself if it is no failure of a connection.
+    """
+    if isinstance(error, PushgatewayError):
+        return error
+    # httpx2 has the errors of httpcore2 under the same names, and InvalidURL besides.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"InvalidURL", "UnsupportedProtocol", "LocalProtocolError", "UnicodeError"}:
+        return ConfigurationError(f"{info.prefix}{error}", key="address")
+    if "ProxyError" in names and str(error).startswith("407"):
+        refused = PushAuthError(f"{info.prefix}the proxy says {error}")
+        refused.status = 407
+        return refused
+    if names & {"TimeoutException", "TimeoutError"}:
+        connecting = bool(names & {"ConnectTimeout", "PoolTimeout"})
+        late = PushTimeoutError(f"{info.prefix}{'Connect' if connecting else 'Read'} timed out")
+        late.phase, late.sent = ("connect", False) if connecting else ("read", True)
+        late.hint = port_hint(info) if connecting else ""
+        return late
+    if not names & {"NetworkError", "ProtocolError", "ProxyError", "RequestError", "OSError"}:
+        raise error
+    root = _root(error)
+    failure = PushConnectionError(f"{info.prefix}{_reason(root, info)}")
+    failure.__cause__ = root
+    failure.sent = not names & {"ConnectError", "ProxyError"}
+    failure.tls = isinstance(root, ssl.SSLError)
+    # A certificate or a protocol does not get better; a handshake that broke off may.
+    failure.final = failure.tls and not isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if "WRONG_VERSION_NUMBER" in str(root) or "RECORD_LAYER_FAILURE" in str(root):
+        failure.hint = "that port speaks plain HTTP; use http://"
+    elif not failure.sent and not failure.tls and not isinstance(root, socket.gaierror):
+        failure.hint = port_hint(info)
+    return failure
 
 
-def _pool(
-    context: ssl.SSLContext | None, proxy: str | None, backend: "_DeadlineBackend"
-) -> httpcore2.ConnectionPool:
-    if proxy is None:
-        return httpcore2.ConnectionPool(ssl_context=context, network_backend=backend)
-    parts = httpx2.Proxy(proxy)
-    return httpcore2.HTTPProxy(
-        proxy_url=str(parts.url),
-        proxy_auth=parts.raw_auth,
-        ssl_context=context,
-        network_backend=backend,
-    )
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        if isinstance(cause, BaseExceptionGroup):  # one for each address of the host
+            yield from cause.exceptions
+        cause = cause.__cause__ or cause.__context__
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the error of the operating system or of TLS behind *error*, else the last one."""
+    causes = list(_causes(error))
+    of_system = [cause for cause in causes if isinstance(cause, OSError)]
+    return next((cause for cause in of_system if cause.errno), [*of_system, causes[-1]][0])
+
+
+def _reason(root: BaseException, info: RequestInfo) -> str:
+    if isinstance(root, socket.gaierror):
+        return f"unknown host {urlsplit(info.base).hostname}: {root.strerror}"
+    if isinstance(root, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {root.verify_message or root}"
+    if isinstance(root, OSError) and root.strerror and root.errno:
+        # asyncio puts the address there instead of the reason
+        return root.strerror if isinstance(root, ssl.SSLError) else os.strerror(root.errno)
+    return str(root) or type(root).__name__
 
 
 class _DeadlineBackend(httpcore2.SyncBackend):
+    """httpcore2's sockets, except that no operation outlasts the deadline."""
+
     expires = 0.0
     sent: Callable[[int], object] | None = None
 
@@ -307,7 +334,7 @@ class _DeadlineBackend(httpcore2.SyncBackend):
         left = self.expires - time.monotonic()
         if left <= 0:
             raise httpcore2.ReadTimeout("deadline")
-        return min(left, _FOREVER if timeout is None else timeout)
+        return min(left, FOREVER if timeout is None else timeout)
 
     def connect_tcp(
         self,

@@ -11,7 +11,6 @@ from prometheus_client import Gauge
 
 from pushgate import (
     AsyncPushGateway,
-    ConfigurationError,
     PushAuthError,
     PushConnectionError,
     PushGateway,
@@ -106,20 +105,17 @@ def test_what_cannot_pass_is_tried_once(caller, registry, status, error):
 
 
 def test_a_refused_connection_is_tried_again(caller, registry):
-    for flavor in ("pushgateway", "aggregation"):
-        address = f"localhost:{closed_port()}"
-        failure = fails(caller, make(caller, address, registry, flavor=flavor))
-        assert type(failure) is PushConnectionError
-        assert isinstance(failure, ConnectionError)
-        assert failure.attempts == 3
-        assert str(failure).endswith(": Connection refused")
+    failure = fails(caller, make(caller, f"localhost:{closed_port()}", registry))
+    assert type(failure) is PushConnectionError
+    assert isinstance(failure, ConnectionError)
+    assert failure.attempts == 3
+    assert str(failure).endswith(": Connection refused")
 
 
-@pytest.mark.parametrize("flavor", ["pushgateway", "aggregation"])
-def test_a_handshake_that_breaks_off_is_tried_again(caller, registry, flavor):
+def test_a_handshake_that_breaks_off_is_tried_again(caller, registry):
     with rogue(reset_at_once) as server:
         url = server.url.replace("http:", "https:")
-        failure = fails(caller, make(caller, url, registry, flavor=flavor))
+        failure = fails(caller, make(caller, url, registry))
         assert failure.attempts == len(server.seen) == 3
     assert "Connection reset" in str(failure)
 
@@ -141,35 +137,6 @@ def test_recovery_sends_the_same_bytes_again(caller, registry):
 def test_any_2xx_is_a_success(caller, registry, code):
     with rogue(answer(code)) as server:
         assert caller.call(make(caller, server.url, registry), "push").status == code
-
-
-@pytest.mark.parametrize("flavor", ["aggregation", "gravel"])
-@pytest.mark.parametrize(
-    ("trouble", "attempts"),
-    [
-        pytest.param(answer(503), 3, id="503"),
-        pytest.param(answer(429), 3, id="429"),
-        pytest.param(answer(500), 1, id="500"),
-        pytest.param(answer(502), 1, id="502"),
-        pytest.param(reset_after_body, 1, id="reset"),
-        pytest.param(stall, 1, id="stall"),
-    ],
-)
-def test_a_gateway_that_adds_up_never_gets_a_push_twice(
-    caller, registry, flavor, trouble, attempts
-):
-    with rogue(trouble) as server:
-        gateway = make(caller, server.url, registry, flavor=flavor, read_timeout=patience(trouble))
-        assert fails(caller, gateway).attempts == attempts
-
-
-def test_an_aggregating_gateway_gets_text_and_no_delete(caller, registry):
-    with rogue() as server:
-        gateway = make(caller, server.url, registry, flavor="aggregation")
-        caller.call(gateway, "push")
-        with pytest.raises(ConfigurationError, match="no delete"):
-            caller.call(gateway, "delete")
-    assert server.seen[0].headers["content-type"].startswith("text/plain")
 
 
 def test_retry_after_is_honoured(caller, registry):

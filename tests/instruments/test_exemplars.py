@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 from prometheus_client.samples import Exemplar
 
 from pushgate import Histogram
-from pushgate.metrics.exemplars import MAX_NATIVE, Sampler, kept
+from pushgate.instruments.exemplars import MAX_NATIVE, Sampler, kept
 from pushgate.properties.schema import ExemplarProperties
 
 
@@ -71,7 +71,7 @@ def test_without_tracing_or_sampling_there_is_none(monkeypatch):
 
 def test_a_sampled_exemplar_is_dropped_when_it_is_old_and_a_chosen_one_stays(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("pushgate.metrics.histogram.time.time", lambda: now[0])
+    monkeypatch.setattr("pushgate.instruments.histogram.time.time", lambda: now[0])
     trace(monkeypatch, Span(sampled=True))
     limit = {"io.prometheus.exemplars.max_retention_period_seconds": "30"}
     histogram = Histogram("h", "", buckets=[1], registry=None, properties=limit)

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pushgate import ConfigurationError, Histogram, Unit, exponential_buckets, linear_buckets
-from pushgate.metrics import histogram as module
+from pushgate.instruments import histogram as module
 
 PREFIX = "io.prometheus.metrics."
 

@@ -1,4 +1,4 @@
-"""Log lines that a program needs once, however often it pushes."""
+"""The client's logger, and messages that a process needs once, however often it pushes."""
 
 import logging
 

@@ -1,24 +1,186 @@
-"""What a registry collects, as the families that will be pushed.
+"""From a registry to the families that will be pushed.
 
 Names become final here (suffixes, escaping), so that whatever the gateway would refuse
 or silently overwrite is found before anything is sent.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
+import os
+import traceback
+from collections.abc import (
+    Callable,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Set as AbstractSet,
+)
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import prometheus_client
 from prometheus_client.core import Metric
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Exemplar, NativeHistogram, Sample
 
 from pushgate.client.escaping import escape_label_name, escape_metric_name
-from pushgate.errors import EncodingError
+from pushgate.client.log import warn_once
+from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
+from pushgate.properties.schema import FilterProperties
 
 Labels = tuple[tuple[str, str], ...]
 LeftOut = Callable[[EncodingError], object]
 """What is told about a metric that cannot be pushed."""
+
+
+Multiprocess = Literal["auto"] | bool
+
+
+@runtime_checkable
+class Collector(Protocol):
+    """Anything that yields prometheus_client metrics: a registry, an instrument."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics as they are now."""
+        ...
+
+
+Collectors: TypeAlias = Collector | Iterable[Collector]
+
+
+class Selection(NamedTuple):
+    """What one push takes.
+
+    Attributes:
+        collectors: One or many, instead of the registry.
+        names: Only metrics called so.
+        exclude: None for whose name this is true.
+        left_out: Called with the error of each metric that cannot be pushed, which is then
+            left out. Without it the first such error is raised.
+    """
+
+    collectors: Collectors | None = None
+    names: Iterable[str] | None = None
+    exclude: Callable[[str], bool] | None = None
+    left_out: LeftOut | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a gateway pushes unless a push names collectors."""
+
+    registry: Collector | None
+    include_default_collectors: bool
+    multiprocess: Multiprocess
+    filter: FilterProperties | None
+
+    def metrics(self, selection: Selection) -> Iterator[Metric]:
+        """Yield the metrics that *selection* takes.
+
+        Raises:
+            EncodingError: A collector failed; the message names it.
+        """
+        names, exclude = selection.names, selection.exclude
+        wanted: Container[str] | None = None if names is None else frozenset(names)
+        for metric in self._all(selection.collectors, selection.left_out):
+            name = getattr(metric, "name", "")  # what has none is named by gather()
+            if (
+                (wanted is None or name in wanted or f"{name}_total" in wanted)
+                and not (exclude and exclude(name))
+                and (self.filter is None or self.filter.allows(name))
+            ):
+                yield metric
+
+    def _all(self, collectors: Collectors | None, left_out: LeftOut | None) -> Iterator[Metric]:
+        if collectors is not None:
+            for collector in (collectors,) if isinstance(collectors, Collector) else collectors:
+                yield from _collected(collector, left_out)
+            return
+        registry = REGISTRY if self.registry is None else self.registry
+        if self._is_multiprocess(registry):
+            yield from _of_all_processes()
+            return
+        hidden: frozenset[str] = frozenset()
+        if registry is REGISTRY and not self.include_default_collectors:
+            hidden = _built_in()
+        for metric in _collected(registry, left_out):
+            if not hidden or getattr(metric, "name", "") not in hidden:
+                yield metric
+
+    def _is_multiprocess(self, registry: Collector) -> bool:
+        if self.multiprocess != "auto":
+            return self.multiprocess
+        return registry is REGISTRY and "PROMETHEUS_MULTIPROC_DIR" in os.environ
+
+
+def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metric]:
+    """Yield the metrics of *collector*, which may be a registry of many."""
+    try:
+        yield from collector.collect()
+    except PushgatewayError:
+        raise
+    except Exception as error:  # noqa: BLE001  collectors are not our code
+        failed = f"The collector {_failed_in(error)} failed: {described(error)}"
+        report(EncodingError(failed), left_out, error)
+
+
+def _failed_in(error: Exception) -> str:
+    """Return the function of the collector in which *error* was raised, such as ``X.collect``."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") not in {__name__, "prometheus_client.registry"}:
+            return frame.f_code.co_qualname
+    return "of the registry"
+
+
+def _of_all_processes() -> Iterator[Metric]:
+    registry = CollectorRegistry()
+    try:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise ConfigurationError(
+            "PROMETHEUS_MULTIPROC_DIR must name a directory that exists.", key="multiprocess"
+        ) from error
+    try:
+        metrics = list(registry.collect())
+    except Exception as error:
+        # A worker that is killed at the wrong moment leaves an empty or a torn file.
+        raise EncodingError(
+            f"The multiprocess file {_unreadable_file() or 'of a worker'} cannot be read"
+            f" ({type(error).__name__}: {error}); delete it if its process is gone"
+        ) from error
+    for metric in metrics:
+        if any("pid" in sample.labels for sample in metric.samples):
+            warn_once(
+                f"The gauge {metric.name} has a series per process, forever;"
+                " give it a multiprocess_mode such as 'max' or 'livesum'."
+            )
+        yield metric
+
+
+def _unreadable_file() -> str | None:
+    """Return the first file of the multiprocess directory that prometheus_client cannot read."""
+    for path in sorted(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db")):
+        try:
+            for _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
+                pass
+        except Exception:  # noqa: BLE001  whatever it is, it is this file
+            return str(path)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _built_in() -> frozenset[str]:
+    """Return what prometheus_client registers by itself: about this process, soon gone."""
+    collectors = (
+        prometheus_client.PROCESS_COLLECTOR,
+        prometheus_client.PLATFORM_COLLECTOR,
+        prometheus_client.GC_COLLECTOR,
+    )
+    return frozenset(metric.name for collector in collectors for metric in collector.collect())
 
 
 class Kind(Enum):

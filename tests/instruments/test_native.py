@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from prometheus_client import CollectorRegistry
 
 from pushgate import Histogram, PushGateway
-from pushgate.metrics.native import NativeBuckets, index_of, schema_for
+from pushgate.instruments.native import NativeBuckets, index_of, schema_for
 from pushgate.model.native import bound
 from tests.client.metrics_proto import decode
 

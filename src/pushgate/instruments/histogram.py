@@ -21,8 +21,8 @@ from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Exemplar, NativeHistogram, Sample
 
 from pushgate.errors import ConfigurationError
-from pushgate.metrics import exemplars as exemplar_rules
-from pushgate.metrics.native import (
+from pushgate.instruments import exemplars as exemplar_rules
+from pushgate.instruments.native import (
     DEFAULT_ZERO_THRESHOLD,
     MAX_SCHEMA,
     MIN_SCHEMA,
@@ -34,7 +34,7 @@ from pushgate.properties import PrometheusProperties, resolve
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_log = logging.getLogger("pushgate.metrics")
+_log = logging.getLogger("pushgate.instruments")
 Mode = Literal["classic", "native", "both"]
 DEFAULT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pushgate import ConfigurationError, PushGateway
-from pushgate.client.proxy import proxy_of_environment
+from pushgate.client.route import proxy_of_environment
 from tests.client.rogue import rogue
 
 

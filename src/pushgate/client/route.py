@@ -1,15 +1,92 @@
-"""Which proxy leads to the gateway: an option, or the environment as curl reads it."""
+"""How to reach the gateway: TLS, timeouts, and the proxy of an option or the environment."""
 
 import ipaddress
+import math
 import os
 import re
+import time
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pushgate.client.warning import warn_once
+from pushgate.client.address import Address
+from pushgate.client.log import warn_once
+from pushgate.client.options import Options
+from pushgate.client.tls import TLS
 from pushgate.errors import ConfigurationError
+
+# Eleven days: sockets take no infinite timeout.
+FOREVER = 1e6
 
 # host, host:port, [IPv6]:port; a bare IPv6 address does not match.
 _ENTRY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a connection is made with."""
+
+    scheme: str
+    host: str
+    port: int
+    tls: TLS
+    proxy: str | None
+    """Its URL, ``env`` for whatever the environment says, None for no proxy."""
+    connect_timeout: float
+    read_timeout: float
+
+    def proxy_url(self) -> str | None:
+        """Return the proxy to use, after a look at the environment if so configured."""
+        if self.proxy == "env":
+            return proxy_of_environment(self.scheme, self.host, self.port)
+        return self.proxy
+
+    def timeouts(self, expires: float) -> dict[str, float]:
+        """Return the timeouts of the next request in seconds, none beyond *expires*."""
+        left = min(max(expires - time.monotonic(), 0.001), FOREVER)
+        connect, read = min(self.connect_timeout, left), min(self.read_timeout, left)
+        return {"connect": connect, "read": read, "write": read, "pool": connect}
+
+
+def route_to(address: Address, options: Options) -> Route:
+    """Return the route to the gateway at *address*.
+
+    Raises:
+        ConfigurationError: Options contradict each other.
+    """
+    certificate = options.client_cert
+    tls = TLS(
+        verify=options.verify,
+        ca_file=None if options.ca_file is None else os.fspath(options.ca_file),
+        ca_path=None if options.ca_path is None else os.fspath(options.ca_path),
+        ca_data=options.ca_data,
+        client_cert=None if certificate is None else tuple(os.fspath(path) for path in certificate),
+        context=options.ssl_context,
+        server_hostname=options.server_hostname,
+    )
+    if tls.context is not None and tls != TLS(
+        context=tls.context, server_hostname=tls.server_hostname
+    ):
+        raise ConfigurationError("An ssl_context brings all of its TLS options.", key="ssl_context")
+    proxy = options.proxy
+    is_foreign = options.transport is not None or options.http_client is not None
+    if is_foreign and (tls != TLS() or proxy not in {"env", None}):
+        raise ConfigurationError(
+            "A transport or client of your own brings its own TLS and proxy.", key="transport"
+        )
+    return Route(
+        scheme=address.scheme,
+        host=address.host,
+        port=address.port,
+        tls=tls,
+        proxy=proxy if proxy is None or proxy == "env" else proxy_of_option(proxy),
+        connect_timeout=options.connect_timeout or 10.0,
+        read_timeout=options.read_timeout or 10.0,
+    )
+
+
+def seconds_left(expires: float) -> float | None:
+    """Return the seconds until *expires*, as asyncio takes them: None is no limit."""
+    return None if math.isinf(expires) else max(expires - time.monotonic(), 0)
 
 
 def proxy_of_option(proxy: str) -> str:

@@ -1,9 +1,13 @@
+import inspect
 import logging
 import ssl
+import subprocess
+import sys
 
 import pytest
 
 from pushgate import ConfigurationError, PushGateway, Retry
+from pushgate.client.options import ABOUT
 from pushgate.properties import reload
 from tests.client.rogue import rogue
 
@@ -53,9 +57,9 @@ def test_the_scheme_property_works(scheme):
 def test_timeouts_come_from_properties_unless_they_are_zero():
     route = gateway(
         {f"{PREFIX}connectTimeoutSeconds": "7", f"{PREFIX}readTimeoutSeconds": "0"}, read_timeout=2
-    )._settings.route
+    )._route
     assert (route.connect_timeout, route.read_timeout) == (7, 2)
-    plain = gateway(False)._settings.route
+    plain = gateway(False)._route
     assert (plain.connect_timeout, plain.read_timeout) == (10, 10)
 
 
@@ -70,7 +74,7 @@ def test_the_escaping_scheme_property_is_used():
 def test_of_our_own_properties_a_keyword_wins(tmp_path):
     (tmp_path / "auth").write_text("user:pass\n")
     (tmp_path / "headers").write_text("X-Tenant: a\n")
-    settings = gateway(
+    made = gateway(
         {
             "pushgate.format": "text",
             "pushgate.deadline_seconds": "2.5",
@@ -83,13 +87,14 @@ def test_of_our_own_properties_a_keyword_wins(tmp_path):
             "pushgate.verify": "false",
         },
         deadline=4,
-    )._settings
-    assert (settings.format, settings.deadline, settings.retry) == ("text", 4, Retry(attempts=2))
-    assert settings.labels == {"region": "eu", "zone": "a", "instance": "blue"}
-    assert settings.headers == {"X-Tenant": "a"}
-    assert settings.compression == "gzip"
-    assert settings.credentials.header(renew=False) == "Basic dXNlcjpwYXNz"
-    assert not settings.route.tls.verify
+    )
+    options = made._options
+    assert (options.format, options.deadline, made._retry) == ("text", 4, Retry(attempts=2))
+    assert made.grouping_key == {"region": "eu", "zone": "a", "instance": "blue"}
+    assert options.headers == {"X-Tenant": "a"}
+    assert options.compression == "gzip"
+    assert made._credentials.header(renew=False) == "Basic dXNlcjpwYXNz"
+    assert not made._route.tls.verify
 
 
 def test_what_a_program_brings_itself_is_not_mixed_with_properties():
@@ -100,9 +105,9 @@ def test_what_a_program_brings_itself_is_not_mixed_with_properties():
         "pushgate.instance": "blue",
     }
     context = ssl.create_default_context()
-    tls = gateway(properties, ssl_context=context)._settings.route.tls
+    tls = gateway(properties, ssl_context=context)._route.tls
     assert (tls.context, tls.ca_file, tls.verify) == (context, None, True)
-    assert gateway(properties)._settings.route.tls.client_cert == ("me.pem", "me.pem")
+    assert gateway(properties)._route.tls.client_cert == ("me.pem", "me.pem")
     assert gateway(properties, grouping_key={"instance": "x"}).grouping_key == {"instance": "x"}
 
 
@@ -112,7 +117,7 @@ def test_the_environment_configures_a_program(monkeypatch):
     reload()
     made = PushGateway(job="j")
     assert made.url == "http://env:1/metrics/job/j"
-    assert made._settings.retry.attempts == 1
+    assert made._retry.attempts == 1
 
 
 def test_an_error_in_the_properties_is_not_sticky(monkeypatch):
@@ -129,7 +134,9 @@ def test_an_error_in_the_properties_is_not_sticky(monkeypatch):
     [
         ({"format": "json"}, "format: expecting one of 'auto', 'protobuf', 'text'"),
         ({"compression": "zstd"}, "compression: expecting"),
-        ({"flavor": "x"}, "flavor: expecting"),
+        ({"url_encoding": "x"}, "url_encoding: expecting one of 'base64', 'percent'"),
+        ({"on_empty": "x"}, "on_empty: expecting one of 'warn', 'skip', 'error'"),
+        ({"include_created": "yes"}, "include_created: expecting True or False, found str"),
         ({"deadline": 0}, "deadline: expecting seconds above 0"),
         ({"deadline": "30"}, "deadline: expecting seconds, found str"),
         ({"deadline": True}, "deadline: expecting seconds, found bool"),
@@ -154,7 +161,6 @@ def test_an_error_in_the_properties_is_not_sticky(monkeypatch):
         ({"retry": -1}, "must not be negative"),
         ({"job": ""}, "job must not be empty"),
         ({"instance": "a", "grouping_key": {"instance": "b"}}, "not both"),
-        ({"flavor": "gravel", "format": "protobuf"}, "reads text only"),
     ],
 )
 def test_wrong_options_are_refused_at_once(options, message):
@@ -193,3 +199,50 @@ def test_two_kinds_of_token_in_the_properties_contradict_each_other():
     with pytest.raises(ConfigurationError, match="Give one of") as caught:
         gateway(properties)
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_type_checker_knows_every_option(tmp_path):
+    (tmp_path / "typed.py").write_text(
+        "from pushgate import AsyncPushGateway, PushGateway\n"
+        "reveal_type(PushGateway('h:1', job='j', deadline=None, retry=3))\n"
+        "reveal_type(AsyncPushGateway(grouping_key={'a': 1}))\n"
+        "PushGateway(jobb='j')\n"
+        "PushGateway(deadline='30')\n"
+        "PushGateway(format='json')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "typed.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith("typed.py") and "defined in" not in line
+    ]
+    expected = [
+        'Revealed type is "pushgate.client.gateway.PushGateway"',
+        'Revealed type is "pushgate.client.aio.AsyncPushGateway"',
+        'Unexpected keyword argument "jobb"',
+        'Argument "deadline" to "PushGateway" has incompatible type "str"',
+        'Argument "format" to "PushGateway" has incompatible type',
+    ]
+    assert len(lines) == len(expected)
+    for line, part in zip(lines, expected, strict=True):
+        assert part in line
+
+
+def test_help_shows_every_option_with_its_default_and_its_meaning():
+    parameters = inspect.signature(PushGateway).parameters
+    assert list(parameters) == list(ABOUT)
+    assert parameters["deadline"].default == 30.0
+    for name, about in ABOUT.items():
+        assert f"{name}: {about.doc}" in PushGateway.__doc__
+
+
+def test_the_properties_can_switch_pushing_off_and_so_can_an_argument(registry):
+    off = {"pushgate.enabled": "false"}
+    assert gateway(off, registry=registry).push().status == 0
+    assert gateway(False, registry=registry, enabled=False).push().status == 0

@@ -1,0 +1,199 @@
+"""A push from its first attempt to its last, without sockets and without a clock of its own.
+
+:func:`deliver` is a generator: it yields what to do next and is sent what came of it. The
+blocking and the asyncio gateway differ only in how they do it.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from pushgate.client.failures import (
+    Answer,
+    RequestInfo,
+    failure_in,
+    is_about_text,
+    location_in,
+    too_late,
+    warn_about_page,
+)
+from pushgate.client.log import log
+from pushgate.client.retry import Retry
+from pushgate.errors import (
+    PushAuthError,
+    PushgatewayError,
+    PushHTTPError,
+    PushRedirectError,
+    PushTimeoutError,
+)
+
+_MAX_REDIRECTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorize:
+    """Get the Authorization header, or None; *renew* if the last one was refused."""
+
+    renew: bool
+    info: RequestInfo
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the request. The outcome is an Answer, or the PushgatewayError in its place."""
+
+    request: Request
+    info: RequestInfo
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for this many seconds."""
+
+    seconds: float
+
+
+Step: TypeAlias = Authorize | Send | Pause
+Steps: TypeAlias = Generator[Step, Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRequest:
+    """A request that is ready to be sent, and the rules for sending it.
+
+    Attributes:
+        info: Gateway, URL and method.
+        headers: All headers but Authorization.
+        body: The same bytes at every attempt.
+        as_text: Prepares the same request in text, for a gateway that cannot read protobuf.
+        renewable: Whether new credentials may help after a 401.
+        retry: How often to try.
+        expires: When the deadline passes, on the clock given to :func:`deliver`.
+        job: Of the group, for the error.
+        grouping_key: Of the group, for the error.
+    """
+
+    info: RequestInfo
+    headers: Mapping[str, str]
+    body: bytes
+    as_text: Callable[[], "PreparedRequest"] | None = None
+    renewable: bool
+    retry: Retry
+    expires: float
+    job: str
+    grouping_key: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a request; *request* is the last one that was sent for it."""
+
+    request: PreparedRequest
+    answer: Answer
+    attempts: int
+    elapsed: float
+
+
+def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps:
+    """Yield the steps of *request*; return its Delivery or raise the last failure.
+
+    Args:
+        request: What to send.
+        clock: Seconds, on the same scale as ``request.expires``.
+    """
+    started, attempts, retries = clock(), 0, 0
+    follow_ups = FollowUps()
+    while True:
+        info, expires = request.info, request.expires
+        authorization = yield Authorize(follow_ups.renewed, info, expires)
+        headers = dict(request.headers)
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        attempts += 1
+        http_request = Request(info.method, info.url, headers, request.body)
+        outcome = yield Send(http_request, info, expires)
+        failure = failure_in(outcome, info) if isinstance(outcome, Answer) else outcome
+        if failure is None:
+            warn_about_page(outcome, info)
+            return Delivery(request, outcome, attempts, clock() - started)
+        follow_up = follow_ups.after(failure, request)
+        if follow_up is not None:
+            request = follow_up
+            continue
+        now = clock()
+        _complete(failure, request, attempts, now - started)
+        if now >= expires and isinstance(failure, PushTimeoutError):
+            raise _expired(failure, request)
+        pause = request.retry.pause(retries, failure)
+        retries += 1
+        worthwhile = request.retry.covers(failure) and now + pause < expires
+        if retries >= request.retry.attempts or not worthwhile:
+            raise failure
+        log.info("attempt %d failed, next one in %.2f s: %s", attempts, pause, failure)
+        yield Pause(pause)
+
+
+class FollowUps:
+    """Requests to send at once after a failure, each kind a limited number of times."""
+
+    def __init__(self) -> None:
+        self.renewed = False
+        self._redirects = 0
+        self._in_text = False
+
+    def after(self, failure: PushgatewayError, request: PreparedRequest) -> PreparedRequest | None:
+        """Return what to send instead of *request*, or None if only a retry can help."""
+        if isinstance(failure, PushRedirectError):
+            self._redirects += 1
+            return _redirected(failure, request) if self._redirects <= _MAX_REDIRECTS else None
+        if isinstance(failure, PushAuthError):
+            first, self.renewed = not self.renewed, True
+            return request if failure.status == 401 and request.renewable and first else None
+        if isinstance(failure, PushHTTPError) and request.as_text and not self._in_text:
+            self._in_text = is_about_text(failure)
+            return request.as_text() if self._in_text else None
+        return None
+
+
+def _redirected(failure: PushRedirectError, request: PreparedRequest) -> PreparedRequest | None:
+    """Return *request* for the place the gateway names, if that is the same server.
+
+    Elsewhere the credentials and the metrics would go to whoever can make the gateway
+    redirect, so that is an error which names the place.
+    """
+    here, there = request.info.url, location_in(failure, request.info)
+    if urlsplit(here)[:2] != urlsplit(there)[:2]:
+        return None
+    return replace(request, info=replace(request.info, url=there))
+
+
+def _complete(
+    failure: PushgatewayError, request: PreparedRequest, attempts: int, elapsed: float
+) -> None:
+    """Fill in the attributes of *failure* that only the delivery knows."""
+    failure.method, failure.url = request.info.method, request.info.url
+    failure.job, failure.grouping_key = request.job, request.grouping_key
+    failure.attempts, failure.elapsed = attempts, elapsed
+
+
+def _expired(failure: PushTimeoutError, request: PreparedRequest) -> PushTimeoutError:
+    """Return the error that the deadline passed; the *failure* it cut off is its cause."""
+    times = f"{failure.attempts} attempt{'' if failure.attempts == 1 else 's'}"
+    error = too_late(request.info, f"after {failure.elapsed:.1f} s and {times}")
+    error.sent = True
+    _complete(error, request, failure.attempts, failure.elapsed)
+    error.__cause__ = failure
+    return error

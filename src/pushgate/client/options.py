@@ -1,0 +1,427 @@
+"""Every option of a gateway, declared once: argument, type, default, meaning, property.
+
+:class:`Options` is the signature of :class:`~pushgate.PushGateway` and of its ``replace``.
+"""
+
+import logging
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, get_args
+
+from pushgate.client.address import UrlEncoding
+from pushgate.client.auth import FilePath
+from pushgate.client.collect import Collector, Multiprocess
+from pushgate.client.log import log_once
+from pushgate.client.retry import Retry
+from pushgate.errors import ConfigurationError
+from pushgate.properties import PrometheusProperties
+from pushgate.properties.schema import Compression, EscapingScheme, Format, OwnProperties, Scheme
+
+if TYPE_CHECKING:
+    import httpx2
+
+Header = str | Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What is known about an option besides its name, type and default.
+
+    Attributes:
+        doc: What it means.
+        kinds: What a value other than None is an instance of, for ``isinstance``.
+        expected: The same in words, for the error.
+        choices: All values there are.
+        wins: The ``io.prometheus.exporter.pushgateway`` property that overrides it.
+        fills: Reads from the properties what an argument at its default becomes.
+        unless: Options that stand for themselves: given, none of the properties counts.
+    """
+
+    doc: str
+    kinds: Any = object
+    expected: str = ""
+    choices: tuple[Any, ...] = ()
+    wins: str = ""
+    fills: Callable[[PrometheusProperties], Any] | None = None
+    unless: tuple[str, ...] = ()
+
+
+def option(default: Any, doc: str, **about: Any) -> Any:
+    """Declare an option; *about* are the other attributes of its :class:`_About`."""
+    return field(default=default, metadata={"about": _About(doc, **about)})
+
+
+_TEXT = {"kinds": str, "expected": "text"}
+_PATH = {"kinds": (str, os.PathLike), "expected": "a path"}
+_YES_OR_NO = {"kinds": bool, "expected": "True or False"}
+_SECONDS = {"kinds": float, "expected": "seconds"}
+# Connections and credentials that a program brings itself are complete in themselves.
+_CONNECTION = ("ssl_context", "transport", "http_client")
+_CREDENTIALS = ("basic_auth", "bearer_token", "bearer_token_file")
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)  # a repr would show credentials
+class Options:
+    """What a program says about a gateway, unchanged; :meth:`effective` adds the properties.
+
+    Raises:
+        ConfigurationError: A value has the wrong type, or is none of the choices.
+    """
+
+    address: str | None = option(
+        None,
+        "``host:port``, with a path if need be, or a whole URL, perhaps with"
+        " ``user:password@``. Unless given, ``localhost:9091``.",
+        kinds=str,
+        expected="text such as 'gateway:9091'",
+        wins="address",
+    )
+    _: KW_ONLY
+    job: str | None = option(
+        None,
+        "The ``job`` of the group. Unless given, the name of the running program.",
+        wins="job",
+    )
+    scheme: Scheme | None = option(
+        None, "``http`` or ``https``, for an address that has none.", **_TEXT, wins="scheme"
+    )
+    grouping_key: Mapping[str, object] | None = option(
+        None,
+        "Further labels of the group; values become text.",
+        kinds=Mapping,
+        expected="a mapping of label names to values",
+        fills=lambda properties: properties.own.grouping_key,
+    )
+    instance: str | None = option(
+        None,
+        "The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or a text.",
+        **_TEXT,
+        fills=lambda properties: properties.own.instance,
+    )
+    registry: Collector | None = option(
+        None, "What to push. Unless given, ``prometheus_client.REGISTRY``."
+    )
+    include_default_collectors: bool = option(
+        False,
+        "Whether the default registry's metrics about process and interpreter go along.",
+        **_YES_OR_NO,
+    )
+    multiprocess: Multiprocess = option(
+        "auto",
+        "Whether to push the sum of all processes. ``auto``: if ``PROMETHEUS_MULTIPROC_DIR`` is"
+        " set and no registry is given.",
+        choices=("auto", True, False),
+    )
+    format: Format = option(
+        "auto",
+        "``auto`` is protobuf, until the gateway turns out not to read it, and text from then on.",
+        choices=get_args(Format),
+        fills=lambda properties: properties.own.format,
+    )
+    escaping_scheme: EscapingScheme | None = option(
+        None,
+        "How names beyond the classic data model are written. Unless given, ``underscores``.",
+        choices=(None, *get_args(EscapingScheme)),
+        wins="escaping_scheme",
+    )
+    include_created: bool = option(
+        False, "Whether creation times are pushed as ``_created`` gauges, too.", **_YES_OR_NO
+    )
+    timestamps: Literal["error", "strip"] = option(
+        "error",
+        "``strip`` removes the timestamps of samples, which no gateway takes.",
+        choices=("error", "strip"),
+    )
+    on_label_clash: Literal["error", "allow"] = option(
+        "error",
+        "What to do if a metric has a label of the group, which the gateway overwrites.",
+        choices=("error", "allow"),
+    )
+    on_empty: Literal["warn", "skip", "error"] = option(
+        "warn", "What to do if there is nothing to push.", choices=("warn", "skip", "error")
+    )
+    apply_filter: bool = option(
+        False, "Whether the ``io.prometheus.exporter.filter`` properties count.", **_YES_OR_NO
+    )
+    enabled: bool = option(
+        True,
+        "False turns every push into nothing: for laptops and tests.",
+        **_YES_OR_NO,
+        fills=lambda properties: properties.own.enabled,
+    )
+    basic_auth: tuple[str, str] | None = option(
+        None,
+        "User and password.",
+        kinds=tuple | list,
+        expected="(user, password)",
+        fills=lambda properties: _user_and_password(properties.own.basic_auth_file),
+        unless=_CREDENTIALS,
+    )
+    bearer_token: str | Callable[[], str | Awaitable[str]] | None = option(
+        None,
+        "A token, or a function or coroutine function that returns one.",
+        fills=lambda properties: properties.own.bearer_token,
+        unless=_CREDENTIALS,
+    )
+    bearer_token_file: FilePath | None = option(
+        None,
+        "A file with a token, read again whenever it changes.",
+        **_PATH,
+        fills=lambda properties: properties.own.bearer_token_file,
+        unless=_CREDENTIALS,
+    )
+    headers: Mapping[str, Header] | None = option(
+        None,
+        "Further headers; a value may be a function.",
+        kinds=Mapping,
+        expected="a mapping of names to values",
+        fills=lambda properties: _headers_in(properties.own.headers_file),
+    )
+    verify: bool = option(
+        True,
+        "False accepts any certificate.",
+        kinds=bool,
+        expected="True or False; a file of authorities is ca_file=",
+        fills=lambda properties: properties.own.verify,
+        unless=_CONNECTION,
+    )
+    ca_file: FilePath | None = option(
+        None,
+        "PEM file of the authorities to trust, instead of the system's.",
+        **_PATH,
+        fills=lambda properties: properties.own.ca_file,
+        unless=_CONNECTION,
+    )
+    ca_path: FilePath | None = option(
+        None, "Directory of such files, with names as OpenSSL's ``rehash`` makes them.", **_PATH
+    )
+    ca_data: str | bytes | None = option(
+        None,
+        "The certificates themselves.",
+        kinds=(str, bytes),
+        expected="PEM text or DER bytes",
+    )
+    client_cert: tuple[FilePath, ...] | None = option(
+        None,
+        "Files of certificate and key, and the key's password if it has one.",
+        kinds=tuple | list,
+        expected="(certificate, key)",
+        fills=lambda properties: _certificate_and_key(properties.own),
+        unless=_CONNECTION,
+    )
+    ssl_context: ssl.SSLContext | None = option(
+        None,
+        "Instead of all the TLS options above.",
+        kinds=ssl.SSLContext,
+        expected="an ssl.SSLContext",
+    )
+    server_hostname: str | None = option(
+        None, "The name to ask for and to verify, if it is not the host's.", **_TEXT
+    )
+    proxy: str | None = option(
+        "env",
+        "Its URL. ``env``: what ``HTTP_PROXY`` and its kind say, as curl reads them. None: none.",
+        kinds=str,
+        expected="a URL, 'env' or None",
+        fills=lambda properties: properties.own.proxy,
+        unless=_CONNECTION,
+    )
+    connect_timeout: float | None = option(
+        None, "Seconds. Unless given, 10.", **_SECONDS, wins="connect_timeout_seconds"
+    )
+    read_timeout: float | None = option(
+        None,
+        "Seconds without a byte of the answer. Unless given, 10.",
+        **_SECONDS,
+        wins="read_timeout_seconds",
+    )
+    deadline: float | None = option(
+        30.0,
+        "Seconds for a push with all its attempts; None is no limit.",
+        **_SECONDS,
+        fills=lambda properties: properties.own.deadline_seconds,
+    )
+    retry: Retry | int = option(
+        Retry(),
+        "A :class:`Retry`, or how many retries.",
+        kinds=(Retry, int),
+        expected="a Retry, or the number of retries",
+        fills=lambda properties: properties.own.retries,
+    )
+    compression: Compression | None = option(
+        None,
+        "``gzip``, ``snappy`` (``pip install cramjam``), or None.",
+        choices=(None, *get_args(Compression)),
+        fills=lambda properties: properties.own.compression,
+    )
+    url_encoding: UrlEncoding = option(
+        "base64",
+        "``percent`` is for a gateway that does not know ``@base64``.",
+        choices=get_args(UrlEncoding),
+    )
+    transport: "httpx2.BaseTransport | httpx2.AsyncBaseTransport | None" = option(
+        None, "An httpx2 transport, instead of connections of the gateway's own."
+    )
+    http_client: "httpx2.Client | httpx2.AsyncClient | None" = option(
+        None, "An httpx2 client, instead of connections of the gateway's own; it is not closed."
+    )
+    properties: PrometheusProperties | Mapping[str, str] | Literal[False] | None = option(
+        None,
+        "Runtime configuration: None is that of the process, a mapping goes on top of it, False"
+        " ignores it.",
+    )
+
+    def __post_init__(self) -> None:
+        for name, about in ABOUT.items():
+            _check(name, about, getattr(self, name))
+        if self.basic_auth is not None and [type(part) for part in self.basic_auth] != [str, str]:
+            raise ConfigurationError("basic_auth: expecting (user, password)", key="basic_auth")
+        if self.client_cert is not None and len(self.client_cert) not in {2, 3}:
+            raise ConfigurationError(
+                "client_cert: expecting (certificate, key) or (certificate, key, password)",
+                key="client_cert",
+            )
+        for name in ("grouping_key", "headers"):  # the caller may change its own later
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, dict(given))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the options by name, as the constructor takes them."""
+        return {name: getattr(self, name) for name in ABOUT}
+
+    def effective(self, properties: PrometheusProperties) -> Self:
+        """Return the options with what *properties* say.
+
+        ``io.prometheus`` properties override arguments, as in client_java: that is what they
+        are for. Ours (``pushgate.…``) only replace an argument that is at its default.
+        """
+        return replace(self, **self._overridden(properties), **self._filled(properties))
+
+    def _overridden(self, properties: PrometheusProperties) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        for name, about in ABOUT.items():
+            runtime = getattr(properties.pushgateway, about.wins) if about.wins else None
+            # In client_java, a timeout of 0 is one that is not set.
+            if runtime is None or runtime == 0:
+                continue
+            given = getattr(self, name)
+            changes[name] = runtime
+            if given is not None and given != runtime:
+                key = f"io.prometheus.exporter.pushgateway.{about.wins}"
+                origin = properties.origins.get(key, "the properties given by code")
+                log_once(logging.INFO, f"{name}= is overridden by {origin}")
+        return changes
+
+    def _filled(self, properties: PrometheusProperties) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        for name, about in ABOUT.items():
+            is_default = getattr(self, name) == _DEFAULTS[name]
+            complete = any(getattr(self, other) is not None for other in about.unless)
+            if about.fills is None or not is_default or complete:
+                continue
+            value = about.fills(properties)
+            if value is not None:
+                changes[name] = value
+        if "instance" in (self.grouping_key or ()):
+            changes.pop("instance", None)
+        return changes
+
+
+ABOUT: Mapping[str, _About] = {
+    each.name: each.metadata["about"] for each in fields(Options) if each.metadata
+}
+_DEFAULTS = {each.name: each.default for each in fields(Options)}
+
+
+def _check(name: str, about: _About, value: Any) -> None:
+    if about.choices and value not in about.choices:
+        expected = ", ".join(repr(choice) for choice in about.choices)
+        raise ConfigurationError(f"{name}: expecting one of {expected}", key=name)
+    if about.kinds is float:
+        checked_seconds(name, value)
+    elif value is not None:
+        # A bool is an int to isinstance, but no number of retries.
+        stray_bool = isinstance(value, bool) and about.kinds not in {bool, object}
+        if stray_bool or not isinstance(value, about.kinds):
+            raise wrong_type(name, about.expected, value)
+
+
+def checked_seconds(name: str, value: float | None) -> float | None:
+    """Return *value*, the seconds of option *name*; None is no limit.
+
+    Raises:
+        ConfigurationError: It is no number above 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(name, "seconds", value)
+    if not value > 0:
+        raise ConfigurationError(f"{name}: expecting seconds above 0, found {value}", key=name)
+    return value
+
+
+def wrong_type(name: str, expected: str, value: object) -> ConfigurationError:
+    """Return the error that *value* has another type; its text may be a secret."""
+    return ConfigurationError(
+        f"{name}: expecting {expected}, found {type(value).__name__}", key=name
+    )
+
+
+def _read(path: str, key: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib is slow to import
+            return file.read()
+    except OSError as error:
+        raise ConfigurationError(f"{key}: the file cannot be read", key=key) from error
+
+
+def _user_and_password(path: str | None) -> tuple[str, str] | None:
+    if path is None:
+        return None
+    user, _, password = _read(path, "pushgate.basic_auth_file").strip().partition(":")
+    return user, password
+
+
+def _headers_in(path: str | None) -> dict[str, str] | None:
+    if path is None:
+        return None
+    lines = _read(path, "pushgate.headers_file").splitlines()
+    pairs = [line.partition(":") for line in lines if line.strip()]
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _certificate_and_key(own: OwnProperties) -> tuple[str, str] | None:
+    if own.client_cert is None:
+        return None
+    return own.client_cert, own.client_key or own.client_cert
+
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def takes_options(
+    _: Callable[_Arguments, Options],
+) -> Callable[[Callable[..., _Result]], Callable[Concatenate[Any, _Arguments], _Result]]:
+    """Return a decorator that gives a method the arguments of :class:`Options`.
+
+    Type checkers, editors and ``help()`` then see each option with its type and default.
+    """
+
+    def decorate(method: Callable[..., _Result]) -> Callable[Concatenate[Any, _Arguments], _Result]:
+        this = Parameter("self", Parameter.POSITIONAL_ONLY)
+        parameters = [this, *signature(Options).parameters.values()]
+        method.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        return method
+
+    return decorate
+
+
+def described_options() -> str:
+    """Return the options as the ``Args:`` of a docstring."""
+    lines = [f"    {name}: {about.doc}" for name, about in ABOUT.items()]
+    return "\n".join(["Args:", *lines])
