@@ -6,9 +6,9 @@ import httpx2
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.client.migration import Copy, Endpoint, copies
 from pushgate.errors import PushgatewayError
 from pushgate.formats.protobuf import decode
+from pushgate.migration.running import Copy, Endpoint, copies
 from tests import old_gateway
 
 

@@ -11,7 +11,7 @@ from pushgate.errors import InconsistentPush, JournalFailed, LimitExceeded
 from pushgate.server.change import Delete, Wipe
 from pushgate.server.gateway import Gateway
 from pushgate.server.group import Group
-from pushgate.server.sqlite import SqliteJournal
+from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store import Bounds, Step, Store
 from tests.server.pushes import content, key, post, put
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import click
 
 from pushgate.cli.options import REJECTED, failures_reported
-from pushgate.client.migration import ACCEPT, Copy, Endpoint, copies, label_set
 from pushgate.errors import PushgatewayError, PushRejectedError
+from pushgate.migration.running import ACCEPT, Copy, Endpoint, copies, label_set
 
 _FILE = "the file of the old gateway (--persistence.file) has them, see docs/migration.md"
 

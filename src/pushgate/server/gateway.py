@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
 from pushgate.server.change import Change, Fail, Merge, Replace
-from pushgate.server.journal import Journal
+from pushgate.server.storage.journal import Journal
 from pushgate.server.store import Step, Store
 
 _log = logging.getLogger(__name__)

@@ -25,19 +25,19 @@ from pushgate.model.names import NameRule
 from pushgate.server import logs, sockets
 from pushgate.server.access.live import LiveConfig, Reloaded
 from pushgate.server.access.tls import caveats
-from pushgate.server.build import BUILD
 from pushgate.server.connection import Connection, expire
 from pushgate.server.exposition import Views
 from pushgate.server.gateway import Gateway
 from pushgate.server.http.app import App
 from pushgate.server.http.desk import PushDesk
 from pushgate.server.http.site import Site
-from pushgate.server.lock import FileLock
-from pushgate.server.persistence import locked, opened_journal
 from pushgate.server.settings import Settings
-from pushgate.server.sqlite import SqliteJournal
+from pushgate.server.storage.lock import FileLock
+from pushgate.server.storage.opening import locked, opened_journal
+from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store import Bounds, Store
 from pushgate.server.telemetry import Telemetry
+from pushgate.server.version import BUILD
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 from pushgate.errors import UsageError
 from pushgate.server import flags
-from pushgate.server.build import BUILD
 from pushgate.server.flags import Flag, Kind, Network, read_arguments, split_url
+from pushgate.server.version import BUILD
 
 
 class TextRequested(Exception):

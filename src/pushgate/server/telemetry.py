@@ -20,9 +20,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from pushgate.model.shape import MetricType
-from pushgate.server.build import BUILD
 from pushgate.server.consistency import OwnFamily
 from pushgate.server.quantiles import Window
+from pushgate.server.version import BUILD
 
 _REQUESTS = (
     "pushgateway_http_requests_total",

@@ -14,8 +14,8 @@ from pushgate.server.gateway import Gateway
 from pushgate.server.http.app import App
 from pushgate.server.http.desk import PushDesk
 from pushgate.server.http.site import Site
-from pushgate.server.journal import Journal
 from pushgate.server.settings import Settings
+from pushgate.server.storage.journal import Journal
 from pushgate.server.store import Store
 from pushgate.server.telemetry import Telemetry
 

@@ -5,12 +5,12 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from pushgate.server.build import BUILD
 from pushgate.server.change import Wipe
 from pushgate.server.http.answers import Answer
 from pushgate.server.http.listing import encoded, listing, local_time
 from pushgate.server.http.site import Site
 from pushgate.server.http.stream import stream
+from pushgate.server.version import BUILD
 
 _CORS: Final = (
     (b"access-control-allow-headers", b"Accept, Authorization, Content-Type, Origin"),

@@ -13,13 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from pushgate.model.grouping import unpercent
 from pushgate.model.quoting import text
-from pushgate.server.build import BUILD
 from pushgate.server.http.answers import NOT_FOUND, Headers
 from pushgate.server.http.listing import local_time
 from pushgate.server.http.site import Site
 from pushgate.server.http.stream import in_steps, stream
 from pushgate.server.ui.cards import MOST_ROWS, family_cards, group_card, key_of
 from pushgate.server.ui.search import Search, found
+from pushgate.server.version import BUILD
 
 _HERE = Path(__file__).parent
 _FILES: Final = StaticFiles(directory=_HERE / "static")

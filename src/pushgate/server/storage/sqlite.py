@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import re
-import stat
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,11 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from pushgate.errors import DamagedFile, JournalFailed, StartupError
+from pushgate.errors import JournalFailed, StartupError
 from pushgate.model.shape import PushShape
-from pushgate.server import wal
 from pushgate.server.group import Group
-from pushgate.server.lock import FileLock, sync_directory
-from pushgate.server.record import (
+from pushgate.server.storage import wal
+from pushgate.server.storage.codec import (
     decode_group,
     decode_shape,
     decode_shape_1,
@@ -28,10 +26,14 @@ from pushgate.server.record import (
     encode_shape,
     labels_of,
 )
+from pushgate.server.storage.failures import error_number, reason, startup_error
+from pushgate.server.storage.files import create_private, sync_directory
+from pushgate.server.storage.lock import FileLock
 from pushgate.server.store import Step
 
 _log = logging.getLogger(__name__)
 
+MAGIC: Final = b"SQLite format 3\x00"
 FORMAT: Final = 2
 """Format 1 had no checksums of shapes, and never gave space back to the file system."""
 
@@ -65,7 +67,7 @@ _UNREADABLE_PAGE = re.compile(r"error code=(\d+)")
 
 
 class SqliteJournal:
-    """A :class:`~pushgate.server.journal.Journal` in the file *path*."""
+    """A :class:`~pushgate.server.storage.journal.Journal` in the file *path*."""
 
     def __init__(self, path: Path, lock: FileLock | None = None, *, vfs: str | None = None) -> None:
         """Open *path*, new if it is not there; *lock* is released by :meth:`close`.
@@ -91,7 +93,7 @@ class SqliteJournal:
         self._tidy_failed = False
         self._connection: apsw.Connection | None = None
         with self._explained():
-            _create(path)
+            create_private(path)
             self._connection = apsw.Connection(os.fspath(path), vfs=vfs)
             # In place of SQLite's own checkpoints, which say nothing when they fail.
             self._connection.set_wal_hook(self._count_wal_frames)
@@ -209,11 +211,8 @@ class SqliteJournal:
         try:
             self._write(_coalesced(steps))
         except apsw.Error as error:
-            reason = _reason(error, self._errno(error))
-            is_undone = self._undo()
-            raise JournalFailed(
-                f"{self._path} could not be written: {reason}", unknown=not is_undone
-            ) from error
+            cause = f"{self._path} could not be written: {self._why(error)}"
+            raise JournalFailed(cause, unknown=not self._undo()) from error
         try:
             self.check()
         except JournalFailed as error:
@@ -256,13 +255,13 @@ class SqliteJournal:
             if self._vacuumed:
                 self._checkpoint()  # shortens the file
         except apsw.Error as error:
-            reason = _reason(error, self._errno(error))
+            why = self._why(error)
             self.tidy_failures += 1
             self._next_checkpoint = time.monotonic() + _RETRY_SECONDS
             if not self._tidy_failed:
                 _log.error(
                     "checkpoint failed; the write-ahead log grows until one succeeds",
-                    extra={"file": str(self._path), "err": reason},
+                    extra={"file": str(self._path), "err": why},
                 )
             self._tidy_failed = True
             return False
@@ -336,15 +335,6 @@ class SqliteJournal:
         except (apsw.Error, OSError):
             return False
         return True
-
-    def _errno(self, error: Exception) -> int:
-        if isinstance(error, OSError):
-            return error.errno or 0
-        if isinstance(error, apsw.FullError):
-            return errno.ENOSPC
-        if isinstance(error, apsw.IOError | apsw.CantOpenError) and self._connection is not None:
-            return self._connection.system_errno
-        return 0
 
     def _execute(self, sql: str, parameters: Sequence[Any] = ()) -> apsw.Cursor:
         assert self._connection is not None
@@ -425,32 +415,19 @@ class SqliteJournal:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Make every failure of the block a :exc:`StartupError` that names its real cause.
-
-        Only what SQLite or our checksums call corrupt is damage: a disk that fails says
-        nothing about the data.
-        """
+        """Close the file untouched if the block fails, with a :exc:`StartupError` that says why."""
         try:
             yield
         except (apsw.Error, OSError, ValueError, StartupError) as error:
-            explained = self._explanation(error)
+            explained = startup_error(self._path, error, self._connection)
             with suppress(apsw.Error):
-                self._close(checkpoint=False)  # the file stays as it was found
+                self._close(checkpoint=False)
             if explained is error:
                 raise
             raise explained from error
 
-    def _explanation(self, error: Exception) -> Exception:
-        match error:
-            case StartupError():
-                return error
-            case apsw.BusyError() | apsw.LockedError():
-                return in_use(self._path)
-            case apsw.CorruptError() | apsw.NotADBError() | apsw.SQLError() | ValueError():
-                return damaged(self._path, str(error))
-            case _:
-                number = self._errno(error)
-                return unusable(self._path, _reason(error, number), number)
+    def _why(self, error: apsw.Error) -> str:
+        return reason(error, error_number(error, self._connection))
 
 
 class _Stored:
@@ -514,70 +491,3 @@ def _summary(damage: Sequence[str]) -> str:
     """Return the first few of *damage*, and how many there are."""
     more = len(damage) - _MAX_NAMED
     return "; ".join([*damage[:_MAX_NAMED], *([f"and {more} more"] if more > 0 else [])])
-
-
-def _create(path: Path) -> None:
-    """Create *path* if it is missing, private, in a directory that survives a power cut.
-
-    Raises:
-        OSError: it can't be opened for reading and writing.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file")
-    finally:
-        os.close(handle)
-
-
-def _reason(error: Exception, number: int) -> str:
-    """Return in words why the disk did not do it; *number* is the system's errno, or 0."""
-    if number == errno.ENOSPC:
-        return "disk full"
-    return os.strerror(number) if number else str(error) or type(error).__name__
-
-
-_ADVICE: Final = {
-    errno.ENOSPC: "free space on the disk, then start again",
-    errno.EDQUOT: "free space or raise the quota, then start again",
-    errno.EIO: "check the disk; nothing was changed",
-}
-_NOT_WRITABLE_ADVICE: Final = (
-    "make file and directory writable, name another file with --persistence.file, or keep "
-    "metrics in memory with --persistence.file="
-)
-
-
-def unusable(path: Path, reason: str, number: int) -> StartupError:
-    """Return the error that the system does not let us use *path*; *number* is its errno."""
-    return StartupError(f"can't use {path}: {reason}; {_ADVICE.get(number, _NOT_WRITABLE_ADVICE)}")
-
-
-def in_use(path: Path) -> StartupError:
-    """Return the error that another process works with *path*."""
-    return StartupError(
-        f"{path} is in use by another process: stop it, or name another --persistence.file"
-    )
-
-
-def damaged(path: Path, reason: str) -> DamagedFile:
-    """Return the error that nothing can be read from *path*."""
-    return DamagedFile(
-        f"{path} is damaged ({reason}): restore it from a backup, or start with "
-        "--persistence.reset-damaged to move it aside and start empty"
-    )
-
-
-def move_aside(path: Path, now: float) -> Path:
-    """Move the database *path* and its companions to ``<path>.damaged-<time>``."""
-    target = path.with_name(f"{path.name}.damaged-{stamp(now)}")
-    for suffix in ("", "-wal", "-shm"):
-        companion = path.with_name(path.name + suffix)
-        if companion.exists():
-            companion.rename(target.with_name(target.name + suffix))
-    return target
-
-
-def stamp(now: float) -> str:
-    """Return the time *now*, in Unix seconds, as it stands in the names of files."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))

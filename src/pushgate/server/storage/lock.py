@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+from pushgate.server.storage.files import make_directories
+
 _POLL_SECONDS = 0.05
 
 
@@ -52,25 +54,3 @@ class FileLock:
             if handle >= 0:
                 os.close(handle)
         return self._handle is not None
-
-
-def make_directories(directory: Path) -> None:
-    """Make *directory* and its parents as far as they are missing; they survive a power cut.
-
-    Raises:
-        OSError: that is not possible.
-    """
-    if directory.is_dir():
-        return
-    make_directories(directory.parent)
-    directory.mkdir(exist_ok=True)
-    sync_directory(directory.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in *directory* survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,12 +11,12 @@ import apsw
 import pytest
 
 from pushgate.errors import DamagedFile, StartupError
-from pushgate.server import gob
 from pushgate.server.group import Group
-from pushgate.server.persistence import locked, opened_journal
+from pushgate.server.storage import go_import
+from pushgate.server.storage.opening import locked, opened_journal
 from pushgate.server.store import Step
 from tests import old_gateway, services
-from tests.server import failingdisk
+from tests.server.storage import failingdisk
 
 SAMPLES = services.ROOT / "tests/data/gob-sample"
 SAMPLE = (SAMPLES / "pushgateway-1.5.1.gob").read_bytes()
@@ -52,7 +52,7 @@ def said(groups: list[Group]) -> dict[bytes, object]:
     }
 
 
-EXPECTED = said(gob.read(SAMPLE).groups)
+EXPECTED = said(go_import.read(Path(), SAMPLE).groups)
 
 
 def names(path: Path) -> list[str]:
@@ -199,7 +199,7 @@ def test_a_full_directory_leaves_everything_as_it_was(file):
 DIES = """
 import os, sys
 from pathlib import Path
-from pushgate.server.persistence import locked, opened_journal
+from pushgate.server.storage.opening import locked, opened_journal
 left = int(sys.argv[2])
 def before(event, arguments):
     global left
@@ -211,6 +211,20 @@ sys.addaudithook(before)
 path = Path(sys.argv[1])
 opened_journal(path, locked(path, 0), reset_damaged=False, now=0.0)[0].close()
 """
+
+
+def test_whenever_the_process_dies_while_it_converts_nothing_is_lost(file):
+    started(file)
+    as_format_1(file)
+    first_format = file.read_bytes()
+    for step in range(40):
+        file.write_bytes(first_format)
+        died = subprocess.run([sys.executable, "-c", DIES, file, str(step)], check=False)
+        assert said(started(file)) == EXPECTED
+        assert names(file) == ["", ".imported"]
+        if died.returncode == 0:
+            break
+    assert step > 3
 
 
 def test_whenever_the_process_dies_nothing_is_lost_or_imported_twice(file):

@@ -20,10 +20,10 @@ from hypothesis import given, settings, strategies as st
 from pushgate.errors import DamagedFile, JournalFailed, StartupError
 from pushgate.model.shape import Pushed, PushShape, frame_of, interned
 from pushgate.server.change import Change, Delete, Fail, Replace, Wipe
-from pushgate.server.sqlite import SqliteJournal
+from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store import Store
-from tests.server import failingdisk
 from tests.server.pushes import content, key, post, pushed, put
+from tests.server.storage import failingdisk
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_second_server_on_the_file_is_refused(path):
         journal.load()
         script = (
             "import sys; from pathlib import Path; from pushgate.errors import StartupError\n"
-            "from pushgate.server.sqlite import SqliteJournal\n"
+            "from pushgate.server.storage.sqlite import SqliteJournal\n"
             "try: SqliteJournal(Path(sys.argv[1]))\n"
             "except StartupError as error: print(error)"
         )
@@ -485,7 +485,7 @@ def test_files_are_private(path):
 
 
 def test_the_file_shrinks_in_small_steps_after_most_of_it_was_deleted(path, monkeypatch):
-    monkeypatch.setattr("pushgate.server.sqlite._CHECKPOINT_FRAMES", 100)
+    monkeypatch.setattr("pushgate.server.storage.sqlite._CHECKPOINT_FRAMES", 100)
     store = Store()
     with closing(SqliteJournal(path)) as journal:
         large = [put(key(str(i)), f'm{{x="{i}{"y" * 5000}"}} 1\n') for i in range(2000)]
@@ -506,8 +506,8 @@ def test_a_checkpoint_that_keeps_failing_is_logged_once_and_counted(
     path, disk, caplog, monkeypatch
 ):
     store = Store()
-    monkeypatch.setattr("pushgate.server.sqlite._RETRY_SECONDS", 0)
-    monkeypatch.setattr("pushgate.server.sqlite._CHECKPOINT_FRAMES", 10)
+    monkeypatch.setattr("pushgate.server.storage.sqlite._RETRY_SECONDS", 0)
+    monkeypatch.setattr("pushgate.server.storage.sqlite._CHECKPOINT_FRAMES", 10)
     caplog.set_level("INFO")
     with closing(SqliteJournal(path, vfs=failingdisk.NAME)) as journal:
         large = [put(key(str(i)), f'm{{x="{i}{"y" * 30000}"}} 1\n') for i in range(5)]

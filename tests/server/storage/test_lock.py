@@ -5,12 +5,13 @@ import sys
 
 import pytest
 
-from pushgate.server.lock import FileLock, make_directories
+from pushgate.server.storage.files import make_directories
+from pushgate.server.storage.lock import FileLock
 
 HOLDS = """
 import sys
 from pathlib import Path
-from pushgate.server.lock import FileLock
+from pushgate.server.storage.lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 print(lock.acquire(float(sys.argv[2])), flush=True)
 sys.stdin.read()

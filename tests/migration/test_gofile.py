@@ -5,10 +5,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from pushgate.migration.gofile import StoredGroup, read
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import MetricType
-from pushgate.server.gob import read
-from pushgate.server.group import Group
 from tests.services import ROOT
 
 SAMPLE = (ROOT / "tests/data/gob-sample/pushgateway-1.5.1.gob").read_bytes()
@@ -17,7 +16,7 @@ BAD = GroupingKey([("job", "bad")])
 INSTANCE = GroupingKey([("job", "/tmp/x"), ("instance", "i1")])
 
 
-def sample() -> dict[GroupingKey, Group]:
+def sample() -> dict[GroupingKey, StoredGroup]:
     found = read(SAMPLE)
     assert found.left_out == []
     return {group.key: group for group in found.groups}
@@ -28,8 +27,8 @@ def test_every_group_is_there_under_its_key():
 
 
 def test_families_come_with_type_help_labels_and_numbers():
-    (block,) = sample()[BATCH].blocks
-    families = {family.name: family for family in block.pushed.shape.families}
+    ((push, _),) = sample()[BATCH].pushes
+    families = {family.name: family for family in push.shape.families}
     assert {name: family.type for name, family in families.items()} == {
         "c_total": MetricType.COUNTER,
         "g": MetricType.GAUGE,
@@ -39,31 +38,31 @@ def test_families_come_with_type_help_labels_and_numbers():
     }
     assert families["c_total"].help == "A counter"
     assert families["h"].bounds == (("0.1", "1", "+Inf"),)
-    assert block.pushed.numbers == b"42 -1.5 NaN 1 3 4 2.5 4 0.2 0.7 12 20 7"
+    assert push.numbers == b"42 -1.5 NaN 1 3 4 2.5 4 0.2 0.7 12 20 7"
 
 
 def test_the_labels_that_the_group_adds_are_taken_off():
     """So that groups that push the same share a shape."""
-    (block,) = sample()[BATCH].blocks
-    labels = {family.name: family.labels for family in block.pushed.shape.families}
+    ((push, _),) = sample()[BATCH].pushes
+    labels = {family.name: family.labels for family in push.shape.families}
     assert labels["c_total"] == ((("a", "b"), ("u", "Προμηθεύς")),)
     assert labels["h"] == ((),)
-    (block,) = sample()[INSTANCE].blocks
-    assert block.pushed.shape.families[0].labels == ((("x", "2"),),)
+    ((push, _),) = sample()[INSTANCE].pushes
+    assert push.shape.families[0].labels == ((("x", "2"),),)
 
 
 def test_times_are_kept_to_the_nanosecond():
     group = sample()[BATCH]
     assert (group.pushed_at, group.failed_at) == (1795339421960965096, 0)
-    assert [block.received for block in group.blocks] == [group.pushed_at]
+    assert [time for _, time in group.pushes] == [group.pushed_at]
     assert group.pushed_at / 1e9 == 1.7953394219609652e09
 
 
 def test_a_group_that_only_failed_has_no_push_time():
     group = sample()[BAD]
-    assert group.blocks == ()
+    assert group.pushes == ()
     assert (group.pushed_at, group.failed_at) == (0, 1795339421971066352)
-    assert not group.last_push_successful
+    assert group.failed_at > group.pushed_at
 
 
 @pytest.mark.parametrize("length", range(0, len(SAMPLE), 97))

@@ -1,4 +1,4 @@
-"""The persistence file of the Go Pushgateway, 0.10 and newer, read. Pure.
+"""Reads the persistence file of the Go Pushgateway, 0.10 and newer. No I/O.
 
 The file is one stream of Go's ``encoding/gob``: definitions of types, then a map from
 grouping key to group. A group has labels, and for each family the time of the push it
@@ -16,7 +16,6 @@ from pushgate.formats.wire import append_delimited
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.quoting import go_quote, is_utf8, text
 from pushgate.model.shape import MetricType, Pushed, interned
-from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 
 _BYTES, _STRING = 5, 6
 # Go counts from the year 1.
@@ -24,10 +23,26 @@ _UNIX_EPOCH = 62_135_596_800
 _NEVER = 0
 
 
-class GoFile(NamedTuple):
-    """What a file holds: groups, and in words what could not be taken over."""
+_PUSH_TIME, _FAILURE_TIME = "push_time_seconds", "push_failure_time_seconds"
 
-    groups: list[Group]
+
+class StoredGroup(NamedTuple):
+    """A group of the Go server. Times are Unix nanoseconds, 0 for never.
+
+    *pushes* are the families by the time of the push that they came with, oldest first.
+    """
+
+    key: GroupingKey
+    pushes: tuple[tuple[Pushed, int], ...]
+    pushed_at: int
+    failed_at: int
+    since: int
+
+
+class GoFile(NamedTuple):
+    """The groups of a file, and a line for everything in it that cannot be imported."""
+
+    groups: list[StoredGroup]
     left_out: list[str]
 
 
@@ -222,9 +237,9 @@ def _storable(nanoseconds: int) -> int:
     return nanoseconds if abs(nanoseconds) < 1 << 63 else _NEVER
 
 
-def _group(key: GroupingKey, families: list[_Stored], left_out: list[str]) -> Group:
+def _group(key: GroupingKey, families: list[_Stored], left_out: list[str]) -> StoredGroup:
     """Return the group; what is wrong with families that it can't have goes to *left_out*."""
-    times = {PUSH_TIME.name: (_NEVER, _NEVER), PUSH_FAILURE_TIME.name: (_NEVER, _NEVER)}
+    times = {_PUSH_TIME: (_NEVER, _NEVER), _FAILURE_TIME: (_NEVER, _NEVER)}
     pushes: dict[int, list[Pushed]] = {}
     for family in families:
         try:
@@ -237,11 +252,11 @@ def _group(key: GroupingKey, families: list[_Stored], left_out: list[str]) -> Gr
         else:
             pushes.setdefault(family.time, []).append(pushed)
     born = [time for time, _ in times.values()] + [*pushes]
-    return Group(
+    return StoredGroup(
         key,
-        tuple(Block(_joined(pushes[time], key.labels), time) for time in sorted(pushes)),
-        pushed_at=times[PUSH_TIME.name][1],
-        failed_at=times[PUSH_FAILURE_TIME.name][1],
+        tuple((_joined(pushes[time], key.labels), time) for time in sorted(pushes)),
+        pushed_at=times[_PUSH_TIME][1],
+        failed_at=times[_FAILURE_TIME][1],
         since=min(filter(None, born), default=_NEVER),
     )
 

@@ -7,7 +7,7 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
 from pushgate.server.group import Block, Group
-from pushgate.server.record import (
+from pushgate.server.storage.codec import (
     decode_group,
     decode_shape,
     decode_shape_1,

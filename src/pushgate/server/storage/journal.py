@@ -1,4 +1,9 @@
-"""Durability, behind one narrow seam."""
+"""The seam between the gateway and durable storage.
+
+A journal that several servers share fits behind it: in its turn, :meth:`Journal.append` finds
+what the others have changed since, writes nothing, and hands it over. The gateway then
+withdraws what it has admitted, as after a failure, applies those changes, and admits again.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,0 +1,76 @@
+"""From what SQLite and the system say to errors that operators understand.
+
+Only what SQLite or our checksums call corrupt is damage: a disk that fails says nothing about
+the data, and a file is never moved aside for it.
+"""
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from pushgate.errors import DamagedFile, StartupError
+
+_CORRUPT: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, ValueError)
+_ADVICE: Final = {
+    errno.ENOSPC: "free space on the disk, then start again",
+    errno.EDQUOT: "free space or raise the quota, then start again",
+    errno.EIO: "check the disk; nothing was changed",
+}
+_DEFAULT_ADVICE: Final = (
+    "make file and directory writable, name another file with --persistence.file, or keep "
+    "metrics in memory with --persistence.file="
+)
+
+
+def error_number(error: Exception, connection: apsw.Connection | None) -> int:
+    """Return the system's ``errno`` behind *error*, 0 if there is none.
+
+    Call it before the next statement of *connection*, which keeps only the last one.
+    """
+    if isinstance(error, OSError):
+        return error.errno or 0
+    if isinstance(error, apsw.FullError):
+        return errno.ENOSPC
+    if connection is not None and isinstance(error, apsw.IOError | apsw.CantOpenError):
+        return connection.system_errno
+    return 0
+
+
+def reason(error: Exception, number: int) -> str:
+    """Return in words why *error* happened; *number* is its ``errno``, or 0."""
+    if number == errno.ENOSPC:
+        return "disk full"
+    return os.strerror(number) if number else str(error) or type(error).__name__
+
+
+def startup_error(
+    path: Path, error: Exception, connection: apsw.Connection | None = None
+) -> StartupError:
+    """Return the error that ends a start because of *error*, one line that says what to do."""
+    if isinstance(error, StartupError):
+        return error
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return in_use(path)
+    if isinstance(error, _CORRUPT):
+        return damaged(path, str(error))
+    number = error_number(error, connection)
+    advice = _ADVICE.get(number, _DEFAULT_ADVICE)
+    return StartupError(f"can't use {path}: {reason(error, number)}; {advice}")
+
+
+def in_use(path: Path) -> StartupError:
+    """Return the error that another process uses *path*."""
+    return StartupError(
+        f"{path} is in use by another process: stop it, or name another --persistence.file"
+    )
+
+
+def damaged(path: Path, what: str) -> DamagedFile:
+    """Return the error that *path* is damaged; *what* names the parts."""
+    return DamagedFile(
+        f"{path} is damaged ({what}): restore it from a backup, or start with "
+        "--persistence.reset-damaged to move it aside and start empty"
+    )

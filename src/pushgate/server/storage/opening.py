@@ -1,0 +1,201 @@
+"""Opens the persistence file at the start: lock it, import or convert it, load it."""
+
+import errno
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pushgate.errors import DamagedFile, JournalFailed, NotWritable, StartupError
+from pushgate.server.group import Group
+from pushgate.server.storage import go_import
+from pushgate.server.storage.failures import in_use, startup_error
+from pushgate.server.storage.files import sync_directory, write_private
+from pushgate.server.storage.lock import FileLock
+from pushgate.server.storage.sqlite import FORMAT, MAGIC, SqliteJournal
+from pushgate.server.store import Step
+
+_log = logging.getLogger(__name__)
+
+_COMPANIONS = ("-wal", "-shm")
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def locked(path: Path, wait: float) -> FileLock:
+    """Return the exclusive right to *path*; wait up to *wait* seconds for another process.
+
+    Raises:
+        NotWritable: *path* does not exist, and the directory does not allow to create it.
+        StartupError: it is in use, or can't be used.
+    """
+    lock = FileLock(path)
+    try:
+        if lock.acquire(0):
+            return lock
+        if wait:
+            _log.info("waiting for the process that uses the file", extra={"file": str(path)})
+            if lock.acquire(wait):
+                return lock
+    except OSError as error:
+        explained = startup_error(path, error)
+        if error.errno in _NOT_ALLOWED and not _may_exist(path):
+            raise NotWritable(str(explained)) from error
+        raise explained from error
+    raise in_use(path)
+
+
+def _may_exist(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return True
+
+
+def opened_journal(
+    path: Path, lock: FileLock, *, reset_damaged: bool, now: float, vfs: str | None = None
+) -> tuple[SqliteJournal, list[Group]]:
+    """Return the journal in *path*, which releases *lock* when it closes, and its groups.
+
+    A file of the Go server is imported first, and kept as ``<path>.imported``; a file of an
+    earlier format is converted. With *reset_damaged*, a damaged file is moved aside and the
+    journal starts empty. *now*, in Unix seconds, is part of the names of files that are kept.
+    *vfs* is as for :class:`SqliteJournal`.
+
+    Raises:
+        StartupError: the file can't be used; the message says what to do.
+    """
+    try:
+        try:
+            return _loaded(path, lock, now, vfs)
+        except DamagedFile as error:
+            if not reset_damaged:
+                raise
+            kept = _moved_aside(path, now)
+            _log.warning(
+                "damaged persistence file moved aside",
+                extra={"file": str(kept), "err": str(error)},
+            )
+            return _loaded(path, lock, now, vfs)
+    except OSError as error:
+        lock.release()
+        raise startup_error(path, error) from error
+    except StartupError:
+        lock.release()
+        raise
+
+
+def _loaded(
+    path: Path, lock: FileLock, now: float, vfs: str | None
+) -> tuple[SqliteJournal, list[Group]]:
+    data = _foreign_content(path)
+    if data:
+        _import(path, data, now)
+    journal = SqliteJournal(path, lock, vfs=vfs)
+    groups = journal.load()
+    if journal.format == FORMAT:
+        return journal, groups
+    journal.close(keep_lock=True)
+    _convert(path, groups)
+    journal = SqliteJournal(path, lock, vfs=vfs)
+    return journal, journal.load()
+
+
+def _foreign_content(path: Path) -> bytes:
+    """Return the content of *path* unless it is a database or does not exist."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC))
+        return b"" if head == MAGIC else head + file.read()
+
+
+def _import(path: Path, data: bytes, now: float) -> None:
+    """Replace the file of the Go server at *path*, whose content is *data*, by a journal.
+
+    *path* changes in one step, when the journal and a copy of *data* are on disk. Whenever the
+    process dies, the next start finds either the Go file and does it all again, or the journal.
+    """
+    imported = go_import.read(path, data)
+    with _as_it_was_on_failure(path, "import"):
+        draft = _new_journal(imported.groups, _beside(path, ".importing"))
+        kept = _kept(path, data, now)
+        # What an older journal of this name left behind must not be taken for the new one's.
+        for suffix in _COMPANIONS:
+            _beside(path, suffix).unlink(missing_ok=True)
+        draft.replace(path)
+        sync_directory(path.parent)
+    _log.info(
+        "imported the persistence file of the Go Pushgateway",
+        extra={"groups": len(imported.groups), "file": str(kept)},
+    )
+    for what in imported.left_out:
+        _log.warning("not imported", extra={"what": what})
+
+
+def _convert(path: Path, groups: Sequence[Group]) -> None:
+    """Replace the closed journal of an earlier format at *path* by one of ours, in one step."""
+    with _as_it_was_on_failure(path, "convert"):
+        if _beside(path, "-wal").exists():
+            raise JournalFailed("its write-ahead log could not be written back")
+        _new_journal(groups, _beside(path, ".converting")).replace(path)
+        sync_directory(path.parent)
+    _log.info("converted the persistence file to a newer format", extra={"file": str(path)})
+
+
+@contextmanager
+def _as_it_was_on_failure(path: Path, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, JournalFailed) as error:
+        why = error.cause if isinstance(error, JournalFailed) else error.strerror or str(error)
+        raise StartupError(
+            f"can't {verb} {path} ({why}): it is as it was; make room and the directory "
+            "writable, then start again"
+        ) from error
+
+
+def _new_journal(groups: Sequence[Group], path: Path) -> Path:
+    """Write a journal of *groups* to *path*, closed and on disk, whatever was there before."""
+    companions = [_beside(path, suffix) for suffix in _COMPANIONS]
+    for file in (path, *companions):
+        file.unlink(missing_ok=True)
+    journal = SqliteJournal(path)
+    try:
+        journal.load()
+        journal.append([Step(None, group) for group in groups])
+    finally:
+        journal.close()
+    if any(companion.exists() for companion in companions):
+        raise JournalFailed(f"{path} could not be completed")
+    return path
+
+
+def _kept(path: Path, data: bytes, now: float) -> Path:
+    """Keep *data*, the content of *path*, in a file beside it, on disk; return its name."""
+    target = _beside(path, ".imported")
+    if target.exists() and target.read_bytes() != data:
+        target = _beside(path, f".imported-{_timestamp(now)}")
+    draft = _beside(path, ".importing-copy")
+    write_private(draft, data)
+    draft.replace(target)
+    sync_directory(path.parent)
+    return target
+
+
+def _moved_aside(path: Path, now: float) -> Path:
+    """Move the database *path* and its companions to ``<path>.damaged-<time>``."""
+    target = _beside(path, f".damaged-{_timestamp(now)}")
+    for suffix in ("", *_COMPANIONS):
+        if _beside(path, suffix).exists():
+            _beside(path, suffix).rename(_beside(target, suffix))
+    return target
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _timestamp(now: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
