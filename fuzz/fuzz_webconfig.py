@@ -9,8 +9,9 @@ import atheris
 with atheris.instrument_imports(include=["pushgate"]):
     from pushgate.errors import StartupError
     from pushgate.server.access.auth import Access
+    from pushgate.server.access.config import Permission
+    from pushgate.server.access.config_file import parse
     from pushgate.server.access.tls import caveats, server_context
-    from pushgate.server.access.webconfig import Permission, parse
 
 EMPTY = Path(tempfile.mkdtemp(prefix="pushgate-fuzz-"))
 HEADERS = ([], [(b"authorization", b"Basic YTpi")], [(b"authorization", b"Bearer a.b.c")])
@@ -28,7 +29,7 @@ def check(data: bytes) -> None:
     except StartupError as error:
         assert str(error)
         return
-    assert not any(hashed.decode() in repr(config) for hashed in config.users.values())
+    assert not any(hashed in repr(config) for hashed in config.users.values())
     for headers in HEADERS:
         verdict = access.admit_now(headers, {}, Permission.PUSH, "job")
         if hasattr(verdict, "close"):

@@ -351,8 +351,8 @@ def metric(server: Configured, name: str) -> float:
 
 
 START_ERRORS = {
-    "foo: 1": "line 1: field foo not found in type web.Config",
-    "[1]": "line 1: cannot unmarshal !!seq into web.Config",
+    "foo: 1": "line 1: unknown key foo",
+    "[1]": "line 1: expected a mapping, got a list",
     "a: [": "yaml: ",
     "basic_auth_users: {a: short}": "hashedSecret too short to be a bcrypted password",
     "http_server_config: {headers: {X-Foo: a}}": 'HTTP header "X-Foo" can not be configured',
@@ -370,7 +370,7 @@ START_ERRORS = {
     "tls_server_config: {min_version: TLS14}": "unknown TLS version: TLS14",
     "tls_server_config: {cipher_suites: [foo]}": "unknown cipher: foo",
     "tls_server_config: {curve_preferences: [foo]}": "unknown curve: foo",
-    "rate_limit:\n  interval: abc": "line 2: cannot unmarshal !!str `abc` into time.Duration",
+    "rate_limit:\n  interval: abc": 'line 2: rate_limit.interval: time: invalid duration "abc"',
     f"tls_server_config: {{{PAIR}, client_auth_type: RequireAnyClientCert}}": (
         "RequireAnyClientCert needs client_ca or client_ca_file here"
     ),

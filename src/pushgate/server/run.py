@@ -148,7 +148,7 @@ class _Process:
         server = _Server(
             self._config(),
             self._tick,
-            self._live.hang_up,
+            self._live.request_reload,
             self._settings.limit_header_seconds or None,
         )
         server.config.loaded_app = App(self._site(server))

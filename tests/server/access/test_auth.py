@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from pushgate.server.access.auth import Access, Refusal, TokenBucket
+from pushgate.server.access.config import Permission, RateLimit, WebConfig
+from pushgate.server.access.config_file import parse
 from pushgate.server.access.credentials import CredentialStore
-from pushgate.server.access.webconfig import Permission, RateLimit, WebConfig, parse
+from pushgate.server.access.document import Nanoseconds, Whole
 from tests.server.access.certificates import Pki, hashed, sha256
 
 pytestmark = pytest.mark.anyio
@@ -359,26 +361,26 @@ async def test_health_can_be_exempted():
 
 
 def test_the_bucket_holds_a_burst_and_refills_one_by_one():
-    bucket = TokenBucket(RateLimit(2_000_000_000, 3), now=100.0)
+    bucket = TokenBucket(RateLimit(interval=Nanoseconds(2_000_000_000), burst=Whole(3)), now=100.0)
     assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
     assert [bucket.take(now) for now in (101.0, 102.0, 103.0, 104.0)] == [False, True, False, True]
     assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_clock_set_back_neither_fills_nor_blocks_the_bucket():
-    bucket = TokenBucket(RateLimit(1_000_000_000, 1), now=100.0)
+    bucket = TokenBucket(RateLimit(interval=Nanoseconds(1_000_000_000), burst=Whole(1)), now=100.0)
     assert bucket.take(100.0)
     assert not bucket.take(50.0)
     assert bucket.take(51.0)
 
 
 def test_a_burst_of_nothing_blocks_everything():
-    bucket = TokenBucket(RateLimit(1, 0), now=0.0)
+    bucket = TokenBucket(RateLimit(interval=Nanoseconds(1), burst=Whole(0)), now=0.0)
     assert not bucket.take(1e9)
 
 
 def test_a_negative_interval_is_no_limit():
-    bucket = TokenBucket(RateLimit(-1, 0), now=0.0)
+    bucket = TokenBucket(RateLimit(interval=Nanoseconds(-1), burst=Whole(0)), now=0.0)
     assert all(bucket.take(0.0) for _ in range(10))
 
 

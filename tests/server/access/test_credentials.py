@@ -3,15 +3,16 @@ import fnmatch
 
 from hypothesis import given, strategies as st
 
+from pushgate.server.access.config import Grant, Permission
 from pushgate.server.access.credentials import Identity, JobGrant, user_and_password
-from pushgate.server.access.webconfig import Grant, Permission
 
 GLOBS = st.text("ab*?[-]!", max_size=6)
+WORDS = st.sampled_from(["push", "delete", "scrape", "read", "admin"])
 GRANTS = st.lists(
     st.builds(
         Grant,
-        st.frozensets(st.sampled_from(Permission), max_size=3),
-        st.lists(GLOBS, max_size=3).map(tuple),
+        allow=st.lists(WORDS, min_size=1, max_size=3).map(tuple),
+        jobs=st.none() | st.lists(GLOBS, min_size=1, max_size=3).map(tuple),
     ),
     max_size=3,
 )

@@ -19,9 +19,10 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 from pushgate.errors import StartupError
 from pushgate.server.access import jwt as jwt_module
 from pushgate.server.access.auth import Access, Refusal
+from pushgate.server.access.config import ClaimRule, JwtIssuer, Permission
+from pushgate.server.access.config_file import parse
 from pushgate.server.access.jwt import JwtVerifier
 from pushgate.server.access.live import LiveConfig
-from pushgate.server.access.webconfig import Grant, JwtIssuer, Permission, parse
 from tests.server.access.certificates import Pki, hashed
 
 pytestmark = pytest.mark.anyio
@@ -196,8 +197,23 @@ async def test_a_verified_token_is_believed_until_it_expires(tmp_path):
     assert (await gate.admit(headers, None, Permission.PUSH, "backup")).status == 401
 
 
+RULE = ClaimRule(claim="sub", value="*", allow=("push",))
+
+
+async def test_keys_may_stand_in_the_configuration(tmp_path):
+    """They are public, and a file less to mount."""
+    held = json.dumps(jwks(RSA))
+    text = f"jwt:\n  - issuer: {ISSUER}\n    audience: pushgate\n    jwks: {held}{RULES}"
+    gate = Access(parse(text.encode(), base=tmp_path), clock=lambda: NOW)
+    assert await ask(gate, token()) is None
+
+
 def verifier(held: str) -> JwtVerifier:
-    return JwtVerifier(JwtIssuer(issuer=ISSUER, audience="pushgate", jwks=held.encode()))
+    return JwtVerifier(
+        JwtIssuer(
+            issuer=ISSUER, audience="pushgate", permissions=(RULE,), jwks=held, jwks_file="keys"
+        )
+    )
 
 
 SECRET = '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'
@@ -482,8 +498,9 @@ async def test_keys_are_not_taken_from_whom_nobody_trusts(keys, tmp_path, caplog
     assert "certificate verify failed" in reasons(caplog)[0]
 
 
-def test_an_authority_of_the_keys_that_is_none_is_refused_at_start(tmp_path):
-    (tmp_path / "ca.pem").write_text("nonsense")
+@pytest.mark.parametrize("content", ["nonsense", ""])
+def test_an_authority_of_the_keys_that_is_none_is_refused_at_start(content, tmp_path):
+    (tmp_path / "ca.pem").write_text(content)
     text = (
         f"jwt:\n  - issuer: {ISSUER}\n    audience: pushgate\n    jwks_url: https://x/\n"
         f"    jwks_ca_file: ca.pem{RULES}"
@@ -508,5 +525,6 @@ def test_a_url_that_is_none_ends_the_start(url, tmp_path):
 
 
 def test_the_rules_are_those_of_the_file(tmp_path):
-    first = access(tmp_path).config.jwt[0].rules[0]
-    assert first.grant == Grant(frozenset({Permission.PUSH}), ("backup*",))
+    first = access(tmp_path).config.jwt[0].permissions[0]
+    assert (first.path, first.permissions) == (("sub",), {Permission.PUSH})
+    assert first.jobs == ("backup*",)

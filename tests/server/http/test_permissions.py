@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pushgate.model.grouping import GroupingKey
-from pushgate.server.access.webconfig import Permission
+from pushgate.server.access.config import Permission
 from pushgate.server.http.app import _api_routes, _main_routes
 from pushgate.server.settings import Settings
 from pushgate.server.ui.cards import group_id

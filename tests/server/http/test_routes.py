@@ -10,7 +10,7 @@ from pushgate.model.grouping import unpercent
 from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
 from pushgate.model.shape import FamilyShape, MetricType, interned
-from pushgate.server.access.webconfig import Permission
+from pushgate.server.access.config import Permission
 from pushgate.server.http.routes import (
     Route,
     Routes,

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pushgate.model.quoting import go_quote
+from pushgate.server.access.config import Permission, RateLimit, WebConfig
 from pushgate.server.access.credentials import CredentialStore, Identity, user_and_password
 from pushgate.server.access.turns import TooManyWaiting, Turns
-from pushgate.server.access.webconfig import Permission, RateLimit, WebConfig
 
 _T = TypeVar("_T")
 
@@ -96,7 +96,7 @@ class Access:
         self.store = store or CredentialStore(config)
         self.open = config.rate_limit is None and not config.requires_credentials
         # http.Header.Set writes X-Xss-Protection.
-        self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers)
+        self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers.items())
         self._clock = clock
         self._memory = _Memory(os.urandom(32))
         self._bucket = TokenBucket(config.rate_limit, clock()) if config.rate_limit else None

@@ -12,9 +12,9 @@ from typing import Any
 import bcrypt
 
 from pushgate.model.quoting import go_quote
+from pushgate.server.access.config import Grant, Grants, Permission, WebConfig
 from pushgate.server.access.jwt import IssuerKeys, JwtVerifier
 from pushgate.server.access.tls import canonical_name, names
-from pushgate.server.access.webconfig import Grant, Grants, Permission, WebConfig
 
 # Python's decoder accepts more padding than there should be; Go's does not.
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -31,7 +31,7 @@ class JobGrant:
 
     def __init__(self, grant: Grant) -> None:
         self._permissions = grant.permissions
-        globs = "|".join(map(fnmatch.translate, grant.jobs))
+        globs = "|".join(map(fnmatch.translate, grant.jobs or ()))
         self._jobs = re.compile(globs) if globs else None
 
     def covers(self, permission: Permission, job: str | None) -> bool:
@@ -77,12 +77,14 @@ class CredentialStore:
 
     def __init__(self, config: WebConfig, previous: "CredentialStore | None" = None) -> None:
         listed = config.permissions
-        self._hashes = config.users
-        self._absent = _hash_without_password(config.users.values())
+        self._hashes = {user: hashed.encode() for user, hashed in config.users.items()}
+        self._absent = _hash_without_password(self._hashes.values())
         self.users = _identities("user", config.users, listed.users if listed else None)
         tokens = [token.name for token in config.bearer_tokens]
         identities = _identities("token", tokens, listed.tokens if listed else None)
-        self._tokens = [(token.sha256, identities[token.name]) for token in config.bearer_tokens]
+        self._tokens = [
+            (bytes.fromhex(token.sha256), identities[token.name]) for token in config.bearer_tokens
+        ]
         certificates = {
             canonical_name(name): grants
             for name, grants in (listed.certificates if listed else {}).items()
@@ -94,7 +96,7 @@ class CredentialStore:
             JwtVerifier(issuer, fetched.get((issuer.jwks_url, issuer.jwks_ca)))
             for issuer in config.jwt
         ]
-        self.fetched: dict[tuple[str, bytes | None], IssuerKeys] = {
+        self.fetched: dict[tuple[str, str], IssuerKeys] = {
             (issuer.jwks_url, issuer.jwks_ca): verifier.keys
             for issuer, verifier in zip(config.jwt, self._issuers, strict=True)
             if issuer.jwks_url

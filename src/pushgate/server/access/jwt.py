@@ -19,7 +19,7 @@ from joserfc.jws import JWSRegistry
 
 from pushgate.errors import LimitExceeded, StartupError
 from pushgate.formats.compression import decompress
-from pushgate.server.access.webconfig import ClaimRule, Grants, JwtIssuer
+from pushgate.server.access.config import ClaimRule, Grants, JwtIssuer
 
 # Signatures only somebody with a private key can make: no HS256, no none.
 _ALGORITHMS = (
@@ -69,9 +69,9 @@ class IssuerKeys:
             import httpx2  # noqa: F401 - now: it takes too long for the event loop
 
             self._trusted = _trusted(issuer)
-        elif issuer.jwks is not None:
+        else:
             try:
-                self.current = _key_set(issuer.jwks)
+                self.current = _key_set(issuer.jwks.encode())
             except ValueError as error:
                 raise StartupError(f"jwks_file of {issuer.issuer}: {error}") from None
 
@@ -159,7 +159,7 @@ class JwtVerifier:
         except Exception as error:  # noqa: BLE001
             _log.debug("JWT refused", extra={"err": _reason(error)})
             return None
-        grants = tuple(rule.grant for rule in self._issuer.rules if _matches(rule, claims))
+        grants = tuple(rule for rule in self._issuer.permissions if _matches(rule, claims))
         return Verified(subject, grants, expires + _LEEWAY)
 
 
@@ -177,13 +177,15 @@ def _sane(claims: dict[str, Any]) -> tuple[str, float]:
 
 
 def _trusted(issuer: JwtIssuer) -> ssl.SSLContext:
-    ca = issuer.jwks_ca
+    ca = issuer.jwks_ca.encode("ascii", "ignore").decode()
+    unusable = StartupError(f"jwks_ca_file of {issuer.issuer} has no certificate that can be used")
+    # ssl takes an empty text for "the system's authorities".
+    if (issuer.jwks_ca or issuer.jwks_ca_file) and "-----BEGIN" not in ca:
+        raise unusable
     try:
-        return ssl.create_default_context(cadata=ca.decode("ascii", "ignore") if ca else None)
+        return ssl.create_default_context(cadata=ca or None)
     except (ssl.SSLError, ValueError):
-        raise StartupError(
-            f"jwks_ca_file of {issuer.issuer} has no certificate that can be used"
-        ) from None
+        raise unusable from None
 
 
 async def _get(url: str, trusted: ssl.SSLContext) -> bytes:

@@ -1,6 +1,7 @@
 """The web configuration in force, and its replacement while the server runs."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,29 +10,36 @@ from typing import NamedTuple
 
 from pushgate.errors import StartupError
 from pushgate.server.access.auth import Access
+from pushgate.server.access.config import WebConfig
+from pushgate.server.access.config_file import load
 from pushgate.server.access.credentials import CredentialStore
 from pushgate.server.access.tls import ListenerContext, ServerContext, server_context
-from pushgate.server.access.webconfig import WebConfig, load
 
 _Signature = tuple[tuple[int, int, int] | None, ...]
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+_POLL_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The outcome of reading the configuration again: *error* None means it is in force."""
+    """The outcome of a reload. *error* is None if the new configuration is in force."""
 
     error: StartupError | None = None
 
 
 class LiveConfig:
-    """What the web configuration file says now, or said when it last made sense.
+    """The last valid web configuration.
 
-    Read *access* anew for each request. Give *context* to the TLS listeners once: its
-    certificates and settings follow the file, for new handshakes only. Both change only
-    while `watch` runs (or in `reload` and `poll`, which it calls), each at once and
-    together with the other. Files are read in a thread: a slow disk holds up nobody.
+    Only `watch` changes it, on the event loop and as a whole. Files are read in a thread,
+    so a slow disk delays no request.
+
+    Attributes:
+        config: the configuration.
+        access: decides about requests; read it anew for each.
+        context: for the TLS listeners, or None without TLS. New handshakes use the
+            certificates and settings that are in force then.
 
     Raises:
         StartupError: the file, or one that it names, can't be used.
@@ -40,35 +48,44 @@ class LiveConfig:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._error: StartupError | None = None
-        # Unknown, so that the second poll reads again: a file may change while we read it.
+        # Unknown, so that the second poll reads again: the files may change while we read
+        # them for the first time.
         self._seen: _Signature | None = None
         self._loaded: _Signature | None = None
-        self._asked = asyncio.Event()
+        self._reload_requested = asyncio.Event()
         loaded = _read(path, None)
         self.config = loaded.config
         self.access = Access(loaded.config, store=loaded.store)
         self.context = ListenerContext.around(loaded.tls) if loaded.tls else None
 
-    async def watch(self, told: Callable[[Reloaded], None]) -> None:
-        """Follow the files, until cancelled; *told* hears of each new outcome."""
+    async def watch(self, report: Callable[[Reloaded], None]) -> None:
+        """Follow the files until cancelled; *report* gets each new outcome."""
         while True:
             try:
-                async with asyncio.timeout(_SECONDS_BETWEEN_LOOKS):
-                    await self._asked.wait()
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._reload_requested.wait()
             except TimeoutError:
-                outcome = await self.poll()
-            else:
-                self._asked.clear()
-                outcome = await self.reload()
+                pass
+            try:
+                outcome = await self._next()
+            except Exception:  # noqa: BLE001 - without the watch, no later change would be seen
+                _log.exception("could not reload the web configuration")
+                continue
             if outcome is not None:
-                told(outcome)
+                report(outcome)
 
-    def hang_up(self) -> None:
+    async def _next(self) -> Reloaded | None:
+        if not self._reload_requested.is_set():
+            return await self.poll()
+        self._reload_requested.clear()
+        return await self.reload()
+
+    def request_reload(self) -> None:
         """Have `watch` reload at once, as SIGHUP demands."""
-        self._asked.set()
+        self._reload_requested.set()
 
     async def reload(self) -> Reloaded:
-        """Read the file again; keep what is in force if it makes no sense."""
+        """Read the files again; an invalid configuration changes nothing."""
         try:
             self._replace(await asyncio.to_thread(_read, self._path, self.access.store))
         except StartupError as error:
@@ -78,15 +95,16 @@ class LiveConfig:
         return Reloaded()
 
     async def poll(self) -> Reloaded | None:
-        """Reload if a file has changed, and then kept still until the next poll.
+        """Reload if the files have changed, and not again since the previous poll.
 
-        A certificate and its key are two files: waiting until nothing changes any more
-        keeps us from reading one of them too early. Returns None when there is nothing new
-        to tell: an error is told once, not every second.
+        A certificate and its key are two files. Waiting until both are written keeps us from
+        reading only one of them. Returns None if there is nothing to report: an error is
+        reported once, not with every poll.
         """
         signature = await asyncio.to_thread(_signature, self.config.files)
-        still, self._seen = signature == self._seen, signature
-        if not still or (signature == self._loaded and self._error is None):
+        settled, self._seen = signature == self._seen, signature
+        # After an error the reason may be a file that is not among ours, so try each time.
+        if not settled or (signature == self._loaded and self._error is None):
             return None
         before = self.config, str(self._error)
         outcome = await self.reload()
@@ -96,16 +114,13 @@ class LiveConfig:
     def _replace(self, new: "_Loaded") -> None:
         if (new.tls is None) != (self.context is None):
             raise StartupError("TLS can't be turned on or off without a restart")
-        if new.config == self.config:
+        if new.config == self.config:  # keep the state of access
             self.config = new.config
             return
-        # A disk that was full, or a template without values, must not open the gateway.
-        if (
-            new.config.hollow != self.config.hollow
-            and new.config.hollow
-            and not new.config.requires_credentials
-        ):
-            raise StartupError(f"{new.config.hollow}; if that is meant, restart the server")
+        # A full disk, or a template without values, must not open the gateway.
+        became_empty = new.config.empty if new.config.empty != self.config.empty else ""
+        if became_empty and not new.config.requires_credentials:
+            raise StartupError(f"{became_empty}; if that is meant, restart the server")
         access = Access(new.config, store=new.store, previous=self.access)
         if new.tls and self.context:
             self.context.current = new.tls
@@ -113,7 +128,7 @@ class LiveConfig:
 
 
 class _Loaded(NamedTuple):
-    """What takes time to make of the files."""
+    """What is made of the files in a thread."""
 
     config: WebConfig
     store: CredentialStore

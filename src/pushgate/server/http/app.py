@@ -13,7 +13,7 @@ from pushgate.formats.compression import check_gzip_header
 from pushgate.formats.negotiation import content_coding
 from pushgate.model.grouping import unpercent
 from pushgate.server.access.auth import Access
-from pushgate.server.access.webconfig import Permission
+from pushgate.server.access.config import Permission
 from pushgate.server.http import api, manage
 from pushgate.server.http.answers import (
     BAD_REQUEST,

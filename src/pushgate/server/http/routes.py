@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from pushgate.errors import InvalidGroupingKey, LimitExceeded
 from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
 from pushgate.model.names import NameRule
-from pushgate.server.access.webconfig import Permission
+from pushgate.server.access.config import Permission
 from pushgate.server.settings import Settings
 
 if TYPE_CHECKING:

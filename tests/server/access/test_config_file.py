@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import StartupError
-from pushgate.server.access.tls import ClientAuth
-from pushgate.server.access.webconfig import (
-    Grant,
-    Permission,
-    Permissions,
-    RateLimit,
-    WebConfig,
-    load,
-    parse,
-)
+from pushgate.server.access.config import Grant, Permissions, RateLimit, WebConfig
+from pushgate.server.access.config_file import load, parse
+from pushgate.server.access.document import Nanoseconds, Whole
+from pushgate.server.access.tls import ClientAuth, server_context
 from tests.server.access.certificates import Pki, hashed, sha256
 
 HERE = Path("/nowhere")
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
+
+
+# A list of ten lists of ten lists …, in ten short lines.
+LAUGHS = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
+)
 
 
 def refusal(text: str, base: Path = HERE) -> str:
@@ -34,74 +34,104 @@ def test_an_empty_file_turns_nothing_on(text):
     assert parse(text.encode(), base=HERE) == WebConfig()
 
 
-# What the reference server says to the same file.
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("foo: 1", "line 1: field foo not found in type web.Config"),
-        ("[]", "line 1: cannot unmarshal !!seq into web.Config"),
+        ("foo: 1", "line 1: unknown key foo"),
         (
-            "tls_server_config:\n  foo: 1\n  bar: 2\n",
-            (
-                "line 2: field foo not found in type web.TLSConfig\n"
-                "  line 3: field bar not found in type web.TLSConfig"
-            ),
+            "basic_auth_user: {}",
+            "line 1: unknown key basic_auth_user, did you mean basic_auth_users?",
+        ),
+        ("[]", "line 1: expected a mapping, got a list"),
+        ("text", "line 1: expected a mapping, got a text"),
+        ("[a, b]: 1", "line 1: a key has to be a text"),
+        ("tls_server_config:\n  foo: 1\n", "line 2: tls_server_config: unknown key foo"),
+        (
+            "tls_server_config:\n  cert: a\n  key_fil: b\n",
+            "line 3: tls_server_config: unknown key key_fil, did you mean key_file?",
         ),
         (
             "tls_server_config:\n  min_version: TLS12\n  min_version: TLS13\n",
-            "line 3: field min_version already set in type web.TLSConfig",
+            "line 3: the key min_version is given twice",
         ),
         (
             "tls_server_config: {}\ntls_server_config: {}\n",
-            "line 2: field tls_server_config already set in type web.Config",
+            "line 2: the key tls_server_config is given twice",
         ),
-        ("basic_auth_users:\n  a: b\n  a: c\n", 'line 3: key "a" already set in map'),
-        ("http_server_config:\n  foo: 1\n", "line 2: field foo not found in type web.HTTPConfig"),
-        ("http_server_config:\n  http2: abc\n", "line 2: cannot unmarshal !!str `abc` into bool"),
+        ("basic_auth_users:\n  a: b\n  a: c\n", "line 3: the key a is given twice"),
+        ("http_server_config:\n  foo: 1\n", "line 2: http_server_config: unknown key foo"),
+        (
+            "http_server_config:\n  http2: abc\n",
+            "line 2: http_server_config.http2: expected true or false",
+        ),
+        (
+            "http_server_config:\n  http2: 'true'\n",
+            "line 2: http_server_config.http2: expected true or false",
+        ),
         (
             "http_server_config:\n  headers:\n    - a\n",
-            "line 3: cannot unmarshal !!seq into map[string]string",
+            "line 2: http_server_config.headers: expected a mapping, got a list",
         ),
-        ("rate_limit:\n  foo: 1\n", "line 2: field foo not found in type web.RateLimiterConfig"),
         (
-            "rate_limit:\n  interval: abc\n  burst: abcdefghijklmn\n",
-            (
-                "line 2: cannot unmarshal !!str `abc` into time.Duration\n"
-                "  line 3: cannot unmarshal !!str `abcdefg...` into int"
-            ),
+            "rate_limit:\n  interval: abc\n",
+            'line 2: rate_limit.interval: time: invalid duration "abc"',
         ),
         (
             'rate_limit:\n  interval: "5"\n',
-            "line 2: cannot unmarshal !!str `5` into time.Duration",
+            'line 2: rate_limit.interval: time: missing unit in duration "5"',
         ),
-        ("tls_server_config:\n  cert_file: [a]\n", "line 2: cannot unmarshal !!seq into string"),
+        ("rate_limit:\n  burst: abc\n", "line 2: rate_limit.burst: expected a whole number"),
+        ("rate_limit:\n  burst: .nan\n", "line 2: rate_limit.burst: expected a whole number"),
+        ("rate_limit:\n  burst: [1]\n", "line 2: rate_limit.burst: expected a whole number"),
+        (f"rate_limit: {{burst: {2**63}}}", "line 1: rate_limit.burst: the number is too large"),
+        (
+            "tls_server_config:\n  cert_file: [a]\n",
+            "line 2: tls_server_config.cert_file: expected a text, got a list",
+        ),
+        (
+            "tls_server_config:\n  cipher_suites:\n    - [a]\n",
+            "line 3: tls_server_config.cipher_suites[0]: expected a text, got a list",
+        ),
         (
             "basic_auth_users:\n  a: [1]\n",
-            "line 2: cannot unmarshal !!seq into config.plain",
+            "line 2: basic_auth_users.a: expected a text, got a list",
+        ),
+        ("basic_auth_users: [1]\n", "line 1: basic_auth_users: expected a mapping, got a list"),
+        (
+            "bearer_tokens:\n  - {name: a, token_file: b}\n  - {sha256: x}\n",
+            "line 3: bearer_tokens[1]: name is missing",
         ),
         (
-            "basic_auth_users: [1]\n",
-            "line 1: cannot unmarshal !!seq into map[string]config.Secret",
+            f"basic_auth_users: {{a: {HASH}}}\npermissions:\n  users:\n    a:\n    - {{job: x}}\n",
+            "line 5: permissions.users.a[0]: unknown key job, did you mean jobs?",
         ),
     ],
 )
-def test_what_has_the_wrong_shape_is_told_by_line(text, complaint):
-    assert refusal(text) == f"yaml: unmarshal errors:\n  {complaint}"
+def test_what_has_the_wrong_shape_is_told_with_line_and_name(text, complaint):
+    assert refusal(text) == complaint
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a: b: c\n", "yaml: mapping values are not allowed in this context"),
-        ("a: [\n", "yaml: line 1: did not find expected node content"),
-        (
-            "tls_server_config:\n\tcert: x\n",
-            "yaml: line 2: found character that cannot start any token",
-        ),
-        ("tls_server_config:\n  cert: x\n foo: y\n", "yaml: line 2: did not find expected key"),
-        ("%foo\n", "yaml: found unknown directive name"),
-        ("a\0b", "yaml: control characters are not allowed"),
-        ("[" * 1000 + "]" * 1000, "yaml: nested more than 50 deep"),
+        ("a: b: c\n", "line 1: mapping values are not allowed in this context"),
+        ("a: [\n", "line 2: did not find expected node content"),
+        ("tls_server_config:\n\tcert: x\n", "line 2: found character that cannot start any token"),
+        ("tls_server_config:\n  cert: x\n foo: y\n", "line 3: did not find expected key"),
+        ("%foo\n", "line 1: found unknown directive name"),
+        ("a\0b", "control characters are not allowed"),
+        ("[" * 1000 + "]" * 1000, "nested more than 50 deep"),
+        ("a: &a [*a]", "nested more than 50 deep"),
+        (LAUGHS, "more than 100000 values"),
+    ],
+)
+def test_what_is_not_yaml_is_refused(text, complaint):
+    assert refusal(text) == f"yaml: {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
         ("tls_server_config:\n  cert_file: c\n", "missing one of key or key_file"),
         ("tls_server_config:\n  key: k\n", "missing one of cert or cert_file"),
         ("tls_server_config:\n  client_auth_type: foo\n", "missing one of cert or cert_file"),
@@ -111,54 +141,116 @@ def test_what_has_the_wrong_shape_is_told_by_line(text, complaint):
             "client CA's have been configured without a Client Auth Policy",
         ),
         (
-            "tls_server_config: {cert_file: /x, key: k}",
+            "tls_server_config: {min_version: TLS14}",
+            "unknown TLS version: TLS14; use TLS10 or TLS11 or TLS12 or TLS13",
+        ),
+        ("tls_server_config: {cipher_suites: [foo]}", "unknown cipher: foo"),
+        (
+            "tls_server_config: {cipher_suites: [TLS_AES_128_GCM]}",
+            "unknown cipher: TLS_AES_128_GCM; use TLS_AES_128_GCM_SHA256",
+        ),
+        (
+            "tls_server_config: {curve_preferences: [foo]}",
+            "unknown curve: foo; use CurveP256 or CurveP384 or CurveP521 or X25519",
+        ),
+    ],
+)
+def test_tls_that_cannot_be_done_is_refused_in_the_words_of_the_toolkit(text, complaint):
+    assert refusal(text) == f"line 1: tls_server_config: {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (
+            "cert_file: /x, key: k",
             "failed to read cert_file (/x): open /x: no such file or directory",
         ),
         (
-            "tls_server_config: {cert: c, key_file: x}",
+            "cert: c, key_file: x",
             "failed to read key_file (/nowhere/x): open /nowhere/x: no such file or directory",
         ),
-        ("tls_server_config: {min_version: TLS14}", "unknown TLS version: TLS14"),
-        ("tls_server_config: {cipher_suites: [foo]}", "unknown cipher: foo"),
-        ("tls_server_config: {curve_preferences: [foo]}", "unknown curve: foo"),
+    ],
+)
+def test_a_file_that_is_named_and_missing_is_refused(settings, complaint):
+    assert refusal(f"tls_server_config: {{{settings}}}") == complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("X-Foo", "a", 'HTTP header "X-Foo" can not be configured'),
         (
-            "http_server_config: {headers: {X-Foo: a}}",
-            'HTTP header "X-Foo" can not be configured',
-        ),
-        (
-            "http_server_config: {headers: {X-Frame-Options: DENY}}",
+            "X-Frame-Options",
+            "DENY",
             (
                 'invalid value for X-Frame-Options. Expected one of: ["deny" "sameorigin"],'
                 ' but got: "DENY"'
             ),
         ),
         (
-            'http_server_config: {headers: {X-Content-Type-Options: ""}}',
+            "X-Content-Type-Options",
+            "",
             'invalid value for X-Content-Type-Options. Expected one of: ["nosniff"], but got: ""',
-        ),
-        (
-            "basic_auth_users: {a: b}",
-            "crypto/bcrypt: hashedSecret too short to be a bcrypted password",
-        ),
-        (
-            f"basic_auth_users: {{a: '%{HASH[1:]}'}}",
-            "crypto/bcrypt: bcrypt hashes must start with '$', but hashedSecret started with '%'",
-        ),
-        (
-            f"basic_auth_users: {{a: '$3{HASH[2:]}'}}",
-            (
-                "crypto/bcrypt: bcrypt algorithm version '3' requested"
-                " is newer than current version '2'"
-            ),
-        ),
-        (
-            f"basic_auth_users: {{a: '{HASH.replace('$10$', '$99$')}'}}",
-            "crypto/bcrypt: cost 99 is outside allowed inclusive range 4..31",
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_the_words_of_the_toolkit(text, complaint):
-    assert refusal(text) == complaint
+def test_headers_are_those_of_the_toolkit(name, value, complaint):
+    text = f"http_server_config:\n  headers:\n    {name}: {value}\n"
+    assert refusal(text) == f"line 3: http_server_config.headers.{name}: {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("hashed", "complaint"),
+    [
+        ("b", "hashedSecret too short to be a bcrypted password"),
+        ("", "hashedSecret too short to be a bcrypted password"),
+        (
+            f"'%{HASH[1:]}'",
+            "bcrypt hashes must start with '$', but hashedSecret started with '%'",
+        ),
+        (
+            f"'$3{HASH[2:]}'",
+            "bcrypt algorithm version '3' requested is newer than current version '2'",
+        ),
+        (HASH.replace("$10$", "$99$"), "cost 99 is outside allowed inclusive range 4..31"),
+        (HASH[:-1] + "!", "not a bcrypt hash; make one with `htpasswd -nB user`"),
+    ],
+)
+def test_a_hash_is_refused_in_the_words_of_the_toolkit(hashed, complaint):
+    assert (
+        refusal(f"basic_auth_users:\n  alice: {hashed}\n")
+        == f"line 2: basic_auth_users.alice: crypto/bcrypt: {complaint}"
+    )
+
+
+@pytest.mark.parametrize("name", ["no", "007", "1e3", "~x", "2026-11-26", "0x10", "yes", "1_000"])
+def test_names_are_taken_as_they_are_written(name):
+    text = (
+        f"bearer_tokens: [{{name: {name}, sha256: {sha256('x')}}}]\n"
+        f"basic_auth_users: {{{name}: {HASH}}}\n"
+        f"permissions: {{users: {{{name}: [{{allow: [push], jobs: [{name}]}}]}}}}\n"
+    )
+    config = parse(text.encode(), base=HERE)
+    assert config.bearer_tokens[0].name == name
+    assert config.users == {name: HASH}
+    assert config.permissions is not None
+    assert config.permissions.users[name][0].jobs == (name,)
+
+
+def test_an_empty_authority_is_not_that_of_the_system(tmp_path):
+    """As a full disk leaves it. Without the key, the system's authorities would do."""
+    pki = Pki(tmp_path)
+    pki.issue("server", "localhost")
+    (tmp_path / "empty.pem").write_text("")
+    text = (
+        "tls_server_config: {cert_file: server.pem, key_file: server.key,"
+        " client_ca_file: empty.pem, client_auth_type: RequireAndVerifyClientCert}"
+    )
+    config = parse(text.encode(), base=tmp_path)
+    assert config.tls is not None
+    with pytest.raises(StartupError, match="client_ca has no certificate"):
+        server_context(config.tls)
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
@@ -231,18 +323,14 @@ rate_limit:
     assert config.tls.allowed_sans == ("a.example", "10.0.0.1")
     assert config.tls.min_version == config.tls.max_version
     assert config.tls.curves == ("X25519",)
-    assert not config.http2
-    assert config.headers == (
-        ("Strict-Transport-Security", "max-age=1"),
-        ("X-XSS-Protection", ""),
-    )
-    assert config.users == {"alice": HASH.encode()}
-    assert config.rate_limit == RateLimit(90_000_000_000, 5)
+    assert config.headers == {"Strict-Transport-Security": "max-age=1", "X-XSS-Protection": ""}
+    assert config.users == {"alice": HASH}
+    assert config.rate_limit == RateLimit(interval=Nanoseconds(90_000_000_000), burst=Whole(5))
 
 
 def test_a_header_that_yaml_folds_is_one_line():
     text = "http_server_config:\n  headers:\n    Content-Security-Policy: |\n      a;\n      b\n"
-    assert parse(text.encode(), base=HERE).headers == (("Content-Security-Policy", "a; b"),)
+    assert parse(text.encode(), base=HERE).headers == {"Content-Security-Policy": "a; b"}
 
 
 def test_a_header_holds_no_control_characters():
@@ -259,7 +347,7 @@ def test_settings_alone_do_not_turn_tls_on():
 )
 def test_an_interval_without_a_unit_is_in_nanoseconds(interval, nanoseconds):
     config = parse(f"rate_limit: {{interval: {interval}, burst: 1}}".encode(), base=HERE)
-    assert config.rate_limit == RateLimit(nanoseconds, 1)
+    assert config.rate_limit == RateLimit(interval=Nanoseconds(nanoseconds), burst=Whole(1))
 
 
 def test_no_interval_is_no_limit():
@@ -270,7 +358,7 @@ def test_tokens_come_from_a_file_or_as_a_digest(tmp_path):
     (tmp_path / "token").write_text("secret\n")
     text = f"bearer_tokens: [{{name: a, token_file: token}}, {{name: b, sha256: {sha256('x')}}}]"
     config = parse(text.encode(), base=tmp_path)
-    assert [token.sha256.hex() for token in config.bearer_tokens] == [
+    assert [token.sha256 for token in config.bearer_tokens] == [
         sha256("secret"),
         sha256("x"),
     ]
@@ -289,8 +377,8 @@ permissions:
     assert parse(text.encode(), base=HERE).permissions == Permissions(
         users={
             "alice": (
-                Grant(frozenset({Permission.READ})),
-                Grant(frozenset({Permission.PUSH, Permission.DELETE}), ("team-a-*",)),
+                Grant(allow=("read",)),
+                Grant(allow=("push", "delete"), jobs=("team-a-*",)),
             )
         }
     )
@@ -302,20 +390,31 @@ JWT = "issuer: i, audience: a, jwks_url: 'https://x/'"
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("bearer_tokens: [{sha256: x}]", "every token needs a name"),
-        ("bearer_tokens: [{name: ci}]", 'bearer_tokens: "ci" needs one of token_file or sha256'),
+        ("bearer_tokens: [{sha256: x}]", "bearer_tokens[0]: name is missing"),
+        ("bearer_tokens: [{name: '', sha256: x}]", "every token needs a name"),
+        ("bearer_tokens: [{name: ci}]", 'bearer_tokens[0]: "ci" needs one of token_file or sha256'),
         ("bearer_tokens: [{name: ci, sha256: abc}]", "not the token"),
-        ("bearer_tokens: [{name: ci, token: abc}]", "field token not found in type bearer_tokens"),
+        (
+            "bearer_tokens: [{name: ci, token: abc}]",
+            "bearer_tokens[0]: unknown key token, did you mean",
+        ),
         (
             f"bearer_tokens: [{{name: c, sha256: {'a' * 64}}}, {{name: c, sha256: {'b' * 64}}}]",
             'the name "c" is given twice',
         ),
-        ("jwt: [{issuer: i, audience: a}]", "issuer, audience and permissions are needed"),
+        ("jwt: [{issuer: i, audience: a}]", "jwt[0]: permissions is missing"),
+        (
+            "jwt: [{issuer: '', audience: a, permissions: []}]",
+            "issuer, audience and permissions are needed",
+        ),
         (
             "jwt: [{issuer: i, audience: a, permissions: [{claim: sub, value: x, allow: [push]}]}]",
-            'jwt: "i" needs one of jwks_file or jwks_url',
+            'jwt[0]: "i" needs one of jwks_file or jwks_url',
         ),
-        (f"jwt: [{{{JWT}, permissions: [{{value: x}}]}}]", "needs a claim and a value"),
+        (
+            f"jwt: [{{{JWT}, permissions: [{{value: x, allow: [push]}}]}}]",
+            "jwt[0].permissions[0]: claim is missing",
+        ),
         (
             (
                 f"jwt: [{{{JWT.replace('https', 'http')},"
@@ -325,11 +424,11 @@ JWT = "issuer: i, audience: a, jwks_url: 'https://x/'"
         ),
         (
             f"basic_auth_users: {{a: {HASH}}}\npermissions: {{users: {{a: [fly]}}}}",
-            "unknown permission: fly; there are push, delete, scrape, read, admin",
+            "permissions.users.a[0]: unknown permission: fly; use push or delete or scrape",
         ),
         (
             f"basic_auth_users: {{a: {HASH}}}\npermissions: {{users: {{a: [{{jobs: [x]}}]}}}}",
-            "`allow` must list",
+            "permissions.users.a[0]: allow is missing",
         ),
         (
             (
@@ -340,12 +439,12 @@ JWT = "issuer: i, audience: a, jwks_url: 'https://x/'"
         ),
         (
             f"basic_auth_users: {{a: {HASH}}}\npermissions: {{users: {{bob: [push]}}}}",
-            'permissions.users: there is no "bob"',
+            'line 2: permissions.users: there is no "bob"',
         ),
         ("permissions: {}", "permissions: there is nobody to have them"),
         (
             "permissions: {certificates: {a: [push]}}",
-            "permissions.certificates needs a client_auth_type that verifies",
+            "permissions.certificates: this needs a client_auth_type that verifies",
         ),
     ],
 )

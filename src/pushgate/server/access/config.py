@@ -1,0 +1,180 @@
+"""The web configuration as values.
+
+The sections are those of the file, key by key, and refuse what could not work. The words of their
+errors are exporter-toolkit's where it has the same check.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pushgate.model.quoting import go_quote
+from pushgate.server.access.document import Nanoseconds, Section, Whole
+from pushgate.server.access.tls import TlsConfig
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_MAX_LISTED = 8  # names that an error lists; of more it says which is closest
+
+
+class Permission(Enum):
+    """What a request needs. The last two cannot be granted: every identity has them."""
+
+    PUSH = "push"
+    DELETE = "delete"
+    SCRAPE = "scrape"
+    READ = "read"
+    ADMIN = "admin"
+    HEALTH = "health"
+    ANY = "any"
+
+
+_GRANTABLE = [p.value for p in Permission if p not in {Permission.HEALTH, Permission.ANY}]
+
+
+class Grant(Section, frozen=True, kw_only=True):
+    """Permissions for the jobs that match one of the globs in *jobs*; None means all jobs."""
+
+    allow: tuple[str, ...]
+    jobs: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.allow:
+            raise ValueError("`allow` must list what is allowed")
+        for name in self.allow:
+            check_known("permission", name, _GRANTABLE)
+        if self.jobs is not None and not self.jobs:
+            raise ValueError("`jobs` must list globs; leave it out to mean every job")
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What *allow* lists."""
+        return frozenset(map(Permission, self.allow))
+
+
+Grants = tuple[Grant, ...]
+
+
+class ClaimRule(Grant, frozen=True, kw_only=True):
+    """A grant for JWTs whose *claim*, or an item of it, matches the glob *value*.
+
+    A list in *claim* leads into nested claims.
+    """
+
+    claim: str | tuple[str, ...]
+    value: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.value or not self.path or not all(self.path):
+            raise ValueError("every entry of permissions needs a claim and a value")
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names that lead to the claim."""
+        return (self.claim,) if isinstance(self.claim, str) else self.claim
+
+
+class JwtIssuer(Section, frozen=True, kw_only=True):
+    """An item of ``jwt``. Of its files, *jwks* and *jwks_ca* are the content."""
+
+    issuer: str
+    audience: str
+    permissions: tuple[ClaimRule, ...]
+    jwks: str = ""
+    jwks_file: str = ""
+    jwks_url: str = ""
+    jwks_ca: str = ""
+    jwks_ca_file: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.issuer or not self.audience or not self.permissions:
+            raise ValueError("issuer, audience and permissions are needed")
+        if bool(self.jwks or self.jwks_file) == bool(self.jwks_url):
+            raise ValueError(f"{go_quote(self.issuer)} needs one of jwks_file or jwks_url")
+        if self.jwks_url and not _is_https(self.jwks_url):
+            raise ValueError("jwks_url must be an https URL: its keys decide who comes in")
+
+
+class BearerToken(Section, frozen=True, kw_only=True):
+    """An item of ``bearer_tokens``. Once its file was read, it has a *sha256*."""
+
+    name: str
+    token_file: str = ""
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("every token needs a name")
+        if bool(self.token_file) == bool(self.sha256):
+            raise ValueError(f"{go_quote(self.name)} needs one of token_file or sha256")
+        if self.sha256 and not _SHA256.fullmatch(self.sha256):
+            raise ValueError(
+                f"sha256 of {go_quote(self.name)} must be the 64 hexadecimal digits"
+                " of the token's SHA-256, not the token"
+            )
+
+
+class RateLimit(Section, frozen=True, kw_only=True):
+    """A token bucket: *burst* is its size, and a token is added each *interval*."""
+
+    interval: Nanoseconds = Nanoseconds(0)
+    burst: Whole = Whole(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permissions:
+    """Grants by name. An identity that is not listed has none."""
+
+    users: Mapping[str, Grants] = field(default_factory=dict)
+    tokens: Mapping[str, Grants] = field(default_factory=dict)
+    certificates: Mapping[str, Grants] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    """A web configuration. The default is that of no file: everything is off.
+
+    Attributes:
+        users: bcrypt hashes by name.
+        permissions: None if the key is absent, which lets every identity do everything.
+        files: the configuration file and the files it names.
+        empty: which part of the file is there but empty, if it is the file or a section
+            of credentials. That is valid at start, but suspicious while the server runs.
+    """
+
+    tls: TlsConfig | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    rate_limit: RateLimit | None = None
+    bearer_tokens: tuple[BearerToken, ...] = ()
+    jwt: tuple[JwtIssuer, ...] = ()
+    permissions: Permissions | None = None
+    exempt_health_endpoints: bool = False
+    files: tuple[Path, ...] = ()
+    empty: str = field(default="", compare=False)
+
+    @property
+    def requires_credentials(self) -> bool:
+        """Whether a request needs credentials, or a certificate that has permissions."""
+        certificates = self.permissions and self.permissions.certificates
+        return bool(self.users or self.bearer_tokens or self.jwt or certificates)
+
+
+def check_known(what: str, name: str, known: Collection[str]) -> None:
+    """Raise ValueError if *name* is not among those *known*."""
+    if name in known:
+        return
+    use = known if len(known) < _MAX_LISTED else difflib.get_close_matches(name, known, 1)
+    raise ValueError(f"unknown {what}: {name}" + (f"; use {' or '.join(use)}" if use else ""))
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is none
+        return False

@@ -1,0 +1,366 @@
+"""The web configuration file: exporter-toolkit's format, and keys of our own."""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import field
+from msgspec.structs import replace
+
+from pushgate.errors import StartupError
+from pushgate.model.quoting import go_quote
+from pushgate.server.access.config import (
+    BearerToken,
+    Grant,
+    Grants,
+    JwtIssuer,
+    Permissions,
+    RateLimit,
+    WebConfig,
+    check_known,
+)
+from pushgate.server.access.document import Document, Section, Switch
+from pushgate.server.access.tls import (
+    CIPHERS,
+    CURVES,
+    TLS13_CIPHERS,
+    VERSIONS,
+    ClientAuth,
+    TlsConfig,
+)
+
+_S = TypeVar("_S", bound=Section)
+
+_MAX_FILE = 16 << 20  # bytes; a bundle of all public authorities has some hundred thousand
+# Which response headers may be set, and to which values; None: to any.
+_HEADERS: Mapping[str, tuple[str, ...] | None] = {
+    "Content-Security-Policy": None,
+    "Strict-Transport-Security": None,
+    "X-Content-Type-Options": ("nosniff",),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-XSS-Protection": None,
+}
+_CLIENT_AUTH = {
+    "": ClientAuth.NONE,
+    "RequireClientCert": ClientAuth.REQUIRE_ANY,
+    **{policy.value: policy for policy in ClientAuth},
+}
+_MIN_BCRYPT = 59  # characters of the shortest hash that Go's bcrypt accepts
+_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
+
+
+class TlsServerConfig(Section, frozen=True, kw_only=True):
+    """``tls_server_config``. A file wins over the text beside it."""
+
+    cert: str = ""
+    cert_file: str = ""
+    key: str = ""
+    key_file: str = ""
+    client_ca: str = ""
+    client_ca_file: str = ""
+    client_auth_type: str = ""
+    client_allowed_sans: tuple[str, ...] = ()
+    min_version: str = ""
+    max_version: str = ""
+    cipher_suites: tuple[str, ...] = ()
+    curve_preferences: tuple[str, ...] = ()
+    prefer_server_cipher_suites: Switch = Switch(True)
+
+    def __post_init__(self) -> None:
+        for version in filter(None, (self.min_version, self.max_version)):
+            check_known("TLS version", version, VERSIONS)
+        for cipher in self.cipher_suites:
+            check_known("cipher", cipher, {*CIPHERS, *TLS13_CIPHERS})
+        for curve in self.curve_preferences:
+            check_known("curve", curve, CURVES)
+        if not self.turns_tls_on:
+            return
+        for part in ("cert", "key"):
+            if not getattr(self, part) and not getattr(self, f"{part}_file"):
+                raise ValueError(f"missing one of {part} or {part}_file")
+        if self.client_auth_type not in _CLIENT_AUTH:
+            raise ValueError(f"invalid ClientAuth: {self.client_auth_type}")
+        has_ca = self.client_ca or self.client_ca_file
+        if has_ca and _CLIENT_AUTH[self.client_auth_type] is ClientAuth.NONE:
+            raise ValueError("client CA's have been configured without a Client Auth Policy")
+
+    @property
+    def turns_tls_on(self) -> bool:
+        """Whether there is TLS. As in the toolkit, the other keys alone mean nothing."""
+        pem = (self.cert, self.cert_file, self.key, self.key_file)
+        return any((*pem, self.client_ca, self.client_ca_file, self.client_auth_type))
+
+    @property
+    def config(self) -> TlsConfig | None:
+        """The same as a value, once the files were read; None without TLS."""
+        if not self.turns_tls_on:
+            return None
+        return TlsConfig(
+            certificate=self.cert.encode(),
+            key=self.key.encode(),
+            # An empty file is not the absence of one, which means the system's authorities.
+            client_ca=self.client_ca.encode() if self.client_ca or self.client_ca_file else None,
+            client_auth=_CLIENT_AUTH[self.client_auth_type],
+            allowed_sans=self.client_allowed_sans,
+            min_version=VERSIONS[self.min_version or "TLS12"],
+            max_version=VERSIONS[self.max_version or "TLS13"],
+            ciphers=self.cipher_suites,
+            curves=self.curve_preferences,
+        )
+
+
+# What a mapping with keys of the operator's choice holds is converted key by key, so that errors
+# name the key: msgspec's paths leave it out.
+_Free = Mapping[str, Any]
+
+
+class HttpServerConfig(Section, frozen=True, kw_only=True):
+    """``http_server_config``. HTTP/2 is accepted, and without effect."""
+
+    http2: Switch = Switch(True)
+    headers: _Free = field(default_factory=dict)
+
+
+class PermissionSections(Section, frozen=True, kw_only=True):
+    """``permissions``: for each kind of identity, lists of grants by name."""
+
+    users: _Free = field(default_factory=dict)
+    tokens: _Free = field(default_factory=dict)
+    certificates: _Free = field(default_factory=dict)
+
+
+class Top(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    tls_server_config: TlsServerConfig = TlsServerConfig()
+    http_server_config: HttpServerConfig = HttpServerConfig()
+    basic_auth_users: _Free = field(default_factory=dict)
+    rate_limit: RateLimit = RateLimit()
+    bearer_tokens: tuple[BearerToken, ...] = ()
+    jwt: tuple[JwtIssuer, ...] = ()
+    permissions: PermissionSections | None = None
+    exempt_health_endpoints: Switch = Switch(False)
+
+
+def load(path: Path) -> WebConfig:
+    """Return what the file at *path*, and the files it names, say.
+
+    Raises:
+        StartupError: a file can't be read, or what it says can't be done. The text names the
+            line but not *path*, and holds no secret.
+    """
+    return parse(_content(path), base=path.parent, source=path)
+
+
+def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
+    """Return what *text*, and the files it names relative to *base*, say.
+
+    Raises:
+        StartupError: as for `load`.
+    """
+    document = Document(text)
+    data = {} if document.data is None else document.data
+    top = document.convert(_without_nulls(data), Top)
+    files = _Files(base)
+    config = WebConfig(
+        tls=files.read(top.tls_server_config).config,
+        headers=_texts(
+            document, top.http_server_config.headers, _header, ("http_server_config", "headers")
+        ),
+        users=_texts(document, top.basic_auth_users, _bcrypt_hash, ("basic_auth_users",)),
+        rate_limit=top.rate_limit if top.rate_limit.interval else None,
+        bearer_tokens=tuple(map(files.read_token, top.bearer_tokens)),
+        jwt=tuple(map(files.read, top.jwt)),
+        permissions=_permissions(document, top.permissions) if top.permissions else None,
+        exempt_health_endpoints=bool(top.exempt_health_endpoints),
+        files=(*([source] if source else []), *files.names),
+        empty=_empty(data),
+    )
+    _check_names(document, config)
+    return config
+
+
+class _Files:
+    """Reads the files that a configuration names, relative to *base*, and keeps their *names*."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self.names: list[Path] = []
+
+    def read(self, section: _S) -> _S:
+        """Return *section* with the content of each ``x_file`` as its ``x``."""
+        keys = [key for key in section.__struct_fields__ if key.endswith("_file")]
+        contents = {
+            key.removesuffix("_file"): self._named(key, name).decode(errors="replace")
+            for key in keys
+            if (name := getattr(section, key))
+        }
+        return replace(section, **contents)
+
+    def read_token(self, token: BearerToken) -> BearerToken:
+        """Return *token* with its digest."""
+        if token.sha256:
+            return token
+        secret = self._named("token_file", token.token_file).strip()
+        if not secret:
+            raise StartupError(f"bearer_tokens: token_file of {go_quote(token.name)} is empty")
+        return BearerToken(name=token.name, sha256=hashlib.sha256(secret).hexdigest())
+
+    def _named(self, key: str, name: str) -> bytes:
+        path = self._base / name
+        self.names.append(path)
+        try:
+            return _content(path)
+        except StartupError as error:
+            raise StartupError(f"failed to read {key} ({path}): {error}") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise StartupError(f"read {path}: not a regular file")
+            content = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        verb = "read" if isinstance(error, IsADirectoryError) else "open"
+        raise StartupError(f"{verb} {path}: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:  # a NUL in the name
+        raise StartupError(f"open {str(path)!r}: invalid argument") from None
+    if len(content) > _MAX_FILE:
+        raise StartupError(f"read {path}: larger than {_MAX_FILE} bytes")
+    return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Opening a pipe waits for its writer, which may never come.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+# A key without a value stands for the default, as in Go. But where it restricts it is empty, and
+# not absent; and a user or header without a value is refused, unless it may be empty.
+_RESTRICTING: _Free = {"permissions": {}, "jobs": []}
+_OF_TEXTS = {"basic_auth_users", "headers"}
+
+
+def _without_nulls(value: Any, key: str = "") -> Any:
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if key in _OF_TEXTS:
+        return {name: "" if item is None else item for name, item in value.items()}
+    given = {name: _RESTRICTING.get(name) if v is None else v for name, v in value.items()}
+    return {name: _without_nulls(v, name) for name, v in given.items() if v is not None}
+
+
+def _empty(data: _Free) -> str:
+    if not any(data.values()):
+        return "the file is empty"
+    sections = ("basic_auth_users", "bearer_tokens", "jwt", "permissions")
+    return next((f"{key} is empty" for key in sections if not data.get(key, True)), "")
+
+
+def _texts(
+    document: Document, values: _Free, read: Callable[[str, str], str], at: tuple[str, ...]
+) -> dict[str, str]:
+    """Return what *read* makes of each name and text."""
+    found = {}
+    for name, value in values.items():
+        text = document.convert(value, str, (*at, name))
+        try:
+            found[name] = read(name, text)
+        except ValueError as error:
+            raise document.error(str(error), at=(*at, name)) from None
+    return found
+
+
+def _header(name: str, value: str) -> str:
+    if name not in _HEADERS:
+        raise ValueError(f"HTTP header {go_quote(name)} can not be configured")
+    allowed = _HEADERS[name]
+    if allowed is not None and value not in allowed:
+        listed = " ".join(map(go_quote, allowed))
+        raise ValueError(
+            f"invalid value for {name}. Expected one of: [{listed}], but got: {go_quote(value)}"
+        )
+    # Go's server replaces line breaks when it writes a header; YAML's | and > leave some.
+    line = re.sub(r"[\r\n]", " ", value).strip(" \t")
+    if not line.isascii() or not line.isprintable():
+        raise ValueError(f"invalid value for {name}. It may hold printable ASCII only")
+    return line
+
+
+def _bcrypt_hash(_user: str, hashed: str) -> str:
+    """Refuse what Go's ``bcrypt.Cost`` refuses, in its words, which show no more of a hash."""
+    if len(hashed) < _MIN_BCRYPT:
+        raise ValueError("crypto/bcrypt: hashedSecret too short to be a bcrypted password")
+    if hashed[0] != "$":
+        raise ValueError(
+            "crypto/bcrypt: bcrypt hashes must start with '$',"
+            f" but hashedSecret started with '{hashed[0]}'"
+        )
+    if hashed[1] > "2":
+        raise ValueError(
+            f"crypto/bcrypt: bcrypt algorithm version '{hashed[1]}' requested"
+            " is newer than current version '2'"
+        )
+    form = _BCRYPT.fullmatch(hashed)
+    if form is None:
+        raise ValueError("crypto/bcrypt: not a bcrypt hash; make one with `htpasswd -nB user`")
+    if not 4 <= int(form[1]) <= 31:
+        raise ValueError(
+            f"crypto/bcrypt: cost {int(form[1])} is outside allowed inclusive range 4..31"
+        )
+    return hashed
+
+
+def _permissions(document: Document, sections: PermissionSections) -> Permissions:
+    return Permissions(
+        **{
+            kind: {
+                name: _grants(document, items, ("permissions", kind, name))
+                for name, items in getattr(sections, kind).items()
+            }
+            for kind in sections.__struct_fields__
+        }
+    )
+
+
+def _grants(document: Document, items: Any, at: tuple[str, ...]) -> Grants:
+    found = []
+    for index, item in enumerate(document.convert(items, tuple[Any, ...], at)):
+        spelled_out = {"allow": [item]} if isinstance(item, str) else item
+        found.append(document.convert(spelled_out, Grant, (*at, index)))
+    return tuple(found)
+
+
+def _check_names(document: Document, config: WebConfig) -> None:
+    """Refuse names given twice, and permissions for names that nobody can have: misspelt ones."""
+    tokens = [token.name for token in config.bearer_tokens]
+    for index, name in enumerate(tokens):
+        if name in tokens[:index]:
+            twice = f"the name {go_quote(name)} is given twice"
+            raise document.error(twice, at=("bearer_tokens", index))
+    permissions, at = config.permissions, ("permissions",)
+    if permissions is None:
+        return
+    if not config.requires_credentials:
+        raise document.error(
+            "there is nobody to have them; add basic_auth_users, bearer_tokens,"
+            " jwt or permissions.certificates",
+            at=at,
+        )
+    listed = [("users", name) for name in sorted(permissions.users.keys() - config.users)]
+    listed += [("tokens", name) for name in sorted(permissions.tokens.keys() - set(tokens))]
+    for section, name in listed:
+        raise document.error(f"there is no {go_quote(name)}", name, at=(*at, section))
+    if permissions.certificates and not (config.tls and config.tls.verifies_clients):
+        raise document.error(
+            "this needs a client_auth_type that verifies:"
+            " VerifyClientCertIfGiven or RequireAndVerifyClientCert",
+            at=(*at, "certificates"),
+        )
