@@ -7,7 +7,8 @@ import atheris
 
 with atheris.instrument_imports(include=["pushgate"]):
     from pushgate.errors import InvalidGroupingKey
-    from pushgate.server.http.routes import clean_path, grouping_key, push_path
+    from pushgate.server.http.push_path import grouping_key, push_path
+    from pushgate.server.http.routes import clean_path
     from pushgate.server.settings import Settings
     from tests.server.http.asgi import Served
 

@@ -1,6 +1,7 @@
 """Requests to a server under test, over a socket of their own."""
 
 import http.client
+import re
 import socket
 from contextlib import closing
 from typing import NamedTuple
@@ -46,4 +47,4 @@ def methods(allow: str | None) -> set[str]:
 
 def statuses(answers: bytes) -> list[int]:
     """The status codes of the answers that follow each other in *answers*."""
-    return [int(part[:3]) for part in answers.split(b"HTTP/1.1 ")[1:]]
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", answers)]

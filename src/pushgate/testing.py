@@ -6,7 +6,6 @@ Needs ``pip install 'pushgate[server]'``.
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,20 +14,10 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 try:
-    import uvicorn
-
-    from pushgate.formats.bodies import Bodies
-    from pushgate.model.names import NameRule
     from pushgate.server import sockets
-    from pushgate.server.access.live import LiveConfig
-    from pushgate.server.exposition import Views
-    from pushgate.server.gateway import Gateway
-    from pushgate.server.http.app import App
-    from pushgate.server.http.desk import PushDesk
-    from pushgate.server.http.site import Site
+    from pushgate.server.compose import Composition, compose
+    from pushgate.server.http.server import HttpServer
     from pushgate.server.settings import Settings
-    from pushgate.server.store import Bounds, Store
-    from pushgate.server.telemetry import Telemetry
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"pushgate.testing needs the server ({error.name} is missing):"
@@ -36,6 +25,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+_STOP_SECONDS = 1
 _PUSH_TIMES = ("push_time_seconds", "push_failure_time_seconds")
 
 
@@ -84,43 +74,25 @@ def gateway() -> Iterator[RunningGateway]:
         ...     pushed.samples()
         {}
     """
+    server = compose(Settings())
     [listener] = sockets.listen(["127.0.0.1:0"])
-    server = uvicorn.Server(uvicorn.Config(_unloaded, lifespan="off", log_config=None))
-    server.config.load()
+    stop = threading.Event()
     thread = threading.Thread(
-        target=lambda: asyncio.run(_serve(server, listener)), name="pushgate", daemon=True
+        target=lambda: asyncio.run(_serve(server, listener, stop)), name="pushgate", daemon=True
     )
     thread.start()
     try:
         yield RunningGateway(f"http://127.0.0.1:{listener.getsockname()[1]}")
     finally:
-        server.should_exit = True
+        stop.set()
         thread.join()
         listener.close()
 
 
-async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
-    settings = Settings()
-    telemetry = Telemetry()
-    bounds = {name: getattr(settings, f"limit_{name}") for name in Bounds._fields}
-    store = Store(telemetry.own, Bounds(**bounds))
-    writer = Gateway(store, None)
-    bodies = Bodies(NameRule.UTF8, most_bytes=settings.limit_decompressed_bytes)
-    site = Site(
-        settings=settings,
-        gateway=writer,
-        desk=PushDesk(settings, writer, telemetry, bodies),
-        views=Views(store, telemetry),
-        telemetry=telemetry,
-        live=LiveConfig(None),
-        started=time.time_ns(),
-        quit=lambda: None,
-    )
-    server.config.loaded_app = App(site)
-    writer.start()
-    await server.serve([listener])
-    await writer.close()
-
-
-async def _unloaded(_scope: object, _receive: object, _send: object) -> None:
-    raise NotImplementedError
+async def _serve(server: Composition, listener: socket.socket, stop: threading.Event) -> None:
+    server.context.gateway.start()
+    http = HttpServer(server.app, server.context)
+    await http.start([listener])
+    await asyncio.to_thread(stop.wait)
+    await http.stop(_STOP_SECONDS)
+    await server.context.gateway.close()

@@ -316,7 +316,7 @@ def test_a_unix_socket_is_served_and_removed_at_the_exit(tmp_path):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             client.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")
-            assert client.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.0 200 OK\r\n")
         service.process.send_signal(signal.SIGTERM)
         assert ended(service) == 0
         assert not path.exists()

@@ -71,6 +71,11 @@ class Settings:
     web_enable_admin_api: bool = _flag(
         flags.SWITCH, "", "Enable API endpoints for admin control actions."
     )
+    web_shutdown_timeout: int = _flag(
+        flags.DURATION,
+        "10s",
+        "How long requests that are under way may take when the server is asked to stop.",
+    )
     persistence_file: str = _flag(
         flags.TEXT,
         "data/pushgate.db",

@@ -1,23 +1,13 @@
 """A site in memory, and requests to its application without a connection between."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pushgate.formats.bodies import Bodies
-from pushgate.model.names import NameRule
-from pushgate.server.access.live import LiveConfig
-from pushgate.server.exposition import Views
-from pushgate.server.gateway import Gateway
-from pushgate.server.http.app import App
-from pushgate.server.http.desk import PushDesk
-from pushgate.server.http.site import Site
+from pushgate.server.compose import compose
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
-from pushgate.server.store import Store
-from pushgate.server.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -42,22 +32,11 @@ class Served:
     quits: int = 0
 
     def __post_init__(self) -> None:
-        self.telemetry = Telemetry()
-        self.store = Store(self.telemetry.own)
-        self.gateway = Gateway(self.store, self.journal)
-        names = NameRule.UTF8 if self.settings.push_enable_utf8_names else NameRule.LEGACY
-        bodies = Bodies(names, most_bytes=0)
-        site = Site(
-            settings=self.settings,
-            gateway=self.gateway,
-            views=Views(self.store, self.telemetry),
-            live=LiveConfig(self.web_config),
-            telemetry=self.telemetry,
-            desk=PushDesk(self.settings, self.gateway, self.telemetry, bodies),
-            started=time.time_ns(),
-            quit=self._quit,
-        )
-        self.app = App(site)
+        settings = replace(self.settings, web_config_file=str(self.web_config or ""))
+        server = compose(settings, journal=self.journal, quit=self._quit)
+        self.app, self.context = server.app, server.context
+        self.telemetry, self.gateway = self.context.telemetry, self.context.gateway
+        self.store = self.gateway.store
 
     def _quit(self) -> None:
         self.quits += 1

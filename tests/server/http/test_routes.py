@@ -11,14 +11,8 @@ from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
 from pushgate.model.shape import FamilyShape, MetricType, interned
 from pushgate.server.access.config import Permission
-from pushgate.server.http.routes import (
-    Route,
-    Routes,
-    clean_path,
-    escaped,
-    grouping_key,
-    push_path,
-)
+from pushgate.server.http.push_path import escaped, grouping_key, push_path
+from pushgate.server.http.routes import Route, Routes, clean_path
 from pushgate.server.settings import Settings
 
 SETTINGS = Settings()

@@ -94,7 +94,7 @@ def test_the_operators_security_policy_replaces_ours(tmp_path):
     file = tmp_path / "web.yml"
     file.write_text("http_server_config: {headers: {Content-Security-Policy: default-src *}}")
     one = served(key())
-    one.app = App(replace(one.app.site, live=LiveConfig(file)))
+    one.app = App(replace(one.context, live=LiveConfig(file)))
     policies = [answer.headers.get("content-security-policy") for answer in pages_of(one, key())]
     assert POLICY not in policies
 

@@ -38,31 +38,42 @@ class Answer:
             "headers": (*self.headers, length),
         }
         self._body: Message = {"type": "http.response.body", "body": body}
-        self._wired: dict[bool, tuple[tuple[tuple[bytes, bytes], ...], bytes]] = {}
+        self._wired: dict[tuple[bool, bool], tuple[tuple[tuple[bytes, bytes], ...], bytes]] = {}
 
-    def wire(self, more: tuple[tuple[bytes, bytes], ...], *, keep_alive: bool) -> bytes:
-        """Return the answer as bytes of HTTP/1.1, with *more* headers.
+    def wire(
+        self, date: tuple[tuple[bytes, bytes], ...], *, keep_alive: bool, is_http_1_0: bool = False
+    ) -> bytes:
+        """Return the answer as bytes of HTTP/1.x, with the headers *date*.
 
-        The last result is kept: those headers are the date, which changes once a second.
+        The last result is kept: the date changes once a second.
         """
-        kept = self._wired.get(keep_alive)
-        if kept is None or kept[0] != more:
-            kept = self._wired[keep_alive] = more, self._wire(more, keep_alive=keep_alive)
+        kept = self._wired.get((keep_alive, is_http_1_0))
+        if kept is None or kept[0] is not date:
+            headers = (*date, *self._start["headers"])
+            head = encoded_head(
+                self.status, headers, keep_alive=keep_alive, is_http_1_0=is_http_1_0
+            )
+            kept = self._wired[keep_alive, is_http_1_0] = date, head + self._body["body"]
         return kept[1]
-
-    def _wire(self, more: Headers, *, keep_alive: bool) -> bytes:
-        lines = [b"%b: %b\r\n" % header for header in (*more, *self._start["headers"])]
-        if not keep_alive and (b"connection", b"close") not in self.headers:
-            lines.append(b"connection: close\r\n")
-        reason = HTTPStatus(self.status).phrase.encode()
-        head = b"HTTP/1.1 %d %b\r\n" % (self.status, reason)
-        body: bytes = self._body["body"]
-        return b"".join([head, *lines, b"\r\n", body])
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send it."""
         await send(self._start)
         await send(self._body)
+
+
+def encoded_head(status: int, headers: Headers, *, keep_alive: bool, is_http_1_0: bool) -> bytes:
+    """Return status line and *headers* as bytes of HTTP/1.x, the empty line included."""
+    lines = [
+        b"%b: %b\r\n" % (name, value) for name, value in headers if name.lower() != b"connection"
+    ]
+    if keep_alive == is_http_1_0:  # each version has its own default
+        lines.append(b"connection: keep-alive\r\n" if keep_alive else b"connection: close\r\n")
+    if any(b"\r" in line[:-2] or b"\n" in line[:-2] for line in lines):
+        raise ValueError("a header of an answer has a line break")
+    version = b"1.0" if is_http_1_0 else b"1.1"
+    reason = HTTPStatus(status).phrase.encode()
+    return b"".join([b"HTTP/%b %d %b\r\n" % (version, status, reason), *lines, b"\r\n"])
 
 
 def plain_error(status: int, message: str, headers: Headers = ()) -> Answer:

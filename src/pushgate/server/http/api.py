@@ -7,8 +7,8 @@ from starlette.types import Receive, Scope, Send
 
 from pushgate.server.change import Wipe
 from pushgate.server.http.answers import Answer
+from pushgate.server.http.context import AppContext
 from pushgate.server.http.listing import encoded, listing, local_time
-from pushgate.server.http.site import Site
 from pushgate.server.http.stream import stream
 from pushgate.server.version import BUILD
 
@@ -22,7 +22,7 @@ _CORS: Final = (
 _JSON: Final = (*_CORS, (b"content-type", b"application/json"))
 
 
-async def status(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with what this server is and how it was started."""
     data = {
         "build_information": {
@@ -34,26 +34,26 @@ async def status(site: Site, scope: Scope, receive: Receive, send: Send) -> None
             "revision": BUILD.revision,
             "version": BUILD.version,
         },
-        "flags": site.settings.rows(),
-        "start_time": local_time(site.started),
+        "flags": context.settings.rows(),
+        "start_time": local_time(context.started),
     }
     body = encoded({"status": "success", "data": data})
     await Answer(200, body, _JSON)(scope, receive, send)
 
 
-async def metrics(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def metrics(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with all groups. Other requests are served meanwhile, and may change some."""
-    groups = listing(chain.from_iterable(site.gateway.store.walk()))
+    groups = listing(chain.from_iterable(context.gateway.store.walk()))
     pieces = chain([b'{"status":"success","data":'], groups, [b"}"])
     await stream(pieces, _JSON, scope, receive, send)
 
 
-async def options(_site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def options(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Tell browsers what pages of other origins may do."""
     await Answer(200, headers=_CORS)(scope, receive, send)
 
 
-async def wipe(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def wipe(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Delete all groups; answer when they are gone."""
-    await site.gateway.apply(Wipe())
+    await context.gateway.apply(Wipe())
     await Answer(202)(scope, receive, send)

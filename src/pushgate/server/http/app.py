@@ -22,20 +22,17 @@ from pushgate.server.http.answers import (
     answer_to,
     plain_error,
 )
+from pushgate.server.http.context import AppContext
 from pushgate.server.http.csrf import cross_site_write
-from pushgate.server.http.push import push
+from pushgate.server.http.push import push_over_asgi
+from pushgate.server.http.push_path import PUSH_METHODS, escaped, push_path, raw_prefix
 from pushgate.server.http.routes import (
-    PUSH_METHODS,
     Route,
     Routes,
     ascii_only,
     clean_path,
-    escaped,
-    push_path,
-    raw_prefix,
 )
 from pushgate.server.http.scrape import scrape
-from pushgate.server.http.site import Site
 from pushgate.server.http.usage import push_usage
 from pushgate.server.settings import Settings
 from pushgate.server.ui import pages
@@ -52,6 +49,11 @@ _GROUP_PATHS = (
 _GZIP_HEADER_BYTES = 70_000
 _HTML = (b"content-type", b"text/html; charset=utf-8")
 _REASONS: Final = {301: "Moved Permanently", 307: "Temporary Redirect"}
+
+
+async def push(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a push or delete."""
+    await push_over_asgi(context.pushes, scope, receive, send)
 
 
 def _main_routes(settings: Settings) -> list[Route]:
@@ -86,23 +88,23 @@ def _api_routes(settings: Settings) -> list[Route]:
 
 
 class App:
-    """The application that serves *site*. ``is_push`` is :func:`push_path`."""
+    """The application that serves *context*. ``is_push`` is :func:`push_path`."""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.is_push = push_path(site.settings)
-        self._router = _Router(site)
+    def __init__(self, context: AppContext) -> None:
+        self.context = context
+        self.is_push = push_path(context.settings)
+        self._router = _Router(context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        access = self.site.live.access
+        access = self.context.live.access
         if access.headers:
             send = _with_headers(send, access.headers)
         try:
             if refusal := await self._refusal(access, scope) or self._foreign(scope):
                 await refusal(scope, receive, send)
             elif scope["method"] in PUSH_METHODS and self.is_push(scope["raw_path"]):
-                await push(self.site, scope, receive, send)
+                await push(self.context, scope, receive, send)
             else:
                 await self._router(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - one request must not end the process
@@ -127,17 +129,17 @@ class App:
         if route is None:
             return Permission.ANY, None
         if route.endpoint is pages.group:
-            return route.permission, pages.job_of(self.site, scope)
+            return route.permission, pages.job_of(self.context, scope)
         if route.endpoint is not push:
             return route.permission, None
         try:
-            return route.permission, self.site.desk.key(scope["raw_path"]).job
+            return route.permission, self.context.pushes.group(scope["raw_path"]).job
         except (InvalidGroupingKey, LimitExceeded):
             return Permission.ANY, None
 
     def _foreign(self, scope: Scope) -> Answer | None:
         """Refuse what a page of another site wants to change."""
-        settings = self.site.settings
+        settings = self.context.settings
         reason = cross_site_write(scope, settings.web_external_url, settings.web_trusted_proxies)
         return plain_error(403, reason) if reason else None
 
@@ -174,9 +176,9 @@ class _Sent:
 class _Router:
     """Answers everything but pushes, and pushes with an unusual path."""
 
-    def __init__(self, site: Site) -> None:
-        settings = site.settings
-        self._site = site
+    def __init__(self, context: AppContext) -> None:
+        settings = context.settings
+        self._context = context
         self._is_push = push_path(settings)
         self._api_root = raw_prefix(settings) + b"/api/v1"
         self._main = Routes(_main_routes(settings))
@@ -230,12 +232,12 @@ class _Router:
 
     async def _enter(self, route: Route, scope: Scope, receive: Receive, sent: _Sent) -> None:
         try:
-            await route.endpoint(self._site, scope, receive, sent)
+            await route.endpoint(self._context, scope, receive, sent)
         except PushgateError as error:
             await answer_to(error)(scope, receive, sent)
         if route.handler:
             method = scope["method"].lower()
-            self._site.telemetry.count_request(sent.status, route.handler, method)
+            self._context.telemetry.count_request(sent.status, route.handler, method)
 
     def _missed(self, table: Routes, method: str, path: bytes, scope: Scope) -> Answer:
         """Return the answer to a path without a route for *method*."""
@@ -249,7 +251,7 @@ class _Router:
         if method == "OPTIONS":
             return Answer(200, headers=allow)
         if method == "GET" and "PUT" in allowed and self._is_push(scope["raw_path"]):
-            return push_usage(scope, self._site.settings, allow)
+            return push_usage(scope, self._context.settings, allow)
         return plain_error(405, "Method Not Allowed", allow)
 
     async def _refusal_of_encoding(self, scope: Scope, receive: Receive) -> Answer | None:

@@ -6,7 +6,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from pushgate.server.http.answers import TEXT, Answer, plain_error
-from pushgate.server.http.site import Site
+from pushgate.server.http.context import AppContext
 
 _log = logging.getLogger(__name__)
 
@@ -20,34 +20,34 @@ _NOT_ENABLED: Final = Answer(403, b"Lifecycle API is not enabled.", (TEXT,))
 _NOT_BY_GET: Final = Answer(405, b"Only POST or PUT requests allowed.", (TEXT,))
 
 
-async def healthy(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def healthy(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer 200 unless pushes pile up before the journal."""
-    await _health(site)(scope, receive, send)
+    await _health(context)(scope, receive, send)
 
 
-async def ready(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def ready(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer 200 if a push would be taken: as :func:`healthy`, and the journal works."""
-    answer = _health(site) if site.gateway.is_ready else _NOT_READY
+    answer = _health(context) if context.gateway.is_ready else _NOT_READY
     await answer(scope, receive, send)
 
 
-def _health(site: Site) -> Answer:
-    most = site.settings.limit_pushes_in_flight
-    if not 0 < most <= site.gateway.waiting:
+def _health(context: AppContext) -> Answer:
+    most = context.settings.limit_pushes_in_flight
+    if not 0 < most <= context.gateway.waiting:
         return _FINE
     _log.warning("write queue is full")
     return _FULL
 
 
-async def stop(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def stop(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Ask the process to stop, if the operator allows it."""
-    if not site.settings.web_enable_lifecycle:
+    if not context.settings.web_enable_lifecycle:
         await _NOT_ENABLED(scope, receive, send)
         return
     await _STOPPING(scope, receive, send)
-    site.quit()
+    context.quit()
 
 
-async def explain_stop(_site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def explain_stop(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Tell a browser that GET stops nothing."""
     await _NOT_BY_GET(scope, receive, send)

@@ -1,75 +1,390 @@
-"""PUT, POST and DELETE of a group, as an ASGI application."""
+"""PUT, POST and DELETE of a group: every step from the request to its answer.
 
+There are two doors. The protocol (:mod:`pushgate.server.http.protocol`) calls
+:meth:`PushService.start` itself when no client has to be authenticated; all other pushes come
+through the application and :func:`push_over_asgi`. Neither contains a step of its own.
+"""
+
+import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from pushgate.errors import InvalidGroupingKey, PushgateError
-from pushgate.formats.compression import check_gzip_header
-from pushgate.server.change import Change
-from pushgate.server.http.desk import PushDesk, PushHead, push_head
-from pushgate.server.http.site import Site
+from pushgate.errors import (
+    InconsistentPush,
+    InvalidBody,
+    InvalidGroupingKey,
+    InvalidPush,
+    JournalFailed,
+    LimitExceeded,
+    PushgateError,
+)
+from pushgate.formats.bodies import Bodies
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.shape import Pushed
+from pushgate.server.change import Change, Delete, Merge, Replace
+from pushgate.server.gateway import Gateway
+from pushgate.server.http.answers import Answer, answer_to
+from pushgate.server.http.push_path import grouping_key
+from pushgate.server.settings import Settings
+from pushgate.server.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+# Bodies of this size and more, and compressed ones, are read in a thread so that the event
+# loop stays free. Few at a time: each may take several times the memory of its body.
+_LARGE_BODY_BYTES = 64 << 10
+_MAX_DECODERS = 2
+# Paths and request heads that were seen before are kept for as many groups as there are, so
+# that this memory follows what is stored; and at least for so many.
+_MIN_REMEMBERED = 1000
+_MAX_REMEMBERED_BYTES = 1 << 10
+_MAX_LOGGED = 1000
+
+UNEXPECTED_EOF: Final = "unexpected EOF"
+"""Why a push is refused whose body ends before the end that its head announced."""
+
+_OK = Answer(200)
+_ACCEPTED = Answer(202)
+_CHANGE_OF: Final[dict[str, type[Replace] | type[Merge]]] = {"PUT": Replace, "POST": Merge}
+_REASONS: Final[dict[type[Exception], str]] = {
+    InconsistentPush: "inconsistent",
+    InvalidGroupingKey: "grouping-key",
+    InvalidPush: "body",
+    JournalFailed: "journal",
+    MemoryError: "memory",
+}
+_UNREADABLE: Final = {"grouping-key": "failed to parse URL", "body": "failed to parse text"}
+
+Headers = Iterable[tuple[bytes, bytes]]
+Client = tuple[str, int] | None
 
 
-class HungUp(Exception):
-    """The client went away before its request was complete."""
+class PushRequest(NamedTuple):
+    """The head of a push or delete.
+
+    ``length`` is the declared length of the body, 0 if there is none; ``size`` that of the
+    head, counted as the Go server counts it for its metrics.
+    """
+
+    method: str
+    path: bytes
+    content_type: bytes
+    encoding: bytes
+    length: int
+    size: int
+    keep_alive: bool = True
 
 
-async def push(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+def push_request(
+    method: str, target: bytes, headers: Headers, *, keep_alive: bool = True
+) -> PushRequest:
+    """Return what the request line and *headers* (names in lower case) of a push say."""
+    length = find_header(headers, b"content-length").lstrip(b"0")
+    size = len(target) + len(method) + len("HTTP/1.1")
+    for name, value in headers:
+        size += len(value) if name == b"host" else len(name) + len(value)
+    return PushRequest(
+        method,
+        target.partition(b"?")[0],
+        find_header(headers, b"content-type"),
+        find_header(headers, b"content-encoding"),
+        int(length) if length.isdigit() and len(length) < 20 else 0,
+        size,
+        keep_alive,
+    )
+
+
+class PushService:
+    """Carries out pushes and deletes. Use it on the event loop of its gateway."""
+
+    def __init__(
+        self, settings: Settings, gateway: Gateway, telemetry: Telemetry, decoder: Bodies
+    ) -> None:
+        self._settings = settings
+        self._gateway = gateway
+        self._telemetry = telemetry
+        self._decoder = decoder
+        self._max_held = settings.limit_held_bytes
+        self._max_pending = settings.limit_pushes_in_flight
+        self._is_checked = not settings.push_disable_consistency_check
+        self._groups: dict[bytes, GroupingKey] = {}
+        self._heads: dict[bytes, PushRequest] = {}
+        self._held_bytes = 0
+        self._decoding: set[asyncio.Task[None]] = set()
+        self._decoders = asyncio.Semaphore(_MAX_DECODERS)
+
+    def start(self, request: PushRequest, client: Client, done: Callable[[Answer], None]) -> "Push":
+        """Start the push or delete *request* of *client*; hand its body to the result.
+
+        *done* gets the answer, once: at the end, or as soon as the push is refused, perhaps
+        before this returns.
+        """
+        push = Push(self, request, client, done)
+        try:
+            push.group = self.group(request.path)
+            if request.method != "DELETE":
+                self._check_pending()
+                self.check_body(request, request.length)
+        except PushgateError as error:
+            push.settle(error)
+        return push
+
+    def group(self, raw_path: bytes) -> GroupingKey:
+        """Return the group that *raw_path*, the path of a push, names.
+
+        Raises:
+            InvalidGroupingKey: it names none.
+        """
+        group = self._groups.get(raw_path)
+        if group is None:
+            group = grouping_key(raw_path, self._settings)
+            self._remember(self._groups, raw_path, group)
+        return group
+
+    def known(self, head: bytes) -> PushRequest | None:
+        """Return what :meth:`remember` was told of the bytes *head*."""
+        return self._heads.get(head)
+
+    def remember(self, head: bytes, request: PushRequest) -> None:
+        """Keep what the bytes *head* mean: clients send the same ones again and again."""
+        self._remember(self._heads, head, request)
+
+    def _remember(self, cache: dict[bytes, _T], key: bytes, value: _T) -> None:
+        if len(key) > _MAX_REMEMBERED_BYTES:
+            return
+        if len(cache) >= max(_MIN_REMEMBERED, 2 * len(self._gateway.store)):
+            cache.clear()
+        cache[key] = value
+
+    def _check_pending(self) -> None:
+        if 0 < self._max_pending <= self._gateway.waiting + len(self._decoding):
+            raise LimitExceeded(
+                f"{self._max_pending} pushes are waiting (--limit.pushes-in-flight)",
+                flag="--limit.pushes-in-flight",
+                status=503,
+            )
+
+    def check_body(self, request: PushRequest, length: int) -> None:
+        """Raise :exc:`LimitExceeded` if a body of *length* bytes is too long."""
+        settings = self._settings
+        if 0 < settings.limit_body_bytes < length:
+            raise LimitExceeded(
+                f"the body has more than {settings.limit_body_bytes} bytes (--limit.body-bytes)",
+                flag="--limit.body-bytes",
+            )
+        if not request.encoding and 0 < settings.limit_decompressed_bytes < length:
+            raise LimitExceeded(
+                f"the body has more than {settings.limit_decompressed_bytes} bytes"
+                " (--limit.decompressed-bytes)",
+                flag="--limit.decompressed-bytes",
+            )
+
+    def hold(self, more: int, length: int) -> None:
+        """Count *more* bytes of bodies that are still arriving, of one with *length* so far.
+
+        Raises:
+            LimitExceeded: that body is large, and all of them together are too much.
+        """
+        self._held_bytes += more
+        if length > _LARGE_BODY_BYTES and 0 < self._max_held < self._held_bytes:
+            raise LimitExceeded(
+                f"{self._max_held} bytes of bodies are held already (--limit.held-bytes)",
+                flag="--limit.held-bytes",
+                status=503,
+            )
+
+    def release(self, length: int) -> None:
+        """Forget *length* bytes that :meth:`hold` counted."""
+        self._held_bytes -= length
+
+    def carry_out(self, push: "Push", body: bytes) -> None:
+        """Read *body*, make it a change, and settle *push* when that is durable."""
+        request = push.request
+        if request.method == "DELETE":
+            self._submit(push, Delete(push.group))
+        elif len(body) < _LARGE_BODY_BYTES and not request.encoding:
+            pushed = self._decoder.read(body, request.content_type, b"")
+            self._submit(push, _change(push, pushed))
+        else:
+            task = asyncio.get_running_loop().create_task(self._decode(push, body))
+            self._decoding.add(task)
+            task.add_done_callback(self._decoding.discard)
+
+    async def _decode(self, push: "Push", body: bytes) -> None:
+        request = push.request
+        try:
+            async with self._decoders:
+                pushed = await asyncio.to_thread(
+                    self._decoder.read, body, request.content_type, request.encoding
+                )
+            del body  # before the change waits for the disk
+            self._submit(push, _change(push, pushed))
+        except Exception as error:  # noqa: BLE001 - settled, and logged there if unexpected
+            push.settle(error)
+
+    def _submit(self, push: "Push", change: Change) -> None:
+        self._gateway.submit(change, push.settle)
+
+    def answer(self, push: "Push", error: Exception | None) -> Answer:
+        """Return the answer to *push*, which ended with *error* or well; count and log it."""
+        answer = self._answer(push, error)
+        telemetry, request = self._telemetry, push.request
+        if request.method == "DELETE":
+            telemetry.count_request(answer.status, "delete", "delete")
+        else:
+            verb = request.method.lower()
+            now = time.perf_counter()
+            telemetry.count_request(answer.status, "push", verb)
+            telemetry.observe_push(verb, request.size + push.length, now - push.started, now)
+        return answer
+
+    def _answer(self, push: "Push", error: Exception | None) -> Answer:
+        method = push.request.method
+        if error is None:
+            return _OK if self._is_checked and method != "DELETE" else _ACCEPTED
+        reason = _reason(error)
+        self._telemetry.count_rejected(reason)
+        where = {"logged_source": push.source, "err": str(error)[:_MAX_LOGGED]}
+        if isinstance(error, InconsistentPush):
+            _log.log(
+                logging.ERROR if self._is_checked else logging.WARNING,
+                "pushed metrics are invalid or inconsistent with existing metrics",
+                extra={"method": method, **where},
+            )
+            return answer_to(error) if self._is_checked else _ACCEPTED
+        if isinstance(error, BodyCutOff):
+            _log.warning("failed to read body", extra={"method": method, **where})
+        elif reason in _UNREADABLE:
+            _log.debug(_UNREADABLE[reason], extra=where)
+        elif not isinstance(error, PushgateError):
+            path = repr(push.request.path[:_MAX_LOGGED])
+            _log.error("push failed", extra={"path": path}, exc_info=error)
+        return answer_to(error)
+
+
+class BodyCutOff(InvalidBody):
+    """The body did not arrive as the head of the request announced it."""
+
+
+class Push:
+    """One push or delete under way: takes its body, and is answered once."""
+
+    is_full = False
+
+    __slots__ = (
+        "_done", "_held", "_pieces", "_service", "client", "group", "length", "request", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        service: PushService,
+        request: PushRequest,
+        client: Client,
+        done: Callable[[Answer], None],
+    ) -> None:
+        self._service = service
+        self._done: Callable[[Answer], None] | None = done
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self.request = request
+        self.client = client
+        self.group: GroupingKey
+        self.length = 0
+        self.started = time.perf_counter()
+
+    @property
+    def source(self) -> str:
+        """The address of the client as logs show it."""
+        return f"{self.client[0]}:{self.client[1]}" if self.client else ""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next *piece* of the body."""
+        if self._done is None or self.request.method == "DELETE":
+            return
+        self._pieces.append(piece)
+        self.length += len(piece)
+        if self.length == len(piece) == self.request.length:
+            return  # all of it, and its length was checked at the start
+        try:
+            self._service.check_body(self.request, self.length)
+            self._held += len(piece)
+            self._service.hold(len(piece), self.length)
+        except LimitExceeded as error:
+            self.settle(error)
+
+    def finish(self) -> None:
+        """Carry out the push: its body is complete."""
+        if self._done is None:
+            return
+        pieces, self._pieces = self._pieces, []
+        try:
+            self._service.carry_out(self, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        except Exception as error:  # noqa: BLE001 - answered, and logged there if unexpected
+            self.settle(error)
+
+    def fail(self, error: PushgateError) -> None:
+        """Refuse the push: the rest of its body will not come, because of *error*."""
+        self.settle(error)
+
+    def hang_up(self) -> None:
+        """Ignore that the client is gone: a push that is complete is carried out."""
+
+    def settle(self, error: Exception | None) -> None:
+        """Answer with *error*, or that the push is durable and visible; the first call counts."""
+        done, self._done = self._done, None
+        if done is None:
+            return
+        self._pieces = []
+        self._service.release(self._held)
+        if error is not None:
+            # Its frames hold the body, and this frame would hold them: a cycle.
+            unexpected = not isinstance(error, PushgateError)
+            error = error if unexpected else error.with_traceback(None)
+        done(self._service.answer(self, error))
+
+
+def _change(push: Push, pushed: Pushed) -> Change:
+    return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns())
+
+
+def _reason(error: Exception) -> str:
+    """Return the word under which a refused push is counted."""
+    if isinstance(error, LimitExceeded):
+        return error.flag.removeprefix("--limit.")
+    return next((word for kind, word in _REASONS.items() if isinstance(error, kind)), "other")
+
+
+def find_header(headers: Headers, name: bytes) -> bytes:
+    """Return the first header called *name*, empty if there is none."""
+    return next((value for header, value in headers if header == name), b"")
+
+
+async def push_over_asgi(pushes: PushService, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a PUT, POST or DELETE of a group. The caller has let the client in."""
-    started = time.perf_counter()
-    desk = site.desk
     query = scope["query_string"]
     target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-    head = push_head(scope["method"], target, scope["headers"], keep_alive=True)
-    error: PushgateError | None = None
-    try:
-        await site.gateway.apply(await _change(desk, head, receive))
-    except HungUp:
-        return
-    except PushgateError as failure:
-        # Its frames hold the body, and this frame would hold them: a cycle.
-        error = failure.with_traceback(None)
-    answer = desk.answer(head.method, error, scope["client"])
-    await answer(scope, receive, send)
-    desk.count(head, answer, head.length, started)
+    request = push_request(scope["method"], target, scope["headers"])
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
+    def done(answer: Answer) -> None:
+        if not answered.done():  # it is cancelled when the server stops
+            answered.set_result(answer)
 
-async def _change(desk: PushDesk, head: PushHead, receive: Receive) -> Change:
-    if head.method == "DELETE":
-        await _check_encoding(desk, head, receive)
-        return desk.delete(head)
-    try:
-        key = desk.admit(head)
-    except InvalidGroupingKey:
-        await _check_encoding(desk, head, receive)
-        raise
-    with desk.holding() as hold:
-        body = await _body(desk, receive, hold)
-        pushed = await desk.read_aside(head, body)
-    return desk.change(head, key, pushed)
-
-
-async def _check_encoding(desk: PushDesk, head: PushHead, receive: Receive) -> None:
-    """Refuse a body that is gzip only by its header, though nobody needs it."""
-    if head.encoding.strip().lower() == b"gzip":
-        with desk.holding() as hold:
-            check_gzip_header(await _body(desk, receive, hold))
-
-
-async def _body(desk: PushDesk, receive: Receive, hold: Callable[[int], None]) -> bytes:
-    """Return the whole body; refuse it as soon as it is too long."""
-    chunks: list[bytes] = []
-    length = 0
-    while True:
+    push = pushes.start(request, scope["client"], done)
+    while not answered.done():
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise HungUp
-        chunk = message.get("body", b"")
-        length += len(chunk)
-        desk.check_length(length)
-        hold(len(chunk))
-        chunks.append(chunk)
+            push.fail(message.get("error") or BodyCutOff(UNEXPECTED_EOF))
+            break
+        push.feed(message.get("body", b""))
         if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            push.finish()
+            break
+    answer = await answered
+    await answer(scope, receive, send)

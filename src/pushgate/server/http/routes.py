@@ -1,4 +1,4 @@
-"""Paths: which route one leads to, where a wrong one is redirected, which group it names.
+"""Paths: which route one leads to, and where a wrong one is redirected.
 
 These are the rules of the reference's router. They differ from Starlette's: matching is on
 the percent-decoded path, so an escaped slash separates, and the redirects are its own.
@@ -11,94 +11,23 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote_from_bytes
 
 from starlette.types import Receive, Scope, Send
 
-from pushgate.errors import InvalidGroupingKey, LimitExceeded
-from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
-from pushgate.model.names import NameRule
 from pushgate.server.access.config import Permission
-from pushgate.server.settings import Settings
 
 if TYPE_CHECKING:
-    from pushgate.server.http.site import Site
+    from pushgate.server.http.context import AppContext
 
-Endpoint: TypeAlias = "Callable[[Site, Scope, Receive, Send], Awaitable[None]]"
+Endpoint: TypeAlias = "Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]"
 """What answers the requests of a route."""
 
-PUSH_METHODS: Final = ("DELETE", "POST", "PUT")
-# So many labels of a path are read whatever the limit is, in about 10 ms.
-_MIN_PATH_LABELS = 4096
 _WILDCARDS = {b":job/": rb"([^/]*)/", b":job": rb"([^/]+)", b"*": rb"(.*)"}
 _WILDCARD = re.compile(rb"(:job/?|\*)")
-# Go's url.URL.EscapedPath leaves these alone.
-_PATH_SAFE = "$&+,/:;=@"
 _ESCAPED_PATH_SAFE = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"
-
-
-def push_path(settings: Settings) -> Callable[[bytes], re.Match[bytes] | None]:
-    """Return what tells whether a raw path is that of a group, its escapes well-formed.
-
-    A request target with a query is none.
-    """
-    return _group_path(settings.route_prefix)
-
-
-@lru_cache
-def _group_path(prefix: str) -> Callable[[bytes], re.Match[bytes] | None]:
-    """Match a raw path below *prefix* as the parts of a group's path: ``base64``, ``rest``.
-
-    URLs are often joined with a slash too many, so slashes before the job may be repeated.
-    Like every other route, the part up to the job may be percent-encoded.
-    """
-    slash = _byte(ord("/"))
-    fixed = [*prefix.encode().split(b"/")[1:], b"metrics", b"job"]
-    head = b"".join(slash + b"+" + b"".join(map(_byte, part)) for part in fixed)
-    base64 = b"".join(map(_byte, b"@base64"))
-    rest = rb"(?:[^%?]++|%[0-9a-fA-F]{2})++"
-    pattern = b"%b(?P<base64>%b)?%b(?P<rest>%b)" % (head, base64, slash, rest)
-    return re.compile(pattern, re.DOTALL).fullmatch
-
-
-def _byte(byte: int) -> bytes:
-    """Return a pattern of *byte*, plain or percent-encoded."""
-    return b"(?:%b|%%(?i:%02x))" % (re.escape(bytes([byte])), byte)
-
-
-def raw_prefix(settings: Settings) -> bytes:
-    """Return the prefix of all routes as it stands in raw paths."""
-    return escaped(settings.route_prefix.encode()).encode()
-
-
-def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
-    """Return the group that *raw_path* names.
-
-    The path is split before it is decoded, so that a value may contain a slash and be empty.
-
-    Raises:
-        InvalidGroupingKey: with the reference's text.
-        LimitExceeded: there are too many labels to read them all.
-    """
-    match = _group_path(settings.route_prefix)(raw_path)
-    if match is None:
-        raise InvalidGroupingKey("this is not the path of a group")
-    job, *parts = match["rest"].split(b"/")
-    limit = settings.limit_labels_per_series
-    # Groups of a time with a higher limit can still be deleted, as far as that is little work.
-    if limit and len(parts) // 2 > max(limit, _MIN_PATH_LABELS):
-        raise LimitExceeded(
-            f"the path has {len(parts) // 2} labels, more than {limit} (--limit.labels-per-series)",
-            flag="--limit.labels-per-series",
-        )
-    return parse_grouping_key(
-        unpercent(job),
-        [unpercent(part) for part in parts],
-        job_is_base64=match["base64"] is not None,
-        names=NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
-    )
 
 
 def clean_path(path: bytes) -> bytes:
@@ -112,11 +41,6 @@ def clean_path(path: bytes) -> bytes:
     if segments and path.endswith(b"/"):
         segments.append(b"")
     return b"/" + b"/".join(segments)
-
-
-def escaped(path: bytes) -> str:
-    """Return decoded *path* as Go escapes it for a URL."""
-    return quote_from_bytes(path, _PATH_SAFE)
 
 
 def ascii_only(raw_path: bytes) -> str:

@@ -8,8 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from pushgate.formats.encoding import Encoding, Gzip, Identity, Zstd
 from pushgate.formats.negotiation import accepted_encoding, accepted_format
-from pushgate.server.http.desk import find_header
-from pushgate.server.http.site import Site
+from pushgate.server.http.context import AppContext
+from pushgate.server.http.push import find_header
 from pushgate.server.http.stream import in_steps
 
 _ENCODINGS: Final[dict[str, Encoding]] = {
@@ -19,13 +19,13 @@ _ENCODINGS: Final[dict[str, Encoding]] = {
 _CHUNK_BYTES = 256 << 10
 
 
-async def scrape(site: Site, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
     """Answer with an exposition; other requests are served while it is made."""
     headers = scope["headers"]
     kind = accepted_format(find_header(headers, b"accept"))
     lines = tuple(value for name, value in headers if name == b"accept-encoding")
     coding = accepted_encoding(lines)
-    kept = site.views.get(kind, _ENCODINGS[coding], time.monotonic())
+    kept = context.views.get(kind, _ENCODINGS[coding], time.monotonic())
     async with kept.lock:
         chunks = await in_steps(kept.exposition.scrape())
     start = [

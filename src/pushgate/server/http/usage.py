@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from pushgate.server.http.answers import Answer, Headers, plain_error
-from pushgate.server.http.routes import ascii_only, raw_prefix
+from pushgate.server.http.push_path import raw_prefix
+from pushgate.server.http.routes import ascii_only
 from pushgate.server.settings import Settings
 
 # Longer paths are not repeated.

@@ -19,7 +19,7 @@ from pushgate.model.shape import MetricType
 from pushgate.server.group import Group
 from pushgate.server.http.families import Family, Steps, sorted_families
 from pushgate.server.http.listing import local_time
-from pushgate.server.http.routes import grouping_key
+from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
 
 MOST_ROWS = 500

@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from pushgate.model.grouping import unpercent
 from pushgate.model.quoting import text
 from pushgate.server.http.answers import NOT_FOUND, Headers
+from pushgate.server.http.context import AppContext
 from pushgate.server.http.listing import local_time
-from pushgate.server.http.site import Site
 from pushgate.server.http.stream import in_steps, stream
 from pushgate.server.ui.cards import MOST_ROWS, family_cards, group_card, key_of
 from pushgate.server.ui.search import Search, found
@@ -58,52 +58,52 @@ _MEDIA_TYPES: Final = {
 _MOST_PARAMETERS = 16
 
 
-async def groups(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with a page of the list of groups: those that ``q`` and ``failed`` ask for."""
     now = time.time_ns()
-    result = await found(site.gateway.store, Search.from_query(_query(scope)))
-    cards = (group_card(group, site.settings, now) for group in result.groups)
-    pieces = _page(_GROUPS, site, ".", tab="groups", result=result, cards=cards)
-    await stream(pieces, _headers(site), scope, receive, send)
+    result = await found(context.gateway.store, Search.from_query(_query(scope)))
+    cards = (group_card(group, context.settings, now) for group in result.groups)
+    pieces = _page(_GROUPS, context, ".", tab="groups", result=result, cards=cards)
+    await stream(pieces, _headers(context), scope, receive, send)
 
 
-def job_of(site: Site, scope: Scope) -> str | None:
+def job_of(context: AppContext, scope: Scope) -> str | None:
     """Return the job of the group whose page is asked for; None if the path names none."""
-    key = key_of(_rest(site, scope, "/ui/group/"))
+    key = key_of(_rest(context, scope, "/ui/group/"))
     return dict(key.labels).get("job") if key else None
 
 
-async def group(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def group(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with one group and its metric families; with ``all``, with all their metrics."""
-    key = key_of(_rest(site, scope, "/ui/group/"))
-    shown = site.gateway.store.get(key) if key else None
+    key = key_of(_rest(context, scope, "/ui/group/"))
+    shown = context.gateway.store.get(key) if key else None
     if shown is None:
         await NOT_FOUND(scope, receive, send)
         return
     most_rows = None if "all" in _query(scope) else MOST_ROWS
-    cards = family_cards(shown, site.settings, most_rows=most_rows)
+    cards = family_cards(shown, context.settings, most_rows=most_rows)
     pieces = _page(
         _GROUP,
-        site,
+        context,
         "../..",
         tab="groups",
-        card=group_card(shown, site.settings, time.time_ns()),
+        card=group_card(shown, context.settings, time.time_ns()),
         families=await in_steps(cards),
     )
-    await stream(pieces, _headers(site), scope, receive, send)
+    await stream(pieces, _headers(context), scope, receive, send)
 
 
-async def status(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with what this server is and how it was started."""
-    store = site.gateway.store
+    store = context.gateway.store
     tables = {
         "Runtime Information": {
-            "Started": local_time(site.started // 10**9 * 10**9),
+            "Started": local_time(context.started // 10**9 * 10**9),
             "Groups": f"{len(store):,}",
             "Series": f"{store.series:,}",
             "Journal": "in memory only"
-            if not site.gateway.is_durable
-            else ("ready" if site.gateway.is_ready else "cannot be written, see the log"),
+            if not context.gateway.is_durable
+            else ("ready" if context.gateway.is_ready else "cannot be written, see the log"),
         },
         "Build Information": {
             "version": BUILD.version,
@@ -113,15 +113,15 @@ async def status(site: Site, scope: Scope, receive: Receive, send: Send) -> None
             "python": BUILD.python,
             "platform": BUILD.platform,
         },
-        "Startup Flags": site.settings.rows(),
+        "Startup Flags": context.settings.rows(),
     }
-    pieces = _page(_STATUS, site, ".", tab="status", tables=tables)
-    await stream(pieces, _headers(site), scope, receive, send)
+    pieces = _page(_STATUS, context, ".", tab="status", tables=tables)
+    await stream(pieces, _headers(context), scope, receive, send)
 
 
-async def static(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def static(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the file below ``/static/`` that the path names."""
-    path = _rest(site, scope, "/static/")
+    path = _rest(context, scope, "/static/")
     try:
         response = await _FILES.get_response(path, scope)
     except (HTTPException, ValueError):  # no such file, or no name of a file at all
@@ -133,9 +133,9 @@ async def static(site: Site, scope: Scope, receive: Receive, send: Send) -> None
     await response(scope, receive, send)
 
 
-def _rest(site: Site, scope: Scope, route: str) -> str:
+def _rest(context: AppContext, scope: Scope, route: str) -> str:
     """Return what follows *route* in the path of the request."""
-    return text(unpercent(scope["raw_path"])).removeprefix(site.settings.route_prefix + route)
+    return text(unpercent(scope["raw_path"])).removeprefix(context.settings.route_prefix + route)
 
 
 def _query(scope: Scope) -> dict[str, str]:
@@ -146,9 +146,9 @@ def _query(scope: Scope) -> dict[str, str]:
         return {}
 
 
-def _page(template: Template, site: Site, up: str, **shown: Any) -> Iterator[bytes]:
+def _page(template: Template, context: AppContext, up: str, **shown: Any) -> Iterator[bytes]:
     """Yield a page; *up* is the way from it to the route prefix, if browsers see no other."""
-    settings = site.settings
+    settings = context.settings
     base = settings.external_prefix or up
     pieces = template.generate(
         base=base,
@@ -161,8 +161,8 @@ def _page(template: Template, site: Site, up: str, **shown: Any) -> Iterator[byt
     return (piece.encode(errors="replace") for piece in pieces)
 
 
-def _headers(site: Site) -> Headers:
+def _headers(context: AppContext) -> Headers:
     """Return the headers of a page; the operator's security policy replaces ours."""
-    if any(name.lower() == _CSP for name, _ in site.live.access.headers):
+    if any(name.lower() == _CSP for name, _ in context.live.access.headers):
         return _HEADERS
     return (*_HEADERS, (_CSP, _POLICY))

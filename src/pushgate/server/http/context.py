@@ -1,4 +1,4 @@
-"""What the routes serve."""
+"""What the endpoints work with."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     from pushgate.server.access.live import LiveConfig
     from pushgate.server.exposition import Views
     from pushgate.server.gateway import Gateway
-    from pushgate.server.http.desk import PushDesk
+    from pushgate.server.http.push import PushService
     from pushgate.server.settings import Settings
     from pushgate.server.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Everything a route needs.
+class AppContext:
+    """Everything an endpoint needs.
 
     ``started`` is the start of the process in Unix nanoseconds; ``quit`` asks it to stop.
     """
 
     settings: Settings
     gateway: Gateway
+    pushes: PushService
     views: Views
     live: LiveConfig
     telemetry: Telemetry
-    desk: PushDesk
     started: int
     quit: Callable[[], None]

@@ -1,0 +1,164 @@
+"""How the parts of the server fit together: the only place that knows."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushgate.errors import NotWritable, StartupError
+from pushgate.formats.bodies import Bodies
+from pushgate.formats.room import Room
+from pushgate.model.names import NameRule
+from pushgate.server.access.live import LiveConfig
+from pushgate.server.exposition import Views
+from pushgate.server.gateway import Gateway
+from pushgate.server.http.app import App
+from pushgate.server.http.context import AppContext
+from pushgate.server.http.push import PushService
+from pushgate.server.settings import Settings
+from pushgate.server.storage.journal import Journal
+from pushgate.server.storage.lock import FileLock
+from pushgate.server.storage.opening import locked, opened_journal
+from pushgate.server.store import Bounds, Store
+from pushgate.server.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A server that is ready to be started.
+
+    Start ``context.gateway`` in the event loop that serves ``app``, and close it there.
+    """
+
+    app: App
+    context: AppContext
+
+
+def lock_persistence(settings: Settings) -> FileLock | None:
+    """Return the right to the persistence file; None if metrics are only kept in memory.
+
+    Raises:
+        StartupError: the file is in use, or cannot be used.
+    """
+    if not settings.persistence_file:
+        return None
+    try:
+        return locked(Path(settings.persistence_file), settings.persistence_wait / 1e9)
+    except NotWritable as error:
+        if "persistence_file" in settings.given:
+            raise
+        _log.warning(
+            "metrics are kept only in memory and lost at the next stop; name a file that "
+            "can be written with --persistence.file",
+            extra={"err": str(error).partition("; ")[0]},
+        )
+        return None
+
+
+def compose(
+    settings: Settings,
+    *,
+    lock: FileLock | None = None,
+    journal: Journal | None = None,
+    quit: Callable[[], None] = lambda: None,  # noqa: A002 - the route is called so
+) -> Composition:
+    """Return the server that *settings* describe, with what its persistence file holds.
+
+    Args:
+        settings: what the operator chose. Listening on its addresses is up to the caller.
+        lock: the right to the persistence file; without it, metrics are only in memory.
+        journal: an empty journal to use instead of the persistence file.
+        quit: called when a request asks the process to stop.
+
+    Raises:
+        StartupError: a file cannot be used; one line that says which, and what to do.
+    """
+    live = _web_config(settings.web_config_file)
+    telemetry = Telemetry()
+    store = Store(telemetry.own, _bounds(settings))
+    if lock is not None:
+        journal = _load(settings, lock, store, telemetry)
+    gateway = Gateway(store, journal)
+    decoder = _decoder(settings)
+    _show(gateway, decoder, telemetry)
+    context = AppContext(
+        settings=settings,
+        gateway=gateway,
+        pushes=PushService(settings, gateway, telemetry, decoder),
+        views=Views(store, telemetry),
+        telemetry=telemetry,
+        live=live,
+        started=time.time_ns(),
+        quit=quit,
+    )
+    return Composition(App(context), context)
+
+
+def _web_config(file: str) -> LiveConfig:
+    try:
+        return LiveConfig(Path(file) if file else None)
+    except StartupError as error:
+        raise StartupError(f"--web.config.file={file}: {error}") from error
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
+
+
+def _load(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry) -> Journal:
+    """Open the persistence file and load what it holds into *store*."""
+    path = Path(settings.persistence_file)
+    reset = settings.persistence_reset_damaged
+    journal, groups = opened_journal(path, lock, reset_damaged=reset, now=time.time())
+    store.load(groups)
+    telemetry.counter(
+        "pushgate_journal_checkpoint_failures_total",
+        "Checkpoints of the journal that failed.",
+        lambda: journal.tidy_failures,
+    )
+    return journal
+
+
+def _decoder(settings: Settings) -> Bodies:
+    return Bodies(
+        NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
+        most_bytes=settings.limit_decompressed_bytes,
+        room=Room(
+            settings.limit_series_per_push,
+            settings.limit_labels_per_series,
+            settings.limit_label_value_bytes,
+        ),
+    )
+
+
+def _show(gateway: Gateway, decoder: Bodies, telemetry: Telemetry) -> None:
+    """Show the state of these parts among the server's own metrics."""
+    store = gateway.store
+    for name, text, read in (
+        ("pushgate_groups", "Groups stored.", lambda: len(store)),
+        ("pushgate_series", "Series stored, the push times left out.", lambda: store.series),
+        (
+            "pushgate_pushes_waiting",
+            "Changes admitted and not yet durable.",
+            lambda: gateway.waiting,
+        ),
+        (
+            "pushgate_journal_ready",
+            "1 if the last write of the journal succeeded, else 0.",
+            lambda: gateway.is_ready,
+        ),
+        (
+            "pushgate_shape_cache_bytes",
+            "Memory that known shapes of pushes cost besides the stored ones, in bytes.",
+            lambda: decoder.cache_bytes,
+        ),
+    ):
+        telemetry.gauge(name, text, read)
+    telemetry.counter(
+        "pushgate_journal_failures_total",
+        "Failed attempts to write or find the journal.",
+        lambda: gateway.journal_failures,
+    )

@@ -1,0 +1,707 @@
+"""One HTTP/1.x connection: an asyncio protocol that hands requests on and writes the answers.
+
+Requests are taken one at a time: the bytes behind a request stay unread until it is answered,
+so answers keep the order of their requests, and a broken request is noticed when its turn
+comes. A head is parsed when all of it has arrived. Offers to upgrade are declined by not
+reading them (RFC 9110, 7.8).
+
+A push of a client that need not be authenticated goes to the :class:`PushService` without a
+task, ASGI messages or a router. Everything else starts an ASGI cycle, an :class:`Exchange`.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from email.utils import formatdate
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
+
+from starlette.types import ASGIApp, Message, Scope
+
+from pushgate.errors import LimitExceeded, PushgateError
+from pushgate.server.access.tls import valid_until
+from pushgate.server.http.answers import (
+    INTERNAL_ERROR,
+    Answer,
+    Headers,
+    answer_to,
+    encoded_head,
+    plain_error,
+)
+from pushgate.server.http.context import AppContext
+from pushgate.server.http.push import UNEXPECTED_EOF, BodyCutOff, push_request
+from pushgate.server.http.push_path import PUSH_METHODS, push_path
+from pushgate.server.http.request import (
+    BAD_REQUEST,
+    HEAD_TOO_LARGE,
+    MAX_HEAD_BYTES,
+    BodyFraming,
+    MalformedBody,
+    MalformedRequest,
+    RequestHead,
+    framing_of,
+    parse_head,
+)
+
+_log = logging.getLogger(__name__)
+
+_LARGE_HEAD_BYTES = 8 << 10
+# Received and not yet taken: from here on the client has to wait.
+_HIGH_WATER_BYTES = 64 << 10
+# Requests, or pieces of a body, that one connection may take before the others have a turn.
+_MAX_STEPS_PER_TURN = 16
+# The rest of a body that was refused: up to so much is read and dropped for the next request.
+_MAX_DISCARDED_BYTES = 1 << 20
+# After the last answer a sender may still be sending. Closing at once would reset the
+# connection, and the sender, or a proxy in front of it, might never read the answer.
+_MAX_LINGER_BYTES = 256 << 20
+_MAX_LINGER_SECONDS = 30.0
+# How long a request that is under way may outlive the certificate of its client.
+_MAX_EXPIRED_SECONDS = 10
+_NEVER = float("inf")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RETRY = ((b"retry-after", b"5"),)
+_REFUSALS: Final = {
+    "header-seconds": plain_error(408, "the headers took too long (--limit.header-seconds)"),
+    "connections": plain_error(503, "too many connections (--limit.connections)", _RETRY),
+    "open-files": plain_error(503, "too many connections for the limit of open files", _RETRY),
+    "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
+}
+_end_of_head = re.compile(rb"\n\r?\n").search
+
+
+class BodySink(Protocol):
+    """What takes the body of a request: a push, or an ASGI cycle."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should come until what came is read."""
+        ...
+
+    def feed(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        ...
+
+    def finish(self) -> None:
+        """Learn that the body is complete."""
+        ...
+
+    def fail(self, error: PushgateError) -> None:
+        """Learn that the rest of the body will not come, because of *error*."""
+        ...
+
+    def hang_up(self) -> None:
+        """Learn that the client is gone."""
+        ...
+
+
+class ServerState:
+    """What all connections of a server share."""
+
+    def __init__(self, app: ASGIApp, context: AppContext) -> None:
+        settings = context.settings
+        self.app = app
+        self.pushes = context.pushes
+        self.telemetry = context.telemetry
+        self.live = context.live
+        self.is_push = push_path(settings)
+        self.header_seconds = settings.limit_header_seconds or _NEVER
+        self.body_seconds = settings.limit_body_seconds or _NEVER
+        self.idle_seconds = settings.limit_idle_seconds or _NEVER
+        self.max_held_bytes = settings.limit_held_bytes or _NEVER
+        self.max_connections: dict[str, float] = {
+            "connections": settings.limit_connections or _NEVER
+        }
+        """How many connections there may be, by the reason for which more are refused."""
+        self.connections: set[HttpProtocol] = set()
+        self.exchanges: set[asyncio.Task[None]] = set()
+        self.held_head_bytes = 0
+        """Bytes of all large heads that have not arrived completely."""
+        self.is_stopping = False
+        self._is_full = False
+        self.date: tuple[tuple[bytes, bytes], ...] = ()
+        self.tick(0)
+
+    def tick(self, now: float) -> None:
+        """Set the ``Date`` of answers and end what is too slow; *now* is the loop's time.
+
+        Called each second. To do it for each request would cost more than a small push.
+        """
+        self.date = ((b"date", formatdate(time.time(), usegmt=True).encode()),)
+        for connection in tuple(self.connections):
+            connection.expire(now)
+        if self._is_full and len(self.connections) < min(self.max_connections.values()):
+            self._is_full = False
+
+    def refuse(self, reason: str) -> Answer:
+        """Return the answer to a client that is refused for *reason*; count it.
+
+        That there are too many connections is logged once, until there are fewer again.
+        """
+        self.telemetry.count_rejected(reason)
+        if reason in self.max_connections and not self._is_full:
+            self._is_full = True
+            limit = {"reason": reason, "limit": self.max_connections[reason]}
+            _log.warning("too many connections: more are refused", extra=limit)
+        return _REFUSALS[reason]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any client may push, and answers have no headers but their own."""
+        access = self.live.access
+        return access.open and not access.headers
+
+
+class HttpProtocol(asyncio.Protocol):
+    """A connection of a client."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self.is_tls = False
+        self._buffer = bytearray()  # received, not yet taken
+        self._searched = 0  # bytes of the buffer in which no end of a head is
+        self._held_head_bytes = 0
+        self._in_head = False
+        self._framing: BodyFraming | None = None  # while a body is arriving
+        self._sink: BodySink | None = None  # who takes it; no one, once it is refused
+        self._owes_answer = False
+        self._keep_alive = True
+        self.is_http_1_0 = False
+        self._awaits_continue = False
+        self._at_eof = False
+        self._is_ending = False  # what still arrives is dropped
+        self._discarded = 0
+        self._is_advancing = self._is_scheduled = self._is_paused = False
+        self._deadline = self._write_deadline = self._certificate_ends = _NEVER
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.client: tuple[str, int] | None = None
+        self.server: tuple[str, int | None] | None = None
+        self.peer_certificate: Any = None
+
+    # --- What the transport tells -----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of uvloop
+        """Greet a client, or send it away if there are too many."""
+        state = self._state
+        state.connections.add(self)
+        self._transport = transport
+        self.is_tls = transport.get_extra_info("sslcontext") is not None
+        self.client = _address(transport.get_extra_info("peername"))
+        self.server = _server_address(transport.get_extra_info("sockname"))
+        self.peer_certificate = transport.get_extra_info("peercert")
+        now = self._loop.time()
+        self._certificate_ends = now + valid_until(self.peer_certificate) - time.time()
+        self._deadline = now + state.header_seconds
+        for reason, most in state.max_connections.items():
+            if len(state.connections) > most:
+                self._refuse_for(reason)
+                return
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        if self._is_ending:
+            self._drop(len(data))
+            return
+        if not self._buffer and not self._is_scheduled:
+            if self._framing is None:
+                if not self._owes_answer and self._take_known_push(data):
+                    return
+            elif self._sink is None or not self._sink.is_full:
+                data = self._take_body(data)
+                if not data:
+                    return
+        self._buffer += data
+        self.advance()
+
+    def eof_received(self) -> bool:
+        """Note that the client sends no more; it may still read.
+
+        TLS has no half-closed connections: the transport closes itself.
+        """
+        self._at_eof = True
+        if self._is_ending:
+            self._transport.close()
+        else:
+            self.advance()
+        return not self.is_tls
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of the interface
+        """Forget the connection."""
+        self._state.connections.discard(self)
+        self._is_ending = True
+        self._hold_head(0)
+        self._buffer.clear()
+        self.writable.set()
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            if self._framing is not None:
+                sink.fail(BodyCutOff(UNEXPECTED_EOF))
+            sink.hang_up()
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read its answers, but not forever."""
+        self.writable.clear()
+        self._write_deadline = self._loop.time() + self._state.idle_seconds
+
+    def resume_writing(self) -> None:
+        """Go on: the client reads."""
+        self._write_deadline = _NEVER
+        self.writable.set()
+        self.advance()
+
+    # --- What the server tells --------------------------------------------------------------
+
+    def expire(self, now: float) -> None:
+        """Close the connection if its client is too slow; *now* is the loop's time."""
+        if now >= self._write_deadline:
+            self._transport.abort()
+        if now >= self._certificate_ends:  # it would not be accepted any more
+            self.shut_down()
+            if now >= self._certificate_ends + _MAX_EXPIRED_SECONDS:
+                self._transport.abort()
+        if now < self._deadline:
+            return
+        self._deadline = _NEVER
+        if self._is_ending:
+            self._transport.abort()
+        elif self._in_head:
+            self._refuse_for("header-seconds")
+        elif self._framing is not None and self._sink is not None:
+            message = "the body took too long (--limit.body-seconds)"
+            self._fail_body(LimitExceeded(message, flag="--limit.body-seconds", status=408))
+        elif not self._owes_answer:
+            self._transport.close()
+
+    def shut_down(self) -> None:
+        """Close the connection as soon as the request under way is answered."""
+        self._keep_alive = False
+        if self._is_ending:
+            self._deadline = min(self._deadline, self._loop.time())
+        elif not self._owes_answer:
+            self._end()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._transport.abort()
+
+    # --- Requests ---------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Take what has arrived, as far as possible. Others have a turn between the steps."""
+        if self._is_advancing or self._is_scheduled:
+            return
+        self._is_advancing = True
+        try:
+            for _ in range(_MAX_STEPS_PER_TURN):
+                if not self._step():
+                    break
+            else:
+                self._is_scheduled = True
+                self._loop.call_soon(self._go_on)
+        finally:
+            self._is_advancing = False
+        self._regulate_reading()
+
+    def _go_on(self) -> None:
+        self._is_scheduled = False
+        self.advance()
+
+    def _step(self) -> bool:
+        """Take the next request, or the next piece of its body; False if there is none yet."""
+        if self._is_ending:
+            return False
+        if self._framing is not None:
+            if self._sink is not None and self._sink.is_full:
+                return False
+            if self._buffer:
+                data = bytes(self._buffer[:_HIGH_WATER_BYTES])
+                del self._buffer[:_HIGH_WATER_BYTES]
+                self._buffer[:0] = self._take_body(data)
+                return True
+            if self._at_eof and self._sink is not None:
+                self._fail_body(BodyCutOff(UNEXPECTED_EOF))
+            elif self._at_eof:
+                self._transport.close()
+            return False
+        if self._owes_answer or not self.writable.is_set():
+            return False
+        if self._buffer:
+            return self._take_head()
+        if self._at_eof:
+            self._transport.close()
+        return False
+
+    def _regulate_reading(self) -> None:
+        is_blocked = self._owes_answer or self._framing is not None or not self.writable.is_set()
+        pause = len(self._buffer) > _HIGH_WATER_BYTES and (is_blocked or self._is_scheduled)
+        if pause != self._is_paused and not self._transport.is_closing():
+            self._is_paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _take_known_push(self, data: bytes) -> bool:
+        """Take *data* if it is a whole push with a head that was seen before."""
+        head, _, body = data.partition(b"\r\n\r\n")
+        state = self._state
+        request = state.pushes.known(head)
+        if request is None or len(body) != request.length or not state.is_open:
+            return False
+        self._deadline = _NEVER
+        self._owes_answer = True
+        self.is_http_1_0 = self._awaits_continue = False
+        self._keep_alive = request.keep_alive and not state.is_stopping
+        push = state.pushes.start(request, self.client, self._write_answer)
+        if body:
+            push.feed(body)
+        push.finish()
+        return True
+
+    def _take_head(self) -> bool:
+        """Take the head of a request; False if its end has not arrived."""
+        buffer = self._buffer
+        if not self._in_head:
+            if buffer[0] in b"\r\n":  # RFC 9112, 2.2
+                buffer[:] = buffer.lstrip(b"\r\n")
+                if not buffer:
+                    return False
+            self._in_head = True
+            self._deadline = self._loop.time() + self._state.header_seconds
+        end = _end_of_head(buffer, self._searched)
+        if (end.end() if end else len(buffer)) > MAX_HEAD_BYTES:
+            self._refuse(HEAD_TOO_LARGE)
+        elif end is None:
+            self._searched = max(0, len(buffer) - 2)
+            self._hold_head(len(buffer) if len(buffer) > _LARGE_HEAD_BYTES else 0)
+            if self._held_head_bytes and self._state.held_head_bytes > self._state.max_held_bytes:
+                self._refuse_for("held-bytes")
+            elif self._at_eof:
+                self._refuse(BAD_REQUEST)
+        else:
+            head = bytes(buffer[: end.start() + 1])
+            del buffer[: end.end()]
+            self._in_head = False
+            self._searched = 0
+            self._hold_head(0)
+            try:
+                self._start(parse_head(head), head.removesuffix(b"\r\n"))
+            except MalformedRequest as error:
+                self._refuse(error.answer)
+            except MemoryError as error:
+                self._refuse(answer_to(error))
+            return True
+        return False
+
+    def _hold_head(self, length: int) -> None:
+        self._state.held_head_bytes += length - self._held_head_bytes
+        self._held_head_bytes = length
+
+    def _start(self, request: RequestHead, head: bytes) -> None:
+        """Start a request, whose *head* are these bytes."""
+        state = self._state
+        self._framing = None if request.length == 0 else framing_of(request)
+        self._deadline = self._loop.time() + state.body_seconds if self._framing else _NEVER
+        self._owes_answer = True
+        self._keep_alive = request.keep_alive and not state.is_stopping
+        self.is_http_1_0 = request.is_http_1_0
+        self._awaits_continue = request.expects_continue
+        self._discarded = 0
+        if self._is_direct(request):
+            push = push_request(
+                request.method, request.target, request.headers, keep_alive=request.keep_alive
+            )
+            self._sink = None
+            sink = state.pushes.start(push, self.client, self._write_answer)
+            if self._owes_answer:
+                self._sink = sink
+                self.write_continue()
+                if request.length is not None and not (
+                    request.is_http_1_0 or request.expects_continue
+                ):
+                    state.pushes.remember(head, push)
+        else:
+            exchange = Exchange(self, request)
+            self._sink = exchange
+            task = self._loop.create_task(exchange.run(state.app))
+            state.exchanges.add(task)
+            task.add_done_callback(state.exchanges.discard)
+        if self._framing is None and self._sink is not None:
+            self._sink.finish()
+
+    def _is_direct(self, request: RequestHead) -> bool:
+        """Return whether this is a push that needs nothing of the application.
+
+        With credentials to check or headers to add, or from a browser, perhaps from a page
+        of another site, it does.
+        """
+        if request.method not in PUSH_METHODS or not self._state.is_open:
+            return False
+        if not self._state.is_push(request.path):
+            return False
+        return not any(name in (b"origin", b"sec-fetch-site") for name, _ in request.headers)
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Take the content in *data*; return what follows the body, empty if nothing does."""
+        assert self._framing is not None
+        try:
+            content, rest = self._framing.take(data)
+            if self._sink is None:
+                self._discard(len(content))
+            elif content:
+                self._sink.feed(content)
+        except MalformedBody as error:
+            self._fail_body(BodyCutOff(str(error)))
+            return b""
+        except MemoryError as error:
+            self._refuse(answer_to(error))
+            return b""
+        if rest is None:
+            return b""
+        self._framing = None
+        self._deadline = _NEVER if self._owes_answer else self._idle_deadline()
+        if self._sink is not None:
+            self._sink.finish()
+        return rest
+
+    def _discard(self, length: int) -> None:
+        """Count *length* bytes of a body that was refused; end if they are too many."""
+        self._discarded += length
+        if self._discarded > _MAX_DISCARDED_BYTES:
+            self._end()
+
+    def _fail_body(self, error: PushgateError) -> None:
+        """Give up the body that is arriving: behind it, no request can be found."""
+        self._keep_alive = False
+        if self._sink is not None:
+            self._sink.fail(error)
+        else:
+            self._end()
+
+    # --- Answers ----------------------------------------------------------------------------
+
+    def write_continue(self) -> None:
+        """Tell a client that waits for it to send its body."""
+        if self._awaits_continue:
+            self._awaits_continue = False
+            self.write(_CONTINUE)
+
+    def write(self, *pieces: bytes) -> None:
+        """Write *pieces*, unless the client is gone."""
+        if not self._transport.is_closing():
+            self._transport.writelines(pieces)
+
+    def encoded_head(self, status: int, headers: Headers, *, ends_by_closing: bool) -> bytes:
+        """Return the head of the answer that is due, and decide what happens after it."""
+        if ends_by_closing or (b"connection", b"close") in headers:
+            self._keep_alive = False
+        return encoded_head(
+            status,
+            (*self._state.date, *headers),
+            keep_alive=self._decide_keep_alive(),
+            is_http_1_0=self.is_http_1_0,
+        )
+
+    def _decide_keep_alive(self) -> bool:
+        if self._framing is not None and (
+            # Whether the body will come after all is up to the client.
+            self._awaits_continue or self._framing.remaining > _MAX_DISCARDED_BYTES
+        ):
+            self._keep_alive = False
+        return self._keep_alive
+
+    def _write_answer(self, answer: Answer) -> None:
+        """Answer a push that did not go through the application."""
+        if not self._owes_answer:
+            return
+        if not self._transport.is_closing():
+            keep_alive = self._decide_keep_alive()
+            date, is_http_1_0 = self._state.date, self.is_http_1_0
+            self._transport.write(answer.wire(date, keep_alive=keep_alive, is_http_1_0=is_http_1_0))
+        self.answered()
+
+    def answered(self) -> None:
+        """Go on after an answer: to the next request, or to the end."""
+        self._owes_answer = False
+        self._sink = None
+        if self._is_ending:
+            return
+        if not self._keep_alive:
+            self._end()
+            return
+        self._deadline = self._idle_deadline()
+        if self._buffer or self._at_eof:
+            self.advance()
+
+    def _idle_deadline(self) -> float:
+        return self._loop.time() + self._state.idle_seconds
+
+    def _refuse_for(self, reason: str) -> None:
+        self._refuse(self._state.refuse(reason))
+
+    def _refuse(self, answer: Answer) -> None:
+        """Send *answer* to a request that was not started, and end the connection."""
+        self.write(answer.wire(self._state.date, keep_alive=False))
+        self._end(lingers=True)
+
+    def _end(self, *, lingers: bool = False) -> None:
+        """Take no more requests. Close, as soon as the client has sent what it is sending."""
+        self._is_ending = True
+        self._hold_head(0)
+        self._buffer.clear()
+        if self._at_eof or not (lingers or self._framing is not None):
+            self._transport.close()
+            return
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+        self._discarded = 0
+        seconds = min(_MAX_LINGER_SECONDS, self._state.idle_seconds)
+        self._deadline = self._loop.time() + seconds
+        self._regulate_reading()
+
+    def _drop(self, length: int) -> None:
+        """Count *length* bytes that came after the end."""
+        self._discarded += length
+        if self._discarded > _MAX_LINGER_BYTES:
+            self._transport.close()
+
+
+class Exchange:
+    """One ASGI cycle: a request and its answer."""
+
+    def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
+        self._protocol = protocol
+        self._is_head_request = request.method == "HEAD"
+        self._body = bytearray()
+        self._more_body = True
+        self._error: PushgateError | None = None
+        self._is_gone = False
+        self._is_complete = False
+        self._arrived = asyncio.Event()
+        self._start: Message | None = None  # held back until the first piece of the body
+        self._is_started = False
+        self._is_chunked = False
+        path = request.path.decode()
+        self._scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.0" if request.is_http_1_0 else "1.1",
+            "server": protocol.server,
+            "client": protocol.client,
+            "scheme": "https" if protocol.is_tls else "http",
+            "root_path": "",
+            "method": request.method,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": request.path,
+            "query_string": request.query,
+            "headers": request.headers,
+            "state": {"peer_certificate": protocol.peer_certificate},
+        }
+
+    # --- As a sink for the body -------------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the application should read first."""
+        return len(self._body) > _HIGH_WATER_BYTES
+
+    def feed(self, piece: bytes) -> None:
+        """Keep *piece* for the application."""
+        self._body += piece
+        self._arrived.set()
+
+    def finish(self) -> None:
+        """Note that the body is complete."""
+        self._more_body = False
+        self._arrived.set()
+
+    def fail(self, error: PushgateError) -> None:
+        """Note that the rest of the body will not come."""
+        self._error = error
+        self._arrived.set()
+
+    def hang_up(self) -> None:
+        """Note that the client is gone."""
+        self._is_gone = True
+        self._arrived.set()
+
+    # --- The application --------------------------------------------------------------------
+
+    async def run(self, app: ASGIApp) -> None:
+        """Let *app* answer; whatever it does, the connection goes on or ends."""
+        try:
+            await app(self._scope, self._receive, self._send)
+        except Exception:  # noqa: BLE001 - one request must not end the process
+            _log.exception("request failed", extra={"path": repr(self._scope["raw_path"])})
+        if not self._is_complete and not self._is_gone:
+            if self._is_started:
+                self._protocol.abort()  # so that no one takes the part for the whole
+                return
+            self._start = None
+            await INTERNAL_ERROR(self._scope, self._receive, self._send)
+
+    async def _receive(self) -> Message:
+        self._protocol.write_continue()
+        while not (self._body or self._error or self._is_gone or self._is_complete):
+            if not self._more_body:
+                break
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._body or not (self._error or self._is_gone or self._is_complete):
+            body = bytes(self._body)
+            self._body.clear()
+            self._protocol.advance()
+            return {"type": "http.request", "body": body, "more_body": self._more_body}
+        return {"type": "http.disconnect", "error": self._error}
+
+    async def _send(self, message: Message) -> None:
+        if self._is_complete:
+            raise RuntimeError(f"{message['type']} after the end of the answer")
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        protocol = self._protocol
+        await protocol.writable.wait()
+        body: bytes = message.get("body", b"")
+        is_last = not message.get("more_body", False)
+        pieces = [] if self._is_started else [self._head()]
+        if body and not self._is_head_request:
+            pieces += [b"%x\r\n" % len(body), body, b"\r\n"] if self._is_chunked else [body]
+        if is_last and self._is_chunked and not self._is_head_request:
+            pieces.append(b"0\r\n\r\n")
+        if pieces:
+            protocol.write(*pieces)
+        if is_last:
+            self._is_complete = True
+            self._arrived.set()
+            if not self._is_gone:
+                protocol.answered()
+
+    def _head(self) -> bytes:
+        """Return the head of the answer, in which a body of unknown length is chunked."""
+        start = self._start
+        if start is None:
+            raise RuntimeError("the body of an answer came before its head")
+        self._is_started = True
+        headers = tuple(start["headers"])
+        has_length = any(name.lower() == b"content-length" for name, _ in headers)
+        self._is_chunked = not has_length and not self._protocol.is_http_1_0
+        if self._is_chunked:
+            headers = (*headers, (b"transfer-encoding", b"chunked"))
+        ends = not has_length and not self._is_chunked
+        return self._protocol.encoded_head(start["status"], headers, ends_by_closing=ends)
+
+
+def _address(name: object) -> tuple[str, int] | None:
+    """Return host and port of a client; None if it came through a Unix socket."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
+
+
+def _server_address(name: object) -> tuple[str, int | None] | None:
+    if isinstance(name, tuple):
+        return str(name[0]), int(name[1])
+    return (name, None) if isinstance(name, str) else None

@@ -1,0 +1,314 @@
+"""HTTP/1.x requests as bytes: the head, and where the body ends.
+
+Nothing here does I/O. A head is parsed when all of it has arrived, and a body is cut out of
+the stream by its framing alone, so what a request means cannot depend on how its bytes were
+split into segments. What is refused, and in which words, follows Go's ``net/http``; it is
+stricter where two programs could read the same bytes as different requests (RFC 9112, 11.2).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import quote_from_bytes
+
+from pushgate.server.http.answers import TEXT, Answer, plain_error
+
+MAX_HEAD_BYTES: Final = (1 << 20) + (4 << 10)
+"""The limit of Go's server: 1 MiB, plus its 4 KiB read buffer."""
+# Go has no such limits: a head may consist of its target. Paths are read on the event loop,
+# and the longest label value has 64 KiB.
+_MAX_TARGET_BYTES = 128 << 10
+# A header of four bytes takes two hundred once it is parsed.
+_MAX_HEADERS = 1000
+_MAX_CHUNK_LINE_BYTES = 4096
+_MAX_TRAILER_BYTES = 16 << 10
+_MAX_LENGTH_DIGITS = 18  # Content-Length is read into a signed 64-bit integer
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_request_line = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)" % _TOKEN).fullmatch
+# A line may end in LF alone (RFC 9112, 2.2). Possessive, so that nothing is tried twice.
+_header_lines = re.compile(rb"(?:%b:[^\x00-\x08\x0a-\x1f\x7f]*+\r?\n)*+" % _TOKEN).fullmatch
+_absolute_target = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?]*)([^?]*)(?:\?(.*))?").fullmatch
+_is_host = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
+_is_hexadecimal = re.compile(rb"[0-9a-fA-F]+").fullmatch
+_bad_escape = re.compile(rb"%(?![0-9a-fA-F]{2})").search
+# Raw bytes above 0x7F and "#" are part of a path in Go; URLs have them escaped.
+_TARGET_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
+
+
+def _refusal(status: int, text: bytes) -> Answer:
+    """Return what Go answers before any handler runs: no line feed, and the connection ends."""
+    return Answer(status, text, (TEXT, (b"connection", b"close")))
+
+
+BAD_REQUEST: Final = _refusal(400, b"400 Bad Request")
+HEAD_TOO_LARGE: Final = _refusal(431, b"431 Request Header Fields Too Large")
+_TARGET_TOO_LONG = plain_error(414, f"the path has more than {_MAX_TARGET_BYTES} bytes")
+_NO_HOST = _refusal(400, b"400 Bad Request: missing required Host header")
+_BAD_HOST = _refusal(400, b"400 Bad Request: malformed Host header")
+_BAD_CODING = _refusal(501, b"Unsupported transfer encoding")
+_BAD_EXPECTATION = Answer(417, b"", ((b"connection", b"close"),))
+_BAD_VERSION = _refusal(505, b"505 HTTP Version Not Supported: unsupported protocol version")
+
+
+class MalformedRequest(Exception):
+    """The head of a request cannot be served; *answer* says why, and ends the connection."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class MalformedBody(Exception):
+    """A chunked body breaks its framing; the message is Go's."""
+
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class RequestHead(NamedTuple):
+    """The head of a request.
+
+    Attributes:
+        method: as sent.
+        target: the request target, in ASCII.
+        path: the path of the target, percent-encoded as sent.
+        query: what follows the ``?``.
+        is_http_1_0: whether the client speaks HTTP/1.0.
+        headers: names in lower case; ``host`` is that of an absolute target.
+        length: the length of the body; None if it is chunked.
+        keep_alive: whether the client may send another request on this connection.
+        expects_continue: whether the client waits for ``100 Continue`` to send its body.
+    """
+
+    method: str
+    target: bytes
+    path: bytes
+    query: bytes
+    is_http_1_0: bool
+    headers: Headers
+    length: int | None
+    keep_alive: bool
+    expects_continue: bool
+
+
+def parse_head(head: bytes) -> RequestHead:
+    """Return what *head* says: request line and headers, without the empty line behind them.
+
+    Raises:
+        MalformedRequest: it is not a request that this server can serve.
+    """
+    line, _, block = head.partition(b"\n")
+    found = _request_line(line.removesuffix(b"\r"))
+    if found is None or not _header_lines(block):
+        raise MalformedRequest(BAD_REQUEST)
+    if block.count(b"\n") > _MAX_HEADERS:
+        raise MalformedRequest(HEAD_TOO_LARGE)
+    method, raw_target, major, minor = found.groups()
+    if len(raw_target) > _MAX_TARGET_BYTES:
+        raise MalformedRequest(_TARGET_TOO_LONG)
+    if major != b"1":
+        # The start of HTTP/2, "PRI * HTTP/2.0", is a bad request to Go as well.
+        raise MalformedRequest(BAD_REQUEST if method == b"PRI" else _BAD_VERSION)
+    is_http_1_0 = minor == b"0"
+    headers: list[tuple[bytes, bytes]] = []
+    values: dict[bytes, list[bytes]] = {}
+    for row in block.split(b"\n")[:-1]:
+        name, _, value = row.partition(b":")
+        name, value = name.lower(), value.strip(b" \t\r")
+        headers.append((name, value))
+        values.setdefault(name, []).append(value)
+    length = _body_length(values, is_http_1_0=is_http_1_0)
+    _check_host(values.get(b"host", []), is_http_1_0=is_http_1_0)
+    target, path, query, authority = _split_target(raw_target)
+    if authority:  # RFC 9112, 3.2.2
+        headers = [(b"host", authority), *(field for field in headers if field[0] != b"host")]
+    return RequestHead(
+        method.decode(),
+        target,
+        path,
+        query,
+        is_http_1_0,
+        headers,
+        length,
+        _keeps_alive(values, is_http_1_0=is_http_1_0),
+        _expects_continue(values, length, is_http_1_0=is_http_1_0),
+    )
+
+
+def _body_length(values: Mapping[bytes, Sequence[bytes]], *, is_http_1_0: bool) -> int | None:
+    """Return the length of the body that the headers *values* announce; None if it is chunked."""
+    codings, lengths = values.get(b"transfer-encoding"), values.get(b"content-length")
+    if codings:
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise MalformedRequest(_BAD_CODING)
+        # Both are how requests are smuggled; HTTP/1.0 has no chunks.
+        if lengths or is_http_1_0:
+            raise MalformedRequest(BAD_REQUEST)
+        return None
+    if lengths is None:
+        return 0
+    digits = lengths[0].lstrip(b"0")
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
+        raise MalformedRequest(BAD_REQUEST)
+    return int(digits or b"0")
+
+
+def _check_host(hosts: Sequence[bytes], *, is_http_1_0: bool) -> None:
+    if not hosts and not is_http_1_0:
+        raise MalformedRequest(_NO_HOST)
+    if len(hosts) > 1:
+        raise MalformedRequest(BAD_REQUEST)
+    if hosts and not _is_host(hosts[0]):
+        raise MalformedRequest(_BAD_HOST)
+
+
+def _split_target(raw: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return the request target *raw* in ASCII, its path, its query, and its authority if any."""
+    target = raw
+    if not raw.isascii() or b"#" in raw:
+        target = quote_from_bytes(raw, _TARGET_SAFE).encode()
+    authority = b""
+    if target.startswith(b"/") or target == b"*":
+        path, _, query = target.partition(b"?")
+    elif absolute := _absolute_target(target):
+        authority, path, query = absolute[1].rpartition(b"@")[2], absolute[2], absolute[3] or b""
+        if not _is_host(authority):
+            raise MalformedRequest(BAD_REQUEST)
+        path = path or b"/"
+    else:
+        raise MalformedRequest(BAD_REQUEST)
+    if _bad_escape(path):
+        raise MalformedRequest(BAD_REQUEST)
+    return target, path, query, authority
+
+
+def _keeps_alive(values: Mapping[bytes, Sequence[bytes]], *, is_http_1_0: bool) -> bool:
+    options = b",".join(values.get(b"connection", ())).lower().split(b",")
+    tokens = {option.strip(b" \t") for option in options}
+    if b"close" in tokens:
+        return False
+    return not is_http_1_0 or b"keep-alive" in tokens
+
+
+def _expects_continue(
+    values: Mapping[bytes, Sequence[bytes]], length: int | None, *, is_http_1_0: bool
+) -> bool:
+    expectations = values.get(b"expect")
+    if not expectations:
+        return False
+    if expectations[0].lower() != b"100-continue":
+        raise MalformedRequest(_BAD_EXPECTATION)
+    return length != 0 and not is_http_1_0
+
+
+class BodyFraming(Protocol):
+    """Cuts the body of a request out of the bytes of its connection."""
+
+    remaining: int
+    """How many bytes of content are known to be missing; at least 1 if that is unknown."""
+
+    def take(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Return the content in *data*, and what follows the body: None if it goes on.
+
+        Raises:
+            MalformedBody: *data* breaks the framing.
+        """
+        ...
+
+
+def framing_of(head: RequestHead) -> BodyFraming:
+    """Return what finds the end of the body that follows *head*."""
+    return Chunked() if head.length is None else Counted(head.length)
+
+
+class Counted:
+    """A body whose length the head says."""
+
+    __slots__ = ("remaining",)
+
+    def __init__(self, length: int) -> None:
+        self.remaining = length
+
+    def take(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Return the content in *data*, and what follows the body: None if it goes on."""
+        if len(data) < self.remaining:
+            self.remaining -= len(data)
+            return data, None
+        content, rest = data[: self.remaining], data[self.remaining :]
+        self.remaining = 0
+        return content, rest
+
+
+class Chunked:
+    """A body in chunks (RFC 9112, 7.1), read as strictly as Go does. Trailers are dropped."""
+
+    __slots__ = ("_in_trailer", "_left", "_line", "_trailer_bytes", "remaining")
+
+    def __init__(self) -> None:
+        self.remaining = 1
+        self._left = 0  # bytes of the current chunk, with the CRLF behind it
+        self._line = b""  # the start of a line whose end has not arrived
+        self._in_trailer = False
+        self._trailer_bytes = 0
+
+    def take(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Return the content in *data*, and what follows the body: None if it goes on."""
+        content: list[bytes] = []
+        at, end = 0, len(data)
+        while at < end:
+            if self._left > 2:
+                piece = data[at : at + self._left - 2]
+                content.append(piece)
+                self._left -= len(piece)
+                at += len(piece)
+                continue
+            if self._left:
+                expected = b"\r\n"[2 - self._left]
+                if data[at] != expected:
+                    raise MalformedBody("malformed chunked encoding")
+                self._left -= 1
+                at += 1
+                continue
+            stop = data.find(b"\n", at) + 1
+            line = self._line + data[at : stop or end]
+            if len(line) > _MAX_CHUNK_LINE_BYTES:
+                raise MalformedBody("header line too long")
+            at = stop or end
+            if not stop:
+                self._line = line
+                continue
+            self._line = b""
+            if self._in_trailer:
+                if self._ends_trailer(line):
+                    self.remaining = 0
+                    return b"".join(content), data[at:]
+            elif size := _chunk_size(line):
+                self._left = size + 2
+            else:
+                self._in_trailer = True
+        return b"".join(content), None
+
+    def _ends_trailer(self, line: bytes) -> bool:
+        self._trailer_bytes += len(line)
+        if line == b"\r\n":
+            return True
+        if self._trailer_bytes > _MAX_TRAILER_BYTES:
+            raise MalformedBody("http: suspiciously long trailer after chunked body")
+        if not line.endswith(b"\r\n") or not _header_lines(line):
+            raise MalformedBody("malformed MIME header line in the trailer")
+        return False
+
+
+def _chunk_size(line: bytes) -> int:
+    """Return the size in the first *line* of a chunk, its line end included."""
+    if not line.endswith(b"\r\n"):
+        raise MalformedBody("chunked line ends with bare LF")
+    digits = line.rstrip(b" \t\r\n").partition(b";")[0]
+    if not digits:
+        raise MalformedBody("empty hex number for chunk length")
+    if not _is_hexadecimal(digits):
+        raise MalformedBody("invalid byte in chunk length")
+    if len(digits) > 16:
+        raise MalformedBody("http chunk length too large")
+    return int(digits, 16)
