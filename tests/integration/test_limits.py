@@ -7,6 +7,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import cramjam
 import pytest
@@ -279,15 +280,22 @@ def test_the_rest_of_a_refused_body_has_to_arrive_in_time(limited):
     assert 1 <= seconds < 6
 
 
+def open_sockets(service) -> set[str]:
+    files = Path(f"/proc/{service.process.pid}/fd").iterdir()
+    return {name for file in files if (name := str(file.readlink())).startswith("socket:")}
+
+
 def test_who_does_not_read_the_answer_is_cut_off():
     body = b"".join(b'm{l="%d%b"} 1\n' % (n, b"x" * 200) for n in range(60_000))
-    with (
-        services.pushgate("--limit.idle-seconds=1") as service,
-        socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as connection,
-    ):
+    with services.pushgate("--limit.idle-seconds=1") as service, socket.socket() as connection:
         assert push(service, body).status == 200
+        before = open_sockets(service)
+        connection.connect(("127.0.0.1", service.port))
+        while not (own := open_sockets(service) - before):
+            time.sleep(0.05)
         connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n")
-        time.sleep(4)
+        while own & open_sockets(service):
+            time.sleep(0.05)
         came = 0
         with suppress(ConnectionError):
             while piece := connection.recv(1 << 20):
