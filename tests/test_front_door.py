@@ -94,7 +94,7 @@ def test_importing_the_gateway_loads_no_library_before_it_is_needed():
 
 def test_the_client_loads_nothing_of_the_server():
     program = (
-        "import json, sys, pushgate, pushgate.compat, pushgate.cli.commands, pushgate.cli.run\n"
+        "import json, sys, pushgate, pushgate.compat, pushgate.cli.push, pushgate.cli.run\n"
         "[getattr(pushgate, name) for name in pushgate.__all__]\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     )

@@ -1,25 +1,31 @@
 """The command ``pushgate``. Each subcommand is imported when it is used."""
 
+import io
+import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
 from pushgate import __version__
+from pushgate.cli.messages import OUTPUT_FAILED, say
+from pushgate.cli.options import Pairs, pairs
 
 # Subcommand: where its click command is.
 _COMMANDS = {
-    "delete": "pushgate.cli.commands:delete",
+    "completion": "pushgate.cli.completion:completion",
+    "delete": "pushgate.cli.delete:delete",
     "import": "pushgate.cli.import_:import_groups",
-    "push": "pushgate.cli.commands:push",
+    "push": "pushgate.cli.push:push",
     "run": "pushgate.cli.run:run",
     "serve": "pushgate.cli.serve:serve",
-    "set": "pushgate.cli.commands:set_values",
-    "status": "pushgate.cli.commands:status",
-    "url": "pushgate.cli.commands:url",
+    "set": "pushgate.cli.set_values:set_values",
+    "status": "pushgate.cli.status:status",
+    "url": "pushgate.cli.url:url",
 }
 
 
-class _Lazy(click.Group):
+class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return sorted(_COMMANDS)
 
@@ -30,12 +36,32 @@ class _Lazy(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; that stdout cannot be written is an error, not a traceback."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal without UTF-8
+        try:
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+        except OSError as error:
+            say(f"cannot write to stdout: {error.strerror or error}")
+            sys.stdout = None  # or Python flushes it once more
+            sys.exit(OUTPUT_FAILED)
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pushgate")
-def main() -> None:
+@click.option("--define", "-D", multiple=True, callback=pairs, metavar="KEY=VALUE",
+              help="Set a property for the command, as in prometheus.properties; repeatable.",
+)  # fmt: skip
+@click.pass_context
+def main(context: click.Context, define: Pairs) -> None:
     """Push metrics of batch jobs to a Prometheus Pushgateway, or be one.
 
     Exit status: 0 success, 2 usage or configuration, 3 the push was refused, 4 the
     gateway cannot be reached or is overloaded, 5 the credentials are missing or wrong.
     """
+    context.obj = define

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from pushgate.cli.options import REJECTED, failures_reported
+from pushgate.cli.messages import REJECTED, failures_reported
 from pushgate.errors import PushgatewayError, PushRejectedError
 from pushgate.migration.running import ACCEPT, Copy, Endpoint, copies, label_set
 

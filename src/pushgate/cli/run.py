@@ -1,203 +1,241 @@
-"""``pushgate run``: another program as a job."""
+"""``pushgate run``: another program as a job.
+
+Whatever happens here, the command runs and its exit status is ours. It is started first;
+what a push needs is imported and configured by a thread meanwhile.
+"""
 
 import fcntl
 import hashlib
 import os
-import resource
-import signal
-import subprocess
+import re
+import shutil
+import stat
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import click
 
-from pushgate.cli.options import (
-    REJECTED,
-    TextMetrics,
-    exit_status,
-    failures_reported,
-    gateway_of,
-    gateway_options,
-    report,
-)
-from pushgate.client import PushGateway
-from pushgate.client.job import Job
-from pushgate.errors import EncodingError, PushgatewayError
+from pushgate.cli import process
+from pushgate.cli.job_push import JobPusher, JobRecord
+from pushgate.cli.messages import exit_status, say
+from pushgate.cli.options import Body, Connection, Duration, GroupKey, option, takes
+from pushgate.errors import PushgatewayError
 
-_FORWARDED = (
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-# A terminal sends these to the whole process group, so the command has them already.
-_FROM_TERMINAL = {signal.SIGINT, signal.SIGQUIT}
+if TYPE_CHECKING:
+    from pushgate.client import PushGateway
+
 # What a shell says when it cannot start a command, and sysexits' "try again later".
 _NOT_FOUND, _NOT_EXECUTABLE, _LOCKED = 127, 126, 75
-# How long a sign of life may take; the end of the job waits for one that is under way.
-_SIGN_SECONDS = 10.0
+_DEFAULT_TIMEOUT = 5.0
+_METRICS_FILE = "PUSHGATE_METRICS_FILE"
+_needs_shell = re.compile(r"[\s;&|<>$`]").search
+
+
+def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", value, re.ASCII):
+        raise click.BadParameter(f"no metric can begin with {value!r}", context, parameter)
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConnection(Connection):
+    """How to talk to the gateway, with a limit that does not hold up a job."""
+
+    timeout: float | None = option(
+        "--timeout",
+        type=Duration(),
+        help="Limit for the push with all its retries.  [default: 5s]",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGroup(GroupKey):
+    """Which group, by default that of the command."""
+
+    job: str | None = option(
+        "--job", "-j", help="Job of the group.  [default: the name of COMMAND]"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """How the command runs, and what is recorded about it."""
+
+    metrics_file: str | None = option(
+        "--metrics-file",
+        type=click.Path(),
+        help="Where the command writes metrics; $PUSHGATE_METRICS_FILE names it."
+        "  [default: a temporary file]",
+    )
+    prefix: str = option(
+        "--prefix",
+        default="batch_job_",
+        callback=_prefix,
+        show_default=True,
+        help="Prefix of the names of the job metrics.",
+    )
+    heartbeat: float | None = option(
+        "--every", type=Duration(), help="Push a heartbeat this often while COMMAND runs."
+    )
+    expected_interval: float | None = option(
+        "--expect-every",
+        type=Duration(),
+        help="Push how often the job is expected to run, such as 24h, for one alert on all jobs.",
+    )
+    kill_after: float | None = option(
+        "--kill-after",
+        type=Duration(),
+        help="Send COMMAND a SIGTERM after this time, and a SIGKILL 10 seconds later.",
+    )
+    quiet_success: bool = option(
+        "--quiet-success",
+        default=False,
+        is_flag=True,
+        help="Show the output of COMMAND only if it fails.",
+    )
+    lock: bool = option(
+        "--lock", default=False, is_flag=True, help="Exit with 75 if the same job still runs."
+    )
+    strict: bool = option(
+        "--strict", default=False, is_flag=True, help="Fail if only the push fails."
+    )
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@gateway_options
-@click.option("--metrics-file", type=click.Path(), help="Where the command writes metrics."
-              "  [default: a temporary file; $PUSHGATE_METRICS_FILE names it]")  # fmt: skip
-@click.option("--every", type=float, metavar="SECONDS", help="Push a sign of life so often.")
-@click.option("--lock", is_flag=True, help="Do nothing (status 75) while the same job runs.")
-@click.option("--strict", is_flag=True, help="Fail if the push fails although COMMAND did not.")
+@takes(connection=RunConnection, group=RunGroup, body=Body, job=JobOptions)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     command: tuple[str, ...],
-    metrics_file: str | None,
-    every: float | None,
-    *,
-    lock: bool,
-    strict: bool,
-    **options: Any,
+    connection: Connection,
+    group: GroupKey,
+    body: Body,
+    job: JobOptions,
 ) -> None:
     """Run COMMAND and push how it went: start, end, duration, success, exit code, resources.
 
-    Its exit status becomes ours (128 + n after signal n), whatever happens to the push,
-    unless --strict. Signals are passed on to it. Metrics in the text format that it
-    writes to the file $PUSHGATE_METRICS_FILE are pushed, too.
+    The exit status is that of COMMAND (128 + n after signal n), whatever happens to the
+    push, unless --strict. COMMAND gets the signals that are sent to this process. Metrics
+    in the text format that it writes to the file $PUSHGATE_METRICS_FILE are pushed, too.
     """
-    with failures_reported():
-        gateway = gateway_of(options, default_job=Path(command[0]).stem)
-    with _locked(gateway.url) if lock else nullcontext(), _file(metrics_file) as path:
-        failures: list[Exception] = []
-        job = Job(gateway, (), "batch_job_", failures.append, push_start=False)
-        job.__enter__()
-        with _signs_of_life(job, gateway, every):
-            status = _run(command, {**os.environ, "PUSHGATE_METRICS_FILE": str(path)}, job)
+    program = Path(os.fsencode(command[0]).decode(errors="replace")).stem
+
+    @cache
+    def connect() -> "PushGateway":
+        from pushgate.cli.configuration import gateway_for, tolerant_properties
+
+        return gateway_for(
+            connection,
+            group,
+            body,
+            default_job=program,
+            default_timeout=_DEFAULT_TIMEOUT,
+            properties=tolerant_properties(connection.define, connection.address),
+        )
+
+    with ExitStack() as stack:
+        if job.lock:
+            _lock(connect, program, stack)
+        mask = process.hold_signals()
+        file = _metrics_file(job.metrics_file, stack)
+        environment = {name: text for name, text in os.environ.items() if name != _METRICS_FILE}
+        if file is not None:
+            environment[_METRICS_FILE] = str(file)
+        output = _held_output(stack) if job.quiet_success else {}
+        began = time.monotonic()
+        record = JobRecord(job.prefix, job.expected_interval, time.time())
+        pusher = JobPusher(connect, record)
         try:
-            job.include(*_metrics_in(path, gateway))
-        except (OSError, EncodingError) as error:
-            failures.append(error)
-        job.__exit__(None, SystemExit(status), None)
-    for failure in failures:
-        report(failure)
-    if strict and failures and status == 0:
-        status = _status_of(failures[-1])
-    sys.exit(status)
+            descriptors = {number: held.fileno() for number, held in output.items()}
+            child = process.start(command, environment, mask, descriptors)
+        except OSError as error:
+            _report_no_start(command, error)
+            pusher.start(every=None)
+            is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+            ended = process.Ended(_NOT_FOUND if is_missing else _NOT_EXECUTABLE)
+        else:
+            pusher.start(every=job.heartbeat)
+            ended = process.wait(child, job.kill_after)
+        if ended.status != 0:
+            _show(output)
+        failures = pusher.finish(ended, time.monotonic() - began, file, body.on_label_clash)
+    if job.strict and failures and ended.status == 0:
+        sys.exit(exit_status(failures[-1]))
+    sys.exit(ended.status)
 
 
-def _status_of(failure: Exception) -> int:
-    return exit_status(failure) if isinstance(failure, PushgatewayError) else REJECTED
+def _report_no_start(command: tuple[str, ...], error: OSError) -> None:
+    say(f"{command[0]}: {error.strerror}")
+    if isinstance(error, FileNotFoundError) and len(command) == 1 and _needs_shell(command[0]):
+        quoted = command[0].replace("'", "'\\''")
+        say(f"for a command line, start a shell: pushgate run -- sh -c '{quoted}'")
 
 
-def _run(command: tuple[str, ...], environment: dict[str, str], job: Job) -> int:
-    """Run *command* to its end, and return its exit status as a shell would give it."""
+def _metrics_file(chosen: str | None, stack: ExitStack) -> Path | None:
+    """Return where the command may write metrics; None, which is said, if there is no place."""
     try:
-        process = subprocess.Popen(command, env=environment)  # noqa: S603  that is the point
+        if chosen is None:
+            folder = tempfile.TemporaryDirectory(prefix="pushgate-", ignore_cleanup_errors=True)
+            return Path(stack.enter_context(folder)) / "metrics.prom"
+        path = Path(chosen)
+        if os.path.lexists(path):
+            if not stat.S_ISREG(path.lstat().st_mode):  # such as /dev/null
+                say(f"the command runs without a metrics file: {path} is not a regular file")
+                return None
+            path.unlink()  # what an earlier run wrote
     except OSError as error:
-        report(error)
-        return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
-    with _forwarding(process):
-        _, waited, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(waited)
-    _add_usage(job, usage)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+        say(f"the command runs without a metrics file: {error.strerror or error}")
+        return None
+    return path
 
 
-def _add_usage(job: Job, usage: resource.struct_rusage) -> None:
-    kibibytes = 1 if sys.platform == "darwin" else 1024
-    for name, text, value in (
-        ("max_rss_bytes", "Largest resident memory of the job.", usage.ru_maxrss * kibibytes),
-        ("cpu_user_seconds", "CPU time of the job in user mode.", usage.ru_utime),
-        ("cpu_system_seconds", "CPU time of the job in the kernel.", usage.ru_stime),
-    ):
-        job.gauge(f"batch_job_{name}", text).set(value)
+def _held_output(stack: ExitStack) -> dict[int, IO[bytes]]:
+    """Return files for stdout (1) and stderr (2) of the command; none if there is no place.
 
-
-@contextmanager
-def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass signals on to *process* inside the block."""
-    has_terminal = sys.stdin.isatty() or sys.stderr.isatty()
-
-    def forward(number: int, frame: object) -> None:  # noqa: ARG001  a handler's signature
-        if not (has_terminal and number in _FROM_TERMINAL):
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _signs_of_life(job: Job, gateway: PushGateway, every: float | None) -> Iterator[None]:
-    """Push the time at once and every so many seconds inside the block, and wait for none.
-
-    Failures are reported and change nothing.
+    It is one file if both go to the same place here, so that their lines keep their order.
     """
-    if every is None:
-        yield
-        return
-    ended = threading.Event()
-    alive = job.gauge("batch_job_last_alive_timestamp_seconds", "When the job was last seen.")
-    brief = gateway.replace(retry=0, deadline=min(every, _SIGN_SECONDS))
-
-    def push() -> None:
-        while not ended.is_set():
-            alive.set(time.time())
-            try:
-                brief.push_add(job.registry)
-            except Exception as error:  # noqa: BLE001  the job goes on
-                report(error)
-            ended.wait(every)
-
-    thread = threading.Thread(target=push, daemon=True)
-    thread.start()
     try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+        out = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        if os.path.sameopenfile(1, 2):
+            return {1: out, 2: out}
+        return {1: out, 2: stack.enter_context(tempfile.TemporaryFile())}
+    except OSError as error:
+        say(f"the output is shown at once: {error.strerror or error}")
+        return {}
 
 
-@contextmanager
-def _file(path: str | None) -> Iterator[Path]:
-    if path is not None:
-        Path(path).unlink(missing_ok=True)  # what an earlier run wrote
-        yield Path(path)
-        return
-    with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
-        yield Path(folder) / "metrics.prom"
+def _show(output: dict[int, IO[bytes]]) -> None:
+    """Copy held *output* to where the command would have written it."""
+    for number, held in output.items():
+        if number == 2 and held is output[1]:
+            continue
+        held.seek(0)
+        # That nobody reads it is for a pipe to say, not for the exit status.
+        with suppress(OSError), open(number, "wb", closefd=False) as shown:
+            shutil.copyfileobj(held, shown)
 
 
-def _metrics_in(path: Path, gateway: PushGateway) -> list[TextMetrics]:
-    """Return the metrics the command wrote, if any, or raise why they cannot be pushed."""
-    if not path.exists():
-        return []
-    metrics = TextMetrics(path.read_bytes())
-    gateway.render(metrics)
-    return [metrics]
-
-
-@contextmanager
-def _locked(url: str) -> Iterator[None]:
-    """Hold the lock of the group at *url*, or end the program if another run has it."""
+def _lock(connect: Callable[[], "PushGateway"], program: str, stack: ExitStack) -> None:
+    """Hold the lock of the group until *stack* is closed; exit if another run has it."""
+    try:
+        url = connect().url
+    except PushgatewayError:
+        url = program  # the pusher says what is wrong
     name = hashlib.sha256(f"{os.getuid()} {url}".encode()).hexdigest()[:16]
-    path = Path(tempfile.gettempdir()) / f"pushgate-{name}.lock"
-    with _opened(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            click.echo(f"pushgate: another run for {url} has not ended", err=True)
-            sys.exit(_LOCKED)
-        yield
-
-
-def _opened(path: Path) -> IO[str]:
-    # Not through a link, which another user could have put there.
-    return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w")  # noqa: PTH123
+    try:
+        path = Path(tempfile.gettempdir()) / f"pushgate-{name}.lock"
+        # Not through a link, which another user could have put there.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"another run for {url} has not ended")
+        sys.exit(_LOCKED)
+    except OSError as error:
+        say(f"the command runs without a lock: {error.strerror or error}")

@@ -1,11 +1,27 @@
 """``pushgate serve``: the server, under the flags of the Go Pushgateway."""
 
 import click
+from click.shell_completion import CompletionItem
 
 from pushgate.cli import pushgateway
 
 
+class _Serve(click.Command):
+    """Leaves its arguments to the server, and completes them as the server's flags."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click's signature
+        from pushgate.server.settings import FLAGS
+
+        names = [
+            (f"--{prefix}{flag.name}", flag.help)
+            for flag in FLAGS
+            for prefix in (("", "no-") if flag.kind.switch else ("",))
+        ]
+        return [CompletionItem(n, help=text) for n, text in names if n.startswith(incomplete)]
+
+
 @click.command(
+    cls=_Serve,
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
 )

@@ -455,6 +455,21 @@ class PushGateway(GatewayBase):
         """
         return self.push_selection("POST", Selection(collectors, names, exclude), deadline)
 
+    def push_payload(
+        self, payload: Payload, *, add: bool = False, deadline: float | None = None
+    ) -> PushResult:
+        """Push a body that is already encoded, as it is; errors as for :meth:`push`.
+
+        Args:
+            payload: The body; nothing in it is checked.
+            add: As :meth:`push_add` (POST), instead of :meth:`push` (PUT).
+            deadline: Seconds for all attempts together, instead of the gateway's.
+        """
+        method, expires = "POST" if add else "PUT", self._expires(deadline)
+        with self._turn(method, expires):
+            result: PushResult = self._run(self._push_steps(method, Selection(), payload, expires))
+            return result
+
     replace_group = push
     replace_families = push_add
 

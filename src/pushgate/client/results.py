@@ -8,6 +8,9 @@ from typing import Any
 
 from pushgate.errors import PushgatewayError
 
+# Families that the gateway adds to a group.
+_PUSH_TIMES = {"push_time_seconds", "push_failure_time_seconds"}
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:
@@ -101,6 +104,8 @@ class Group:
         labels: The grouping key, job included.
         last_push_successful: Whether the last push to it was taken.
         families: The names of its metric families.
+        last_push: When it was last pushed to with success, in seconds since 1970; None if never.
+        series: How many series it has; a histogram counts once per label set.
 
     Example:
         >>> [group.labels["job"] for group in gateway.groups()]  # doctest: +SKIP
@@ -110,6 +115,8 @@ class Group:
     labels: Mapping[str, str]
     last_push_successful: bool
     families: tuple[str, ...]
+    last_push: float | None = None
+    series: int = 0
 
 
 def status_in(body: bytes) -> GatewayStatus:
@@ -132,11 +139,16 @@ def groups_in(body: bytes) -> tuple[Group, ...]:
 
 
 def _group(entry: dict[str, Any]) -> Group:
-    families = (k for k, v in entry.items() if isinstance(v, dict) and "metrics" in v)
+    families = {k: v for k, v in entry.items() if isinstance(v, dict) and "metrics" in v}
+    pushed = families.get("push_time_seconds", {"metrics": []})["metrics"]
     return Group(
         labels=entry["labels"],
         last_push_successful=bool(entry.get("last_push_successful", True)),
         families=tuple(sorted(families)),
+        last_push=float(pushed[0]["value"]) or None if pushed else None,
+        series=sum(
+            len(family["metrics"]) for name, family in families.items() if name not in _PUSH_TIMES
+        ),
     )
 
 

@@ -37,6 +37,12 @@ FILE_NAME = "prometheus.properties"
 _JAVA_PREFIXES = ("io.prometheus", "io_prometheus")
 _KNOWN = {f"{prefix}.{name}" for prefix, names in READERS.items() for name in names}
 _BY_VARIABLE = {key.replace(".", "_"): key for key in _KNOWN}
+_OWN_PREFIX = f"{OWN}_"
+# Variables of ours that are no properties.
+_OTHER_VARIABLES = {"pushgate_strict", "pushgate_metrics_file"}
+# How alike a misspelt PUSHGATE_ variable and a known one are, by difflib's ratio. Below it are
+# PUSHGATE_PORT and the like, which Kubernetes sets for a service called pushgate.
+_NEAR_MISS = 0.7
 _METRIC_SETTINGS = "|".join(sorted(READERS[METRICS], key=len, reverse=True))
 _METRIC_KEY = re.compile(rf"io\.prometheus\.metrics\.(.+)\.({_METRIC_SETTINGS})")
 _METRIC_VARIABLE = re.compile(rf"io_prometheus_metrics_(.+)_({_METRIC_SETTINGS})")
@@ -107,6 +113,7 @@ def load(
     config_file: str | os.PathLike[str] | None = None,
     system: Mapping[str, str] | None = None,
     strict: bool = True,
+    external_origin: str = "the properties given by code",
 ) -> PrometheusProperties:
     """Return the properties of all sources together.
 
@@ -117,6 +124,7 @@ def load(
         system: System properties, instead of those set by :func:`set_system_property`.
         strict: Whether an unknown ``io.prometheus`` key is an error, not a warning.
             ``PUSHGATE_STRICT=false`` in the environment has the same effect.
+        external_origin: What messages call the source of *external*.
 
     Raises:
         ConfigurationError: A value is illegal, a key unknown, a file unreadable.
@@ -129,7 +137,7 @@ def load(
     system = dict(_system) if system is None else system
     strict = strict and env.get("PUSHGATE_STRICT", "").lower() != "false"
     found: dict[Name, _Found] = {}
-    for key, value, origin in _all(external or {}, env, config_file, system):
+    for key, value, origin in _all(external or {}, external_origin, env, config_file, system):
         name = _name_of_variable(key) if origin.startswith("$") else _name_of(key)
         if name is None:
             _refuse_unknown(key, origin, strict=strict)
@@ -140,6 +148,7 @@ def load(
 
 def _all(
     external: Mapping[str, str],
+    external_origin: str,
     env: Mapping[str, str],
     config_file: str | os.PathLike[str] | None,
     system: Mapping[str, str],
@@ -155,7 +164,7 @@ def _all(
         if variable.startswith(("IO_PROMETHEUS", "PUSHGATE_")):
             yield variable.lower(), value, f"${variable}"
     for key, value in external.items():
-        yield _snake(key), value, "the properties given by code"
+        yield _snake(key), value, external_origin
 
 
 def _file(path: str | os.PathLike[str]) -> Iterator[tuple[str, str, str]]:
@@ -209,11 +218,18 @@ def _name_of_variable(variable: str) -> Name | None:
 
 def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
     is_variable = origin.startswith("$")
-    if not key.startswith(_JAVA_PREFIXES) and (is_variable or not key.startswith(f"{OWN}.")):
-        return  # another program's; other variables may well begin with PUSHGATE_
     close = difflib.get_close_matches(
         key, _BY_VARIABLE if is_variable else _KNOWN, n=1, cutoff=0.94
     )
+    if is_variable and key.startswith(_OWN_PREFIX) and key not in _OTHER_VARIABLES:
+        # Other programs' variables may begin with PUSHGATE_ too: only a near miss is an error.
+        setting = key.removeprefix(_OWN_PREFIX)
+        near = difflib.get_close_matches(setting, READERS[OWN], n=1, cutoff=_NEAR_MISS)
+        if not near:
+            return
+        key, close = origin.removeprefix("$"), [f"PUSHGATE_{near[0].upper()}"]
+    elif not key.startswith((*_JAVA_PREFIXES, f"{OWN}.")):
+        return  # another program's
     message = f"{key}: Unknown property" + (f", did you mean {close[0]}?" if close else "")
     if strict:
         raise ConfigurationError(message, key=key, source=origin)

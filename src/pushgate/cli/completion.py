@@ -1,0 +1,34 @@
+"""``pushgate completion``: scripts that complete command lines."""
+
+import click
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+
+_VARIABLE = "_PUSHGATE_COMPLETE"
+
+
+class _Bash(BashComplete):
+    @staticmethod
+    def _check_version() -> None:
+        """Check nothing: the script may be made on another machine than it is for."""
+
+
+_SHELLS: dict[str, type[ShellComplete]] = {
+    "bash": _Bash,
+    "zsh": ZshComplete,
+    "fish": FishComplete,
+}
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(sorted(_SHELLS)))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print a script that makes SHELL complete pushgate's commands and options.
+
+    \b
+    bash:  eval "$(pushgate completion bash)"     in ~/.bashrc
+    zsh:   eval "$(pushgate completion zsh)"      in ~/.zshrc
+    fish:  pushgate completion fish > ~/.config/fish/completions/pushgate.fish
+    """  # noqa: D301  click's mark for lines that stay as they are
+    root = context.find_root().command
+    click.echo(_SHELLS[shell](root, {}, "pushgate", _VARIABLE).source())

@@ -1,0 +1,46 @@
+"""``pushgate delete``: a group with all its metrics."""
+
+from collections.abc import Mapping
+
+import click
+
+from pushgate.cli.messages import failures_reported, say
+from pushgate.cli.options import Connection, GroupKey, takes
+from pushgate.errors import PushgatewayError
+
+# What looking for the group may take; a gateway that is slow to list is asked to delete at once.
+_LOOK_SECONDS = 5.0
+
+
+@click.command()
+@takes(connection=Connection, group=GroupKey)
+def delete(connection: Connection, group: GroupKey) -> None:
+    """Delete the group, with all its metrics.
+
+    That there is no such group is said, and is no error.
+    """
+    from pushgate.cli.configuration import gateway_for
+
+    with failures_reported():
+        gateway = gateway_for(connection, group)
+        # The answer to a DELETE does not tell.
+        labels = {"job": gateway.job, **gateway.grouping_key}
+        try:
+            groups = gateway.replace(retry=0).groups(
+                deadline=min(connection.timeout or _LOOK_SECONDS, _LOOK_SECONDS)
+            )
+        except PushgatewayError:
+            was_there = True  # as far as we know
+        else:
+            was_there = any(
+                _without_empty(each.labels) == _without_empty(labels) for each in groups
+            )
+        gateway.delete()
+        if not was_there:
+            shown = ",".join(f'{name}="{value}"' for name, value in labels.items())
+            say(f"there was no group {{{shown}}} at {gateway.url.partition('/metrics/')[0]}")
+
+
+def _without_empty(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return *labels* as Prometheus compares them: an empty one is as good as none."""
+    return {name: value for name, value in labels.items() if value}

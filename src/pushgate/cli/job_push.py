@@ -1,0 +1,239 @@
+"""What ``pushgate run`` pushes: heartbeats while the command runs, and how it ended."""
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pushgate.cli.messages import report, say
+from pushgate.cli.process import Ended, interruptible
+from pushgate.errors import EncodingError, PushgatewayError, PushRejectedError
+from pushgate.model.numbers import go_float
+
+if TYPE_CHECKING:
+    from pushgate.cli.metrics_text import MetricsText
+    from pushgate.client import PushGateway
+
+# What a heartbeat may take; nothing waits for it.
+_HEARTBEAT_SECONDS = 10.0
+# How long the end waits for the client to be imported and configured.
+_READY_SECONDS = 10.0
+_MAX_METRICS_FILE = 64 << 20
+
+Metric = tuple[str, str, float]
+"""Name without the prefix, help text, value. All are gauges."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What is known about a run from its start.
+
+    Attributes:
+        prefix: Of the names of its metrics.
+        expected_interval: Seconds from one run to the next, if they are known.
+        started: When it began, in seconds since 1970.
+    """
+
+    prefix: str
+    expected_interval: float | None
+    started: float
+
+    def running(self, now: float) -> list[Metric]:
+        """Return the metrics of a run that goes on at *now*."""
+        metrics = [
+            ("last_start_timestamp_seconds", "When the job last started.", self.started),
+            ("last_alive_timestamp_seconds", "When the job last ran.", now),
+        ]
+        return metrics + self._expected()
+
+    def over(self, ended: Ended, now: float, duration: float) -> list[Metric]:
+        """Return the metrics of a run that has *ended*, after *duration* seconds."""
+        outcome = "failure" if ended.status else "success"
+        metrics = [
+            ("last_start_timestamp_seconds", "When the job last started.", self.started),
+            ("last_completion_timestamp_seconds", "When the job last ended.", now),
+            ("duration_seconds", "How long the job last took.", duration),
+            ("success", "Whether the job last succeeded.", float(not ended.status)),
+            # Only one of the two, so that the other one keeps its value on the gateway.
+            (f"last_{outcome}_timestamp_seconds", f"When the job last ended in {outcome}.", now),
+            ("exit_code", "The exit status of the job.", float(ended.status)),
+            ("cpu_user_seconds", "CPU time of the job in user mode.", ended.cpu_user),
+            ("cpu_system_seconds", "CPU time of the job in the kernel.", ended.cpu_system),
+        ]
+        if ended.max_rss is not None:
+            metrics.append(
+                ("max_rss_bytes", "Largest resident memory of the job.", float(ended.max_rss))
+            )
+        return metrics + self._expected()
+
+    def _expected(self) -> list[Metric]:
+        if self.expected_interval is None:
+            return []
+        text = "How often the job is expected to run."
+        return [("expected_interval_seconds", text, self.expected_interval)]
+
+
+class JobPusher:
+    """Pushes a run, from a thread while it goes on.
+
+    The thread imports and configures the client, so that the command does not wait for it.
+    """
+
+    def __init__(self, connect: Callable[[], "PushGateway"], record: JobRecord) -> None:
+        """Start nothing yet.
+
+        Args:
+            connect: Returns the gateway, or raises why there is none.
+            record: What is known about the run.
+        """
+        self._connect = connect
+        self._record = record
+        self._gateway: PushGateway | None = None
+        self._failure: Exception = PushgatewayError("The client was not ready in time.")
+        self._is_settled, self._has_ended = threading.Event(), threading.Event()
+
+    def start(self, *, every: float | None) -> None:
+        """Connect, and push a heartbeat at once and *every* so many seconds, if given."""
+        thread = threading.Thread(target=self._work, args=(every,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            self._failure = error
+            self._is_settled.set()
+
+    def _work(self, every: float | None) -> None:
+        try:
+            self._gateway = self._connect()
+        except Exception as error:  # noqa: BLE001  the job goes on
+            self._failure = error
+        finally:
+            self._is_settled.set()
+        if every is None or self._gateway is None:
+            return
+        brief = self._gateway.replace(retry=0, deadline=min(every, _HEARTBEAT_SECONDS))
+        while not self._has_ended.is_set():
+            try:
+                _send(brief, self._text(self._record.running(time.time())))
+            except Exception as error:  # noqa: BLE001  the job goes on
+                report(error)
+            self._has_ended.wait(every)
+
+    def finish(
+        self,
+        ended: Ended,
+        duration: float,
+        file: Path | None,
+        on_label_clash: Literal["error", "allow"],
+    ) -> list[Exception]:
+        """Push the end of the run and the metrics in *file*; return and report what failed.
+
+        What the file has wrong costs its metrics only.
+        """
+        self._has_ended.set()
+        own = self._record.over(ended, time.time(), duration)
+        failures: list[Exception] = []
+        try:
+            with interruptible():
+                failures = self._push(own, file, on_label_clash)
+        except KeyboardInterrupt:
+            failures.append(PushgatewayError("The push was interrupted."))
+        except Exception as error:  # noqa: BLE001  no push may change the status of the job
+            failures.append(error)
+        for failure in failures:
+            report(failure)
+        return failures
+
+    def _push(
+        self, own: list[Metric], file: Path | None, on_label_clash: Literal["error", "allow"]
+    ) -> list[Exception]:
+        self._is_settled.wait(_READY_SECONDS)
+        gateway = self._gateway
+        if gateway is None:
+            return [self._failure]
+        failures: list[Exception] = []
+        text, taken = self._text(own), None
+        try:
+            reserved = {"job", *gateway.grouping_key} if on_label_clash == "error" else set()
+            taken = self._with_file(text, file, reserved)
+        except (OSError, EncodingError) as error:
+            failures.append(error)
+        if taken is not None:
+            try:
+                _send(gateway, taken)
+            except PushRejectedError as error:
+                failures.append(error)
+            else:
+                return failures
+        if failures:
+            say("the job is pushed without the metrics file:")
+        _send(gateway, text)
+        return failures
+
+    def _text(self, metrics: Iterable[Metric]) -> "MetricsText":
+        from pushgate.cli.metrics_text import MetricsText
+        from pushgate.model.shape import MetricType
+
+        body, names = [], []
+        for suffix, documentation, value in metrics:
+            name = self._record.prefix + suffix
+            names.append(name)
+            body.append(
+                f"# HELP {name} {documentation}\n# TYPE {name} gauge\n{name} {go_float(value)}\n"
+            )
+        return MetricsText(
+            "".join(body).encode(), dict.fromkeys(names, MetricType.GAUGE), len(names)
+        )
+
+    def _with_file(
+        self, own: "MetricsText", file: Path | None, reserved: set[str]
+    ) -> "MetricsText | None":
+        """Return *own* and the metrics in *file*; None if there are none.
+
+        Raises:
+            EncodingError: They cannot be pushed as they are.
+            OSError: The file cannot be read.
+        """
+        data = _content(file) if file is not None else b""
+        if not data or file is None:
+            return None
+        from pushgate.cli.metrics_text import joined, read_metrics
+
+        text = read_metrics(data, file.name, group_labels=reserved)
+        twice = own.types.keys() & text.types.keys()
+        if twice:
+            raise EncodingError(
+                f"{file.name}: {min(twice)} is a metric of pushgate run itself;"
+                " rename it, or choose another --prefix"
+            )
+        return joined([("pushgate run", own), (file.name, text)]) if text.series else None
+
+
+def _send(gateway: "PushGateway", text: "MetricsText") -> None:
+    from pushgate.cli.metrics_text import CONTENT_TYPE
+    from pushgate.client import Payload
+
+    gateway.send(Payload(text.body, CONTENT_TYPE, len(text.types), text.series), add=True)
+
+
+def _content(path: Path) -> bytes:
+    """Return what the command wrote to *path*: nothing if there is no such file.
+
+    Raises:
+        OSError: It is no regular file, too large, or cannot be read.
+    """
+    try:
+        # A pipe in its place must not block the end of the job.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(f"the metrics file {path} is not a regular file")
+        if about.st_size > _MAX_METRICS_FILE:
+            raise OSError(f"the metrics file {path} is larger than {_MAX_METRICS_FILE >> 20} MiB")
+        return file.read()

@@ -1,0 +1,67 @@
+"""What the commands say on stderr, and the exit status of each kind of failure."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import click
+
+from pushgate.errors import (
+    ConfigurationError,
+    PushAuthError,
+    PushConnectionError,
+    PushgatewayError,
+    PushServerError,
+)
+
+OUTPUT_FAILED, USAGE, REJECTED, UNREACHABLE, UNAUTHORIZED = 1, 2, 3, 4, 5
+# The first class that fits counts; every other failure is REJECTED.
+_STATUSES: Mapping[type[PushgatewayError], int] = {
+    ConfigurationError: USAGE,
+    PushAuthError: UNAUTHORIZED,
+    PushConnectionError: UNREACHABLE,
+    PushServerError: UNREACHABLE,
+}
+# The client's messages name Python arguments; these are the flags that mean the same.
+_FLAGS = {
+    "timestamps='strip'": "--strip-timestamps",
+    "on_label_clash='allow'": "--on-label-clash allow",
+    "verify=False": "--insecure",
+    "compression=None": "no --compression",
+    "instance=": "--instance",
+    "in grouping_key": "with --group",
+    "in the grouping key": "in --group",
+    "job=": "--job",
+    "basic_auth, bearer_token, bearer_token_file": "--user, --bearer-token-file",
+    "deadline: ": "--timeout: ",
+    "retry: ": "--retries: ",
+}
+_python_spelling = re.compile("|".join(map(re.escape, _FLAGS)))
+
+
+def exit_status(error: Exception) -> int:
+    """Return the exit status that stands for *error*."""
+    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), REJECTED)
+
+
+def say(text: str) -> None:
+    """Write *text* to stderr; that stderr is closed or full changes nothing."""
+    with suppress(OSError):
+        click.echo(f"pushgate: {text}", err=True)
+
+
+def report(error: Exception) -> None:
+    """Write *error* and its notes to stderr, in the spelling of the command line."""
+    for line in (str(error) or repr(error), *getattr(error, "__notes__", ())):
+        say(_python_spelling.sub(lambda match: _FLAGS[match[0]], line))
+
+
+@contextmanager
+def failures_reported() -> Iterator[None]:
+    """Report a PushgatewayError in the block and exit with its status."""
+    try:
+        yield
+    except PushgatewayError as error:
+        report(error)
+        sys.exit(exit_status(error))

@@ -1,0 +1,222 @@
+"""Metrics in the text format, checked before they are sent as they are.
+
+A body is sent as it was written, but for what Go's parser refuses although it is clear:
+a byte order mark, CRLF, blanks behind a value, a missing last line feed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+from pushgate.errors import EncodingError, InvalidBody, TextFormatError
+from pushgate.formats.text import TextReader
+from pushgate.model.names import NameRule
+from pushgate.model.shape import MetricType, Pushed
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_MAX_QUOTED = 200
+_name = re.compile(rb'\s*(?:\{\s*"((?:[^"\\]|\\.)*)"|([^\s{]+))').match
+_comment = re.compile(rb'[ \t]*#[ \t]*(?:HELP|TYPE)[ \t]+("(?:[^"\\]|\\.)*"|[^\s]+)').match
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsText:
+    """A checked body in the text format 0.0.4.
+
+    Attributes:
+        body: What a gateway is sent.
+        types: Its families.
+        series: How many series it has; a histogram counts once per label set.
+    """
+
+    body: bytes
+    types: Mapping[str, MetricType]
+    series: int
+
+
+def read_metrics(
+    data: bytes,
+    source: str,
+    *,
+    group_labels: AbstractSet[str] = frozenset(),
+    strip_timestamps: bool = False,
+) -> MetricsText:
+    """Return the metrics in *data*.
+
+    Args:
+        data: The text format 0.0.4, or OpenMetrics if the last line is ``# EOF``.
+        source: What the messages call it, such as the name of a file.
+        group_labels: Labels that no metric may have, because the gateway would overwrite them.
+        strip_timestamps: Whether to remove timestamps, which no gateway takes.
+
+    Raises:
+        EncodingError: The text breaks the format, has timestamps, or has a label of the
+            group. The message names the line and the metric.
+    """
+    if data.rstrip().endswith(b"# EOF"):
+        data = _from_openmetrics(data, source, strip_timestamps=strip_timestamps)
+    lines = _tidy_lines(data)
+    if strip_timestamps:
+        lines = [_without_timestamp(line) for line in lines]
+    body = b"\n".join(lines) + b"\n" if lines else b""
+    pushed = _parsed(body, source, lines)
+    if pushed.timestamped:
+        _refuse_timestamp(lines, source)
+    families = pushed.shape.families
+    for family in families:
+        for labels in family.labels:
+            clash = group_labels & {name for name, _ in labels}
+            if clash:
+                _refuse_label(family.name, min(clash), lines, source)
+    return MetricsText(
+        body,
+        {family.name: family.type for family in families},
+        sum(len(family.labels) for family in families),
+    )
+
+
+def joined(texts: Sequence[tuple[str, MetricsText]]) -> MetricsText:
+    """Return the *texts*, each with its source, as one body.
+
+    HELP and TYPE lines of a family that an earlier text has are left out.
+
+    Raises:
+        EncodingError: Two texts have a family of one name but of different types.
+    """
+    types: dict[str, MetricType] = {}
+    sources: dict[str, str] = {}
+    bodies = []
+    for source, text in texts:
+        known = types.keys() & text.types.keys()
+        for name in sorted(known):
+            if types[name] is not text.types[name]:
+                raise EncodingError(
+                    f"{name} is a {types[name].word} in {sources[name]}"
+                    f" and a {text.types[name].word} in {source}"
+                )
+        bodies.append(_without_comments(text.body, known) if known else text.body)
+        types.update(text.types)
+        sources.update(dict.fromkeys(text.types.keys() - known, source))
+    return MetricsText(b"".join(bodies), types, sum(text.series for _, text in texts))
+
+
+def _tidy_lines(data: bytes) -> list[bytes]:
+    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    lines = text.removesuffix(b"\n").split(b"\n") if text else []
+    return [line if _is_comment(line) else line.rstrip(b" \t\r") for line in lines]
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.lstrip(b" \t").startswith(b"#")
+
+
+def _parsed(body: bytes, source: str, lines: Sequence[bytes]) -> Pushed:
+    try:
+        return TextReader(NameRule.UTF8).read(body)
+    except TextFormatError as error:
+        raise EncodingError(
+            f"{source}, line {error.line}: {error.reason}: {_quoted(lines[error.line - 1])}"
+        ) from error
+    except InvalidBody as error:
+        raise EncodingError(f"{source}: {error}") from error
+
+
+def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> bytes:
+    """Return OpenMetrics as the text format 0.0.4; exemplars have no place in that."""
+    from prometheus_client.core import Metric
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+    from pushgate.client import PushGateway
+    from pushgate.formats.openmetrics import OpenMetricsReader
+
+    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip() + b"\n"
+
+    class Families:
+        def collect(self) -> Iterator[Metric]:
+            return iter(families)
+
+    try:
+        OpenMetricsReader().read(text)  # its messages have line numbers
+        families = list(text_string_to_metric_families(text.decode()))  # type: ignore[no-untyped-call]
+    except TextFormatError as error:
+        line = text.split(b"\n")[error.line - 1]
+        raise EncodingError(
+            f"{source}, line {error.line}: {error.reason}: {_quoted(line)}"
+        ) from error
+    except (InvalidBody, ValueError) as error:
+        raise EncodingError(f"{source}: {error}") from error
+    timestamps: Literal["strip", "error"] = "strip" if strip_timestamps else "error"
+    writer = PushGateway(job="text", format="text", timestamps=timestamps, properties=False)
+    try:
+        return writer.render(Families()).body
+    except EncodingError as error:
+        raise EncodingError(f"{source}: {error}") from error
+
+
+def _quoted(line: bytes) -> str:
+    shown = line.decode(errors="backslashreplace").strip()
+    return shown if len(shown) <= _MAX_QUOTED else f"{shown[:_MAX_QUOTED]}…"
+
+
+def _name_in(line: bytes) -> str:
+    match = _name(line)
+    assert match is not None, "the reader has accepted the line"
+    return (match[1] or match[2] or b"").decode(errors="replace")
+
+
+def _fields(line: bytes) -> tuple[bytes, list[bytes]]:
+    """Return a sample's name with its labels, and what follows: value, perhaps timestamp.
+
+    No brace can follow the labels, whatever their values hold.
+    """
+    head, brace, rest = line.rpartition(b"}")
+    if brace:
+        return head + brace, rest.split()
+    name, *rest_fields = line.split()
+    return name, rest_fields
+
+
+def _without_timestamp(line: bytes) -> bytes:
+    if not line.strip() or _is_comment(line):
+        return line
+    series, fields = _fields(line)
+    return line if len(fields) < 2 else series + b" " + fields[0]
+
+
+def _refuse_timestamp(lines: Sequence[bytes], source: str) -> NoReturn:
+    number, line = next(
+        (number, line)
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not _is_comment(line) and len(_fields(line)[1]) > 1
+    )
+    raise EncodingError(
+        f"{source}, line {number}: {_name_in(line)} has a timestamp, which a gateway refuses;"
+        " timestamps='strip' removes it"
+    )
+
+
+def _refuse_label(family: str, label: str, lines: Sequence[bytes], source: str) -> NoReturn:
+    reader = TextReader(NameRule.UTF8)
+    start = family.encode()
+    for number, line in enumerate(lines, 1):
+        if _is_comment(line) or not line.strip() or not _name_in(line).startswith(family):
+            continue
+        shape = reader.read(line + b"\n").shape
+        if any(label == name for each in shape.families for row in each.labels for name, _ in row):
+            where = f"{source}, line {number}"
+            break
+    else:
+        where = source
+    raise EncodingError(
+        f"{where}: {start.decode()} has the label {label!r}, which is also a label of the group:"
+        " the gateway would overwrite it; rename it, or use on_label_clash='allow'"
+    )
+
+
+def _without_comments(body: bytes, names: AbstractSet[str]) -> bytes:
+    encoded = {name.encode() for name in names} | {f'"{name}"'.encode() for name in names}
+    lines = body.split(b"\n")
+    return b"\n".join(
+        line for line in lines if not ((match := _comment(line)) and match[1] in encoded)
+    )

@@ -1,0 +1,189 @@
+"""A command as a child process: its start, its signals, its end.
+
+The signals that a command may be sent are blocked before it starts, and taken one by one
+while it runs. So none is lost or kills the wrapper, whenever it comes, and one loop is the
+only place that waits, forwards and reaps.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from errno import ENOEXEC
+from pathlib import Path
+
+# Everything that ends a program unless it is handled, but for signals that mean a crash of
+# this process, and SIGPIPE. Stopping and continuing is up to the terminal.
+_NOT_FORWARDED = {
+    signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+    signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE,
+    signal.SIGXFSZ, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
+    signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP,
+}  # fmt: skip
+_FORWARDED = frozenset(signal.valid_signals() - _NOT_FORWARDED)
+_WAITED_FOR = _FORWARDED | {signal.SIGCHLD}
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+# si_code of a signal that the kernel sent, as it does for a key of the terminal. The whole
+# foreground process group has it then, the command among them.
+_SI_KERNEL = 0x80
+# Seconds from SIGTERM to SIGKILL.
+_KILL_GRACE = 10.0
+# Seconds between two looks at the memory of a small command: at first, and at most.
+_FIRST_LOOK, _MAX_LOOK = 0.0005, 10.0
+_NO_TIME_LIMIT = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        status: Its exit status as a shell has it: 128 + n after signal n.
+        cpu_user: Seconds, of its children too.
+        cpu_system: Seconds, of its children too.
+        max_rss: Largest resident memory in bytes; None if nothing is known about it.
+    """
+
+    status: int
+    cpu_user: float = 0.0
+    cpu_system: float = 0.0
+    max_rss: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A command that runs.
+
+    The kernel counts the memory of the process that spawned it as the command's own, so what
+    it says in the end is right only for commands that are larger. Smaller ones are looked at.
+
+    Attributes:
+        pid: Its process id.
+        inherited_rss: Largest resident memory of this process at its start, in KiB.
+        first_rss: That of the command right after its start.
+    """
+
+    pid: int
+    inherited_rss: int
+    first_rss: int
+
+
+def hold_signals() -> set[signal.Signals | int]:
+    """Block the signals that are for the command; return the mask that it has to start with.
+
+    They stay blocked until this process ends: its status is the command's, whatever is sent
+    to it while it pushes.
+    """
+    # With SIG_IGN, which a parent may have left, the kernel itself would reap the command.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt inside the block, but not one that came before it."""
+    while signal.sigtimedwait({signal.SIGINT}, 0) is not None:
+        pass  # it was the command's, which has ended
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def start(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    mask: set[signal.Signals | int],
+    output: Mapping[int, int],
+) -> Child:
+    """Start *command*; :func:`wait` has to follow.
+
+    Args:
+        command: Program, looked up as a shell does, and arguments.
+        environment: Its environment.
+        mask: Signals that are blocked in it.
+        output: File descriptors of the command, and what they are in this process.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    try:
+        pid = _spawn(os.posix_spawnp, command[0], command, environment, mask, output)
+    except OSError as error:
+        if error.errno != ENOEXEC:
+            raise
+        # A script without #!: what execvp does with it, and so nice and env.
+        script = shutil.which(command[0]) or command[0]
+        shell = ("/bin/sh", script, *command[1:])
+        pid = _spawn(os.posix_spawn, shell[0], shell, environment, mask, output)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Child(pid, inherited_rss=own, first_rss=_high_water_rss(pid))
+
+
+def _spawn(
+    spawn: Callable[..., int],
+    program: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    mask: set[signal.Signals | int],
+    output: Mapping[int, int],
+) -> int:
+    return spawn(
+        program,
+        list(command),
+        environment,
+        file_actions=[(os.POSIX_SPAWN_DUP2, here, there) for there, here in output.items()],
+        setsigmask=mask,
+        setsigdef=_IGNORED_BY_PYTHON,
+    )
+
+
+def wait(child: Child, kill_after: float | None = None) -> Ended:
+    """Forward signals to *child* until it has ended; return how.
+
+    Args:
+        child: Signals have to be held since before its start.
+        kill_after: Seconds after which it gets SIGTERM, and SIGKILL ten seconds later.
+    """
+    pid = child.pid
+    began, kills = time.monotonic(), list[tuple[float, signal.Signals]]()
+    if kill_after is not None:
+        kills = [
+            (began + kill_after, signal.SIGTERM),
+            (began + kill_after + _KILL_GRACE, signal.SIGKILL),
+        ]
+    looked_at_rss, pause = child.first_rss, _FIRST_LOOK
+    # WNOWAIT leaves a zombie, so that the pid stays the command's as long as signals go there.
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        looked_at_rss = max(looked_at_rss, _high_water_rss(pid))
+        pause = (
+            _NO_TIME_LIMIT if looked_at_rss >= child.inherited_rss else min(2 * pause, _MAX_LOOK)
+        )
+        if kills:
+            pause = min(pause, max(kills[0][0] - time.monotonic(), 0))
+        arrived = signal.sigtimedwait(_WAITED_FOR, pause)
+        if arrived is not None and arrived.si_signo != signal.SIGCHLD:
+            if arrived.si_code != _SI_KERNEL:
+                os.kill(pid, arrived.si_signo)
+        elif kills and time.monotonic() >= kills[0][0]:
+            os.kill(pid, kills.pop(0)[1])
+    _, waited, usage = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(waited)
+    rss = usage.ru_maxrss if usage.ru_maxrss > child.inherited_rss else looked_at_rss
+    return Ended(
+        code if code >= 0 else 128 - code, usage.ru_utime, usage.ru_stime, rss * 1024 or None
+    )
+
+
+def _high_water_rss(pid: int) -> int:
+    """Return the largest resident memory of *pid* so far in KiB; 0 if it cannot be read."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1])
+    return 0

@@ -1,0 +1,121 @@
+"""``pushgate push``: metrics in the text format, from files or stdin."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pushgate.cli.messages import failures_reported, say
+from pushgate.cli.options import Body, Connection, GroupKey, option, takes
+from pushgate.errors import EncodingError
+
+if TYPE_CHECKING:
+    from pushgate.client import Payload, PushGateway, PushResult
+
+# A smaller push is over before anybody can read a progress bar.
+_LARGE = 1 << 20
+_STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions:
+    """What a push does with its input."""
+
+    add: bool = option(
+        "--add", default=False, is_flag=True, help="Keep families of other names in the group."
+    )
+    strip_timestamps: bool = option(
+        "--strip-timestamps", default=False, is_flag=True, help="Remove timestamps of samples."
+    )
+    allow_empty: bool = option(
+        "--allow-empty",
+        default=False,
+        is_flag=True,
+        help="Accept an input without metrics, which empties the group unless --add.",
+    )
+    dry_run: bool = option(
+        "--dry-run", default=False, is_flag=True, help="Check and print the body; send nothing."
+    )
+    verbose: bool = option(
+        "--verbose", "-v", default=False, is_flag=True, help="Say what was pushed."
+    )
+
+
+@click.command()
+@takes(connection=Connection, group=GroupKey, body=Body, options=PushOptions)
+@click.argument("files", nargs=-1, type=click.Path(), metavar="[FILE]...")
+def push(
+    files: tuple[str, ...],
+    connection: Connection,
+    group: GroupKey,
+    body: Body,
+    options: PushOptions,
+) -> None:
+    """Push metrics in the text format from each FILE, or from stdin.
+
+    The group then holds exactly these metrics; with --add, families of other names stay.
+    A file that ends in "# EOF" is read as OpenMetrics.
+    """
+    from pushgate.cli.configuration import gateway_for
+    from pushgate.cli.metrics_text import CONTENT_TYPE, joined, read_metrics
+    from pushgate.client import Payload
+
+    with failures_reported():
+        gateway = gateway_for(connection, group, body)
+        reserved = {"job", *gateway.grouping_key} if body.on_label_clash == "error" else set()
+        texts = [
+            (
+                source,
+                read_metrics(
+                    data,
+                    source,
+                    group_labels=reserved,
+                    strip_timestamps=options.strip_timestamps,
+                ),
+            )
+            for source, data in map(_read, files or (_STDIN,))
+        ]
+        text = joined(texts)
+        if not text.series and not options.allow_empty:
+            raise EncodingError(
+                f"no metrics in {', '.join(source for source, _ in texts)};"
+                " --allow-empty pushes that all the same"
+            )
+        payload = Payload(text.body, CONTENT_TYPE, len(text.types), text.series)
+        if options.dry_run:
+            say(f"would {'POST' if options.add else 'PUT'} to {gateway.url}: {_size_of(payload)}")
+            sys.stdout.flush()
+            sys.stdout.buffer.write(payload.body)
+            return
+        result = _send_showing_progress(gateway, payload, add=options.add)
+        if options.verbose:
+            sent = _size_of(payload) if result.status else "nothing, pushing is switched off"
+            say(f"pushed to {result.url}: {sent}, {result.elapsed:.3f} s")
+
+
+def _read(file: str) -> tuple[str, bytes]:
+    """Return what messages call *file*, and its content."""
+    if file == _STDIN:
+        return "stdin", sys.stdin.buffer.read()
+    source = click.format_filename(file)
+    try:
+        return source, Path(file).read_bytes()
+    except OSError as error:
+        raise click.FileError(file, error.strerror or str(error)) from error
+
+
+def _size_of(payload: "Payload") -> str:
+    return f"{payload.families} families, {payload.samples} series, {len(payload.body)} bytes"
+
+
+def _send_showing_progress(
+    gateway: "PushGateway", payload: "Payload", *, add: bool
+) -> "PushResult":
+    size = len(payload.body)
+    if size < _LARGE or not sys.stderr.isatty():
+        return gateway.send(payload, add=add)
+    with click.progressbar(length=size, label=f"Pushing {size >> 20} MiB", file=sys.stderr) as bar:
+        gateway.watch(bar.update)
+        return gateway.send(payload, add=add)

@@ -1,0 +1,48 @@
+"""``pushgate set``: gauges from the command line."""
+
+import re
+
+import click
+
+from pushgate.cli.messages import failures_reported
+from pushgate.cli.options import Body, Connection, GroupKey, takes
+from pushgate.errors import EncodingError
+
+_assignment = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?=([^=}\s]+)", re.DOTALL).fullmatch
+
+
+@click.command("set")
+@takes(connection=Connection, group=GroupKey, body=Body)
+@click.argument("values", nargs=-1, required=True, metavar="NAME=VALUE...")
+def set_values(
+    values: tuple[str, ...], connection: Connection, group: GroupKey, body: Body
+) -> None:
+    """Set gauges, such as rows=3 or 'rows{table="a"}=3'; other metrics of the group stay."""
+    from pushgate.cli.configuration import gateway_for
+    from pushgate.cli.metrics_text import CONTENT_TYPE, read_metrics
+    from pushgate.client import Payload
+
+    with failures_reported():
+        gateway = gateway_for(connection, group, body)
+        reserved = {"job", *gateway.grouping_key} if body.on_label_clash == "error" else set()
+        samples: dict[str, list[bytes]] = {}
+        for value in values:
+            name, sample = _sample(value)
+            read_metrics(sample, repr(value), group_labels=reserved)
+            samples.setdefault(name, []).append(sample)
+        text = b"".join(
+            f"# TYPE {name} gauge\n".encode() + b"".join(lines) for name, lines in samples.items()
+        )
+        gateway.send(Payload(text, CONTENT_TYPE, len(samples), len(values)), add=True)
+
+
+def _sample(value: str) -> tuple[str, bytes]:
+    """Return the metric's name in *value*, and *value* as a line of the text format."""
+    match = _assignment(value)
+    if match is None:
+        raise EncodingError(f"expecting NAME=VALUE, such as rows=3, not {value!r}")
+    name, labels, number = match.groups(default="")
+    try:
+        return name, f"{name}{labels} {number}\n".encode()
+    except UnicodeEncodeError as error:
+        raise EncodingError(f"{value!r} is not valid UTF-8") from error

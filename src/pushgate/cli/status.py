@@ -1,0 +1,141 @@
+"""``pushgate status``: the groups of a gateway."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from pushgate.cli.messages import failures_reported, say
+from pushgate.cli.options import Connection, Duration, Pairs, option, pairs, takes
+
+if TYPE_CHECKING:
+    from pushgate.client import GatewayStatus, Group
+
+_ABSENT = 1
+_AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which groups to show, and how."""
+
+    job: str | None = option("--job", "-j", help="Only groups of this job.")
+    labels: Pairs = option(
+        "--group",
+        "-g",
+        default=(),
+        multiple=True,
+        callback=pairs,
+        metavar="NAME=VALUE",
+        help="Only groups with this label; repeatable.",
+    )
+    instance: str | None = option("--instance", help="Only groups with this label instance.")
+    failed: bool = option(
+        "--failed", default=False, is_flag=True, help="Only groups whose last push failed."
+    )
+    older_than: float | None = option(
+        "--older-than",
+        type=Duration(),
+        help="Only groups without a successful push for this long, such as 26h.",
+    )
+    as_json: bool = option("--json", default=False, is_flag=True, help="Print JSON.")
+
+    def names(self, group: "Group") -> bool:
+        """Return whether job and labels are those of *group*."""
+        wanted = dict(self.labels)
+        if self.job is not None:
+            wanted["job"] = self.job
+        if self.instance is not None:
+            wanted["instance"] = self.instance
+        return all(group.labels.get(name, "") == value for name, value in wanted.items())
+
+    def is_in_state(self, group: "Group", now: float) -> bool:
+        """Return whether *group* is as old and as failed as was asked for."""
+        if self.failed and group.last_push_successful:
+            return False
+        return self.older_than is None or now - (group.last_push or 0) > self.older_than
+
+
+@click.command()
+@takes(connection=Connection, selection=Selection)
+@click.argument("family", required=False)
+def status(family: str | None, connection: Connection, selection: Selection) -> None:
+    """Show the version of the gateway, and its groups.
+
+    With FAMILY only the groups that have a metric of this name; exit status 1 if none has.
+    """
+    from pushgate.cli.configuration import gateway_for
+
+    with failures_reported():
+        # The job is not used: status asks about no group in particular.
+        gateway = gateway_for(connection, default_job="status")
+        about = gateway.status()
+        now = time.time()
+        groups = [
+            group
+            for group in gateway.groups()
+            if selection.names(group) and (family is None or family in group.families)
+        ]
+        shown = [group for group in groups if selection.is_in_state(group, now)]
+        if selection.as_json:
+            click.echo(_as_json(about, shown))
+        else:
+            click.echo(f"version {about.version or 'unknown'}, started {about.start_time}")
+            for line in _table(shown, now):
+                click.echo(line)
+        if family is not None and not groups:
+            say(f"no such group has a metric {family!r}")
+            sys.exit(_ABSENT)
+
+
+def _as_json(about: "GatewayStatus", groups: Sequence["Group"]) -> str:
+    return json.dumps(
+        {
+            "version": about.version,
+            "start_time": about.start_time,
+            "groups": [asdict(group) for group in groups],
+        },
+        indent=2,
+    )
+
+
+def _table(groups: Sequence["Group"], now: float) -> list[str]:
+    """Return the lines of a table of *groups*, its head first, or none without groups."""
+    rows = [
+        (
+            _printable(group.labels.get("job", "")),
+            _printable(",".join(f"{k}={v}" for k, v in group.labels.items() if k != "job") or "-"),
+            "never" if group.last_push is None else _age(now - group.last_push),
+            "ok" if group.last_push_successful else "failed",
+            str(group.series),
+        )
+        for group in groups
+    ]
+    if not rows:
+        return []
+    rows.insert(0, ("JOB", "LABELS", "AGE", "STATE", "SERIES"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _age(seconds: float) -> str:
+    """Return *seconds* in the largest unit that fits, rounded down: ``3h``."""
+    for size, unit in _AGES:
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return "0s"
+
+
+def _printable(text: str) -> str:
+    """Return *text* without what could break a line or drive the terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )

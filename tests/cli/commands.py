@@ -1,0 +1,35 @@
+"""How the tests run the command line, in this process or in one of its own."""
+
+import subprocess
+
+from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
+
+from pushgate.cli import main
+from tests.services import PUSHGATE
+
+
+def pushgate(*arguments, stdin=None):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+def process(*arguments, timeout=30, **options):
+    return subprocess.run(
+        [PUSHGATE, *arguments], capture_output=True, text=True, timeout=timeout, check=False,
+        **options,
+    )  # fmt: skip
+
+
+def families(request):
+    """Return the families in the body of *request*, by name."""
+    return {family.name: family for family in text_string_to_metric_families(request.body.decode())}
+
+
+def values(request):
+    """Return the unlabeled samples in the body of *request*."""
+    return {
+        sample.name: sample.value
+        for family in families(request).values()
+        for sample in family.samples
+        if not sample.labels
+    }

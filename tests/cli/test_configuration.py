@@ -1,0 +1,192 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.commands import process, pushgate
+from tests.client.rogue import rogue, stall
+
+PROPERTY = "io.prometheus.exporter.pushgateway"
+VARIABLE = "IO_PROMETHEUS_EXPORTER_PUSHGATEWAY"
+
+
+def test_url_prints_where_a_push_would_go():
+    done = pushgate("url", "-a", "h:1/x", "-j", "a b", "-g", "p=q/r", "--instance", "i")
+    assert done.output == "http://h:1/x/metrics/job/a%20b/instance/i/p@base64/cS9y\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        (("-a", "flag:1"), "https://flag:1/metrics/job/env/from/env"),
+        (("-a", "http://flag:1"), "http://flag:1/metrics/job/env/from/env"),
+        (("-j", "flag"), "https://env:1/metrics/job/flag/from/env"),
+        (("-g", "a=b"), "https://env:1/metrics/job/env/a/b"),
+        (("--instance", "i"), "https://env:1/metrics/job/env/from/env/instance/i"),
+        (("-D", f"{PROPERTY}.address=d:1"), "https://d:1/metrics/job/env/from/env"),
+        (("-D", f"{PROPERTY}.job=d", "-j", "flag"), "https://env:1/metrics/job/flag/from/env"),
+    ],
+)
+def test_a_flag_wins_over_the_environment(options, url, monkeypatch):
+    monkeypatch.setenv(f"{VARIABLE}_ADDRESS", "env:1")
+    monkeypatch.setenv(f"{VARIABLE}_SCHEME", "https")
+    monkeypatch.setenv(f"{VARIABLE}_JOB", "env")
+    monkeypatch.setenv("PUSHGATE_GROUPING_KEY", "from=env")
+    assert pushgate("url", *options).output == f"{url}\n"
+
+
+def test_a_flag_wins_over_a_property_file(tmp_path, monkeypatch):
+    (tmp_path / "p").write_text(f"{PROPERTY}.address=file:1\n{PROPERTY}.job=file\n")
+    monkeypatch.setenv("PROMETHEUS_CONFIG", str(tmp_path / "p"))
+    assert pushgate("url").output == "http://file:1/metrics/job/file\n"
+    assert pushgate("url", "-a", "flag:1", "-j", "j").output == "http://flag:1/metrics/job/j\n"
+
+
+def test_what_the_flag_names_is_deleted_not_what_the_environment_names(monkeypatch):
+    with rogue() as production, rogue() as staging:
+        monkeypatch.setenv(f"{VARIABLE}_ADDRESS", production.url)
+        monkeypatch.setenv(f"{VARIABLE}_JOB", "production")
+        assert pushgate("delete", "-a", staging.url, "-j", "staging").exit_code == 0
+    assert production.seen == []
+    assert staging.seen[-1].path == "/metrics/job/staging"
+
+
+def test_a_timeout_equal_to_the_default_wins_too(monkeypatch):
+    monkeypatch.setenv("PUSHGATE_DEADLINE_SECONDS", "60")
+    with rogue(stall) as server:
+        done = process("set", "-a", server.url, "-j", "j", "--timeout", "500ms", "rows=1")
+    assert done.returncode == 4
+    assert "the deadline passed after 0.5" in done.stderr
+
+
+def test_credentials_of_a_flag_win(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("s3cret\n")
+    (tmp_path / "other").write_text("other")
+    monkeypatch.setenv("PUSHGATE_BEARER_TOKEN_FILE", str(tmp_path / "other"))
+    with rogue() as server:
+        for options in (
+            ("--user", "me", "--password-file", tmp_path / "secret"),
+            ("--bearer-token-file", tmp_path / "secret"),
+            (),
+        ):
+            assert pushgate("set", "-a", server.url, "-j", "j", *options, "r=1").exit_code == 0
+        with_user = server.url.replace("//", "//me:s3cret@")
+        assert pushgate("set", "-a", with_user, "-j", "j", "r=1").exit_code == 0
+        monkeypatch.setenv(f"{VARIABLE}_ADDRESS", with_user)
+        token = ("--bearer-token-file", tmp_path / "secret")
+        assert pushgate("set", "-j", "j", *token, "r=1").exit_code == 0
+    basic = "Basic bWU6czNjcmV0"
+    sent = [request.headers["authorization"] for request in server.seen]
+    assert sent == [basic, "Bearer s3cret", "Bearer other", basic, "Bearer s3cret"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--user", "me"), "--user and --password-file belong together"),
+        (("--user", "me", "--password-file", "/no/such"), "--password-file: /no/such cannot be"),
+        (("-g", "job=x"), "set it with --job"),
+        (("-g", "instance=x", "--instance", "y"), "Give --instance or an instance with --group"),
+        (("-a", "h h"), "The value comes from --address."),
+        (("-D", f"{PROPERTY}.scheme=ftp"), "The value comes from --define."),
+        (("-a", "u:p@h", "--user", "me", "--password-file", os.devnull), "Give one of --user"),
+    ],
+)
+def test_messages_speak_of_flags(options, complaint):
+    done = pushgate("set", "-j", "j", *options, "rows=1")
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+
+
+def test_properties_are_given_before_or_after_the_command():
+    for before, after in (
+        (("-D", f"{PROPERTY}.job=d"), ()),
+        ((), ("-D", f"{PROPERTY}.job=d")),
+        (("-D", f"{PROPERTY}.job=x"), ("-D", f"{PROPERTY}.job=d")),
+    ):
+        done = pushgate(*before, "url", *after)
+        assert done.output == "http://localhost:9091/metrics/job/d\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("PUSHGATE_RETRYS", "PUSHGATE_RETRIES"),
+        ("PUSHGATE_BEARER_TOKENFILE", "PUSHGATE_BEARER_TOKEN_FILE"),
+        ("PUSHGATE_TOKEN_FILE", "PUSHGATE_BEARER_TOKEN_FILE"),
+        ("PUSHGATE_GROUPINGKEY", "PUSHGATE_GROUPING_KEY"),
+        (f"{VARIABLE}_ADRESS", "io_prometheus_exporter_pushgateway_address"),
+    ],
+)
+def test_a_misspelt_variable_is_an_error_that_says_what_was_meant(variable, meant, monkeypatch):
+    monkeypatch.setenv(variable, "x")
+    done = pushgate("url", "-j", "j")
+    assert done.exit_code == 2
+    assert f"did you mean {meant}?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PUSHGATE_PORT",
+        "PUSHGATE_SERVICE_HOST",
+        "PUSHGATE_SERVICE_PORT",
+        "PUSHGATE_PORT_9091_TCP",
+        "PUSHGATE_PORT_9091_TCP_ADDR",
+        "PUSHGATE_PORT_9091_TCP_PROTO",
+        "PUSHGATE_METRICS_FILE",
+        "PUSHGATE_STRICT",
+        "PUSHGATE_TEST_GO_PUSHGATEWAY",
+    ],
+)
+def test_variables_of_others_are_left_alone(variable, monkeypatch):
+    monkeypatch.setenv(variable, "x")
+    assert pushgate("url", "-j", "j").exit_code == 0
+
+
+def test_a_configuration_error_names_its_source(tmp_path, monkeypatch):
+    (tmp_path / "p").write_text(f"{PROPERTY}.scheme=ftp")
+    monkeypatch.setenv("PROMETHEUS_CONFIG", str(tmp_path / "p"))
+    done = pushgate("url")
+    assert done.exit_code == 2
+    assert f"The value comes from {tmp_path / 'p'}:1." in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("delete", "--no-such-option"),
+        ("delete", "-j", "j", "-a", "h h"),
+        ("delete", "-g", "novalue"),
+        ("delete",),
+        ("push",),
+        ("set", "rows=1"),
+        ("delete", "-j", "j", "-D", "io.prometheus.nonsense=1"),
+        ("nonsense",),
+        ("delete", "-j", "j", "--timeout", "0"),
+        ("delete", "-j", "j", "--timeout", "soon"),
+    ],
+)
+def test_usage_and_configuration_are_status_2(arguments):
+    assert pushgate(*arguments).exit_code == 2
+
+
+def test_the_client_commands_work_in_a_base_install():
+    code = (
+        "import sys\n"
+        "extras = 'apsw backports bcrypt cramjam cryptography httptools isal jinja2 joserfc'\n"
+        "for name in f'{extras} google orjson yaml starlette uvicorn uvloop'.split():\n"
+        "    sys.modules[name] = None\n"
+        "from pushgate.cli import main\n"
+        "main(sys.argv[1:])"
+    )
+    with rogue() as server:
+        for text in ("rows 3\n", "rows 3\n# EOF\n"):
+            subprocess.run(
+                [sys.executable, "-c", code, "push", "-j", "j", "-a", server.url],
+                input=text, text=True, timeout=30, check=True,
+            )  # fmt: skip
+        run = ["run", "-a", server.url, "--", "sh", "-c", "echo rows 3 > $PUSHGATE_METRICS_FILE"]
+        subprocess.run([sys.executable, "-c", code, *run], timeout=30, check=True)
+    assert [b"rows 3" in request.body for request in server.seen] == [True] * 3
