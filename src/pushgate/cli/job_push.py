@@ -216,7 +216,7 @@ def _send(gateway: "PushGateway", text: "MetricsText") -> None:
     from pushgate.cli.metrics_text import CONTENT_TYPE
     from pushgate.client import Payload
 
-    gateway.send(Payload(text.body, CONTENT_TYPE, len(text.types), text.series), add=True)
+    gateway.push_payload(Payload(text.body, CONTENT_TYPE, len(text.types), text.series), add=True)
 
 
 def _content(path: Path) -> bytes:

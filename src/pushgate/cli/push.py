@@ -115,7 +115,7 @@ def _send_showing_progress(
 ) -> "PushResult":
     size = len(payload.body)
     if size < _LARGE or not sys.stderr.isatty():
-        return gateway.send(payload, add=add)
+        return gateway.push_payload(payload, add=add)
     with click.progressbar(length=size, label=f"Pushing {size >> 20} MiB", file=sys.stderr) as bar:
         gateway.watch(bar.update)
-        return gateway.send(payload, add=add)
+        return gateway.push_payload(payload, add=add)

@@ -33,7 +33,7 @@ def set_values(
         text = b"".join(
             f"# TYPE {name} gauge\n".encode() + b"".join(lines) for name, lines in samples.items()
         )
-        gateway.send(Payload(text, CONTENT_TYPE, len(samples), len(values)), add=True)
+        gateway.push_payload(Payload(text, CONTENT_TYPE, len(samples), len(values)), add=True)
 
 
 def _sample(value: str) -> tuple[str, bytes]:
