@@ -23,7 +23,6 @@ from pushgate.properties.schema import (
     READERS,
     SECTIONS,
     ExemplarProperties,
-    ExporterProperties,
     FilterProperties,
     MetricProperties,
     OwnProperties,
@@ -80,7 +79,6 @@ class PrometheusProperties:
     """
 
     pushgateway: PushgatewayProperties = field(default_factory=PushgatewayProperties)
-    exporter: ExporterProperties = field(default_factory=ExporterProperties)
     filter: FilterProperties = field(default_factory=FilterProperties)
     metrics: MetricProperties = field(default_factory=MetricProperties)
     exemplars: ExemplarProperties = field(default_factory=ExemplarProperties)
@@ -240,6 +238,8 @@ def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
     values: dict[str, dict[str, Any]] = {}
     for name, entry in found.items():
         read = READERS[name.section][name.setting]
+        if read is None:
+            continue
         try:
             values.setdefault(name.prefix, {})[name.setting] = read(entry.value)
         except ValueError as error:
@@ -250,7 +250,9 @@ def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
         prefix: make(**values.get(prefix, {})) for prefix, make in SECTIONS.items()
     }
     per_metric = {
-        name.metric: MetricProperties(**values[name.prefix]) for name in found if name.metric
+        name.metric: MetricProperties(**values[name.prefix])
+        for name in found
+        if name.metric and name.prefix in values
     }
     check_metric(METRICS, sections[METRICS])
     for metric, section in per_metric.items():

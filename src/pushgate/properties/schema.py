@@ -123,18 +123,6 @@ def _doubles(raw: str) -> tuple[float, ...]:
     return values
 
 
-def _quantiles(raw: str) -> tuple[float, ...]:
-    values = _doubles(raw)
-    for value in values:
-        _check_share("quantile", value)
-    return values
-
-
-def _check_share(what: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"Expecting 0.0 <= {what} <= 1.0. Found: {_java_double(value)}")
-
-
 def _pairs(raw: str) -> Mapping[str, str]:
     pairs = [item.partition("=") for item in _items(raw) if item]
     if any(not separator for _, separator, _ in pairs):
@@ -162,7 +150,6 @@ _scheme, _escaping = _one_of(Scheme), _one_of(EscapingScheme)
 _format, _compression = _one_of(Format), _one_of(Compression)
 _positive_int = _integer("integer", 32, 1)
 _natural_int = _integer("integer", 32, 0)
-_positive_long = _integer("long", 64, 1)
 _natural_long = _integer("long", 64, 0)
 
 
@@ -180,15 +167,6 @@ class PushgatewayProperties:
     escaping_scheme: str | None = _property(_escaping)
     connect_timeout_seconds: float | None = _property(_seconds)
     read_timeout_seconds: float | None = _property(_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class ExporterProperties:
-    """``io.prometheus.exporter.*``."""
-
-    include_created_timestamps: bool | None = _property(_boolean)
-    exemplars_on_all_metric_types: bool | None = _property(_boolean)
-    prometheus_timestamps_in_ms: bool | None = _property(_boolean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +202,6 @@ class MetricProperties:
     histogram_native_max_zero_threshold: float | None = _property(_threshold)
     histogram_native_max_number_of_buckets: int | None = _property(_natural_int)
     histogram_native_reset_duration_seconds: int | None = _property(_natural_long)
-    summary_quantiles: tuple[float, ...] | None = _property(_quantiles)
-    summary_quantile_errors: tuple[float, ...] | None = _property(_doubles)
-    summary_max_age_seconds: int | None = _property(_positive_long)
-    summary_number_of_age_buckets: int | None = _property(_positive_int)
 
     @property
     def histogram_mode(self) -> Literal["classic", "native", "both"] | None:
@@ -271,41 +245,41 @@ class OwnProperties:
     enabled: bool | None = _property(_boolean)
 
 
+@dataclass(frozen=True, slots=True)
+class _Empty:
+    """A section of which no setting is used."""
+
+
 METRICS = "io.prometheus.metrics"
 OWN = "pushgate"
 SECTIONS: Mapping[str, type] = {
     "io.prometheus.exporter.pushgateway": PushgatewayProperties,
-    "io.prometheus.exporter": ExporterProperties,
     "io.prometheus.exporter.filter": FilterProperties,
     METRICS: MetricProperties,
     "io.prometheus.exemplars": ExemplarProperties,
     OWN: OwnProperties,
 }
-# Settings of other exporters: a shared file has them, a push does not need them.
-_OTHERS: Mapping[str, Mapping[Reader, str]] = {
-    "io.prometheus.exporter.http_server": {
-        _positive_int: "port",
-        _boolean: "prefer_uncompressed_response",
-    },
-    "io.prometheus.exporter.opentelemetry": {
-        _text: "protocol endpoint headers service_name service_namespace service_instance_id"
-        " service_version resource_attributes interval_seconds timeout_seconds",
-        _boolean: "preserve_names",
-    },
-    "io.prometheus.openmetrics2": {
-        _boolean: "enabled content_negotiation composite_values exemplar_compliance"
-        " native_histograms",
-    },
+# What client_java has and a push does not use: accepted whatever it says, because one file
+# serves programs in both languages.
+_UNUSED: Mapping[str, str] = {
+    "io.prometheus.exporter": "include_created_timestamps exemplars_on_all_metric_types"
+    " prometheus_timestamps_in_ms",
+    "io.prometheus.exporter.http_server": "port prefer_uncompressed_response",
+    "io.prometheus.exporter.opentelemetry": "protocol endpoint headers service_name"
+    " service_namespace service_instance_id service_version resource_attributes interval_seconds"
+    " timeout_seconds preserve_names",
+    "io.prometheus.openmetrics2": "enabled content_negotiation composite_values"
+    " exemplar_compliance native_histograms",
+    METRICS: "summary_quantiles summary_quantile_errors summary_max_age_seconds"
+    " summary_number_of_age_buckets",
 }
-READERS: Mapping[str, Mapping[str, Reader]] = {
-    **{
-        prefix: {entry.name: entry.metadata["read"] for entry in fields(section)}
-        for prefix, section in SECTIONS.items()
-    },
-    **{
-        prefix: {name: read for read, names in kinds.items() for name in names.split()}
-        for prefix, kinds in _OTHERS.items()
-    },
+# Section, name, and what reads the value; None for one that is not used.
+READERS: Mapping[str, Mapping[str, Reader | None]] = {
+    prefix: {
+        **{entry.name: entry.metadata["read"] for entry in fields(SECTIONS.get(prefix, _Empty))},
+        **dict.fromkeys(_UNUSED.get(prefix, "").split()),
+    }
+    for prefix in {**SECTIONS, **_UNUSED}
 }
 
 
@@ -324,24 +298,6 @@ def check_metric(prefix: str, section: MetricProperties) -> None:
         raise ConfigurationError(
             f"{key} cannot be greater than {prefix}.histogram_native_max_zero_threshold", key=key
         )
-    _check_quantiles(f"{prefix}.summary_quantile_errors", section)
-
-
-def _check_quantiles(key: str, section: MetricProperties) -> None:
-    if section.summary_quantile_errors is None:
-        return
-    if section.summary_quantiles is None:
-        raise ConfigurationError(
-            f"{key}: Can't configure summary_quantile_errors without configuring summary_quantiles",
-            key=key,
-        )
-    if len(section.summary_quantiles) != len(section.summary_quantile_errors):
-        raise ConfigurationError(f"{key}: must have the same length as summary_quantiles", key=key)
-    for error in section.summary_quantile_errors:
-        try:
-            _check_share("error", error)
-        except ValueError as reason:
-            raise ConfigurationError(f"{key}: {reason}", key=key) from None
 
 
 def check_exemplars(prefix: str, section: ExemplarProperties) -> None:
