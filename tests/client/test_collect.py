@@ -1,5 +1,9 @@
+import os
+import subprocess
+import sys
+
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -8,8 +12,13 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
-from pushgate import EncodingError, PushGateway
+from pushgate import (
+    ConfigurationError,
+    EncodingError,
+    PushGateway,
+)
 from tests.client.metrics_proto import decode
+from tests.client.rogue import rogue
 
 
 class Fixed:
@@ -144,3 +153,70 @@ def test_a_collector_that_fails_is_named():
     for collector in (Sensor(), registry):
         with pytest.raises(EncodingError, match=r"Sensor\.collect failed: OSError: no such sensor"):
             render(collector)
+
+
+def test_the_default_registry_goes_without_metrics_of_the_process():
+    gauge = Gauge("only_this_one", "")
+    try:
+        gateway = PushGateway(job="j", properties=False)
+        names = {family.name for family in decode(gateway.render().body)}
+        every = gateway.replace(include_default_collectors=True).render()
+    finally:
+        REGISTRY.unregister(gauge)
+    assert "only_this_one" in names
+    assert not any(name.startswith(("python_", "process_")) for name in names)
+    assert every.families > len(names)
+
+
+MULTIPROCESS = """
+import os, sys
+from prometheus_client import Counter, Gauge
+from pushgate import Histogram, PushGateway
+counter = Counter("done", "")
+size = Histogram("size", "", buckets=[1])
+pid_gauge = Gauge("per_process", "")
+children = []
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        counter.inc(2)
+        size.observe(0.5)
+        assert (size.count, size.sum) == (1, 0.5)
+        pid_gauge.set(1)
+        os._exit(0)
+    children.append(child)
+for child in children:
+    os.waitpid(child, 0)
+PushGateway(sys.argv[1], job="j", properties=False).push()
+"""
+
+
+def test_a_missing_multiprocess_directory_is_a_configuration_error(caller, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+    with pytest.raises(ConfigurationError, match="a directory that exists"):
+        caller.call(caller.make("h:1"), "push")
+
+
+def test_the_metrics_of_all_processes_are_summed(tmp_path):
+    with rogue() as server:
+        done = subprocess.run(
+            [sys.executable, "-c", MULTIPROCESS, server.url],
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    families = {family.name: family for family in decode(server.seen[0].body)}
+    assert families["done_total"].metric[0].counter.value == 6
+    assert families["size"].metric[0].histogram.sample_count == 3
+    assert "classic buckets only" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "The gauge per_process has a series per process" in done.stderr
+
+
+def test_a_worker_that_was_killed_leaves_a_file_that_is_named(caller, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    (tmp_path / "counter_17.db").touch()
+    with pytest.raises(EncodingError, match=r"counter_17\.db cannot be read .* delete it"):
+        caller.call(caller.make("h:1"), "push")

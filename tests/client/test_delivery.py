@@ -1,16 +1,12 @@
 """The retry matrix, on real sockets, for both gateways."""
 
-import asyncio
-import ssl
 import threading
 import time
 
 import pytest
-import trustme
 from prometheus_client import Gauge
 
 from pushgate import (
-    AsyncPushGateway,
     PushAuthError,
     PushConnectionError,
     PushGateway,
@@ -21,7 +17,6 @@ from pushgate import (
     PushTimeoutError,
     Retry,
 )
-from tests.client.metrics_proto import decode
 from tests.client.rogue import (
     answer,
     closed_port,
@@ -34,21 +29,11 @@ from tests.client.rogue import (
     stall,
     statuses,
 )
+from tests.client.shared import fails, gauge_values, make
 
-QUICK = Retry(attempts=3, base=0.001, cap=0.002)
 # How far beyond its deadline a push may go, in seconds, on a machine with much else to do;
 # without the deadline each of these would last 20 s or forever.
 GRACE = 3
-
-
-def fails(caller, gateway, *, method="push", **options):
-    with pytest.raises(PushgatewayError) as caught:
-        caller.call(gateway, method, **options)
-    return caught.value
-
-
-def make(caller, url, registry, **options):
-    return caller.make(url, job="j", registry=registry, **{"retry": QUICK, **options})
 
 
 def patience(trouble):
@@ -118,12 +103,6 @@ def test_a_handshake_that_breaks_off_is_tried_again(caller, registry):
         failure = fails(caller, make(caller, url, registry))
         assert failure.attempts == len(server.seen) == 3
     assert "Connection reset" in str(failure)
-
-
-def test_an_unknown_host_is_named(caller, registry):
-    failure = fails(caller, make(caller, "no-such-host.invalid", registry))
-    assert isinstance(failure, PushConnectionError)
-    assert "unknown host no-such-host.invalid" in str(failure)
 
 
 def test_recovery_sends_the_same_bytes_again(caller, registry):
@@ -212,35 +191,6 @@ def test_no_retries_if_none_are_wanted(caller, registry):
         assert fails(caller, make(caller, server.url, registry, retry=0)).attempts == 1
 
 
-def test_the_wrong_certificate_is_final(caller, registry):
-    with rogue(tls=server_context()) as server:
-        failure = fails(caller, make(caller, server.url, registry))
-    assert isinstance(failure, PushConnectionError)
-    assert failure.tls
-    assert failure.attempts == 1
-    assert "the certificate is not trusted: " in str(failure)
-
-
-def test_tls_to_a_plain_port_is_explained(caller, registry):
-    with rogue(plain_answer) as server:
-        url = server.url.replace("http:", "https:")
-        failure = fails(caller, make(caller, url, registry))
-    assert failure.tls
-    assert failure.attempts == 1
-    assert "use http://" in failure.hint
-
-
-def plain_answer(connection, gateway):
-    connection.recv(4096)
-    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-
-def server_context(host="localhost", authority=None):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    (authority or trustme.CA()).issue_cert(host).configure_cert(context)
-    return context
-
-
 def test_a_redirect_within_the_server_keeps_method_and_body(caller, registry):
     with rogue(answer(307, Location="/elsewhere"), answer(202)) as server:
         result = caller.call(make(caller, server.url, registry, basic_auth=("u", "p")), "push")
@@ -250,88 +200,10 @@ def test_a_redirect_within_the_server_keeps_method_and_body(caller, registry):
     assert result.url.endswith("/elsewhere")
 
 
-@pytest.mark.parametrize("location", ["http://user:pw@elsewhere.invalid/x", "https://localhost/x"])
-def test_a_redirect_elsewhere_is_an_error_that_names_it(caller, registry, location):
-    with rogue(answer(301, Location=location)) as server:
-        failure = fails(caller, make(caller, server.url, registry))
-    assert isinstance(failure, PushRedirectError)
-    assert len(server.seen) == 1
-    assert location.replace("user:pw@", "") in str(failure)
-    assert "pw" not in str(failure)
-
-
-def test_a_redirect_to_https_says_so(caller, registry):
-    with rogue(answer(308, Location="https://gateway.example.org/metrics/job/j")) as server:
-        failure = fails(caller, make(caller, server.url, registry))
-    assert failure.hint == (
-        "the gateway wants https: use https://gateway.example.org as the address"
-    )
-
-
-def test_a_page_instead_of_an_answer_is_a_warning(caller, registry, caplog):
-    page = answer(200, b"<html>Sign in</html>", Content_Type="text/html; charset=utf-8")
-    with rogue(page) as server:
-        gateway = make(caller, server.url, registry)
-        assert caller.call(gateway, "push").status == 200
-        caller.call(gateway, "push")
-    assert caplog.text.count("answered 200 with an HTML page") == 1
-    assert "login page" in caplog.text
-
-
-def test_an_address_without_a_port_says_which_port_a_gateway_has(caller, registry):
-    failure = fails(caller, make(caller, "localhost", registry, retry=0, connect_timeout=2))
-    assert failure.hint == (
-        "the address has no port, so this was port 80; a Pushgateway listens on 9091"
-    )
-
-
 def test_redirects_end_after_three(caller, registry):
     with rogue(answer(302, Location="/again")) as server:
         assert isinstance(fails(caller, make(caller, server.url, registry)), PushRedirectError)
     assert len(server.seen) == 4
-
-
-@pytest.mark.parametrize(
-    ("body", "hint", "options"),
-    [
-        ("pushed metrics must not have timestamps", "timestamps='strip'", {}),
-        ("collected metric x is not a HISTOGRAM", "delete that group", {}),
-        ("text format parsing error in line 1", "format='text'", {"format": "protobuf"}),
-        ("client sent an HTTP request to an HTTPS server", "use https://", {}),
-    ],
-)
-def test_the_hint_says_what_to_do(caller, registry, body, hint, options):
-    with rogue(answer(400, body.encode())) as server:
-        failure = fails(caller, make(caller, server.url, registry, **options))
-    assert hint in failure.hint
-    assert hint in str(failure)
-    assert body in str(failure)
-
-
-def test_an_unknown_compression_is_hinted_at(caller, registry):
-    many = Gauge("many", "", ["l"], registry=registry)
-    for index in range(100):
-        many.labels(str(index)).set(index)
-    with rogue(answer(400, b"invalid metric name in line 1")) as server:
-        gateway = make(caller, server.url, registry, format="text", compression="gzip")
-        assert "compression=None" in fails(caller, gateway).hint
-
-
-def test_delete_says_delete(caller, registry):
-    with rogue(*statuses(500)) as server:
-        failure = fails(caller, make(caller, server.url, registry, retry=0), method="delete")
-    assert str(failure) == (
-        f"Failed to delete metrics from the Prometheus Pushgateway on {server.url}: Response code"
-        f" from {server.url}/metrics/job/j was 500, response body: no 500"
-    )
-    assert "content-type" not in server.seen[0].headers
-
-
-def test_a_long_body_is_cut_in_the_message_only(caller, registry):
-    with rogue(answer(400, b"x" * 10_000)) as server:
-        failure = fails(caller, make(caller, server.url, registry))
-    assert len(str(failure)) < 5000
-    assert len(failure.body) == 10_000
 
 
 def test_a_gateway_without_protobuf_gets_text_from_then_on(caller, registry, caplog):
@@ -350,10 +222,6 @@ def test_a_protobuf_push_that_is_refused_for_another_reason_stays_refused(caller
         assert fails(caller, make(caller, server.url, registry)).attempts == 1
 
 
-def gauge_values(server):
-    return [decode(request.body)[0].metric[0].gauge.value for request in server.seen]
-
-
 def test_a_retry_never_overwrites_a_newer_push_of_another_thread():
     rows = Gauge("rows", "", registry=None)
     rows.set(1)
@@ -365,21 +233,6 @@ def test_a_retry_never_overwrites_a_newer_push_of_another_thread():
         rows.set(2)
         gateway.push()
         older.join()
-    assert gauge_values(server) == [1, 1, 1, 2]
-
-
-@pytest.mark.anyio
-async def test_a_retry_never_overwrites_a_newer_push_of_another_task(anyio_backend):
-    rows = Gauge("rows", "", registry=None)
-    rows.set(1)
-    with rogue(*statuses(503, 503), answer()) as server:
-        retry = Retry(base=0.2)
-        gateway = AsyncPushGateway(server.url, registry=rows, retry=retry, properties=False)
-        older = asyncio.create_task(gateway.push())
-        await asyncio.to_thread(server.asked.wait)
-        rows.set(2)
-        await gateway.push()
-        await older
     assert gauge_values(server) == [1, 1, 1, 2]
 
 

@@ -1,12 +1,9 @@
 """What a push is, held against both gateways on a real socket."""
 
-import asyncio
 import gzip
 import logging
 import multiprocessing
-import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -21,12 +18,11 @@ from pushgate import (
     ConfigurationError,
     EncodingError,
     PushGateway,
-    PushgatewayError,
     PushRejectedError,
-    PushTimeoutError,
 )
 from tests.client.metrics_proto import decode
 from tests.client.rogue import answer, answer_when_released, read_request, rogue, stall
+from tests.client.shared import STATUS
 
 PROTOBUF = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
@@ -85,19 +81,6 @@ def test_large_bodies_are_compressed(caller, registry, compression, inflate):
     assert large.headers["content-encoding"] == compression
     assert inflate(large.body) == plain
     assert "content-encoding" not in small.headers
-
-
-def test_the_default_registry_goes_without_metrics_of_the_process():
-    gauge = Gauge("only_this_one", "")
-    try:
-        gateway = PushGateway(job="j", properties=False)
-        names = {family.name for family in decode(gateway.render().body)}
-        every = gateway.replace(include_default_collectors=True).render()
-    finally:
-        REGISTRY.unregister(gauge)
-    assert "only_this_one" in names
-    assert not any(name.startswith(("python_", "process_")) for name in names)
-    assert every.families > len(names)
 
 
 @pytest.mark.parametrize(("on_empty", "requests"), [("warn", 1), ("skip", 0)])
@@ -161,38 +144,6 @@ def test_a_line_break_in_a_header_is_refused(caller):
         caller.call(gateway, "delete")
 
 
-STATUS = (
-    b'{"status":"success","data":{"build_information":{"version":"%s"},"flags":{"a":"b"},'
-    b'"start_time":"2026-01-01T00:00:00Z"}}'
-)
-
-
-def test_status_groups_and_readiness(caller):
-    groups = (
-        b'{"status":"success","data":[{"labels":{"job":"j","a":""},"last_push_successful":true,'
-        b'"rows":{"time_stamp":"x","type":"GAUGE","metrics":[]}}]}'
-    )
-    with rogue(answer(200, STATUS % b"1.11.3"), answer(200, groups), answer(200), answer(503)) as s:
-        gateway = caller.make(s.url, retry=0)
-        status = caller.call(gateway, "status")
-        [group] = caller.call(gateway, "groups")
-        assert caller.call(gateway, "ready")
-        assert not caller.call(gateway, "ready")
-    assert (status.version, status.flags, status.keeps_utf8_names) == ("1.11.3", {"a": "b"}, True)
-    assert (group.labels, group.families) == ({"job": "j", "a": ""}, ("rows",))
-    paths = ["/api/v1/status", "/api/v1/metrics", "/-/ready", "/-/ready"]
-    assert [request.path for request in s.seen] == paths
-
-
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": 1}', b'{"data": [{"a": 1}]}'])
-@pytest.mark.parametrize("method", ["status", "groups"])
-def test_what_is_no_gateway_is_told_from_one(caller, body, method):
-    with rogue(answer(200, body)) as server:
-        gateway = caller.make(server.url)
-        with pytest.raises(PushgatewayError, match="not what a Pushgateway answers"):
-            caller.call(gateway, method)
-
-
 @pytest.mark.parametrize(("version", "pushes"), [(b"1.11.0", 2), (b"1.5.1", 0), (b"", 2)])
 def test_utf8_names_need_a_gateway_that_survives_them(caller, caplog, version, pushes):
     gauge = Gauge("http.size", "", registry=None)
@@ -240,20 +191,6 @@ def test_leaving_the_block_does_not_cut_off_the_push_of_another_thread(registry)
     assert [result.status for result in results] == [200]
 
 
-@pytest.mark.anyio
-async def test_leaving_the_block_does_not_cut_off_the_push_of_another_task(registry, anyio_backend):
-    with rogue(answer_when_released) as server:
-        gateway = AsyncPushGateway(server.url, registry=registry, retry=0, properties=False)
-        async with gateway:
-            pass
-        task = asyncio.create_task(gateway.push())
-        await asyncio.to_thread(server.asked.wait)
-        async with gateway:
-            pass
-        server.released.set()
-        assert (await task).status == 200
-
-
 def test_threads_push_one_after_the_other(registry):
     with rogue() as server:
         gateway = PushGateway(server.url, job="j", registry=registry, properties=False)
@@ -263,51 +200,6 @@ def test_threads_push_one_after_the_other(registry):
         for thread in threads:
             thread.join()
     assert len(server.seen) == 8
-
-
-@pytest.mark.anyio
-async def test_cancelling_a_push_ends_it(registry, anyio_backend):
-    with rogue(stall) as server:
-        gateway = AsyncPushGateway(server.url, job="j", registry=registry, properties=False)
-        task = asyncio.create_task(gateway.push())
-        await asyncio.to_thread(server.asked.wait)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-@pytest.mark.anyio
-async def test_the_connection_serves_again_after_a_cancelled_push(registry, anyio_backend):
-    with rogue(stall, answer()) as server:
-        async with AsyncPushGateway(server.url, registry=registry, properties=False) as gateway:
-            task = asyncio.create_task(gateway.push())
-            await asyncio.to_thread(server.asked.wait)
-            task.cancel()
-            await asyncio.wait([task])
-            assert (await gateway.push()).status == 200
-
-
-@pytest.mark.anyio
-async def test_asyncio_waits_for_its_turn_no_longer_than_the_deadline(registry, anyio_backend):
-    with rogue(stall) as server:
-        gateway = AsyncPushGateway(server.url, job="j", registry=registry, properties=False)
-        task = asyncio.create_task(gateway.push())
-        await asyncio.to_thread(server.asked.wait)
-        with pytest.raises(PushTimeoutError, match="another push"):
-            await gateway.push(deadline=0.05)
-        task.cancel()
-        await asyncio.wait([task])
-
-
-@pytest.mark.anyio
-async def test_a_large_registry_is_encoded_beside_the_event_loop(anyio_backend):
-    registry = CollectorRegistry()
-    Gauge("big", "x" * (1 << 20), registry=registry)
-    with rogue() as server:
-        async with AsyncPushGateway(server.url, registry=registry, properties=False) as gateway:
-            await gateway.push()
-            result = await gateway.push()
-    assert result.bytes_sent > 1 << 20
 
 
 def test_a_transport_of_the_user_is_used(registry):
@@ -330,15 +222,6 @@ def test_a_client_of_the_user_is_used_and_not_closed(registry):
     assert server.seen[0].headers["x-mine"] == "yes"
 
 
-@pytest.mark.anyio
-async def test_an_async_client_of_the_user_is_used(registry, anyio_backend):
-    with rogue() as server:
-        async with httpx2.AsyncClient(headers={"X-Mine": "yes"}) as client:
-            gateway = AsyncPushGateway(server.url, registry=registry, http_client=client)
-            await gateway.push()
-    assert server.seen[0].headers["x-mine"] == "yes"
-
-
 def test_the_wrong_kind_of_transport_is_refused():
     with pytest.raises(ConfigurationError, match="AsyncPushGateway"):
         PushGateway("h:1", transport=httpx2.AsyncHTTPTransport(), properties=False)
@@ -347,90 +230,6 @@ def test_the_wrong_kind_of_transport_is_refused():
             AsyncPushGateway("h:1", transport=transport, properties=False)
         with pytest.raises(ConfigurationError, match="its own TLS"):
             PushGateway("h:1", transport=transport, verify=False, properties=False)
-
-
-def test_a_proxy_gets_the_whole_url(caller, registry, monkeypatch):
-    with rogue() as proxy:
-        gateway = caller.make("gateway.invalid:9091", job="j", registry=registry, proxy=proxy.url)
-        caller.call(gateway, "push")
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        caller.call(gateway.replace(proxy="env"), "push")
-    assert {r.path for r in proxy.seen} == {"http://gateway.invalid:9091/metrics/job/j"}
-
-
-def test_no_proxy_is_respected(caller, registry, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://no-such-proxy.invalid")
-    with rogue() as server:
-        monkeypatch.setenv("no_proxy", "localhost")
-        caller.call(caller.make(server.url, registry=registry), "push")
-        monkeypatch.delenv("no_proxy")
-        caller.call(caller.make(server.url, registry=registry, proxy=None), "push")
-    assert len(server.seen) == 2
-
-
-FORKING = """
-import os, sys
-from prometheus_client import CollectorRegistry, Gauge
-from pushgate import PushGateway
-registry = CollectorRegistry()
-Gauge("rows", "", registry=registry)
-with PushGateway(sys.argv[1], job="j", registry=registry, properties=False) as gateway:
-    gateway.push_at_exit()
-    gateway.push()
-    pusher = gateway.periodic(3600, final="push")
-    with pusher:
-        child = os.fork()
-        if child == 0:
-            gateway.push(names=[])
-            pusher.__exit__(None, None, None)
-            sys.exit(0)
-        os.waitpid(child, 0)
-        gateway.push()
-"""
-
-
-def test_a_forked_child_has_a_connection_of_its_own_and_no_hooks():
-    with rogue() as server:
-        command = [sys.executable, "-W", "ignore", "-c", FORKING, server.url]
-        subprocess.run(command, check=True, timeout=30)
-    sizes = [len(request.body) > 0 for request in server.seen]
-    # Parent, child (of nothing), parent, last push of the periodic one, exit of the parent.
-    assert sizes == [True, False, True, True, True]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_program_after_its_last_push(number):
-    program = (
-        "import signal, sys, time\n"
-        "from pushgate import PushGateway\n"
-        "gateway = PushGateway(sys.argv[1], job='j')\n"
-        "gateway.push_at_exit(signals=(signal.SIGTERM, signal.SIGHUP))\n"
-        "try:\n    print('ready', flush=True)\n    time.sleep(30)\n"
-        "finally:\n    print('finally', flush=True)\n"
-    )
-    with rogue() as server:
-        with subprocess.Popen(
-            [sys.executable, "-c", program, server.url], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout.readline() == "ready\n"
-            os.kill(process.pid, number)
-            assert process.stdout.read() == "finally\n"
-        assert process.returncode == 128 + number
-    assert [request.method for request in server.seen] == ["PUT"]
-
-
-def test_the_handler_that_was_there_before_runs_first():
-    program = (
-        "import os, signal, sys, time\n"
-        "from pushgate import PushGateway\n"
-        "signal.signal(signal.SIGTERM, lambda *_: print('mine', flush=True))\n"
-        "PushGateway(sys.argv[1], job='j').push_at_exit(signals=[signal.SIGTERM])\n"
-        "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
-    )
-    with rogue() as server:
-        command = [sys.executable, "-c", program, server.url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, done.stdout, len(server.seen)) == (143, "mine\n", 1)
 
 
 def test_a_child_forked_during_a_push_pushes_without_waiting_for_it():
@@ -451,80 +250,6 @@ def test_a_child_forked_during_a_push_pushes_without_waiting_for_it():
             process.communicate("fork\n", timeout=15)
         assert process.returncode == 0
     assert len(server.seen) == 2
-
-
-def test_a_dead_gateway_does_not_change_the_exit_of_the_program():
-    program = (
-        "import sys\nfrom pushgate import AsyncPushGateway\n"
-        "AsyncPushGateway('localhost:1', job='j', retry=0).push_at_exit()\nsys.exit(3)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.returncode == 3
-    assert "The push at exit failed" in done.stderr
-
-
-def test_signals_need_the_main_thread():
-    caught = []
-
-    def register():
-        try:
-            PushGateway(job="j", properties=False).push_at_exit(signals=[signal.SIGTERM])
-        except ConfigurationError as error:
-            caught.append(str(error))
-
-    thread = threading.Thread(target=register)
-    thread.start()
-    thread.join()
-    assert caught == ["Signals can be caught in the main thread only."]
-
-
-MULTIPROCESS = """
-import os, sys
-from prometheus_client import Counter, Gauge
-from pushgate import Histogram, PushGateway
-counter = Counter("done", "")
-size = Histogram("size", "", buckets=[1])
-pid_gauge = Gauge("per_process", "")
-children = []
-for _ in range(3):
-    child = os.fork()
-    if child == 0:
-        counter.inc(2)
-        size.observe(0.5)
-        assert (size.count, size.sum) == (1, 0.5)
-        pid_gauge.set(1)
-        os._exit(0)
-    children.append(child)
-for child in children:
-    os.waitpid(child, 0)
-PushGateway(sys.argv[1], job="j", properties=False).push()
-"""
-
-
-def test_a_missing_multiprocess_directory_is_a_configuration_error(caller, monkeypatch, tmp_path):
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
-    with pytest.raises(ConfigurationError, match="a directory that exists"):
-        caller.call(caller.make("h:1"), "push")
-
-
-def test_the_metrics_of_all_processes_are_summed(tmp_path):
-    with rogue() as server:
-        done = subprocess.run(
-            [sys.executable, "-c", MULTIPROCESS, server.url],
-            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-    families = {family.name: family for family in decode(server.seen[0].body)}
-    assert families["done_total"].metric[0].counter.value == 6
-    assert families["size"].metric[0].histogram.sample_count == 3
-    assert "classic buckets only" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "The gauge per_process has a series per process" in done.stderr
 
 
 def push_copy(data, results):
@@ -556,10 +281,3 @@ def test_a_pickled_gateway_has_the_same_options(caller):
 def test_a_gateway_with_a_registry_says_why_it_cannot_be_pickled(caller, registry):
     with pytest.raises(TypeError, match="registry= cannot be pickled"):
         pickle.dumps(caller.make("h:1", registry=registry))
-
-
-def test_a_worker_that_was_killed_leaves_a_file_that_is_named(caller, monkeypatch, tmp_path):
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    (tmp_path / "counter_17.db").touch()
-    with pytest.raises(EncodingError, match=r"counter_17\.db cannot be read .* delete it"):
-        caller.call(caller.make("h:1"), "push")

@@ -4,20 +4,11 @@ import sys
 
 import pytest
 from prometheus_client import Gauge
-from prometheus_client.core import Metric
 
 from pushgate import AsyncPushGateway, PushConnectionError, PushGateway
 from tests.client.metrics_proto import decode
-from tests.client.rogue import answer, closed_port, rogue
-
-
-def values(request):
-    return {
-        family.name: metric.gauge.value
-        for family in decode(request.body)
-        for metric in family.metric
-        if family.type == 1
-    }
+from tests.client.rogue import closed_port, rogue
+from tests.client.shared import Odd, values
 
 
 def gateway(server, **options):
@@ -162,42 +153,6 @@ def test_a_broken_collector_does_not_break_the_job(caplog):
     assert "sensor" in caplog.text
 
 
-def test_a_cancelled_job_is_a_failed_job():
-    async def main(server):
-        async def work():
-            async with AsyncPushGateway(server.url, properties=False).job_run("c"):
-                await asyncio.sleep(30)
-
-        task = asyncio.create_task(work())
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    with rogue(answer(202)) as server:
-        asyncio.run(main(server))
-    assert values(server.seen[0])["batch_job_success"] == 0
-
-
-def test_a_job_that_is_cancelled_twice_still_says_so():
-    async def main(server):
-        async def work():
-            async with AsyncPushGateway(server.url, properties=False).job_run("c"):
-                await asyncio.sleep(30)
-
-        task = asyncio.create_task(work())
-        for _ in range(2):
-            await asyncio.sleep(0)
-            task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await asyncio.to_thread(server.asked.wait, 10)
-
-    with rogue(answer(202)) as server:
-        asyncio.run(main(server))
-    assert values(server.seen[0])["batch_job_success"] == 0
-
-
 def test_a_put_after_a_job_run_is_warned_about(caplog, registry):
     with rogue() as server:
         with gateway(server).job_run():
@@ -226,13 +181,6 @@ class Sensor:
         raise OSError("no such sensor")
 
 
-class Odd:
-    def collect(self):
-        metric = Metric("odd_summary", "", "summary")
-        metric.add_sample("odd_summary", {"quantile": "50%"}, 1)
-        return [metric, Gauge("even", "", registry=None).collect()[0]]
-
-
 @pytest.mark.parametrize("collector", [Sensor(), Odd()])
 def test_what_cannot_be_pushed_is_named_and_the_rest_is_pushed(collector, caplog):
     extra = Gauge("extra", "", registry=None)
@@ -244,17 +192,6 @@ def test_what_cannot_be_pushed_is_named_and_the_rest_is_pushed(collector, caplog
     assert ("even" in read) is isinstance(collector, Odd)
     assert "Left out of the push of the job metrics" in caplog.text
     assert "odd_summary" in caplog.text or "Sensor.collect" in caplog.text
-
-
-def test_an_asyncio_job_pushes_the_rest_too(caplog):
-    async def main(server):
-        async with AsyncPushGateway(server.url, properties=False).job_run("a", include=[Odd()]):
-            pass
-
-    with rogue() as server:
-        asyncio.run(main(server))
-    assert values(server.seen[0])["batch_job_success"] == 1
-    assert "odd_summary" in caplog.text
 
 
 class Retry(Exception):
@@ -277,16 +214,6 @@ def test_an_ignored_exception_is_no_outcome():
         with pytest.raises(KeyError):
             task(KeyError())
     assert values(server.seen[-1])["batch_job_success"] == 0
-
-
-def test_an_ignored_exception_is_no_outcome_for_asyncio():
-    async def main(server):
-        async with AsyncPushGateway(server.url, properties=False).job_run("t", ignore=[Retry]):
-            raise Retry
-
-    with rogue() as server, pytest.raises(Retry):
-        asyncio.run(main(server))
-    assert server.seen == []
 
 
 def test_the_decorator_needs_no_parentheses():

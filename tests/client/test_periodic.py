@@ -1,25 +1,10 @@
-import asyncio
 import logging
-import threading
 
 import pytest
 
-from pushgate import AsyncPushGateway, ConfigurationError, PushGateway
+from pushgate import ConfigurationError, PushGateway
 from tests.client.rogue import answer, rogue
-
-
-class Counted:
-    """A collector that tells when it has been asked so often."""
-
-    def __init__(self, times):
-        self.left = times
-        self.enough = threading.Event()
-
-    def collect(self):
-        self.left -= 1
-        if self.left <= 0:
-            self.enough.set()
-        return []
+from tests.client.shared import Counted
 
 
 @pytest.mark.parametrize(("final", "method"), [("push", "PUT"), ("delete", "DELETE"), (None, None)])
@@ -34,17 +19,6 @@ def test_it_pushes_until_the_block_ends(final, method):
     assert methods[-1] == (method or "PUT")
     assert pusher.last_success is not None
     assert pusher.consecutive_failures == 0
-
-
-@pytest.mark.anyio
-async def test_it_pushes_from_a_task(anyio_backend):
-    counted = Counted(3)
-    with rogue() as server:
-        gateway = AsyncPushGateway(server.url, job="j", registry=counted, properties=False)
-        async with gateway.periodic(0.01, final="delete") as pusher:
-            assert await asyncio.to_thread(counted.enough.wait, 10)
-        assert server.seen[-1].method == "DELETE"
-    assert pusher.last_success is not None
 
 
 def test_errors_do_not_stop_it_and_are_not_repeated(caplog):

@@ -2,7 +2,10 @@
 
 import pytest
 
-from pushgate import ConfigurationError, PushGateway
+from pushgate import (
+    ConfigurationError,
+    PushGateway,
+)
 from pushgate.client.route import proxy_of_environment
 from tests.client.rogue import rogue
 
@@ -95,3 +98,22 @@ def test_lower_case_wins_and_an_empty_value_is_no_proxy(monkeypatch):
     assert proxy_of_environment("https", "h", 443) == "http://lower:1"
     monkeypatch.setenv("https_proxy", "")
     assert proxy_of_environment("https", "h", 443) is None
+
+
+def test_a_proxy_gets_the_whole_url(caller, registry, monkeypatch):
+    with rogue() as proxy:
+        gateway = caller.make("gateway.invalid:9091", job="j", registry=registry, proxy=proxy.url)
+        caller.call(gateway, "push")
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        caller.call(gateway.replace(proxy="env"), "push")
+    assert {r.path for r in proxy.seen} == {"http://gateway.invalid:9091/metrics/job/j"}
+
+
+def test_no_proxy_is_respected(caller, registry, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://no-such-proxy.invalid")
+    with rogue() as server:
+        monkeypatch.setenv("no_proxy", "localhost")
+        caller.call(caller.make(server.url, registry=registry), "push")
+        monkeypatch.delenv("no_proxy")
+        caller.call(caller.make(server.url, registry=registry, proxy=None), "push")
+    assert len(server.seen) == 2

@@ -1,0 +1,106 @@
+"""What happens when a program ends, on real processes and real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from pushgate import (
+    ConfigurationError,
+    PushGateway,
+)
+from tests.client.rogue import rogue
+
+FORKING = """
+import os, sys
+from prometheus_client import CollectorRegistry, Gauge
+from pushgate import PushGateway
+registry = CollectorRegistry()
+Gauge("rows", "", registry=registry)
+with PushGateway(sys.argv[1], job="j", registry=registry, properties=False) as gateway:
+    gateway.push_at_exit()
+    gateway.push()
+    pusher = gateway.periodic(3600, final="push")
+    with pusher:
+        child = os.fork()
+        if child == 0:
+            gateway.push(names=[])
+            pusher.__exit__(None, None, None)
+            sys.exit(0)
+        os.waitpid(child, 0)
+        gateway.push()
+"""
+
+
+def test_a_forked_child_has_a_connection_of_its_own_and_no_hooks():
+    with rogue() as server:
+        command = [sys.executable, "-W", "ignore", "-c", FORKING, server.url]
+        subprocess.run(command, check=True, timeout=30)
+    sizes = [len(request.body) > 0 for request in server.seen]
+    # Parent, child (of nothing), parent, last push of the periodic one, exit of the parent.
+    assert sizes == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_program_after_its_last_push(number):
+    program = (
+        "import signal, sys, time\n"
+        "from pushgate import PushGateway\n"
+        "gateway = PushGateway(sys.argv[1], job='j')\n"
+        "gateway.push_at_exit(signals=(signal.SIGTERM, signal.SIGHUP))\n"
+        "try:\n    print('ready', flush=True)\n    time.sleep(30)\n"
+        "finally:\n    print('finally', flush=True)\n"
+    )
+    with rogue() as server:
+        with subprocess.Popen(
+            [sys.executable, "-c", program, server.url], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout.readline() == "ready\n"
+            os.kill(process.pid, number)
+            assert process.stdout.read() == "finally\n"
+        assert process.returncode == 128 + number
+    assert [request.method for request in server.seen] == ["PUT"]
+
+
+def test_the_handler_that_was_there_before_runs_first():
+    program = (
+        "import os, signal, sys, time\n"
+        "from pushgate import PushGateway\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('mine', flush=True))\n"
+        "PushGateway(sys.argv[1], job='j').push_at_exit(signals=[signal.SIGTERM])\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
+    )
+    with rogue() as server:
+        command = [sys.executable, "-c", program, server.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, len(server.seen)) == (143, "mine\n", 1)
+
+
+def test_a_dead_gateway_does_not_change_the_exit_of_the_program():
+    program = (
+        "import sys\nfrom pushgate import AsyncPushGateway\n"
+        "AsyncPushGateway('localhost:1', job='j', retry=0).push_at_exit()\nsys.exit(3)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 3
+    assert "The push at exit failed" in done.stderr
+
+
+def test_signals_need_the_main_thread():
+    caught = []
+
+    def register():
+        try:
+            PushGateway(job="j", properties=False).push_at_exit(signals=[signal.SIGTERM])
+        except ConfigurationError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=register)
+    thread.start()
+    thread.join()
+    assert caught == ["Signals can be caught in the main thread only."]
