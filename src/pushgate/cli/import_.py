@@ -1,18 +1,16 @@
-"""``pushgate import``: the groups of a running Go Pushgateway into a running Pushgate."""
+"""``pushgate import``: copies the groups of a running gateway into another one."""
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence, Set as AbstractSet
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from pushgate.cli.messages import REJECTED, failures_reported
 from pushgate.errors import PushgatewayError, PushRejectedError
-from pushgate.migration.running import ACCEPT, Copy, Endpoint, copies, label_set
-
-_FILE = "the file of the old gateway (--persistence.file) has them, see docs/migration.md"
+from pushgate.migration.running import ACCEPT, Copy, Endpoint
 
 
 @click.command("import")
@@ -24,7 +22,7 @@ _FILE = "the file of the old gateway (--persistence.file) has them, see docs/mig
     show_default=True,
     help="The new gateway: host:port or URL, perhaps with user:password@.",
 )
-@click.option("--dry-run", is_flag=True, help="Push nothing; say what would be.")
+@click.option("--dry-run", is_flag=True, help="Push nothing; say what would be copied.")
 @click.option(
     "--replace",
     is_flag=True,
@@ -56,53 +54,42 @@ def import_groups(
 
     SOURCE keeps them. A group arrives with all its metrics, but with the time of the import
     as its push time.
-    """
+    """  # fmt: skip
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
+    try:
+        import google.protobuf  # noqa: F401 - the scrape is read with it
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            "import reads protobuf, as the server does: pip install 'pushgate[server]'"
+        ) from error
+    refused: list[str] = []
     with failures_reported():
-        old = _endpoint(source, options, options["source_bearer_token_file"], read=True)
-        new = _endpoint(target, options, options["bearer_token_file"], read=False)
-        found, no_scrape = copies(old)
-        held = frozenset() if replace else new.groups_held()
-        outcome = _sorted_out(found, held, no_scrape)
-        if dry_run:
-            outcome.copied.extend(outcome.wanted)
-        else:
-            _push(new, outcome)
-    for line in _summary(outcome, "would copy" if dry_run else "copied"):
+        old = _endpoint(source, options, options["source_bearer_token_file"], {"Accept": ACCEPT})
+        new = _endpoint(target, options, options["bearer_token_file"])
+        found = old.copies()
+        held = [] if replace else [dict(group.labels) for group in new.groups()]
+        there = [copy for copy in found if copy.group in held]
+        wanted = [copy for copy in found if copy not in there and not copy.is_empty_failure]
+        copied = wanted if dry_run else _push(new, wanted, refused)
+    done = "would copy" if dry_run else "copied"
+    metrics = sum(copy.metrics for copy in copied)
+    click.echo(f"{done} {_count(len(copied), 'group')}, {_count(metrics, 'metric')}")
+    if there:
+        click.echo(
+            f"kept {_count(len(there), 'group')} of the new gateway; --replace replaces them"
+        )
+    for line in (*refused, *_not_copied(found, copied)):
         click.echo(line)
-    sys.exit(REJECTED if outcome.refused else 0)
+    sys.exit(REJECTED if refused else 0)
 
 
-class Outcome(NamedTuple):
-    """What is to become of each group, and then what came of it."""
-
-    no_scrape: str
-    wanted: list[Copy]
-    kept: list[Copy]
-    failures: list[Copy]
-    copied: list[Copy]
-    refused: list[tuple[Copy, PushRejectedError]]
-
-
-def _sorted_out(
-    found: Sequence[Copy], held: AbstractSet[frozenset[tuple[str, str]]], no_scrape: str
-) -> Outcome:
-    outcome = Outcome(no_scrape, [], [], [], [], [])
-    for copy in found:
-        if frozenset(copy.group.items()) in held:
-            outcome.kept.append(copy)
-        elif copy.is_empty_failure:
-            outcome.failures.append(copy)
-        else:
-            outcome.wanted.append(copy)
-    return outcome
-
-
-def _endpoint(address: str, options: Any, token_file: str | None, *, read: bool) -> Endpoint:
+def _endpoint(
+    address: str, options: Any, token_file: str | None, headers: dict[str, str] | None = None
+) -> Endpoint:
     return Endpoint(
         address,
         job="import",
-        headers={"Accept": ACCEPT} if read else None,
+        headers=headers,
         bearer_token_file=token_file,
         ca_file=options["ca_file"],
         verify=not options["insecure"],
@@ -113,22 +100,25 @@ def _endpoint(address: str, options: Any, token_file: str | None, *, read: bool)
     )
 
 
-def _push(target: Endpoint, outcome: Outcome) -> None:
-    """Push what is wanted; a group that is refused does not keep the others back."""
-    with target, _progress(outcome.wanted) as groups:
+def _push(target: Endpoint, wanted: Sequence[Copy], refused: list[str]) -> list[Copy]:
+    """Push what is *wanted*, and return what arrived; *refused* gets a line for each other."""
+    copied: list[Copy] = []
+    with target, _progress(wanted) as groups:
         for copy in groups:
             try:
                 target.put(copy.group, copy.body)
             except PushRejectedError as error:
-                outcome.refused.append((copy, error))
+                why = error.body.decode(errors="replace").strip()
+                refused.append(f"refused {copy.labels}: {why}")
             except PushgatewayError as error:
                 error.add_note(
-                    f"{len(outcome.copied)} of {len(outcome.wanted)} groups were copied; "
-                    "start the same command again for the others."
+                    f"{len(copied)} of {_count(len(wanted), 'group')} were copied; start the same "
+                    "command again for the others."
                 )
                 raise
             else:
-                outcome.copied.append(copy)
+                copied.append(copy)
+    return copied
 
 
 @contextmanager
@@ -141,32 +131,23 @@ def _progress(wanted: Sequence[Copy]) -> Iterator[Iterator[Copy]]:
         yield iter(bar)
 
 
-def _summary(outcome: Outcome, done: str) -> Iterator[str]:
-    """Yield what was copied, line by line, and what was not, and why."""
-    copied = outcome.copied
-    families = _count(sum(copy.families for copy in copied), "famil", "y", "ies")
-    metrics = _count(sum(copy.metrics for copy in copied), "metric")
-    yield f"{done} {_count(len(copied), 'group')} with {families}, {metrics}"
-    if outcome.kept:
-        yield (
-            f"kept {_count(len(outcome.kept), 'group')} that the new gateway has already; "
-            "--replace replaces what it has"
-        )
-    for copy, error in outcome.refused:
-        yield f"refused {label_set(copy.group)}: {error.body.decode(errors='replace').strip()}"
-    for copy in outcome.failures:
-        yield f"not copied {label_set(copy.group)}: all pushes to it have failed"
-    if outcome.no_scrape:
-        yield f"without native histograms, exemplars and creation times: {outcome.no_scrape}"
+def _not_copied(found: Sequence[Copy], copied: Sequence[Copy]) -> Iterator[str]:
+    """Yield a line for everything that did not arrive, apart from refused groups."""
+    for copy in found:
+        if copy.is_empty_failure:
+            yield f"not copied {copy.labels}: all pushes to it have failed"
     for copy in copied:
-        for what in copy.lost:
-            yield f"not copied, of {label_set(copy.group)}: {what}"
-    if copied:
-        yield f"not copied: push times, which are those of the import; {_FILE}"
-    for copy in copied:
+        for name in sorted({*copy.missing}):
+            count = copy.missing.count(name)
+            yield f"not copied, of {copy.labels}: {count} of {name}, which the scrape did not have"
         if not copy.last_push_successful:
-            yield f"not copied: that the last push to {label_set(copy.group)} failed"
+            yield f"not copied: that the last push to {copy.labels} failed"
+    if copied:
+        yield (
+            "not copied: push times, which are those of the import; the file of the old gateway "
+            "(--persistence.file) has them, see docs/migration.md"
+        )
 
 
-def _count(number: int, noun: str, one: str = "", many: str = "s") -> str:
-    return f"{number} {noun}{one if number == 1 else many}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
