@@ -25,7 +25,7 @@ def check(data: bytes) -> None:
         access = Access(config)
         if config.tls:
             server_context(config.tls)
-            caveats(config.tls)
+            list(caveats(config.tls))
     except StartupError as error:
         assert str(error)
         return

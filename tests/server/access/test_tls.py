@@ -392,7 +392,7 @@ def test_any_certificate_without_an_authority_is_refused(server):
     broken(
         server,
         "client_auth_type RequireAnyClientCert needs client_ca or client_ca_file here:"
-        " a certificate that nobody verifies proves nothing",
+        " an unverified certificate proves nothing",
         client_auth=ClientAuth.REQUIRE_ANY,
     )
 
@@ -408,7 +408,7 @@ def test_versions_that_exclude_each_other_are_refused(server):
 
 
 def test_what_cannot_be_done_as_asked_is_said(server):
-    assert caveats(config(server, curves=("X25519",))) == ()
+    assert not list(caveats(config(server, curves=("X25519",))))
     (line,) = caveats(config(server, curves=("X25519", "CurveP256")))
     assert line.startswith("curve_preferences: only X25519 is offered")
     (line,) = caveats(config(server, client_auth=ClientAuth.REQUIRE_ANY, client_ca=b"x"))

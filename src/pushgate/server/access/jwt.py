@@ -1,4 +1,4 @@
-"""JSON web tokens of the issuers the web configuration trusts."""
+"""Verification of JSON web tokens, and the keys of their issuers."""
 
 import asyncio
 import base64
@@ -21,22 +21,24 @@ from pushgate.errors import LimitExceeded, StartupError
 from pushgate.formats.compression import decompress
 from pushgate.server.access.config import ClaimRule, Grants, JwtIssuer
 
-# Signatures only somebody with a private key can make: no HS256, no none.
+# Only signatures that need a private key. With HS256 anybody could sign with the public key,
+# and "none" needs no key at all.
 _ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
 )
 _LEEWAY = 30  # seconds that clocks may differ
-_MAX_TIME = 253_402_300_799  # the end of the year 9999; a claim beyond it is no time
+_MAX_TIME = 253_402_300_799  # the end of the year 9999, in Unix seconds
 
-_MAX_AGE = 3600.0  # seconds after which keys are fetched again, to forget withdrawn ones
-# Seconds between fetches, whatever unknown keys tokens name. Without any key everybody is
-# kept out, so then it is tried again sooner.
+# Keys older than this are fetched again, so that withdrawn ones are forgotten.
+_MAX_AGE = 3600.0
+# Seconds between two fetches, however many unknown keys the tokens name. Without any key all
+# clients are refused, so then the next attempt comes sooner.
 _PAUSE = 60.0
 _PAUSE_WITHOUT_KEYS = 5.0
 _FETCH_SECONDS = 5.0  # for a whole fetch
-# How long a request waits for a fetch when there are keys already: enough for a key server
-# that works, and not long enough for a flood of unknown keys to hold connections.
+# How long a request waits for a fetch if there are keys already: long enough for a key server
+# that works, too short for a flood of unknown keys to hold connections.
 _WAIT_SECONDS = 1.0
 _MAX_KEY_SET = 1 << 20  # bytes, also after decompression
 
@@ -45,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a token that was verified says: who, what they may do, until when (Unix time)."""
+    """The content of a verified token. It expires at Unix time *expires*."""
 
     subject: str
     grants: Grants
@@ -53,20 +55,19 @@ class Verified:
 
 
 class IssuerKeys:
-    """The public keys of an issuer: those of a file, or the last that its URL gave."""
+    """The public keys of an issuer: those of its file, or the last ones fetched from its URL.
+
+    Raises:
+        StartupError: the file holds no keys, or the URL's authority no certificate.
+    """
 
     def __init__(self, issuer: JwtIssuer) -> None:
-        """Read the keys, or the authority of who has them, that a file held.
-
-        Raises:
-            StartupError: there are none.
-        """
         self._url = issuer.jwks_url
         self.current = KeySet([])
         self._started = self._fetched = -math.inf
         self._fetching: asyncio.Task[None] | None = None
         if self._url:
-            import httpx2  # noqa: F401 - now: it takes too long for the event loop
+            import httpx2  # noqa: F401 - here, because importing it would stall the event loop
 
             self._trusted = _trusted(issuer)
         else:
@@ -80,10 +81,9 @@ class IssuerKeys:
         return bool(self._url) and not 0 <= now - self._fetched <= _MAX_AGE
 
     async def refresh(self, now: float) -> None:
-        """Fetch the keys, unless that was tried a moment ago, and wait a little for them.
+        """Fetch the keys, unless that was tried a moment ago, and wait for them for a while.
 
-        Whoever comes while they are fetched waits for the same fetch. It goes on when
-        nobody waits any more.
+        Concurrent callers share one fetch, which goes on when they have stopped waiting.
         """
         pause = _PAUSE if self.current else _PAUSE_WITHOUT_KEYS
         if self._fetching is None:
@@ -98,10 +98,10 @@ class IssuerKeys:
     async def _fetch(self, now: float) -> None:
         try:
             body = await _get(self._url, self._trusted)
-            # In a thread: a key set may be large, and its keys are parsed.
+            # A large key set takes too long to parse for the event loop.
             self.current = await asyncio.to_thread(_key_set, body)
             self._fetched = now
-        except Exception as error:  # noqa: BLE001 - whatever it is, the keys we have stay
+        except Exception as error:  # noqa: BLE001 - whatever fails, the current keys stay
             reason = {"url": self._url, "err": _reason(error)}
             _log.error("could not fetch the keys of a JWT issuer", extra=reason)
         finally:
@@ -109,19 +109,21 @@ class IssuerKeys:
 
 
 class JwtVerifier:
-    """Verifies the tokens of one issuer."""
+    """Verifies the tokens of one issuer, with *keys* if an earlier verifier has them already.
+
+    Raises:
+        StartupError: as for `IssuerKeys`.
+    """
 
     def __init__(self, issuer: JwtIssuer, keys: IssuerKeys | None = None) -> None:
-        """Verify with *keys*, if they are known already, or with those *issuer* names.
-
-        Raises:
-            StartupError: there are none in a file, or no authority for the URL.
-        """
         self._issuer = issuer
         self.keys = keys or IssuerKeys(issuer)
 
     async def verify(self, token: bytes, now: float) -> Verified | None:
-        """Return what *token* says, if it is this issuer's and holds at Unix time *now*."""
+        """Return the content of *token*; None unless it is this issuer's and valid at *now*.
+
+        Waits for the keys of the issuer when they are missing or old, or lack the token's.
+        """
         if _claimed_issuer(token) != self._issuer.issuer:
             return None
         if self.keys.are_old(now):
@@ -139,7 +141,7 @@ class JwtVerifier:
             return None
 
     def _verify(self, token: bytes, now: float) -> Verified | None:
-        """Return what *token* says; raise InvalidKeyIdError when its key is not known."""
+        """Return the content of *token*; raise InvalidKeyIdError if its key is not known."""
         known = JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False)
         required = jwt.JWTClaimsRegistry(
             int(now),
@@ -154,8 +156,8 @@ class JwtVerifier:
             subject, expires = _sane(claims)
         except InvalidKeyIdError:
             raise
-        # A client chose every byte of the token. Whatever that makes a parser raise (a
-        # RecursionError, say), the token is not valid.
+        # A client chose every byte of the token. Whatever that makes a parser raise, such as a
+        # RecursionError, means that the token is not valid.
         except Exception as error:  # noqa: BLE001
             _log.debug("JWT refused", extra={"err": _reason(error)})
             return None
@@ -164,15 +166,15 @@ class JwtVerifier:
 
 
 def _sane(claims: dict[str, Any]) -> tuple[str, float]:
-    """Return subject and expiry; raise ValueError for claims of a type or size they can't have."""
+    """Return subject and expiry of *claims*; raise ValueError if their values make no sense."""
     for name in ("exp", "nbf", "iat"):
         time = claims.get(name, 0)
-        # NaN is neither early nor late, and true is the number 1.
+        # Python's JSON knows NaN, which no comparison calls expired, and its true is an int.
         if isinstance(time, bool) or not 0 <= time <= _MAX_TIME:
-            raise ValueError(f"{name} is no time")
+            raise ValueError(f"{name} is not a time")
     subject = claims.get("sub", "")
     if not isinstance(subject, str):
-        raise ValueError("sub is no text")  # noqa: TRY004 - of the token, not of a caller
+        raise ValueError("sub is not a text")  # noqa: TRY004 - the type is a client's mistake
     return subject, float(claims["exp"])
 
 
@@ -202,7 +204,7 @@ async def _get(url: str, trusted: ssl.SSLContext) -> bytes:
             body += piece
             if len(body) > _MAX_KEY_SET:
                 raise ValueError(f"the answer is larger than {_MAX_KEY_SET} bytes")
-    # httpx would inflate without a limit.
+    # httpx would inflate the body without a limit.
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     try:
         return await asyncio.to_thread(decompress, bytes(body), encoding, limit=_MAX_KEY_SET)
@@ -211,7 +213,7 @@ async def _get(url: str, trusted: ssl.SSLContext) -> bytes:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what went wrong in words, with the first cause where a library wraps it."""
+    """Return the message of *error*, and of its first cause if a library has wrapped it."""
     if isinstance(error, TimeoutError):
         return f"no complete answer within {_FETCH_SECONDS:g} s"
     told, cause = str(error) or type(error).__name__, error
@@ -238,13 +240,13 @@ def _key_set(body: bytes) -> KeySet:
 def _usable_keys(document: Any) -> Iterator[Key]:
     for key in document["keys"]:
         if key.get("kty") == "oct":
-            continue  # a secret has no place in a public key set
+            continue  # a shared secret has no place in a public key set
         with suppress(JoseError, ValueError, TypeError, LookupError):
-            yield JWKRegistry.import_key(key)  # a kind of key from the future harms no other
+            yield JWKRegistry.import_key(key)  # skips key types of the future
 
 
 def _claimed_issuer(token: bytes) -> object:
-    """Return the issuer that *token* claims to be of; nothing is verified."""
+    """Return the issuer that *token* names, before anything is verified."""
     payload = token.partition(b".")[2].partition(b".")[0]
     try:
         claims = json.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))

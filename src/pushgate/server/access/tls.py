@@ -1,7 +1,7 @@
-"""TLS for the listeners: a context made of what the web configuration says.
+"""TLS contexts for the listeners, made from the web configuration.
 
-What is asked for and what Python's ``ssl`` can do differ in places; `caveats` says where,
-in words for the operator.
+Python's ``ssl`` can't do everything that exporter-toolkit's format can ask for. `caveats`
+returns the differences in words for the operator.
 """
 
 import ipaddress
@@ -50,7 +50,7 @@ CURVES: Mapping[str, str] = {
     "X25519": "X25519",
 }
 
-# What a browser or a scraper with the wrong scheme is told, as by Go's net/http.
+# The response of Go's net/http to plain HTTP on a TLS port.
 _SPEAK_TLS = (
     b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\nContent-Length: 48\r\n\r\n"
     b"Client sent an HTTP request to an HTTPS server.\n"
@@ -61,7 +61,7 @@ _uri_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:").match
 
 
 class ClientAuth(Enum):
-    """Whether a client has to show a certificate."""
+    """The policy for client certificates, by its name in Go's crypto/tls."""
 
     NONE = "NoClientCert"
     REQUEST = "RequestClientCert"
@@ -86,17 +86,17 @@ class TlsConfig:
 
     @property
     def verifies_clients(self) -> bool:
-        """Whether a client's certificate is asked for, and then proves its names."""
+        """Whether client certificates are requested, and verified if there is one."""
         return _verify_mode(self) is not ssl.CERT_NONE
 
 
 class Connection(ssl.SSLObject):
-    """A connection that says why the handshake failed, and checks the client's names.
+    """A connection that tells clients why a handshake failed, and checks their certificates.
 
-    asyncio and uvloop drop a connection whose handshake raises, and with it the alert
-    that OpenSSL has written for the client. So the first failure reads like "wait for
-    more", which sends what is written; the next event, or the handshake time-out of
-    the listener, then ends the connection.
+    asyncio and uvloop drop a connection whose handshake raises, and with it the alert that
+    OpenSSL has written for the client. So the first failure is reported as "wait for more
+    data", which sends what is written. The next event, or the handshake timeout of the
+    listener, then ends the connection.
     """
 
     allowed_sans: frozenset[str]
@@ -104,7 +104,7 @@ class Connection(ssl.SSLObject):
     _failure: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
-        """Go on with the handshake; raises like the base class, but says goodbye first."""
+        """Continue the handshake; raise like the base class, after the alert was sent."""
         if self._failure is not None:
             raise self._failure
         try:
@@ -119,7 +119,7 @@ class Connection(ssl.SSLObject):
                 raise
             raise ssl.SSLWantReadError from None
         certificate = self.getpeercert()
-        # OpenSSL verifies a certificate once, and takes its word in resumed sessions.
+        # OpenSSL does not verify the certificate of a resumed session again.
         if time.time() >= valid_until(certificate):
             raise ssl.SSLCertVerificationError("the certificate of the client has expired")
         if self.allowed_sans and certificate and self.allowed_sans.isdisjoint(names(certificate)):
@@ -127,7 +127,7 @@ class Connection(ssl.SSLObject):
 
 
 class ServerContext(ssl.SSLContext):
-    """A context whose connections know its ``client_allowed_sans``."""
+    """A context whose connections check ``client_allowed_sans``."""
 
     sslobject_class = Connection
     allowed_sans: frozenset[str] = frozenset()
@@ -135,7 +135,7 @@ class ServerContext(ssl.SSLContext):
     def wrap_bio(
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *rest: Any, **options: Any
     ) -> Connection:
-        """Start a connection; asyncio and uvloop call this for each they accept."""
+        """Return a new connection; asyncio and uvloop call this for each they accept."""
         connection = super().wrap_bio(incoming, outgoing, *rest, **options)
         assert isinstance(connection, Connection)
         connection.outgoing = outgoing
@@ -144,10 +144,10 @@ class ServerContext(ssl.SSLContext):
 
 
 class ListenerContext(ssl.SSLContext):
-    """The context a listener keeps; each new handshake uses the one in `current`.
+    """The context of a listener. New handshakes use the context in *current*.
 
-    Replace `current` to rotate certificates or change any other setting: connections
-    that are open keep what they were opened with.
+    Replace *current* to rotate certificates or change any other setting. Open connections
+    keep theirs.
     """
 
     current: ServerContext
@@ -160,12 +160,12 @@ class ListenerContext(ssl.SSLContext):
         return listener
 
     def wrap_bio(self, *arguments: Any, **options: Any) -> Connection:
-        """Start a connection with the settings that are current now."""
+        """Return a new connection with the current settings."""
         return self.current.wrap_bio(*arguments, **options)
 
 
 def server_context(config: TlsConfig) -> ServerContext:
-    """Return a context that does what *config* says.
+    """Return a context for *config*.
 
     Raises:
         StartupError: the certificate, the key or the client CA can't be used.
@@ -175,19 +175,33 @@ def server_context(config: TlsConfig) -> ServerContext:
     context.set_alpn_protocols(["http/1.1"])
     _limit_versions(context, config)
     _limit_ciphers(context, config)
-    _limit_curves(context, config)
+    if config.curves:
+        context.set_ecdh_curve(CURVES[config.curves[0]])
     _load_pair(context, config)
     _verify_clients(context, config)
     return context
 
 
-def caveats(config: TlsConfig) -> tuple[str, ...]:
-    """Return what *config* asks for and does not get; a line each, fit for the log."""
-    return tuple(_caveats(config))
+def caveats(config: TlsConfig) -> Iterator[str]:
+    """Yield what *config* asks for and does not get, as lines for the log."""
+    if len(config.curves) > 1:
+        yield (
+            f"curve_preferences: only {config.curves[0]} is offered;"
+            " this Python can set one curve, or leave OpenSSL's own list"
+        )
+    if config.client_auth is ClientAuth.REQUIRE_ANY:
+        yield "client_auth_type: RequireAnyClientCert is done as RequireAndVerifyClientCert"
+    if config.client_auth is ClientAuth.REQUEST and config.client_ca:
+        yield "client_auth_type: RequestClientCert is done as VerifyClientCertIfGiven"
+    if config.client_auth is ClientAuth.REQUEST and not config.client_ca:
+        yield "client_auth_type: RequestClientCert without a client CA is done as NoClientCert"
 
 
 def valid_until(peer_certificate: Mapping[str, Any] | None) -> float:
-    """Return when, in Unix seconds, what ``getpeercert()`` returned ends; without it, never."""
+    """Return the Unix time at which *peer_certificate* expires; infinity if there is none.
+
+    It is what ``getpeercert()`` returned.
+    """
     end = peer_certificate.get("notAfter") if peer_certificate else None
     return ssl.cert_time_to_seconds(end) if end else math.inf
 
@@ -195,9 +209,9 @@ def valid_until(peer_certificate: Mapping[str, Any] | None) -> float:
 def names(peer_certificate: Mapping[str, Any] | None) -> frozenset[str]:
     """Return the DNS, e-mail, IP and URI names in what ``getpeercert()`` returned.
 
-    A configured name does not say of which kind it is, so its form does. A name of another
-    form than its kind's is left out: a URI ``agent.example`` is not the host of that name,
-    and a host ``10.0.0.1`` is not that address.
+    Configured names have no kind of their own, so their form decides. Names that have the
+    form of another kind are left out: the URI ``agent.example`` does not stand for the host
+    of that name, nor the host ``10.0.0.1`` for that address.
     """
     if not peer_certificate:
         return frozenset()
@@ -206,7 +220,7 @@ def names(peer_certificate: Mapping[str, Any] | None) -> frozenset[str]:
 
 
 def _kind(name: object) -> str:
-    """Return the kind of names, as ``getpeercert()`` calls it, that have the form of *name*."""
+    """Return the kind of name that *name* looks like, as ``getpeercert()`` calls it."""
     if not isinstance(name, str):
         return ""  # the fields of a directory name
     if _ip_address(name):
@@ -217,7 +231,7 @@ def _kind(name: object) -> str:
 
 
 def canonical_name(name: str) -> str:
-    """Return *name* as `names` writes it: addresses differ in spelling."""
+    """Return *name* as `names` does: IPv6 addresses have many spellings."""
     return _ip_address(name) or name
 
 
@@ -238,7 +252,7 @@ def _limit_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
             f" the highest {config.max_version.name}; change min_version, max_version"
             " or cipher_suites"
         )
-    with warnings.catch_warnings():  # the operator's choice, and it is off by default
+    with warnings.catch_warnings():  # old versions are off unless the operator asks for them
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = minimum
         context.maximum_version = config.max_version
@@ -246,15 +260,10 @@ def _limit_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
 
 def _limit_ciphers(context: ssl.SSLContext, config: TlsConfig) -> None:
     chosen = ":".join(CIPHERS[name] for name in config.ciphers if name in CIPHERS)
-    # OpenSSL 3 does TLS 1.0 and 1.1 at security level 0 only.
+    # OpenSSL 3 allows TLS 1.0 and 1.1 only at security level 0.
     level = ":@SECLEVEL=0" if config.min_version < ssl.TLSVersion.TLSv1_2 else ""
     if chosen or level:
         context.set_ciphers((chosen or "DEFAULT") + level)
-
-
-def _limit_curves(context: ssl.SSLContext, config: TlsConfig) -> None:
-    if config.curves:
-        context.set_ecdh_curve(CURVES[config.curves[0]])
 
 
 def _load_pair(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -265,7 +274,7 @@ def _load_pair(context: ssl.SSLContext, config: TlsConfig) -> None:
         raise _bad_pair("the key is encrypted; give it without a password")
     with _as_file(config.certificate) as certificate, _as_file(config.key) as key:
         try:
-            # Without a password OpenSSL could ask for one on the terminal.
+            # Without a password argument, OpenSSL would ask on the terminal.
             context.load_cert_chain(certificate, key, password="")
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
@@ -293,9 +302,9 @@ def _as_file(pem: bytes) -> Iterator[str]:
 
 
 def _verify_mode(config: TlsConfig) -> ssl.VerifyMode:
-    # Python's ssl can't ask for a certificate and take it unverified. Where a CA is
-    # known we verify instead: whoever passes here passes there. Without one,
-    # REQUEST means the same as not asking, and REQUIRE_ANY is refused.
+    # Python's ssl can't request a certificate without verifying it. With a CA we verify
+    # instead, which admits fewer clients than Go, never more. Without a CA, REQUEST means
+    # that nothing is requested, and REQUIRE_ANY is refused.
     match config.client_auth:
         case ClientAuth.NONE:
             return ssl.CERT_NONE
@@ -311,13 +320,13 @@ def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
     if config.client_auth is ClientAuth.REQUIRE_ANY and not config.client_ca:
         raise StartupError(
             "client_auth_type RequireAnyClientCert needs client_ca or client_ca_file here:"
-            " a certificate that nobody verifies proves nothing"
+            " an unverified certificate proves nothing"
         )
     context.verify_mode = _verify_mode(config)
     if context.verify_mode is ssl.CERT_NONE:
         return
-    # No tickets: a client that comes again is verified again, with the whole chain. (TLS 1.2
-    # can still resume by session id, for some minutes; see Connection.do_handshake.)
+    # Without tickets a returning client is verified again, with its whole chain. TLS 1.2 can
+    # still resume by session id, for minutes; for that Connection.do_handshake looks at the date.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
     # As in Go, an intermediate in client_ca is trusted by itself.
@@ -329,17 +338,3 @@ def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
         context.load_verify_locations(cadata=config.client_ca.decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError):
         raise StartupError("client_ca has no certificate that can be used") from None
-
-
-def _caveats(config: TlsConfig) -> Iterator[str]:
-    if len(config.curves) > 1:
-        yield (
-            f"curve_preferences: only {config.curves[0]} is offered;"
-            " this Python can set one curve, or leave OpenSSL's own list"
-        )
-    if config.client_auth is ClientAuth.REQUIRE_ANY:
-        yield "client_auth_type: RequireAnyClientCert is done as RequireAndVerifyClientCert"
-    if config.client_auth is ClientAuth.REQUEST and config.client_ca:
-        yield "client_auth_type: RequestClientCert is done as VerifyClientCertIfGiven"
-    if config.client_auth is ClientAuth.REQUEST and not config.client_ca:
-        yield "client_auth_type: RequestClientCert without a client CA is done as NoClientCert"

@@ -1,8 +1,8 @@
-"""Turns at work that only one request at a time may do, shared fairly.
+"""A fair queue for work that is done for one request at a time.
 
-Without this, a hundred clients with wrong passwords would keep everybody else waiting for
-bcrypt. Turns go round by address, and for each address round by user name, so a flood
-delays only what looks like the flood.
+In a plain queue, a hundred clients with wrong passwords would delay all others. Here turns
+rotate over addresses, and within an address over user names, so that a flood delays only
+requests that look like it.
 """
 
 import asyncio
@@ -11,34 +11,34 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address
 
-_IPV6_HOST_BITS = 64  # a site has at least that many addresses, so they count as one
+_IPV6_HOST_BITS = 64  # one network, and often one client, has all addresses that differ in these
 
 
 class TooManyWaiting(Exception):
-    """Others of the same address and name wait already, and all places are taken."""
+    """All places are taken, and nobody has a longer line than this request's."""
 
 
 class Turns:
-    """Grants one turn at a time. At most *places* requests wait.
+    """Grants one turn at a time. At most *places* requests wait, at least one.
 
-    When all places are taken, a newcomer gets the place of the last one in the longest
-    line: the longest line of the address that has the most requests waiting.
+    When all places are taken, a new request gets that of the last one in the longest line of
+    the address with the most waiting requests.
     """
 
     def __init__(self, places: int) -> None:
         self._places = places
         self._taken = False
         self._waiting = 0
-        # Addresses, and names under each, in the order in which they get their next turn.
-        # No line is empty, and no address is without a line.
+        # By address and name, both in the order in which they get their next turn. No line
+        # is empty, and no address is without a line.
         self._lines: dict[str, dict[str, deque[asyncio.Future[None]]]] = {}
 
     @asynccontextmanager
     async def turn(self, address: str, name: str) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it for the body of the ``async with``.
+        """Wait for a turn, and hold it during the body of the ``async with``.
 
         Raises:
-            TooManyWaiting: there is no place to wait in, or no longer.
+            TooManyWaiting: there is no place to wait, or another request got it.
         """
         if self._taken:
             await self._wait(site_of(address), name)
@@ -60,14 +60,14 @@ class Turns:
             if place.cancelled():
                 self._remove(site, name, place)
             elif place.exception() is None:
-                self._pass_on()  # the turn came in the same moment
+                self._pass_on()  # cancelled after the turn was granted, before it was used
             raise
 
     def _drop_for(self, site: str, name: str) -> None:
-        """Make the longest line one shorter; raise if that is the newcomer's own."""
+        """Free the last place of the longest line; raise if that is the new request's own."""
         sizes = {site: sum(map(len, names.values())) for site, names in self._lines.items()}
         longest = max(sizes, key=sizes.__getitem__)
-        # Taking from whom has hardly more would let two newcomers push out each other.
+        # If one more were enough to lose a place, two lines would push out each other forever.
         if sizes[longest] <= sizes.get(site, 0) + 1:
             longest = site
         lines = self._lines.get(longest, {})
@@ -96,7 +96,7 @@ class Turns:
         site, lines = next(iter(self._lines.items()))
         name, line = next(iter(lines.items()))
         place = line[0]
-        # To the end, both of them, unless they are empty now.
+        # Both move to the end of their round; _remove deletes them if they are empty.
         self._lines[site] = self._lines.pop(site)
         lines[name] = lines.pop(name)
         self._remove(site, name, place)
@@ -104,7 +104,7 @@ class Turns:
 
 
 def site_of(address: str) -> str:
-    """Return whom *address* belongs to: itself, or for IPv6 its network of 64 bits."""
+    """Return *address*, or for IPv6 its network of 64 bits."""
     try:
         parsed = ip_address(address)
     except ValueError:
