@@ -512,15 +512,3 @@ def test_any_structure_is_read_or_refused(document):
 
 def test_passwords_hashed_by_others_are_taken():
     assert parse(f"basic_auth_users: {{a: {hashed('x')}}}".encode(), base=HERE).users
-
-
-def test_the_example_of_the_docs_is_read(tmp_path):
-    pki = Pki(tmp_path)
-    pki.issue("server", "localhost")
-    pki.ca_file.rename(tmp_path / "clients-ca.pem")
-    (tmp_path / "prometheus.token").write_text("t0ken")
-    docs = Path(__file__).parents[3] / "docs" / "web-config.md"
-    example = docs.read_text().partition("```yaml\n")[2].partition("```")[0]
-    config = parse(example.encode(), base=tmp_path)
-    assert config.permissions is not None
-    assert set(config.permissions.certificates) == {"batch.example.org"}
