@@ -438,7 +438,9 @@ def test_a_known_surround_with_other_values_gives_what_the_scanner_gives(lines, 
         assert found.shape.starts == expected.shape.starts
         assert found.shape.extent == expected.shape.extent
         assert (
-            found.shape.faults(JOB) == expected.shape.faults(JOB) == found.shape.layout(JOB).faults
+            found.shape.violations(JOB)
+            == expected.shape.violations(JOB)
+            == found.shape.layout(JOB).violations
         )
 
 
@@ -450,7 +452,7 @@ def test_any_bytes_are_a_push_or_an_error(body, names):
 @given(almost_valid, rules)
 def test_what_is_shown_reads_back_the_same(body, names):
     pushed = parsed(body, names)
-    if isinstance(pushed, str) or pushed.shape.layout(JOB).faults:
+    if isinstance(pushed, str) or pushed.shape.layout(JOB).violations:
         return
     shown = rendered(pushed)
     again = parsed(shown, NameRule.UTF8)

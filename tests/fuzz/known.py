@@ -227,6 +227,17 @@ def stray_summary_with_quantile_label(request: Request, _before: list[Request]) 
     )
 
 
+def histogram_with_le_label(request: Request, _before: list[Request]) -> bool:
+    """A histogram in a group labelled ``le``, or with such a label."""
+    return any(name == b"le" for name, _ in grouping_key(request.target) or ()) or any(
+        pair.name == b"le"
+        for family in families(request)
+        if family.type in {4, 5}
+        for metric in family.metric
+        for pair in metric.label
+    )
+
+
 def family_without_metrics(request: Request, before: list[Request]) -> bool:
     """It claims its name in the reference, though no scrape ever shows it."""
     return any(not family.metric for one in [request, *before] for family in families(one))
@@ -246,6 +257,7 @@ KNOWN: dict[str, Callable[[Request, list[Request]], bool]] = {
     "L2": slashes_that_do_not_separate,
     "router": mistyped_path,
     "D8": own_metric,
+    "le": histogram_with_le_label,
     "D17": family_without_metrics,
     "D16": stray_summary_with_quantile_label,
     "random": type_without_value_among_groups,

@@ -107,7 +107,7 @@ label_sets = st.dictionaries(
 def test_a_group_is_rendered_like_the_slow_twin_does(metrics, grouping, job):
     key = GroupingKey((grouping | {"job": job}).items())
     one = family(*metrics)
-    if interned((one,)).layout(key).faults:  # two metrics are one: not stored
+    if interned((one,)).layout(key).violations:  # two metrics are one: not stored
         return
     assert rendered(one, key=key) == slow_rendered(one, key)
 
@@ -129,9 +129,11 @@ def test_values_are_shown_as_they_are(value):
     assert rendered(one, key=key) == slow_rendered(one, key)
 
 
-def faults(*labels: dict[str, str], kind: MetricType = MetricType.GAUGE, key: GroupingKey = JOB):
+def complaints(
+    *labels: dict[str, str], kind: MetricType = MetricType.GAUGE, key: GroupingKey = JOB
+):
     shape = interned((family(*labels, kind=kind),))
-    return [fault.complaint for fault in shape.layout(key).faults]
+    return [violation.complaint for violation in shape.layout(key).violations]
 
 
 @pytest.mark.parametrize(
@@ -144,32 +146,63 @@ def faults(*labels: dict[str, str], kind: MetricType = MetricType.GAUGE, key: Gr
     ],
 )
 def test_bad_labels(labels, complaint):
-    assert faults(labels) == [complaint]
+    assert complaints(labels) == [complaint]
 
 
 def test_a_label_named_twice():
     shape = interned((FamilyShape("m", MetricType.GAUGE, None, ((("a", "1"), ("a", "2")),)),))
-    (fault,) = shape.layout(JOB).faults
-    assert fault.complaint == "has two or more labels with the same name: a"
+    (violation,) = shape.layout(JOB).violations
+    assert violation.complaint == "has two or more labels with the same name: a"
 
 
-def test_a_summary_has_no_label_quantile_and_a_histogram_may_have_le():
-    explicit = 'must not have an explicit "quantile" label'
-    assert faults({"quantile": "1"}, kind=MetricType.SUMMARY) == [explicit]
-    assert faults({"quantile": "1"}) == faults({"le": "1"}, kind=MetricType.HISTOGRAM) == []
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (MetricType.SUMMARY, "quantile"),
+        (MetricType.HISTOGRAM, "le"),
+        (MetricType.GAUGE_HISTOGRAM, "le"),
+    ],
+)
+def test_the_label_that_an_exposition_adds_may_not_be_pushed(kind, name):
+    explicit = [f'must not have an explicit "{name}" label']
+    assert complaints({name: "1"}, kind=kind) == explicit
+    assert complaints({name: ""}, kind=kind) == explicit
+    assert complaints({}, kind=kind, key=GroupingKey([("job", "j"), (name, "")])) == explicit
+    assert complaints({"quantile": "1"}) == complaints({"le": "1"}, kind=MetricType.SUMMARY) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "other"),
+    [
+        ("a.b", "a_b"),
+        ("a.b", "a_dot_b"),
+        ("a.b", "U__a_2e_b"),
+        ("a.b", "a-b"),
+        ("..name..", "x"),
+        ("énameé", "x"),
+    ],
+)
+def test_label_names_that_escaping_makes_one_are_refused(label, other):
+    assert complaints({label: "1", other: "2"})[0].startswith(
+        "has labels that escaping makes one: "
+    )
+    assert complaints({label: "1"}, key=GroupingKey([("job", "j"), (other, "")]))[0].startswith(
+        "has la"
+    )
+    assert complaints({"日本": "1", "a.b": "2", "a.c": "3"}) == []
 
 
 def test_metrics_that_the_grouping_key_makes_equal():
     duplicate = "was collected before with the same name and label values"
-    assert faults({"job": "a"}, {"job": "b"}) == [duplicate]
-    assert faults({"a": "1"}, {"a": "1"}, {"a": "1"}) == [duplicate] * 2
-    assert faults({"a": "1"}, {}, key=GroupingKey([("job", "j"), ("a", "1")])) == [duplicate]
+    assert complaints({"job": "a"}, {"job": "b"}) == [duplicate]
+    assert complaints({"a": "1"}, {"a": "1"}, {"a": "1"}) == [duplicate] * 2
+    assert complaints({"a": "1"}, {}, key=GroupingKey([("job", "j"), ("a", "1")])) == [duplicate]
 
 
 def test_a_value_that_looks_like_a_mark_is_refused():
     mark = text(b"\xfe0")
-    assert faults({"a": mark}) == [r'has a label named "a" whose value is not utf8: "\xfe0"']
-    assert faults({"job": mark}) == []
+    assert complaints({"a": mark}) == [r'has a label named "a" whose value is not utf8: "\xfe0"']
+    assert complaints({"job": mark}) == []
 
 
 @pytest.mark.parametrize("escaping", Escaping)

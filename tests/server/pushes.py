@@ -48,7 +48,8 @@ def content(group: Group | None) -> dict[str, list[bytes]] | None:
     found = {}
     for block in group.blocks:
         shape, tokens = block.pushed.shape, block.pushed.numbers.split()
-        for at, family in enumerate(shape.families):
+        for family in block.families():
+            at = shape.names.index(family.name)
             found[family.name] = tokens[shape.starts[at] : shape.starts[at + 1]]
     return found
 

@@ -1,5 +1,6 @@
 """The consistency check gives the verdicts of the reference, which gathers everything anew."""
 
+from contextlib import contextmanager, nullcontext
 from itertools import product
 
 import pytest
@@ -8,10 +9,11 @@ from hypothesis import given, strategies as st
 from pushgate.errors import InconsistentPush
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, interned
+from pushgate.server import group as group_module
 from pushgate.server.change import Delete, Fail, Merge, Replace, Wipe
 from pushgate.server.consistency import OwnFamily
 from pushgate.server.store import Store
-from tests.server.pushes import change, content, key, pushed, put, refusal
+from tests.server.pushes import change, content, key, post, pushed, put, refusal
 
 GOROUTINES = OwnFamily(MetricType.GAUGE, "Number of goroutines.", predefined=True)
 GC = OwnFamily(MetricType.SUMMARY, "Pauses.", predefined=True)
@@ -190,6 +192,53 @@ def test_a_misfit_beside_a_pushed_push_time():
     assert "is not a UNTYPED" in str(refusal(store_with(), Replace(key(), both, 1)))
 
 
+SUMMARY = '# TYPE s summary\ns{quantile="0.5"} 1\ns_sum 1\ns_count 1\n'
+HISTOGRAM = '# TYPE h histogram\nh_bucket{le="1"} 1\nh_sum 1\nh_count 1\n'
+
+
+@pytest.mark.parametrize("value", ["0.5", ""])
+@pytest.mark.parametrize(
+    ("label", "body"),
+    [
+        ("quantile", SUMMARY),
+        ("quantile", "# TYPE s summary\ns_sum 1\ns_count 1\n"),
+        ("le", HISTOGRAM),
+        ("le", HISTOGRAM.replace("histogram", "gaugehistogram")),
+    ],
+)
+def test_a_group_may_not_have_the_label_that_an_exposition_adds(label, value, body):
+    poisoned = key("j", **{label: value})
+    message = f'must not have an explicit "{label}" label'
+    known = store_with(put(key("j"), body), put(poisoned, "m 1\n"))
+    for store in (store_with(), known):
+        assert message in str(refusal(store, put(poisoned, body)))
+        assert message in str(refusal(store, post(poisoned, body)))
+
+
+def test_both_families_that_contradict_the_store_are_named_with_who_holds_them():
+    store = store_with(put(key("a"), "# TYPE m gauge\nm 1\n"), put(key("b"), "n 1\n"))
+    error = refusal(store, put(key(), "m 1\n# TYPE n counter\nn 1\n"))
+    assert '"m"' in str(error)
+    assert '"n"' in str(error)
+    assert [line.partition(". ")[0] for line in error.advice] == [
+        'm is a gauge in the group {job="a"}',
+        'n is a untyped in the group {job="b"}',
+    ]
+
+
+def test_the_first_few_faults_are_named_and_all_are_counted():
+    error = str(refusal(store_with(), put(key(), "m 1\n" * 1000)))
+    lines = error.split("\n* ")
+    assert lines[0] == "999 error(s) occurred:"
+    assert lines[-1] == "and 989 more"
+    assert len(lines) == 12
+
+
+def test_a_long_fault_is_cut():
+    value = "x" * 100_000
+    assert len(str(refusal(store_with(), put(key(), f'm{{l="{value}"}} 1\n' * 2)))) < 3000
+
+
 def test_a_family_without_metrics_claims_nothing():
     empty = interned((FamilyShape("m", MetricType.GAUGE, None, ()),))
     store = store_with(put(key("a"), "m 1\n"), Replace(key("b"), Pushed(empty, b""), 1))
@@ -207,13 +256,15 @@ def test_a_family_without_metrics_releases_nothing():
 
 def is_empty(store: Store) -> bool:
     index = store._index
-    return not (index._claims or +index._users or index._kinds or index.series or store._admitted)
+    claims = any(index._claims.values())
+    return not (claims or index._frames or index._jobs or index.series or store._admitted)
 
 
 # The slow twin: everything is gathered anew for each push, as the reference does it.
 
 TIMES = {"push_time_seconds", "push_failure_time_seconds"}
 HISTOGRAMS = {MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM}
+OWN_LABELS = {MetricType.SUMMARY: "quantile", **dict.fromkeys(HISTOGRAMS, "le")}
 SUFFIXES = {
     MetricType.SUMMARY: ("_count", "_sum"),
     MetricType.HISTOGRAM: ("_count", "_sum", "_bucket"),
@@ -242,7 +293,7 @@ def gathering_fails(groups: dict, first: GroupingKey) -> bool:
                 one = (family.name, complete(group, labels))
                 if one in series or any(name.startswith("__") for name, _ in one[1]):
                     return True
-                if family.type is MetricType.SUMMARY and "quantile" in dict(one[1]):
+                if OWN_LABELS.get(family.type) in dict(one[1]):
                     return True
                 series.add(one)
     return any(map(own_mismatch, families.values())) or collides(families)
@@ -298,9 +349,16 @@ class SlowStore:
 
 KEYS = [key("a"), key("a", instance=""), key("a", instance="x"), key("a", l="1")]
 KEYS += [key("a", instance="x", l="1"), key("b"), key("b", l="x")]
+KEYS += [key("a", quantile=""), key("b", le="1")]
 NAMES = ["m", "m_sum", "m_count", "m_bucket", "o_threads", "o_gc_sum", "o_requests", *TIMES]
 LABELS = [(), (("instance", "x"),), (("l", "1"),), (("instance", "x"), ("l", "1")), (("__x", ""),)]
-LABELS += [(("job", "b"),), (("quantile", "1"),), (("l", "x"),), (("instance", ""),)]
+LABELS += [
+    (("le", "1"),),
+    (("job", "b"),),
+    (("quantile", "1"),),
+    (("l", "x"),),
+    (("instance", ""),),
+]
 
 
 @st.composite
@@ -322,7 +380,7 @@ def as_pushed(families) -> Pushed:
 
 
 groups = st.sampled_from(KEYS)
-contents = st.lists(family_shapes(), max_size=3).map(as_pushed)
+contents = st.lists(family_shapes(), max_size=4).map(as_pushed)
 changes = st.one_of(
     st.builds(Replace, groups, contents, st.just(1)),
     st.builds(Merge, groups, contents, st.just(1)),
@@ -333,8 +391,23 @@ changes = st.one_of(
 batches = st.lists(st.tuples(st.lists(changes, min_size=1, max_size=4), st.booleans()), max_size=6)
 
 
-@given(batches)
-def test_verdicts_are_those_of_gathering_everything_anew(batches):
+@given(batches, st.booleans())
+def test_verdicts_are_those_of_gathering_everything_anew(batches, are_large):
+    with large_blocks() if are_large else nullcontext():
+        compare(batches)
+
+
+@contextmanager
+def large_blocks():
+    """Blocks of any size only note which of their families were replaced."""
+    before, group_module._LARGE = group_module._LARGE, 1
+    try:
+        yield
+    finally:
+        group_module._LARGE = before
+
+
+def compare(batches):
     store, slow = Store(OWN.get), SlowStore()
     for batch, is_durable in batches:
         before, steps = slow.groups, []

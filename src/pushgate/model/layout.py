@@ -12,9 +12,10 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from pushgate.model.names import LEGACY_METRIC, Escaping, escape, is_plain
+from pushgate.model.names import LEGACY_METRIC, Escaping, alike, escape, is_plain
 from pushgate.model.numbers import exposed
 from pushgate.model.quoting import go_quote, is_utf8, legible, raw
+from pushgate.model.slices import PER_SLICE, Sliced, finished
 
 if TYPE_CHECKING:
     from pushgate.model.grouping import GroupingKey, Labels
@@ -26,6 +27,9 @@ _MARKS = [f"\udcfe{letter}" for letter in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _RAW_MARKS = [b'="%b"' % raw(mark) for mark in _MARKS]
 MOST_MARKED_NAMES = len(_MARKS)
 """With more grouping labels than this, a layout is made for the one key."""
+
+
+DUPLICATE = "was collected before with the same name and label values"
 
 
 def sanitised(labels: Labels, grouping: Labels) -> Labels:
@@ -42,7 +46,7 @@ def sanitised(labels: Labels, grouping: Labels) -> Labels:
     return tuple(sorted(out, key=itemgetter(0)))
 
 
-class Fault(NamedTuple):
+class Violation(NamedTuple):
     """A metric that may not be stored. ``complaint`` follows ``collected metric "N" { METRIC}``."""
 
     family: int
@@ -71,6 +75,7 @@ class Layout:
         self._grouping = grouping
         self._marks = marks
         self._templates: dict[Escaping, TextTemplate] = {}
+        self._violations: tuple[Violation, ...] | None = None
 
     @cached_property
     def labels(self) -> tuple[tuple[Labels, ...], ...]:
@@ -94,14 +99,19 @@ class Layout:
         marks = dict(self._grouping)
         return tuple((name, marks.get(name, value)) for name, value in labels)
 
-    @cached_property
-    def faults(self) -> tuple[Fault, ...]:
-        """Label rules and duplicates inside the push (reference: gathering, step c)."""
-        return tuple(
-            fault
-            for index, family in enumerate(self._families)
-            for fault in _faults(index, family, self.labels[index], dict(self._grouping))
-        )
+    def examination(self) -> Sliced[tuple[Violation, ...]]:
+        """Return what breaks label rules, or is there twice (reference: gathering, step c)."""
+        if self._violations is None:
+            out: list[Violation] = []
+            for index, family in enumerate(self._families):
+                yield from _violations(index, family, self._grouping, out)
+            self._violations = tuple(out)
+        return self._violations
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """The result of :meth:`examination`."""
+        return finished(self.examination())
 
     def render(
         self,
@@ -210,22 +220,24 @@ def label_values(key: GroupingKey) -> tuple[bytes, ...]:
     return tuple(escape_label_value(value) for _, value in key.labels)
 
 
-def _faults(
-    index: int, family: FamilyShape, metrics: tuple[Labels, ...], grouping: dict[str, str]
-) -> list[Fault]:
-    out = []
+def _violations(
+    index: int, family: FamilyShape, grouping: Labels, out: list[Violation]
+) -> Sliced[None]:
+    names = frozenset(name for name, _ in grouping)
     seen: set[Labels] = set()
-    for position, labels in enumerate(metrics):
-        complaint = _complaint(family, labels, grouping)
+    for position, own in enumerate(family.labels):
+        if (index + position) % PER_SLICE == 0:
+            yield
+        labels = sanitised(own, grouping)
+        complaint = _complaint(family, labels, names)
         if complaint is None and labels in seen:
-            complaint = "was collected before with the same name and label values"
+            complaint = DUPLICATE
         seen.add(labels)
         if complaint:
-            out.append(Fault(index, position, complaint))
-    return out
+            out.append(Violation(index, position, complaint))
 
 
-def _complaint(family: FamilyShape, labels: Labels, grouping: dict[str, str]) -> str | None:
+def _complaint(family: FamilyShape, labels: Labels, grouping: frozenset[str]) -> str | None:
     previous = ""
     for name, value in labels:
         if name == previous:
@@ -233,10 +245,13 @@ def _complaint(family: FamilyShape, labels: Labels, grouping: dict[str, str]) ->
         previous = name
         if not is_utf8(name) or name.startswith("__"):
             return f"has a label with an invalid name: {name}"
-        if name == "quantile" and family.type.word == "summary":
-            return 'must not have an explicit "quantile" label'
+        if name == family.type.own_label:
+            return f'must not have an explicit "{name}" label'
         if name not in grouping and not is_utf8(value):
             return f'has a label named "{name}" whose value is not utf8: {go_quote(value)}'
+    names = [name for name, _ in labels]
+    if not all(map(is_plain, names)) and (found := alike(names)):
+        return f"has labels that escaping makes one: {go_quote(found[0])} and {go_quote(found[1])}"
     return None
 
 

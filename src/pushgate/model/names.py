@@ -5,6 +5,7 @@ those of Prometheus' content negotiation.
 """
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pushgate.model.quoting import is_utf8
@@ -57,6 +58,21 @@ def escape(name: str, scheme: Escaping) -> str:
     if scheme is Escaping.DOTS:
         return re.sub(r"_|\.|[^a-zA-Z0-9:]|^[0-9]", _dotted, name)
     return "U__" + re.sub(r"_|[^a-zA-Z0-9:]|^[0-9]", _as_code_point, name)
+
+
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return two of the label names *names* that some scheme writes alike, if there are any.
+
+    The name of the metric is one of them: it is the label ``__name__``.
+    """
+    all_names = ("__name__", *names)
+    for scheme in Escaping:
+        written: dict[str, str] = {}
+        for name in all_names:
+            other = written.setdefault(escape(name, scheme), name)
+            if other != name:
+                return other, name
+    return None
 
 
 def _dotted(match: re.Match[str]) -> str:

@@ -18,9 +18,10 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from pushgate.model.grouping import GroupingKey, Labels
-from pushgate.model.layout import MOST_MARKED_NAMES, Fault, Layout, layout_of
-from pushgate.model.names import is_plain
+from pushgate.model.layout import MOST_MARKED_NAMES, Layout, Violation, layout_of
+from pushgate.model.names import alike, is_plain
 from pushgate.model.quoting import is_utf8, raw
+from pushgate.model.slices import Sliced, finished
 
 
 class MetricType(IntEnum):
@@ -44,6 +45,11 @@ class MetricType(IntEnum):
         return self in _SIMPLE
 
     @property
+    def own_label(self) -> str | None:
+        """The label that an exposition adds to the samples of this type."""
+        return _OWN_LABELS.get(self)
+
+    @property
     def is_histogram(self) -> bool:
         """Whether a metric of this type has buckets."""
         return self in _HISTOGRAMS
@@ -51,6 +57,7 @@ class MetricType(IntEnum):
 
 _SIMPLE = frozenset({MetricType.COUNTER, MetricType.GAUGE, MetricType.UNTYPED})
 _HISTOGRAMS = frozenset({MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM})
+_OWN_LABELS = {MetricType.SUMMARY: "quantile", **dict.fromkeys(_HISTOGRAMS, "le")}
 
 
 class FamilyShape(NamedTuple):
@@ -135,6 +142,11 @@ class Frame:
         """
         return any(len(family.label_names) > 1 for family in self.families)
 
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """The position of each family by its name."""
+        return {name: at for at, name in enumerate(self.names)}
+
     def is_clean(self, grouping: tuple[str, ...]) -> bool:
         """Return whether all label names may be stored, and none is one of *grouping*."""
         clean = self._clean.get(grouping)
@@ -142,43 +154,58 @@ class Frame:
             if len(self._clean) >= _MOST_LAYOUTS:
                 self._clean.clear()
             clean = self._clean[grouping] = (
-                self.label_names.isdisjoint(grouping)
-                and all(is_utf8(n) and n and not n.startswith("__") for n in self.label_names)
-                and all(len(set(ns)) == len(ns) for f in self.families for ns in f.label_names)
-                and not any("quantile" in n for n in self._summary_labels())
-                and not self._may_lack_instance
+                self._is_storable
+                and self.label_names.isdisjoint(grouping)
+                and self._own_labels.isdisjoint(grouping)
+                and not self._are_alike(grouping)
             )
         return clean
 
-    @property
-    def _may_lack_instance(self) -> bool:
-        """Whether an empty instance, and none, may be the same series."""
-        return self.order_needs_values and "instance" in self.label_names
-
-    def _summary_labels(self) -> Iterable[tuple[str, ...]]:
+    @cached_property
+    def _is_storable(self) -> bool:
+        """Whether the label names may be stored, whatever the grouping labels are."""
         return (
-            names
-            for family in self.families
-            if family.type is MetricType.SUMMARY
-            for names in family.label_names
+            all(is_utf8(n) and n and not n.startswith("__") for n in self.label_names)
+            and all(len(set(ns)) == len(ns) for f in self.families for ns in f.label_names)
+            and not any(f.type.own_label in ns for f in self.families for ns in f.label_names)
+            # An empty instance, and none, may be the same series.
+            and not (self.order_needs_values and "instance" in self.label_names)
         )
+
+    @cached_property
+    def _own_labels(self) -> frozenset[str]:
+        """The labels that an exposition adds to samples of these families."""
+        kinds = {family.type for family in self.families if family.label_names}
+        return frozenset(filter(None, (kind.own_label for kind in kinds)))
+
+    def _are_alike(self, grouping: tuple[str, ...]) -> bool:
+        """Return whether escaping makes two label names of a metric one."""
+        if all(map(is_plain, grouping)) and all(map(is_plain, self.label_names)):
+            return False
+        sets = {names for family in self.families for names in family.label_names}
+        return any(alike((*names, *grouping)) for names in sets)
 
 
 def frame_of(families: Iterable[FamilyShape]) -> Frame:
     """Return the one frame of *families*."""
-    key = tuple(
-        FamilyFrame(
-            family.name,
-            family.type,
-            family.help,
-            frozenset(tuple(name for name, _ in labels) for labels in family.labels),
-            family.untyped_as_text,
+    return _interned_frame(
+        tuple(
+            FamilyFrame(
+                family.name,
+                family.type,
+                family.help,
+                frozenset(tuple(name for name, _ in labels) for labels in family.labels),
+                family.untyped_as_text,
+            )
+            for family in families
         )
-        for family in families
     )
-    frame = _FRAMES.get(key)
+
+
+def _interned_frame(families: tuple[FamilyFrame, ...]) -> Frame:
+    frame = _FRAMES.get(families)
     if frame is None:
-        frame = _FRAMES[key] = Frame(key)
+        frame = _FRAMES[families] = Frame(families)
     return frame
 
 
@@ -214,11 +241,24 @@ class PushShape:
         """How many series an exposition of this shape has, synthesised buckets left out."""
         return self.starts[-1]
 
-    def faults(self, key: GroupingKey) -> tuple[Fault, ...]:
-        """Return the metrics that may not be stored under *key*, and why."""
+    def examination(self, key: GroupingKey) -> Sliced[tuple[Violation, ...]]:
+        """Return the metrics that may not be stored under *key*, and why.
+
+        Costs time in proportion to the shape once for all keys with the same label names.
+        """
         if self.frame.is_clean(key.names) and self._is_distinct and self.values_are_utf8:
             return ()
-        return self.layout(key).faults
+        return (yield from self.layout(key).examination())
+
+    def violations(self, key: GroupingKey) -> tuple[Violation, ...]:
+        """Do all of :meth:`examination` at once."""
+        return finished(self.examination(key))
+
+    def prepare(self, key: GroupingKey) -> None:
+        """Compute now, maybe in another thread, what admitting a push to *key* will ask for."""
+        self.violations(key)
+        self.extent  # noqa: B018 - all of these are kept
+        self.frame.positions  # noqa: B018
 
     @cached_property
     def _is_distinct(self) -> bool:
@@ -285,11 +325,17 @@ _SHAPES: WeakValueDictionary[tuple[FamilyShape, ...], PushShape] = WeakValueDict
 _FRAMES: WeakValueDictionary[tuple[FamilyFrame, ...], Frame] = WeakValueDictionary()
 
 
-def interned(families: tuple[FamilyShape, ...]) -> PushShape:
-    """Return the one shape of *families*. It lives as long as somebody holds it."""
+def interned(
+    families: tuple[FamilyShape, ...], frames: tuple[FamilyFrame, ...] | None = None
+) -> PushShape:
+    """Return the one shape of *families*. It lives as long as it is held.
+
+    *frames*, if they are known already, are those of *families*.
+    """
     shape = _SHAPES.get(families)
     if shape is None:
-        shape = _SHAPES[families] = PushShape(families, frame_of(families))
+        frame = frame_of(families) if frames is None else _interned_frame(frames)
+        shape = _SHAPES[families] = PushShape(families, frame)
     return shape
 
 
@@ -319,21 +365,35 @@ class Pushed(NamedTuple):
     misfits: tuple[Misfit, ...] = ()
 
     def without(self, names: frozenset[str]) -> "Pushed | None":
+        """Do all of :meth:`removal` at once."""
+        return finished(self.removal(names))
+
+    def removal(self, names: frozenset[str]) -> Sliced["Pushed | None"]:
         """Return this push less the families called *names*; None when nothing remains."""
         kept = [i for i, name in enumerate(self.shape.names) if name not in names]
         if not kept:
             return None
-        families, starts = self.shape.families, self.shape.starts
+        yield
+        families, frames, starts = self.shape.families, self.shape.frame.families, self.shape.starts
         tokens = self.numbers.split(b" ") if self.numbers else []
-        numbers = b" ".join(t for i in kept for t in tokens[starts[i] : starts[i + 1]])
-        ends = list(accumulate((len(family.labels) for family in families), initial=0))
-        details = tuple(d for i in kept for d in self.details[ends[i] : ends[i + 1]])
-        shape = interned(tuple(families[i] for i in kept))
-        misfits = tuple(
-            misfit._replace(family=at)
-            for at, i in enumerate(kept)
-            for misfit in self.misfits
-            if misfit.family == i
+        yield
+        numbers = b" ".join([t for i in kept for t in tokens[starts[i] : starts[i + 1]]])
+        yield
+        details: tuple[bytes, ...] = ()
+        if self.details:
+            ends = list(accumulate((len(family.labels) for family in families), initial=0))
+            details = tuple([d for i in kept for d in self.details[ends[i] : ends[i + 1]]])
+        yield
+        shape = interned(tuple([families[i] for i in kept]), tuple([frames[i] for i in kept]))
+        misfits = (
+            tuple(
+                misfit._replace(family=at)
+                for at, i in enumerate(kept)
+                for misfit in self.misfits
+                if misfit.family == i
+            )
+            if self.misfits
+            else ()
         )
         return self._replace(
             shape=shape,

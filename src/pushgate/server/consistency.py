@@ -3,29 +3,36 @@
 The verdicts are those of the reference, which gathers everything anew for each push
 (reference: consistency check). Three indices stand in for that:
 
-* *claims*: for each family name how many shapes in use hold it, by type. There is one
-  type, save that a histogram and a gauge histogram are the same to the reference, and that
-  an OpenMetrics counter agrees with a counter and with an untyped family of the text format;
-* *users*: for each shape how many groups hold it; a shape in use is known to agree;
-* *kinds*: for each job the sets of grouping label names of its groups. Two groups can
-  only hold the same series if they agree on every grouping label both have, so within a
-  job, and only if their label names differ.
+* *claims*: for each metric type the family names that groups hold with it. A name has one
+  type, except that a histogram and a gauge histogram are the same to the reference, and an
+  OpenMetrics counter agrees with a counter and with an untyped family of the text format;
+* *frames*: for each frame how many groups hold it; a frame in use is known to agree;
+* *jobs*: for each job the sets of grouping label names of its groups. Two groups can hold
+  the same series only within a job, and only if their label names differ: where a job has
+  more than one such set, its series are indexed too.
+
+A check costs time in proportion to the push, and works in slices.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Final, NamedTuple
 
 from pushgate.errors import InconsistentPush
 from pushgate.formats.prototext import detail_text, metric_text, value_text
-from pushgate.model.grouping import GroupingKey, Labels
-from pushgate.model.layout import Fault, sanitised
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.layout import DUPLICATE, Violation, sanitised
 from pushgate.model.quoting import go_quote
-from pushgate.model.shape import FamilyFrame, FamilyShape, Frame, MetricType, Pushed
-from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+from pushgate.model.shape import FamilyShape, Frame, MetricType, Pushed
+from pushgate.model.slices import PER_SLICE, Sliced
+from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 
-_DUPLICATE = "was collected before with the same name and label values"
+MAX_VIOLATIONS_SHOWN = 10
+_MAX_VIOLATION_LENGTH = 2000
 _SUFFIXES = ("_count", "_sum", "_bucket")
+_TAKEN_SUFFIXES = {MetricType.SUMMARY: _SUFFIXES[:2], MetricType.HISTOGRAM: _SUFFIXES}
 
 
 class OwnFamily(NamedTuple):
@@ -40,105 +47,225 @@ class OwnFamily(NamedTuple):
     predefined: bool
 
 
-Find = Callable[[bytes], Group | None]
-"""Look a group up by its packed key."""
-Gone = Mapping[Frame, frozenset[str]]
-"""Frames of a group, with the family names that it will no longer hold in them."""
+Claim = tuple[MetricType, bool]
+"""A type, and whether it is that of an OpenMetrics counter; see :class:`FamilyShape`."""
+
+# A name that is claimed as both kinds of histogram counts as a histogram.
+_CLAIMS: Final[tuple[Claim, ...]] = (
+    (MetricType.HISTOGRAM, False),
+    *((kind, False) for kind in MetricType if kind is not MetricType.HISTOGRAM),
+    (MetricType.COUNTER, True),
+)
+_COUNTER_AS_TEXT: Final = frozenset({MetricType.COUNTER, MetricType.UNTYPED})
 
 
-class Claim(NamedTuple):
-    """What a family says about its type; see :class:`FamilyShape`."""
+def _agree(one: Claim, other: Claim) -> bool:
+    types = {one[0], other[0]}
+    if one[1] or other[1]:
+        return types <= _COUNTER_AS_TEXT
+    return len(types) == 1 or all(kind.is_histogram for kind in types)
 
-    type: MetricType
-    untyped_as_text: bool
+
+_CONTRADICTING: Final = {
+    one: tuple(other for other in _CLAIMS if not _agree(one, other)) for one in _CLAIMS
+}
 
 
-Claims = dict[str, Counter[Claim]]
-"""For family names, how many shapes hold them with which type."""
+def _claim(family: FamilyShape) -> Claim:
+    return family.type, family.untyped_as_text
+
+
+Replaced = tuple[Block, frozenset[str] | None]
+"""A block of a group, and the names of its families that are replaced; None is all."""
+
+
+class _Job:
+    """The groups of a job. ``owners`` says which group has a series, by the series' hash.
+
+    Series are compared by 64 bits that are keyed anew in each process: that two of a
+    million differ and look the same has a probability of 1e-7, and then a push is refused.
+    """
+
+    __slots__ = ("groups", "label_names", "owners")
+
+    def __init__(self) -> None:
+        self.groups: set[bytes] = set()
+        self.label_names: Counter[tuple[str, ...]] = Counter()
+        self.owners: dict[int, bytes] | None = None
 
 
 class Index:
     """Everything the check needs to know of the groups that are counted in."""
 
-    def __init__(self, own: Callable[[str], OwnFamily | None]) -> None:
-        """Start without groups. *own* looks up a family of the server's own metrics."""
-        self._own = own
-        self._claims: Claims = {}
-        self._users: Counter[Frame] = Counter()
-        self._kinds: dict[str, Counter[tuple[str, ...]]] = {}
+    def __init__(
+        self, own: Callable[[str], OwnFamily | None], groups: Mapping[bytes, Group]
+    ) -> None:
+        """Start without groups.
+
+        Args:
+            own: looks up a family of the server's own metrics.
+            groups: all groups that are counted in, by their packed keys.
+        """
+        self.own = own
+        self._groups = groups
+        self._claims: dict[Claim, dict[str, int]] = {claim: {} for claim in _CLAIMS}
+        self._frames: Counter[Frame] = Counter()
+        self._jobs: dict[str, _Job] = {}
         self.series = 0
 
-    def replace(self, before: Group | None, after: Group | None) -> None:
-        """Count *before* out and *after* in."""
-        if before and after and before.blocks is after.blocks:
+    def replace(self, before: Group | None, after: Group | None) -> Sliced[None]:
+        """Count *before* out and *after* in, which are states of one group."""
+        old = before.blocks if before else ()
+        new = after.blocks if after else ()
+        if before and after and old is new:
             return
-        for block in before.blocks if before else ():
-            self.series -= block.pushed.shape.series
-            self._release(block.pushed.shape.frame)
-        for block in after.blocks if after else ():
-            self.series += block.pushed.shape.series
-            self._use(block.pushed.shape.frame)
-        if before is None and after is not None:
-            self._kinds.setdefault(after.key.job, Counter())[after.key.names] += 1
-        if after is None and before is not None:
-            self._forget(before.key)
+        group = after or before
+        assert group is not None
+        job = self._jobs.setdefault(group.key.job, _Job())
+        if before is None:
+            yield from self._index_series(job, group.key)
+            job.groups.add(group.key.packed)
+            job.label_names[group.key.names] += 1
+        unchanged = {id(block) for block in old} & {id(block) for block in new}
+        gone = {id(block.pushed): block for block in old if id(block) not in unchanged}
+        come = {id(block.pushed): block for block in new if id(block) not in unchanged}
+        for pushed in gone.keys() & come.keys():
+            if gone[pushed].dropped and come[pushed].dropped:
+                yield from self._move(job, group.key, gone.pop(pushed), come.pop(pushed))
+        # In this order a frame or a series that stays is not released in between.
+        for block in come.values():
+            yield from self._count(block, 1)
+        for block in gone.values():
+            yield from self._count(block, -1)
+            yield from self._own_series(job, group.key, block.families(), -1)
+        for block in come.values():
+            yield from self._own_series(job, group.key, block.families(), 1)
+        if after is None:
+            self._forget(job, group.key)
 
-    def _forget(self, key: GroupingKey) -> None:
-        kinds = self._kinds[key.job]
-        kinds[key.names] -= 1
-        if not kinds[key.names]:
-            del kinds[key.names]
-        if not kinds:
-            del self._kinds[key.job]
+    def _forget(self, job: _Job, key: GroupingKey) -> None:
+        job.groups.remove(key.packed)
+        job.label_names[key.names] -= 1
+        if not job.label_names[key.names]:
+            del job.label_names[key.names]
+        if not job.groups:
+            del self._jobs[key.job]
 
-    def _use(self, frame: Frame) -> None:
-        self._users[frame] += 1
-        if self._users[frame] > 1:
+    def _count(self, block: Block, sign: int) -> Sliced[None]:
+        """Count *block* in, or out if *sign* is negative."""
+        frame = block.pushed.shape.frame
+        self.series += sign * block.series
+        if block.dropped:
+            yield from self._claim(block.families(), sign)
+        else:
+            self._frames[frame] += sign
+            if self._frames[frame] == (sign > 0):  # the first, or none any more
+                yield from self._claim(block.families(), sign)
+            if not self._frames[frame]:
+                del self._frames[frame]
+
+    def _move(self, job: _Job, key: GroupingKey, before: Block, after: Block) -> Sliced[None]:
+        """Count out what *after* drops and *before* does not, and in what is the reverse."""
+        self.series += after.series - before.series
+        shape = before.pushed.shape
+        for names, sign in (
+            (after.dropped - before.dropped, -1),
+            (before.dropped - after.dropped, 1),
+        ):
+            families = [shape.families[shape.frame.positions[name]] for name in names]
+            yield from self._claim(families, sign)
+            yield from self._own_series(job, key, families, sign)
+
+    def _claim(self, families: Iterable[FamilyShape], sign: int) -> Sliced[None]:
+        """Claim the names of *families*, or release them. One without metrics claims nothing."""
+        for number, family in enumerate(families):
+            if number % PER_SLICE == 0:
+                yield
+            if not family.labels:
+                continue
+            claims = self._claims[_claim(family)]
+            count = claims.get(family.name, 0) + sign
+            if count:
+                claims[family.name] = count
+            else:
+                del claims[family.name]
+
+    def _own_series(
+        self, job: _Job, key: GroupingKey, families: Iterable[FamilyShape], sign: int
+    ) -> Sliced[None]:
+        """Make the group *key* the owner of the series of *families*, or no longer."""
+        if job.owners is None:
             return
-        for family in _exposed(frame):
-            self._claims.setdefault(family.name, Counter())[_claim(family)] += 1
+        for number, series in enumerate(_series(families, key)):
+            if number % PER_SLICE == 0:
+                yield
+            if sign > 0:
+                job.owners[series] = key.packed
+            elif job.owners.get(series) == key.packed:
+                del job.owners[series]
 
-    def _release(self, frame: Frame) -> None:
-        self._users[frame] -= 1
-        if self._users[frame]:
+    def _index_series(self, job: _Job, key: GroupingKey) -> Sliced[None]:
+        """Index the series of *job* if a group *key* gives it a second set of label names.
+
+        The index stays for as long as the job has groups: every series is indexed once.
+        """
+        if job.owners is not None or not job.label_names or key.names in job.label_names:
             return
-        del self._users[frame]
-        for family in _exposed(frame):
-            claim = self._claims[family.name] = self._claims[family.name] - Counter(
-                [_claim(family)]
-            )
-            if not claim:
-                del self._claims[family.name]
+        job.owners = {}
+        for packed in job.groups:
+            group = self._groups[packed]
+            for block in group.blocks:
+                yield from self._own_series(job, group.key, block.families(), 1)
+            yield
 
     def is_in_use(self, frame: Frame) -> bool:
         """Return whether some group holds a shape of *frame*."""
-        return frame in self._users
+        return frame in self._frames
 
-    def check(self, key: GroupingKey, pushed: Pushed, gone: Gone, find: Find) -> None:
-        """Raise :exc:`InconsistentPush` unless *pushed* may be stored in the group *key*.
+    def users(self, frame: Frame) -> int:
+        """Return how many blocks hold *frame*, nothing dropped."""
+        return self._frames[frame]
+
+    def claimed(self, name: str, released: Claim | None = None) -> MetricType | None:
+        """Return the type that groups claim for *name*, one claim of *released* left out."""
+        return self._first_of(_CLAIMS, name, released)
+
+    def contradiction(self, family: FamilyShape, released: Claim | None) -> MetricType | None:
+        """Return the type that groups claim for the name of *family* if that is another."""
+        return self._first_of(_CONTRADICTING[_claim(family)], family.name, released)
+
+    def _first_of(
+        self, claims: Iterable[Claim], name: str, released: Claim | None
+    ) -> MetricType | None:
+        for claim in claims:
+            if self._claims[claim].get(name, 0) > (claim == released):
+                return claim[0]
+        return None
+
+    def check(
+        self, key: GroupingKey, pushed: Pushed, replaced: Sequence[Replaced]
+    ) -> Sliced["Violations | None"]:
+        """Return why *pushed* may not be stored in the group *key*, or None if it may.
 
         Costs time in proportion to *pushed*; a shape in use costs nearly nothing.
 
         Args:
             key: the group.
             pushed: what it shall hold.
-            gone: what of the group's frames the push takes the place of.
-            find: looks up the groups counted in.
+            replaced: what of the group's blocks the push takes the place of.
         """
-        twins = self._twin_errors(key, pushed, find) if self._has_kin(key) else ()
-        faults = pushed.shape.faults(key)
-        if self.is_in_use(pushed.shape.frame) and not (twins or faults or pushed.misfits):
-            return
-        errors = _Check(self, key, pushed, gone).errors(twins)
-        if errors:
-            raise InconsistentPush(_summary(errors))
+        job = self._jobs.get(key.job)
+        if job is not None:
+            yield from self._index_series(job, key)
+        owners = job.owners if job is not None else None
+        shape = pushed.shape
+        violations = yield from shape.examination(key)
+        if not (owners or violations or pushed.misfits) and self.is_in_use(shape.frame):
+            return None
+        check = _Check(self, key, pushed, replaced)
+        return (yield from check.violations(violations, owners or {}))
 
-    def _has_kin(self, key: GroupingKey) -> bool:
-        """Return whether the job has groups with other label names than *key*."""
-        kinds = self._kinds.get(key.job)
-        return kinds is not None and any(names != key.names for names in kinds)
-
-    def check_times(self, key: GroupingKey, find: Find) -> None:
+    def check_times(self, key: GroupingKey) -> None:
         """Refuse a group whose push times would be those of another group.
 
         ``{job="a"}`` and ``{job="a",instance=""}`` expose the same two series.
@@ -148,111 +275,31 @@ class Index:
             return
         if labels.pop("instance", None) is None:
             labels["instance"] = ""
-        if find(GroupingKey(labels.items()).packed) is None:
+        if GroupingKey(labels.items()).packed not in self._groups:
             return
         own = sanitised((), key.labels)
-        value = "gauge:{value:0}"
+        found = Violations()
+        for family in (PUSH_FAILURE_TIME, PUSH_TIME):
+            metric = metric_text(own, "gauge:{value:0}")
+            found.add(family, f'collected metric "{family.name}" {{ {metric}}} {DUPLICATE}')
         raise InconsistentPush(
-            _summary(
-                f'collected metric "{family.name}" {{ {metric_text(own, value)}}} {_DUPLICATE}'
-                for family in (PUSH_FAILURE_TIME, PUSH_TIME)
-            ),
+            str(found),
             advice=(
                 f"The group {_shown(labels.items())} exists; no instance and an empty one are "  # noqa: ISC004 - one line of advice
                 "the same. Push to that group, or delete it first.",
             ),
         )
 
-    def _twin_errors(
-        self, key: GroupingKey, pushed: Pushed, find: Find
-    ) -> tuple[tuple[int, int], ...]:
-        """Return (family, metric) of each metric that another group of the job has too."""
-        kinds = [names for names in self._kinds[key.job] if names != key.names]
-        out = []
-        for index, family in enumerate(pushed.shape.families):
-            for metric, labels in enumerate(family.labels):
-                complete = sanitised(labels, key.labels)
-                if any(_has_series(names, family.name, complete, find) for names in kinds):
-                    out.append((index, metric))
-        return tuple(out)
 
-    def claimed(self, name: str, released: Claims | None = None) -> MetricType | None:
-        """Return the type that groups claim for *name*, what is *released* left out."""
-        return _first(self._held(name, released))
-
-    def contradiction(self, family: FamilyShape, released: Claims) -> MetricType | None:
-        """Return the type that groups claim for the name of *family* if that is another."""
-        mine = _claim(family)
-        held = self._held(family.name, released)
-        return _first(claim for claim in held if not _agree(mine, claim))
-
-    def _held(self, name: str, released: Claims | None) -> Counter[Claim]:
-        held = self._claims.get(name, _NO_CLAIM)
-        return held - released.get(name, _NO_CLAIM) if released else held
-
-    def released(self, gone: Gone) -> Claims:
-        """Return the claims that end with *gone*."""
-        out: Claims = {}
-        for shape, names in gone.items():
-            if self._users[shape] > 1:
-                continue
-            for family in _exposed(shape):
-                if family.name in names:
-                    out.setdefault(family.name, Counter())[_claim(family)] += 1
-        return out
-
-    def own(self, name: str) -> OwnFamily | None:
-        """Return the own family called *name*."""
-        return self._own(name)
-
-
-_NO_CLAIM: Counter[Claim] = Counter()
-_AS_TEXT = frozenset({MetricType.COUNTER, MetricType.UNTYPED})
-
-
-def _claim(family: FamilyShape | FamilyFrame) -> Claim:
-    return Claim(family.type, family.untyped_as_text)
-
-
-def _agree(one: Claim, other: Claim) -> bool:
-    types = {one.type, other.type}
-    if one.untyped_as_text or other.untyped_as_text:
-        return types <= _AS_TEXT
-    return len(types) == 1 or (one.type.is_histogram and other.type.is_histogram)
-
-
-def _first(claims: Iterable[Claim]) -> MetricType | None:
-    types = [claim.type for claim in claims]
-    return MetricType.HISTOGRAM if MetricType.HISTOGRAM in types else next(iter(types), None)
-
-
-def _exposed(frame: Frame) -> Iterator[FamilyFrame]:
-    """Yield the families with metrics: one without is stored, and claims nothing."""
-    return (family for family in frame.families if family.label_names)
-
-
-def _has_series(names: tuple[str, ...], family: str, labels: Labels, find: Find) -> bool:
-    """Return whether a group with label names *names* has the series of *family* with *labels*."""
-    values = dict(labels)
-    if any(name not in values for name in names):
-        return False
-    other = GroupingKey((name, values[name]) for name in names)
-    group = find(other.packed)
-    if group is None:
-        return False
-    layouts = [block.pushed.shape.layout(other) for block in group.blocks]
-    return any((family, layout.marked(labels)) in layout.series for layout in layouts)
+def _series(families: Iterable[FamilyShape], key: GroupingKey) -> Iterator[int]:
+    """Yield a hash of the family name and the complete labels of each metric."""
+    for family in families:
+        for labels in family.labels:
+            yield hash((family.name, sanitised(labels, key.labels)))
 
 
 def _shown(labels: Iterable[tuple[str, str]]) -> str:
     return "{" + ",".join(f"{name}={go_quote(value)}" for name, value in sorted(labels)) + "}"
-
-
-def _summary(errors: Iterable[str]) -> str:
-    found = list(errors)
-    if len(found) == 1:
-        return found[0]
-    return "\n* ".join([f"{len(found)} error(s) occurred:", *found])
 
 
 def holder(groups: Iterable[Group], names: frozenset[str], key: GroupingKey) -> str | None:
@@ -261,60 +308,138 @@ def holder(groups: Iterable[Group], names: frozenset[str], key: GroupingKey) -> 
         if group.key == key:
             continue
         for block in group.blocks:
-            shared = sorted(names & block.pushed.shape.name_set)
-            if shared:
-                family = block.pushed.shape.families[block.pushed.shape.names.index(shared[0])]
+            for family in sorted(block.families(names)):
                 return (
-                    f"{shared[0]} is a {family.type.word} in the group {_shown(group.key.labels)}. "
+                    f"{family.name} is a {family.type.word} in the group "
+                    f"{_shown(group.key.labels)}. "
                     "Push the same type, use another name, or delete that group first."
                 )
     return None
 
 
+class Violations:
+    """Why a push may not be stored: all are counted, the first few are put in words."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.families: list[FamilyShape] = []
+        """The families of those that are put in words."""
+        self._texts: list[str] = []
+
+    def add(self, family: FamilyShape, text: str) -> None:
+        """Add one; *text* may be empty if *is_full*."""
+        self.count += 1
+        if self.is_full:
+            return
+        if len(text) > _MAX_VIOLATION_LENGTH:
+            half = _MAX_VIOLATION_LENGTH // 2
+            text = f"{text[:half]} [...] {text[-half:]}"
+        self._texts.append(text)
+        if family not in self.families:
+            self.families.append(family)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough are put in words, and others are only counted."""
+        return len(self._texts) == MAX_VIOLATIONS_SHOWN
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return self._texts[0]
+        more = self.count - len(self._texts)
+        lines = [f"{self.count} error(s) occurred:", *self._texts]
+        return "\n* ".join([*lines, f"and {more} more"] if more else lines)
+
+
 class _Check:
     """One slow check, of a push whose shape is new or wrong."""
 
-    def __init__(self, index: Index, key: GroupingKey, pushed: Pushed, gone: Gone) -> None:
+    def __init__(
+        self, index: Index, key: GroupingKey, pushed: Pushed, replaced: Sequence[Replaced]
+    ) -> None:
         self._index = index
         self._key = key
         self._pushed = pushed
-        self._released = index.released(gone)
-        self._earlier: dict[str, MetricType] = {}
+        self._shape = pushed.shape
+        self._replaced = replaced
+        self._released: dict[str, Claim] = {}
+        self._found = Violations()
+        self._wrong_types = {(m.family, m.metric): m.value for m in pushed.misfits}
 
-    def errors(self, twins: tuple[tuple[int, int], ...]) -> list[str]:
-        families = self._pushed.shape.families
-        by_name = sorted(range(len(families)), key=lambda i: families[i].name)
-        return [error for i in by_name for error in self._family_errors(i, twins)]
+    def violations(
+        self, own_violations: Iterable[Violation], owners: Mapping[int, bytes]
+    ) -> Sliced[Violations | None]:
+        is_new = not self._index.is_in_use(self._shape.frame)
+        if is_new:
+            yield from self._release()
+        own = yield from self._by_family(own_violations)
+        for at, family in enumerate(self._shape.families):
+            if at % PER_SLICE == 0:
+                yield
+            if (is_new or at in own) and (yield from self._is_contradicted(at, family)):
+                continue
+            if owners:
+                yield from self._find_duplicates(family, owners, own.setdefault(at, {}))
+            for metric, complaint in own.get(at, {}).items():
+                yield from self._complain(at, metric, complaint)
+        return self._found if self._found.count else None
 
-    def _family_errors(self, at: int, twins: tuple[tuple[int, int], ...]) -> Iterator[str]:
-        family = self._pushed.shape.families[at]
-        mismatch = self._own_mismatch(family) or self._collision(family)
-        self._earlier[family.name] = family.type
-        if mismatch:
-            yield mismatch
-            return
-        claimed = self._index.contradiction(family, self._released)
-        if claimed is not None:
-            for metric in range(len(family.labels)):
-                yield self._complaint(at, metric, f"is not a {claimed.name}")
-            return
-        complaints = {metric: _DUPLICATE for index, metric in twins if index == at}
-        faults = self._pushed.shape.faults(self._key)
-        misfits = {misfit.metric for misfit in self._pushed.misfits if misfit.family == at}
-        complaints |= {
-            fault.metric: fault.complaint
-            for fault in faults
-            if fault.family == at and not (misfits and self._is_only_twin(fault, misfits))
-        }
-        complaints |= dict.fromkeys(misfits, f"is not a {family.type.name}")
-        for metric, complaint in sorted(complaints.items()):
-            yield self._complaint(at, metric, complaint)
+    def _release(self) -> Sliced[None]:
+        """Note the names that nobody claims any more once the push is stored."""
+        for block, names in self._replaced:
+            if not block.dropped and self._index.users(block.pushed.shape.frame) > 1:
+                continue
+            for number, family in enumerate(block.families(names)):
+                if number % PER_SLICE == 0:
+                    yield
+                if family.labels:
+                    self._released[family.name] = _claim(family)
 
-    def _is_only_twin(self, fault: Fault, misfits: set[int]) -> bool:
-        """Return whether a duplicate has the labels of *misfits* alone, which do not count."""
-        labels = self._pushed.shape.layout(self._key).labels[fault.family]
-        twins = {i for i in range(fault.metric) if labels[i] == labels[fault.metric]}
-        return fault.complaint == _DUPLICATE and twins <= misfits
+    def _by_family(self, violations: Iterable[Violation]) -> Sliced[dict[int, dict[int, str]]]:
+        """Return *violations* and the wrong types as complaints by family and metric."""
+        out: dict[int, dict[int, str]] = {}
+        for number, (family, metric, complaint) in enumerate(violations):
+            if number % PER_SLICE == 0:
+                yield
+            if not (complaint is DUPLICATE and self._repeats_wrong_types(family, metric)):
+                out.setdefault(family, {})[metric] = complaint
+        for family, metric in self._wrong_types:
+            kind = self._shape.families[family].type
+            out.setdefault(family, {})[metric] = f"is not a {kind.name}"
+        return out
+
+    def _repeats_wrong_types(self, family: int, metric: int) -> bool:
+        """Return whether a metric is a duplicate only of metrics that do not count."""
+        if not self._wrong_types:
+            return False
+        labels = self._shape.layout(self._key).labels[family]
+        same = (i for i in range(metric) if labels[i] == labels[metric])
+        return all((family, i) in self._wrong_types for i in same)
+
+    def _find_duplicates(
+        self, family: FamilyShape, owners: Mapping[int, bytes], complaints: dict[int, str]
+    ) -> Sliced[None]:
+        """Add to *complaints* the metrics of *family* that another group of the job has."""
+        for metric, series in enumerate(_series((family,), self._key), 1):
+            if metric % PER_SLICE == 0:
+                yield
+            if owners.get(series, self._key.packed) != self._key.packed:
+                complaints.setdefault(metric - 1, DUPLICATE)
+
+    def _is_contradicted(self, at: int, family: FamilyShape) -> Sliced[bool]:
+        """Return whether the whole *family* contradicts another one, having complained of it."""
+        if mismatch := self._own_mismatch(family) or self._collision(at, family):
+            self._found.add(family, mismatch)
+            return True
+        claimed = self._index.contradiction(family, self._released.get(family.name))
+        if claimed is None:
+            return False
+        for metric in range(len(family.labels)):
+            yield from self._complain(at, metric, f"is not a {claimed.name}")
+        return True
+
+    def _claimed(self, name: str) -> MetricType | None:
+        return self._index.claimed(name, self._released.get(name))
 
     def _own_mismatch(self, family: FamilyShape) -> str | None:
         own = self._index.own(family.name)
@@ -333,40 +458,38 @@ class _Check:
             )
         return None
 
-    def _known(self, name: str) -> MetricType | None:
+    def _known(self, name: str, before: int) -> MetricType | None:
+        """Return the type of *name* among own metrics, groups and the families *before* one."""
         own = self._index.own(name)
         if own is not None:
             return own.type
-        earlier = self._earlier.get(name)
-        claimed = self._index.claimed(name, self._released)
-        return claimed if earlier is None or claimed is MetricType.HISTOGRAM else earlier
+        claimed = self._claimed(name)
+        at = self._shape.frame.positions.get(name, before)
+        if at >= before or claimed is MetricType.HISTOGRAM:
+            return claimed
+        return self._shape.families[at].type
 
-    def _collision(self, family: FamilyShape) -> str | None:
+    def _collision(self, at: int, family: FamilyShape) -> str | None:
         """Return how the suffixes of summaries and histograms collide with other names."""
-        if self._index.own(family.name) is not None:
+        is_suffixed = family.name.endswith(_SUFFIXES)
+        if (family.type.is_simple and not is_suffixed) or self._index.own(family.name) is not None:
             return None
-        for suffix in _SUFFIXES:
-            if family.name.endswith(suffix):
-                return self._taken(family.name, suffix) or self._takes(family)
-        return self._takes(family)
+        taken = self._taken(at, family.name) if is_suffixed else None
+        return taken or self._takes(at, family)
 
-    def _taken(self, name: str, suffix: str) -> str | None:
-        base = name.removesuffix(suffix)
-        known = self._known(base)
-        if known is MetricType.HISTOGRAM or (known is MetricType.SUMMARY and suffix != "_bucket"):
+    def _taken(self, at: int, name: str) -> str | None:
+        base, _, suffix = name.rpartition("_")
+        known = self._known(base, at)
+        if known is MetricType.HISTOGRAM or (known is MetricType.SUMMARY and suffix != "bucket"):
             return (
                 f"collected metric named {go_quote(name)} collides with previously collected "
                 f"{known.word} named {go_quote(base)}"
             )
         return None
 
-    def _takes(self, family: FamilyShape) -> str | None:
-        suffixes = {
-            MetricType.SUMMARY: _SUFFIXES[:2],
-            MetricType.HISTOGRAM: _SUFFIXES,
-        }.get(family.type, ())
-        for suffix in suffixes:
-            if self._known(family.name + suffix) is not None:
+    def _takes(self, at: int, family: FamilyShape) -> str | None:
+        for suffix in _TAKEN_SUFFIXES.get(family.type, ()):
+            if self._known(family.name + suffix, at) is not None:
                 kind = "histogram" if suffix == "_bucket" else "histogram or summary"
                 return (
                     f"collected {kind} named {go_quote(family.name)} collides with previously "
@@ -374,23 +497,36 @@ class _Check:
                 )
         return None
 
-    def _complaint(self, at: int, metric: int, complaint: str) -> str:
-        shape = self._pushed.shape
-        family = shape.families[at]
+    def _complain(self, at: int, metric: int, complaint: str) -> Sliced[None]:
+        """Add what is wrong with a metric, in words only as long as these are shown."""
+        family = self._shape.families[at]
+        text = "" if self._found.is_full else self._text(at, metric)
+        self._found.add(family, f"collected metric {go_quote(family.name)} {{ {text}}} {complaint}")
+        if self._found.count % PER_SLICE == 0 or text:
+            yield
+
+    def _text(self, at: int, metric: int) -> str:
+        """Return a metric as protobuf's text."""
+        family = self._shape.families[at]
         labels = sanitised(family.labels[metric], self._key.labels)
-        misfits = {(m.family, m.metric): m.value for m in self._pushed.misfits}
-        value = misfits.get((at, metric))
-        detail = self._detail(at, metric)
-        if value is None and detail:
+        value = self._wrong_types.get((at, metric))
+        if value is None and (detail := self._detail(at, metric)):
             value = detail_text(detail)
         elif value is None:
-            slots = list(family.metric_slots())[metric]
-            tokens = self._pushed.numbers.split(b" ")[shape.starts[at] :]
-            value = value_text(family, metric, [tokens[slot] for slot in slots])
-        name, metric_as_text = go_quote(family.name), metric_text(labels, value)
-        return f"collected metric {name} {{ {metric_as_text}}} {complaint}"
+            start = self._shape.starts[at]
+            slots = next(islice(family.metric_slots(), metric, None))
+            value = value_text(
+                family, metric, self._numbers[start + slots.start : start + slots.stop]
+            )
+        return metric_text(labels, value)
+
+    @cached_property
+    def _numbers(self) -> list[bytes]:
+        return self._pushed.numbers.split(b" ")
 
     def _detail(self, at: int, metric: int) -> bytes:
         """Return what the wire says of a metric beyond its numbers, if anything."""
-        before = sum(len(family.labels) for family in self._pushed.shape.families[:at])
-        return self._pushed.details[before + metric] if self._pushed.details else b""
+        if not self._pushed.details:
+            return b""
+        before = sum(len(family.labels) for family in self._shape.families[:at])
+        return self._pushed.details[before + metric]

@@ -20,7 +20,7 @@ from pushgate.model.names import Escaping
 from pushgate.model.numbers import exposed, go_float
 from pushgate.model.quoting import raw
 from pushgate.model.shape import FamilyShape, MetricType, PushShape, interned
-from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 from pushgate.server.store import Store
 from pushgate.server.telemetry import Family as OwnSamples, Sample as OwnSample, Telemetry
 
@@ -50,6 +50,15 @@ class OwnMetrics(NamedTuple):
 
 Part = tuple[Sequence[FamilyShape], list[bytes]]
 """Families and, aligned with them, the bytes of their metrics."""
+
+
+def left_of(block: Block, metrics: list[bytes]) -> Part:
+    """Return the families that are left of *block*, with their part of its *metrics*."""
+    families = block.pushed.shape.families
+    if not block.dropped:
+        return families, metrics
+    left = [at for at, family in enumerate(families) if family.name not in block.dropped]
+    return [families[at] for at in left], [metrics[at] for at in left]
 
 
 class View(Protocol):
@@ -82,7 +91,15 @@ class TextView:
 
     def parts(self, groups: Sequence[Group]) -> Iterable[Part]:
         yield from self._rendered([(g.key, TIMES_SHAPE, times_numbers(g)) for g in groups])
-        rows = [(g.key, b.pushed.shape, b.pushed.numbers) for g in groups for b in g.blocks]
+        rows = []
+        for group in groups:
+            for block in group.blocks:
+                row = (group.key, block.pushed.shape, block.pushed.numbers)
+                if block.dropped:
+                    for _, metrics in self._rendered([row]):
+                        yield left_of(block, metrics)
+                else:
+                    rows.append(row)
         by_shape: dict[PushShape, list[_Row]] = {}
         for row in rows:
             by_shape.setdefault(row[1], []).append(row)

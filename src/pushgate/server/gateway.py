@@ -2,7 +2,8 @@
 
 All changes pass through here, on the event loop. Admission is at once; what is admitted
 while a batch is on its way to the disk makes the next batch, so one sync serves all
-pushes that came in meanwhile, and the disk never waits for answers to be sent. The order
+pushes that came in meanwhile, and the disk never waits for answers to be sent. An
+admission that takes long is done in slices, and later changes wait for it. The order
 of the steps in :meth:`Gateway.submit` and :meth:`Gateway._written` is the durability
 guarantee.
 """
@@ -10,19 +11,25 @@ guarantee.
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import NamedTuple
 
 from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
+from pushgate.model.slices import Sliced
 from pushgate.server.change import Change, Fail, Merge, Replace
 from pushgate.server.storage.journal import Journal
 from pushgate.server.store import Step, Store
 
 _log = logging.getLogger(__name__)
 
-Done = Callable[[PushgateError | None], None]
+# How long an admission keeps the event loop from other work.
+_SLICE_SECONDS = 0.003
+
+Done = Callable[[Exception | None], None]
 """Called on the event loop when a change is durable and visible, or why it is not."""
 
 
@@ -49,8 +56,8 @@ class Gateway:
         self._failed = False
         self.journal_failures = 0
         """How many attempts to write or find the journal have failed."""
-        self.waiting = 0
-        """How many changes are admitted and not yet answered."""
+        self._work: deque[Sliced[None]] = deque()
+        self._unsettled = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -63,6 +70,11 @@ class Gateway:
     def is_ready(self) -> bool:
         """Whether the last attempt to write the journal succeeded."""
         return not self._failed
+
+    @property
+    def waiting(self) -> int:
+        """How many changes are not yet answered."""
+        return self._unsettled + len(self._work)
 
     def start(self) -> None:
         """Start the journal's thread; call it on the event loop."""
@@ -85,21 +97,41 @@ class Gateway:
         A push that the store refuses is recorded in its group, durably, before *done*
         gets the :exc:`InconsistentPush`.
         """
+        self._work.append(self._admission(change, done))
+        if len(self._work) == 1:
+            self._work_on()
+
+    def _work_on(self) -> None:
+        """Go on with what has to be done in order, for one slice."""
+        pause = perf_counter() + _SLICE_SECONDS
+        while self._work:
+            for _ in self._work[0]:
+                if perf_counter() >= pause:
+                    break
+            else:
+                self._work.popleft()
+            if self._work and perf_counter() >= pause:
+                self._idle.clear()
+                asyncio.get_running_loop().call_soon(self._work_on)
+                return
+        self._note_if_idle()
+
+    def _admission(self, change: Change, done: Done) -> Sliced[None]:
         answer: PushgateError | None = None
         try:
-            steps = self.store.admit(change)
+            steps = yield from self.store.admission(change)
         except InconsistentPush as error:
             answer = error.with_traceback(None)  # with it, a cycle around the push
-            steps = self._record_failure(change)
-        except PushgateError as error:
+            steps = yield from self._record_failure(change)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
             done(error)
             return
-        if self._journal is None or not (steps or self.waiting):
+        if self._journal is None or not (steps or self._unsettled):
             self.store.apply(steps)
             done(answer)
             return
         self._idle.clear()
-        self.waiting += 1
+        self._unsettled += 1
         self._inbox.append(_Waiting(steps, done, answer))
         if len(self._inbox) == 1:
             # At the end of this turn of the loop: what else arrived in it goes along.
@@ -111,7 +143,7 @@ class Gateway:
         A journal that failed is tried again: a balancer that sees ``/-/ready`` fail sends no
         push that would find out.
         """
-        if self._journal is not None and not self.waiting and self._batches.empty():
+        if self._journal is not None and not self._unsettled and self._batches.empty():
             self._batches.put([])
 
     async def apply(self, change: Change) -> None:
@@ -124,7 +156,7 @@ class Gateway:
         """
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def done(error: PushgateError | None) -> None:
+        def done(error: Exception | None) -> None:
             if settled.done():  # the client has hung up
                 return
             if error is None:
@@ -141,9 +173,9 @@ class Gateway:
             raise RuntimeError("the gateway was not started")
         return self._loop
 
-    def _record_failure(self, change: Change) -> list[Step]:
+    def _record_failure(self, change: Change) -> Sliced[list[Step]]:
         if isinstance(change, Replace | Merge):
-            return self.store.admit(Fail(change.key, change.time))
+            return (yield from self.store.admission(Fail(change.key, change.time)))
         return []
 
     def _send(self) -> None:
@@ -191,12 +223,16 @@ class Gateway:
         """Apply and answer a batch that is durable, or withdraw everything that is not."""
         self._note_outage(error)
         if error is not None:
-            self._withdraw(batch, [*self._more(), *self._inbox], error)
+            # Before the next admission, and after the one that has begun.
+            self._work.insert(min(len(self._work), 1), self._withdrawal(batch, error))
+            if len(self._work) == 1:
+                self._work_on()
             return
         for waiting in batch:
             self.store.apply(waiting.steps)
             waiting.done(waiting.answer)
-        self._settled(len(batch))
+        self._unsettled -= len(batch)
+        self._note_if_idle()
 
     def _note_outage(self, error: JournalFailed | None) -> None:
         """Keep the state of the journal, and log where an outage begins and ends."""
@@ -211,22 +247,20 @@ class Gateway:
             _log.info("the journal can be written again")
         self._failed = error is not None
 
-    def _withdraw(
-        self, batch: list[_Waiting], behind: list[_Waiting], error: JournalFailed
-    ) -> None:
-        """Undo *batch* and what is admitted *behind* it: memory may not run ahead of the disk."""
+    def _withdrawal(self, batch: list[_Waiting], error: JournalFailed) -> Sliced[None]:
+        """Undo *batch* and what is admitted behind it: memory may not run ahead of the disk."""
+        behind = [*self._more(), *self._inbox]
         self._inbox = []
         for waiting in reversed([*batch, *behind]):
-            self.store.withdraw(reversed(waiting.steps))
+            yield from self.store.withdrawal(reversed(waiting.steps))
         self._withdrawn.release()
+        never_written = JournalFailed(error.cause)
         for waiting in batch:
             waiting.done(error)
-        never_written = JournalFailed(error.cause)
         for waiting in behind:
             waiting.done(never_written)
-        self._settled(len(batch) + len(behind))
+        self._unsettled -= len(batch) + len(behind)
 
-    def _settled(self, count: int) -> None:
-        self.waiting -= count
+    def _note_if_idle(self) -> None:
         if not self.waiting:
             self._idle.set()

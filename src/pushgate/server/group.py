@@ -1,9 +1,11 @@
 """What the store holds for one group."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import FamilyShape, MetricType, Pushed
+from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
+from pushgate.model.slices import Sliced
 
 PUSH_TIME: Final = FamilyShape(
     "push_time_seconds",
@@ -21,14 +23,66 @@ TIME_FAMILIES: Final = frozenset({PUSH_TIME.name, PUSH_FAILURE_TIME.name})
 """The families the server keeps in every group; what a push says of them is dropped."""
 
 
+def without_times(pushed: Pushed) -> Pushed:
+    """Return *pushed* without the families that the server keeps itself."""
+    if TIME_FAMILIES.isdisjoint(pushed.shape.name_set):
+        return pushed
+    return pushed.without(TIME_FAMILIES) or pushed._replace(
+        shape=interned(()), numbers=b"", details=(), misfits=()
+    )
+
+
+# With fewer families than this a block is made anew when some are replaced.
+_LARGE = 256
+
+
 class Block:
-    """What one push left in a group. ``received`` is in Unix nanoseconds. Never changed."""
+    """What one push left in a group. Never changed.
 
-    __slots__ = ("pushed", "received")
+    ``received`` is in Unix nanoseconds. Families called one of ``dropped`` are in
+    ``pushed`` and not in the group any more: a later push has replaced them. ``series``
+    counts those that are left.
+    """
 
-    def __init__(self, pushed: Pushed, received: int) -> None:
+    __slots__ = ("dropped", "pushed", "received", "series")
+
+    def __init__(
+        self, pushed: Pushed, received: int, dropped: frozenset[str] = frozenset()
+    ) -> None:
         self.pushed = pushed
         self.received = received
+        self.dropped = dropped
+        self.series = pushed.shape.series - sum(
+            pushed.shape.families[pushed.shape.frame.positions[name]].slots for name in dropped
+        )
+
+    def families(self, names: frozenset[str] | None = None) -> Iterable[FamilyShape]:
+        """Return the families that are left; with *names* only those that are called so.
+
+        With *names* it costs time in proportion to them, otherwise to the block.
+        """
+        shape = self.pushed.shape
+        if names is not None:
+            at = shape.frame.positions
+            return [shape.families[at[name]] for name in names - self.dropped if name in at]
+        if not self.dropped:
+            return shape.families
+        return [family for family in shape.families if family.name not in self.dropped]
+
+    def removal(self, names: frozenset[str]) -> Sliced["Block | None"]:
+        """Return this block less the families called *names*; None if nothing is left.
+
+        Costs time in proportion to *names*, on average over many calls: a large block
+        only notes what it has dropped, until that is the half of it.
+        """
+        shape = self.pushed.shape
+        dropped = self.dropped.union(names & shape.frame.positions.keys())
+        if dropped == self.dropped:
+            return self
+        if len(shape.names) < _LARGE or 2 * len(dropped) > len(shape.names):
+            rest = yield from self.pushed.removal(dropped)
+            return None if rest is None else Block(rest, self.received)
+        return Block(self.pushed, self.received, dropped)
 
 
 class Group:
@@ -54,6 +108,11 @@ class Group:
         self.pushed_at = pushed_at
         self.failed_at = failed_at
         self.since = since
+
+    @property
+    def series(self) -> int:
+        """How many series the group has, those of its push times left out."""
+        return sum(block.series for block in self.blocks)
 
     @property
     def last_push_successful(self) -> bool:

@@ -11,7 +11,7 @@ from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import prototext_quote
 from pushgate.model.shape import FamilyShape, MetricType, Pushed
-from pushgate.server.exposition import TIMES_SHAPE, OwnMetrics, Part, times_numbers
+from pushgate.server.exposition import TIMES_SHAPE, OwnMetrics, Part, left_of, times_numbers
 from pushgate.server.group import Group
 from pushgate.server.telemetry import Family as OwnSamples, Sample
 
@@ -28,8 +28,10 @@ class ProtobufView:
     def parts(self, groups: Sequence[Group]) -> Iterable[Part]:
         for group in groups:
             times = Pushed(TIMES_SHAPE, times_numbers(group))
-            for pushed in (times, *(block.pushed for block in group.blocks)):
-                yield pushed.shape.families, encode_metrics(pushed, group.key, self._escaping)
+            yield TIMES_SHAPE.families, encode_metrics(times, group.key, self._escaping)
+            for block in group.blocks:
+                metrics = encode_metrics(block.pushed, group.key, self._escaping)
+                yield left_of(block, metrics)
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - as in View
         header = family_header(family, help, self._escaping)

@@ -35,7 +35,7 @@ _UNUSED_SECONDS = 300
 # default would let it wait five milliseconds, and every push of the batch with it.
 _SWITCH_SECONDS = 0.0005
 # Nearly nothing here is cyclic; each full collection would walk all groups.
-_GC_THRESHOLDS = (50_000, 20, 100)
+_GC_THRESHOLDS = (20_000, 2, 1000)
 # How much longer than its timeout a stop may take until the process is ended all the same.
 _LAST_RESORT_SECONDS = 5.0
 

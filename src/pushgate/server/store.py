@@ -6,7 +6,7 @@ durable is *withdrawn*. The order is always that of admission.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple, assert_never
@@ -14,9 +14,10 @@ from typing import NamedTuple, assert_never
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import MetricType, Pushed, PushShape, interned, size
+from pushgate.model.slices import Sliced, finished
 from pushgate.server.change import Change, Delete, Fail, Merge, Replace, Wipe
-from pushgate.server.consistency import Gone, Index, OwnFamily, holder
-from pushgate.server.group import TIME_FAMILIES, Block, Group
+from pushgate.server.consistency import Index, OwnFamily, Replaced, Violations, holder
+from pushgate.server.group import Block, Group, without_times
 
 
 class Step(NamedTuple):
@@ -78,7 +79,7 @@ def _exceeded(what: str, flag: str, *, status: int) -> LimitExceeded:
 
 _NO_SHAPE = interned(())
 # A refused push says who holds the conflicting name if it is among so many groups.
-_MOST_SEARCHED = 10_000
+_MAX_SEARCHED = 10_000
 # Groups are kept in order in runs of about half to all of this many.
 _RUN = 512
 
@@ -91,7 +92,7 @@ class Store:
     ) -> None:
         """Start empty. *own* looks up the server's own metric families by name."""
         self._admitted: dict[bytes, Group] = {}
-        self._index = Index(own)
+        self._index = Index(own, self._admitted)
         self._bounds = bounds or Bounds()
         self._runs: list[list[bytes]] = []
         self._visible: dict[bytes, Group] = {}
@@ -153,9 +154,14 @@ class Store:
         return [*map(self._visible.__getitem__, page)]
 
     def admit(self, change: Change) -> list[Step]:
+        """Do all of :meth:`admission` at once."""
+        return finished(self.admission(change))
+
+    def admission(self, change: Change) -> Sliced[list[Step]]:
         """Count *change* in and return its steps; nothing is visible yet.
 
-        Costs time in proportion to the change (:class:`Wipe`: to the store).
+        Costs time in proportion to the change and to what it replaces, in slices. Between
+        them the groups must not be changed otherwise.
 
         Raises:
             InconsistentPush: nothing was counted in.
@@ -163,48 +169,60 @@ class Store:
         """
         match change:
             case Replace() | Merge():
-                return [self._admit_push(change)]
+                return [(yield from self._admit_push(change))]
             case Fail(key, time):
-                return self._admit_failure(key, time)
+                return (yield from self._admit_failure(key, time))
             case Delete(key):
                 group = self._admitted.get(key.packed)
-                return [self._count_in(Step(group, None))] if group else []
+                return [(yield from self._count_in(Step(group, None)))] if group else []
             case Wipe():
-                return [self._count_in(Step(group, None)) for group in [*self._admitted.values()]]
+                steps = []
+                for group in [*self._admitted.values()]:
+                    steps.append((yield from self._count_in(Step(group, None))))
+                    yield
+                return steps
             case _ as never:
                 assert_never(never)
 
-    def apply(self, steps: Iterable[Step]) -> None:
+    def apply(self, steps: Sequence[Step]) -> None:
         """Make *steps* visible. They have been admitted."""
+        self.revision += 1
+        if len(steps) == len(self._visible) and all(step.after is None for step in steps):
+            self._visible, self._runs = {}, []
+            return
         for before, after in steps:
-            self.revision += 1
             if after is None:
                 assert before is not None
                 self._remove(before)
             else:
                 self._put(after)
 
-    def withdraw(self, steps: Iterable[Step]) -> None:
+    def withdrawal(self, steps: Iterable[Step]) -> Sliced[None]:
         """Take back admitted *steps* that were not applied, the last admitted first."""
         for step in steps:
-            self._count_in(Step(step.after, step.before))
+            yield from self._count_in(Step(step.after, step.before))
+            yield
+
+    def withdraw(self, steps: Iterable[Step]) -> None:
+        """Do all of :meth:`withdrawal` at once."""
+        finished(self.withdrawal(steps))
 
     def load(self, groups: Iterable[Group]) -> None:
         """Take *groups* as they are, unchecked, and make them visible. For the start."""
         for group in sorted(groups, key=lambda group: group.key.packed):
             step = Step(None, group)
-            self._count_in(step)
+            finished(self._count_in(step))
             self.apply([step])
 
-    def _count_in(self, step: Step) -> Step:
-        self._index.replace(step.before, step.after)
+    def _count_in(self, step: Step) -> Sliced[Step]:
+        yield from self._index.replace(step.before, step.after)
         if step.after is None:
             del self._admitted[step.key.packed]
         else:
             self._admitted[step.key.packed] = step.after
         return step
 
-    def _admit_push(self, change: Replace | Merge) -> Step:
+    def _admit_push(self, change: Replace | Merge) -> Sliced[Step]:
         key, pushed, time = change
         before = self._admitted.get(key.packed)
         if pushed.timestamped:
@@ -212,63 +230,66 @@ class Store:
                 "pushed metrics must not have timestamps",
                 advice=("Send the samples without; push_time_seconds says when they were pushed.",),
             )
-        merge = isinstance(change, Merge)
-        if before is not None:
-            others = _updated(before, pushed, merge=merge)
-            if others is not None:
-                after = _grown(before, (*others, Block(pushed, time)), time)
+        if before is not None and not pushed.misfits:
+            others = tuple(
+                b for b in before.blocks if b.pushed.shape is not pushed.shape or b.dropped
+            )
+            if len(others) < len(before.blocks) and (isinstance(change, Merge) or not others):
+                # The group has this shape: there is nothing to check, and nothing to count.
+                after = _updated(before, (*others, Block(pushed, time)), time)
                 self._admitted[key.packed] = after
                 return Step(before, after)
-        own = pushed.without(TIME_FAMILIES) if pushed.shape.name_set & TIME_FAMILIES else pushed
-        return self._count_in(Step(before, self._reshaped(change, before, own)))
+        after = yield from self._reshaped(change, before, without_times(pushed))
+        return (yield from self._count_in(Step(before, after)))
 
     def _reshaped(
-        self, change: Replace | Merge, before: Group | None, pushed: Pushed | None
-    ) -> Group:
+        self, change: Replace | Merge, before: Group | None, pushed: Pushed
+    ) -> Sliced[Group]:
         """Return the group after a push of a shape it does not have."""
         old = before.blocks if before else ()
-        names = pushed.shape.name_set if pushed else frozenset[str]()
-        kept = _less(old, names) if isinstance(change, Merge) else ()
-        gone = {
-            block.pushed.shape.frame: block.pushed.shape.name_set & names
-            if isinstance(change, Merge)
-            else block.pushed.shape.name_set
-            for block in old
-        }
+        names = pushed.shape.name_set
+        kept: list[Block] = []
+        replaced: list[Replaced] = []
+        if isinstance(change, Replace):
+            replaced = [(block, None) for block in old]
+        else:
+            for block in old:
+                rest = yield from block.removal(names)
+                if rest is not block:
+                    replaced.append((block, names))
+                    yield
+                if rest is not None:
+                    kept.append(rest)
         if before is None:
-            self._index.check_times(change.key, self._admitted.get)
-        if pushed is not None:
-            self._check(change.key, pushed, gone)
-        new = (Block(pushed, change.time),) if pushed and pushed.shape.families else ()
-        blocks = (*kept, *new)
+            self._index.check_times(change.key)
+        self._bounds.check(change.key, pushed.shape)
+        violations = yield from self._index.check(change.key, pushed, replaced)
+        if violations is not None:
+            raise InconsistentPush(str(violations), advice=self._advice(change.key, violations))
+        new = [Block(pushed, change.time)] if pushed.shape.families else []
+        blocks: tuple[Block, ...] = (*kept, *new)
         after = (
-            _grown(before, blocks, change.time)
+            _updated(before, blocks, change.time)
             if before
-            else _born(change.key, blocks, change.time)
+            else _new_group(change.key, blocks, change.time)
         )
         self._check_totals(before, after)
         return after
 
-    def _check(self, key: GroupingKey, pushed: Pushed, gone: Gone) -> None:
-        self._bounds.check(key, pushed.shape)
-        try:
-            self._index.check(key, pushed, gone, self._admitted.get)
-        except InconsistentPush as error:
-            raise self._explained(error, key, pushed) from None
-
-    def _explained(
-        self, error: InconsistentPush, key: GroupingKey, pushed: Pushed
-    ) -> InconsistentPush:
-        names = frozenset(
-            other
-            for family in pushed.shape.families
-            for other in _rivals(family.name, family.type)
-            if (claimed := self._index.claimed(other)) is not None
-            and (other != family.name or claimed is not family.type)
-        )
-        groups = islice(self._admitted.values(), _MOST_SEARCHED)
-        found = holder(groups, names, key) if names else None
-        return InconsistentPush(str(error), advice=(*error.advice, *([found] if found else [])))
+    def _advice(self, key: GroupingKey, violations: Violations) -> tuple[str, ...]:
+        """Return for each family that contradicts the store a sentence on who holds its name."""
+        out = []
+        for family in violations.families:
+            names = frozenset(
+                other
+                for other in _rivals(family.name, family.type)
+                if (claimed := self._index.claimed(other)) is not None
+                and (other != family.name or claimed is not family.type)
+            )
+            groups = islice(self._admitted.values(), _MAX_SEARCHED)
+            if names and (found := holder(groups, names, key)):
+                out.append(found)
+        return tuple(dict.fromkeys(out))
 
     def _check_totals(self, before: Group | None, after: Group) -> None:
         if before is None and self._bounds.groups and len(self._admitted) >= self._bounds.groups:
@@ -277,28 +298,27 @@ class Store:
             )
         if not self._bounds.series:
             return
-        more = _series(after) - (_series(before) if before else 0)
+        more = after.series - (before.series if before else 0)
         if more > 0 and self._index.series + more > self._bounds.series:
             what = f"{self._index.series} series are stored already, the push brings {more} more"
             raise _exceeded(what, "series", status=429)
 
-    def _admit_failure(self, key: GroupingKey, time: int) -> list[Step]:
+    def _admit_failure(self, key: GroupingKey, time: int) -> Sliced[list[Step]]:
         before = self._admitted.get(key.packed)
         if before is None:
             try:
-                self._index.check_times(key, self._admitted.get)
+                self._index.check_times(key)
                 self._bounds.check(key, _NO_SHAPE)
             except (InconsistentPush, LimitExceeded):
                 return []
             if self._bounds.groups and len(self._admitted) >= self._bounds.groups:
                 return []
-            return [
-                self._count_in(Step(None, Group(key, (), pushed_at=0, failed_at=time, since=time)))
-            ]
-        after = Group(
-            key, before.blocks, pushed_at=before.pushed_at, failed_at=time, since=before.since
-        )
-        return [self._count_in(Step(before, after))]
+            after = Group(key, (), pushed_at=0, failed_at=time, since=time)
+        else:
+            after = Group(
+                key, before.blocks, pushed_at=before.pushed_at, failed_at=time, since=before.since
+            )
+        return [(yield from self._count_in(Step(before, after)))]
 
     def _put(self, group: Group) -> None:
         packed = group.key.packed
@@ -330,39 +350,12 @@ class Store:
         return max(bisect_right(self._runs, packed, key=itemgetter(0)) - 1, 0)
 
 
-def _updated(group: Group, pushed: Pushed, *, merge: bool) -> tuple[Block, ...] | None:
-    """Return where in *group* the shape of *pushed* stands already: the blocks around it.
-
-    None if it does not, so that there is something to check.
-    """
-    blocks = group.blocks
-    if not merge and len(blocks) > 1:
-        return None
-    others = tuple(block for block in blocks if block.pushed.shape is not pushed.shape)
-    return others if len(others) < len(blocks) and not pushed.misfits else None
-
-
-def _grown(before: Group, blocks: tuple[Block, ...], time: int) -> Group:
+def _updated(before: Group, blocks: tuple[Block, ...], time: int) -> Group:
     return Group(before.key, blocks, pushed_at=time, failed_at=before.failed_at, since=before.since)
 
 
-def _born(key: GroupingKey, blocks: tuple[Block, ...], time: int) -> Group:
+def _new_group(key: GroupingKey, blocks: tuple[Block, ...], time: int) -> Group:
     return Group(key, blocks, pushed_at=time, failed_at=0, since=time)
-
-
-def _less(blocks: tuple[Block, ...], names: frozenset[str]) -> tuple[Block, ...]:
-    """Return *blocks* without the families called *names*."""
-    out = []
-    for block in blocks:
-        if block.pushed.shape.name_set.isdisjoint(names):
-            out.append(block)
-        elif (rest := block.pushed.without(names)) is not None:
-            out.append(Block(rest, block.received))
-    return tuple(out)
-
-
-def _series(group: Group) -> int:
-    return sum(block.pushed.shape.series for block in group.blocks)
 
 
 def _rivals(name: str, kind: MetricType) -> Iterator[str]:

@@ -41,7 +41,8 @@ def blocks(draw):
     numbers = b" ".join([draw(st.sampled_from([b"1", b"NaN", b"-0"]))] * shape.series)
     metrics = sum(len(family.labels) for family in shape.families)
     details = draw(st.just(()) | st.tuples(*[st.binary(max_size=9)] * metrics))
-    return Block(Pushed(shape, numbers, details), draw(times))
+    dropped = draw(st.sets(st.sampled_from(shape.names))) if shape.names else ()
+    return Block(Pushed(shape, numbers, details), draw(times), frozenset(dropped))
 
 
 names = st.text("abc_", min_size=1)
@@ -71,8 +72,8 @@ def test_a_group_survives(group):
     packed, state, found = stored(group)
     again = decode_group(packed, state, found.__getitem__)
     assert again.key == group.key
-    assert [(b.pushed, b.received) for b in again.blocks] == [
-        (b.pushed, b.received) for b in group.blocks
+    assert [(b.pushed, b.received, b.dropped) for b in again.blocks] == [
+        (b.pushed, b.received, b.dropped) for b in group.blocks
     ]
     for time in ("pushed_at", "failed_at", "since"):
         assert getattr(again, time) == getattr(group, time)

@@ -43,6 +43,8 @@ def families(group: Group) -> Iterator[Family]:
         for family, slots, places in zip(
             shape.families, pairwise(shape.starts), pairwise(metrics), strict=True
         ):
+            if family.name in block.dropped:
+                continue
             yield Family(family, block.received, numbers[slice(*slots)], details[slice(*places)])
     for shape_of_time, time in (
         (PUSH_TIME, group.pushed_at),

@@ -27,6 +27,7 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
 from pushgate.server.change import Change, Delete, Merge, Replace
 from pushgate.server.gateway import Gateway
+from pushgate.server.group import without_times
 from pushgate.server.http.answers import Answer, answer_to
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
@@ -217,16 +218,21 @@ class PushService:
             task.add_done_callback(self._decoding.discard)
 
     async def _decode(self, push: "Push", body: bytes) -> None:
-        request = push.request
         try:
             async with self._decoders:
-                pushed = await asyncio.to_thread(
-                    self._decoder.read, body, request.content_type, request.encoding
-                )
+                pushed = await asyncio.to_thread(self._decode_large, push, body)
             del body  # before the change waits for the disk
             self._submit(push, _change(push, pushed))
         except Exception as error:  # noqa: BLE001 - settled, and logged there if unexpected
             push.settle(error)
+
+    def _decode_large(self, push: "Push", body: bytes) -> Pushed:
+        """Read *body*, and do what its admission would otherwise do on the event loop."""
+        request = push.request
+        pushed = self._decoder.read(body, request.content_type, request.encoding)
+        pushed = without_times(pushed)
+        pushed.shape.prepare(push.group)
+        return pushed
 
     def _submit(self, push: "Push", change: Change) -> None:
         self._gateway.submit(change, push.settle)

@@ -1,8 +1,8 @@
 """Groups and shapes as bytes in the journal. Pure; every version must read the older ones.
 
 A group's state is a CRC-32 of what follows and of its labels, three times, then its
-blocks: shape id, time, numbers, details. A shape is a CRC-32 of its id and what follows,
-then JSON; text that is not UTF-8 is lone surrogates in it.
+blocks: shape id, time, numbers, details, dropped families. A shape is a CRC-32 of its id
+and what follows, then JSON; text that is not UTF-8 is lone surrogates in it.
 Integers are little-endian, times Unix nanoseconds.
 """
 
@@ -22,6 +22,8 @@ _CHECKSUM = struct.Struct("<I")
 _TIMES = struct.Struct("<qqq")
 _BLOCK = struct.Struct("<QqII")
 _LENGTH = struct.Struct("<I")
+# In the number of details: behind them come the places of the families that are dropped.
+_HAS_DROPPED = 1 << 31
 _NUMBER = struct.Struct("<q")
 
 
@@ -30,10 +32,14 @@ def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
     parts = [_TIMES.pack(group.pushed_at, group.failed_at, group.since)]
     for block in group.blocks:
         shape, numbers, details, *_ = block.pushed
-        parts.append(_BLOCK.pack(shape_id(shape), block.received, len(numbers), len(details)))
+        dropped = [shape.frame.positions[name] for name in block.dropped]
+        count = len(details) | (_HAS_DROPPED if dropped else 0)
+        parts.append(_BLOCK.pack(shape_id(shape), block.received, len(numbers), count))
         parts.append(numbers)
         for detail in details:
             parts += [_LENGTH.pack(len(detail)), detail]
+        if dropped:
+            parts.append(struct.pack(f"<{len(dropped) + 1}I", len(dropped), *dropped))
     state = b"".join(parts)
     return _CHECKSUM.pack(crc32(state, crc32(group.key.packed))) + state
 
@@ -80,14 +86,21 @@ def _blocks(state: bytes, shape: Callable[[int], PushShape]) -> Iterator[Block]:
         numbers = state[at : at + length]
         at += length
         details = []
-        for _ in range(count):
+        for _ in range(count & ~_HAS_DROPPED):
             (length,) = _LENGTH.unpack_from(state, at)
             at += _LENGTH.size
             details.append(state[at : at + length])
             at += length
         if at > len(state):
             raise ValueError("it ends early")
-        yield Block(Pushed(shape(shape_id), numbers, tuple(details)), received)
+        pushed = Pushed(shape(shape_id), numbers, tuple(details))
+        dropped = frozenset[str]()
+        if count & _HAS_DROPPED:
+            (length,) = _LENGTH.unpack_from(state, at)
+            places = struct.unpack_from(f"<{length}I", state, at + _LENGTH.size)
+            dropped = frozenset(pushed.shape.names[place] for place in places)
+            at += _LENGTH.size * (1 + length)
+        yield Block(pushed, received, dropped)
 
 
 def encode_shape(number: int, shape: PushShape) -> bytes:
