@@ -7,6 +7,8 @@ never loads the client, and ``import pushgate`` costs next to nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pushgate.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from prometheus_client import (
         Counter as Counter,
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
         exponential_buckets as exponential_buckets,
         linear_buckets as linear_buckets,
     )
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "prometheus_client": "Counter Enum Gauge Info Summary",

@@ -182,14 +182,11 @@ def _send(
         handler(url=url, method=method, timeout=timeout, headers=headers, data=body)()
     except HTTPError as error:
         with error:
-            answer = Answer(error.code, error.msg, _lowered(error), error.read())
+            headers_of = {name.lower(): value for name, value in (error.headers or {}).items()}
+            answer = Answer(error.code, error.msg, headers_of, error.read())
         # No handler raises it for a success, but it would be no failure to us.
         failure = failure_in(answer, RequestInfo(target.base, url, method))
         raise failure or error from error
-
-
-def _lowered(error: HTTPError) -> dict[str, str]:
-    return {name.lower(): value for name, value in (error.headers or {}).items()}
 
 
 @contextmanager

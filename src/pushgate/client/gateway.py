@@ -14,7 +14,6 @@ from weakref import WeakSet
 
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 
-from pushgate import __version__
 from pushgate.client import lifecycle, protobuf, text
 from pushgate.client.address import (
     DEFAULT_ADDRESS,
@@ -27,12 +26,8 @@ from pushgate.client.auth import LaterToken, checked_header, credentials_of
 from pushgate.client.collect import (
     Collector,
     Collectors,
-    Rules,
     Selection,
     Source,
-    described,
-    gather,
-    report,
 )
 from pushgate.client.delivery import (
     Authorize,
@@ -45,6 +40,7 @@ from pushgate.client.delivery import (
     deliver,
 )
 from pushgate.client.failures import Answer, RequestInfo, too_late
+from pushgate.client.families import Rules, described, gather, report
 from pushgate.client.job import JOB_GROUPS, Function, Job, OnPushError
 from pushgate.client.log import log, warn_once
 from pushgate.client.options import Options, checked_seconds, described_options, takes_options
@@ -61,6 +57,7 @@ from pushgate.client.retry import Retry
 from pushgate.client.route import route_to
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.properties import resolve
+from pushgate.version import __version__
 
 if TYPE_CHECKING:
     from pushgate.client.transport import Connection

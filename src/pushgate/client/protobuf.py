@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from prometheus_client.samples import BucketSpan, Exemplar, NativeHistogram
 
-from pushgate.client.collect import Family, Kind, Labels, Point
+from pushgate.client.families import Family, Kind, Labels, Point
 from pushgate.formats.wire import (
     append_bytes,
     append_delimited,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from pushgate.client.collect import Family, Kind, Labels, Point
+from pushgate.client.families import Family, Kind, Labels, Point
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
 from pushgate.model.numbers import go_float
 
@@ -43,7 +43,12 @@ def _series(family: Family, point: Point) -> Iterator[str]:
 
 
 def _line(name: str, labels: Labels, value: float) -> str:
-    pairs = ",".join([f'{_label(label)}="{_escaped(text)}"' for label, text in labels])
+    pairs = ",".join(
+        [
+            f'{label if LEGACY_LABEL(label) else _quoted(label)}="{_escaped(text)}"'
+            for label, text in labels
+        ]
+    )
     if not LEGACY_METRIC(name):
         return f"{{{_quoted(name)}{',' if pairs else ''}{pairs}}} {go_float(float(value))}\n"
     return (
@@ -51,10 +56,6 @@ def _line(name: str, labels: Labels, value: float) -> str:
         if pairs
         else f"{name} {go_float(float(value))}\n"
     )
-
-
-def _label(name: str) -> str:
-    return name if LEGACY_LABEL(name) else _quoted(name)
 
 
 def _quoted(name: str) -> str:
