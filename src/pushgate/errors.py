@@ -163,7 +163,7 @@ class PushConnectionError(PushgatewayError, ConnectionError):
 
     Attributes:
         tls: Whether the failure is one of TLS, such as an untrusted certificate.
-        sent: Whether the gateway may have received the push all the same.
+        sent: Whether the gateway may have received the push nevertheless.
         final: Whether trying again cannot help.
     """
 

@@ -23,8 +23,8 @@ UrlEncoding = Literal["base64", "percent"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/?#\[\]@\\]+)(?::(\d+))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# What a path segment cannot carry, however it is escaped: servers split or resolve
-# on the decoded path.
+# What a path segment cannot carry even when it is escaped: servers split and resolve the
+# decoded path, so that a value of ".." would name another group.
 _NEEDS_BASE64 = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]|\A\.{1,2}\Z")
 _LOOKS_UNIQUE = re.compile(
     r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|1[5-9]\d{8}(?:\d{3}|\.\d+)?"

@@ -26,7 +26,8 @@ from pushgate.client.results import (
 from pushgate.client.route import seconds_left
 from pushgate.errors import ConfigurationError, PushgatewayError
 
-# From this size on (of the push before) encoding would hold up the event loop.
+# Bytes of the last push from which on the next one is encoded in a thread: encoding more
+# would hold up the event loop for milliseconds.
 _ENCODE_IN_THREAD = 1 << 20
 CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -207,7 +208,7 @@ class AsyncPushGateway(GatewayBase):
         on_push_error: OnPushError = "log",
         ignore: Iterable[type[BaseException]] = (),
     ) -> AsyncJob | CoroutineFunction:
-        """Return what pushes how a job went, for ``async with`` and for coroutine functions.
+        """Return an async context manager and decorator that pushes how a job went.
 
         Arguments are those of :meth:`PushGateway.job_run`.
         """
@@ -234,7 +235,7 @@ class AsyncPushGateway(GatewayBase):
     def push_at_exit(
         self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
     ) -> None:
-        """Push when the interpreter exits, when no event loop is left: by blocking.
+        """Push when the interpreter exits, with a blocking gateway: no event loop is left then.
 
         Arguments and errors are those of :meth:`PushGateway.push_at_exit`.
 
@@ -251,7 +252,7 @@ class AsyncPushGateway(GatewayBase):
         self._users -= 1
         if self._users or self._loop is not asyncio.get_running_loop():
             return
-        # A push of another task still needs it, and closes it itself.
+        # While another task pushes, the connection is that task's to close.
         if not self._lock.locked():
             await self._connection.close()
 
@@ -331,7 +332,7 @@ class AsyncPushGateway(GatewayBase):
 
 @asynccontextmanager
 async def _in_time(info: RequestInfo, expires: float, what: str) -> AsyncIterator[None]:
-    """Let the deadline pass for what goes on inside, *what* saying what that is."""
+    """Raise PushTimeoutError if the block outlasts the deadline; *what* says during what."""
     try:
         async with asyncio.timeout(seconds_left(expires)):
             yield

@@ -1,4 +1,4 @@
-"""Credentials: how each kind becomes an Authorization header."""
+"""Credentials, and the Authorization headers made of them."""
 
 import base64
 import os
@@ -13,11 +13,11 @@ FilePath = str | os.PathLike[str]
 
 
 class Credentials(Protocol):
-    """Where the Authorization header comes from."""
+    """A source of Authorization headers."""
 
     @property
     def renewable(self) -> bool:
-        """Whether asking again after a 401 can give another answer."""
+        """Whether the header may be another one after a 401."""
         ...
 
     def header(self, *, renew: bool) -> "str | LaterToken":
@@ -51,7 +51,7 @@ class FromCallable:
 
 
 class FromFile:
-    """A bearer token in a file that others replace, as Kubernetes does."""
+    """A bearer token in a file that may be replaced, as Kubernetes does."""
 
     renewable = True
 
@@ -84,7 +84,7 @@ class LaterToken(Awaitable[str]):
         return bearer((yield from self._token.__await__()))
 
     def close(self) -> None:
-        """Drop it, without a warning that nobody awaited it."""
+        """Drop the token, without Python's warning about a coroutine that was never awaited."""
         if isinstance(self._token, Coroutine):
             self._token.close()
 

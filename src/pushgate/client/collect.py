@@ -69,7 +69,8 @@ class Source:
         """Yield the metrics that *selection* takes.
 
         Raises:
-            EncodingError: A collector failed; the message names it.
+            EncodingError: A collector failed, or a file of a process cannot be read; the
+                message names it.
         """
         names, exclude = selection.names, selection.exclude
         wanted: Container[str] | None = None if names is None else frozenset(names)

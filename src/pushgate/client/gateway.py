@@ -62,7 +62,7 @@ from pushgate.version import __version__
 if TYPE_CHECKING:
     from pushgate.client.transport import Connection
 
-# Smaller bodies do not get smaller.
+# Bytes from which on compression pays.
 _MIN_COMPRESSED = 1024
 _USER_AGENT = f"pushgate/{__version__}"
 
@@ -126,7 +126,7 @@ class GatewayBase:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Create what the kind of gateway needs to wait: connection, lock."""
+        """Check and create what the kind of gateway needs besides: lock, connection."""
         raise NotImplementedError
 
     @property
@@ -183,8 +183,8 @@ class GatewayBase:
 
         Args:
             collectors: One or many, instead of the registry.
-            names: Only metrics called so.
-            exclude: None for whose name this is true.
+            names: Push only the metrics of these names.
+            exclude: Returns whether to leave out the metric of this name.
 
         Raises:
             EncodingError: The metrics cannot be pushed as they are.
@@ -408,7 +408,7 @@ class PushGateway(GatewayBase):
         self._connection: Connection | None = None
 
     def watch(self, sent: Callable[[int], object]) -> None:
-        """Call *sent* with a number of bytes each time that a piece has been sent."""
+        """Call *sent* with the number of bytes of each piece of a body that is sent."""
         self._sent = sent
 
     def push(
@@ -419,18 +419,18 @@ class PushGateway(GatewayBase):
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
     ) -> PushResult:
-        """Replace the whole group: whatever it held and is not pushed now, is gone (PUT).
+        """Replace the whole group (PUT): metrics that it held and that are not pushed are gone.
 
         Args:
             collectors: One or many, instead of the registry.
-            names: Only metrics called so.
-            exclude: None for whose name this is true.
+            names: Push only the metrics of these names.
+            exclude: Returns whether to leave out the metric of this name.
             deadline: Seconds for all attempts together, instead of the gateway's.
 
         Raises:
             EncodingError: The metrics cannot be pushed as they are.
-            PushConnectionError: There was no answer; PushTimeoutError: not in time.
-            PushHTTPError: The gateway refused; its own words are in the message.
+            PushConnectionError: There was no answer; a PushTimeoutError if not in time.
+            PushHTTPError: The gateway refused the push; the message has its explanation.
 
         Example:
             >>> PushGateway("gateway:9091", job="nightly").push()  # doctest: +SKIP
@@ -446,7 +446,7 @@ class PushGateway(GatewayBase):
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
     ) -> PushResult:
-        """Replace the families of the same names; the group's others stay (POST).
+        """Replace the families of the same names (POST); the other families of the group stay.
 
         Arguments and errors are those of :meth:`push`.
         """
@@ -486,7 +486,7 @@ class PushGateway(GatewayBase):
         return groups_in(self._read("/api/v1/metrics", deadline))
 
     def ready(self, *, deadline: float | None = None) -> bool:
-        """Return whether the gateway is there and says it is ready."""
+        """Return whether the gateway answers, and that it is ready."""
         try:
             self._read("/-/ready", deadline)
         except PushgatewayError:
@@ -516,13 +516,16 @@ class PushGateway(GatewayBase):
         on_push_error: OnPushError = "log",
         ignore: Iterable[type[BaseException]] = (),
     ) -> Job | Function:
-        """Return what pushes how a job went: for ``with``, and for decorating functions.
+        """Return a context manager and decorator that pushes how a job went.
+
+        The push at the end says when the job started and ended, how long it took, and
+        whether it succeeded. A failed push never changes what the job does.
 
         Args:
             name: The ``job`` of the group, unless it is this gateway's.
-            include: Collectors that go along in the same push.
-            prefix: Of the names of the job metrics.
-            push_start: Whether to push when the job starts, too.
+            include: Collectors to push in the same request.
+            prefix: What the names of the job metrics begin with.
+            push_start: Whether to push at the start, too, so that a killed job is seen.
             on_push_error: ``log``, ``raise``, or a function that is given the error.
             ignore: Exceptions that end a run without an outcome, such as Celery's
                 ``Retry``: nothing is pushed, because the run will go on later.
@@ -560,8 +563,8 @@ class PushGateway(GatewayBase):
         """Push when the interpreter exits; failures are logged.
 
         Args:
-            signals: Signals such as SIGTERM that shall end the program by SystemExit, so
-                that ``finally`` and exit hooks run: by default Python skips them.
+            signals: Signals, such as SIGTERM, that raise SystemExit from now on, so that
+                ``finally`` blocks and exit hooks run: by default Python skips them.
             deadline: Seconds that the push may take.
 
         Raises:
@@ -576,7 +579,7 @@ class PushGateway(GatewayBase):
 
     def __exit__(self, *_: object) -> None:
         self._users -= 1
-        # A push of another thread still needs it, and closes it itself.
+        # While another thread pushes, the connection is that thread's to close.
         if not self._users and self._lock.acquire(blocking=False):
             self._close()
             self._lock.release()

@@ -1,4 +1,4 @@
-"""A job run: when it began and ended, whether it succeeded, in one push."""
+"""Job runs: when they started and ended and whether they succeeded, in one push."""
 
 import inspect
 import time
@@ -87,7 +87,7 @@ class JobRun(Generic[_Gateway]):
         return Histogram(name, documentation, labelnames, registry=self.registry, **options)
 
     def include(self, *collectors: Collector) -> None:
-        """Let *collectors* go along, too, in the push at the end."""
+        """Add *collectors* to the push at the end."""
         self._include += collectors
 
     def _selection(self) -> Selection:
@@ -107,7 +107,8 @@ class JobRun(Generic[_Gateway]):
         took = time.perf_counter() - self._clock
         self._set("duration_seconds", "How long the job last took.", took)
         self._set("success", "Whether the job last succeeded.", float(succeeded))
-        # Only one of the two, so that the other one keeps its value on the gateway.
+        # Only one of the two is pushed, so that the other keeps its value on the gateway: a
+        # failed run must not move the time of the last success.
         outcome = "success" if succeeded else "failure"
         text = f"When the job last ended in {outcome}."
         self._set(f"last_{outcome}_timestamp_seconds", text, now)

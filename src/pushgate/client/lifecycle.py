@@ -1,4 +1,4 @@
-"""What happens when the program ends: exit hooks and signals."""
+"""The last push of a program: exit hooks and signal handlers."""
 
 import atexit
 import os
@@ -26,7 +26,7 @@ def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> No
 
     def last_push() -> None:
         if os.getpid() != owner:
-            return  # a worker would overwrite the group of its parent
+            return  # a forked worker would overwrite the group of its parent
         try:
             push()
         except Exception as error:  # noqa: BLE001  nobody is left who could catch it
@@ -38,9 +38,9 @@ def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> No
 
 
 def end_on(number: signal.Signals) -> None:
-    """Let signal *number* raise SystemExit(128 + number) in the main thread.
+    """Make signal *number* raise SystemExit(128 + number) in the main thread.
 
-    The handler that was there before runs first, and is back when the signal has come.
+    The previous handler runs first, and is restored when the signal has come.
 
     Raises:
         ConfigurationError: This is not the main thread.

@@ -36,8 +36,8 @@ class _About:
         expected: The same in words, for the error.
         choices: All values there are.
         wins: The ``io.prometheus.exporter.pushgateway`` property that overrides it.
-        fills: Reads from the properties what an argument at its default becomes.
-        unless: Options that stand for themselves: given, none of the properties counts.
+        fills: Reads the property that replaces an argument at its default.
+        unless: Options that, when given, leave no room for the property.
     """
 
     doc: str

@@ -1,4 +1,4 @@
-"""Pushing again and again, while something else goes on."""
+"""Periodic pushes from a thread."""
 
 import logging
 import math
@@ -29,11 +29,11 @@ class Gateway(Protocol):
 
 
 class Schedule:
-    """When to push, and how the pushes went.
+    """The times of periodic pushes, and how the last ones went.
 
     Attributes:
         last_success: When a push last succeeded, in seconds since the epoch, or None.
-        consecutive_failures: How many pushes failed since.
+        consecutive_failures: How many pushes have failed since.
     """
 
     def __init__(self, interval: float, jitter: float) -> None:

@@ -1,6 +1,7 @@
 """Families as ``io.prometheus.client.MetricFamily`` messages, each after its length.
 
-Numbers are the fields of client_model's ``metrics.proto``.
+The numbers are those of the fields in client_model's ``metrics.proto``. Messages are written
+by hand because that needs no protobuf runtime and is several times as fast.
 """
 
 import math
@@ -32,6 +33,7 @@ def encode(family: Family) -> bytearray:
 
 
 def _family(family: Family) -> bytearray:
+    # MetricFamily: name 1, help 2, type 3, metric 4. Metric: label 1, and a field by type.
     out = bytearray()
     field, write = _WRITERS[family.kind]
     append_text(out, 1, family.name)
@@ -47,6 +49,7 @@ def _family(family: Family) -> bytearray:
 
 @lru_cache(maxsize=8192)  # the same series are pushed again and again
 def _labels(labels: Labels) -> bytes:
+    # LabelPair: name 1, value 2.
     out = bytearray()
     for name, value in labels:
         pair = bytearray()
@@ -71,6 +74,7 @@ def _counter(point: Point) -> bytearray:
 
 
 def _summary(point: Point) -> bytearray:
+    # Summary: sample_count 1, sample_sum 2, quantile 3 (quantile 1, value 2), created 4.
     out = bytearray()
     append_uint(out, 1, int(point.count))
     append_double(out, 2, point.sum)
@@ -84,6 +88,8 @@ def _summary(point: Point) -> bytearray:
 
 
 def _histogram(point: Point) -> bytearray:
+    # Histogram: sample_count 1 or 4, sample_sum 2, bucket 3 (count 1 or 4, bound 2, exemplar
+    # 3), created 15, exemplars 16 of the native part, whose other fields are 5 to 14.
     out = bytearray()
     native = point.native
     count = native.count_value if native else point.count
@@ -106,13 +112,16 @@ def _histogram(point: Point) -> bytearray:
 
 
 def _append_native(out: bytearray, native: NativeHistogram) -> None:
+    # schema 5, zero_threshold 6, zero_count 7 or 8; spans and deltas: negative 9 and 10,
+    # positive 12 and 13.
     append_sint(out, 5, native.schema)
     append_double(out, 6, native.zero_threshold)
     _append_count(out, 7, 8, native.zero_count)
     _append_side(out, 9, native.neg_spans, native.neg_deltas)
     _append_side(out, 12, native.pos_spans, native.pos_deltas)
     if not (native.zero_threshold or native.zero_count or native.neg_spans or native.pos_spans):
-        # Without a span that covers nothing, readers would take it for a classic one.
+        # Without a span that covers nothing, readers would take an empty native histogram
+        # for a classic one.
         _append_side(out, 12, (BucketSpan(0, 0),), ())
 
 
@@ -130,6 +139,7 @@ def _append_side(
 
 
 def _append_count(out: bytearray, whole: int, fraction: int, count: float) -> None:
+    """Append *count* as the uint64 *whole*, or as the double *fraction* if it is none."""
     if float(count).is_integer() and count >= 0:
         append_uint(out, whole, int(count))
     else:
@@ -142,6 +152,7 @@ def _append_created(out: bytearray, field: int, created: float | None) -> None:
 
 
 def _timestamp(seconds: float) -> bytearray:
+    # google.protobuf.Timestamp: seconds 1, nanos 2 (0 to 999,999,999, before 1970 too).
     out = bytearray()
     whole = math.floor(seconds)
     append_uint(out, 1, whole)
@@ -150,6 +161,7 @@ def _timestamp(seconds: float) -> bytearray:
 
 
 def _exemplar(exemplar: Exemplar) -> bytearray:
+    # Exemplar: label 1, value 2, timestamp 3.
     out = bytearray(_labels(tuple(exemplar.labels.items())))
     append_double(out, 2, exemplar.value)
     if exemplar.timestamp is not None:

@@ -41,7 +41,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """What a push came to.
+    """The result of a push.
 
     Attributes:
         status: The HTTP status; 0 if nothing was sent (disabled, or nothing to push).
@@ -71,13 +71,13 @@ class PushResult:
 
 @dataclass(frozen=True, slots=True)
 class GatewayStatus:
-    """What a gateway says about itself.
+    """Version and configuration of a gateway.
 
     Attributes:
         version: Such as ``1.11.3``.
         build: All of its build information.
         flags: Its command line flags.
-        start_time: When it started, as it writes it.
+        start_time: When it started, in RFC 3339.
 
     Example:
         >>> gateway.status().version  # doctest: +SKIP
@@ -91,7 +91,7 @@ class GatewayStatus:
 
     @property
     def keeps_utf8_names(self) -> bool:
-        """Whether it takes names that are not legacy without harm: from 1.11.0 on."""
+        """Whether UTF-8 names do not break its scrapes: from 1.11.0 on."""
         numbers = [int(part) for part in self.version.split(".")[:2] if part.isdecimal()]
         return numbers >= [1, 11]
 
@@ -102,7 +102,7 @@ class Group:
 
     Attributes:
         labels: The grouping key, job included.
-        last_push_successful: Whether the last push to it was taken.
+        last_push_successful: Whether the last push to it was accepted.
         families: The names of its metric families.
         last_push: When it was last pushed to with success, in seconds since 1970; None if never.
         series: How many series it has; a histogram counts once per label set.

@@ -1,4 +1,4 @@
-"""TLS contexts, made of files that may be replaced while the program runs."""
+"""TLS contexts from files that may be replaced while the program runs."""
 
 import os
 import ssl
@@ -11,7 +11,7 @@ from pushgate.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """What decides about a TLS connection. Nothing here is global to the process."""
+    """The TLS options of a connection. None of them is global to the process."""
 
     verify: bool = True
     ca_file: str | None = None

@@ -12,7 +12,7 @@ from pushgate.properties.schema import ExemplarProperties
 
 MAX_CHARACTERS = 128
 MAX_NATIVE = 10
-# client_golang's: after that an exemplar makes room before others do, in seconds.
+# Seconds after which an exemplar is the first to be replaced, as in client_golang.
 _TTL = 300.0
 
 
@@ -56,7 +56,7 @@ def _distance(pair: tuple[Exemplar, Exemplar]) -> float:
 
 
 class Sampled(Exemplar):
-    """An exemplar that nobody chose; unlike a chosen one it is dropped when it is old."""
+    """An exemplar of the current trace. It is dropped when it is old, unlike a given one."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ class Sampled(Exemplar):
 class Sampler:
     """Exemplars from the current OpenTelemetry span, within the limits of the properties.
 
-    A program that traces has imported OpenTelemetry; we never import it ourselves.
+    OpenTelemetry is not imported: a program that traces has imported it.
     """
 
     def __init__(self, limits: ExemplarProperties) -> None:

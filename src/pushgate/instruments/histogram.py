@@ -63,9 +63,9 @@ def exponential_buckets(start: float, factor: float, count: int) -> list[float]:
 
 
 class HistogramFamily(Metric):
-    """What :class:`Histogram` collects: classic samples, and the native part beside them.
+    """A family of :class:`Histogram`: classic samples, and native buckets beside them.
 
-    Every text writer sees the samples alone and stays correct.
+    Text writers see only the samples, which are a complete classic histogram.
     """
 
     native_only = False
@@ -126,7 +126,7 @@ class LabelledHistogram:
         return self._sum
 
     def renew_lock(self) -> None:
-        """Replace the lock, which another thread of the parent may hold, after a fork."""
+        """Replace the lock after a fork: another thread of the parent may hold it forever."""
         self._lock = Lock()
 
     def _clear(self) -> None:
@@ -332,7 +332,7 @@ class Histogram:
         _live.add(self)
 
     def renew_locks(self) -> None:
-        """Replace the locks, which another thread of the parent may hold, after a fork."""
+        """Replace the locks after a fork: other threads of the parent may hold them forever."""
         self._lock = Lock()
         for child in self._children.values():
             child.renew_lock()

@@ -1,6 +1,6 @@
-"""Sparse, exponential buckets that observe, without locks or clocks.
+"""The buckets of native histograms: sparse and exponential. No locks, no clock.
 
-Where the buckets lie says :mod:`pushgate.model.native`.
+Their bounds are in :mod:`pushgate.model.native`.
 """
 
 import math
@@ -42,7 +42,8 @@ class NativeBuckets:
 
     Args:
         schema: Resolution, -4 to 8; each step halves the width of the buckets.
-        max_buckets: More populated buckets than that cost resolution; 0 is no limit.
+        max_buckets: How many populated buckets there may be before resolution is reduced; 0
+            is no limit.
         min_zero_threshold: Width of the zero bucket to begin with.
         max_zero_threshold: How far it may grow to save buckets.
     """
@@ -75,7 +76,7 @@ class NativeBuckets:
 
     @property
     def is_degraded(self) -> bool:
-        """Whether the limit has cost resolution."""
+        """Whether the limit has reduced the resolution."""
         return (self.schema, self.zero_threshold) != self._initial
 
     def observe(self, value: float) -> bool:
@@ -90,7 +91,7 @@ class NativeBuckets:
             side[index] += 1
             return False
         side[index] = 1
-        # At the coarsest schema client_java lets the limit be, and so do we.
+        # At the coarsest schema the limit no longer applies, as in client_java.
         return self.schema > MIN_SCHEMA and 0 < self._max_buckets < len(self.positive) + len(
             self.negative
         )
@@ -107,7 +108,7 @@ class NativeBuckets:
             self.positive, self.negative = _halved(self.positive), _halved(self.negative)
 
     def snapshot(self, count: int, total: float) -> NativeHistogram:
-        """Return the buckets, spelled as spans and deltas, with *count* and sum *total*."""
+        """Return the buckets as spans and deltas, with *count* and sum *total*."""
         positive, negative = _spelled(self.positive), _spelled(self.negative)
         return NativeHistogram(
             count_value=count,

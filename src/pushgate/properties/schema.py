@@ -1,4 +1,4 @@
-"""Every property there is: its name, its type, its check. A field is a property.
+"""The properties: names, types and checks. Each field of a section is a property.
 
 Names, types and messages of ``io.prometheus.*`` are client_java's, so that one file
 serves programs in both languages. Ours are under ``pushgate.``, which Java ignores.
