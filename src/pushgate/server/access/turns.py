@@ -2,7 +2,8 @@
 
 In a plain queue, a hundred clients with wrong passwords would delay all others. Here turns
 rotate over addresses, and within an address over user names, so that a flood delays only
-requests that look like it.
+requests that look like it. Among those that look the same, the newest is first: at most one of
+many passwords for a user is right, and who guesses has more time than who knows.
 """
 
 import asyncio
@@ -15,13 +16,13 @@ _IPV6_HOST_BITS = 64  # one network, and often one client, has all addresses tha
 
 
 class TooManyWaiting(Exception):
-    """All places are taken, and nobody has a longer line than this request's."""
+    """All places are taken, and newer requests or those of others come first."""
 
 
 class Turns:
     """Grants one turn at a time. At most *places* requests wait, at least one.
 
-    When all places are taken, a new request gets that of the last one in the longest line of
+    When all places are taken, a new request gets that of the oldest one in the longest line of
     the address with the most waiting requests.
     """
 
@@ -64,19 +65,20 @@ class Turns:
             raise
 
     def _drop_for(self, site: str, name: str) -> None:
-        """Free the last place of the longest line; raise if that is the new request's own."""
-        sizes = {site: sum(map(len, names.values())) for site, names in self._lines.items()}
+        """Free the oldest place in the longest line; raise if no line is longer than a new one."""
+        # To lose a place, a line has to be longer by more than one. Otherwise two lines would
+        # push out each other forever.
+        sizes = {site: sum(map(len, lines.values())) for site, lines in self._lines.items()}
         longest = max(sizes, key=sizes.__getitem__)
-        # If one more were enough to lose a place, two lines would push out each other forever.
         if sizes[longest] <= sizes.get(site, 0) + 1:
             longest = site
         lines = self._lines.get(longest, {})
-        fullest = max(lines, key=lambda name: len(lines[name]), default=None)
-        if fullest is None or (
-            longest == site and len(lines[fullest]) <= len(lines.get(name, ())) + 1
-        ):
+        fullest = max(lines, key=lambda name: len(lines[name]), default=name)
+        if longest == site and len(lines.get(fullest, ())) <= len(lines.get(name, ())) + 1:
+            fullest = name
+        if fullest not in lines:
             raise TooManyWaiting
-        place = lines[fullest][-1]
+        place = lines[fullest][0]
         self._remove(longest, fullest, place)
         place.set_exception(TooManyWaiting())
 
@@ -95,7 +97,7 @@ class Turns:
             return
         site, lines = next(iter(self._lines.items()))
         name, line = next(iter(lines.items()))
-        place = line[0]
+        place = line[-1]
         # Both move to the end of their round; _remove deletes them if they are empty.
         self._lines[site] = self._lines.pop(site)
         lines[name] = lines.pop(name)
