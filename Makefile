@@ -9,7 +9,7 @@ FUZZ_READY := $(FUZZ_VENV)/.ready
 TARGETS ?= text protobuf path webconfig
 MINUTES ?= 20
 
-.PHONY: abuse crash fuzz run test interop check format conformance bench demo fuzz-diff clean
+.PHONY: abuse crash docs fuzz run test interop check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
@@ -59,6 +59,9 @@ abuse: $(READY)  ## hostile clients, in full size; e.g. make abuse ABUSE='-k scr
 
 crash: $(READY)  ## kill -9 a hundred times while everything is pushed: some minutes
 	PUSHGATE_KILLS=100 $(BIN)/python -m pytest -v -s tests/integration/test_crash.py
+
+docs: $(READY)  ## write docs/flags.md from the settings
+	$(BIN)/python -m tests.flagspage >docs/flags.md.new && mv docs/flags.md.new docs/flags.md
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py

@@ -17,7 +17,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     ``--help`` and ``--version`` work where only the client is installed.
     """
-    from pushgate.server.settings import TextRequested, parse
+    from pushgate.server.flags import TextRequested
+    from pushgate.server.settings import parse
 
     prog = prog or Path(sys.argv[0]).name
     try:

@@ -1,25 +1,35 @@
-"""The grammar of the Go server's command line, for any set of flags.
+"""Flags in the manner of the Go server, read by argparse.
 
-``--name=value``, ``--name value``, ``--[no-]switch``, ``@file`` (a file of arguments, one a
-line). Nothing here knows which flags there are.
+``--name=value``, ``--name value``, ``--[no-]switch``, and ``@file``: a file of arguments, one a
+line. Nothing here knows which flags there are.
 """
 
+import argparse
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
+from pushgate.errors import UsageError
 from pushgate.model.duration import format_duration, parse_duration
 
-Network: TypeAlias = IPv4Network | IPv6Network
+Network = IPv4Network | IPv6Network
+
+
+class TextRequested(Exception):
+    """``--help`` or ``--version`` was given: print *text* to stdout and exit with status 0."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the text of a flag becomes its value (``ValueError``: why not), and text again."""
+    """How the text of a flag becomes its value (or a ``ValueError``), and text again."""
 
     read: Callable[[str], Any]
     write: Callable[[Any], str] = str
@@ -45,86 +55,116 @@ class Flag:
         default = f'"{self.default}"' if self.kind.quoted else self.default
         return f"--{self.name}={default}" + (" ..." if self.kind.repeatable else "")
 
-    def value(self, texts: Sequence[str]) -> Any:
-        """Return the value of *texts*, as given, or of the default if there are none."""
-        values = tuple(map(self.kind.read, texts or (self.default,)))
-        return values if self.kind.repeatable else values[0]
+    @property
+    def default_value(self) -> Any:
+        """The value of the default text."""
+        value = self.kind.read(self.default)
+        return (value,) if self.kind.repeatable else value
 
     def text(self, value: Any) -> str:
         """Return *value* as the status page shows it."""
         return ",".join(value) if self.kind.repeatable else self.kind.write(value)
 
 
-def read_arguments(argv: Sequence[str], flags: Mapping[str, Flag]) -> Iterator[tuple[Flag, str]]:
-    """Yield each flag in *argv* with its text, in order.
+def read_arguments(
+    argv: Sequence[str], prog: str, flags: Mapping[str, Flag], texts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the values of the *flags* in *argv*, by the names that *flags* gives them.
+
+    *texts* are flags that print a text and end the program, such as ``version``.
 
     Raises:
-        ValueError: what is wrong with the argument that comes next, in the Go server's words.
-
+        UsageError: *argv* is wrong; the message is one line for stderr.
+        TextRequested: *argv* asks for one of *texts*.
     """
-    words = _expanded(argv)
-    for word in words:
-        if word == "--":
-            break
-        if word.startswith("--"):
-            yield from _long(word[2:], words, flags)
-        elif word.startswith("-") and word != "-":
-            yield from _short(word[1:], flags)
-        else:
-            raise ValueError(f"unexpected {word}")
-    for word in words:
-        raise ValueError(f"unexpected {word}")
-
-
-def _long(word: str, words: Iterator[str], flags: Mapping[str, Flag]) -> Iterator[tuple[Flag, str]]:
-    name, equals, text = word.partition("=")
-    flag, positive = flags.get(name), True
-    if flag is None and name.startswith("no-"):
-        flag, positive = flags.get(name.removeprefix("no-")), False
-    if flag is None or not (positive or flag.kind.switch):
-        raise ValueError(f"unknown long flag '--{name}'")
-    if flag.kind.switch:
-        yield flag, str(positive)
-        if equals:
-            raise ValueError(f"unexpected {text}")
-        return
-    if not equals:
-        text = next(words, "-")
-        if text.startswith("-"):
-            raise ValueError(f"expected argument for flag '--{name}'")
-    yield flag, text
-
-
-def _short(letters: str, flags: Mapping[str, Flag]) -> Iterator[tuple[Flag, str]]:
-    for letter in letters:
-        if letter != "h":
-            raise ValueError(f"unknown short flag '-{letter}'")
-        yield flags["help"], "True"
-
-
-def _expanded(argv: Sequence[str], within: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the words of *argv*, those of files in place of ``@file``; as is after ``--``."""
-    words = iter(argv)
-    for word in words:
-        if word.startswith("@"):
-            yield from _expanded(_lines(word[1:], within), (*within, word[1:]))
-        else:
-            yield word
-        if word == "--":
-            yield from words
-
-
-def _lines(path: str, within: tuple[str, ...]) -> list[str]:
-    if not path:
-        raise ValueError("expected @ file to expand arguments from")
-    if path in within:
-        raise ValueError(f'arguments file "{path}" includes itself')
+    parser = _Parser(prog, add_help=False, allow_abbrev=False, fromfile_prefix_chars="@")
+    for name, flag in flags.items():
+        _add_flag(parser, name, flag)
+    for name, text in texts.items():
+        short = ["-h"] if name == "help" else []
+        parser.add_argument(
+            *short, f"--{name}", action=_Show, nargs=0, const=text, default=argparse.SUPPRESS
+        )
     try:
-        lines = Path(path).read_text("utf-8", "surrogateescape").split("\n")
-    except OSError as error:
-        reason = f"open {path}: {(error.strerror or 'failed').lower()}"
-        raise ValueError(f'failed to open arguments file "{path}": {reason}') from error
-    return [line for line in lines if line.strip() and not line.startswith("#")]
+        return vars(parser.parse_args(argv))
+    except RecursionError:
+        parser.error("files of arguments include each other")
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, flag: Flag) -> None:
+    # Without defaults, what is in the namespace is what was given.
+    if flag.kind.switch:
+        names = f"--{flag.name}", f"--no-{flag.name}"
+        parser.add_argument(*names, dest=name, action=_Switch, nargs=0, default=argparse.SUPPRESS)
+        return
+
+    def read(text: str) -> Any:
+        try:
+            return flag.kind.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    action = _Repeat if flag.kind.repeatable else _Once
+    parser.add_argument(
+        f"--{flag.name}", dest=name, type=read, action=action, default=argparse.SUPPRESS
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of writing to stderr and ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: error: {message}, try --help")
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """Return the argument on a line of a file; comments and blank lines have none."""
+        return [arg_line] if arg_line.strip() and not arg_line.startswith("#") else []
+
+
+class _Once(argparse.Action):
+    """Keeps the value, and refuses a second one: one of the two would go unnoticed."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            parser.error(f"argument {option_string}: it cannot be repeated")
+        setattr(namespace, self.dest, values)
+
+
+class _Switch(_Once):
+    """Keeps whether the flag was given without ``no-``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ARG002 - argparse's signature
+        option_string: str | None = None,
+    ) -> None:
+        super().__call__(parser, namespace, option_string == self.option_strings[0], option_string)
+
+
+class _Repeat(argparse.Action):
+    """Keeps all values as a tuple."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), values))
+
+
+class _Show(argparse.Action):
+    def __call__(self, *_: Any) -> NoReturn:
+        raise TextRequested(str(self.const))
 
 
 def help_lines(flags: Sequence[Flag]) -> list[str]:
@@ -184,62 +224,14 @@ def _size_text(size: int) -> str:
     return f"{size // _SIZE_UNITS[unit]}{unit}" if size else "0"
 
 
-_URL = re.compile(
-    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?"
-    r"(?://(?:(?P<user>[^/?#]*)@)?(?P<host>[^/?#@]*))?"
-    r"(?P<path>[^?#]*)(?:\?[^#]*)?(?:\#(?P<fragment>.*))?",
-    re.DOTALL,
-)
-_BAD_ESCAPE = re.compile("%(?![0-9a-fA-F]{2}).{0,2}")
-
-
-def split_url(text: str) -> Mapping[str, str]:
-    """Return the parts of a URL by name: scheme, user, host, path, fragment; ``""`` if absent.
-
-    Raises:
-        ValueError: Go's reason why *text* is no URL.
-
-    """
-    match = _URL.fullmatch(text)
-    assert match is not None  # every part of it is optional
-    parts = match.groupdict("")
-    if reason := _url_fault(text, parts):
-        raise ValueError(f'invalid URL: parse "{text}": {reason}')
-    if parts["scheme"] and match["host"] is None and not parts["path"].startswith("/"):
-        parts["path"] = ""
-    return parts
-
-
-def _url_fault(text: str, parts: Mapping[str, str]) -> str | None:
-    if re.search("[\x00-\x1f\x7f]", text):
-        return "net/url: invalid control character in URL"
-    if text.startswith(":"):
-        return "missing protocol scheme"
-    if not parts["scheme"] and ":" in parts["path"].partition("/")[0]:
-        return "first path segment in URL cannot contain colon"
-    return _host_fault(parts["host"]) or _escape_fault(parts)
-
-
-def _host_fault(host: str) -> str | None:
-    if host.startswith("[") and "]" not in host:
-        return "missing ']' in host"
-    port = host.rpartition("]")[2] if host.startswith("[") else "".join(host.rpartition(":")[1:])
-    if port and ":" in host and not re.fullmatch(":[0-9]*", port):
-        return f'invalid port "{port}" after host'
-    if " " in host:
-        return 'invalid character " " in host name'
-    return None
-
-
-def _escape_fault(parts: Mapping[str, str]) -> str | None:
-    for part in ("user", "host", "path", "fragment"):
-        if bad := _BAD_ESCAPE.search(parts[part]):
-            return f'invalid URL escape "{bad[0]}"'
-    return None
-
-
 def _url(text: str) -> str:
-    split_url(text)
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - raises if it is not a number
+    except ValueError as error:
+        raise ValueError(f'invalid URL "{text}": {error}') from error
+    if parts.scheme not in {"", "http", "https"} or re.search("[\x00-\x1f\x7f]", text):
+        raise ValueError(f'invalid URL "{text}": expected one like https://example.org/path')
     return text
 
 
@@ -264,7 +256,7 @@ def _without_password(url: str) -> str:
     return re.sub("^([^/?#]*//[^/?#@:]*):[^/?#]*@", r"\1:xxxxx@", url)
 
 
-SWITCH = Kind("True".__eq__, lambda on: str(on).lower(), switch=True)
+SWITCH = Kind(bool, lambda on: str(on).lower(), switch=True)
 TEXT = Kind(str, quoted=True)
 TEXTS = Kind(str, repeatable=True)
 URL = Kind(_url, _without_password)

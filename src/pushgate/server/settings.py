@@ -8,25 +8,17 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pushgate.errors import UsageError
 from pushgate.server import flags
-from pushgate.server.flags import Flag, Kind, Network, read_arguments, split_url
+from pushgate.server.flags import Flag, Kind, Network, read_arguments
 from pushgate.server.version import BUILD
-
-
-class TextRequested(Exception):
-    """``--help`` or ``--version`` was given: print *text* to stdout and exit with status 0."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
 
 
 def _flag(kind: Kind, default: str, help_: str, *, name: str = "") -> Any:
     flag = Flag(name, kind, default, help_)
-    return field(default=flag.value(()), metadata={"flag": flag})
+    return field(default=flag.default_value, metadata={"flag": flag})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +161,7 @@ class Settings:
 
     @property
     def _external_path(self) -> str:
-        return unquote(split_url(self.web_external_url)["path"])
+        return unquote(urlsplit(self.web_external_url).path)
 
     def rows(self) -> dict[str, str]:
         """Return flag → value in the words of the status API, sorted by flag."""
@@ -204,55 +196,27 @@ def parse(argv: Sequence[str], prog: str) -> Settings:
         TextRequested: *argv* asks for help or the version.
 
     """
+    texts = {"help": help_text(prog), "version": version_text(prog)}
+    values = read_arguments(argv, prog, _BY_FIELD, texts)
+    settings = Settings(**values, given=frozenset(values))
     try:
-        return _checked(_parsed(argv, prog))
+        _check_telemetry_path(settings)
     except ValueError as error:
         raise UsageError(f"{prog}: error: {error}, try --help") from error
-
-
-def _parsed(argv: Sequence[str], prog: str) -> Settings:
-    """As the Go server: ``--version`` wins over any mistake after it, ``--help`` over values."""
-    given: list[tuple[Flag, str]] = []
-    mistake = None
-    try:
-        for flag, text in read_arguments(argv, {flag.name: flag for flag in FLAGS}):
-            given.append((flag, text))
-    except ValueError as error:
-        mistake = error
-    asked = {flag for flag, _ in given}
-    if _VERSION in asked:
-        raise TextRequested(version_text(prog))
-    if mistake:
-        raise mistake
-    if _HELP in asked:
-        raise TextRequested(help_text(prog))
-    values = _values(given)
-    return Settings(**values, given=frozenset(values))
-
-
-def _values(given: Sequence[tuple[Flag, str]]) -> dict[str, Any]:
-    field_of = {flag: name for name, flag in _BY_FIELD.items()}
-    texts: dict[Flag, list[str]] = {}
-    for flag, text in given:
-        if flag in texts and not flag.kind.repeatable:
-            raise ValueError(f"flag '{flag.name}' cannot be repeated")
-        texts.setdefault(flag, []).append(text)
-        flag.kind.read(text)  # the first bad value is the one to complain of
-    return {field_of[flag]: flag.value(its) for flag, its in texts.items()}
+    return settings
 
 
 _TAKEN = ("/", "/status", "/-/healthy", "/-/ready", "/-/quit")
 _TAKEN_BELOW = ("/static/", "/ui/group/", "/api/", "/metrics/job/", "/metrics/job@base64/")
 
 
-def _checked(settings: Settings) -> Settings:
+def _check_telemetry_path(settings: Settings) -> None:
     path, prefix = settings.telemetry_path, settings.route_prefix
     if not path.startswith("/"):
         raise ValueError(f'--web.telemetry-path must start with "/", got "{path}"')
     rest = path.removeprefix(prefix)
     if rest in _TAKEN or rest.startswith(_TAKEN_BELOW):
         raise ValueError(f'--web.telemetry-path "{path}" is the path of something else here')
-    return settings
 
 
 def help_text(prog: str) -> str:
