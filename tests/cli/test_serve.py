@@ -31,7 +31,7 @@ WITHOUT_SERVER = (
     [
         ("--help", 0, "usage: pushgateway [<flags>]"),
         ("--version", 0, "pushgateway, version "),
-        ("--nonsense", 1, "unknown long flag '--nonsense'"),
+        ("--nonsense", 1, "unrecognized arguments: --nonsense"),
         ("--web.listen-address=127.0.0.1:0", 1, "run pip install 'pushgate[server]'"),
     ],
 )
