@@ -8,7 +8,6 @@ import atheris
 with atheris.instrument_imports(include=["pushgate"]):
     from pushgate.errors import InvalidGroupingKey
     from pushgate.server.http.push_path import grouping_key, push_path
-    from pushgate.server.http.routes import clean_path
     from pushgate.server.settings import Settings
     from tests.server.http.asgi import Served
 
@@ -30,16 +29,13 @@ def check(data: bytes) -> None:
     if method == "OPTIONS" and target == b"*":
         return
     path = target.partition(b"?")[0]
-    assert clean_path(clean_path(path)) == clean_path(path)
     if push_path(settings)(path):
         check_key(path, settings)
     answer = LOOP.run_until_complete(
         site.asked(method, target.decode("utf-8", "surrogateescape"), b"m 1\n")
     )
     assert answer.status < 500
-    assert all(
-        ord(letter) < 0x80 and letter.isprintable() for letter in answer.headers.get("location", "")
-    )
+    assert "location" not in answer.headers
     if len(site.store) > 100:
         SITES[data[0] % 4] = Served(settings)
 

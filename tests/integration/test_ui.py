@@ -117,3 +117,10 @@ def test_an_origin_is_compared_with_the_host_of_an_absolute_target():
         assert deleted(f"http://[::1]:9091{path}", "http://[::1]:9091") == 202
         assert deleted(f"http://gw{path}", "http://inner") == 403
         assert deleted(path, "http://inner") == 202
+
+
+def test_the_files_of_the_page_are_served_to_the_end():
+    with services.pushgate() as gateway:
+        for name in ("style.css", "ui.js", "favicon.svg"):
+            assert len(gateway.get(f"/static/{name}")) > 100
+        assert gateway.get("/-/ready") == "OK"

@@ -55,16 +55,6 @@ def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
     return decode(body, limit or sys.maxsize)
 
 
-def check_gzip_header(body: bytes) -> None:
-    """Refuse *body* if it does not begin with a gzip header.
-
-    Raises:
-        InvalidBody: it does not.
-
-    """
-    _gzip_header(memoryview(body))
-
-
 class _Output:
     """What was inflated so far; refuses to grow beyond its limit."""
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from pushgate.server.compose import compose
 from pushgate.server.settings import Settings
@@ -64,7 +65,7 @@ class Served:
             "http_version": "1.1",
             "method": method,
             "scheme": "http",
-            "path": raw_path.decode("latin-1"),
+            "path": unquote(raw_path.decode("latin-1"), errors="replace"),
             "raw_path": raw_path,
             "query_string": query,
             "root_path": "",

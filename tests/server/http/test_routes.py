@@ -1,204 +1,71 @@
-import json
-import re
-from pathlib import Path
-
 import pytest
-from hypothesis import given, strategies as st
 
-from pushgate.errors import InvalidGroupingKey, LimitExceeded
-from pushgate.model.grouping import unpercent
-from pushgate.model.layout import label_values
-from pushgate.model.names import Escaping
-from pushgate.model.shape import FamilyShape, MetricType, interned
+from pushgate.errors import InvalidGroupingKey, JournalFailed
 from pushgate.server.access.config import Permission
-from pushgate.server.http.push_path import escaped, grouping_key, push_path
-from pushgate.server.http.routes import Route, Routes, clean_path
-from pushgate.server.settings import Settings
-
-SETTINGS = Settings()
-VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
+from pushgate.server.http.responses import Answer
+from pushgate.server.http.routes import Action, Resource
+from tests.server.http.asgi import Response, Served
 
 
-def recorded_paths() -> list:
-    """Pushes that the reference let through to its URL grammar, with the label set it saw."""
-    out = []
-    for scenario in json.loads(VECTORS.read_text()):
-        step = scenario["steps"][0]
-        if "differs" in scenario or not re.match("(utf8 )?url ", scenario["name"]):
-            continue
-        utf8 = "--push.enable-utf8-names" in scenario["flags"]
-        lines = step.get("exposition_after_allow_utf8") or step.get("exposition_after", [])
-        samples = [line for line in lines if line.startswith("m{")]
-        status, body = step["expect"]["status"], step["expect"]["body"]
-        target = step["target"].partition("?")[0].encode("utf-8", "surrogateescape")
-        if status == 200 and samples:
-            out.append(pytest.param(target, utf8, samples[0], id=scenario["name"]))
-        elif status == 400 and body.endswith("\n"):
-            out.append(pytest.param(target, utf8, body.rstrip("\n"), id=scenario["name"]))
-    return out
+async def accept(_context, scope, receive, send):
+    await Answer(200, b"accepted")(scope, receive, send)
 
 
-async def nothing(site, scope, receive, send):
-    """An endpoint that is never called."""
+def asked(method: str, *methods: str, **options) -> Response:
+    """The answer to *method* of a resource with an action for each of *methods*."""
+    served = Served()
+    action = Action(**{"endpoint": accept, "permission": Permission.ANY, **options})
+    served.app = Resource(served.context, dict.fromkeys(methods, action), lambda _: "No.\nReally.")
+    return served.ask(method, "/")
 
 
-M = interned((FamilyShape("m", MetricType.UNTYPED, None, ((),)),))
-
-
-def outcome(target: bytes, settings: Settings) -> str:
-    """What a push of ``m 1`` to *target* shows in an exposition, or why it is refused."""
-    try:
-        key = grouping_key(target, settings)
-    except InvalidGroupingKey as error:
-        return str(error)
-    [line] = M.layout(key).render([label_values(key)], [b"1"], Escaping.ALLOW_UTF8)
-    return line.decode("utf-8", "surrogateescape").removesuffix("\n")
-
-
-@pytest.mark.parametrize(("target", "utf8", "seen"), recorded_paths())
-def test_reads_a_path_as_the_reference_did(target, utf8, seen):
-    settings = Settings(push_enable_utf8_names=utf8)
-    assert outcome(target, settings) == seen
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_head_is_get(method):
+    assert asked(method, "GET").status == 200
 
 
 @pytest.mark.parametrize(
-    ("path", "labels"),
+    ("methods", "allow"),
     [
-        (b"/metrics/job/a%2Fb", {"job": "a/b"}),
-        (b"/metrics/job/a%2Fb/c/d", {"job": "a/b", "c": "d"}),
-        (b"/metrics/job/dc/path/%2Fvar%2Ftmp", {"job": "dc", "path": "/var/tmp"}),
-        (b"/metrics/job/j/instance//x/y", {"job": "j", "instance": "", "x": "y"}),
-        (b"/metrics/job/j/instance/", {"job": "j", "instance": ""}),
-        (b"/metrics/job/j/x/..", {"job": "j", "x": ".."}),
-        (b"/metrics/job/j/", {"job": "j"}),
-        (b"/metrics/job@base64/YS9i/x@base64/L3Y=", {"job": "a/b", "x": "/v"}),
-        (b"/metrics/job%40base64/Zm9v/x/%2F", {"job": "foo", "x": "/"}),
-        (b"/metrics%2Fjob/foo", {"job": "foo"}),
+        (["GET"], "GET, HEAD, OPTIONS"),
+        (["PUT", "POST"], "OPTIONS, POST, PUT"),
+        (["GET", "OPTIONS", "DELETE"], "DELETE, GET, HEAD, OPTIONS"),
     ],
 )
-def test_a_value_may_contain_a_slash_and_be_empty(path, labels):
-    assert dict(grouping_key(path, SETTINGS).labels) == labels
+def test_a_method_without_action_is_told_what_is_allowed(methods, allow):
+    answer = asked("PATCH", *methods)
+    assert (answer.status, answer.text, answer.headers["allow"]) == (405, "No.\nReally.\n", allow)
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        (b"/metrics/job//a/b", "job name is required"),
-        (b"/metrics/job/j//", 'improper label name ""'),
-        (b"/metrics/job/j/a%2Fb", 'odd number of components in label string "/a/b"'),
-        (b"/metrics/job@base64/Z/a", 'invalid base64 encoding in job name "": illegal base64'),
-    ],
-)
-def test_says_why_a_path_names_no_group(path, message):
-    with pytest.raises(InvalidGroupingKey, match=re.escape(message)):
-        grouping_key(path, SETTINGS)
+def test_options_are_answered_without_an_action():
+    answer = asked("OPTIONS", "PUT")
+    assert (answer.status, answer.body, answer.headers["allow"]) == (200, b"", "OPTIONS, PUT")
 
 
-def test_a_path_of_very_many_labels_is_refused_before_they_are_read():
-    path = b"/metrics/job/j" + b"".join(b"/l%d/x" % index for index in range(5000))
-    with pytest.raises(LimitExceeded, match="the path has 5000 labels, more than 256") as caught:
-        grouping_key(path, SETTINGS)
-    assert caught.value.status == 413
-    assert len(grouping_key(path, Settings(limit_labels_per_series=0)).labels) == 5001
+@pytest.mark.parametrize("methods", [[], ["OPTIONS"]])
+def test_where_options_are_all_there_is_nothing_else_is_found(methods):
+    assert asked("GET", *methods).status == 404
+    assert asked("OPTIONS", *methods).status == (200 if methods else 404)
 
 
-def test_a_group_of_more_labels_than_are_allowed_now_can_still_be_named():
-    path = b"/metrics/job/j" + b"".join(b"/l%d/x" % index for index in range(1000))
-    assert len(grouping_key(path, SETTINGS).labels) == 1001
+def test_an_error_of_an_action_is_its_answer_and_counted():
+    async def fail(_context, _scope, _receive, _send):
+        raise JournalFailed("the disk is full")
+
+    served = Served()
+    action = Action(endpoint=fail, permission=Permission.ANY, counted_as="wipe")
+    app, served.app = served.app, Resource(served.context, {"PUT": action})
+    answer = served.ask("PUT", "/")
+    assert (answer.status, answer.text.startswith("the disk is full")) == (503, True)
+    served.app = app
+    assert "503 wipe put" in served.counted()
 
 
-def test_the_route_prefix_is_not_part_of_the_group():
-    settings = Settings(web_route_prefix="/a/b")
-    assert grouping_key(b"/a/b/metrics/job/j/x/y", settings).labels == (("job", "j"), ("x", "y"))
+def test_a_request_that_names_no_job_needs_no_permission_to_be_refused():
+    def job(_context, _scope):
+        raise InvalidGroupingKey("no job")
 
-
-@given(st.binary())
-def test_any_path_below_a_push_route_names_a_group_or_is_refused(tail):
-    path = b"/metrics/job/" + tail.replace(b"?", b"")
-    if push_path(SETTINGS)(path):
-        assert outcome(path, SETTINGS)
-
-
-@given(st.text("/.%2eFa", max_size=12))
-def test_a_path_is_one_of_pushes_if_it_can_be_decoded(tail):
-    path = b"/metrics/job/" + tail.encode()
-    try:
-        unpercent(path)
-    except ValueError:
-        well_formed = False
-    else:
-        well_formed = tail != ""
-    assert bool(push_path(SETTINGS)(path)) == well_formed
-
-
-@pytest.mark.parametrize(
-    ("path", "clean"),
-    [
-        (b"/", b"/"),
-        (b"", b"/"),
-        (b"//", b"/"),
-        (b"//metrics/./job/foo", b"/metrics/job/foo"),
-        (b"/metrics/job/foo//", b"/metrics/job/foo/"),
-        (b"/metrics/job/foo/../bar", b"/metrics/job/bar"),
-        (b"/metrics/job/..", b"/metrics"),
-        (b"/metrics/job/.", b"/metrics/job"),
-        (b"/../..", b"/"),
-        (b"/a/../", b"/"),
-        (b"/a/%2e%2e/%2F", b"/a/%2e%2e/%2F"),
-    ],
-)
-def test_cleans_paths_as_go_does(path, clean):
-    assert clean_path(path) == clean
-
-
-TABLE = Routes(
-    [
-        Route(["GET"], "/metrics", "", Permission.ANY, nothing),
-        Route(["PUT", "POST"], "/metrics/job/:job", "", Permission.ANY, nothing),
-        Route(["PUT", "POST"], "/metrics/job/:job/*", "", Permission.ANY, nothing),
-        Route(["GET"], "/static/*", "static", Permission.READ, nothing),
-        Route(["GET"], "/status", "status", Permission.READ, nothing),
-    ]
-)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "meant"),
-    [
-        ("GET", b"/status/", b"/status"),
-        ("GET", b"/Status", b"/status"),
-        ("GET", b"/STATUS/", b"/status"),
-        ("GET", b"/static", b"/static/"),
-        ("GET", b"/STATIC/Some.CSS", b"/static/Some.CSS"),
-        ("GET", b"/status//", b"/status"),
-        ("PUT", b"/METRICS/job/Foo", b"/metrics/job/Foo"),
-        ("PUT", b"/Metrics/Job/a//b", b"/metrics/job/a/b"),
-        ("PUT", b"/STATUS", None),
-        ("PUT", b"/metrics/job", None),
-        ("OPTIONS", b"/status/", None),
-        ("GET", b"/nope", None),
-        ("GET", b"/", None),
-    ],
-)
-def test_redirects_to_a_route_of_the_same_method(method, path, meant):
-    assert TABLE.find(method, path) is None
-    assert TABLE.redirect(method, path) == meant
-
-
-def test_allow_lists_the_methods_that_have_a_route():
-    assert TABLE.allowed(b"/metrics/job/a/b") == "OPTIONS, POST, PUT"
-    assert TABLE.allowed(b"/metrics") == "GET, OPTIONS"
-    assert TABLE.allowed(b"/metrics/job/") == ""
-
-
-def test_a_job_may_be_empty_only_before_a_slash():
-    assert TABLE.find("PUT", b"/metrics/job//x") is not None
-    assert TABLE.find("PUT", b"/metrics/job/") is None
-
-
-@pytest.mark.parametrize(
-    ("path", "url"),
-    [(b"/a b/%", "/a%20b/%25"), (b"/\xe4/~-_.", "/%E4/~-_."), (b"/a@b:c", "/a@b:c")],
-)
-def test_escapes_paths_as_go_does(path, url):
-    assert escaped(path) == url
+    action = Action(endpoint=accept, permission=Permission.PUSH, job=job)
+    assert action.needs(None, {}) == (Permission.ANY, None)
+    named = Action(endpoint=accept, permission=Permission.PUSH, job=lambda _context, _scope: "j")
+    assert named.needs(None, {}) == (Permission.PUSH, "j")

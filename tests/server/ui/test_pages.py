@@ -241,3 +241,39 @@ def test_no_page_depends_on_a_script_to_be_read():
     without_script = [a for tag, a in page.tags if tag == "button" and "data-delete" in a]
     assert all("hidden" in attributes for attributes in without_script)
     assert not re.search(r"\son[a-z]+=|javascript:", served(key()).ask("GET", "/").text)
+
+
+def test_files_have_types_and_can_be_asked_for_again():
+    served = Served()
+    answer = served.ask("GET", "/static/style.css")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/css")
+    seen = {"If-Modified-Since": answer.headers["last-modified"]}
+    assert served.ask("GET", "/static/style.css", headers=seen).status == 304
+    part = served.ask("GET", "/static/style.css", headers={"Range": "bytes=0-4"})
+    assert (part.status, part.body) == (206, answer.body[:5])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ui.js", "application/javascript"), ("favicon.svg", "image/svg+xml")],
+)
+def test_files_have_the_types_of_the_go_server(name, kind):
+    assert Served().ask("GET", f"/static/{name}").headers["content-type"] == kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nope",
+        "",
+        "%2e%2e/pages.py",
+        "..%2Fpages.py",
+        "%2Fetc%2Fpasswd",
+        "a%00b",
+        "%FF",
+        "./style.css",
+        "a/" * 1000,
+    ],
+)
+def test_nothing_but_the_files_is_served(name):
+    assert Served().ask("GET", "/static/" + name).status == 404

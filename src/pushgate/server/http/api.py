@@ -6,9 +6,9 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from pushgate.server.change import Wipe
-from pushgate.server.http.answers import Answer
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.listing import encoded, listing, local_time
+from pushgate.server.http.responses import Answer
 from pushgate.server.http.stream import stream
 from pushgate.server.version import BUILD
 

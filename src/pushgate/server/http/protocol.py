@@ -21,14 +21,6 @@ from starlette.types import ASGIApp, Message, Scope
 
 from pushgate.errors import LimitExceeded, PushgateError
 from pushgate.server.access.tls import valid_until
-from pushgate.server.http.answers import (
-    INTERNAL_ERROR,
-    Answer,
-    Headers,
-    answer_to,
-    encoded_head,
-    plain_error,
-)
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import UNEXPECTED_EOF, BodyCutOff, push_request
 from pushgate.server.http.push_path import PUSH_METHODS, push_path
@@ -42,6 +34,14 @@ from pushgate.server.http.request import (
     RequestHead,
     framing_of,
     parse_head,
+)
+from pushgate.server.http.responses import (
+    INTERNAL_ERROR,
+    Answer,
+    Headers,
+    answer_to,
+    encoded_head,
+    plain_error,
 )
 
 _log = logging.getLogger(__name__)
@@ -578,6 +578,7 @@ class Exchange:
         self._is_head_request = request.method == "HEAD"
         self._body = bytearray()
         self._more_body = True
+        self._is_received = False  # the whole body, by the application
         self._error: PushgateError | None = None
         self._is_gone = False
         self._is_complete = False
@@ -647,7 +648,7 @@ class Exchange:
     async def _receive(self) -> Message:
         self._protocol.write_continue()
         while not (self._body or self._error or self._is_gone or self._is_complete):
-            if not self._more_body:
+            if not self._more_body and not self._is_received:
                 break
             self._arrived.clear()
             await self._arrived.wait()
@@ -655,6 +656,7 @@ class Exchange:
             body = bytes(self._body)
             self._body.clear()
             self._protocol.advance()
+            self._is_received = not self._more_body
             return {"type": "http.request", "body": body, "more_body": self._more_body}
         return {"type": "http.disconnect", "error": self._error}
 

@@ -28,8 +28,8 @@ from pushgate.model.shape import Pushed
 from pushgate.server.change import Change, Delete, Merge, Replace
 from pushgate.server.gateway import Gateway
 from pushgate.server.group import without_times
-from pushgate.server.http.answers import Answer, answer_to
 from pushgate.server.http.push_path import grouping_key
+from pushgate.server.http.responses import Answer, answer_to
 from pushgate.server.settings import Settings
 from pushgate.server.telemetry import Telemetry
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote_from_bytes
 
-from pushgate.server.http.answers import TEXT, Answer, plain_error
+from pushgate.server.http.responses import TEXT, Answer, plain_error
 
 MAX_HEAD_BYTES: Final = (1 << 20) + (4 << 10)
 """The limit of Go's server: 1 MiB, plus its 4 KiB read buffer."""

@@ -1,127 +1,114 @@
-"""Paths: which route one leads to, and where a wrong one is redirected.
-
-These are the rules of the reference's router. They differ from Starlette's: matching is on
-the percent-decoded path, so an escaped slash separates, and the redirects are its own.
-Paths of pushes are split before they are decoded, so that a value may contain a slash and
-be empty.
-"""
+"""What is at a path: its methods, what each of them needs, and what answers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import quote_from_bytes
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from pushgate.errors import PushgateError
 from pushgate.server.access.config import Permission
+from pushgate.server.http.csrf import cross_site_write
+from pushgate.server.http.responses import NOT_FOUND, Answer, answer_to, plain_error
 
 if TYPE_CHECKING:
     from pushgate.server.http.context import AppContext
 
 Endpoint: TypeAlias = "Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]"
-"""What answers the requests of a route."""
-
-_WILDCARDS = {b":job/": rb"([^/]*)/", b":job": rb"([^/]+)", b"*": rb"(.*)"}
-_WILDCARD = re.compile(rb"(:job/?|\*)")
-_ESCAPED_PATH_SAFE = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"
 
 
-def clean_path(path: bytes) -> bytes:
-    """Return *path* without empty, ``.`` and ``..`` segments; a slash at its end stays."""
-    segments: list[bytes] = []
-    for segment in path.split(b"/"):
-        if segment == b"..":
-            del segments[-1:]
-        elif segment not in (b"", b"."):
-            segments.append(segment)
-    if segments and path.endswith(b"/"):
-        segments.append(b"")
-    return b"/" + b"/".join(segments)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """What one method does at a path.
 
-
-def ascii_only(raw_path: bytes) -> str:
-    """Return *raw_path*, escaped already, with what may not stand in a header escaped too."""
-    return quote_from_bytes(raw_path, _ESCAPED_PATH_SAFE)
-
-
-@dataclass(frozen=True)
-class Route:
-    """One row of the routing table.
-
-    ``path`` may contain ``:job``, a segment, and end in ``*``, the rest. ``handler`` is the
-    name under which requests are counted, empty if they are not, or not here.
+    Attributes:
+        endpoint: answers the request. It may raise a :exc:`PushgateError` instead.
+        permission: what the client needs.
+        job: returns the job that the request is about, if it is about one. A request that
+            makes it raise needs no permission: it will be refused anyway.
+        counted_as: the handler under which requests are counted; empty if they are not.
     """
 
-    methods: Sequence[str]
-    path: str
-    handler: str
-    permission: Permission
     endpoint: Endpoint
+    permission: Permission
+    job: Callable[[AppContext, Scope], str | None] = lambda _context, _scope: None
+    counted_as: str = ""
 
-    @cached_property
-    def matches(self) -> Callable[[bytes], object]:
-        """Tell whether a decoded path is this route's."""
-        return re.compile(self._pattern, re.DOTALL).fullmatch
-
-    def corrected(self, path: bytes) -> bytes | None:
-        """Return *path* with the letters of this route, if it is this route's in any case."""
-        match = self._folded(path)
-        if match is None:
-            return None
-        wild = iter(match.groups())
-        return _WILDCARD.sub(lambda at: next(wild) + at[0][4:5], self.path.encode())
-
-    @cached_property
-    def _folded(self) -> Callable[[bytes], re.Match[bytes] | None]:
-        return re.compile(self._pattern, re.DOTALL | re.IGNORECASE).fullmatch
-
-    @property
-    def _pattern(self) -> bytes:
-        parts = _WILDCARD.split(self.path.encode())
-        return b"".join(_WILDCARDS.get(part) or re.escape(part) for part in parts)
+    def needs(self, context: AppContext, scope: Scope) -> tuple[Permission, str | None]:
+        """Return the permission that the request *scope* needs, and for which job."""
+        try:
+            return self.permission, self.job(context, scope)
+        except PushgateError:
+            return Permission.ANY, None
 
 
-class Routes:
-    """A routing table. The first route that matches is taken."""
+class Resource:
+    """An ASGI application for one path: lets clients in, and calls the action of the method.
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self._of: dict[str, list[Route]] = {}
-        for route in routes:
-            for method in route.methods:
-                self._of.setdefault(method, []).append(route)
+    HEAD is GET; the server drops the body. OPTIONS says what is allowed, unless it has an
+    action. Where OPTIONS is all there is, nothing else is found.
+    """
 
-    def find(self, method: str, path: bytes) -> Route | None:
-        """Return the route of the decoded *path*."""
-        return next((route for route in self._of.get(method, ()) if route.matches(path)), None)
+    def __init__(
+        self,
+        context: AppContext,
+        actions: Mapping[str, Action],
+        usage: Callable[[Scope], str] = lambda _: "Method Not Allowed",
+    ) -> None:
+        """Serve *actions*, by method; *usage* is the text of a 405."""
+        self._context = context
+        self._actions = actions
+        self._usage = usage
+        self._is_found = bool(actions.keys() - {"OPTIONS"})
+        head = {"HEAD"} if "GET" in actions else set[str]()
+        methods = sorted(actions.keys() | head | {"OPTIONS"})
+        self._allow = ((b"allow", ", ".join(methods).encode()),)
 
-    def redirect(self, method: str, path: bytes) -> bytes | None:
-        """Return the decoded path that was meant by *path*, which no route matches.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        method = scope["method"]
+        action = self._actions.get("GET" if method == "HEAD" else method)
+        if refusal := await self._refusal(action, scope):
+            await refusal(scope, receive, send)
+        elif action:
+            await self._act(action, scope, receive, send)
+        elif not self._is_found:
+            await NOT_FOUND(scope, receive, send)
+        elif method == "OPTIONS":
+            await Answer(200, headers=self._allow)(scope, receive, send)
+        else:
+            await plain_error(405, self._usage(scope), self._allow)(scope, receive, send)
 
-        That is the path with one slash more or less at its end, or one that differs in
-        nothing but letter case.
-        """
-        if path == b"/":
-            return None
-        if self.find(method, _toggled(path)):
-            return _toggled(path)
-        clean = clean_path(path)
-        return next(self._corrections(method, (clean, _toggled(clean))), None)
+    async def _refusal(self, action: Action | None, scope: Scope) -> Answer | None:
+        """Return the answer to a client that may not do this; None if it may."""
+        context = self._context
+        access = context.live.access
+        if not access.open:
+            needs = action.needs(context, scope) if action else (Permission.ANY, None)
+            certificate = scope["state"].get("peer_certificate")
+            address = scope["client"][0] if scope["client"] else ""
+            verdict = await access.admit(scope["headers"], certificate, *needs, address)
+            if verdict:
+                return plain_error(verdict.status, verdict.message, verdict.headers)
+        settings = context.settings
+        reason = cross_site_write(scope, settings.web_external_url, settings.web_trusted_proxies)
+        return plain_error(403, reason) if reason else None
 
-    def _corrections(self, method: str, paths: Sequence[bytes]) -> Iterator[bytes]:
-        for path in paths:
-            for route in self._of.get(method, ()):
-                if corrected := route.corrected(path):
-                    yield corrected
+    async def _act(self, action: Action, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 0
 
-    def allowed(self, path: bytes) -> str:
-        """Return the ``Allow`` header for the decoded *path*; empty if no route matches it."""
-        methods = [m for m in self._of if m != "OPTIONS" and self.find(m, path)]
-        return ", ".join(sorted([*methods, "OPTIONS"])) if methods else ""
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
 
-
-def _toggled(path: bytes) -> bytes:
-    return path[:-1] if path.endswith(b"/") else path + b"/"
+        try:
+            await action.endpoint(self._context, scope, receive, send_counted)
+        except PushgateError as error:
+            await answer_to(error)(scope, receive, send_counted)
+        if action.counted_as:
+            method = scope["method"].lower()
+            self._context.telemetry.count_request(status, action.counted_as, method)

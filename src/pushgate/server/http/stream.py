@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from pushgate.server.http.answers import Answer, Headers
+from pushgate.server.http.responses import Answer, Headers
 
 T = TypeVar("T")
 

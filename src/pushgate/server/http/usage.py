@@ -1,19 +1,21 @@
 """The answer to a browser that opens the path of a group: what to send there instead."""
 
 import shlex
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import quote_from_bytes, urlsplit
 
 from starlette.types import Scope
 
-from pushgate.server.http.answers import Answer, Headers, plain_error
 from pushgate.server.http.push_path import raw_prefix
-from pushgate.server.http.routes import ascii_only
 from pushgate.server.settings import Settings
 
 # Longer paths are not repeated.
 _MAX_PATH_BYTES = 1000
 
-_USAGE = """Method Not Allowed
+# The path is percent-encoded already; only what is not ASCII has to be.
+_PATH_SAFE: Final = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"
+
+_USAGE: Final = """Method Not Allowed
 This path names a group of metrics, and can be pushed to and deleted.
 
 Replace all metrics of the group:
@@ -26,18 +28,15 @@ Delete the group:
 Prometheus scrapes {exposition}. The groups are listed at {home}."""
 
 
-def push_usage(scope: Scope, settings: Settings, allow: Headers) -> Answer:
-    """Return the 405 for the request *scope* of a group's path, with curl lines to copy."""
-    prefix = raw_prefix(settings)
-    path = scope["raw_path"].removeprefix(prefix)
+def push_usage(scope: Scope, settings: Settings) -> str:
+    """Return what to say about the path of a group in the request *scope*: lines to copy."""
+    path = scope["raw_path"].removeprefix(raw_prefix(settings))
     if len(path) > _MAX_PATH_BYTES:
         path = b"/metrics/job/JOB"
     home = _base_url(scope, settings)
     exposition = settings.telemetry_path.removeprefix(settings.route_prefix)
-    text = _USAGE.format(
-        group=shlex.quote(home + ascii_only(path)), exposition=home + exposition, home=home + "/"
-    )
-    return plain_error(405, text, allow)
+    group = shlex.quote(home + quote_from_bytes(path, _PATH_SAFE))
+    return _USAGE.format(group=group, exposition=home + exposition, home=home + "/")
 
 
 def _base_url(scope: Scope, settings: Settings) -> str:

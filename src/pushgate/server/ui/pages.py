@@ -7,15 +7,12 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from pushgate.model.grouping import unpercent
-from pushgate.model.quoting import text
-from pushgate.server.http.answers import NOT_FOUND, Headers
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.listing import local_time
+from pushgate.server.http.responses import NOT_FOUND, Headers
 from pushgate.server.http.stream import in_steps, stream
 from pushgate.server.ui.cards import MOST_ROWS, family_cards, group_card, key_of
 from pushgate.server.ui.search import Search, found
@@ -23,6 +20,7 @@ from pushgate.server.version import BUILD
 
 _HERE = Path(__file__).parent
 _FILES: Final = StaticFiles(directory=_HERE / "static")
+_FILE_NAMES: Final = frozenset(path.name for path in (_HERE / "static").iterdir())
 _templates = Environment(
     loader=FileSystemLoader(_HERE / "templates"),
     autoescape=True,
@@ -44,16 +42,11 @@ _HEADERS: Final = (
     (b"cache-control", b"no-cache"),
     (b"referrer-policy", b"same-origin"),
 )
-# As the reference names them, whatever the machine's mime.types says.
+# As the Go server names them, whatever the machine's mime.types says.
 _MEDIA_TYPES: Final = {
     ".css": "text/css",
-    ".ico": "image/x-icon",
     ".js": "application/javascript",
-    ".json": "application/json",
-    ".map": "application/json",
     ".svg": "image/svg+xml",
-    ".txt": "text/plain",
-    ".woff2": "font/woff2",
 }
 _MOST_PARAMETERS = 16
 
@@ -67,15 +60,15 @@ async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send
     await stream(pieces, _headers(context), scope, receive, send)
 
 
-def job_of(context: AppContext, scope: Scope) -> str | None:
+def job_of(_context: AppContext, scope: Scope) -> str | None:
     """Return the job of the group whose page is asked for; None if the path names none."""
-    key = key_of(_rest(context, scope, "/ui/group/"))
+    key = key_of(scope["path_params"]["id"])
     return dict(key.labels).get("job") if key else None
 
 
 async def group(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with one group and its metric families; with ``all``, with all their metrics."""
-    key = key_of(_rest(context, scope, "/ui/group/"))
+    key = key_of(scope["path_params"]["id"])
     shown = context.gateway.store.get(key) if key else None
     if shown is None:
         await NOT_FOUND(scope, receive, send)
@@ -119,23 +112,16 @@ async def status(context: AppContext, scope: Scope, receive: Receive, send: Send
     await stream(pieces, _headers(context), scope, receive, send)
 
 
-async def static(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the file below ``/static/`` that the path names."""
-    path = _rest(context, scope, "/static/")
-    try:
-        response = await _FILES.get_response(path, scope)
-    except (HTTPException, ValueError):  # no such file, or no name of a file at all
+async def static(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the file that the path names."""
+    name = scope["path_params"]["name"]
+    if name not in _FILE_NAMES:
         await NOT_FOUND(scope, receive, send)
         return
-    kind = _MEDIA_TYPES.get(PurePosixPath(path).suffix)
-    if kind and response.status_code in (200, 206):
-        response.headers["content-type"] = kind
+    response = await _FILES.get_response(name, scope)
+    if response.status_code in (200, 206):
+        response.headers["content-type"] = _MEDIA_TYPES[PurePosixPath(name).suffix]
     await response(scope, receive, send)
-
-
-def _rest(context: AppContext, scope: Scope, route: str) -> str:
-    """Return what follows *route* in the path of the request."""
-    return text(unpercent(scope["raw_path"])).removeprefix(context.settings.route_prefix + route)
 
 
 def _query(scope: Scope) -> dict[str, str]:

@@ -1,12 +1,12 @@
-"""Whether the server is well and ready, and the request to stop it."""
+"""Health and readiness, and the request to stop the server."""
 
 import logging
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from pushgate.server.http.answers import TEXT, Answer, plain_error
 from pushgate.server.http.context import AppContext
+from pushgate.server.http.responses import TEXT, Answer, plain_error
 
 _log = logging.getLogger(__name__)
 
@@ -51,3 +51,8 @@ async def stop(context: AppContext, scope: Scope, receive: Receive, send: Send) 
 async def explain_stop(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Tell a browser that GET stops nothing."""
     await _NOT_BY_GET(scope, receive, send)
+
+
+async def pong(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer ``OPTIONS *``, which asks whether the server as a whole is there."""
+    await Answer(200)(scope, receive, send)

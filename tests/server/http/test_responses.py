@@ -1,7 +1,7 @@
 import pytest
 
 from pushgate import errors
-from pushgate.server.http.answers import INTERNAL_ERROR, answer_to
+from pushgate.server.http.responses import INTERNAL_ERROR, answer_to
 
 SERVED = [
     (errors.InvalidPush("x"), 400),
