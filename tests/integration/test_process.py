@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+import time
+import urllib.error
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import bcrypt
@@ -394,3 +396,117 @@ def logged(service, message):
             return
         threading.Event().wait(0.01)
     raise AssertionError(f"not logged: {message}")
+
+
+# --- A stop that others delay --------------------------------------------------------------------
+
+
+def test_an_unfinished_body_does_not_delay_the_exit_beyond_the_timeout():
+    with started("--web.shutdown-timeout=1s") as service, push_in_flight(service) as finish:
+        service.process.send_signal(signal.SIGTERM)
+        assert ended(service) == 0
+        assert finish(b"") == []
+        assert "Traceback" not in service.log.read_text()
+
+
+def test_slow_readers_do_not_delay_the_exit_and_leave_no_stacks_in_the_log():
+    body = b"".join(b'm{l="%d%b"} 1\n' % (n, b"x" * 200) for n in range(60_000))
+    with started("--web.shutdown-timeout=1s") as service, ExitStack() as stack:
+        assert ask(service.port, "PUT", "/metrics/job/j", body).status == 200
+        for target in ("/metrics", "/api/v1/metrics", "/"):
+            reader = stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            reader.sendall(f"GET {target} HTTP/1.1\r\nHost: g\r\n\r\n".encode())
+            reader.recv(1)
+        service.process.send_signal(signal.SIGTERM)
+        assert ended(service) == 0
+        assert [level for level, _ in messages(service) if level != "info"] == []
+        assert "Traceback" not in service.log.read_text()
+
+
+def test_a_signal_during_the_start_ends_the_process_well(tmp_path):
+    """Here it waits for the file of another server."""
+    data = tmp_path / "pushgate.db"
+    with started(file=data):
+        flags = [f"--persistence.file={data}", "--persistence.wait=1m"]
+        waiting = subprocess.Popen(
+            [PUSHGATEWAY, "--web.listen-address=127.0.0.1:0", *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for line in waiting.stderr:
+            if "waiting for the process" in line:
+                break
+        waiting.terminate()
+        _, rest = waiting.communicate(timeout=TIMEOUT)
+        assert waiting.returncode == 0
+        assert "exiting gracefully" in rest
+        assert "Traceback" not in rest
+
+
+# --- What surrounds the process ------------------------------------------------------------------
+
+
+def test_systemd_is_told_of_start_life_and_stop(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(TIMEOUT)
+        around = ["env", f"NOTIFY_SOCKET={tmp_path}/notify", "WATCHDOG_USEC=200000"]
+        flags = ["--web.listen-address=127.0.0.1:{port}", "--persistence.file="]
+        with services.running([*around, PUSHGATEWAY, *flags]) as service:
+            assert [systemd.recv(100) for _ in range(3)] == [b"READY=1", *[b"WATCHDOG=1"] * 2]
+            assert service.stop() == 0
+        told = set()
+        while b"STOPPING=1" not in told:
+            told.add(systemd.recv(100))
+
+
+def test_running_out_of_file_descriptors_is_refused_logged_and_counted():
+    limited = ["prlimit", "--nofile=60:60", PUSHGATEWAY]
+    flags = ["--web.listen-address=127.0.0.1:{port}", "--persistence.file="]
+    with services.running([*limited, *flags]) as service:
+        with ExitStack() as stack:
+            refused = b""
+            for _ in range(60):
+                connection = socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT)
+                stack.enter_context(connection)
+            refused = connection.recv(1000)
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"too many connections for the limit of open files" in refused
+        logged(service, "too many connections: more are refused")
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            with suppress(urllib.error.HTTPError):
+                metrics = service.get("/metrics")
+                break
+        assert re.search(r'rejected_pushes_total\{reason="open-files"\} [1-9]', metrics)
+        warnings = [text for level, text in messages(service) if level == "warn"]
+        assert warnings == ['"too many connections: more are refused"']
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--persistence.file=\udcff.db", "--web.route-prefix=/\udcff", "--web.config.file=\udcff"],
+)
+def test_a_value_that_is_not_utf_8_is_named_and_nothing_is_touched(tmp_path, monkeypatch, flag):
+    monkeypatch.chdir(tmp_path)
+    line = complaint(flag)
+    assert line.startswith(f"pushgate: {flag.partition('=')[0]}=")
+    assert "not UTF-8" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_time_zone_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv("TZ", "XYZ+99:99")
+    assert complaint(MEMORY) == (
+        "pushgate: TZ=XYZ+99:99: not a time zone; use a name such as Europe/Berlin, or UTC"
+    )
+
+
+def test_the_log_is_json_whatever_the_locale(tmp_path):
+    around = ["env", "PYTHONIOENCODING=ascii"]
+    path = tmp_path / "büro"
+    flags = ["--web.listen-address=127.0.0.1:{port}", f"--web.listen-address=unix:{path}"]
+    json_ = ["--persistence.file=", "--log.format=json"]
+    with services.running([*around, PUSHGATEWAY, *flags, *json_]) as service:
+        records = [json.loads(line) for line in service.log.read_bytes().splitlines()]
+    assert f"unix:{path}" in [record.get("address") for record in records]

@@ -1,8 +1,12 @@
 import io
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 
+import orjson
 import pytest
 from hypothesis import given, strategies as st
 
@@ -14,7 +18,7 @@ log = logging.getLogger("pushgate.server.run")
 @pytest.fixture
 def lines():
     """Configure the log into memory; put the loggers back as they were."""
-    touched = [logging.getLogger(name) for name in (None, "pushgate", *logs._CHATTY)]
+    touched = [logging.getLogger(name) for name in (None, "pushgate", "asyncio")]
     before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in touched]
     stream = io.StringIO()
 
@@ -97,6 +101,29 @@ def test_whatever_is_logged_stays_on_one_line(message, value):
     assert json.loads(line) == keys
 
 
+@pytest.mark.parametrize("value", ["\udcff", "b\u00fc", float("nan"), float("inf"), b"\xff", None])
+def test_json_is_ascii_that_strict_readers_take(value):
+    line = logs.Json(functions=False).line({"msg": "m", "value": value})
+    assert line.isascii()
+    assert orjson.loads(line)["msg"] == "m"
+
+
+def test_the_log_is_utf_8_whatever_the_locale():
+    code = (
+        "import logging\n"
+        "from pushgate.server import logs\n"
+        "logs.configure('info', 'logfmt')\n"
+        "logging.getLogger('pushgate').info('b\\u00fc')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stderr.rstrip().endswith("msg=b\u00fc".encode())
+
+
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
 def test_an_exception_is_a_key_of_its_record(lines, log_format):
     written = lines(log_format=log_format)
@@ -110,14 +137,12 @@ def test_an_exception_is_a_key_of_its_record(lines, log_format):
 
 
 def test_other_loggers_are_heard_from_warnings_on_in_the_same_shape(lines):
-    uvicorn = logging.getLogger("uvicorn.error")
-    uvicorn.addHandler(logging.StreamHandler(io.StringIO()))
+    other = logging.getLogger("asyncio")
     written = lines("debug")
-    uvicorn.info("Uvicorn running on ...")
-    logging.getLogger("uvicorn.access").info("GET / 200")
+    other.info("Using selector: EpollSelector")
     assert written() == []
-    uvicorn.error("Invalid HTTP request received: %s", "x")
-    assert written()[0].endswith('msg="Invalid HTTP request received: x"')
+    other.error("Task was destroyed: %s", "x")
+    assert written()[0].endswith('msg="Task was destroyed: x"')
 
 
 def test_configuring_again_replaces_the_first_time(lines):

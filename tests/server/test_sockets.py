@@ -138,6 +138,26 @@ def test_a_unix_socket_in_use_is_refused_and_left_alone(tmp_path):
         listener.close()
 
 
+def test_the_socket_file_of_another_server_stays_when_ours_is_closed(tmp_path):
+    path = tmp_path / "socket"
+    [ours] = listen([f"unix:{path}"])
+    path.unlink()
+    [theirs] = listen([f"unix:{path}"])
+    ours.close()
+    assert path.exists()
+    theirs.close()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("address", [":0", "[::]:0"])
+def test_without_ipv6_it_listens_on_all_ipv4_addresses(monkeypatch, address):
+    monkeypatch.setattr(socket, "has_ipv6", False)
+    (listener,) = listen([address])
+    with listener:
+        assert listener.family == socket.AF_INET
+        assert connects(listener, "127.0.0.1")
+
+
 def test_another_file_is_never_replaced_by_a_socket(tmp_path):
     path = tmp_path / "precious"
     path.write_text("data")
@@ -210,6 +230,19 @@ def test_a_unix_socket_of_systemd_stays_when_it_is_closed(tmp_path):
             assert client.recv(10) == b"hello"
         assert process.communicate(timeout=10) == (None, b"")
     assert path.exists()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="this system has no AF_VSOCK")
+def test_a_systemd_socket_of_another_family_is_refused():
+    try:
+        vsock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+        vsock.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+        vsock.listen()
+    except OSError as error:
+        pytest.skip(f"no vsock here: {error}")
+    with vsock:
+        _, errors = started_with_fd_3(vsock, SERVED).communicate(timeout=10)
+    assert b"systemd socket 3 is of family 40; only TCP and Unix sockets" in errors
 
 
 def test_a_systemd_socket_that_does_not_listen_is_refused():

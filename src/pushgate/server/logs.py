@@ -5,8 +5,10 @@ Modules use ``logging.getLogger(__name__)``; further keys of a record are its ``
     log.info("Listening on", extra={"address": address})
 """
 
+import io
 import json
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -22,7 +24,6 @@ _LEVELS = {
 }
 _NAMES = {number: name for name, number in _LEVELS.items()} | {logging.CRITICAL: "error"}
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_CHATTY = ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio")
 
 
 def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
@@ -35,15 +36,15 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
         stream: where to, if not stderr.
 
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    if stream is None:
+        stream = sys.stderr
+        # Whatever the locale says: a log that is JSON is UTF-8.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_FORMATTERS[log_format](functions=level == "debug"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("pushgate").setLevel(_LEVELS[level])
-    for name in _CHATTY:
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-        logger.setLevel(logging.WARNING)
 
 
 class _Keyed(logging.Formatter):
@@ -85,10 +86,20 @@ class Json(_Keyed):
     """``{"ts":"…","level":"info","caller":"run.py:12","msg":"Listening on",…}``."""
 
     def line(self, keys: Mapping[str, Any]) -> str:
-        return json.dumps(keys, ensure_ascii=False, separators=(",", ":"), default=str)
+        shown = {key: _json_value(value) for key, value in keys.items()}
+        return json.dumps(shown, separators=(",", ":"), default=str)
 
 
 _FORMATTERS = {"logfmt": Logfmt, "json": Json}
+
+
+def _json_value(value: object) -> object:
+    """Return *value*, or text in its place if strict readers of JSON would refuse it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str):  # bytes that are not UTF-8 are lone surrogates in it
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 def _logfmt_value(value: object) -> str:

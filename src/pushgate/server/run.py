@@ -18,6 +18,7 @@ import uvloop
 
 from pushgate.errors import StartupError
 from pushgate.model.duration import format_duration
+from pushgate.model.quoting import is_utf8
 from pushgate.server import logs, sockets
 from pushgate.server.access.live import LiveConfig, Reloaded
 from pushgate.server.access.tls import caveats
@@ -53,6 +54,7 @@ def serve(settings: Settings) -> int:
     try:
         with stop.on_signals(), ExitStack() as opened:
             _log_start()
+            _check_encoding(settings)
             _check_time_zone()
             notifier = Notifier(os.environ)
             opened.callback(notifier.close)
@@ -211,6 +213,13 @@ def _log_start() -> None:
     _log.info("starting pushgateway", extra={"version": version})
     context = f"(python={BUILD.python}, platform={BUILD.platform}, tags={BUILD.tags})"
     _log.info("Build context", extra={"build_context": context})
+
+
+def _check_encoding(settings: Settings) -> None:
+    """Refuse values that neither the pages nor SQLite could name."""
+    for flag, value in settings.rows().items():
+        if not is_utf8(value):
+            raise StartupError(f"--{flag}={value!a}: the value is not UTF-8; use another name")
 
 
 def _check_time_zone() -> None:

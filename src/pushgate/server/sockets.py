@@ -58,28 +58,34 @@ def shown(listener: socket.socket) -> str:
     """Return the address *listener* has, as Go's log writes it: ``[::]:9091``."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
-        return f"{_UNIX}{name}"
+        return f"{_UNIX}{os.fsdecode(name)}"
     host, port = name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _UnixListener(socket.socket):
-    """A Unix socket of our own: it goes from the file system when it is closed."""
+    """A Unix socket whose file is removed when it is closed."""
 
     _path: Path | None = None
+    _file: os.stat_result
 
     def bind(self, path: str) -> None:  # type: ignore[override]  # any address there
         super().bind(path)
         self._path = Path(path)
+        self._file = self._path.lstat()
 
     def close(self) -> None:
-        if self._path:
+        """Close the socket. The file stays if by now it is that of another server."""
+        path, self._path = self._path, None
+        if path is not None:
             with suppress(OSError):
-                self._path.unlink()
-        self._path = None
+                if os.path.samestat(path.lstat(), self._file):
+                    path.unlink()
         super().close()
 
 
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _NO_SOCKETS = (
     "no socket activation file descriptors found;"
     " start this from a systemd socket unit, or leave --web.systemd-socket out"
@@ -93,7 +99,7 @@ def _listen(address: str) -> socket.socket:
         raise StartupError(f"listen {address}: no vsock here; use host:port or unix:/path")
     host, service = _split(address)
     port = _port(service)
-    if not host:
+    if host in ("", "::"):
         return _everywhere(port)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -137,20 +143,32 @@ def _port(service: str) -> int:
 
 
 def _everywhere(port: int) -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        return _bind(("::", port), socket.AF_INET6)
+    """Listen on all addresses: IPv6 and IPv4, or only IPv4 where IPv6 is off."""
+    try:
+        name = ("::", port)
+        return socket.create_server(
+            name, family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+        )
+    except ValueError:  # Python knows that there is no IPv6
+        pass
+    except OSError as error:
+        # The kernel knows IPv6, but no interface has it.
+        if error.errno not in _NO_IPV6:
+            raise _refusal(f"[::]:{port}", error) from None
     return _bind(("0.0.0.0", port), socket.AF_INET)  # noqa: S104 - what `:port` asks for
 
 
 def _bind(name: tuple[Any, ...], family: int) -> socket.socket:
     try:
-        return socket.create_server(
-            name, family=family, backlog=_BACKLOG, dualstack_ipv6=name[0] == "::"
-        )
+        return socket.create_server(name, family=family, backlog=_BACKLOG)
     except OSError as error:
         host, port = name[:2]
         where = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
-        raise StartupError(f"listen tcp {where}: bind: {_reason(error)}") from None
+        raise _refusal(where, error) from None
+
+
+def _refusal(where: str, error: OSError) -> StartupError:
+    return StartupError(f"listen tcp {where}: bind: {_reason(error)}")
 
 
 def _listen_unix(path: Path) -> socket.socket:
@@ -186,6 +204,12 @@ def _adopt(fd: int) -> socket.socket:
         listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise StartupError(f"systemd socket {fd}: {_reason(error)}") from None
+    if listener.family not in _FAMILIES:
+        listener.close()
+        raise StartupError(
+            f"systemd socket {fd} is of family {int(listener.family)}; only TCP and Unix sockets"
+            " are supported, so use ListenStream= with a port or a path"
+        )
     if not listening or listener.type != socket.SOCK_STREAM:
         listener.close()
         raise StartupError(f"systemd socket {fd} does not listen; use ListenStream= and Accept=no")

@@ -198,7 +198,7 @@ class HttpProtocol(asyncio.Protocol):
         self._deadline = now + state.header_seconds
         for reason, most in state.max_connections.items():
             if len(state.connections) > most:
-                self._refuse_for(reason)
+                self._refuse_for(reason, lingers=False)
                 return
 
     def data_received(self, data: bytes) -> None:
@@ -413,7 +413,11 @@ class HttpProtocol(asyncio.Protocol):
         self._discarded = 0
         if self._is_direct(request):
             push = push_request(
-                request.method, request.target, request.headers, keep_alive=request.keep_alive
+                request.method,
+                request.path,
+                request.query,
+                request.headers,
+                keep_alive=request.keep_alive,
             )
             self._sink = None
             sink = state.pushes.start(push, self.client, self._write_answer)
@@ -540,13 +544,13 @@ class HttpProtocol(asyncio.Protocol):
     def _idle_deadline(self) -> float:
         return self._loop.time() + self._state.idle_seconds
 
-    def _refuse_for(self, reason: str) -> None:
-        self._refuse(self._state.refuse(reason))
+    def _refuse_for(self, reason: str, *, lingers: bool = True) -> None:
+        self._refuse(self._state.refuse(reason), lingers=lingers)
 
-    def _refuse(self, answer: Answer) -> None:
+    def _refuse(self, answer: Answer, *, lingers: bool = True) -> None:
         """Send *answer* to a request that was not started, and end the connection."""
         self.write(answer.wire(self._state.date, keep_alive=False))
-        self._end(lingers=True)
+        self._end(lingers=lingers)
 
     def _end(self, *, lingers: bool = False) -> None:
         """Take no more requests. Close, as soon as the client has sent what it is sending."""

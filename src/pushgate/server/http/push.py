@@ -83,16 +83,17 @@ class PushRequest(NamedTuple):
 
 
 def push_request(
-    method: str, target: bytes, headers: Headers, *, keep_alive: bool = True
+    method: str, path: bytes, query: bytes, headers: Headers, *, keep_alive: bool = True
 ) -> PushRequest:
     """Return what the request line and *headers* (names in lower case) of a push say."""
+    target = b"%b?%b" % (path, query) if query else path
     length = find_header(headers, b"content-length").lstrip(b"0")
     size = len(target) + len(method) + len("HTTP/1.1")
     for name, value in headers:
         size += len(value) if name == b"host" else len(name) + len(value)
     return PushRequest(
         method,
-        target.partition(b"?")[0],
+        path,
         find_header(headers, b"content-type"),
         find_header(headers, b"content-encoding"),
         int(length) if length.isdigit() and len(length) < 20 else 0,
@@ -373,9 +374,9 @@ def find_header(headers: Headers, name: bytes) -> bytes:
 
 async def push_over_asgi(pushes: PushService, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a PUT, POST or DELETE of a group. The caller has let the client in."""
-    query = scope["query_string"]
-    target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-    request = push_request(scope["method"], target, scope["headers"])
+    request = push_request(
+        scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
+    )
     answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def done(answer: Answer) -> None:

@@ -71,8 +71,7 @@ class RequestHead(NamedTuple):
 
     Attributes:
         method: as sent.
-        target: the request target, in ASCII.
-        path: the path of the target, percent-encoded as sent.
+        path: the path of the target, percent-encoded as sent, and in ASCII.
         query: what follows the ``?``.
         is_http_1_0: whether the client speaks HTTP/1.0.
         headers: names in lower case; ``host`` is that of an absolute target.
@@ -82,7 +81,6 @@ class RequestHead(NamedTuple):
     """
 
     method: str
-    target: bytes
     path: bytes
     query: bytes
     is_http_1_0: bool
@@ -120,12 +118,11 @@ def parse_head(head: bytes) -> RequestHead:
         values.setdefault(name, []).append(value)
     length = _body_length(values, is_http_1_0=is_http_1_0)
     _check_host(values.get(b"host", []), is_http_1_0=is_http_1_0)
-    target, path, query, authority = _split_target(raw_target)
+    path, query, authority = _split_target(raw_target)
     if authority:  # RFC 9112, 3.2.2
         headers = [(b"host", authority), *(field for field in headers if field[0] != b"host")]
     return RequestHead(
         method.decode(),
-        target,
         path,
         query,
         is_http_1_0,
@@ -163,8 +160,8 @@ def _check_host(hosts: Sequence[bytes], *, is_http_1_0: bool) -> None:
         raise MalformedRequest(_BAD_HOST)
 
 
-def _split_target(raw: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return the request target *raw* in ASCII, its path, its query, and its authority if any."""
+def _split_target(raw: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return path, query and authority (if it has one) of the request target *raw*."""
     target = raw
     if not raw.isascii() or b"#" in raw:
         target = quote_from_bytes(raw, _TARGET_SAFE).encode()
@@ -180,7 +177,7 @@ def _split_target(raw: bytes) -> tuple[bytes, bytes, bytes, bytes]:
         raise MalformedRequest(BAD_REQUEST)
     if _bad_escape(path):
         raise MalformedRequest(BAD_REQUEST)
-    return target, path, query, authority
+    return path, query, authority
 
 
 def _keeps_alive(values: Mapping[bytes, Sequence[bytes]], *, is_http_1_0: bool) -> bool:

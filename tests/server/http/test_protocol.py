@@ -1,0 +1,274 @@
+"""Connections: the same bytes mean the same however they are cut, and every request is answered."""
+
+import asyncio
+import logging
+import socket
+import tempfile
+
+import pytest
+from hypothesis import given, settings as hypothesis_settings, strategies as st
+
+from tests.server.http.connection import Wire, answers_in, cut, wired
+
+
+def request(head: str, body: bytes = b"", *fields: str) -> bytes:
+    lines = [f"{head} HTTP/1.1", "Host: g", *fields]
+    if body and not any(field.startswith("Transfer-Encoding") for field in fields):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+PUSH = request("PUT /metrics/job/a", b"m 1\n")
+SCRAPE = request("GET /metrics")
+READY = request("GET /-/ready")
+CHUNKS = b"4 \r\nm 7\n\r\n6;x=y\r\nother \r\n2\r\n8\n\r\n0\r\nTrailer: t\r\n\r\n"
+INNER_DELETE = request("DELETE /metrics/job/kept")
+
+# name -> bytes, the statuses of the answers, and the jobs that are stored then
+STREAMS: dict[str, tuple[bytes, list[int], set[str]]] = {
+    "a push": (PUSH, [200], {"a"}),
+    "an offer to upgrade": (request("PUT /metrics/job/a", b"vd 1\n", *UPGRADE), [200], {"a"}),
+    "an upgrade to websocket": (
+        request("GET /metrics", b"", "Connection: upgrade", "Upgrade: websocket") + PUSH,
+        [200, 200],
+        {"a"},
+    ),
+    "an upgrade with a request in its body": (
+        request("PUT /metrics/job/kept", b"k 1\n")
+        + request("PUT /metrics/job/a", INNER_DELETE, *UPGRADE)
+        + READY,
+        [200, 400, 200],
+        {"kept"},
+    ),
+    "requests behind an upgrade": (
+        PUSH + request("POST /metrics/job/a", b"u 2\n", *UPGRADE) + SCRAPE + READY,
+        [200, 200, 200, 200],
+        {"a"},
+    ),
+    "a pipeline": (
+        PUSH + SCRAPE + PUSH + request("DELETE /metrics/job/a"),
+        [200] * 3 + [202],
+        set(),
+    ),
+    "the same push again": (PUSH * 4, [200] * 4, {"a"}),
+    "chunks": (
+        request("PUT /metrics/job/a", CHUNKS, "Transfer-Encoding: chunked") + READY,
+        [200, 200],
+        {"a"},
+    ),
+    "a broken request behind a push": (PUSH + b"nonsense\r\n\r\n" + READY, [200, 400], {"a"}),
+    "broken chunks": (
+        request("PUT /metrics/job/a", b"zz\r\n", "Transfer-Encoding: chunked") + READY,
+        [400],
+        set(),
+    ),
+    "line feeds alone": (PUSH.replace(b"\r\n", b"\n") + READY, [200, 200], {"a"}),
+    "raw bytes in a path": (
+        PUSH.replace(b"/job/a", b"/job/\xc3\xbc#") + READY,
+        [200, 200],
+        {"ü#"},
+    ),
+    "HTTP/1.0 that is kept alive": (
+        PUSH.replace(b"1.1\r\n", b"1.0\r\nConnection: keep-alive\r\n") * 2 + READY,
+        [200, 200, 200],
+        {"a"},
+    ),
+    "a wait to continue": (
+        request("PUT /metrics/job/a", b"m 1\n", "Expect: 100-continue") + READY,
+        [100, 200, 200],
+        {"a"},
+    ),
+    "an absolute target": (
+        PUSH.replace(b"/metrics", b"http://other:1/metrics", 1) + READY,
+        [200, 200],
+        {"a"},
+    ),
+    "the end of the connection": (
+        request("PUT /metrics/job/a", b"m 1\n", "Connection: close") + READY,
+        [200],
+        {"a"},
+    ),
+    "a body that nobody reads": (request("GET /-/ready", b"x" * 9) + READY, [200, 200], set()),
+    "a body that ends early": (PUSH + PUSH[:-2], [200, 400], {"a"}),
+    "a head that ends early": (PUSH + PUSH[:30], [200, 400], {"a"}),
+}
+
+
+async def outcome(wire: Wire, *parts: bytes):
+    """Everything that a client sees of *parts*, and what is stored in the end."""
+    await wire.wiped()
+    answers = await wire.exchanged(*parts)
+    return answers, wire.groups()
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_bytes_mean_the_same_wherever_they_are_cut(name):
+    data, statuses, jobs = STREAMS[name]
+
+    async def check() -> None:
+        async with wired() as wire:
+            whole = await outcome(wire, data)
+            assert [answer.status for answer in whole[0]] == statuses
+            assert {group.key.job for group in wire.context.gateway.store.groups()} == jobs
+            for position in range(1, len(data)):
+                assert await outcome(wire, *cut(data, [position])) == whole, position
+            assert await outcome(wire, *cut(data, range(len(data)))) == whole
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "durable"])
+@given(data=st.data())
+@hypothesis_settings(deadline=None)
+def test_bytes_mean_the_same_in_any_number_of_pieces(durable, data):
+    names = data.draw(st.lists(st.sampled_from(sorted(STREAMS)), min_size=1, max_size=3))
+    stream = b"".join(STREAMS[name][0] for name in names)
+    positions = data.draw(st.lists(st.integers(1, len(stream) - 1), max_size=12))
+
+    async def check() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = f"{folder}/pushgate.db" if durable else ""
+            async with wired(persistence_file=file) as wire:
+                assert await outcome(wire, *cut(stream, positions)) == await outcome(wire, stream)
+
+    asyncio.run(check())
+
+
+# --- The end of a connection ---------------------------------------------------------------------
+
+
+def test_a_refusal_comes_after_the_answers_that_are_still_due(tmp_path):
+    async def check() -> None:
+        async with wired(persistence_file=str(tmp_path / "pushgate.db")) as wire:
+            answers = await wire.exchanged(PUSH + SCRAPE + b"broken\r\n\r\n")
+            assert [answer.status for answer in answers] == [200, 200, 400]
+
+    asyncio.run(check())
+
+
+def test_a_client_that_only_reads_any_more_gets_its_answers():
+    async def check() -> None:
+        async with wired() as wire, wire.connection() as client:
+            await wire.sent(client, PUSH + SCRAPE)
+            client.shutdown(socket.SHUT_WR)
+            answers = answers_in(await wire.received(client))
+            assert [answer.status for answer in answers] == [200, 200]
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_a_push_whose_body_ends_early_is_refused_counted_and_logged(caplog, framing):
+    async def check() -> None:
+        async with wired() as wire:
+            [answer] = await wire.exchanged(request("PUT /metrics/job/a", b"", framing) + b"3\r\n")
+            assert (answer.status, answer.body) == (400, b"unexpected EOF\n")
+            assert wire.groups() == {}
+            telemetry = {
+                (sample.name, sample.labels): sample.value
+                for family in wire.context.telemetry.families()
+                for sample in family.samples
+            }
+            labels = (("code", "400"), ("handler", "push"), ("method", "put"))
+            assert telemetry["pushgateway_http_requests_total", labels] == 1
+
+    with caplog.at_level(logging.WARNING, "pushgate"):
+        asyncio.run(check())
+    [record] = caplog.records
+    assert (record.message, record.err) == ("failed to read body", "unexpected EOF")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_sender_that_reads_only_after_its_body_gets_an_early_refusal(version):
+    """As behind a proxy that speaks HTTP/1.0: closing at once would reset its connection."""
+    body = b"#" * (8 << 20)
+    head = request("PUT /metrics/job/a", b"", f"Content-Length: {len(body)}")
+
+    async def check() -> None:
+        async with wired(limit_body_bytes=1000) as wire, wire.connection() as client:
+            await wire.sent(client, head.replace(b"HTTP/1.1", f"HTTP/{version}".encode()), body)
+            [answer] = answers_in(await wire.received(client))
+            assert answer.status == 413
+
+    asyncio.run(check())
+
+
+def test_the_rest_of_a_small_refused_body_is_no_request():
+    body = INNER_DELETE * 100
+    refused = request("PUT /metrics/job/a", body)
+
+    async def check() -> None:
+        async with wired(limit_body_bytes=1000) as wire:
+            answers = await wire.exchanged(refused[:200], refused[200:] + READY)
+            assert [answer.status for answer in answers] == [413, 200]
+
+    asyncio.run(check())
+
+
+def test_many_requests_in_one_segment_are_all_answered():
+    async def check() -> None:
+        async with wired() as wire:
+            answers = await wire.exchanged(PUSH * 500 + READY * 20)
+            assert [answer.status for answer in answers] == [200] * 520
+
+    asyncio.run(check())
+
+
+def test_other_clients_have_a_turn_between_the_requests_of_one():
+    async def check() -> None:
+        async with wired() as wire, wire.connection() as busy, wire.connection() as other:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(busy, PUSH * 1000)
+            await loop.sock_sendall(other, READY)
+            await loop.sock_recv(other, 1000)
+            answered = len(answers_in(await loop.sock_recv(busy, 1 << 20)))
+            assert answered < 1000
+
+    asyncio.run(check())
+
+
+def test_http_1_0_is_answered_as_such_and_closed_unless_it_asks_otherwise():
+    async def check() -> None:
+        async with wired() as wire:
+            for asked, said in ((b"", False), (b"Connection: keep-alive\r\n", True)):
+                async with wire.connection() as client:
+                    await wire.sent(client, b"GET /-/ready HTTP/1.0\r\n%b\r\n" % asked)
+                    loop = asyncio.get_running_loop()
+                    data = await loop.sock_recv(client, 1000)
+                    assert data.startswith(b"HTTP/1.0 200 OK\r\n")
+                    assert (b"connection: keep-alive\r\n" in data) is said
+                    if said:
+                        await wire.sent(client, b"GET /-/ready HTTP/1.0\r\n\r\n")
+                        assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.0 200")
+                    assert await loop.sock_recv(client, 1000) == b""
+
+    asyncio.run(check())
+
+
+def test_an_answer_of_unknown_length_to_http_1_0_ends_with_the_connection():
+    async def check() -> None:
+        async with wired() as wire, wire.connection() as client:
+            body = b"".join(b'm{l="%d"} 1\n' % number for number in range(3000))
+            assert (await wire.exchanged(request("PUT /metrics/job/a", body)))[0].status == 200
+            await wire.sent(
+                client, b"GET /api/v1/metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+            )
+            head, _, content = (await wire.received(client)).partition(b"\r\n\r\n")
+            assert b"transfer-encoding" not in head
+            assert content.endswith(b"}")
+
+    asyncio.run(check())
+
+
+def test_the_origin_is_compared_with_an_absolute_target():
+    push = PUSH.replace(b"/metrics", b"http://gateway:9091/metrics", 1)
+
+    async def check() -> None:
+        async with wired() as wire:
+            for origin, status in ((b"http://gateway:9091", 200), (b"http://g", 403)):
+                fields = b"Host: g\r\nOrigin: %b\r\n" % origin
+                [answer] = await wire.exchanged(push.replace(b"Host: g\r\n", fields))
+                assert answer.status == status
+
+    asyncio.run(check())
