@@ -3,34 +3,17 @@
 import logging
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pushgate.cli.messages import report
 from pushgate.cli.options import Body, Connection, GroupKey, Pairs
-from pushgate.client import PushGateway
+from pushgate.client import PushGateway, Retry
 from pushgate.errors import ConfigurationError
 from pushgate.properties import PrometheusProperties, load
 
 _DEFINED = "--define"
-_CREDENTIALS = ("own.basic_auth_file", "own.bearer_token", "own.bearer_token_file")
-# PushGateway's argument: the flag that gives it, and the properties that the flag overrides.
-_ARGUMENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "address": ("--address", ("pushgateway.address",)),
-    "job": ("--job", ("pushgateway.job",)),
-    "grouping_key": ("--group", ("own.grouping_key",)),
-    "instance": ("--instance", ("own.instance",)),
-    "deadline": ("--timeout", ("own.deadline_seconds",)),
-    "retry": ("--retries", ("own.retries",)),
-    "compression": ("--compression", ("own.compression",)),
-    "basic_auth": ("--user", _CREDENTIALS),
-    "bearer_token_file": ("--bearer-token-file", _CREDENTIALS),
-    "ca_file": ("--ca-file", ("own.ca_file",)),
-    "verify": ("--insecure", ("own.verify",)),
-}
-_USERINFO = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/]*@")
+_userinfo = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/]*@").match
 
 
 def gateway_for(
@@ -56,94 +39,41 @@ def gateway_for(
         ConfigurationError: A setting is wrong, or there is no job.
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
-    found = properties or load(connection.define, external_origin=_DEFINED)
-    given = _given(connection, group, body)
-    settled = _without_overridden(found, given)
-    if "job" not in given and settled.pushgateway.job is None:
-        if default_job is None:
+    if properties is None:
+        properties = load(connection.define, external_origin=_DEFINED)
+    texts = _texts(connection, group)
+    for argument, flag, text in texts:
+        # Python reads bytes of the command line that are not UTF-8 as surrogates.
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ConfigurationError(f"{flag}: {text!r} is not valid UTF-8", key=argument)
+    # PushGateway lets properties win over arguments, as client_java does.
+    properties = _without_overridden(properties, connection, group, body)
+    job = group.job
+    if job is None and properties.pushgateway.job is None:
+        job = default_job
+        if job is None:
             raise ConfigurationError("Which job? Name it with --job.", key="job")
-        given["job"] = default_job
-    if "deadline" not in given and settled.own.deadline_seconds is None:
-        given["deadline"] = default_timeout
     try:
-        return PushGateway(**given, on_label_clash=body.on_label_clash, properties=settled)
+        return PushGateway(
+            connection.address,
+            job=job,
+            grouping_key=group.labels or None,
+            instance=group.instance,
+            deadline=connection.timeout or properties.own.deadline_seconds or default_timeout,
+            retry=Retry() if connection.retries is None else connection.retries,
+            basic_auth=_basic_auth(connection),
+            bearer_token_file=connection.bearer_token_file,
+            ca_file=connection.ca_file,
+            verify=not connection.insecure,
+            compression=body.compression,
+            on_label_clash=body.on_label_clash,
+            properties=properties,
+        )
     except ConfigurationError as error:
-        flag = _ARGUMENTS[error.key][0] if error.key in given else ""
-        if flag and not error.source:
-            error.add_note(f"The value comes from {flag}.")
+        flags = {flag for argument, flag, _ in texts if argument == error.key}
+        if flags and not error.source:
+            error.add_note(f"The value comes from {flags.pop()}.")
         raise
-
-
-def _given(connection: Connection, group: GroupKey, body: Body) -> dict[str, Any]:
-    """Return what flags say, as arguments of PushGateway."""
-    arguments = {
-        "address": connection.address,
-        "job": group.job,
-        "grouping_key": group.labels or None,
-        "instance": group.instance,
-        "deadline": connection.timeout,
-        "retry": connection.retries,
-        "compression": body.compression,
-        "basic_auth": _basic_auth(connection),
-        "bearer_token_file": connection.bearer_token_file,
-        "ca_file": connection.ca_file,
-        "verify": False if connection.insecure else None,
-    }
-    for name in ("address", "job", "instance"):
-        _check_text(_ARGUMENTS[name][0], arguments[name])
-    for text in (*group.labels, *group.labels.values()):
-        _check_text("--group", text)
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _check_text(flag: str, value: Any) -> None:
-    """Refuse bytes of the command line that are not UTF-8: Python reads them as surrogates."""
-    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigurationError(f"{flag}: {value!r} is not valid UTF-8", key=flag)
-
-
-def _basic_auth(connection: Connection) -> tuple[str, str] | None:
-    if connection.user is None and connection.password_file is None:
-        return None
-    if connection.user is None or connection.password_file is None:
-        raise ConfigurationError("--user and --password-file belong together", key="basic_auth")
-    _check_text("--user", connection.user)
-    try:
-        password = Path(connection.password_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(
-            f"--password-file: {connection.password_file} cannot be read: {reason}",
-            key="basic_auth",
-        ) from error
-    return connection.user, password.removesuffix("\n").removesuffix("\r")
-
-
-def _without_overridden(
-    properties: PrometheusProperties, given: Mapping[str, Any]
-) -> PrometheusProperties:
-    """Return *properties* without those that the arguments *given* by flags override."""
-    overridden = {key for name in given for key in _ARGUMENTS[name][1]}
-    address = given.get("address", "")
-    if "://" in address:
-        overridden.add("pushgateway.scheme")
-    if _USERINFO.match(address):
-        overridden |= set(_CREDENTIALS)
-    changes: dict[str, dict[str, Any]] = {"pushgateway": {}, "own": {}}
-    for key in overridden:
-        section, _, setting = key.partition(".")
-        changes[section][setting] = None
-    configured = properties.pushgateway.address
-    if configured and "address" not in given and given.keys() & {"basic_auth", "bearer_token_file"}:
-        changes["pushgateway"]["address"] = _USERINFO.sub(r"\1", configured)
-    labels = properties.own.grouping_key
-    if labels and "instance" in given and "grouping_key" not in given:
-        changes["own"]["grouping_key"] = {k: v for k, v in labels.items() if k != "instance"}
-    return replace(
-        properties,
-        pushgateway=replace(properties.pushgateway, **changes["pushgateway"]),
-        own=replace(properties.own, **changes["own"]),
-    )
 
 
 def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProperties:
@@ -155,7 +85,7 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
 
     Raises:
         ConfigurationError: What is wrong was given by a flag; or a property file cannot be
-            read, and so nobody knows where the gateway is.
+            read, and no flag says where the gateway is.
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     environment = dict(os.environ)
@@ -164,10 +94,72 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
             return load(defined, env=environment, strict=False, external_origin=_DEFINED)
         except ConfigurationError as error:
             variable = error.source.removeprefix("$")
-            if variable in environment and variable != error.source:
+            if variable != error.source and variable in environment:
                 del environment[variable]
             elif error.source not in ("", _DEFINED) and address is not None:
                 environment["PROMETHEUS_CONFIG"] = ""  # no file at all
             else:
                 raise
             report(error)
+
+
+def _without_overridden(
+    properties: PrometheusProperties, connection: Connection, group: GroupKey, body: Body
+) -> PrometheusProperties:
+    """Return *properties* without those that a flag overrides."""
+    java, own = properties.pushgateway, properties.own
+    gives_credentials = bool(
+        connection.user or connection.bearer_token_file or _userinfo(connection.address or "")
+    )
+    if gives_credentials:
+        own = replace(own, basic_auth_file=None, bearer_token=None, bearer_token_file=None)
+    if connection.address is not None:
+        java = replace(java, address=None)
+        if "://" in connection.address:
+            java = replace(java, scheme=None)
+    elif gives_credentials and java.address and (userinfo := _userinfo(java.address)):
+        java = replace(java, address=userinfo[1] + java.address[userinfo.end() :])
+    if group.job is not None:
+        java = replace(java, job=None)
+    if group.instance is not None and own.grouping_key is not None:
+        labels = {name: text for name, text in own.grouping_key.items() if name != "instance"}
+        own = replace(own, grouping_key=labels or None)
+    overridden = {
+        "instance": group.instance is not None,
+        "grouping_key": bool(group.labels),
+        "deadline_seconds": connection.timeout is not None,
+        "retries": connection.retries is not None,
+        "ca_file": connection.ca_file is not None,
+        "verify": connection.insecure,
+        "compression": body.compression is not None,
+    }
+    own = replace(own, **{name: None for name, is_given in overridden.items() if is_given})
+    return replace(properties, pushgateway=java, own=own)
+
+
+def _texts(connection: Connection, group: GroupKey) -> list[tuple[str, str, str]]:
+    """Return the texts that flags give: argument of PushGateway, flag, text."""
+    texts = [
+        ("address", "--address", connection.address),
+        ("job", "--job", group.job),
+        ("instance", "--instance", group.instance),
+        ("basic_auth", "--user", connection.user),
+        *(("grouping_key", "--group", text) for pair in group.labels.items() for text in pair),
+    ]
+    return [(argument, flag, text) for argument, flag, text in texts if text is not None]
+
+
+def _basic_auth(connection: Connection) -> tuple[str, str] | None:
+    if connection.user is None and connection.password_file is None:
+        return None
+    if connection.user is None or connection.password_file is None:
+        raise ConfigurationError("--user and --password-file belong together", key="basic_auth")
+    try:
+        password = Path(connection.password_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(
+            f"--password-file: {connection.password_file} cannot be read: {reason}",
+            key="basic_auth",
+        ) from error
+    return connection.user, password.removesuffix("\n").removesuffix("\r")

@@ -4,24 +4,25 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pushgate.cli.messages import report, say
+from pushgate.cli.messages import report
 from pushgate.cli.process import Ended, interruptible
 from pushgate.errors import EncodingError, PushgatewayError, PushRejectedError
 from pushgate.model.numbers import go_float
 
 if TYPE_CHECKING:
     from pushgate.cli.metrics_text import MetricsText
-    from pushgate.client import PushGateway
+    from pushgate.client import Payload, PushGateway
 
 # What a heartbeat may take; nothing waits for it.
 _HEARTBEAT_SECONDS = 10.0
 # How long the end waits for the client to be imported and configured.
 _READY_SECONDS = 10.0
+_LEFT_OUT = "The job is pushed without the metrics file."
 _MAX_METRICS_FILE = 64 << 20
 
 Metric = tuple[str, str, float]
@@ -70,6 +71,15 @@ class JobRecord:
             )
         return metrics + self._expected()
 
+    def text(self, metrics: Iterable[Metric]) -> bytes:
+        """Return *metrics* in the text format."""
+        return "".join(
+            f"# HELP {self.prefix}{suffix} {documentation}\n"
+            f"# TYPE {self.prefix}{suffix} gauge\n"
+            f"{self.prefix}{suffix} {go_float(value)}\n"
+            for suffix, documentation, value in metrics
+        ).encode()
+
     def _expected(self) -> list[Metric]:
         if self.expected_interval is None:
             return []
@@ -117,7 +127,8 @@ class JobPusher:
         brief = self._gateway.replace(retry=0, deadline=min(every, _HEARTBEAT_SECONDS))
         while not self._has_ended.is_set():
             try:
-                _send(brief, self._text(self._record.running(time.time())))
+                alive = self._record.running(time.time())
+                brief.push_payload(self._payload(alive), add=True)
             except Exception as error:  # noqa: BLE001  the job goes on
                 report(error)
             self._has_ended.wait(every)
@@ -138,7 +149,7 @@ class JobPusher:
         failures: list[Exception] = []
         try:
             with interruptible():
-                failures = self._push(own, file, on_label_clash)
+                self._push(own, file, on_label_clash, failures)
         except KeyboardInterrupt:
             failures.append(PushgatewayError("The push was interrupted."))
         except Exception as error:  # noqa: BLE001  no push may change the status of the job
@@ -148,75 +159,64 @@ class JobPusher:
         return failures
 
     def _push(
-        self, own: list[Metric], file: Path | None, on_label_clash: Literal["error", "allow"]
-    ) -> list[Exception]:
+        self,
+        own: list[Metric],
+        file: Path | None,
+        on_label_clash: Literal["error", "allow"],
+        failures: list[Exception],
+    ) -> None:
+        """Push *own* and the metrics in *file*; what keeps the file out goes to *failures*."""
         self._is_settled.wait(_READY_SECONDS)
         gateway = self._gateway
         if gateway is None:
-            return [self._failure]
-        failures: list[Exception] = []
-        text, taken = self._text(own), None
+            raise self._failure
+        reserved = {"job", *gateway.grouping_key} if on_label_clash == "error" else set()
+        with_file = None
         try:
-            reserved = {"job", *gateway.grouping_key} if on_label_clash == "error" else set()
-            taken = self._with_file(text, file, reserved)
-        except (OSError, EncodingError) as error:
+            data = b"" if file is None else _content(file)
+            if file is not None and data:
+                with_file = self._with_file(own, data, file.name, reserved)
+        except Exception as error:  # noqa: BLE001  the job itself can be pushed
+            error.add_note(_LEFT_OUT)
             failures.append(error)
-        if taken is not None:
+        if with_file is not None:
             try:
-                _send(gateway, taken)
+                gateway.push_payload(with_file, add=True)
             except PushRejectedError as error:
+                error.add_note(_LEFT_OUT)
                 failures.append(error)
             else:
-                return failures
-        if failures:
-            say("the job is pushed without the metrics file:")
-        _send(gateway, text)
-        return failures
+                return
+        gateway.push_payload(self._payload(own), add=True)
 
-    def _text(self, metrics: Iterable[Metric]) -> "MetricsText":
-        from pushgate.cli.metrics_text import MetricsText
-        from pushgate.model.shape import MetricType
+    def _payload(self, own: Sequence[Metric], file: "MetricsText | None" = None) -> "Payload":
+        from pushgate.client import Payload
+        from pushgate.client.text import CONTENT_TYPE
 
-        body, names = [], []
-        for suffix, documentation, value in metrics:
-            name = self._record.prefix + suffix
-            names.append(name)
-            body.append(
-                f"# HELP {name} {documentation}\n# TYPE {name} gauge\n{name} {go_float(value)}\n"
-            )
-        return MetricsText(
-            "".join(body).encode(), dict.fromkeys(names, MetricType.GAUGE), len(names)
-        )
+        body = self._record.text(own)
+        if file is None:
+            return Payload(body, CONTENT_TYPE, len(own), len(own))
+        families, series = len(own) + len(file.types), len(own) + file.series
+        return Payload(body + file.body, CONTENT_TYPE, families, series)
 
     def _with_file(
-        self, own: "MetricsText", file: Path | None, reserved: set[str]
-    ) -> "MetricsText | None":
-        """Return *own* and the metrics in *file*; None if there are none.
+        self, own: Sequence[Metric], data: bytes, source: str, reserved: set[str]
+    ) -> "Payload":
+        """Return *own* and the metrics in *data*.
 
         Raises:
             EncodingError: They cannot be pushed as they are.
-            OSError: The file cannot be read.
         """
-        data = _content(file) if file is not None else b""
-        if not data or file is None:
-            return None
-        from pushgate.cli.metrics_text import joined, read_metrics
+        from pushgate.cli.metrics_text import read_metrics
 
-        text = read_metrics(data, file.name, group_labels=reserved)
-        twice = own.types.keys() & text.types.keys()
+        text = read_metrics(data, source, group_labels=reserved)
+        twice = {self._record.prefix + suffix for suffix, _, _ in own} & text.types.keys()
         if twice:
             raise EncodingError(
-                f"{file.name}: {min(twice)} is a metric of pushgate run itself;"
+                f"{source}: {min(twice)} is a metric of pushgate run itself;"
                 " rename it, or choose another --prefix"
             )
-        return joined([("pushgate run", own), (file.name, text)]) if text.series else None
-
-
-def _send(gateway: "PushGateway", text: "MetricsText") -> None:
-    from pushgate.cli.metrics_text import CONTENT_TYPE
-    from pushgate.client import Payload
-
-    gateway.push_payload(Payload(text.body, CONTENT_TYPE, len(text.types), text.series), add=True)
+        return self._payload(own, text)
 
 
 def _content(path: Path) -> bytes:

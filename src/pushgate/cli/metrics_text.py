@@ -14,7 +14,6 @@ from pushgate.formats.text import TextReader
 from pushgate.model.names import NameRule
 from pushgate.model.shape import MetricType, Pushed
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MAX_QUOTED = 200
 _name = re.compile(rb'\s*(?:\{\s*"((?:[^"\\]|\\.)*)"|([^\s{]+))').match
 _comment = re.compile(rb'[ \t]*#[ \t]*(?:HELP|TYPE)[ \t]+("(?:[^"\\]|\\.)*"|[^\s]+)').match

@@ -59,8 +59,9 @@ def push(
     A file that ends in "# EOF" is read as OpenMetrics.
     """
     from pushgate.cli.configuration import gateway_for
-    from pushgate.cli.metrics_text import CONTENT_TYPE, joined, read_metrics
+    from pushgate.cli.metrics_text import joined, read_metrics
     from pushgate.client import Payload
+    from pushgate.client.text import CONTENT_TYPE
 
     with failures_reported():
         gateway = gateway_for(connection, group, body)
