@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.server.group import Block, Group
-from pushgate.server.http.families import sorted_families, sorted_in_steps
+from pushgate.server.http.families import local_time, sorted_families, sorted_in_steps
 from tests.server.pushes import key, pushed
 
 
@@ -45,3 +46,21 @@ def test_families_of_all_blocks_come_by_name_with_their_numbers_and_times():
         ("r", 8, ["3"]),
         ("z", 7, ["1"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "written"),
+    [
+        (0, "1969-12-31T19:00:00-05:00"),
+        (1_785_000_000_120_000_000, "2026-07-25T13:20:00.12-04:00"),
+        (1_785_000_000_000_000_001, "2026-07-25T13:20:00.000000001-04:00"),
+    ],
+)
+def test_times_are_local(in_zone, nanoseconds, written):
+    in_zone("America/New_York")
+    assert local_time(nanoseconds) == written
+
+
+def test_utc_is_written_as_z(in_zone):
+    in_zone("UTC")
+    assert local_time(10**9) == "1970-01-01T00:00:01Z"

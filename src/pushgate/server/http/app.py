@@ -10,7 +10,7 @@ from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from pushgate.server.access.config import Permission
-from pushgate.server.http import api, health
+from pushgate.server.http import health, json_api
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import push_over_asgi
 from pushgate.server.http.push_path import push_path
@@ -49,7 +49,7 @@ _ANY = partial(Action, permission=Permission.ANY)
 def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     """Return all paths but those of groups, in Starlette's syntax, with their methods."""
     prefix = settings.route_prefix
-    options = {"OPTIONS": _ANY(endpoint=api.options, counted_as="api/v1/options")}
+    options = {"OPTIONS": _ANY(endpoint=json_api.options, counted_as="api/v1/options")}
     stop = _ADMIN(endpoint=health.stop)
     table = {
         "/": {"GET": _READ(endpoint=pages.groups, counted_as="status")},
@@ -61,12 +61,13 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         "/-/healthy": {"GET": _HEALTH(endpoint=health.healthy, counted_as="healthy")},
         "/-/ready": {"GET": _HEALTH(endpoint=health.ready, counted_as="ready")},
         "/-/quit": {"PUT": stop, "POST": stop},
-        "/api/v1/status": options | {"GET": _READ(endpoint=api.status, counted_as="api/v1/status")},
+        "/api/v1/status": options
+        | {"GET": _READ(endpoint=json_api.status, counted_as="api/v1/status")},
         "/api/v1/metrics": options
-        | {"GET": _READ(endpoint=api.metrics, counted_as="api/v1/metrics")},
+        | {"GET": _READ(endpoint=json_api.metrics, counted_as="api/v1/metrics")},
     }
     if settings.web_enable_admin_api:
-        wipe = _ADMIN(endpoint=api.wipe, counted_as="wipe")
+        wipe = _ADMIN(endpoint=json_api.wipe, counted_as="wipe")
         table["/api/v1/admin/wipe"] = options | {"PUT": wipe}
     # Below the API, preflight requests succeed for every path, as in the Go server.
     table["/api/v1/{rest:path}"] = options

@@ -1,10 +1,11 @@
 """The metric families of a group, for pages and the JSON API.
 
-A group can have 100,000 families, or one with as many buckets. Whatever visits them does so
-in steps of about a millisecond: generators that yield where others may have a turn.
+A group may have 100,000 families, or a histogram with as many buckets. Work on them is split
+into steps of about a millisecond: generators that yield where other requests get a turn.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from heapq import merge
 from itertools import accumulate, islice, pairwise
 from typing import Any, NamedTuple, TypeVar
@@ -68,7 +69,15 @@ def sorted_in_steps(items: Iterable[T], key: Callable[[T], Any]) -> Steps[Iterat
 
 
 def _drained(items: list[T]) -> Iterator[T]:
-    """Yield *items* and forget them one by one: to free them all at once takes its time."""
+    """Yield *items* and release them one by one: releasing 100,000 at once is a long step."""
     items.reverse()
     while items:
         yield items.pop()
+
+
+def local_time(nanoseconds: int) -> str:
+    """Return a time in Unix nanoseconds as Go's RFC3339Nano, in the local time zone."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    moment = datetime.fromtimestamp(seconds, UTC).astimezone().isoformat()
+    fraction = f".{rest:09d}".rstrip("0") if rest else ""
+    return f"{moment[:19]}{fraction}{moment[19:].replace('+00:00', 'Z')}"

@@ -17,8 +17,7 @@ from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, raw, text
 from pushgate.model.shape import MetricType
 from pushgate.server.group import Group
-from pushgate.server.http.families import Family, Steps, sorted_families
-from pushgate.server.http.listing import local_time
+from pushgate.server.http.families import Family, Steps, local_time, sorted_families
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
 

@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.listing import local_time
+from pushgate.server.http.families import local_time
 from pushgate.server.http.responses import NOT_FOUND, Headers
 from pushgate.server.http.stream import in_steps, stream
 from pushgate.server.ui.cards import MOST_ROWS, family_cards, group_card, key_of

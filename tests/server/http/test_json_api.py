@@ -1,6 +1,8 @@
+import asyncio
+import base64
 import json
-import time
-from contextlib import contextmanager
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -11,25 +13,21 @@ from pushgate.model.names import NameRule
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
 from pushgate.server.group import Block, Group
-from pushgate.server.http.listing import encoded, listing, local_time
+from pushgate.server.http.json_api import encoded, groups_as_json
+from pushgate.server.settings import Settings
+from tests.server.http.asgi import Served
 
+VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
+CORS = {
+    "access-control-allow-headers": "Accept, Authorization, Content-Type, Origin",
+    "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "Date",
+    "cache-control": "no-cache, no-store, must-revalidate",
+}
+TIMES = re.compile(r'(?<="time_stamp":)"[^"]+"|(?<="value":")1\.[0-9.]+e\+09(?=")')
 SECOND = 10**9
 KEY = GroupingKey([("job", "j")])
-
-
-@contextmanager
-def zone(name: str, monkeypatch):
-    with monkeypatch.context() as patched:
-        patched.setenv("TZ", name)
-        time.tzset()
-        yield
-    time.tzset()
-
-
-@pytest.fixture
-def new_york(monkeypatch):
-    with zone("America/New_York", monkeypatch):
-        yield
 
 
 def group(pushed: Pushed, **times: int) -> Group:
@@ -38,7 +36,7 @@ def group(pushed: Pushed, **times: int) -> Group:
 
 
 def shown(pushed: Pushed, **times: int) -> dict:
-    [found] = json.loads(b"".join(listing([group(pushed, **times)])))
+    [found] = json.loads(b"".join(groups_as_json([group(pushed, **times)])))
     return found
 
 
@@ -92,9 +90,10 @@ def test_the_counts_of_a_float_histogram_are_floats():
     assert (found["buckets"], found["count"]) == ({"1": "1.5", "2": "2e+06"}, "2e+06")
 
 
-def test_keys_stand_in_the_order_of_their_bytes(new_york):
+def test_keys_stand_in_the_order_of_their_bytes(in_zone):
+    in_zone("America/New_York")
     pushed = of_text("# HELP b say <b>\n# TYPE b gauge\nb 1\nZ 2\n")
-    assert b"".join(listing([group(pushed)])).decode() == (
+    assert b"".join(groups_as_json([group(pushed)])).decode() == (
         '[{"Z":{"time_stamp":"1969-12-31T19:00:05-05:00","type":"UNTYPED","metrics":'
         '[{"labels":{"instance":"","job":"j"},"value":"2"}]},'
         '"b":{"time_stamp":"1969-12-31T19:00:05-05:00","type":"GAUGE",'
@@ -143,18 +142,18 @@ s_count 2
 
 def test_a_group_looks_the_same_in_one_piece_and_in_many(monkeypatch):
     shown_group = group(of_text(ALL_KINDS))
-    at_once = b"".join(listing([shown_group, shown_group]))
-    monkeypatch.setattr("pushgate.server.http.listing._SLOTS_PER_PIECE", 1)
-    assert b"".join(listing([shown_group, shown_group])) == at_once
+    at_once = b"".join(groups_as_json([shown_group, shown_group]))
+    monkeypatch.setattr("pushgate.server.http.json_api._SLOTS_PER_PIECE", 1)
+    assert b"".join(groups_as_json([shown_group, shown_group])) == at_once
 
 
 def test_no_groups_are_an_empty_array():
-    assert b"".join(listing([])) == b"[]"
+    assert b"".join(groups_as_json([])) == b"[]"
 
 
 def test_many_metrics_come_in_many_pieces():
     pushed = of_text("".join(f'x{{i="{i}"}} {i}\n' for i in range(5000)))
-    pieces = list(listing([group(pushed)]))
+    pieces = list(groups_as_json([group(pushed)]))
     assert max(map(len, pieces)) < 20_000
     [found] = json.loads(b"".join(pieces))
     values = [one["value"] for one in found["x"]["metrics"]]
@@ -177,11 +176,11 @@ def test_many_metrics_come_in_many_pieces():
 )
 def test_what_is_large_comes_in_small_pieces_and_looks_the_same(body, monkeypatch):
     large = group(of_text(body))
-    pieces = list(listing([large]))
+    pieces = list(groups_as_json([large]))
     assert len(pieces) > 20
     assert max(map(len, pieces)) < 20_000
-    monkeypatch.setattr("pushgate.server.http.listing._SLOTS_PER_PIECE", 10**9)
-    at_once = list(listing([large]))
+    monkeypatch.setattr("pushgate.server.http.json_api._SLOTS_PER_PIECE", 10**9)
+    at_once = list(groups_as_json([large]))
     assert max(map(len, at_once)) > 50_000
     assert b"".join(pieces) == b"".join(at_once)
 
@@ -206,18 +205,86 @@ def test_any_bytes_are_shown_as_json(value):
     assert json.loads(encoded({"a": text(value)})) == {"a": expected}
 
 
-@pytest.mark.parametrize(
-    ("nanoseconds", "written"),
-    [
-        (0, "1969-12-31T19:00:00-05:00"),
-        (1_785_000_000_120_000_000, "2026-07-25T13:20:00.12-04:00"),
-        (1_785_000_000_000_000_001, "2026-07-25T13:20:00.000000001-04:00"),
-    ],
-)
-def test_times_are_local(new_york, nanoseconds, written):
-    assert local_time(nanoseconds) == written
+def recorded() -> list:
+    """Scenarios that look at the groups by the API."""
+    return [
+        pytest.param(scenario["steps"], id=scenario["name"])
+        for scenario in json.loads(VECTORS.read_text())
+        if "differs" not in scenario
+        and any(step["target"] == "/api/v1/metrics" for step in scenario["steps"])
+        and not scenario["name"].startswith("route")
+    ]
 
 
-def test_utc_is_written_as_z(monkeypatch):
-    with zone("UTC", monkeypatch):
-        assert local_time(SECOND) == "1970-01-01T00:00:01Z"
+@pytest.mark.parametrize("steps", recorded())
+def test_shows_groups_as_the_reference_did(steps):
+    served = Served()
+    for step in steps:
+        body = base64.b64decode(step.get("body_base64", "")) or step.get("body", "")
+        answer = served.ask(step["method"], step["target"], body, step.get("headers"))
+        if step["target"] == "/api/v1/metrics":
+            assert TIMES.sub("<TIME>", answer.text) == step["expect"]["body"]
+
+
+def test_status_says_how_the_server_was_started():
+    served = Served(Settings(web_external_url="http://x/y?<&>", persistence_interval=90 * 10**9))
+    answer = served.ask("GET", "/y/api/v1/status")
+    assert answer.headers == {
+        **CORS,
+        "content-type": "application/json",
+        "content-length": str(len(answer.body)),
+    }
+    assert answer.text.startswith('{"status":"success","data":{"build_information":{"branch":')
+    assert r'"web.external-url":"http://x/y?\u003c\u0026\u003e"' in answer.text
+    data = json.loads(answer.text)["data"]
+    assert data["flags"]["persistence.interval"] == "1m30s"
+    assert data["flags"]["web.route-prefix"] == "/y"
+    assert list(data["flags"]) == sorted(data["flags"])
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", data["start_time"]
+    )
+
+
+@pytest.mark.parametrize("name", ["status", "metrics", "nope", "status/", ""])
+def test_pages_of_other_origins_may_read(name):
+    answer = Served().ask("OPTIONS", "/api/v1/" + name)
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers == {**CORS, "content-length": "0"}
+
+
+def test_a_wipe_deletes_every_group_before_it_is_answered():
+    served = Served(Settings(web_enable_admin_api=True))
+    for job in "ab":
+        served.ask("PUT", "/metrics/job/" + job, "m 1\n")
+    answer = served.ask("PUT", "/api/v1/admin/wipe", headers={"Content-Encoding": "gzip"})
+    assert (answer.status, answer.headers) == (202, {"content-length": "0"})
+    assert served.ask("GET", "/api/v1/metrics").text == '{"status":"success","data":[]}'
+
+
+def test_a_wipe_needs_the_admin_api():
+    assert Served().ask("PUT", "/api/v1/admin/wipe").status == 404
+
+
+def test_others_are_served_while_a_long_list_is_made():
+    async def scenario():
+        served = Served()
+        body = "".join(f'm{{i="{i}"}} {i}\n' for i in range(20_000))
+        await served.asked("PUT", "/metrics/job/j", body)
+        finished = []
+
+        async def ask(target):
+            finished.append(target)
+            answer = await served.asked("GET", target)
+            finished.append(answer)
+            return answer
+
+        long, short = await asyncio.gather(ask("/api/v1/metrics"), ask("/-/healthy"))
+        assert finished.index(short) < finished.index(long)
+        return long
+
+    answer = asyncio.run(scenario())
+    assert "content-length" not in answer.headers
+    assert answer.chunks > 10
+    [group] = json.loads(answer.text)["data"]
+    assert [metric["value"] for metric in group["m"]["metrics"][:3]] == ["0", "1", "2"]
+    assert len(group["m"]["metrics"]) == 20_000

@@ -1,20 +1,20 @@
-"""Groups as the JSON API shows them, in pieces that are quickly made.
+"""The JSON API below ``/api/v1/``.
 
-The text is Go's ``encoding/json``: keys of maps sorted bytewise, ``<``, ``>``, ``&`` and
-the line separators escaped, bytes that are not UTF-8 shown as U+FFFD. Numbers are strings.
+The text is that of Go's ``encoding/json``: keys of maps sorted bytewise, ``<``, ``>``, ``&``
+and the line separators escaped, bytes that are not UTF-8 shown as U+FFFD. Numbers are strings.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import orjson
+from starlette.types import Receive, Scope, Send
 
 from pushgate.formats.assembly import is_float_histogram
 from pushgate.formats.details import Described, count_text, describe
@@ -23,10 +23,68 @@ from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
 from pushgate.model.shape import MetricType
+from pushgate.server.change import Wipe
 from pushgate.server.group import Group
-from pushgate.server.http.families import Family, families, sorted_families, sorted_in_steps
+from pushgate.server.http.context import AppContext
+from pushgate.server.http.families import (
+    Family,
+    families,
+    local_time,
+    sorted_families,
+    sorted_in_steps,
+)
+from pushgate.server.http.responses import Answer
+from pushgate.server.http.stream import stream
+from pushgate.server.version import BUILD
 
-# About half a millisecond of work.
+_CORS: Final = (
+    (b"access-control-allow-headers", b"Accept, Authorization, Content-Type, Origin"),
+    (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"Date"),
+    (b"cache-control", b"no-cache, no-store, must-revalidate"),
+)
+_JSON: Final = (*_CORS, (b"content-type", b"application/json"))
+
+
+async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the version, the flags and the time of the start."""
+    data = {
+        "build_information": {
+            "branch": BUILD.branch,
+            "buildDate": "",
+            "buildUser": "",
+            "goVersion": "",
+            "pythonVersion": BUILD.python,
+            "revision": BUILD.revision,
+            "version": BUILD.version,
+        },
+        "flags": context.settings.rows(),
+        "start_time": local_time(context.started),
+    }
+    body = encoded({"status": "success", "data": data})
+    await Answer(200, body, _JSON)(scope, receive, send)
+
+
+async def metrics(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with all groups. Pushes may change some of them while the answer is sent."""
+    groups = groups_as_json(chain.from_iterable(context.gateway.store.walk()))
+    pieces = chain([b'{"status":"success","data":'], groups, [b"}"])
+    await stream(pieces, _JSON, scope, receive, send)
+
+
+async def options(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a preflight request: pages of other origins may read."""
+    await Answer(200, headers=_CORS)(scope, receive, send)
+
+
+async def wipe(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Delete all groups; answer when they are gone."""
+    await context.gateway.apply(Wipe())
+    await Answer(202)(scope, receive, send)
+
+
+# What is written at a time, in about half a millisecond.
 _SLOTS_PER_PIECE = 200
 
 _HTML_MARKS = (b"<", b">", b"&", b"\xe2\x80")
@@ -53,16 +111,8 @@ def encoded(value: Any) -> bytes:
     return text
 
 
-def local_time(nanoseconds: int) -> str:
-    """Return a time since the epoch as Go's RFC3339Nano, in the local time zone."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    moment = datetime.fromtimestamp(seconds, UTC).astimezone().isoformat()
-    fraction = f".{rest:09d}".rstrip("0") if rest else ""
-    return f"{moment[:19]}{fraction}{moment[19:].replace('+00:00', 'Z')}"
-
-
-def listing(groups: Iterable[Group]) -> Iterator[bytes]:
-    """Yield *groups* as a JSON array, in pieces."""
+def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:
+    """Yield *groups* as a JSON array, in pieces that take about half a millisecond each."""
     separator = b"["
     for group in groups:
         if _size(group) <= _SLOTS_PER_PIECE:

@@ -1,0 +1,73 @@
+import asyncio
+
+from pushgate.server.http.stream import in_steps, stream
+
+
+def sent(pieces) -> list[dict]:
+    """The messages of an answer that is made of *pieces*."""
+    messages = []
+
+    async def send(message):
+        messages.append(message)
+
+    asyncio.run(stream(pieces, [(b"a", b"b")], {}, None, send))
+    return messages
+
+
+def test_a_short_answer_has_a_length():
+    start, body = sent([b"ab", b"", b"c"])
+    assert start["headers"] == ((b"a", b"b"), (b"content-length", b"3"))
+    assert (body["body"], body.get("more_body", False)) == (b"abc", False)
+
+
+def test_an_answer_may_be_empty():
+    start, body = sent([])
+    assert (start["status"], body["body"]) == (200, b"")
+
+
+def test_a_long_answer_comes_in_chunks_of_more_than_64_kib():
+    start, *bodies = sent([b"x" * 1000] * 200)
+    assert start == {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
+    assert [len(body["body"]) for body in bodies] == [66_000, 66_000, 66_000, 2000, 0]
+    assert [body.get("more_body", False) for body in bodies] == [True, True, True, True, False]
+
+
+def test_what_fails_at_first_sends_nothing():
+    def failing():
+        yield b"x"
+        raise MemoryError
+
+    messages = []
+
+    async def answered():
+        async def send(message):
+            messages.append(message)
+
+        try:
+            await stream(failing(), (), {}, None, send)
+        except MemoryError:
+            return "failed"
+
+    assert asyncio.run(answered()) == "failed"
+    assert messages == []
+
+
+def test_others_run_between_the_steps_of_work():
+    log = []
+
+    def work():
+        for step in range(3):
+            log.append(step)
+            yield
+        return "done"
+
+    async def other():
+        for _ in range(3):
+            log.append("other")
+            await asyncio.sleep(0)
+
+    async def both():
+        return await asyncio.gather(in_steps(work()), other())
+
+    assert asyncio.run(both()) == ["done", None]
+    assert log == [0, "other", 1, "other", 2, "other"]
