@@ -246,3 +246,20 @@ def test_the_properties_can_switch_pushing_off_and_so_can_an_argument(registry):
     off = {"pushgate.enabled": "false"}
     assert gateway(off, registry=registry).push().status == 0
     assert gateway(False, registry=registry, enabled=False).push().status == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "header"),
+    [
+        ("u:p@h:1", {}, "Basic dTpw"),
+        ("h:1", {"basic_auth": ("u", "p")}, "Basic dTpw"),
+        ("h:1", {"bearer_token": "mine"}, "Bearer mine"),
+        ("h:1", {"headers": {"Authorization": "Mine"}}, None),
+        ("h:1", {}, "Bearer s3cret"),
+    ],
+)
+def test_credentials_of_a_program_leave_no_room_for_those_of_the_properties(
+    address, options, header
+):
+    made = gateway({"pushgate.bearer_token": "s3cret"}, address, **options)
+    assert (made._credentials and made._credentials.header(renew=False)) == header

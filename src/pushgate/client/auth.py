@@ -1,15 +1,12 @@
 """Credentials, and the Authorization headers made of them."""
 
 import base64
-import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any, Protocol
 
+from pushgate.client.options import FilePath, Options
 from pushgate.errors import ConfigurationError
-
-TokenSource = str | Callable[[], str | Awaitable[str]]
-FilePath = str | os.PathLike[str]
 
 
 class Credentials(Protocol):
@@ -112,28 +109,29 @@ def checked_header(name: str, value: str) -> str:
     return value
 
 
-def credentials_of(
-    basic_auth: tuple[str, str] | None,
-    bearer_token: TokenSource | None,
-    bearer_token_file: FilePath | None,
-    in_address: tuple[str, str] | None,
-) -> Credentials | None:
-    """Return the one set of credentials that was given.
+def credentials_of(options: Options, in_address: tuple[str, str] | None) -> Credentials | None:
+    """Return the one set of credentials that the options or the address have.
 
     Raises:
-        ConfigurationError: More than one was given.
+        ConfigurationError: There is more than one.
     """
-    given = (basic_auth, bearer_token, bearer_token_file, in_address)
+    token, file = options.bearer_token, options.bearer_token_file
+    given = (options.basic_auth, token, file, in_address)
     if sum(value is not None for value in given) > 1:
         raise ConfigurationError(
             "Give one of basic_auth, bearer_token, bearer_token_file and user:password@address.",
             key="basic_auth",
         )
-    pair = basic_auth or in_address
+    names = {name.lower() for name in options.headers or {}}
+    if any(value is not None for value in given) and "authorization" in names:
+        raise ConfigurationError(
+            "Give the Authorization header or credentials, not both.", key="headers"
+        )
+    pair = options.basic_auth or in_address
     if pair is not None:
         return Fixed(basic(*pair))
-    if bearer_token_file is not None:
-        return FromFile(bearer_token_file)
-    if isinstance(bearer_token, str):
-        return Fixed(bearer(bearer_token))
-    return None if bearer_token is None else FromCallable(bearer_token)
+    if file is not None:
+        return FromFile(file)
+    if isinstance(token, str):
+        return Fixed(bearer(token))
+    return None if token is None else FromCallable(token)

@@ -91,17 +91,7 @@ class GatewayBase:
         self._job = job_label(chosen.job)
         self._labels = group_labels(chosen.grouping_key or {}, chosen.instance, address)
         self._url = push_url(address.base, self._job, self._labels, encoding=chosen.url_encoding)
-        self._credentials = credentials_of(
-            chosen.basic_auth,
-            chosen.bearer_token,
-            chosen.bearer_token_file,
-            address.credentials,
-        )
-        names = {name.lower() for name in chosen.headers or {}}
-        if self._credentials is not None and "authorization" in names:
-            raise ConfigurationError(
-                "Give the Authorization header or credentials, not both.", key="headers"
-            )
+        self._credentials = credentials_of(chosen, address.credentials)
         self._route = route_to(address, chosen)
         retry = chosen.retry
         self._retry = Retry(attempts=retry + 1) if isinstance(retry, int) else retry

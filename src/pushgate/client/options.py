@@ -12,7 +12,6 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, get_args
 
 from pushgate.client.address import UrlEncoding
-from pushgate.client.auth import FilePath
 from pushgate.client.collect import Collector, Multiprocess
 from pushgate.client.log import log_once
 from pushgate.client.retry import Retry
@@ -23,7 +22,9 @@ from pushgate.properties.schema import Compression, EscapingScheme, Format, OwnP
 if TYPE_CHECKING:
     import httpx2
 
+FilePath = str | os.PathLike[str]
 Header = str | Callable[[], str]
+TokenSource = str | Callable[[], str | Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class Options:
         fills=lambda properties: _user_and_password(properties.own.basic_auth_file),
         unless=_CREDENTIALS,
     )
-    bearer_token: str | Callable[[], str | Awaitable[str]] | None = option(
+    bearer_token: TokenSource | None = option(
         None,
         "A token, or a function or coroutine function that returns one.",
         fills=lambda properties: properties.own.bearer_token,
@@ -316,17 +317,19 @@ class Options:
         return changes
 
     def _filled(self, properties: PrometheusProperties) -> dict[str, Any]:
+        given = {name for name in ABOUT if getattr(self, name) != _DEFAULTS[name]}
+        if "instance" in (self.grouping_key or ()):
+            given.add("instance")
+        names = {name.lower() for name in self.headers or ()}
+        if "authorization" in names or "@" in (self.address or ""):
+            given.add("basic_auth")
         changes: dict[str, Any] = {}
         for name, about in ABOUT.items():
-            is_default = getattr(self, name) == _DEFAULTS[name]
-            complete = any(getattr(self, other) is not None for other in about.unless)
-            if about.fills is None or not is_default or complete:
+            if about.fills is None or name in given or not given.isdisjoint(about.unless):
                 continue
             value = about.fills(properties)
             if value is not None:
                 changes[name] = value
-        if "instance" in (self.grouping_key or ()):
-            changes.pop("instance", None)
         return changes
 
 
