@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -36,6 +37,25 @@ def test_every_public_name_and_method_is_documented(name):
     for attribute, member in vars(value).items() if inspect.isclass(value) else ():
         if not attribute.startswith("_") and callable(member):
             assert inspect.getdoc(member), f"{name}.{attribute}"
+
+
+def option_row(name, about):
+    """The row of the table of options in docs/client.md."""
+    default = inspect.signature(pushgate.PushGateway).parameters[name].default
+    prop = f"pushgate.{about.fills}" if about.fills else ""
+    if about.wins:
+        prop = f"io.prometheus.exporter.pushgateway.{about.wins}"
+    meaning = re.sub(r":class:`(\w+)`", r"`\1`", about.doc).replace("``", "`")
+    shown = "" if default is None else f"`{default!r}`"
+    if default == pushgate.Retry():
+        shown = "`Retry()`"
+    return f"| `{name}` | {shown} | {prop and f'`{prop}`'} | {meaning} |"
+
+
+def test_the_table_of_options_is_what_the_code_says():
+    rows = "\n".join(option_row(name, about) for name, about in ABOUT.items())
+    page = (Path(__file__).parent.parent / "docs/client.md").read_text()
+    assert rows in page, f"docs/client.md should have these rows:\n{rows}"
 
 
 def test_the_page_about_the_client_leaves_nothing_out():

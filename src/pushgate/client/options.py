@@ -37,7 +37,8 @@ class _About:
         expected: The same in words, for the error.
         choices: All values there are.
         wins: The ``io.prometheus.exporter.pushgateway`` property that overrides it.
-        fills: Reads the property that replaces an argument at its default.
+        fills: The ``pushgate`` property that replaces an argument at its default.
+        read: What becomes of the value of that property; unless given, it is the argument.
         unless: Options that, when given, leave no room for the property.
     """
 
@@ -46,7 +47,8 @@ class _About:
     expected: str = ""
     choices: tuple[Any, ...] = ()
     wins: str = ""
-    fills: Callable[[PrometheusProperties], Any] | None = None
+    fills: str = ""
+    read: Callable[[Any, OwnProperties], Any] | None = None
     unless: tuple[str, ...] = ()
 
 
@@ -94,13 +96,13 @@ class Options:
         "Further labels of the group; values become text.",
         kinds=Mapping,
         expected="a mapping of label names to values",
-        fills=lambda properties: properties.own.grouping_key,
+        fills="grouping_key",
     )
     instance: str | None = option(
         None,
         "The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or a text.",
         **_TEXT,
-        fills=lambda properties: properties.own.instance,
+        fills="instance",
     )
     registry: Collector | None = option(
         None, "What to push. Unless given, ``prometheus_client.REGISTRY``."
@@ -120,7 +122,7 @@ class Options:
         "auto",
         "``auto`` is protobuf, until the gateway turns out not to read it, and text from then on.",
         choices=get_args(Format),
-        fills=lambda properties: properties.own.format,
+        fills="format",
     )
     escaping_scheme: EscapingScheme | None = option(
         None,
@@ -151,27 +153,28 @@ class Options:
         True,
         "False turns every push into nothing: for laptops and tests.",
         **_YES_OR_NO,
-        fills=lambda properties: properties.own.enabled,
+        fills="enabled",
     )
     basic_auth: tuple[str, str] | None = option(
         None,
         "User and password.",
         kinds=tuple | list,
         expected="(user, password)",
-        fills=lambda properties: _user_and_password(properties.own.basic_auth_file),
+        fills="basic_auth_file",
+        read=lambda path, _: _user_and_password(path),
         unless=_CREDENTIALS,
     )
     bearer_token: TokenSource | None = option(
         None,
         "A token, or a function or coroutine function that returns one.",
-        fills=lambda properties: properties.own.bearer_token,
+        fills="bearer_token",
         unless=_CREDENTIALS,
     )
     bearer_token_file: FilePath | None = option(
         None,
         "A file with a token, read again whenever it changes.",
         **_PATH,
-        fills=lambda properties: properties.own.bearer_token_file,
+        fills="bearer_token_file",
         unless=_CREDENTIALS,
     )
     headers: Mapping[str, Header] | None = option(
@@ -179,21 +182,22 @@ class Options:
         "Further headers; a value may be a function.",
         kinds=Mapping,
         expected="a mapping of names to values",
-        fills=lambda properties: _headers_in(properties.own.headers_file),
+        fills="headers_file",
+        read=lambda path, _: _headers_in(path),
     )
     verify: bool = option(
         True,
         "False accepts any certificate.",
         kinds=bool,
         expected="True or False; a file of authorities is ca_file=",
-        fills=lambda properties: properties.own.verify,
+        fills="verify",
         unless=_CONNECTION,
     )
     ca_file: FilePath | None = option(
         None,
         "PEM file of the authorities to trust, instead of the system's.",
         **_PATH,
-        fills=lambda properties: properties.own.ca_file,
+        fills="ca_file",
         unless=_CONNECTION,
     )
     ca_path: FilePath | None = option(
@@ -210,7 +214,8 @@ class Options:
         "Files of certificate and key, and the key's password if it has one.",
         kinds=tuple | list,
         expected="(certificate, key)",
-        fills=lambda properties: _certificate_and_key(properties.own),
+        fills="client_cert",
+        read=lambda certificate, own: (certificate, own.client_key or certificate),
         unless=_CONNECTION,
     )
     ssl_context: ssl.SSLContext | None = option(
@@ -227,7 +232,7 @@ class Options:
         "Its URL. ``env``: what ``HTTP_PROXY`` and its kind say, as curl reads them. None: none.",
         kinds=str,
         expected="a URL, 'env' or None",
-        fills=lambda properties: properties.own.proxy,
+        fills="proxy",
         unless=_CONNECTION,
     )
     connect_timeout: float | None = option(
@@ -243,20 +248,20 @@ class Options:
         30.0,
         "Seconds for a push with all its attempts; None is no limit.",
         **_SECONDS,
-        fills=lambda properties: properties.own.deadline_seconds,
+        fills="deadline_seconds",
     )
     retry: Retry | int = option(
         Retry(),
         "A :class:`Retry`, or how many retries.",
         kinds=(Retry, int),
         expected="a Retry, or the number of retries",
-        fills=lambda properties: properties.own.retries,
+        fills="retries",
     )
     compression: Compression | None = option(
         None,
         "``gzip``, ``snappy`` (``pip install cramjam``), or None.",
         choices=(None, *get_args(Compression)),
-        fills=lambda properties: properties.own.compression,
+        fills="compression",
     )
     url_encoding: UrlEncoding = option(
         "base64",
@@ -325,11 +330,11 @@ class Options:
             given.add("basic_auth")
         changes: dict[str, Any] = {}
         for name, about in ABOUT.items():
-            if about.fills is None or name in given or not given.isdisjoint(about.unless):
+            if not about.fills or name in given or not given.isdisjoint(about.unless):
                 continue
-            value = about.fills(properties)
+            value = getattr(properties.own, about.fills)
             if value is not None:
-                changes[name] = value
+                changes[name] = about.read(value, properties.own) if about.read else value
         return changes
 
 
@@ -382,25 +387,15 @@ def _read(path: str, key: str) -> str:
         raise ConfigurationError(f"{key}: the file cannot be read", key=key) from error
 
 
-def _user_and_password(path: str | None) -> tuple[str, str] | None:
-    if path is None:
-        return None
+def _user_and_password(path: str) -> tuple[str, str]:
     user, _, password = _read(path, "pushgate.basic_auth_file").strip().partition(":")
     return user, password
 
 
-def _headers_in(path: str | None) -> dict[str, str] | None:
-    if path is None:
-        return None
+def _headers_in(path: str) -> dict[str, str]:
     lines = _read(path, "pushgate.headers_file").splitlines()
     pairs = [line.partition(":") for line in lines if line.strip()]
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _certificate_and_key(own: OwnProperties) -> tuple[str, str] | None:
-    if own.client_cert is None:
-        return None
-    return own.client_cert, own.client_key or own.client_cert
 
 
 _Arguments = ParamSpec("_Arguments")
