@@ -59,7 +59,9 @@ def program(path: Path, text: str) -> Path:
 
 def test_the_crontab_line(gateway, tmp_path):
     (line,) = blocks("cron")
-    script = program(tmp_path / "backup.sh", 'echo "backup_bytes 42" >> "$PUSHGATE_METRICS_FILE"')
+    # The memory of a command that ends at once is not known.
+    text = 'echo "backup_bytes 42" >> "$PUSHGATE_METRICS_FILE"; sleep 0.5'
+    script = program(tmp_path / "backup.sh", text)
     command = line.split(maxsplit=5)[5].replace("/usr/local/bin/backup.sh", str(script))
     ran(["sh", "-ec", command], tmp_path, gateway)
     exposition = gateway.get("/metrics")
