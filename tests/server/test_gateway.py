@@ -303,6 +303,22 @@ async def test_only_what_was_being_written_has_an_unknown_outcome():
         assert shown(gateway) == {}
 
 
+async def test_pushes_go_on_when_housekeeping_fails(monkeypatch, caplog):
+    disk = Disk()
+
+    def fails() -> bool:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(disk, "tidy", fails)
+    async with running(disk) as gateway:
+        for _ in range(2):
+            pushes = await submitted(gateway, put(key("a"), "m 1\n"))
+            await disk.is_asked()
+            disk.go_on()
+            assert await results(pushes) == [None]
+    assert "housekeeping of the journal failed" in caplog.text
+
+
 async def test_housekeeping_goes_on_between_pushes_until_it_is_done():
     disk = Disk()
     async with running(disk) as gateway:

@@ -194,8 +194,17 @@ class Gateway:
                 self._running_loop.call_soon_threadsafe(self._written, batch, error)
             if error is not None:
                 self._withdrawn.acquire()  # later batches stand on this one
-            while self._journal.tidy() and self._batches.empty():
+            while self._tidy() and self._batches.empty():
                 pass
+
+    def _tidy(self) -> bool:
+        assert self._journal is not None
+        try:
+            return self._journal.tidy()
+        except Exception:  # noqa: BLE001
+            # Nobody waits for it, but everybody would for a thread that has died.
+            _log.exception("housekeeping of the journal failed")
+            return False
 
     def _more(self) -> list[_Waiting]:
         """Return what else waits for the journal by now."""

@@ -23,7 +23,7 @@ from pushgate.server.change import Change, Delete, Fail, Replace, Wipe
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store import Store
 from tests.server.pushes import content, key, post, pushed, put
-from tests.server.storage import failingdisk
+from tests.server.storage import failingdisk, powercut
 
 
 @pytest.fixture
@@ -521,3 +521,41 @@ def test_a_checkpoint_that_keeps_failing_is_logged_once_and_counted(
     said = [(record.levelname, record.message.partition(";")[0]) for record in caplog.records]
     assert said == [("ERROR", "checkpoint failed"), ("INFO", "checkpoints succeed again")]
     assert reopened(path) == state(store.groups())
+
+
+SEED = int(os.environ.get("PUSHGATE_SEED", "11"))
+
+
+def restored(left: dict[str, bytes], place: Path) -> dict:
+    """What a server finds in the files *left*."""
+    place.mkdir(exist_ok=True)
+    for file in place.iterdir():
+        file.unlink()
+    for name, data in left.items():
+        (place / name).write_bytes(data)
+    return reopened(place / "pushgate.db")
+
+
+def test_after_a_power_cut_at_any_write_everything_answered_is_there(path, tmp_path, monkeypatch):
+    """With any part of what was written since the last sync; never is that called damage."""
+    choose, store, cuts = random.Random(SEED), Store(), 0
+    disk = powercut.PowerCutDisk(choose)
+    monkeypatch.setattr("pushgate.server.storage.sqlite._CHECKPOINT_FRAMES", 20)
+    with closing(SqliteJournal(path, vfs=powercut.NAME)) as journal:
+        for number in range(100):
+            before = state(store.groups())
+            label = "y" * choose.choice([1, 5000, 20000])
+            jobs = choose.sample("abcdef", choose.randint(1, 3))
+            changes = [put(key(job), f'm{{x="{label}"}} {number}\n', number) for job in jobs]
+            disk.left.clear()
+            append(journal, store, *changes, *([Wipe()] if choose.random() < 0.1 else []))
+            after = state(store.groups())
+            for left in disk.left:
+                assert restored(left, tmp_path / "left") in (before, after)
+            cuts += len(disk.left)
+            disk.left.clear()
+            journal.tidy()
+            for left in [*disk.left, disk.after_a_cut()]:
+                assert restored(left, tmp_path / "left") == after
+                cuts += 1
+    assert cuts > 300
