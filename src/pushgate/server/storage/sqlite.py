@@ -5,12 +5,11 @@ import logging
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import apsw
 
@@ -29,6 +28,7 @@ from pushgate.server.storage.codec import (
 from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
 from pushgate.server.storage.lock import FileLock
+from pushgate.server.storage.shapes import ShapeIds
 from pushgate.server.store import Step
 
 _log = logging.getLogger(__name__)
@@ -82,8 +82,8 @@ class SqliteJournal:
         self._names = str(path), f"{path}-wal"  # stat of a Path costs ten times as much
         self._lock = lock
         self._group_ids: dict[bytes, int] = {}
-        self._last_group = self._last_shape = 0
-        self._shapes: dict[PushShape, _Stored] = {}
+        self._last_group = 0
+        self._shapes = ShapeIds()
         self._wal_frames = 0
         self._next_checkpoint = 0.0
         self._vacuumed = False
@@ -148,14 +148,8 @@ class SqliteJournal:
             damage += self._structural_damage()
             if damage:
                 raise ValueError(_summary(damage))
-            users = Counter(chain.from_iterable(map(_shapes, groups)))
-            self._shapes = {
-                shape: _Stored(number, users[shape])
-                for number, shape in shapes.items()
-                if users[shape]
-            }
-            if self.format == FORMAT:
-                for number in shapes.keys() - {stored.number for stored in self._shapes.values()}:
+            for number in self._shapes.load(shapes, groups):
+                if self.format == FORMAT:
                     self._execute("DELETE FROM shapes WHERE id = ?", (number,))
             return groups
 
@@ -163,7 +157,6 @@ class SqliteJournal:
         shapes: dict[int, PushShape] = {}
         with _noted(damage, "shapes"):
             for number, encoded in self._execute("SELECT id, families FROM shapes"):
-                self._last_shape = max(self._last_shape, number)
                 try:
                     shapes[number] = (
                         decode_shape_1(encoded)
@@ -344,64 +337,38 @@ class SqliteJournal:
         return self._execute(sql).fetchall()
 
     def _write(self, steps: list[Step]) -> None:
-        """Write *steps*, one for each group, then keep the books: they follow the file."""
-        change = self._shape_change(steps)
-        numbers = {shape: stored.number for shape, stored in change.new.items()}
-
-        def shape_id(shape: PushShape) -> int:
-            return numbers.get(shape) or self._shapes[shape].number
-
-        group_ids: dict[bytes, int] = {}
+        """Write *steps*, one for each group, then keep the ids: they follow the file."""
+        change = self._shapes.change(steps)
+        new_ids: dict[bytes, int] = {}
         rows: list[tuple[int, bytes, bytes]] = []
-        for key, after in ((step.key.packed, step.after) for step in steps):
-            if after is None:
+        gone: list[bytes] = []
+        for step in steps:
+            key = step.key.packed
+            if step.after is None:
+                gone.append(key)
                 continue
             number = self._group_ids.get(key)
             if number is None:
-                number = group_ids[key] = self._last_group + len(group_ids) + 1
-            rows.append((number, key, encode_group(after, shape_id)))
-        gone = [step.key.packed for step in steps if step.after is None]
-        self._execute_all(change, rows, [self._group_ids[key] for key in gone])
-        self._last_group += len(group_ids)
-        self._group_ids |= group_ids
+                number = new_ids[key] = self._last_group + len(new_ids) + 1
+            state = encode_group(step.after, lambda shape: self._shapes.id_of(shape, change))
+            rows.append((number, key, state))
+        shapes = [(number, encode_shape(number, shape)) for shape, number in change.new.items()]
+        self._transact(
+            [
+                *_inserts("INSERT INTO shapes (id, families) VALUES", shapes),
+                *_inserts("REPLACE INTO groups (id, labels, state) VALUES", rows),
+                *[("DELETE FROM groups WHERE id = ?", [self._group_ids[key]]) for key in gone],
+                *[("DELETE FROM shapes WHERE id = ?", [n]) for n in change.unused.values()],
+            ]
+        )
+        self._shapes.apply(change)
+        self._last_group += len(new_ids)
+        self._group_ids |= new_ids
         for key in gone:
             del self._group_ids[key]
-        change.keep(self._shapes)
-        self._last_shape += len(change.new)
 
-    def _shape_change(self, steps: list[Step]) -> "_ShapeChange":
-        users: Counter[PushShape] = Counter()
-        for before, after in steps:
-            if before and after and _shapes(before) == _shapes(after):
-                continue
-            users.update(_shapes(after))
-            users.subtract(_shapes(before))
-        new = [shape for shape, more in users.items() if more > 0 and shape not in self._shapes]
-        first = self._last_shape + 1
-        return _ShapeChange(
-            users,
-            {shape: _Stored(number, 0) for number, shape in enumerate(new, first)},
-            [
-                s
-                for s, more in users.items()
-                if s in self._shapes and not self._shapes[s].users + more
-            ],
-        )
-
-    def _execute_all(
-        self, change: "_ShapeChange", rows: list[tuple[int, bytes, bytes]], gone: list[int]
-    ) -> None:
-        shapes = [
-            (stored.number, encode_shape(stored.number, shape))
-            for shape, stored in change.new.items()
-        ]
-        dropped = [self._shapes[shape].number for shape in change.unused]
-        statements = [
-            *_inserts("INSERT INTO shapes (id, families) VALUES", shapes),
-            *_inserts("REPLACE INTO groups (id, labels, state) VALUES", rows),
-            *[("DELETE FROM groups WHERE id = ?", [number]) for number in gone],
-            *[("DELETE FROM shapes WHERE id = ?", [number]) for number in dropped],
-        ]
+    def _transact(self, statements: list[tuple[str, list[Any]]]) -> None:
+        """Run *statements* in one transaction; without any, find out whether one succeeds."""
         if not statements:
             statements = [(_SET_FORMAT, [])]
         if len(statements) == 1:
@@ -428,37 +395,6 @@ class SqliteJournal:
 
     def _why(self, error: apsw.Error) -> str:
         return reason(error, error_number(error, self._connection))
-
-
-class _Stored:
-    """A shape in the file, and how many blocks hold it."""
-
-    __slots__ = ("number", "users")
-
-    def __init__(self, number: int, users: int) -> None:
-        self.number = number
-        self.users = users
-
-
-class _ShapeChange(NamedTuple):
-    """What a batch does to the shapes: how many users more, which are new, which go."""
-
-    users: Counter[PushShape]
-    new: dict[PushShape, _Stored]
-    unused: list[PushShape]
-
-    def keep(self, shapes: dict[PushShape, _Stored]) -> None:
-        """Make the change in *shapes*."""
-        shapes |= self.new
-        for shape, more in self.users.items():
-            if shape in shapes:
-                shapes[shape].users += more
-        for shape in self.unused:
-            del shapes[shape]
-
-
-def _shapes(group: Group | None) -> list[PushShape]:
-    return [block.pushed.shape for block in group.blocks] if group else []
 
 
 def _inserts(sql: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
