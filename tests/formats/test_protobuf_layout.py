@@ -6,9 +6,10 @@ from pushgate.formats.protobuf import decode, messages
 from pushgate.formats.protobuf_layout import encode_metrics, family_header
 from pushgate.formats.text import parse
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import ranked, sanitised
+from pushgate.model.layout import ranking, sanitised
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.quoting import raw, text
+from pushgate.model.slices import finished
 from tests.formats.protobuf_bodies import BODIES
 
 KEY = GroupingKey([("job", "j"), ("a", "100% %b"), ("zz", "é" * 70)])
@@ -17,9 +18,16 @@ KEYS = st.dictionaries(
 ).map(lambda labels: GroupingKey([*labels.items(), ("job", "j")]))
 
 
+def encoded_metrics(pushed, key, escaping) -> list[bytes]:
+    out = [b""] * len(pushed.shape.families)
+    for at, piece in encode_metrics(pushed, key, escaping):
+        out[at] += piece
+    return out
+
+
 def encoded(source: bytes, escaping=Escaping.ALLOW_UTF8, key=KEY):
     pushed = parse(source, NameRule.UTF8).pushed
-    metrics = encode_metrics(pushed, key, escaping)
+    metrics = encoded_metrics(pushed, key, escaping)
     family = message_class("MetricFamily")
     return [
         family.FromString(family_header(shape, shape.help, escaping) + wire)
@@ -74,10 +82,10 @@ def test_what_was_pushed_comes_out_again_with_complete_labels(sent, key):
     assume(not pushed.misfits)
     assume(not pushed.shape.violations(key))  # what may not be stored is not exposed
     stored = {text(family.name): family for family in messages(sent)}
-    wires = encode_metrics(pushed, key, Escaping.ALLOW_UTF8)
+    wires = encoded_metrics(pushed, key, Escaping.ALLOW_UTF8)
     for shape, wire in zip(pushed.shape.families, wires, strict=True):
         expected = [complete(metric, key) for metric in stored[shape.name].metric]
-        order = ranked([labels for labels, _ in expected])
+        order = finished(ranking([labels for labels, _ in expected]))
         got = message_class("MetricFamily").FromString(wire)
         assert got.SerializeToString() == wire
         assert [normal(metric) for metric in got.metric] == [normal(expected[i][1]) for i in order]

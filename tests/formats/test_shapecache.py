@@ -138,7 +138,7 @@ def test_new_names_without_end_cost_a_bounded_amount_of_memory(
     def push(number: int) -> None:
         for _ in range(times):
             pushed = reading.read(body(number))
-            assert pushed.shape.layout(JOB).series
+            assert pushed.shape.layout(JOB).labels
 
     for number in range(3):
         push(number)

@@ -1,25 +1,36 @@
 """How a shape is laid out in protobuf under a grouping key; what Layout is for text."""
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby
+from operator import attrgetter
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from pushgate.formats.values import SIMPLE_PREFIX, double, encoded, field, packed, varint
 from pushgate.model.grouping import GroupingKey, Labels
-from pushgate.model.layout import Layout, is_mark, ranked
+from pushgate.model.layout import Layout, is_mark, ranking
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape
+from pushgate.model.slices import Sliced, pausing
 
 
-def encode_metrics(pushed: Pushed, key: GroupingKey, escaping: Escaping) -> list[bytes]:
-    """Return for each family of *pushed* its ``metric`` fields in the group *key*.
+def encode_metrics(
+    pushed: Pushed, key: GroupingKey, escaping: Escaping
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the ``metric`` fields of *pushed* in the group *key*, with their family's position.
 
-    Labels are complete, metrics in the order of an exposition. Costs about a microsecond
-    per metric, and once per shape and grouping label names much more.
+    They come in pieces, family by family; a piece of no bytes is a pause in which other work
+    may run. Labels are complete, metrics in the order of an exposition. Costs about a
+    microsecond per metric, and once per shape and grouping label names much more.
     """
-    return _layout_of(pushed.shape, key, escaping).metrics(key, pushed)
+    layout = pushed.shape.layout(key)
+    schemes = _layouts.setdefault(layout, {})
+    found = schemes.get(escaping)
+    if found is None:
+        found = yield from pausing(_laid_out(pushed.shape, layout, escaping), (0, b""))
+        schemes[escaping] = found
+    yield from found.metrics(key, pushed)
 
 
 def encode_metric(labels: Labels, value: bytes, escaping: Escaping) -> bytes:
@@ -37,14 +48,19 @@ def _pair(name: str, value: str, escaping: Escaping) -> bytes:
     return field(1, field(1, raw(escape(name, escaping))) + field(2, raw(value)))
 
 
-class _Family(NamedTuple):
-    """The metrics of a family, in the order of an exposition.
+# Metrics that are encoded in one go.
+_METRICS_AT_ONCE = 128
+
+
+class _Piece(NamedTuple):
+    """Some metrics of the family at the position *family*, in the order of an exposition.
 
     ``template`` has for each metric a placeholder for its length, for each grouping label,
     and for its value. ``sizes`` is how long the rest of the labels is. ``prefix`` is that of
     a simple type.
     """
 
+    family: int
     type: MetricType
     prefix: bytes
     template: bytes
@@ -95,45 +111,58 @@ class _Family(NamedTuple):
 class _ProtobufLayout:
     """A shape under the label names of a grouping key, in one escaping scheme."""
 
-    def __init__(self, shape: PushShape, layout: Layout, escaping: Escaping) -> None:
+    def __init__(
+        self, shape: PushShape, pieces: list[_Piece], escaping: Escaping, *, is_marked: bool
+    ) -> None:
         self._escaping = escaping
-        self._starts = shape.starts
-        self._families = [
-            _laid_out(family, labels, escaping)
-            for family, labels in zip(shape.families, layout.labels, strict=True)
-        ]
+        self._pieces = pieces
+        self._slots = shape.starts
         counts = (len(family.labels) for family in shape.families)
         self._metrics = tuple(accumulate(counts, initial=0))
-        self._marked = any(is_mark(v) for family in layout.labels for lb in family for _, v in lb)
+        self._is_marked = is_marked
 
-    def metrics(self, key: GroupingKey, pushed: Pushed) -> list[bytes]:
-        """Return what :func:`encode_metrics` does."""
-        labels = key.labels if self._marked else ()
+    def metrics(self, key: GroupingKey, pushed: Pushed) -> Iterator[tuple[int, bytes]]:
+        """Yield what :func:`encode_metrics` does."""
+        labels = key.labels if self._is_marked else ()
         pairs = [_pair(name, value, self._escaping) for name, value in labels]
         numbers = list(map(float, pushed.numbers.split()))
-        places = zip(pairwise(self._starts), pairwise(self._metrics), self._families, strict=True)
-        return [
-            family.filled(pairs, family.values(numbers[slice(*slots)], pushed.details[slice(*at)]))
-            for slots, at, family in places
-        ]
+        for at, pieces in groupby(self._pieces, attrgetter("family")):
+            its_numbers = numbers[self._slots[at] : self._slots[at + 1]]
+            details = pushed.details[self._metrics[at] : self._metrics[at + 1]]
+            for piece in pieces:
+                yield at, piece.filled(pairs, piece.values(its_numbers, details))
 
 
-def _laid_out(family: FamilyShape, metrics: tuple[Labels, ...], escaping: Escaping) -> _Family:
-    order = ranked(metrics)
-    slots, template, sizes = list(family.metric_slots()), b"", []
-    for at in order:
-        own = list(_own_pieces(metrics[at], escaping))
+def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_ProtobufLayout]:
+    pieces: list[_Piece] = []
+    for at, family in enumerate(shape.families):
+        metrics = yield from layout.completing(at)
+        order = yield from ranking(metrics)
+        slots = list(family.metric_slots())
+        for start in range(0, len(order), _METRICS_AT_ONCE):
+            some = order[start : start + _METRICS_AT_ONCE]
+            yield
+            pieces.append(_piece(at, family, [(i, metrics[i], slots[i]) for i in some], escaping))
+    return _ProtobufLayout(shape, pieces, escaping, is_marked=layout.is_marked)
+
+
+def _piece(
+    at: int, family: FamilyShape, metrics: list[tuple[int, Labels, range]], escaping: Escaping
+) -> _Piece:
+    template, sizes = [], []
+    for _, labels, _ in metrics:
+        own = list(_own_pieces(labels, escaping))
         sizes.append(sum(map(len, own)))
-        template += b"\x22%b" + b"%b".join(piece.replace(b"%", b"%%") for piece in own) + b"%b"
-    bounds = tuple(packed(family.bounds[at]) for at in order) if family.bounds else ()
-    return _Family(
+        template += [b"\x22%b", b"%b".join(piece.replace(b"%", b"%%") for piece in own), b"%b"]
+    return _Piece(
+        at,
         family.type,
         SIMPLE_PREFIX.get(family.type, b""),
-        template,
+        b"".join(template),
         tuple(sizes),
-        tuple(order),
-        tuple(slots[at] for at in order),
-        bounds,
+        tuple(i for i, _, _ in metrics),
+        tuple(slots for _, _, slots in metrics),
+        tuple(packed(family.bounds[i]) for i, _, _ in metrics) if family.bounds else (),
         family.untyped_as_text,
     )
 
@@ -151,12 +180,3 @@ def _own_pieces(labels: Labels, escaping: Escaping) -> Iterator[bytes]:
 
 
 _layouts: WeakKeyDictionary[Layout, dict[Escaping, _ProtobufLayout]] = WeakKeyDictionary()
-
-
-def _layout_of(shape: PushShape, key: GroupingKey, escaping: Escaping) -> _ProtobufLayout:
-    layout = shape.layout(key)
-    schemes = _layouts.setdefault(layout, {})
-    found = schemes.get(escaping)
-    if found is None:
-        found = schemes[escaping] = _ProtobufLayout(shape, layout, escaping)
-    return found

@@ -4,16 +4,20 @@ Long work on the event loop is written this way. Whoever drives it decides, by t
 at which of its yields to let the loop go on; the work itself knows no clock.
 """
 
-from collections.abc import Generator
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from heapq import merge
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 Sliced: TypeAlias = Generator[None, None, T]
 """Work that returns a ``T``. Between two yields it takes at most a few milliseconds."""
 
 PER_SLICE = 256
 """Small steps, of some microseconds each, between two yields."""
+
+_SORTED_AT_ONCE = 2048
 
 
 def finished(work: Sliced[T]) -> T:
@@ -24,3 +28,30 @@ def finished(work: Sliced[T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+def pausing(work: Sliced[T], pause: P) -> Generator[P, None, T]:
+    """Run *work* inside a generator that yields something else: it yields *pause*."""
+    try:
+        while True:
+            next(work)
+            yield pause
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def sorting(items: Sequence[T], key: Callable[[T], Any]) -> Sliced[list[T]]:
+    """Return *items* in the order of their *key*, as ``sorted`` does, in slices."""
+    if len(items) <= _SORTED_AT_ONCE:
+        return sorted(items, key=key)
+    chunks = []
+    for start in range(0, len(items), _SORTED_AT_ONCE):
+        chunks.append(sorted(items[start : start + _SORTED_AT_ONCE], key=key))
+        yield
+    out = []
+    for number, item in enumerate(merge(*chunks, key=key)):
+        if number % PER_SLICE == 0:
+            yield
+        out.append(item)
+    return out

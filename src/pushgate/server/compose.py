@@ -11,7 +11,7 @@ from pushgate.formats.bodies import Bodies
 from pushgate.formats.room import Room
 from pushgate.model.names import NameRule
 from pushgate.server.access.live import LiveConfig
-from pushgate.server.exposition import Views
+from pushgate.server.exposition.cache import Views
 from pushgate.server.gateway import Gateway
 from pushgate.server.http.app import App
 from pushgate.server.http.context import AppContext

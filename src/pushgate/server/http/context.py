@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pushgate.server.access.live import LiveConfig
-    from pushgate.server.exposition import Views
+    from pushgate.server.exposition.cache import Views
     from pushgate.server.gateway import Gateway
     from pushgate.server.http.push import PushService
     from pushgate.server.settings import Settings

@@ -8,12 +8,17 @@ from hypothesis import given, settings, strategies as st
 
 from pushgate.formats.encoding import Gzip, Identity, Zstd
 from pushgate.formats.zstd import zstd
+from pushgate.model import layout as layout_module
 from pushgate.model.layout import header, label_values
 from pushgate.model.names import Escaping
 from pushgate.model.quoting import raw
-from pushgate.server import exposition as module, store as store_module
+from pushgate.model.slices import finished
+from pushgate.server import store as store_module
 from pushgate.server.change import Delete, Fail, Wipe
-from pushgate.server.exposition import TIMES_SHAPE, Exposition, TextView, times_numbers
+from pushgate.server.exposition import cache as module, text as text_module
+from pushgate.server.exposition.cache import Exposition
+from pushgate.server.exposition.text import TextView
+from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
 from pushgate.server.store import Store
 from pushgate.server.telemetry import Family, Sample
 from tests.server.pushes import change, key, post, put
@@ -38,15 +43,6 @@ def decoded(encoding, data: bytes) -> bytes:
     return zstd.decompress(data) if encoding.token == "zstd" and data else data
 
 
-def finished(scrape) -> list[bytes]:
-    """Return the exposition of *scrape* after all its slices."""
-    while True:
-        try:
-            next(scrape)
-        except StopIteration as end:
-            return end.value
-
-
 def text_view(families=own) -> TextView:
     return TextView(Escaping.UNDERSCORES, families)
 
@@ -67,7 +63,11 @@ def slow_shown(store: Store, families=own) -> str:
         metrics[one.shape.name] = one.metrics
     for group in store.groups():
         contents = [(TIMES_SHAPE, times_numbers(group))]
-        contents += [(block.pushed.shape, block.pushed.numbers) for block in group.blocks]
+        contents += [
+            (rest.shape, rest.numbers)
+            for block in group.blocks
+            if (rest := block.pushed.without(block.dropped))
+        ]
         for shape, numbers in contents:
             parts = shape.layout(group.key).render([label_values(group.key)], [numbers])
             for family, part in zip(shape.families, parts, strict=True):
@@ -82,7 +82,8 @@ def small_runs(monkeypatch):
     monkeypatch.setattr(store_module, "_RUN", 4)
     monkeypatch.setattr(module, "_SMALL", 150)
     monkeypatch.setattr(module, "_JOINED_BYTES", 400)
-    monkeypatch.setattr(module, "_FAMILIES_PER_SLICE", 2)
+    monkeypatch.setattr(layout_module, "MAX_LINES", 8)
+    monkeypatch.setattr(text_module, "MAX_LINES", 8)
 
 
 def filled(groups: int = 20) -> Store:
@@ -188,9 +189,9 @@ def test_only_runs_with_a_change_are_rendered_again():
     rendered = []
 
     class Counting(TextView):
-        def parts(self, groups):
+        def pieces(self, groups):
             rendered.extend(group.key.job for group in groups)
-            return super().parts(groups)
+            return super().pieces(groups)
 
     kept = Exposition(store, Counting(Escaping.UNDERSCORES, own), Gzip())
     finished(kept.scrape())

@@ -8,12 +8,12 @@ from pushgate.formats.messages import message_class
 from pushgate.formats.protobuf import decode, messages
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
+from pushgate.server.exposition.protobuf import ProtobufView, PrototextView
 from pushgate.server.group import Block, Group
-from pushgate.server.protobuf_views import ProtobufView, PrototextView
 from pushgate.server.telemetry import Family, Sample
 
 RECORDED = json.loads(
-    (Path(__file__).parents[1] / "data" / "protobuf_expositions.json").read_text()
+    (Path(__file__).parents[2] / "data" / "protobuf_expositions.json").read_text()
 )
 OWN = [
     Family("c_total", "counter", "A counter.", [Sample("c_total", (("code", "200"),), 3.0)]),
@@ -39,10 +39,12 @@ def view(encoding: str, escaping: Escaping, own=tuple):
 
 
 def exposed(a_view, group: Group) -> dict[str, bytes]:
+    found: dict = {}
+    for family, piece in a_view.pieces([group]):
+        found[family] = found.get(family, b"") + piece
     return {
         family.name: a_view.head(family, family.help, len(metrics)) + metrics + a_view.tail
-        for families, parts in a_view.parts([group])
-        for family, metrics in zip(families, parts, strict=True)
+        for family, metrics in found.items()
         if metrics
     }
 

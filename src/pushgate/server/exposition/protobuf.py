@@ -11,8 +11,8 @@ from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import prototext_quote
 from pushgate.model.shape import FamilyShape, MetricType, Pushed
-from pushgate.server.exposition import TIMES_SHAPE, OwnMetrics, Part, left_of, times_numbers
-from pushgate.server.group import Group
+from pushgate.server.exposition.view import TIMES_SHAPE, OwnMetrics, Piece, times_numbers
+from pushgate.server.group import Block, Group
 from pushgate.server.telemetry import Family as OwnSamples, Sample
 
 
@@ -25,13 +25,14 @@ class ProtobufView:
         self._escaping = escaping
         self._own = own
 
-    def parts(self, groups: Sequence[Group]) -> Iterable[Part]:
+    def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
         for group in groups:
-            times = Pushed(TIMES_SHAPE, times_numbers(group))
-            yield TIMES_SHAPE.families, encode_metrics(times, group.key, self._escaping)
-            for block in group.blocks:
-                metrics = encode_metrics(block.pushed, group.key, self._escaping)
-                yield left_of(block, metrics)
+            times = Block(Pushed(TIMES_SHAPE, times_numbers(group)), group.pushed_at)
+            for block in (times, *group.blocks):
+                families = block.pushed.shape.families
+                for at, metrics in encode_metrics(block.pushed, group.key, self._escaping):
+                    is_dropped = families[at].name in block.dropped if block.dropped else False
+                    yield families[at], b"" if is_dropped else metrics
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - as in View
         header = family_header(family, help, self._escaping)
@@ -63,9 +64,9 @@ class PrototextView:
         self._messages = ProtobufView(escaping, own)
         self._multiline = multiline
 
-    def parts(self, groups: Sequence[Group]) -> Iterable[Part]:
-        for families, metrics in self._messages.parts(groups):
-            yield families, list(map(self._as_text, metrics))
+    def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
+        for family, metrics in self._messages.pieces(groups):
+            yield family, self._as_text(metrics)
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View
         fields = [("name", prototext_quote(escape(family.name, self._escaping)))]

@@ -1,0 +1,52 @@
+"""What a format of expositions has to say: metrics of groups, and what stands around them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from pushgate.model.numbers import go_float
+from pushgate.model.shape import FamilyShape, interned
+from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+
+TIMES_SHAPE: Final = interned((PUSH_FAILURE_TIME, PUSH_TIME))
+"""The shape of the two families that every group has."""
+
+
+def times_numbers(group: Group) -> bytes:
+    """Return the numbers of :data:`TIMES_SHAPE` for *group*."""
+    return f"{go_float(group.failed_at / 1e9)} {go_float(group.pushed_at / 1e9)}".encode()
+
+
+class OwnMetrics(NamedTuple):
+    """One family of the server's own metrics: its shape, and the bytes of its metrics."""
+
+    shape: FamilyShape
+    metrics: bytes
+
+
+Piece = tuple[FamilyShape, bytes]
+"""A family and bytes of some of its metrics."""
+
+PAUSE: Final[Piece] = (PUSH_TIME, b"")
+
+
+class View(Protocol):
+    """A format of expositions, under one escaping scheme."""
+
+    tail: bytes
+    """What stands behind the metrics of a family."""
+
+    def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
+        """Yield the metrics of *groups*; those of a family in the order of the groups.
+
+        A piece takes some milliseconds at most; one of no bytes is a pause, in which other
+        work may run.
+        """
+        ...
+
+    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - the word of the format
+        """Return what stands before the metrics of *family*, *length* bytes over all groups."""
+        ...
+
+    def own(self) -> list[OwnMetrics]:
+        """Return the server's own metrics of this moment, ordered by name."""
+        ...
