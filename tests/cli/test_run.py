@@ -523,3 +523,14 @@ def test_a_lock_keeps_a_second_run_away():
         assert wrapper.returncode == 0
         again = run("-a", server.url, "--lock", *shell("echo ran"))
     assert (again.returncode, again.stdout) == (0, "ran\n")
+
+
+def test_a_run_does_not_load_what_it_does_not_need():
+    code = (
+        "import sys, pushgate.cli.run, pushgate.cli.configuration, pushgate.client.transport\n"
+        "print(*sys.modules)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    ).stdout.split()
+    assert not {"prometheus_client", "httpx2", "pushgate.formats.text"} & set(loaded)

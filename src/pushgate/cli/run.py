@@ -5,7 +5,6 @@ what a push needs is imported and configured by a thread meanwhile.
 """
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -227,6 +226,8 @@ def _lock(connect: Callable[[], "PushGateway"], program: str, stack: ExitStack) 
         url = connect().url
     except PushgatewayError:
         url = program  # the pusher says what is wrong
+    import hashlib
+
     name = hashlib.sha256(f"{os.getuid()} {url}".encode()).hexdigest()[:16]
     try:
         path = Path(tempfile.gettempdir()) / f"pushgate-{name}.lock"

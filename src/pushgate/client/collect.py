@@ -1,4 +1,9 @@
-"""Which metrics a push takes: a registry, chosen collectors, all processes."""
+"""Which metrics a push takes: a registry, chosen collectors, all processes.
+
+prometheus_client is imported when metrics are collected: the command line pushes without.
+"""
+
+from __future__ import annotations
 
 import os
 import traceback
@@ -11,18 +16,15 @@ from collections.abc import (
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
-
-import prometheus_client
-from prometheus_client.core import Metric
-from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import REGISTRY, CollectorRegistry
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from pushgate.client.families import LeftOut, described, report
 from pushgate.client.log import warn_once
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.properties.schema import FilterProperties
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 Multiprocess = Literal["auto"] | bool
 
@@ -88,6 +90,8 @@ class Source:
             for collector in (collectors,) if isinstance(collectors, Collector) else collectors:
                 yield from _collected(collector, left_out)
             return
+        from prometheus_client.registry import REGISTRY
+
         registry = REGISTRY if self.registry is None else self.registry
         if self._is_multiprocess(registry):
             yield from _of_all_processes()
@@ -102,6 +106,8 @@ class Source:
     def _is_multiprocess(self, registry: Collector) -> bool:
         if self.multiprocess != "auto":
             return self.multiprocess
+        from prometheus_client.registry import REGISTRY
+
         return registry is REGISTRY and "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
@@ -125,6 +131,9 @@ def _failed_in(error: Exception) -> str:
 
 
 def _of_all_processes() -> Iterator[Metric]:
+    from prometheus_client.multiprocess import MultiProcessCollector
+    from prometheus_client.registry import CollectorRegistry
+
     registry = CollectorRegistry()
     try:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
@@ -151,6 +160,8 @@ def _of_all_processes() -> Iterator[Metric]:
 
 def _unreadable_file() -> str | None:
     """Return the first file of the multiprocess directory that prometheus_client cannot read."""
+    from prometheus_client.mmap_dict import MmapedDict
+
     for path in sorted(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db")):
         try:
             for _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
@@ -166,6 +177,8 @@ def _built_in() -> frozenset[str]:
 
     They describe this process, which is gone by the time that Prometheus scrapes them.
     """
+    import prometheus_client
+
     collectors = (
         prometheus_client.PROCESS_COLLECTOR,
         prometheus_client.PLATFORM_COLLECTOR,

@@ -2,8 +2,6 @@
 
 from functools import lru_cache
 
-from prometheus_client.openmetrics import exposition
-
 from pushgate.errors import EncodingError
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
 
@@ -20,6 +18,8 @@ def escape_metric_name(name: str, scheme: str = "underscores") -> str:
     # ``dots`` doubles the underscores of legal names too, because it must be reversible.
     if LEGACY_METRIC(name) and scheme != "dots":
         return name
+    from prometheus_client.openmetrics import exposition
+
     escaped = exposition.escape_metric_name(name, scheme)
     if not LEGACY_METRIC(escaped):  # prometheus_client takes "a\n" for legal
         raise EncodingError(f"the metric name {name!r} cannot be escaped")
@@ -40,6 +40,8 @@ def escape_label_name(name: str, scheme: str = "underscores") -> str:
         return name
     if LEGACY_LABEL(name) and scheme != "dots":
         return name
+    from prometheus_client.openmetrics import exposition
+
     escaped = exposition.escape_label_name(name, scheme)
     if not LEGACY_LABEL(escaped):
         raise EncodingError(f"the label name {name!r} cannot be escaped")

@@ -4,17 +4,20 @@ Names become final here (suffixes, escaping), so that whatever the gateway would
 or silently overwrite is found before anything is sent.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import Literal, NamedTuple
-
-from prometheus_client.core import Metric
-from prometheus_client.samples import Exemplar, NativeHistogram, Sample
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from pushgate.client.escaping import escape_label_name, escape_metric_name
 from pushgate.errors import EncodingError
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+    from prometheus_client.samples import Exemplar, NativeHistogram, Sample
 
 Labels = tuple[tuple[str, str], ...]
 """Names and values, sorted by name."""
@@ -130,7 +133,7 @@ def _set_native(point: Point, sample: Sample) -> None:
 
 
 # What to do with a sample of each kind, by the suffix of its name.
-_Take = Callable[[Point, Sample], None]
+_Take: TypeAlias = "Callable[[Point, Sample], None]"
 _HISTOGRAM: Mapping[str, _Take] = {
     "": _set_native,
     "_bucket": _add_bucket,

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, overload
 from weakref import WeakSet
 
-from prometheus_client.registry import REGISTRY, CollectorRegistry
-
 from pushgate.client import lifecycle, protobuf, text
 from pushgate.client.address import (
     DEFAULT_ADDRESS,
@@ -139,6 +137,8 @@ class GatewayBase:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the options alone: the copy makes a connection of its own."""
+        from prometheus_client.registry import REGISTRY, CollectorRegistry
+
         options = self._given.arguments()
         if options["registry"] is REGISTRY:
             options["registry"] = None  # that of the other process

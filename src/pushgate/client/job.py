@@ -5,15 +5,17 @@ import time
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import wraps
-from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast
-
-import prometheus_client
-from prometheus_client.registry import CollectorRegistry
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from pushgate.client.collect import Collector, Selection
 from pushgate.client.log import log
 from pushgate.errors import EncodingError
-from pushgate.instruments import Histogram
+
+if TYPE_CHECKING:  # imported when a job runs: most gateways run none
+    from prometheus_client import Counter, Gauge
+    from prometheus_client.registry import CollectorRegistry
+
+    from pushgate.instruments import Histogram
 
 # The URLs of the groups that a job_run has pushed to in this process.
 JOB_GROUPS: set[str] = set()
@@ -45,7 +47,7 @@ class JobRun(Generic[_Gateway]):
         registry: A fresh registry per run, so that repeated runs never collide.
     """
 
-    registry: CollectorRegistry
+    registry: "CollectorRegistry"
 
     def __init__(
         self,
@@ -66,24 +68,26 @@ class JobRun(Generic[_Gateway]):
 
     def gauge(
         self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
-    ) -> prometheus_client.Gauge:
+    ) -> "Gauge":
         """Return a new gauge of this run; arguments as for ``prometheus_client.Gauge``."""
-        return prometheus_client.Gauge(
-            name, documentation, labelnames, registry=self.registry, **options
-        )
+        from prometheus_client import Gauge
+
+        return Gauge(name, documentation, labelnames, registry=self.registry, **options)
 
     def counter(
         self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
-    ) -> prometheus_client.Counter:
+    ) -> "Counter":
         """Return a new counter of this run; arguments as for ``prometheus_client.Counter``."""
-        return prometheus_client.Counter(
-            name, documentation, labelnames, registry=self.registry, **options
-        )
+        from prometheus_client import Counter
+
+        return Counter(name, documentation, labelnames, registry=self.registry, **options)
 
     def histogram(
         self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
-    ) -> Histogram:
+    ) -> "Histogram":
         """Return a new histogram of this run; arguments as for :class:`pushgate.Histogram`."""
+        from pushgate.instruments import Histogram
+
         return Histogram(name, documentation, labelnames, registry=self.registry, **options)
 
     def include(self, *collectors: Collector) -> None:
@@ -95,6 +99,8 @@ class JobRun(Generic[_Gateway]):
         return Selection([self.registry, *self._include], left_out=_log_left_out)
 
     def _begin(self) -> None:
+        from prometheus_client.registry import CollectorRegistry
+
         self.registry = CollectorRegistry()
         self._clock = time.perf_counter()
         self._set("last_start_timestamp_seconds", "When the job last started.", time.time())

@@ -4,11 +4,12 @@ The numbers are those of the fields in client_model's ``metrics.proto``. Message
 by hand because that needs no protobuf runtime and is several times as fast.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-
-from prometheus_client.samples import BucketSpan, Exemplar, NativeHistogram
+from typing import TYPE_CHECKING
 
 from pushgate.client.families import Family, Kind, Labels, Point
 from pushgate.formats.wire import (
@@ -19,6 +20,9 @@ from pushgate.formats.wire import (
     append_text,
     append_uint,
 )
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Exemplar, NativeHistogram
 
 CONTENT_TYPE = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
@@ -122,11 +126,14 @@ def _append_native(out: bytearray, native: NativeHistogram) -> None:
     if not (native.zero_threshold or native.zero_count or native.neg_spans or native.pos_spans):
         # Without a span that covers nothing, readers would take an empty native histogram
         # for a classic one.
-        _append_side(out, 12, (BucketSpan(0, 0),), ())
+        _append_side(out, 12, ((0, 0),), ())
 
 
 def _append_side(
-    out: bytearray, field: int, spans: Sequence[BucketSpan] | None, deltas: Sequence[int] | None
+    out: bytearray,
+    field: int,
+    spans: Sequence[tuple[int, int]] | None,
+    deltas: Sequence[int] | None,
 ) -> None:
     """Append spans as *field* and deltas as the field after it."""
     for offset, length in spans or ():

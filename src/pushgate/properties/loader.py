@@ -4,7 +4,6 @@ Highest first: a mapping given by code, the environment, system properties, the 
 that ``PROMETHEUS_CONFIG`` names, and ``prometheus.properties`` beside the program.
 """
 
-import difflib
 import logging
 import os
 import re
@@ -215,6 +214,8 @@ def _name_of_variable(variable: str) -> Name | None:
 
 
 def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
+    import difflib
+
     is_variable = origin.startswith("$")
     close = difflib.get_close_matches(
         key, _BY_VARIABLE if is_variable else _KNOWN, n=1, cutoff=0.94
