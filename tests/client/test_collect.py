@@ -105,6 +105,12 @@ def test_chosen_names_only():
     assert gateway.render(names=["a", "c_total"]).families == 2
     assert gateway.render(exclude=lambda name: name == "a").families == 2
     assert gateway.render(registry, names=[]).families == 0
+    assert gateway.render(names="a").families == 1
+
+
+def test_what_is_no_collector_is_named_by_its_type():
+    with pytest.raises(EncodingError, match="The collector str failed: AttributeError"):
+        PushGateway(properties=False).render(["rows"])
 
 
 def odd(kind, *samples, name="odd"):

@@ -156,6 +156,10 @@ def test_an_error_in_the_properties_is_not_sticky(monkeypatch):
             "verify: expecting True or False; a file of authorities is ca_file=",
         ),
         ({"ca_file": 1}, "ca_file: expecting a path"),
+        ({"registry": "rows"}, "registry: expecting a registry, or another object with collect"),
+        ({"bearer_token": 5}, "bearer_token: expecting text or a function, found int"),
+        ({"properties": "a=b"}, "properties: expecting a mapping, False or None, found str"),
+        ({"properties": True}, "properties: expecting a mapping, False or None, found bool"),
         ({"proxy": 3128}, "proxy: expecting a URL"),
         ({"connect_timeout": -1}, "connect_timeout"),
         ({"retry": -1}, "must not be negative"),
@@ -166,6 +170,34 @@ def test_an_error_in_the_properties_is_not_sticky(monkeypatch):
 def test_wrong_options_are_refused_at_once(options, message):
     with pytest.raises(ConfigurationError, match=message):
         PushGateway(**{"job": "j", "properties": False, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attempts": 0}, "attempts: expecting at least 1, found 0"),
+        ({"attempts": "3"}, "attempts: expecting a number, found str"),
+        ({"base": -1}, "base: expecting seconds, 0 or more, found -1"),
+        ({"cap": float("inf")}, "cap: expecting seconds, 0 or more, found inf"),
+        ({"cap": "10"}, "cap: expecting seconds, 0 or more, found '10'"),
+    ],
+)
+def test_an_impossible_retry_is_refused_at_once(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Retry(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"headers": {"X-N": 5}}, "The header 'X-N' is no text but int"),
+        ({"headers": {"X-N": lambda: None}}, "The header 'X-N' is no text but NoneType"),
+        ({"bearer_token": lambda: None}, "bearer_token returned no text but NoneType"),
+    ],
+)
+def test_what_a_function_returns_is_checked_when_it_is_used(caller, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        caller.call(caller.make("h:1", **options), "delete")
 
 
 def test_a_filter_counts_only_when_asked_for(registry):

@@ -44,7 +44,14 @@ class FromCallable:
 
     def header(self, *, renew: bool) -> "str | LaterToken":  # noqa: ARG002  asked each time
         token = self._source()
-        return bearer(token) if isinstance(token, str) else LaterToken(token)
+        if isinstance(token, str):
+            return bearer(token)
+        if isinstance(token, Awaitable):
+            return LaterToken(token)
+        raise ConfigurationError(
+            f"The function of bearer_token returned no text but {type(token).__name__}.",
+            key="bearer_token",
+        )
 
 
 class FromFile:
@@ -102,6 +109,10 @@ def checked_header(name: str, value: str) -> str:
     Raises:
         ConfigurationError: Without the value, which may be a secret.
     """
+    if not isinstance(value, str):
+        raise ConfigurationError(
+            f"The header {name!r} is no text but {type(value).__name__}.", key="headers"
+        )
     if any(character in "\r\n\0" for character in name + value):
         raise ConfigurationError(f"The header {name!r} contains a line break.", key="headers")
     if not (name + value).isascii():

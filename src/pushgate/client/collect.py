@@ -75,7 +75,9 @@ class Source:
                 message names it.
         """
         names, exclude = selection.names, selection.exclude
-        wanted: Container[str] | None = None if names is None else frozenset(names)
+        wanted: Container[str] | None = None
+        if names is not None:
+            wanted = frozenset([names] if isinstance(names, str) else names)
         for metric in self._all(selection.collectors, selection.left_out):
             name = getattr(metric, "name", "")  # what has none is named by gather()
             if (
@@ -118,16 +120,16 @@ def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metri
     except PushgatewayError:
         raise
     except Exception as error:  # noqa: BLE001  collectors are not our code
-        failed = f"The collector {_failed_in(error)} failed: {described(error)}"
+        failed = f"The collector {_failed_in(error, collector)} failed: {described(error)}"
         report(EncodingError(failed), left_out, error)
 
 
-def _failed_in(error: Exception) -> str:
-    """Return the function of the collector in which *error* was raised, such as ``X.collect``."""
+def _failed_in(error: Exception, collector: Collector) -> str:
+    """Return the function in which *collector* or one of its own failed: ``X.collect``."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") not in {__name__, "prometheus_client.registry"}:
             return frame.f_code.co_qualname
-    return "of the registry"
+    return type(collector).__qualname__
 
 
 def _of_all_processes() -> Iterator[Metric]:

@@ -92,11 +92,11 @@ class GatewayBase:
         self._credentials = credentials_of(chosen, address.credentials)
         self._route = route_to(address, chosen)
         retry = chosen.retry
-        self._retry = Retry(attempts=retry + 1) if isinstance(retry, int) else retry
-        if self._retry.attempts < 1:
+        if isinstance(retry, int) and retry < 0:
             raise ConfigurationError(
                 "retry: the number of retries must not be negative.", key="retry"
             )
+        self._retry = Retry(attempts=retry + 1) if isinstance(retry, int) else retry
         self._source = Source(
             chosen.registry,
             chosen.include_default_collectors,

@@ -105,7 +105,10 @@ class Options:
         fills="instance",
     )
     registry: Collector | None = option(
-        None, "What to push. Unless given, ``prometheus_client.REGISTRY``."
+        None,
+        "What to push. Unless given, ``prometheus_client.REGISTRY``.",
+        kinds=Collector,
+        expected="a registry, or another object with collect()",
     )
     include_default_collectors: bool = option(
         False,
@@ -167,6 +170,8 @@ class Options:
     bearer_token: TokenSource | None = option(
         None,
         "A token, or a function or coroutine function that returns one.",
+        kinds=(str, Callable),
+        expected="text or a function",
         fills="bearer_token",
         unless=_CREDENTIALS,
     )
@@ -290,6 +295,10 @@ class Options:
                 "client_cert: expecting (certificate, key) or (certificate, key, password)",
                 key="client_cert",
             )
+        if not isinstance(self.properties, PrometheusProperties | Mapping | None) and (
+            self.properties is not False
+        ):
+            raise wrong_type("properties", "a mapping, False or None", self.properties)
         for name in ("grouping_key", "headers"):  # the caller may change its own later
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, dict(given))

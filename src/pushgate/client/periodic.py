@@ -38,7 +38,8 @@ class Schedule:
 
     def __init__(self, interval: float, jitter: float) -> None:
         checked_seconds("interval", interval)
-        if not 0 <= jitter < 1:
+        share: object = jitter  # whatever the caller says it is
+        if not isinstance(share, int | float) or not 0 <= share < 1:
             raise ConfigurationError(
                 "jitter: expecting a share of the interval, at least 0 and below 1", key="jitter"
             )

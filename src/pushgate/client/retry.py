@@ -1,11 +1,17 @@
 """Which failures are worth another attempt, and how long to wait before it."""
 
+import math
 import random
 from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pushgate.errors import PushConnectionError, PushgatewayError, PushHTTPError
+from pushgate.errors import (
+    ConfigurationError,
+    PushConnectionError,
+    PushgatewayError,
+    PushHTTPError,
+)
 
 DEFAULT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -23,6 +29,9 @@ class Retry:
         cap: Seconds that any pause may take.
         statuses: HTTP statuses that may be retried.
 
+    Raises:
+        ConfigurationError: A number is out of range.
+
     Example:
         >>> from pushgate import PushGateway
         >>> patient = PushGateway("gateway:9091", retry=Retry(attempts=10, cap=60), deadline=300)
@@ -32,6 +41,21 @@ class Retry:
     base: float = 0.5
     cap: float = 10.0
     statuses: AbstractSet[int] = DEFAULT_STATUSES
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
+            found = type(self.attempts).__name__
+            raise ConfigurationError(f"attempts: expecting a number, found {found}", key="retry")
+        if self.attempts < 1:
+            raise ConfigurationError(
+                f"attempts: expecting at least 1, found {self.attempts}", key="retry"
+            )
+        seconds: dict[str, object] = {"base": self.base, "cap": self.cap}
+        for name, value in seconds.items():
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ConfigurationError(
+                    f"{name}: expecting seconds, 0 or more, found {value!r}", key="retry"
+                )
 
     def pause(self, retry: int, failure: PushgatewayError) -> float:
         """Return the seconds to wait before retry number *retry*, counted from 0."""
