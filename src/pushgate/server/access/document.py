@@ -179,18 +179,15 @@ _KINDS = {"object": "a mapping", "array": "a list", "str": "a text", "null": "no
 def _in_words(problem: str, to: object) -> tuple[str, ...]:
     """Return msgspec's *problem* in YAML's words, and the key whose line it is about, if any."""
     if match := re.fullmatch(r"Expected `(.*)`, got `(.*)`", problem):
-        expected, got = (
-            re.sub(r"\w+", lambda kind: _KINDS.get(kind[0], kind[0]), side).replace(" | ", " or ")
-            for side in match.groups()
-        )
+        kinds = (side.split(" | ") for side in match.groups())
+        expected, got = (" or ".join(_KINDS.get(kind, kind) for kind in side) for side in kinds)
         return (f"expected {expected}, got {got}",)
     if match := re.fullmatch(r"Object missing required field `(.*)`", problem):
         return (f"{match[1]} is missing",)
     if match := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
-        close = difflib.get_close_matches(match[1], _keys(to), 1)
-        return f"unknown key {match[1]}" + (f", did you mean {close[0]}?" if close else ""), match[
-            1
-        ]
+        key = match[1]
+        close = difflib.get_close_matches(key, _keys(to), 1)
+        return f"unknown key {key}" + (f", did you mean {close[0]}?" if close else ""), key
     return (problem,)
 
 
