@@ -4,7 +4,7 @@ from pushgate.errors import InvalidBody
 from pushgate.formats.messages import message_class
 from pushgate.formats.protobuf import decode, messages
 from pushgate.formats.protobuf_layout import encode_metrics, family_header
-from pushgate.formats.text import parse
+from pushgate.formats.scanner import scan
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import ranking, sanitised
 from pushgate.model.names import Escaping, NameRule
@@ -26,7 +26,7 @@ def encoded_metrics(pushed, key, escaping) -> list[bytes]:
 
 
 def encoded(source: bytes, escaping=Escaping.ALLOW_UTF8, key=KEY):
-    pushed = parse(source, NameRule.UTF8).pushed
+    pushed = scan(source, NameRule.UTF8).pushed
     metrics = encoded_metrics(pushed, key, escaping)
     family = message_class("MetricFamily")
     return [

@@ -1,7 +1,7 @@
 """Pushes of text, as the tests of store, journal, gateway and exposition make them."""
 
 from pushgate.errors import InconsistentPush
-from pushgate.formats.text import parse
+from pushgate.formats.scanner import scan
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
@@ -15,7 +15,7 @@ def key(job: str = "j", **labels: str) -> GroupingKey:
 
 
 def pushed(body: str) -> Pushed:
-    return parse(body.encode(), NameRule.LEGACY).pushed
+    return scan(body.encode(), NameRule.LEGACY).pushed
 
 
 def put(group: GroupingKey, body: str, time: int = 1) -> Replace:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import InconsistentPush, LimitExceeded
-from pushgate.formats.text import parse
+from pushgate.formats.scanner import scan
 from pushgate.model.names import NameRule
 from pushgate.server import store as module
 from pushgate.server.change import Delete, Fail, Replace, Wipe
@@ -198,7 +198,7 @@ def test_a_store_may_be_full_of_groups():
 def test_an_unchanged_shape_is_not_checked_again():
     """What the fast path leaves behind is what the slow one does."""
     store = Store()
-    utf8 = [parse(b'"a.b" %d\nc 1\n' % i, NameRule.UTF8).pushed for i in range(3)]
+    utf8 = [scan(b'"a.b" %d\nc 1\n' % i, NameRule.UTF8).pushed for i in range(3)]
     for time, one in enumerate(utf8, 1):
         change(store, Replace(key(), one, time))
     assert (content(store.get(key())), times(store)) == ({"a.b": [b"2"], "c": [b"1"]}, (3, 0))

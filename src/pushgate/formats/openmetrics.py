@@ -30,8 +30,8 @@ from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple, NoReturn
 
 from pushgate.errors import TextFormatError
-from pushgate.formats.canonical import written_out
 from pushgate.formats.messages import VALUE_FIELDS, message_class
+from pushgate.formats.slots import written_out
 from pushgate.formats.values import encoded, packed
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float, parse_float

@@ -16,11 +16,11 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.canonical import written_out
 from pushgate.formats.messages import VALUE_FIELDS, message_class, nested_messages
 from pushgate.formats.prototext import message_text
 from pushgate.formats.room import HARMLESS, UNLIMITED, Room, check_protobuf
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
+from pushgate.formats.slots import written_out
 from pushgate.formats.values import SIMPLE_PREFIX, double, encoded
 from pushgate.formats.wire import read_varint
 from pushgate.model.grouping import Labels
@@ -79,7 +79,8 @@ class ProtobufReader:
         known = self._shapes.get(found.skeleton)
         if known is None:
             pushed = decode(body, self._room)
-            if pushed == found.pushed(pushed.shape):  # no family came twice, say
+            is_plain = pushed == found.pushed(pushed.shape)  # no family came twice, say
+            if is_plain and self._shapes.wants(found.skeleton):
                 cost = key_cost(found.skeleton, len(body))
                 self._shapes.put(found.skeleton, pushed.shape, None, cost)
             return pushed
@@ -94,7 +95,8 @@ class ProtobufReader:
             self._layouts.put(len(body), _Layout(found.doubles), 200 * len(found.doubles))
             return
         gaps = layout.compiled(len(body))(body)[0::2]
-        self._fixed.put(gaps, shape, found.spans, key_cost(gaps, len(body)))
+        if self._fixed.wants(gaps):
+            self._fixed.put(gaps, shape, found.spans, key_cost(gaps, len(body)))
 
 
 _MAX_LAYOUT_BYTES = 4 << 20

@@ -1,7 +1,7 @@
 """Bounded memories of what bodies look like.
 
 Every entry is charged what it really costs: a body of 16 kB with 2,000 names becomes 2 MB
-of shape and layout. What is seen for the first time is never kept, only noted, so a client
+of shape and layout. What is seen for the first time is only noted (``wants``), so a client
 whose label values are new in each push fills nothing.
 """
 
@@ -47,19 +47,25 @@ class BoundedCache(Generic[K, V]):
             self._kept.move_to_end(key)
         return found[0]
 
-    def put(self, key: K, value: V, size: int) -> bool:
-        """Keep *value*, which costs *size* bytes, if *key* was put before.
+    def wants(self, key: K) -> bool:
+        """Return whether *key* is worth an entry: this was asked before, not long ago."""
+        digest = hash(key)
+        if digest in self._noted:
+            return True
+        if len(self._noted) >= _MAX_NOTED:
+            self._noted.clear()
+        self._noted.add(digest)
+        return False
 
-        The least recently used entries make room.
+    def put(self, key: K, value: V, size: int) -> bool:
+        """Keep *value*, which costs *size* bytes; what was used longest ago makes room.
 
         Returns:
-            Whether it is kept.
+            Whether it is kept; a quarter of the room is the most for one.
         """
         if size > self._max_bytes // 4:
             return False
         with self._lock:
-            if not self._is_known(key):
-                return False
             self.drop(key)
             self._kept[key] = (value, size)
             self.bytes += size
@@ -67,19 +73,6 @@ class BoundedCache(Generic[K, V]):
                 _, (_, dropped) = self._kept.popitem(last=False)
                 self.bytes -= dropped
         return True
-
-    def _is_known(self, key: K) -> bool:
-        """Return whether *key* was put before, as far as that is remembered."""
-        if key in self._kept:
-            return True
-        digest = hash(key)
-        if digest in self._noted:
-            self._noted.discard(digest)
-            return True
-        if len(self._noted) >= _MAX_NOTED:
-            self._noted.clear()
-        self._noted.add(digest)
-        return False
 
     def drop(self, key: K, value: V | None = None) -> None:
         """Forget *key*; with *value*, only if that is what it has."""
@@ -130,8 +123,12 @@ class ShapeCache(Generic[K, V]):
                 self._held.move_to_end(shape)
         return shape, found[1]
 
+    def wants(self, key: K) -> bool:
+        """Return whether *key* is worth an entry; see :meth:`BoundedCache.wants`."""
+        return self._entries.wants(key)
+
     def put(self, key: K, shape: PushShape, how: V, key_bytes: int) -> None:
-        """Keep *shape* and *how* its numbers are read, if *key* was put before.
+        """Keep *shape* and *how* its numbers are read.
 
         Args:
             key: what the body looks like.

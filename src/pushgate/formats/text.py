@@ -1,76 +1,85 @@
-"""The text format 0.0.4, read the way the reference reads it.
+"""The text format 0.0.4 at two speeds, with the results and the errors of the scanner.
 
-Four speeds, one result. A body whose shape is known costs a split at the last blank of
-each line (:meth:`TextReader.read`), one that is known but for its label values a little
-more (:mod:`pushgate.formats.surround`). A new shape is read line by line: ordinary lines by
-one regular expression, all others, and all errors, by :class:`_Scanner`, character by
-character (Exposition formats, "Text-based format"; prometheus/common, expfmt).
+A *known* body looks like one that was read before, except for its numbers: it is cut at the
+numbers, and its shape is looked up. Any other is read by *columns*: what stands around its
+label values, its *structure*, says which label each value belongs to, and whole columns of
+labels are put together at once. A structure that was read before is looked up, too.
+
+Names in quotes, unusual blanks, duplicates and all errors are left to the scanner.
 """
 
 import math
 import re
-from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby, repeat
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from pushgate.errors import TextFormatError
-from pushgate.formats.assembly import FamilyBuilder, NegativeCount, Part, Plan, plan
-from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost, shape_cost
-from pushgate.formats.surround import Pieces, Surround, pieces_of, surround_of
+from pushgate.formats.families import TYPES, Assembled, Families, FamilyBuilder, Part, assemble
+from pushgate.formats.scanner import Scanned, scan
+from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
+from pushgate.formats.slots import SlotMapping, slot_mapping
 from pushgate.model.grouping import Labels
 from pushgate.model.names import NameRule
-from pushgate.model.numbers import is_whole_count, parse_float
-from pushgate.model.quoting import go_quote, go_quote_byte, is_utf8, raw, text
-from pushgate.model.shape import MetricType, Pushed, PushShape
+from pushgate.model.numbers import go_float, parse_float
+from pushgate.model.shape import (
+    FamilyFrame,
+    FamilyShape,
+    Frame,
+    MetricType,
+    Pushed,
+    PushShape,
+    frame_of,
+    frame_of_families,
+    interned,
+)
 
-# What looks like a number, and what certainly is one, as clients write them.
-_split = re.compile(rb" ([-+.0-9e]+|NaN|[-+]Inf)\n").split
-_NUMBER = r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[-+][0-9]{2})?|NaN|[-+]Inf"
-_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-_LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
-_sample = re.compile(rf"({_NAME})(?:\{{([^\\\n]*)\}})? ({_NUMBER})\n", re.ASCII).match
-_help = re.compile(rf"# HELP ({_NAME}) ([^ \t\\\n][^\\\n]*)\n", re.ASCII).match
-_type = re.compile(rf"# TYPE ({_NAME}) ([a-z]+)\n", re.ASCII).match
-_first_pair = re.compile(rf"[ \t]*({_LABEL})[ \t]*=[ \t]*", re.ASCII).fullmatch
-_next_pair = re.compile(rf"[ \t]*,[ \t]*({_LABEL})[ \t]*=[ \t]*", re.ASCII).fullmatch
-_after_pairs = re.compile(r"[ \t]*,?[ \t]*", re.ASCII).fullmatch
-_integer = re.compile(r"([-+]?)0*([0-9]{1,19})", re.ASCII).fullmatch
-_first_in_line = re.compile(r"[^ \t]").search
-_blanks = re.compile(r"[ \t]*").match
-_to_line_end = re.compile(r"[^\n]*").match
-_to_blank = re.compile(r"[^ \t\n]*").match
-_verbatim = re.compile(r"[^\\\n]*").match
-_verbatim_in_quotes = re.compile(r'[^"\\\n]*').match
-_name_rest = {kind: re.compile(f"[a-zA-Z0-9_{kind}]*").match for kind in ("", ":")}
-
-_TYPES = {
-    **{kind.name.lower(): kind for kind in MetricType},
-    "gaugehistogram": MetricType.GAUGE_HISTOGRAM,
-}
-_BLANKS = frozenset(" \t")
-_DIGITS = frozenset("0123456789")
-_ESCAPES = {"\\": "\\", "n": "\n", '"': '"'}
+# One call into C may not take long, because all other threads wait: a larger body is read
+# in pieces, and not remembered.
+_PIECE_BYTES = 1 << 20
+_MAX_INTERNED_LABELS = 300_000  # to look them up is one call as well
 _BOM = b"\xef\xbb\xbf"
-_LARGEST_TIMESTAMP = 2**63
+
+# What looks like a number, and the comments and empty lines behind it.
+_cut_at_numbers = re.compile(rb" ([-+.0-9e]+|NaN|[-+]Inf)\n((?:#[^\n]*+\n|\n)*+)").split
+_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+_PAIR = r'[ \t]*[a-zA-Z_][a-zA-Z0-9_]*[ \t]*=[ \t]*""[ \t]*'
+_sample = re.compile(
+    rf"({_NAME})[ \t]*(?:\{{((?:{_PAIR}(?:,{_PAIR})*,?)?[ \t]*)\}})?[ \t]*", re.ASCII
+).fullmatch
+_label_names = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII).findall
+_comment = re.compile(
+    rf"# (HELP|TYPE) ({_NAME})[ \t]+([^ \t\n][^\n]*)?\n"
+    r"|#[ \t]*+(?!(?:HELP|TYPE)[ \t\n])[^\n]*\n|\n",
+    re.ASCII,
+).match
+# Escape sequences become one letter each, which no ordinary body has.
+_ESCAPES = (("\\\\", "\1", "\\"), ("\\n", "\2", "\n"), ('\\"', "\3", '"'))
+_MAX_REMEMBERED_LINE = 500
+_MAX_BOUND = 100
 
 
-class _Known(NamedTuple):
-    """A body seen before. ``static`` are pieces that look like numbers and are comment."""
+class Unusual(Exception):
+    """This is for the scanner."""
 
-    plan: Plan
-    static: tuple[tuple[int, bytes], ...]
 
-    def pushed(self, shape: PushShape, values: list[bytes]) -> Pushed | None:
-        """Return what a body of this shape pushes, or None if it has to be read anew."""
-        for at, value in self.static:
-            if values[at] != value:
-                return None
-        if self.static:
-            static = {at for at, _ in self.static}
-            values = [value for at, value in enumerate(values) if at not in static]
-        try:
-            return Pushed(shape, self.plan.numbers(values))
-        except ValueError:
-            return None  # the parser says where
+class _Cut(NamedTuple):
+    """A body cut at its numbers.
+
+    ``comments`` has the block of comments before each sample, and one at the end; ``heads``
+    what stands before each number.
+    """
+
+    comments: tuple[bytes, ...]
+    heads: tuple[bytes, ...]
+    values: list[bytes]
+
+
+def _cut(body: bytes) -> _Cut:
+    pieces = _cut_at_numbers(b" 0\n" + body)
+    return _Cut(tuple(pieces[2::3]), tuple(pieces[3::3]), pieces[4::3])
 
 
 class TextReader:
@@ -84,78 +93,103 @@ class TextReader:
             cache_bytes: what the memory of shapes may cost.
         """
         self._names = names
-        self._cache: ShapeCache[tuple[bytes, ...], _Known] = ShapeCache(cache_bytes)
-        self._surrounds: BoundedCache[tuple[str, ...], Surround] = BoundedCache(cache_bytes // 4)
+        self._shapes: ShapeCache[object, SlotMapping] = ShapeCache(cache_bytes)
+        self._structures: BoundedCache[object, _Structure] = BoundedCache(cache_bytes // 4)
 
     @property
     def cache_bytes(self) -> int:
         """What the memory of shapes costs."""
-        return self._cache.bytes + self._surrounds.bytes
+        return self._shapes.bytes + self._structures.bytes
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
 
         Accepts what the reference refuses: CRLF, a missing last line feed, a byte order mark,
         and blanks after a value. Costs time in proportion to the body; a known shape about a
-        tenth of a new one.
+        quarter of a new one.
 
         Raises:
             TextFormatError: with the reference's text, for the first error in *body*.
         """
-        body = normalised(body)
-        pieces = _split(body)
-        heads, values = tuple(pieces[0::2]), pieces[1::2]
-        known = self._cache.get(heads)
-        pushed = known[1].pushed(known[0], values) if known is not None else None
-        return pushed or self._read_new(body, heads, values)
+        if len(body) > _PIECE_BYTES:
+            return self._read_large(normalised(body))
+        cut = _cut(body)
+        pushed = self._known(cut)
+        if pushed is None:
+            tidy = normalised(body)
+            if tidy is not body:
+                body, cut = tidy, _cut(tidy)
+                pushed = self._known(cut)
+        return pushed or self._read_new(body, cut)
 
-    def _read_new(self, body: bytes, heads: tuple[bytes, ...], values: list[bytes]) -> Pushed:
-        pieces = pieces_of(heads)
-        pushed = self._put_together(pieces, heads, values) if pieces else None
-        if pushed is not None:
-            return pushed
-        parsed = self._parse(body)
-        self._remember(parsed, heads, values, pieces)
-        return parsed.pushed
-
-    def _put_together(
-        self, pieces: Pieces, heads: tuple[bytes, ...], values: list[bytes]
-    ) -> Pushed | None:
-        surround = self._surrounds.get(pieces.around)
-        shape = surround.shape(pieces.values) if surround else None
-        if surround is None or shape is None:
+    def _known(self, cut: _Cut) -> Pushed | None:
+        known = self._shapes.get(cut[:2])
+        if known is None:
             return None
-        known = _Known(surround.plan, ())
-        pushed = known.pushed(shape, values)
-        if pushed:
-            self._cache.put(heads, shape, known, key_cost(heads, sum(map(len, heads))))
+        shape, mapping = known
+        try:
+            return Pushed(shape, mapping.numbers(cut.values))
+        except ValueError:
+            return None  # the scanner says where
+
+    def _read_new(self, body: bytes, cut: _Cut) -> Pushed:
+        try:
+            around, inside = _unquoted(cut.heads)
+            key = cut.comments, around
+            structure = self._structures.get(key)
+            if structure:
+                frame = structure.frame if inside else None
+                shape, mapping = structure.assembled(inside, frame)
+            else:
+                structure = _structure_of(cut.comments, around)
+                shape, mapping = structure.assembled(inside)
+                if self._structures.wants(key):
+                    self._structures.put(key, structure, len(body) + structure.cost)
+            pushed = Pushed(shape, mapping.numbers(cut.values))
+        except (Unusual, ValueError):
+            return self._scanned(body, cut)
+        self._remember(body, cut, shape, mapping)
         return pushed
 
-    def _remember(
-        self,
-        parsed: "_Parsed",
-        heads: tuple[bytes, ...],
-        values: list[bytes],
-        pieces: Pieces | None,
-    ) -> None:
-        static = _static(heads, values, parsed.values)
-        if static is None or not parsed.plan.is_complete or parsed.pushed.timestamped:
-            return
-        size, shape = key_cost(heads, sum(map(len, heads))), parsed.pushed.shape
-        self._cache.put(heads, shape, _Known(parsed.plan, static), size)
-        surround = surround_of(pieces, shape, parsed.plan) if pieces and not static else None
-        if pieces and surround:
-            size += shape_cost(shape)
-            self._surrounds.put(pieces.around, surround, size)
+    def _remember(self, body: bytes, cut: _Cut, shape: PushShape, mapping: SlotMapping) -> None:
+        key = cut[:2]
+        if self._shapes.wants(key):
+            self._shapes.put(key, shape, mapping, key_cost(cut.heads, len(body)))
 
-    def _parse(self, body: bytes) -> "_Parsed":
+    def _scanned(self, body: bytes, cut: _Cut) -> Pushed:
+        found = scan_leniently(body, self._names)
+        pushed, (_, mapping, is_complete), values = found
+        # A comment that ends in a number is no sample.
+        is_cut_well = values == cut.values and not any(b"#" in head for head in cut.heads)
+        if is_complete and is_cut_well and not pushed.timestamped:
+            self._remember(body, cut, pushed.shape, mapping)
+        return pushed
+
+    def _read_large(self, body: bytes) -> Pushed:
+        families, values, labels = Families(), list[bytes](), 0
         try:
-            return parse(body, self._names)
-        except TextFormatError:
-            tidy = _without_trailing_blanks(body)
-            if tidy == body:
-                raise
-            return parse(tidy, self._names)
+            for piece in _pieces(body):
+                comments, heads, some = _cut(piece)
+                around, inside = _unquoted(heads)
+                runs = _runs(families, comments, around)
+                _fill([*families.by_name.values()], runs, inside, len(values))
+                values += some
+                labels += len(inside)
+            shapes, mapping = _complete(assemble(families.by_name.values(), len(values)))
+            is_huge = labels > _MAX_INTERNED_LABELS
+            shape = PushShape(shapes, frame_of(shapes)) if is_huge else interned(shapes)
+            return Pushed(shape, mapping.numbers(values))
+        except (Unusual, ValueError):
+            return scan_leniently(body, self._names).pushed
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    """Cut *body* behind lines."""
+    at = 0
+    while at < len(body):
+        end = body.rfind(b"\n", at, at + _PIECE_BYTES) + 1 or body.find(b"\n", at) + 1
+        yield body[at:end]
+        at = end
 
 
 def normalised(body: bytes) -> bytes:
@@ -165,7 +199,7 @@ def normalised(body: bytes) -> bytes:
         TextFormatError: it is one comment without a line feed. That is no empty push: it is
             what ``curl -d @file`` makes of a file that begins with a comment.
     """
-    if b"\r\n" in body:
+    if b"\r" in body:
         body = body.replace(b"\r\n", b"\n")
     if body.startswith(_BOM):
         body = body[3:]
@@ -176,479 +210,314 @@ def normalised(body: bytes) -> bytes:
     return body + b"\n"
 
 
-def _without_trailing_blanks(body: bytes) -> bytes:
-    """Return *body* with none behind its samples. No regular expression: others may run."""
-    lines = body.split(b"\n")
-    return b"\n".join(
-        line if line.lstrip(b" \t").startswith(b"#") else line.rstrip(b" \t") for line in lines
+def scan_leniently(body: bytes, names: NameRule) -> Scanned:
+    """Scan *body*, if need be without the blanks behind its samples."""
+    try:
+        return scan(body, names)
+    except TextFormatError:
+        # No regular expression for it: other threads would wait.
+        tidy = b"\n".join(
+            line if line.lstrip(b" \t").startswith(b"#") else line.rstrip(b" \t")
+            for line in body.split(b"\n")
+        )
+        if tidy == body:
+            raise
+        return scan(tidy, names)
+
+
+# --- By columns -------------------------------------------------------------------------
+
+
+class _Run(NamedTuple):
+    """Samples of one metric name and the same label names, one after the other.
+
+    ``family`` is the place of their family, ``columns`` the label names in order with the
+    label values that are theirs, ``bounds`` the values of ``le`` or ``quantile``.
+    """
+
+    family: int
+    part: Part
+    samples: range
+    columns: tuple[tuple[str, slice], ...]
+    bounds: slice | None
+
+    def labels(self, inside: Sequence[str]) -> list[Labels]:
+        """Return the labels of each sample; *inside* are all label values."""
+        if not self.columns:
+            return [()] * len(self.samples)
+        return [*zip(*[zip(repeat(name), inside[at]) for name, at in self.columns], strict=True)]
+
+
+class _Structure(NamedTuple):
+    """What a body says besides its label values and numbers: families, and runs of samples.
+
+    Where all families are simple, their samples fill the slots in the same way each time:
+    by ``mapping``.
+    """
+
+    families: tuple[tuple[str, MetricType, str | None], ...]
+    runs: tuple[_Run, ...]
+    frame: Frame
+    samples: int
+    mapping: SlotMapping | None
+
+    @property
+    def cost(self) -> int:
+        """About how many bytes it takes."""
+        return 600 * len(self.families) + 500 * len(self.runs)
+
+    def assembled(
+        self, inside: Sequence[str], frame: Frame | None = None
+    ) -> tuple[PushShape, SlotMapping]:
+        """Return the shape with *inside* as label values.
+
+        It is interned without *frame*. With it, label values are taken to be new each time.
+        """
+        if self.mapping:
+            families, mapping = self._simple_families(inside), self.mapping
+        else:
+            builders = [FamilyBuilder(*family) for family in self.families]
+            _fill(builders, self.runs, inside)
+            families, mapping = _complete(assemble(builders, self.samples))
+        shape = PushShape(families, frame) if frame else interned(families, self.frame.families)
+        shape.values_are_utf8 = True
+        if "".join(inside).isascii():
+            shape.longest_value = max(map(len, inside), default=0)
+        return shape, mapping
+
+    def _simple_families(self, inside: Sequence[str]) -> tuple[FamilyShape, ...]:
+        labels: list[list[Labels]] = [[] for _ in self.families]
+        for run in self.runs:
+            labels[run.family] += run.labels(inside)
+        return tuple(
+            [
+                FamilyShape(name, kind, said, tuple(its))
+                for (name, kind, said), its in zip(self.families, labels, strict=True)
+                if its
+            ]
+        )
+
+
+def _complete(assembled: Assembled) -> tuple[tuple[FamilyShape, ...], SlotMapping]:
+    """Return what was assembled; samples without a slot are for the scanner."""
+    families, mapping, is_complete = assembled
+    if not is_complete:
+        raise Unusual
+    return families, mapping
+
+
+def _structure_of(comments: Sequence[bytes], around: str) -> _Structure:
+    families = Families()
+    runs = tuple(_runs(families, comments, around))
+    builders, samples = families.by_name.values(), len(comments) - 1
+    order = [at for run in sorted(runs, key=_place) for at in run.samples]
+    is_simple = all(builder.special_label is None for builder in builders)
+    return _Structure(
+        tuple((builder.name, _type(builder), builder.help) for builder in builders),
+        runs,
+        _frame(families, runs),
+        samples,
+        slot_mapping(order, samples, [], []) if is_simple else None,
     )
 
 
-def _static(
-    heads: tuple[bytes, ...], pieces: list[bytes], values: list[bytes]
-) -> tuple[tuple[int, bytes], ...] | None:
-    """Return which of *pieces* end a comment, or None if the rest are not *values*."""
-    static, samples = [], []
-    for at, piece in enumerate(pieces):
-        line = heads[at].rpartition(b"\n")[2]
-        if line.lstrip(b" \t").startswith(b"#"):
-            static.append((at, piece))
-        else:
-            samples.append(piece)
-    return tuple(static) if samples == values else None
+def _type(family: FamilyBuilder) -> MetricType:
+    return MetricType.UNTYPED if family.type is None else family.type
 
 
-class _Parsed(NamedTuple):
-    """A body that was read line by line. ``values`` are the sample values as written."""
+def _frame(families: Families, runs: Iterable[_Run]) -> Frame:
+    label_names: list[set[tuple[str, ...]]] = [set() for _ in families.by_name]
+    for run in runs:
+        label_names[run.family].add(tuple(name for name, _ in run.columns))
+    return frame_of_families(
+        tuple(
+            FamilyFrame(family.name, _type(family), family.help, frozenset(names))
+            for family, names in zip(families.by_name.values(), label_names, strict=True)
+            if names
+        )
+    )
 
-    pushed: Pushed
-    plan: Plan
-    values: list[bytes]
 
-
-def parse(body: bytes, names: NameRule, *, shortcuts: bool = True) -> _Parsed:
-    """Return what *body* pushes, without any cache.
-
-    Args:
-        body: the text.
-        names: which names are legal.
-        shortcuts: read ordinary lines by regular expression; without, every line goes
-            through the scanner.
+def _unquoted(heads: Sequence[bytes]) -> tuple[str, Sequence[str]]:
+    """Return *heads* as lines with empty label values, and the label values.
 
     Raises:
-        TextFormatError: for the first error.
+        Unusual: something stands behind the last number, or quotes do not match.
+        UnicodeDecodeError: *heads* are not UTF-8.
     """
-    families = _Families()
-    try:
-        source = body.decode()
-    except UnicodeDecodeError:
-        source, shortcuts = text(body), False
-    scanner = _Scanner(source, names, families)
-    at, end = 0, len(source)
-    while at < end:
-        following = _ordinary(source, at, families) if shortcuts else 0
-        at = following or scanner.line(at)
-    shape, the_plan = plan(list(families.by_name.values()), len(families.values))
-    values = [value.encode() for value in families.values]
-    numbers = the_plan.numbers(values)
-    pushed = Pushed(shape, numbers, timestamped=families.timestamped)
-    return _Parsed(pushed, the_plan, values)
+    *lines, rest = heads
+    if rest:
+        raise Unusual
+    source = b"\n".join(lines).decode()
+    is_escaped = "\\" in source
+    if is_escaped:
+        source = _without_escapes(source)
+    pieces = source.split('"')
+    inside = pieces[1::2]
+    if len(pieces) % 2 == 0 or "\n" in "".join(inside):
+        raise Unusual
+    return '""'.join(pieces[0::2]), [*map(_restored, inside)] if is_escaped else inside
 
 
-class _Families:
-    """The families of a body so far, and its sample values in order."""
-
-    def __init__(self) -> None:
-        self.by_name: dict[str, FamilyBuilder] = {}
-        self.values: list[str] = []
-        self.timestamped = False
-        self.current: FamilyBuilder | None = None
-
-    def find(self, name: str) -> tuple[FamilyBuilder, Part]:
-        """Return the family that *name* belongs to, new if need be, and which part it is.
-
-        Literally first; then ``_count`` and ``_sum`` of a summary; then those and
-        ``_bucket`` of a histogram.
-        """
-        self.current, part = self._found(name)
-        return self.current, part
-
-    def _found(self, name: str) -> tuple[FamilyBuilder, Part]:
-        family = self.by_name.get(name)
-        if family is not None:
-            return family, Part.BODY
-        base, part = _parted(name)
-        if base:
-            family = self.by_name.get(base)
-            if family is not None and family.type is MetricType.SUMMARY and part is not Part.BODY:
-                return family, part
-            if family is not None and family.type is not None and family.type.is_histogram:
-                return family, part
-        family = self.by_name[name] = FamilyBuilder(name)
-        return family, Part.BODY
-
-    def add(
-        self, family: FamilyBuilder, part: Part, labels: Labels, bound: float, value: str
-    ) -> None:
-        """Take one sample."""
-        if part is not Part.COUNT or not self._is_overruled(family, labels, value):
-            family.add(len(self.values), labels, part, bound)
-        self.values.append(value)
-
-    def _is_overruled(self, family: FamilyBuilder, labels: Labels, value: str) -> bool:
-        """Return whether a histogram has a count already that *value* does not replace.
-
-        The reference keeps whole and float counts apart, and shows the float one.
-        """
-        before = family.distributions.get(labels)
-        if before is None or before.count < 0 or family.type is MetricType.SUMMARY:
-            return False
-        known = float(self.values[before.count])
-        return not is_whole_count(known) and is_whole_count(float(value))
+def _without_escapes(source: str) -> str:
+    if any(letter in source for _, letter, _ in _ESCAPES):
+        raise Unusual
+    for sequence, letter, _ in _ESCAPES:
+        source = source.replace(sequence, letter)
+    if "\\" in source:
+        raise Unusual  # an escape sequence that there is not
+    return source
 
 
-def _parted(name: str) -> tuple[str, Part]:
-    if name.endswith("_count"):
-        return name[:-6], Part.COUNT
-    if name.endswith("_sum"):
-        return name[:-4], Part.SUM
-    return (name[:-7], Part.BODY) if name.endswith("_bucket") else ("", Part.BODY)
+def _restored(value: str) -> str:
+    for _, letter, meant in _ESCAPES:
+        value = value.replace(letter, meant)
+    return value
 
 
-def _ordinary(source: str, at: int, families: _Families) -> int:
-    """Take the line at *at* if it is an ordinary one; return where the next starts, or 0."""
-    found = _sample(source, at)
+def _runs(families: Families, comments: Sequence[bytes], around: str) -> list[_Run]:
+    """Read a body or a piece of one; what it says of families is added to *families*.
+
+    Raises:
+        Unusual: a line is not ordinary.
+        UnicodeDecodeError: a comment is not UTF-8.
+    """
+    lines = [*map(_line, around.split("\n"))] if len(comments) > 1 else []
+    if len(lines) != len(comments) - 1:
+        raise Unusual  # a line without a number
+    runs: list[_Run] = []
+    first = value = 0
+    for at, block in enumerate(comments):
+        is_last = at >= len(lines)
+        if first < at and (block or is_last or lines[at] != lines[first]):
+            name, names = lines[first]
+            end = value + (at - first) * len(names)
+            runs.append(_run(families, name, names, range(first, at), slice(value, end)))
+            first, value = at, end
+        if block:
+            _describe(families, block)
+    return runs
+
+
+def _line(line: str) -> tuple[str, tuple[str, ...]]:
+    """Return the metric's and the labels' names in a *line* with empty label values."""
+    return (_remembered_line if len(line) <= _MAX_REMEMBERED_LINE else _read_line)(line)
+
+
+def _read_line(line: str) -> tuple[str, tuple[str, ...]]:
+    found = _sample(line)
     if found is None:
-        return _ordinary_comment(source, at, families)
-    name, inside, value = found.groups()
-    names, labels = _ordinary_labels(inside) if inside else ((), ())
-    if names is None:
-        return 0
+        raise Unusual
+    names = tuple(_label_names(found[2] or ""))
+    if len(set(names)) < len(names) or "__name__" in names:
+        raise Unusual
+    return found[1], names
+
+
+_remembered_line = lru_cache(2000)(_read_line)
+
+
+def _describe(families: Families, block: bytes) -> None:
+    """Take what the comments of *block* say."""
+    source = block.decode()
+    is_escaped = "\\" in source
+    if is_escaped:
+        source = _without_escapes(source)
+    at = 0
+    while at < len(source):
+        found = _comment(source, at)
+        if found is None:
+            raise Unusual
+        at = found.end()
+        keyword, name, said = found.groups()
+        if keyword is None:
+            continue
+        family, _ = families.find(name)
+        if said is None:
+            continue
+        if keyword == "HELP":
+            if family.help is not None:
+                raise Unusual
+            family.help = _restored(said) if is_escaped else said
+        elif family.type is not None or said not in TYPES:
+            raise Unusual
+        else:
+            family.type = TYPES[said]
+
+
+def _run(
+    families: Families, name: str, names: tuple[str, ...], samples: range, values: slice
+) -> _Run:
     family, part = families.find(name)
     if family.type is None:
         family.type = MetricType.UNTYPED
-    bound = math.nan
-    special = family.special_label
-    if special:
-        if value.startswith("-"):
-            return 0  # perhaps a negative count: the scanner knows
-        if special in names:
-            try:
-                bound = parse_float(dict(labels)[special])
-            except ValueError:
-                return 0
-            labels = tuple(pair for pair in labels if pair[0] != special)
-    families.add(family, part, labels, bound, value)
-    return found.end()
+    columns = {
+        label: slice(values.start + at, values.stop, len(names)) for at, label in enumerate(names)
+    }
+    bounds = columns.pop(family.special_label or "", None)
+    return _Run(family.place, part, samples, tuple(sorted(columns.items(), key=_first)), bounds)
 
 
-def _ordinary_comment(source: str, at: int, families: _Families) -> int:
-    found = _help(source, at)
-    if found:
-        family, _ = families.find(found[1])
-        if family.help is not None:
-            return 0
-        family.help = found[2]
-        return found.end()
-    found = _type(source, at)
-    if found and found[2] in _TYPES:
-        family, _ = families.find(found[1])
-        if family.type is not None:
-            return 0
-        family.type = _TYPES[found[2]]
-        return found.end()
-    return 0
+_first = itemgetter(0)
+_place = attrgetter("family")
 
 
-# What stands around the label values of a sample, and the label names it means. Few
-# differ, even where every label value is new.
-_frames: dict[tuple[str, ...], tuple[str, ...] | None] = {}
-_MOST_FRAMES = 10_000
-_LONGEST_FRAME = 1000
+def _fill(
+    families: Sequence[FamilyBuilder], runs: Iterable[_Run], inside: Sequence[str], before: int = 0
+) -> None:
+    """Give the samples of *runs* to their families.
+
+    Args:
+        families: by their places.
+        runs: of a body, or a piece of one.
+        inside: its label values.
+        before: how many samples came in earlier pieces.
+
+    Raises:
+        Unusual, ValueError: the scanner knows what to do with a sample.
+
+    """
+    for run in runs:
+        family, labels = families[run.family], run.labels(inside)
+        samples = range(before + run.samples.start, before + run.samples.stop)
+        if family.special_label is None:
+            family.labels += labels
+            family.at += samples
+        elif run.part is not Part.BODY:
+            if run.bounds:
+                raise Unusual
+            for at, its in zip(samples, labels, strict=True):
+                metric = family.distribution(its)
+                if run.part is Part.SUM:
+                    metric.sum = at
+                else:
+                    metric.count = at
+        elif run.bounds is None:
+            raise Unusual
+        else:
+            _fill_points(family, samples, labels, inside[run.bounds])
 
 
-def _ordinary_labels(inside: str) -> tuple[tuple[str, ...] | None, Labels]:
-    """Return the label names in *inside* and its sorted labels; None if it is not ordinary."""
-    pieces = inside.split('"')
-    frame = tuple(pieces[0::2])
-    names = _frames.get(frame, ())
-    if names == ():
-        names = _names_of(frame)
-        if len(_frames) >= _MOST_FRAMES:
-            _frames.clear()
-        if sum(map(len, frame)) <= _LONGEST_FRAME:
-            _frames[frame] = names
-    if names is None or len(pieces) % 2 == 0:
-        return None, ()
-    labels = tuple(zip(names, pieces[1::2], strict=True))
-    if len(names) > 1 and names != tuple(sorted(names)):
-        labels = tuple(sorted(labels))
-    return names, labels
+def _fill_points(
+    family: FamilyBuilder, samples: range, labels: list[Labels], bounds: Sequence[str]
+) -> None:
+    """Give buckets or quantiles to the metrics of *family*."""
+    if max(map(len, bounds)) > _MAX_BOUND:
+        raise Unusual
+    written = [*map(_written_bound, bounds)]
+    start = 0
+    for its, points in groupby(labels):
+        end = start + len([*points])
+        metric = family.distribution(its)
+        metric.bounds += written[start:end]
+        metric.at += samples[start:end]
+        start = end
 
 
-def _names_of(frame: tuple[str, ...]) -> tuple[str, ...] | None:
-    *before, last = frame
-    if not before or not _after_pairs(last):
-        return None
-    found = [_first_pair(before[0]), *map(_next_pair, before[1:])]
-    names = tuple(match[1] for match in found if match)
-    if len(names) < len(before) or len(set(names)) < len(names) or "__name__" in names:
-        return None
-    return names
-
-
-class _Scanner:
-    """Reads one line at a time, character by character, with the reference's errors."""
-
-    def __init__(self, source: str, names: NameRule, families: _Families) -> None:
-        self._source = source
-        self._names = names
-        self._families = families
-        self._part = Part.BODY
-        self._is_named = False
-        self._line_start = self._at = 0
-
-    def line(self, at: int) -> int:
-        """Take the line at *at*; return where the next one starts.
-
-        Raises:
-            TextFormatError: the line is not of the format.
-        """
-        self._line_start = self._at = at
-        self._is_named = False
-        first = _first_in_line(self._source, at)
-        if first is None:
-            return len(self._source)
-        self._at = first.start()
-        match self._source[self._at]:
-            case "\n":
-                self._at += 1
-            case "#":
-                self._comment()
-            case "{":
-                self._sample_in_braces()
-            case _:
-                self._named_sample()
-        return self._at
-
-    @property
-    def _here(self) -> str:
-        """The character at hand."""
-        if self._at >= len(self._source):
-            self._fail("unexpected end of input stream")
-        return self._source[self._at]
-
-    def _next(self) -> str:
-        self._at += 1
-        return self._here
-
-    def _fail(self, reason: str) -> NoReturn:
-        raise TextFormatError(self._source.count("\n", 0, self._line_start) + 1, reason)
-
-    def _run(self, match: Callable[[str, int], re.Match[str] | None]) -> str:
-        """Return what *match* matches at this place, maybe nothing, and stand behind it.
-
-        Something has to stand there.
-        """
-        found = match(self._source, self._at)
-        assert found is not None
-        self._at = found.end()
-        if self._at >= len(self._source):
-            self._fail("unexpected end of input stream")
-        return found[0]
-
-    @property
-    def _family(self) -> FamilyBuilder:
-        """The family of this line, once its name was read."""
-        family = self._families.current
-        assert family is not None
-        return family
-
-    @property
-    def _metric(self) -> str:
-        """The family of this line, or still of the last one, as error texts name it."""
-        return go_quote(self._families.current.name if self._families.current else "")
-
-    def _quoted_here(self) -> str:
-        return go_quote_byte(raw(self._here)[0])
-
-    def _skip_blanks(self) -> str:
-        self._run(_blanks)
-        return self._here
-
-    def _comment(self) -> None:
-        self._at += 1
-        if self._skip_blanks() == "\n":
-            self._at += 1
-            return
-        keyword = self._run(_to_blank)
-        if self._here == "\n" or keyword not in {"HELP", "TYPE"}:
-            self._run(_to_line_end)
-            self._at += 1
-            return
-        self._skip_blanks()
-        name = self._name("metric", extra=":")
-        if self._here != "\n":
-            if self._here not in _BLANKS:
-                self._fail("invalid metric name in comment")
-            self._enter_family(name)
-            if self._skip_blanks() != "\n":
-                {"HELP": self._help_text, "TYPE": self._type_word}[keyword]()
-        self._at += 1
-
-    def _help_text(self) -> None:
-        if self._family.help is not None:
-            self._fail(f"second HELP line for metric name {self._metric}")
-        out = [self._run(_verbatim)]
-        while self._here != "\n":
-            out += [self._unescaped(), self._run(_verbatim)]
-        self._family.help = "".join(out)
-
-    def _type_word(self) -> None:
-        if self._family.type is not None:
-            self._fail(
-                f"second TYPE line for metric name {self._metric}, or TYPE reported after samples"
-            )
-        word = self._rest_of_line()
-        kind = _TYPES.get(word.lower()) if word.isascii() else None
-        if kind is None:
-            self._fail(f"unknown metric type {go_quote(word)}")
-        self._family.type = kind
-
-    def _rest_of_line(self) -> str:
-        """Return what stands before the line feed, as error texts show it."""
-        return self._run(_to_line_end).replace("\\", "")
-
-    def _unescaped(self) -> str:
-        """Return what the escape sequence at hand stands for, and stand behind it."""
-        escaped = self._next()
-        if escaped not in _ESCAPES:
-            self._fail(f"invalid escape sequence '\\{chr(raw(escaped)[0])}'")
-        self._at += 1
-        return _ESCAPES[escaped]
-
-    def _name(self, kind: str, *, extra: str = "") -> str:
-        """Return the name at hand, quoted or bare; empty if there is none.
-
-        A quote may also come in the middle: the reference's tokenizer takes ``a"b"`` for
-        ``ab``.
-        """
-        if self._here in _DIGITS:
-            return ""
-        name = self._run(_name_rest[extra])
-        if self._here == '"':
-            name = self._quoted(f"{kind} name", name)
-            self._next()
-        return name
-
-    def _quoted(self, what: str, before: str = "") -> str:
-        """Return *before* and the quoted text at hand; stay on the closing quote."""
-        self._at += 1
-        out = [before, self._run(_verbatim_in_quotes)]
-        while self._here != '"':
-            if self._here == "\n":
-                self._fail(f"{what} {go_quote(''.join(out))} contains unescaped new-line")
-            out += [self._unescaped(), self._run(_verbatim_in_quotes)]
-        return "".join(out)
-
-    def _enter_family(self, name: str) -> None:
-        if not self._names.metric(name):
-            self._fail(f"invalid metric name {go_quote(name)}")
-        _, self._part = self._families.find(name)
-        self._is_named = True
-
-    def _named_sample(self) -> None:
-        name = self._name("metric", extra=":")
-        if not name:
-            self._fail("invalid metric name")
-        self._enter_family(name)
-        pairs: list[tuple[str, str]] = []
-        if self._skip_blanks() == "{":
-            self._pairs(pairs, inside_name=None)
-        self._value(pairs)
-
-    def _sample_in_braces(self) -> None:
-        """Take a sample whose metric name stands among its labels."""
-        pairs: list[tuple[str, str]] = []
-        inside: list[str] = []
-        self._pairs(pairs, inside_name=inside)
-        if not inside:
-            self._fail("invalid metric name")
-        self._value(pairs)
-
-    def _pairs(self, pairs: list[tuple[str, str]], *, inside_name: list[str] | None) -> None:
-        """Read from ``{`` to behind ``}``; *inside_name* takes a metric name, if one may come."""
-        while True:
-            self._at += 1
-            if self._skip_blanks() == "}":
-                break
-            name = self._name("label")
-            if not name:
-                self._fail(f"invalid label name for metric {self._metric}")
-            after = self._skip_blanks()
-            if after == "=":
-                self._pair(name, pairs)
-            elif inside_name is None:
-                self._fail(f"expected '=' after label name, found {self._quoted_here()}")
-            else:
-                self._name_inside(name, inside_name)
-            if self._here == "}":
-                break
-        self._at += 1
-
-    def _name_inside(self, name: str, inside: list[str]) -> None:
-        if inside:
-            self._fail(f"multiple metric names for metric {self._metric}")
-        if self._here not in {",", "}"}:
-            self._fail(f"unexpected end of metric name {self._quoted_here()}")
-        self._enter_family(name)
-        inside.append(name)
-
-    def _pair(self, name: str, pairs: list[tuple[str, str]]) -> None:
-        if name == "__name__":
-            self._fail('label name "__name__" is reserved')
-        if not self._names.label(name):
-            self._fail(f"invalid label name {go_quote(name)}")
-        special = self._family.special_label if self._is_named else None
-        if name != special and any(name == other for other, _ in pairs):
-            self._fail(f"duplicate label names for metric {self._metric}")
-        self._at += 1
-        if self._skip_blanks() != '"':
-            self._fail(f"expected '\"' at start of label value, found {self._quoted_here()}")
-        value = self._quoted("label value")
-        self._at += 1
-        if not is_utf8(value):
-            self._fail(f"invalid label value {go_quote(value)}")
-        if name == special:
-            self._bound(name, value)
-        if self._skip_blanks() not in {",", "}"}:
-            self._fail(f"unexpected end of label value {go_quote(value)}")
-        pairs.append((name, value))
-
-    def _bound(self, name: str, value: str) -> float:
-        try:
-            return parse_float(value)
-        except ValueError:
-            self._fail(f"expected float as value for '{name}' label, got {go_quote(value)}")
-
-    def _value(self, pairs: list[tuple[str, str]]) -> None:
-        family = self._family
-        if family.type is None:
-            family.type = MetricType.UNTYPED
-        special = family.special_label
-        bound = math.nan
-        for name, value in pairs:
-            if name == special:
-                bound = self._bound(name, value)
-        labels = tuple(sorted(pair for pair in pairs if pair[0] != special))
-        self._skip_blanks()
-        token = self._run(_to_blank)
-        try:
-            number = parse_float(token)
-        except ValueError:
-            self._fail(f"expected float as value, got {go_quote(token)}")
-        self._check_count(family, number, bound)
-        self._families.add(family, self._part, labels, bound, token)
-        if self._here != "\n":
-            self._timestamp()
-        self._at += 1
-
-    def _check_count(self, family: FamilyBuilder, number: float, bound: float) -> None:
-        dropped = self._part is Part.BODY and math.isnan(bound)
-        try:
-            if family.type is not None and not dropped:
-                family.check_count(self._part, number)
-        except NegativeCount as error:
-            self._fail(str(error))
-
-    def _timestamp(self) -> None:
-        self._skip_blanks()
-        token = self._run(_to_blank)
-        found = _integer(token)
-        time = int(found[1] + found[2]) if found else _LARGEST_TIMESTAMP
-        if not -_LARGEST_TIMESTAMP <= time < _LARGEST_TIMESTAMP:
-            self._fail(f"expected integer as timestamp, got {go_quote(token)}")
-        spurious = self._rest_of_line()
-        if spurious:
-            self._fail(f"spurious string after timestamp: {go_quote(spurious)}")
-        self._families.timestamped = True
+@lru_cache(1000)
+def _written_bound(value: str) -> str:
+    """Return the canonical text of a bucket or quantile."""
+    bound = parse_float(value)
+    if math.isnan(bound):
+        raise Unusual  # the sample counts for nothing
+    return go_float(bound)

@@ -55,8 +55,9 @@ class MetricType(IntEnum):
         return self in _HISTOGRAMS
 
 
-_SIMPLE = frozenset({MetricType.COUNTER, MetricType.GAUGE, MetricType.UNTYPED})
-_HISTOGRAMS = frozenset({MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM})
+# Tuples, because a set would call the hash function of enums, which is slow.
+_SIMPLE = (MetricType.COUNTER, MetricType.GAUGE, MetricType.UNTYPED)
+_HISTOGRAMS = (MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM)
 _OWN_LABELS = {MetricType.SUMMARY: "quantile", **dict.fromkeys(_HISTOGRAMS, "le")}
 
 
@@ -188,7 +189,7 @@ class Frame:
 
 def frame_of(families: Iterable[FamilyShape]) -> Frame:
     """Return the one frame of *families*."""
-    return _interned_frame(
+    return frame_of_families(
         tuple(
             FamilyFrame(
                 family.name,
@@ -202,7 +203,8 @@ def frame_of(families: Iterable[FamilyShape]) -> Frame:
     )
 
 
-def _interned_frame(families: tuple[FamilyFrame, ...]) -> Frame:
+def frame_of_families(families: tuple[FamilyFrame, ...]) -> Frame:
+    """Return the one frame that consists of *families*."""
     frame = _FRAMES.get(families)
     if frame is None:
         frame = _FRAMES[families] = Frame(families)
@@ -334,7 +336,7 @@ def interned(
     """
     shape = _SHAPES.get(families)
     if shape is None:
-        frame = frame_of(families) if frames is None else _interned_frame(frames)
+        frame = frame_of(families) if frames is None else frame_of_families(frames)
         shape = _SHAPES[families] = PushShape(families, frame)
     return shape
 

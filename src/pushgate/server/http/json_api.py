@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from pushgate.formats.assembly import is_float_histogram
 from pushgate.formats.details import Described, count_text, describe
+from pushgate.formats.slots import is_float_histogram
 from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float

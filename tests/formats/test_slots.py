@@ -6,8 +6,8 @@ import struct
 import pytest
 from hypothesis import example, given, strategies as st
 
-from pushgate.formats import canonical
-from pushgate.formats.canonical import canonical_line, written_out
+from pushgate.formats import slots
+from pushgate.formats.slots import canonical_line, written_out
 from pushgate.model.numbers import go_float, parse_float
 
 tokens = st.one_of(
@@ -73,5 +73,5 @@ def test_any_double_is_written_as_go_writes_it(exponent):
 def test_without_orjson_the_text_is_the_same(monkeypatch):
     tokens = [b"1", b"-0", b"1e6", b"0.00001", b"NaN", b"+Inf", b"1e22", b"123456.5"]
     line = canonical_line(tokens)
-    monkeypatch.setattr(canonical, "_HAS_ORJSON", False)
+    monkeypatch.setattr(slots, "_HAS_ORJSON", False)
     assert canonical_line(tokens) == line

@@ -1,0 +1,153 @@
+"""The families of a text body, while its samples come in."""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple
+
+from pushgate.formats.slots import MISSING, SlotMapping, slot_mapping
+from pushgate.model.grouping import Labels
+from pushgate.model.shape import FamilyShape, MetricType
+
+TYPES = {
+    **{kind.name.lower(): kind for kind in MetricType},
+    "gaugehistogram": MetricType.GAUGE_HISTOGRAM,
+}
+"""The words of TYPE lines."""
+
+
+class Part(Enum):
+    """Which sample of a summary or histogram a line is."""
+
+    BODY = ""
+    SUM = "_sum"
+    COUNT = "_count"
+
+
+class Distribution:
+    """A summary or histogram: its bounds as canonical text, and which samples it has."""
+
+    __slots__ = ("at", "bounds", "count", "sum")
+
+    def __init__(self) -> None:
+        self.bounds: list[str] = []
+        self.at: list[int] = []
+        self.sum = self.count = MISSING
+
+
+class FamilyBuilder:
+    """One family. ``type`` is None until a line fixes it.
+
+    A simple family has ``labels`` and ``at``, the labels and the number of each sample; all
+    others have ``distributions``.
+    """
+
+    __slots__ = ("at", "distributions", "help", "labels", "name", "place", "type")
+
+    def __init__(
+        self,
+        name: str,
+        type: MetricType | None = None,  # noqa: A002 - the word of the format
+        help: str | None = None,  # noqa: A002 - the word of the format
+        place: int = 0,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.help = help
+        self.place = place
+        self.labels: list[Labels] = []
+        self.at: list[int] = []
+        self.distributions: dict[Labels, Distribution] = {}
+
+    @property
+    def special_label(self) -> str | None:
+        """The label that is no label of the metric: a histogram's ``le``, say."""
+        return None if self.type is None or self.type.is_simple else self.type.own_label
+
+    def distribution(self, labels: Labels) -> Distribution:
+        """Return the summary or histogram with *labels*, new if it is not there yet."""
+        found = self.distributions.get(labels)
+        if found is None:
+            found = self.distributions[labels] = Distribution()
+        return found
+
+    def shape(self) -> FamilyShape:
+        """Return what has come in, without the numbers."""
+        assert self.type is not None
+        if self.type.is_simple:
+            return FamilyShape(self.name, self.type, self.help, tuple(self.labels))
+        bounds = tuple([tuple(metric.bounds) for metric in self.distributions.values()])
+        return FamilyShape(self.name, self.type, self.help, tuple(self.distributions), bounds)
+
+
+class Families:
+    """The families of a body, in the order in which they came up."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, FamilyBuilder] = {}
+
+    def find(self, name: str) -> tuple[FamilyBuilder, Part]:
+        """Return the family that *name* belongs to, new if need be, and which part it is.
+
+        Literally first; then ``_count`` and ``_sum`` of a summary; then those and
+        ``_bucket`` of a histogram.
+        """
+        family = self.by_name.get(name)
+        if family is not None:
+            return family, Part.BODY
+        base, part = _parted(name)
+        owner = self.by_name.get(base) if base else None
+        if owner is not None and owner.type is not None:
+            if owner.type is MetricType.SUMMARY and part is not Part.BODY:
+                return owner, part
+            if owner.type.is_histogram:
+                return owner, part
+        family = self.by_name[name] = FamilyBuilder(name, place=len(self.by_name))
+        return family, Part.BODY
+
+
+def _parted(name: str) -> tuple[str, Part]:
+    if name.endswith("_count"):
+        return name[:-6], Part.COUNT
+    if name.endswith("_sum"):
+        return name[:-4], Part.SUM
+    return (name[:-7], Part.BODY) if name.endswith("_bucket") else ("", Part.BODY)
+
+
+class Assembled(NamedTuple):
+    """The families of a shape, and how the samples of the body fill it.
+
+    ``is_complete`` says whether every sample has a slot: then the mapping sees all values
+    that may be wrong.
+    """
+
+    families: tuple[FamilyShape, ...]
+    mapping: SlotMapping
+    is_complete: bool
+
+
+def assemble(families: Iterable[FamilyBuilder], samples: int) -> Assembled:
+    """Return *families*, which have taken *samples* in all; those without any are left out."""
+    order: list[int] = []
+    counts: list[int] = []
+    summary_counts: list[int] = []
+    shapes: list[FamilyShape] = []
+    for family in families:
+        if family.at:
+            order += family.at
+        elif family.distributions:
+            for metric in family.distributions.values():
+                first = len(order)
+                order += metric.at
+                order += (metric.sum, metric.count)
+                if family.type is MetricType.SUMMARY:
+                    summary_counts.append(len(order) - 1)
+                else:
+                    counts += (*range(first, len(order) - 2), len(order) - 1)
+        else:
+            continue
+        shapes.append(family.shape())
+    return Assembled(
+        tuple(shapes),
+        slot_mapping(order, samples, counts, summary_counts),
+        is_complete=samples == len(order) - order.count(MISSING),
+    )

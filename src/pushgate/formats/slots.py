@@ -1,0 +1,134 @@
+"""The numbers of a body as the numbers of its shape: canonical texts, in the order of slots.
+
+Numbers that JSON and Go write alike are read and written by orjson: about 0.1 µs each, ten
+times as fast as one by one. A base install, whose command line reads few numbers, has none.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
+from pushgate.model.numbers import go_float, is_whole_count, parse_float
+
+try:
+    import orjson
+
+    _HAS_ORJSON = True
+except ModuleNotFoundError:
+    _HAS_ORJSON = False
+
+MISSING = -1
+"""In place of a sample: the slot has none, and is zero."""
+# Small whole numbers, which counts nearly always are.
+_all_small_counts = re.compile(rb"(?:(?:0|[1-9]\d{0,5})(?: |$))*").fullmatch
+_MAX_COUNT = math.nextafter(2.0**64, 0)
+
+
+class SlotMapping(NamedTuple):
+    """How the samples of a body fill the slots of its shape.
+
+    ``pick`` takes the values of the samples and a final zero; None if samples are slots.
+    ``counts`` are the slots of histograms that hold counts, ``summary_counts`` those of
+    summaries.
+    """
+
+    pick: Callable[[Sequence[bytes]], tuple[bytes, ...]] | None
+    counts: tuple[int, ...]
+    summary_counts: tuple[int, ...]
+
+    def numbers(self, values: Sequence[bytes]) -> bytes:
+        """Return the numbers of the shape from the *values* of the samples.
+
+        Raises:
+            ValueError: a value is no number of the text format, or a histogram counts less
+                than nothing.
+        """
+        line = canonical_line(values)
+        if self.pick:
+            line = b" ".join(self.pick([*line.split(b" "), b"0"]))
+        if self.counts or self.summary_counts:
+            line = self._with_counts(line)
+        return line
+
+    def _with_counts(self, line: bytes) -> bytes:
+        tokens = line.split(b" ")
+        counts = [tokens[slot] for slot in (*self.counts, *self.summary_counts)]
+        if _all_small_counts(b" ".join(counts)):
+            return line
+        for slot in self.counts:
+            if float(tokens[slot]) <= 0:
+                tokens[slot] = _not_negative(tokens[slot])
+        for slot in self.summary_counts:
+            tokens[slot] = _whole(float(tokens[slot]))
+        return b" ".join(tokens)
+
+
+def slot_mapping(
+    order: list[int], samples: int, counts: list[int], summary_counts: list[int]
+) -> SlotMapping:
+    """Return the mapping that fills slot *i* with sample ``order[i]``, or :data:`MISSING`."""
+    pick = None if order == [*range(samples)] else _picker(order)
+    return SlotMapping(pick, tuple(counts), tuple(summary_counts))
+
+
+def _picker(order: Sequence[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
+    if len(order) > 1:
+        return itemgetter(*order)
+    return lambda values: tuple(values[at] for at in order)
+
+
+def _not_negative(token: bytes) -> bytes:
+    if float(token) < 0:
+        raise ValueError(token)
+    return b"0"  # negative zero
+
+
+def _whole(value: float) -> bytes:
+    """Return the count of a summary: cut to a whole number in [0, 2**64)."""
+    whole = 0.0 if math.isnan(value) else min(max(value, 0.0), _MAX_COUNT)
+    return go_float(float(math.trunc(whole))).encode()
+
+
+def is_float_histogram(counts: Sequence[bytes]) -> bool:
+    """Return whether a histogram with these canonical *counts* has float counts."""
+    return not all(is_whole_count(float(count)) for count in counts)
+
+
+def canonical_line(tokens: Sequence[bytes]) -> bytes:
+    """Return the canonical texts of the numbers that *tokens* write, one blank between.
+
+    Args:
+        tokens: numbers, or what at least consists of their digits, signs, points and ``e``.
+
+    Raises:
+        ValueError: as :func:`~pushgate.model.numbers.parse_float`.
+    """
+    line = b",".join(tokens)
+    if not _HAS_ORJSON or not line or b"-0," in line or line.endswith(b"-0"):
+        return _one_by_one(tokens)  # JSON's integers have no negative zero
+    try:
+        return written_out(orjson.loads(b"[" + line + b"]"))
+    except orjson.JSONDecodeError:  # it has no NaN, no +1 and no .5
+        return _one_by_one(tokens)
+
+
+def _one_by_one(tokens: Sequence[bytes]) -> bytes:
+    return written_out([parse_float(token.decode("ascii")) for token in tokens])
+
+
+def written_out(numbers: Sequence[float]) -> bytes:
+    """Return the canonical texts of *numbers*, one blank between."""
+    if not numbers:
+        return b""
+    if not _HAS_ORJSON:
+        return b" ".join([go_float(float(number)).encode() for number in numbers])
+    line = orjson.dumps(numbers).replace(b".0,", b",").replace(b".0]", b"]")[1:-1]
+    is_plain = not (b"e" in line or b"0.0000" in line or b"null" in line)
+    if is_plain and max(numbers) < 1e6 and min(numbers) > -1e6:
+        return line.replace(b",", b" ")
+    return b" ".join(
+        token if 1e-4 <= abs(number) < 1e6 or number == 0 else go_float(float(number)).encode()
+        for number, token in zip(numbers, line.split(b","), strict=True)
+    )
