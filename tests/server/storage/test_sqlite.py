@@ -477,6 +477,39 @@ def test_the_wal_of_a_database_that_was_put_in_place_meanwhile_is_left_alone(pat
     assert reopened(path) == state(store.groups())
 
 
+def test_a_log_whose_database_is_gone_is_refused_instead_of_deleted(path, tmp_path):
+    store = Store()
+    with closing(SqliteJournal(path)) as journal:
+        append(journal, store, put(key("a"), "m 1\n"))
+        copy = crashed(path, tmp_path / "copy")
+    log = Path(f"{copy}-wal")
+    content = log.read_bytes()
+    for remove in (copy.unlink, copy.touch):
+        remove()
+        assert "the file is gone or empty, but its write-ahead log is there" in refused(copy)
+        assert log.read_bytes() == content
+
+
+def test_a_bug_within_a_batch_leaves_no_transaction_open(path, monkeypatch):
+    store = Store()
+    with closing(SqliteJournal(path)) as journal:
+        append(journal, store, put(key("a"), "m 1\n"), put(key("b"), "n 1\n"))
+        with monkeypatch.context() as patch:
+            execute, statements = journal._execute, []
+
+            def fails(sql, parameters=()):
+                statements.append(sql)
+                if len(statements) == 3:
+                    raise RuntimeError("a bug")
+                return execute(sql, parameters)
+
+            patch.setattr(journal, "_execute", fails)
+            with pytest.raises(RuntimeError):
+                journal.append(store.admit(put(key("c"), "o 1\n")))
+        append(journal, store, put(key("d"), "p 1\n"))
+    assert [group.job for group in reopened(path)] == ["a", "b", "d"]
+
+
 def test_files_are_private(path):
     with closing(SqliteJournal(path)) as journal:
         append(journal, Store(), put(key("a"), "m 1\n"))

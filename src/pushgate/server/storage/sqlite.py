@@ -1,4 +1,4 @@
-"""The journal in a SQLite file: one connection, WAL, synchronous, one transaction a batch."""
+"""The journal in an SQLite file: one connection, WAL mode, one synced transaction per batch."""
 
 import errno
 import logging
@@ -93,14 +93,15 @@ class SqliteJournal:
         self._tidy_failed = False
         self._connection: apsw.Connection | None = None
         with self._explained():
+            self._refuse_lone_wal()
             create_private(path)
             self._connection = apsw.Connection(os.fspath(path), vfs=vfs)
-            # In place of SQLite's own checkpoints, which say nothing when they fail.
+            # Replaces SQLite's automatic checkpoints, which hide their failures; see tidy().
             self._connection.set_wal_hook(self._count_wal_frames)
-            # Before the first read: SQLite then keeps its lock, and needs no shared memory.
+            # Set before the first read, so that SQLite keeps its lock and needs no -shm file.
             self._rows("PRAGMA locking_mode = EXCLUSIVE")
             self.format = self._known_format()
-            # Before anything is written: a write would overwrite what SQLite does not see.
+            # Must come before any write, which would overwrite the frames SQLite ignores.
             wal.check(self._wal, self._frames_in_use())
             if self.format == 0:
                 self._rows("PRAGMA auto_vacuum = INCREMENTAL")  # only possible before any table
@@ -111,8 +112,14 @@ class SqliteJournal:
                 self._checkpoint()
                 sync_directory(path.parent)
                 self.format = FORMAT
-            self._rows("SELECT id FROM shapes LIMIT 1")  # the WAL is there from its first use on
+            self._rows("SELECT id FROM shapes LIMIT 1")  # the first use creates the WAL
             self._inodes = self._current_inodes()
+
+    def _refuse_lone_wal(self) -> None:
+        """Refuse a log without its database: SQLite would delete it, and what it holds."""
+        is_empty = not self._path.exists() or self._path.stat().st_size == 0
+        if is_empty and self._wal.exists() and self._wal.stat().st_size > 0:
+            raise ValueError("the file is gone or empty, but its write-ahead log is there")
 
     def _known_format(self) -> int:
         """Return the format of the file, 0 if it is new; nothing was written yet."""
@@ -206,10 +213,13 @@ class SqliteJournal:
         except apsw.Error as error:
             cause = f"{self._path} could not be written: {self._why(error)}"
             raise JournalFailed(cause, unknown=not self._undo()) from error
+        except BaseException:
+            self._undo()
+            raise
         try:
             self.check()
         except JournalFailed as error:
-            # Written, but to a file that may be gone: memory and file differ from here on.
+            # Written, but perhaps to a deleted file: memory and file differ from here on.
             self._lost = error.cause
             raise JournalFailed(error.cause, unknown=True) from error
 
@@ -233,9 +243,10 @@ class SqliteJournal:
             )
 
     def tidy(self) -> bool:
-        """Checkpoint if the WAL is long, give some free pages back; return whether there is more.
+        """Checkpoint a long WAL, and shorten a file of mostly free pages in small steps.
 
-        A failure is logged once until it is over, and counted in :attr:`tidy_failures`.
+        Returns whether there is more to do. The first failure of an outage is logged, and so is
+        its end; all are counted in :attr:`tidy_failures`.
         """
         if time.monotonic() < self._next_checkpoint or not self._is_in_place():
             return False
@@ -261,7 +272,7 @@ class SqliteJournal:
         return False
 
     def _vacuum(self) -> bool:
-        """Give pages back while more than half of the file is free; return whether it did."""
+        """Return pages to the file system while more than half are free; report whether any."""
         ((free,),) = self._rows("PRAGMA freelist_count")
         if free < _PAGES_PER_STEP:
             return False
@@ -282,7 +293,7 @@ class SqliteJournal:
 
     def close(self, *, keep_lock: bool = False) -> None:
         """Checkpoint, close the file, and release its lock unless *keep_lock*."""
-        # SQLite would delete, by its name, the WAL of another database.
+        # Of a file that was replaced, SQLite would delete the WAL of the new one.
         self._close(checkpoint=self._is_in_place())
         if self._lock is not None and not keep_lock:
             self._lock.release()
@@ -308,16 +319,16 @@ class SqliteJournal:
         return apsw.SQLITE_OK
 
     def _frames_in_use(self) -> int:
-        """Return how many frames at the start of the WAL SQLite takes for committed."""
+        """Return how many frames, from the start of the WAL, SQLite treats as committed."""
         assert self._connection is not None
         frames, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         return frames
 
     def _undo(self) -> bool:
-        """Take back what a failed transaction has left, also on disk; return whether it is gone.
+        """Undo a failed transaction, on disk too; return whether that is certain.
 
-        A transaction whose sync failed may lie complete in the WAL, where the next start would
-        find it. It is cut off.
+        If only its sync failed, the transaction is complete in the WAL, and the next start would
+        replay it. So it is cut off.
         """
         assert self._connection is not None
         try:
@@ -337,7 +348,7 @@ class SqliteJournal:
         return self._execute(sql).fetchall()
 
     def _write(self, steps: list[Step]) -> None:
-        """Write *steps*, one for each group, then keep the ids: they follow the file."""
+        """Write *steps*, one per group; update the ids only once the file has them."""
         change = self._shapes.change(steps)
         new_ids: dict[bytes, int] = {}
         rows: list[tuple[int, bytes, bytes]] = []
