@@ -49,8 +49,7 @@ class GoFile(NamedTuple):
 def read(data: bytes) -> GoFile:
     """Return the groups in the file *data*, with the times of their pushes.
 
-    Nothing is checked but what a group cannot do without: the file is the Go server's
-    store as it was.
+    Groups are not checked for consistency, only for what a group cannot exist without.
 
     Raises:
         ValueError: *data* is no such file, or not all of it.
@@ -73,7 +72,7 @@ def read(data: bytes) -> GoFile:
 
 
 class _Stream:
-    """A gob stream, read as far as its first value."""
+    """Reads a gob stream up to and including its first value."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -81,10 +80,10 @@ class _Stream:
         self._types: dict[int, dict[str, Any]] = {}
 
     def groups(self) -> dict[bytes, dict[str, Any]]:
-        """Return the value: grouping key → ``Labels`` and ``Metrics``.
+        """Return the value: a map from grouping key to ``Labels`` and ``Metrics``.
 
         Raises:
-            ValueError: it is something else, or the stream ends early.
+            ValueError: it is another value, or the stream ends early.
         """
         while True:
             self._uint()  # the length of the message
@@ -92,7 +91,7 @@ class _Stream:
             if number >= 0:
                 break
             self._types[-number] = self._definition()
-        self._take(1)  # stands before a value that is not a struct
+        self._take(1)  # a zero byte precedes values that are not structs
         return self._map(number, self._group)
 
     def _take(self, size: int) -> bytes:
@@ -118,7 +117,7 @@ class _Stream:
         return self._take(self._uint())
 
     def _struct(self, fields: list[tuple[str, Callable[[], Any]]]) -> dict[str, Any]:
-        """Return the fields that are not zero; each is read by its function."""
+        """Return the fields that are present, which are those with non-zero values."""
         out, at = {}, -1
         while delta := self._uint():
             at += delta
@@ -129,7 +128,7 @@ class _Stream:
         return out
 
     def _definition(self) -> dict[str, Any]:
-        """Return what defines a type: Go's ``wireType``, one of whose fields is set."""
+        """Return the definition of a type: a ``wireType``, which has exactly one field set."""
         common = ("common", lambda: self._struct([("name", self._bytes), ("id", self._int)]))
         elem, fields = ("elem", self._int), ("fields", self._defined_fields)
         return self._struct(
@@ -162,7 +161,7 @@ class _Stream:
         return {self._bytes(): read_value(elem) for _ in range(self._uint())}
 
     def _named(self, number: int, readers: Mapping[str, Callable[[int], Any]]) -> dict[str, Any]:
-        """Return the fields of a struct of type *number*; *readers* know them by name."""
+        """Return the fields of a struct of type *number*; *readers* maps names to readers."""
         fields = []
         for field in self._defined(number, "struct").get("fields", ()):
             name = text(field.get("name", b""))
@@ -212,7 +211,7 @@ class _Stored(NamedTuple):
 
 
 def _families(stored: Mapping[bytes, Mapping[str, bytes]]) -> list[_Stored]:
-    """Return the families ordered by name, so that equal groups get equal shapes."""
+    """Return the families sorted by name, so that equal groups have equal shapes."""
     return [
         _Stored(
             text(name),
@@ -238,7 +237,7 @@ def _storable(nanoseconds: int) -> int:
 
 
 def _group(key: GroupingKey, families: list[_Stored], left_out: list[str]) -> StoredGroup:
-    """Return the group; what is wrong with families that it can't have goes to *left_out*."""
+    """Return the group; a line for each family that it cannot have goes to *left_out*."""
     times = {_PUSH_TIME: (_NEVER, _NEVER), _FAILURE_TIME: (_NEVER, _NEVER)}
     pushes: dict[int, list[Pushed]] = {}
     for family in families:
@@ -277,7 +276,7 @@ def _pushed(family: _Stored) -> Pushed:
 
 
 def _moment(pushed: Pushed, time: int) -> int:
-    """Return when the push or failure was that a family of the server's says.
+    """Return the time of the push or failure that one of the server's own families has.
 
     The family is seconds as a double; *time*, if it is the same, has the nanoseconds.
     """
@@ -291,7 +290,7 @@ def _moment(pushed: Pushed, time: int) -> int:
 
 
 def _joined(parts: list[Pushed], grouping: Labels) -> Pushed:
-    """Return *parts* as one push, the labels that the group adds taken off again."""
+    """Return *parts* as one push, without the labels that the group adds."""
     details = tuple(chain.from_iterable(part.details or _no_details(part) for part in parts))
     return Pushed(
         interned(

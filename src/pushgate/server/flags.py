@@ -29,7 +29,15 @@ class TextRequested(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the text of a flag becomes its value (or a ``ValueError``), and text again."""
+    """Converts the text of a flag to its value, and back.
+
+    Attributes:
+        read: Text to value; raises ValueError with the reason.
+        write: Value to the text of the status page.
+        quoted: Whether ``--help`` shows the default in quotes.
+        switch: Whether the flag takes no value and has a ``--no-`` form.
+        repeatable: Whether it can be given more than once; the value is a tuple then.
+    """
 
     read: Callable[[str], Any]
     write: Callable[[Any], str] = str
@@ -40,7 +48,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag. *default* is the text that would be typed for it."""
+    """One flag. *default* is text, as on a command line."""
 
     name: str
     kind: Kind
@@ -49,7 +57,7 @@ class Flag:
 
     @property
     def label(self) -> str:
-        """Its first column in ``--help``: ``--[no-]web.enable-lifecycle``, ``--log.level=info``."""
+        """The flag in ``--help``: ``--[no-]web.enable-lifecycle`` or ``--log.level=info``."""
         if self.kind.switch:
             return f"--[no-]{self.name}"
         default = f'"{self.default}"' if self.kind.quoted else self.default
@@ -69,9 +77,9 @@ class Flag:
 def read_arguments(
     argv: Sequence[str], prog: str, flags: Mapping[str, Flag], texts: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the values of the *flags* in *argv*, by the names that *flags* gives them.
+    """Return the value of each of *flags* that is in *argv*, by its key in *flags*.
 
-    *texts* are flags that print a text and end the program, such as ``version``.
+    *texts* are the flags that print a text and end the program, such as ``version``.
 
     Raises:
         UsageError: *argv* is wrong; the message is one line for stderr.
@@ -92,7 +100,7 @@ def read_arguments(
 
 
 def _add_flag(parser: argparse.ArgumentParser, name: str, flag: Flag) -> None:
-    # Without defaults, what is in the namespace is what was given.
+    # Without defaults, the namespace has exactly the flags that were given.
     if flag.kind.switch:
         names = f"--{flag.name}", f"--no-{flag.name}"
         parser.add_argument(*names, dest=name, action=_Switch, nargs=0, default=argparse.SUPPRESS)
@@ -122,7 +130,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Once(argparse.Action):
-    """Keeps the value, and refuses a second one: one of the two would go unnoticed."""
+    """Stores the value, and refuses a second one, which would silently win."""
 
     def __call__(
         self,
@@ -137,7 +145,7 @@ class _Once(argparse.Action):
 
 
 class _Switch(_Once):
-    """Keeps whether the flag was given without ``no-``."""
+    """Stores True, or False for the ``--no-`` form."""
 
     def __call__(
         self,
@@ -150,7 +158,7 @@ class _Switch(_Once):
 
 
 class _Repeat(argparse.Action):
-    """Keeps all values as a tuple."""
+    """Collects all values in a tuple."""
 
     def __call__(
         self,

@@ -1,7 +1,7 @@
 """The server's settings, each declared once.
 
-A field is a flag (``web_listen_address`` is ``--web.listen-address``), its line in
-``--help`` and in the docs, and its row on the status page.
+A field of :class:`Settings` is a flag (``web_listen_address`` is ``--web.listen-address``), its
+line in ``--help`` and docs/flags.md, and its row on the status page.
 """
 
 import posixpath
@@ -23,7 +23,7 @@ def _flag(kind: Kind, default: str, help_: str, *, name: str = "") -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the operator chose. Sizes are bytes, durations nanoseconds; a limit of 0 is none."""
+    """The values of all flags. Sizes are bytes, durations nanoseconds; 0 disables a limit."""
 
     web_systemd_socket: bool = _flag(
         flags.SWITCH,
@@ -66,7 +66,7 @@ class Settings:
     web_shutdown_timeout: int = _flag(
         flags.DURATION,
         "10s",
-        "How long requests that are under way may take when the server is asked to stop.",
+        "How long a stop waits for requests in flight.",
     )
     persistence_file: str = _flag(
         flags.TEXT,
@@ -76,14 +76,13 @@ class Settings:
     persistence_interval: int = _flag(
         flags.DURATION,
         "5m",
-        "Accepted for command lines of the Go server, without effect: what was pushed is on "
-        "disk before the push is answered.",
+        "Accepted for compatibility, without effect: every push is on disk before it is answered.",
     )
     persistence_wait: int = _flag(
         flags.DURATION,
         "0s",
-        "How long to wait at the start for another process to release the persistence file, "
-        "for rolling restarts.",
+        "How long to wait at startup for another process to release the persistence file, for "
+        "rolling restarts.",
     )
     persistence_reset_damaged: bool = _flag(
         flags.SWITCH,
@@ -93,44 +92,51 @@ class Settings:
     push_disable_consistency_check: bool = _flag(
         flags.SWITCH,
         "",
-        "Answer pushes with 202 before they are checked. Inconsistent ones are dropped.",
+        "Answer pushes with 202 before they are checked, and drop inconsistent ones.",
     )
     push_enable_utf8_names: bool = _flag(
         flags.SWITCH, "", "Allow UTF-8 characters in metric and label names."
     )
-    limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Largest request body, as sent.")
+    limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Maximum size of a request body as sent.")
     limit_decompressed_bytes: int = _flag(
-        flags.SIZE, "64MiB", "Largest request body, once decompressed if it is compressed."
+        flags.SIZE, "64MiB", "Maximum size of a request body after decompression."
     )
     limit_held_bytes: int = _flag(
         flags.SIZE,
         "128MiB",
-        "Most bytes of all large request heads and bodies that are not yet read.",
+        "Maximum size of all large request heads and bodies that are being received, together.",
     )
-    limit_series_per_push: int = _flag(flags.COUNT, "100000", "Most series in one push.")
-    limit_label_name_bytes: int = _flag(flags.SIZE, "1KiB", "Longest label name.")
+    limit_series_per_push: int = _flag(
+        flags.COUNT, "100000", "Maximum number of series in one push."
+    )
+    limit_label_name_bytes: int = _flag(flags.SIZE, "1KiB", "Maximum length of a label name.")
     limit_label_value_bytes: int = _flag(
-        flags.SIZE, "64KiB", "Longest label value. A line of text may have 16 times as many bytes."
+        flags.SIZE,
+        "64KiB",
+        "Maximum length of a label value. A line of text can be 16 times as long.",
     )
     limit_labels_per_series: int = _flag(
-        flags.COUNT, "256", "Most labels of a series, those of its grouping key included."
+        flags.COUNT,
+        "256",
+        "Maximum number of labels of a series, including those of its grouping key.",
     )
-    limit_groups: int = _flag(flags.COUNT, "1000000", "Most groups stored.")
-    limit_series: int = _flag(flags.COUNT, "10000000", "Most series stored.")
+    limit_groups: int = _flag(flags.COUNT, "1000000", "Maximum number of groups stored.")
+    limit_series: int = _flag(flags.COUNT, "10000000", "Maximum number of series stored.")
     limit_header_seconds: int = _flag(
-        flags.COUNT, "10", "Seconds in which the headers of a request must have arrived."
+        flags.COUNT, "10", "Seconds a client has to send the headers of a request."
     )
     limit_body_seconds: int = _flag(
-        flags.COUNT, "120", "Seconds in which the body of a request must have arrived."
+        flags.COUNT, "120", "Seconds a client has to send the body of a request."
     )
     limit_idle_seconds: int = _flag(
         flags.COUNT,
         "300",
-        "Seconds after which a connection is closed that has no request, or whose client does not "
-        "read the answer.",
+        "Seconds until a connection is closed that is idle, or whose client does not read.",
     )
-    limit_connections: int = _flag(flags.COUNT, "10000", "Most connections at a time.")
-    limit_pushes_in_flight: int = _flag(flags.COUNT, "1000", "Most unanswered pushes at a time.")
+    limit_connections: int = _flag(flags.COUNT, "10000", "Maximum number of open connections.")
+    limit_pushes_in_flight: int = _flag(
+        flags.COUNT, "1000", "Maximum number of pushes that wait for their answer."
+    )
     log_level: str = _flag(
         flags.LOG_LEVEL,
         "info",
@@ -140,21 +146,21 @@ class Settings:
         flags.LOG_FORMAT, "logfmt", "Output format of log messages. One of: [logfmt, json]"
     )
     given: frozenset[str] = frozenset()
-    """The names of the fields that the command line has set."""
+    """The fields set on the command line, even those set to their defaults."""
 
     @property
     def route_prefix(self) -> str:
-        """What every route starts with: ``""``, or ``/`` and no trailing slash."""
+        """The prefix of every route: empty, or with a leading and without a trailing slash."""
         return _prefix(self.web_route_prefix or self._external_path)
 
     @property
     def external_prefix(self) -> str:
-        """What the paths start with that browsers see; ``""`` if the server is at the root."""
+        """The prefix of all paths in links; differs from the route prefix behind some proxies."""
         return _prefix(self._external_path)
 
     @property
     def telemetry_path(self) -> str:
-        """The path of the exposition, route prefix included, clean."""
+        """The normalized path of the exposition, including the route prefix."""
         joined = "/".join(filter(None, (self.route_prefix, self.web_telemetry_path)))
         clean = posixpath.normpath(joined) if joined else ""
         return clean.removeprefix("/") if clean.startswith("//") else clean
@@ -164,7 +170,7 @@ class Settings:
         return unquote(urlsplit(self.web_external_url).path)
 
     def rows(self) -> dict[str, str]:
-        """Return flag → value in the words of the status API, sorted by flag."""
+        """Return the values of all flags as the status API shows them, sorted by flag."""
         rows = {flag.name: flag.text(getattr(self, name)) for name, flag in _BY_FIELD.items()}
         rows["web.route-prefix"] = self.route_prefix
         return dict(sorted(rows.items()))

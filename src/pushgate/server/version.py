@@ -1,4 +1,4 @@
-"""What this server is: for ``--version``, the log, the status page and the own metrics."""
+"""The version of the server, for ``--version``, the log, the status page and the metrics."""
 
 import platform
 import sys
@@ -10,7 +10,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A version and where it comes from; empty or ``unknown`` where nobody recorded it."""
+    """A version and its origin; fields that a build does not record are empty or ``unknown``."""
 
     version: str = version("pushgate")
     branch: str = ""

@@ -1,9 +1,9 @@
-"""Groups and shapes as bytes in the journal. Pure; every version must read the older ones.
+"""Encodes groups and shapes for the journal. Every version must read what older ones wrote.
 
-A group's state is a CRC-32 of what follows and of its labels, three times, then its
-blocks: shape id, time, numbers, details, dropped families. A shape is a CRC-32 of its id
-and what follows, then JSON; text that is not UTF-8 is lone surrogates in it.
-Integers are little-endian, times Unix nanoseconds.
+The state of a group: a CRC-32 of its labels and of the rest, three times, and its blocks, each
+with shape id, time, numbers, details and dropped families. A shape: a CRC-32 of its id and of
+the rest, and JSON, in which text that is not UTF-8 has lone surrogates. Integers are
+little-endian; times are Unix nanoseconds.
 """
 
 import json

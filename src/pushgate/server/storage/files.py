@@ -1,4 +1,4 @@
-"""Files and directories that are private and survive a power cut."""
+"""Creates private files and directories that survive a power cut."""
 
 import errno
 import os
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def make_directories(directory: Path) -> None:
-    """Make *directory* and its parents as far as they are missing; they survive a power cut.
+    """Create *directory* and its missing parents, and sync each in its parent.
 
     Raises:
-        OSError: that is not possible.
+        OSError: one of them can't be created.
     """
     if directory.is_dir():
         return
@@ -20,7 +20,7 @@ def make_directories(directory: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in *directory* survive a power cut."""
+    """Sync the entries of *directory*, so that new names survive a power cut."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)

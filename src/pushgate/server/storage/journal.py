@@ -13,37 +13,37 @@ from pushgate.server.store import Step
 
 
 class Journal(Protocol):
-    """Remembers what was acknowledged. Used from one thread at a time."""
+    """Durable storage of groups. Used from one thread at a time."""
 
     def load(self) -> list[Group]:
-        """Return every group as it was after the last append. Called once, first."""
+        """Return all groups as of the last append. Called once, before anything else."""
         ...
 
     def append(self, steps: Sequence[Step]) -> None:
-        """Make *steps* durable, all or none, in order; return when they are.
+        """Make *steps* durable, in order, all or none; return when they are.
 
-        Without steps it is a trial whether that would be possible.
+        Without steps, find out whether a write would succeed.
 
         Raises:
-            JournalFailed: none of them is, or it is unknown. A later append may succeed.
+            JournalFailed: none of them is, unless it says ``unknown``. A later append may succeed.
         """
         ...
 
     def check(self) -> None:
-        """Find out, cheaply and without a write, whether the journal is still there.
+        """Find out, cheaply and without writing, whether the journal is still usable.
 
         Raises:
-            JournalFailed: it is not; the next append would fail too.
+            JournalFailed: it is not, and the next append would fail.
         """
         ...
 
     def tidy(self) -> bool:
-        """Do some milliseconds of housekeeping; return whether there is more to do.
+        """Do a few milliseconds of housekeeping; return whether there is more to do.
 
-        Called between appends. Failures are the journal's own business.
+        Called between appends. Handles and reports its own failures.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the file or connection."""
+        """Close the file or connection."""
         ...

@@ -1,4 +1,4 @@
-"""The exclusive right to a persistence file, taken before anything of it is read."""
+"""Locks a persistence file against other processes, before anything reads it."""
 
 import fcntl
 import os
@@ -11,17 +11,17 @@ _POLL_SECONDS = 0.05
 
 
 class FileLock:
-    """A lock file beside *path*. The system releases it when the process dies."""
+    """A lock file next to *path*. The system releases it when the process ends."""
 
     def __init__(self, path: Path) -> None:
-        # Servers that name one file by two links get one lock.
+        # Resolved, so that two links to one file share a lock.
         self._path = Path(f"{path.resolve()}.lock")
         self._handle: int | None = None
 
     def acquire(self, wait: float) -> bool:
-        """Return whether the lock is ours; try for *wait* seconds.
+        """Return whether the lock could be taken within *wait* seconds.
 
-        Directories that are missing are made, and survive a power cut.
+        Creates missing directories, and syncs them.
 
         Raises:
             OSError: the lock file can't be written.
@@ -35,7 +35,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let the next process have the file."""
+        """Release the lock."""
         if self._handle is not None:
             self._path.unlink(missing_ok=True)
             os.close(self._handle)
@@ -45,7 +45,7 @@ class FileLock:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last holder may have deleted it after we opened it.
+            # The last holder may have deleted the file after we opened it: try again then.
             if os.path.samestat(os.fstat(handle), self._path.stat()):
                 self._handle, handle = handle, -1
         except (BlockingIOError, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Opens the persistence file at the start: lock it, import or convert it, load it."""
+"""Opens the persistence file at startup: locks it, imports or converts it, and loads it."""
 
 import errno
 import logging
@@ -23,10 +23,10 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def locked(path: Path, wait: float) -> FileLock:
-    """Return the exclusive right to *path*; wait up to *wait* seconds for another process.
+    """Return an exclusive lock on *path*; wait up to *wait* seconds for another process.
 
     Raises:
-        NotWritable: *path* does not exist, and the directory does not allow to create it.
+        NotWritable: *path* does not exist, and the directory is not writable.
         StartupError: it is in use, or can't be used.
     """
     lock = FileLock(path)
@@ -121,7 +121,7 @@ def _import(path: Path, data: bytes, now: float) -> None:
     with _as_it_was_on_failure(path, "import"):
         draft = _new_journal(imported.groups, _beside(path, ".importing"))
         kept = _kept(path, data, now)
-        # What an older journal of this name left behind must not be taken for the new one's.
+        # The WAL of an older journal of this name must not be replayed into the new one.
         for suffix in _COMPANIONS:
             _beside(path, suffix).unlink(missing_ok=True)
         draft.replace(path)
@@ -157,7 +157,7 @@ def _as_it_was_on_failure(path: Path, verb: str) -> Iterator[None]:
 
 
 def _new_journal(groups: Sequence[Group], path: Path) -> Path:
-    """Write a journal of *groups* to *path*, closed and on disk, whatever was there before."""
+    """Write *groups* to a new journal at *path*, replacing what was there; closed and on disk."""
     companions = [_beside(path, suffix) for suffix in _COMPANIONS]
     for file in (path, *companions):
         file.unlink(missing_ok=True)
