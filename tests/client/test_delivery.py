@@ -31,9 +31,8 @@ from tests.client.rogue import (
 )
 from tests.client.shared import fails, gauge_values, make
 
-# How far beyond its deadline a push may go, in seconds, on a machine with much else to do;
-# without the deadline each of these would last 20 s or forever.
-GRACE = 3
+# Without its deadline each of these pushes would last 20 s or more.
+ends_in_time = pytest.mark.timeout(12)
 
 
 def patience(trouble):
@@ -133,14 +132,13 @@ def test_no_pause_leads_beyond_the_deadline(caller, registry):
     assert failure.attempts == 1
 
 
+@ends_in_time
 @pytest.mark.parametrize("trouble", [stall, drip])
 @pytest.mark.parametrize("retry", [0, 5])
 def test_a_push_does_not_outlive_its_deadline(caller, registry, trouble, retry):
     with rogue(trouble) as server:
         gateway = make(caller, server.url, registry, deadline=0.3, retry=retry)
-        started = time.monotonic()
         failure = fails(caller, gateway)
-        assert time.monotonic() - started < 0.3 + GRACE
     assert isinstance(failure, PushTimeoutError)
     assert isinstance(failure, TimeoutError)
     assert failure.phase == "deadline"
@@ -155,23 +153,21 @@ def through_a_tunnel(url):
     return {"address": "https://gateway.invalid", "proxy": url}
 
 
+@ends_in_time
 @pytest.mark.parametrize("way", [through_tls, through_a_tunnel])
 def test_a_connection_that_comes_to_nothing_does_not_outlive_the_deadline(caller, registry, way):
     with rogue(silence) as server:
         gateway = caller.make(registry=registry, deadline=0.3, **way(server.url))
-        started = time.monotonic()
         failure = fails(caller, gateway)
-        assert time.monotonic() - started < 0.3 + GRACE
     assert failure.phase == "deadline"
 
 
+@ends_in_time
 def test_a_slow_reader_does_not_hold_a_push_beyond_its_deadline(caller):
     big = Gauge("big", "x" * 20_000_000, registry=None)
     with rogue(slow_reader) as server:
         gateway = caller.make(server.url, registry=big, deadline=1)
-        started = time.monotonic()
         failure = fails(caller, gateway)
-        assert time.monotonic() - started < 1 + GRACE
     assert failure.phase == "deadline"
 
 
