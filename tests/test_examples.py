@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.client.metrics_proto import decode
 from tests.client.rogue import answer, rogue
+from tests.metrics_proto import decode
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -7,7 +7,7 @@ from prometheus_client import Gauge
 from prometheus_client.core import Metric
 
 from pushgate import PushgatewayError, Retry
-from tests.client.metrics_proto import decode
+from tests.metrics_proto import decode
 
 QUICK = Retry(attempts=3, base=0.001, cap=0.002)
 

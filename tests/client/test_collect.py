@@ -17,8 +17,8 @@ from pushgate import (
     EncodingError,
     PushGateway,
 )
-from tests.client.metrics_proto import decode
 from tests.client.rogue import rogue
+from tests.metrics_proto import decode
 
 
 class Fixed:

@@ -20,9 +20,9 @@ from pushgate import (
     PushGateway,
     PushRejectedError,
 )
-from tests.client.metrics_proto import decode
 from tests.client.rogue import answer, answer_when_released, read_request, rogue, stall
 from tests.client.shared import STATUS
+from tests.metrics_proto import decode
 
 PROTOBUF = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"

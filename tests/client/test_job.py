@@ -6,9 +6,9 @@ import pytest
 from prometheus_client import Gauge
 
 from pushgate import AsyncPushGateway, PushConnectionError, PushGateway
-from tests.client.metrics_proto import decode
 from tests.client.rogue import closed_port, rogue
 from tests.client.shared import Odd, values
+from tests.metrics_proto import decode
 
 
 def gateway(server, **options):

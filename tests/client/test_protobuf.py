@@ -12,7 +12,7 @@ from prometheus_client.core import (
 from prometheus_client.samples import BucketSpan, NativeHistogram
 
 from pushgate import Histogram, PushGateway
-from tests.client.metrics_proto import decode
+from tests.metrics_proto import decode
 
 VALUES = st.floats(allow_nan=False)
 

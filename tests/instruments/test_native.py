@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from pushgate import Histogram, PushGateway
 from pushgate.instruments.native import NativeBuckets, index_of, schema_for
 from pushgate.model.native import bound
-from tests.client.metrics_proto import decode
+from tests.metrics_proto import decode
 
 DATA = Path(__file__).parent.parent / "data"
 VECTORS = json.loads((DATA / "native_histogram_vectors.json").read_text())
