@@ -49,8 +49,10 @@ _log = logging.getLogger(__name__)
 _LARGE_HEAD_BYTES = 8 << 10
 # Received and not yet taken: from here on the client has to wait.
 _HIGH_WATER_BYTES = 64 << 10
-# Requests, or pieces of a body, that one connection may take before the others have a turn.
-_MAX_STEPS_PER_TURN = 16
+# How long one connection may keep the event loop before the others have a turn, and how much
+# of a body in chunks is taken at a time.
+_TURN_SECONDS = 0.002
+_PIECE_BYTES = 16 << 10
 # The rest of a body that was refused: up to so much is read and dropped for the next request.
 _MAX_DISCARDED_BYTES = 1 << 20
 # After the last answer a sender may still be sending. Closing at once would reset the
@@ -210,7 +212,7 @@ class HttpProtocol(asyncio.Protocol):
             if self._framing is None:
                 if not self._owes_answer and self._take_known_push(data):
                     return
-            elif self._sink is None or not self._sink.is_full:
+            elif len(data) <= _PIECE_BYTES and not (self._sink and self._sink.is_full):
                 data = self._take_body(data)
                 if not data:
                     return
@@ -296,12 +298,12 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._is_advancing = True
         try:
-            for _ in range(_MAX_STEPS_PER_TURN):
-                if not self._step():
+            pause = self._loop.time() + _TURN_SECONDS
+            while self._step():
+                if self._loop.time() >= pause:
+                    self._is_scheduled = True
+                    self._loop.call_soon(self._go_on)
                     break
-            else:
-                self._is_scheduled = True
-                self._loop.call_soon(self._go_on)
         finally:
             self._is_advancing = False
         self._regulate_reading()
@@ -318,8 +320,8 @@ class HttpProtocol(asyncio.Protocol):
             if self._sink is not None and self._sink.is_full:
                 return False
             if self._buffer:
-                data = bytes(self._buffer[:_HIGH_WATER_BYTES])
-                del self._buffer[:_HIGH_WATER_BYTES]
+                data = bytes(self._buffer[:_PIECE_BYTES])
+                del self._buffer[:_PIECE_BYTES]
                 self._buffer[:0] = self._take_body(data)
                 return True
             if self._at_eof and self._sink is not None:

@@ -24,12 +24,18 @@ _MAX_CHUNK_LINE_BYTES = 4096
 _MAX_TRAILER_BYTES = 16 << 10
 _MAX_LENGTH_DIGITS = 18  # Content-Length is read into a signed 64-bit integer
 
+# The headers that decide how a request is read.
+_DECISIVE = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"})
+
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _request_line = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)" % _TOKEN).fullmatch
 # A line may end in LF alone (RFC 9112, 2.2). Possessive, so that nothing is tried twice.
 _header_lines = re.compile(rb"(?:%b:[^\x00-\x08\x0a-\x1f\x7f]*+\r?\n)*+" % _TOKEN).fullmatch
 _absolute_target = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?]*)([^?]*)(?:\?(.*))?").fullmatch
 _is_host = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
+_has_close = re.compile(rb"(?:^|,)[ \t]*+close[ \t]*+(?:,|$)").search
+_has_keep_alive = re.compile(rb"(?:^|,)[ \t]*+keep-alive[ \t]*+(?:,|$)").search
+_chunk_start = re.compile(rb"([0-9a-fA-F]{1,16})\r\n").match
 _is_hexadecimal = re.compile(rb"[0-9a-fA-F]+").fullmatch
 _bad_escape = re.compile(rb"%(?![0-9a-fA-F]{2})").search
 # Raw bytes above 0x7F and "#" are part of a path in Go; URLs have them escaped.
@@ -115,7 +121,8 @@ def parse_head(head: bytes) -> RequestHead:
         name, _, value = row.partition(b":")
         name, value = name.lower(), value.strip(b" \t\r")
         headers.append((name, value))
-        values.setdefault(name, []).append(value)
+        if name in _DECISIVE:
+            values.setdefault(name, []).append(value)
     length = _body_length(values, is_http_1_0=is_http_1_0)
     _check_host(values.get(b"host", []), is_http_1_0=is_http_1_0)
     path, query, authority = _split_target(raw_target)
@@ -181,11 +188,10 @@ def _split_target(raw: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _keeps_alive(values: Mapping[bytes, Sequence[bytes]], *, is_http_1_0: bool) -> bool:
-    options = b",".join(values.get(b"connection", ())).lower().split(b",")
-    tokens = {option.strip(b" \t") for option in options}
-    if b"close" in tokens:
+    options = [value.lower() for value in values.get(b"connection", ())]
+    if any(b"close" in option and _has_close(option) for option in options):
         return False
-    return not is_http_1_0 or b"keep-alive" in tokens
+    return not is_http_1_0 or any(map(_has_keep_alive, options))
 
 
 def _expects_continue(
@@ -252,39 +258,54 @@ class Chunked:
     def take(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Return the content in *data*, and what follows the body: None if it goes on."""
         content: list[bytes] = []
-        at, end = 0, len(data)
-        while at < end:
-            if self._left > 2:
-                piece = data[at : at + self._left - 2]
-                content.append(piece)
-                self._left -= len(piece)
-                at += len(piece)
-                continue
+        at = 0
+        while at < len(data):
             if self._left:
-                expected = b"\r\n"[2 - self._left]
-                if data[at] != expected:
-                    raise MalformedBody("malformed chunked encoding")
-                self._left -= 1
-                at += 1
-                continue
-            stop = data.find(b"\n", at) + 1
-            line = self._line + data[at : stop or end]
-            if len(line) > _MAX_CHUNK_LINE_BYTES:
-                raise MalformedBody("header line too long")
-            at = stop or end
-            if not stop:
-                self._line = line
-                continue
-            self._line = b""
-            if self._in_trailer:
-                if self._ends_trailer(line):
+                at = self._take_content(data, at, content)
+            elif not (self._line or self._in_trailer) and (start := _chunk_start(data, at)):
+                at = start.end()
+                self._begin_chunk(int(start[1], 16))
+            else:
+                line, at = self._take_line(data, at)
+                if not line:
+                    break
+                if not self._in_trailer:
+                    self._begin_chunk(_chunk_size(line))
+                elif self._ends_trailer(line):
                     self.remaining = 0
                     return b"".join(content), data[at:]
-            elif size := _chunk_size(line):
-                self._left = size + 2
-            else:
-                self._in_trailer = True
         return b"".join(content), None
+
+    def _begin_chunk(self, size: int) -> None:
+        if size:
+            self._left = size + 2
+        else:
+            self._in_trailer = True
+
+    def _take_content(self, data: bytes, at: int, content: list[bytes]) -> int:
+        """Take what *data* has at *at* of a chunk and its line end; return where that ends."""
+        if self._left > 2:
+            piece = data[at : at + self._left - 2]
+            content.append(piece)
+            self._left -= len(piece)
+            at += len(piece)
+        if self._left <= 2:
+            missing = b"\r\n"[-self._left :]
+            found = data[at : at + self._left]
+            if not missing.startswith(found):
+                raise MalformedBody("malformed chunked encoding")
+            self._left -= len(found)
+            at += len(found)
+        return at
+
+    def _take_line(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """Return the line at *at*, empty until it is complete, and where it ends in *data*."""
+        stop = data.find(b"\n", at) + 1
+        line = self._line + data[at : stop or len(data)]
+        if len(line) > _MAX_CHUNK_LINE_BYTES:
+            raise MalformedBody("header line too long")
+        self._line = b"" if stop else line
+        return (line, stop) if stop else (b"", len(data))
 
     def _ends_trailer(self, line: bytes) -> bool:
         self._trailer_bytes += len(line)
