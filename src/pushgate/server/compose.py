@@ -16,6 +16,7 @@ from pushgate.server.gateway import Gateway
 from pushgate.server.http.app import App
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import PushService
+from pushgate.server.http.readers import SlowReaders
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
@@ -88,6 +89,7 @@ def compose(
         settings=settings,
         gateway=gateway,
         pushes=PushService(settings, gateway, telemetry, decoder),
+        slow_readers=SlowReaders(settings.limit_held_bytes),
         views=Views(store, telemetry),
         telemetry=telemetry,
         live=live,

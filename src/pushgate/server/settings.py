@@ -104,7 +104,8 @@ class Settings:
     limit_held_bytes: int = _flag(
         flags.SIZE,
         "128MiB",
-        "Maximum size of all large request heads and bodies that are being received, together.",
+        "Maximum size of all large request heads and bodies that are being received, together, "
+        "and of the old versions of the metrics that clients are still reading.",
     )
     limit_series_per_push: int = _flag(
         flags.COUNT, "100000", "Maximum number of series in one push."

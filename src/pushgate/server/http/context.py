@@ -1,18 +1,15 @@
 """What the endpoints work with."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pushgate.server.access.live import LiveConfig
-    from pushgate.server.exposition.cache import Views
-    from pushgate.server.gateway import Gateway
-    from pushgate.server.http.push import PushService
-    from pushgate.server.settings import Settings
-    from pushgate.server.telemetry import Telemetry
+from pushgate.server.access.live import LiveConfig
+from pushgate.server.exposition.cache import Views
+from pushgate.server.gateway import Gateway
+from pushgate.server.http.push import PushService
+from pushgate.server.http.readers import SlowReaders
+from pushgate.server.settings import Settings
+from pushgate.server.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +22,7 @@ class AppContext:
     settings: Settings
     gateway: Gateway
     pushes: PushService
+    slow_readers: SlowReaders
     views: Views
     live: LiveConfig
     telemetry: Telemetry

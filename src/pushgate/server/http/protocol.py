@@ -642,6 +642,9 @@ class Exchange:
         """Let *app* answer; whatever it does, the connection goes on or ends."""
         try:
             await app(self._scope, self._receive, self._send)
+        except asyncio.CancelledError:
+            self._protocol.abort()
+            raise
         except Exception:  # noqa: BLE001 - one request must not end the process
             _log.exception("request failed", extra={"path": repr(self._scope["raw_path"])})
         if not self._is_complete and not self._is_gone:

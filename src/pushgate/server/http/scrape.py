@@ -15,8 +15,9 @@ from pushgate.server.http.stream import in_steps
 _ENCODINGS: Final[dict[str, Encoding]] = {
     encoding.token: encoding for encoding in (Identity(), Gzip(), Zstd())
 }
-# What is written to a connection at a time: that much is copied for a client that does not read.
-_CHUNK_BYTES = 256 << 10
+# Smaller pieces are joined before they are written. Larger ones are shared by all who read them:
+# the transport keeps a reference, not a copy, for a client that does not read.
+_CHUNK_BYTES = 64 << 10
 
 
 async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
@@ -27,29 +28,33 @@ async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send
     coding = accepted_encoding(lines)
     kept = context.views.get(kind, _ENCODINGS[coding], time.monotonic())
     async with kept.lock:
+        revision = context.gateway.store.revision
         chunks = await in_steps(kept.exposition.scrape())
-    start = [
-        (b"content-type", kind.content_type),
-        (b"content-length", b"%d" % sum(map(len, chunks))),
-    ]
+    size = sum(map(len, chunks))
+    start = [(b"content-type", kind.content_type), (b"content-length", b"%d" % size)]
     if coding:
         start.append((b"content-encoding", coding.encode()))
-    await send({"type": "http.response.start", "status": 200, "headers": start})
-    for chunk in _joined(chunks):
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    with context.slow_readers.reading((kept, revision), size):
+        await send({"type": "http.response.start", "status": 200, "headers": start})
+        for chunk in _joined(chunks):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield *chunks* in others of about the same size, without ever joining them all."""
-    held: list[bytes] = []
+    """Yield *chunks* in order, small ones joined."""
+    small: list[bytes] = []
     size = 0
     for chunk in chunks:
-        for start in range(0, len(chunk), _CHUNK_BYTES):
-            held.append(chunk[start : start + _CHUNK_BYTES])
-            size += len(held[-1])
-            if size >= _CHUNK_BYTES:
-                yield b"".join(held)
-                held, size = [], 0
-    if held:
-        yield b"".join(held)
+        if len(chunk) < _CHUNK_BYTES:
+            small.append(chunk)
+            size += len(chunk)
+            if size < _CHUNK_BYTES:
+                continue
+        if small:
+            yield b"".join(small)
+            small, size = [], 0
+        if len(chunk) >= _CHUNK_BYTES:
+            yield chunk
+    if small:
+        yield b"".join(small)

@@ -1,0 +1,128 @@
+"""The service that carries out pushes, called as its two doors call it."""
+
+import asyncio
+import gzip
+import logging
+
+import pytest
+
+from pushgate.model.grouping import GroupingKey
+from pushgate.server.compose import compose
+from pushgate.server.http.push import PushRequest, PushService, push_request
+from pushgate.server.settings import Settings
+
+
+def put(path: bytes = b"/metrics/job/j", length: int = 0, **fields: bytes) -> PushRequest:
+    headers = [(name.replace("_", "-").encode(), value) for name, value in fields.items()]
+    if length:
+        headers.append((b"content-length", b"%d" % length))
+    return push_request("PUT", path, b"", headers)
+
+
+def pushed(*bodies: tuple[PushRequest, list[bytes]], **settings: object) -> list[tuple[int, str]]:
+    """The answers to pushes, one after the other, whose bodies come in pieces."""
+
+    async def answers() -> list[tuple[int, str]]:
+        context = compose(Settings(**settings)).context
+        context.gateway.start()
+        found = []
+        for request, pieces in bodies:
+            answered = asyncio.get_running_loop().create_future()
+            push = context.pushes.start(request, ("client", 1), answered.set_result)
+            for piece in pieces:
+                push.feed(piece)
+            push.finish()
+            found.append(await answered)
+        await context.gateway.close()
+        return [
+            (a.status, a.wire((), keep_alive=True).partition(b"\r\n\r\n")[2].decode())
+            for a in found
+        ]
+
+    return asyncio.run(answers())
+
+
+def test_a_push_is_answered_when_it_is_stored():
+    assert pushed((put(), [b"m ", b"1\n"])) == [(200, "")]
+
+
+def test_a_delete_ignores_its_body():
+    request = push_request("DELETE", b"/metrics/job/j", b"", [])
+    assert pushed((request, [b"x" * 100]), limit_body_bytes=10) == [(202, "")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "pieces", "settings", "status", "said"),
+    [
+        (put(b"/metrics/job/j/x"), [b""], {}, 400, "odd number of components"),
+        (put(), [b"m x\n"], {}, 400, "text format parsing error in line 1"),
+        (put(), [b"m 1 17\n"], {}, 400, "must not have timestamps"),
+        (put(length=11), [], {"limit_body_bytes": 10}, 413, "--limit.body-bytes"),
+        (put(), [b"m 1\n"] * 3, {"limit_body_bytes": 10}, 413, "--limit.body-bytes"),
+        (put(), [b"m 1\n"] * 3, {"limit_decompressed_bytes": 10}, 413, "decompressed-bytes"),
+        (
+            put(content_encoding=b"gzip"),
+            [gzip.compress(b"m 1\n" * 3)],
+            {"limit_decompressed_bytes": 10},
+            413,
+            "decompressed-bytes",
+        ),
+        (put(), [b"#" * 70_000], {"limit_held_bytes": 1000}, 503, "--limit.held-bytes"),
+    ],
+)
+def test_a_refusal_says_why(request_, pieces, settings, status, said):
+    [(answered, body)] = pushed((request_, pieces), **settings)
+    assert answered == status
+    assert said in body
+
+
+def test_what_is_held_of_bodies_is_released():
+    large = (put(), [b"# " + b"x" * 50_000, b"x" * 50_000 + b"\nm 1\n"])
+    assert pushed(*[large] * 5, limit_held_bytes=120_000) == [(200, "")] * 5
+
+
+class NoMemory:
+    """A decoder for which memory runs out."""
+
+    def read(self, *_: object) -> None:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_push_for_which_memory_runs_out_is_503_and_logged(caplog, size):
+    async def answer():
+        context = compose(Settings()).context
+        context.gateway.start()
+        pushes = PushService(context.settings, context.gateway, context.telemetry, NoMemory())
+        answered = asyncio.get_running_loop().create_future()
+        push = pushes.start(put(), None, answered.set_result)
+        push.feed(b"x" * size)
+        push.finish()
+        return await answered
+
+    with caplog.at_level(logging.ERROR, "pushgate"):
+        answered = asyncio.run(answer())
+    assert answered.status == 503
+    assert (b"retry-after", b"5") in answered.headers
+    assert [record.message for record in caplog.records] == ["push failed"]
+
+
+def test_a_refused_push_writes_one_bounded_line(caplog):
+    body = b"".join(b"# TYPE m%d counter\nm%d 1 17\n" % (n, n) for n in range(2000))
+    with caplog.at_level(logging.ERROR, "pushgate"):
+        pushed((put(), [body]))
+    [record] = caplog.records
+    assert len(record.err) <= 1000
+
+
+def test_paths_and_heads_are_remembered_for_as_many_groups_as_there_are():
+    pushes = compose(Settings()).context.pushes
+    first = put(b"/metrics/job/0")
+    pushes.remember(b"head 0", first)
+    assert pushes.known(b"head 0") is first
+    for number in range(1, 1001):
+        pushes.remember(b"head %d" % number, first)
+        assert pushes.group(b"/metrics/job/%d" % number) == GroupingKey([("job", str(number))])
+    assert pushes.known(b"head 0") is None
+    pushes.remember(b"x" * 2000, first)
+    assert pushes.known(b"x" * 2000) is None
