@@ -7,6 +7,7 @@ from tests.abuse.requests import PROTOBUF, Row, delete, get, gzipped, post, put
 
 MANY = 99_000  # just below the default --limit.series-per-push
 JOB = "/metrics/job/a"
+GROUP_PAGE = "/ui/group/am9i_2E"  # of the group of JOB
 OTHER = "/metrics/job/b"
 
 
@@ -120,8 +121,22 @@ ROWS = (
     Row("JSON API with 500,000 series", lambda: get("/api/v1/metrics"), 200, half_a_million_series),
     Row("the page with 99,000 families", lambda: get("/"), 200, stored_families),
     Row("the page with 10,000 groups", lambda: get("/"), 200, lambda: groups(10_000)),
+    Row("a search in 10,000 groups", lambda: get("/?q=l9+x"), 200, lambda: groups(10_000)),
+    Row("the page of a group with 99,000 families", lambda: get(GROUP_PAGE), 200, stored_families),
+    Row("the page of a group with 99,000 series", lambda: get(GROUP_PAGE + "?all"), 200, stored_series),
+    Row("the page of a histogram with 90,000 buckets", lambda: get(GROUP_PAGE), 200, lambda: [put(JOB, histograms(1, 90_000))]),
+    Row("JSON API with 99,000 families", lambda: get("/api/v1/metrics"), 200, stored_families),
+    Row("JSON API with a histogram of 90,000 buckets", lambda: get("/api/v1/metrics"), 200, lambda: [put(JOB, histograms(1, 90_000))]),
+    Row("JSON API with 10,000 groups", lambda: get("/api/v1/metrics"), 200, lambda: groups(10_000)),
     # Heads.
-    Row("a path of 1 MB with distinct label names", lambda: put(long_path(1_000_000), b"m 1\n"), 413),
+    Row("a path of 1 MB with distinct label names", lambda: put(long_path(1_000_000), b"m 1\n"), 414),
+    Row("a path of 128 KiB with distinct label names", lambda: put(long_path(128_000), b"m 1\n"), 413),
+    Row("a delete of a path of 128 KiB", lambda: delete(long_path(128_000)), 413),
+    Row("a path of 128 KiB in percent escapes", lambda: put(f"{JOB}/l/{'%41' * 43_000}", b"m 1\n"), 200),
+    Row("a path of 128 KiB in base64, wrong at its end", lambda: put(f"{JOB}/l@base64/{'QUFB' * 32_000}!", b"m 1\n"), 400),
+    Row("a path of 128 KiB without a label name", lambda: put(JOB + "/" * 128_000, b"m 1\n"), 413),
+    Row("the page of a group named by 128 KiB", lambda: get("/ui/group/" + "_2Fh" * 32_000), 404),
+    Row("a query of 128 KiB", lambda: get("/?q=" + "%41+" * 32_000), 200),
     Row("an Accept header of 1 MB", lambda: get("/metrics", Accept="text/plain;q=0.5," * 55_000), 200),
     Row("an Accept-Encoding header of 1 MB", lambda: get("/metrics", Accept_Encoding="gzip;q=0.5," * 90_000), 200),
 )

@@ -38,7 +38,7 @@ def test_families_of_all_blocks_come_by_name_with_their_numbers_and_times():
     found, _ = result(
         sorted_families(Group(key(), blocks, pushed_at=5 * 10**9, failed_at=0, since=2))
     )
-    assert [(f.shape.name, f.received, f.numbers) for f in found] == [
+    assert [(f.shape.name, f.received, [*f.numbers]) for f in found] == [
         ("a", 8, ["4"]),
         ("b", 7, ["2"]),
         ("push_failure_time_seconds", 2, ["0"]),

@@ -35,14 +35,14 @@ def group(of: GroupingKey, body: str = "", *, pushed_at: int = NOW, failed_at: i
     return Group(of, blocks, pushed_at=pushed_at, failed_at=failed_at, since=1)
 
 
-def rows(body: str, most_rows: int | None = None) -> dict[str, list]:
+def rows(body: str, max_rows: int | None = None) -> dict[str, list]:
     """The rows of each family of a group with *body*, without the push times."""
-    found = cards(group(key(instance="i"), body), most_rows)
+    found = cards(group(key(instance="i"), body), max_rows)
     return {card.name: list(card.rows) for card in found if card.name not in TIMES}
 
 
-def cards(group: Group, most_rows: int | None = None) -> list[FamilyCard]:
-    work = family_cards(group, LEGACY, most_rows=most_rows)
+def cards(group: Group, max_rows: int | None = None) -> list[FamilyCard]:
+    work = family_cards(group, LEGACY, max_rows=max_rows)
     return list(asyncio.run(in_steps(work)))
 
 

@@ -8,7 +8,7 @@ import pytest
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.http.app import App
 from pushgate.server.settings import Settings
-from pushgate.server.ui.cards import MOST_ROWS, group_id
+from pushgate.server.ui.cards import MAX_ROWS, group_id
 from pushgate.server.ui.search import PAGE
 from tests.server.http.asgi import Response, Served
 from tests.server.pushes import change, key, put
@@ -194,11 +194,11 @@ def test_families_may_have_any_name(name):
 
 
 def test_a_large_family_is_shown_in_part_unless_all_is_asked_for():
-    one = served(key(), body="".join(f'm{{i="{i}"}} 1\n' for i in range(MOST_ROWS + 7)))
+    one = served(key(), body="".join(f'm{{i="{i}"}} 1\n' for i in range(MAX_ROWS + 7)))
     part, everything = group_page(one, key()), group_page(one, key(), "?all")
     assert "7 more metrics are not shown" in part.text
-    assert part.text.count('>i="') == MOST_ROWS
-    assert everything.text.count('>i="') == MOST_ROWS + 7
+    assert part.text.count('>i="') == MAX_ROWS
+    assert everything.text.count('>i="') == MAX_ROWS + 7
     assert everything.chunks > 1
 
 

@@ -21,7 +21,7 @@ from pushgate.server.http.families import Family, Steps, local_time, sorted_fami
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
 
-MOST_ROWS = 500
+MAX_ROWS = 500
 """How many metrics of a family are shown unless all are asked for."""
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -93,9 +93,9 @@ def group_card(group: Group, settings: Settings, now: int) -> GroupCard:
 
 
 def family_cards(
-    group: Group, settings: Settings, *, most_rows: int | None
+    group: Group, settings: Settings, *, max_rows: int | None
 ) -> Steps[Iterator[FamilyCard]]:
-    """Return the families of *group* by name, with at most *most_rows* metrics of each."""
+    """Return the families of *group* by name, with at most *max_rows* metrics of each."""
     rule = _name_rule(settings)
     families = yield from sorted_families(group)
     return (
@@ -104,8 +104,8 @@ def family_cards(
             family.shape.type.name,
             family.shape.help or "",
             local_time(_whole_seconds(family.received)),
-            islice(_rows(family, group.key.labels, rule), most_rows),
-            max(0, len(family.shape.labels) - (most_rows or len(family.shape.labels))),
+            islice(_rows(family, group.key.labels, rule), max_rows),
+            max(0, len(family.shape.labels) - (max_rows or len(family.shape.labels))),
         )
         for family in families
     )

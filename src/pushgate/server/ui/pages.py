@@ -14,7 +14,7 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
 from pushgate.server.http.responses import NOT_FOUND, Headers
 from pushgate.server.http.stream import in_steps, stream
-from pushgate.server.ui.cards import MOST_ROWS, family_cards, group_card, key_of
+from pushgate.server.ui.cards import MAX_ROWS, family_cards, group_card, key_of
 from pushgate.server.ui.search import Search, found
 from pushgate.server.version import BUILD
 
@@ -48,7 +48,7 @@ _MEDIA_TYPES: Final = {
     ".js": "application/javascript",
     ".svg": "image/svg+xml",
 }
-_MOST_PARAMETERS = 16
+_MAX_PARAMETERS = 16
 
 
 async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,8 +73,8 @@ async def group(context: AppContext, scope: Scope, receive: Receive, send: Send)
     if shown is None:
         await NOT_FOUND(scope, receive, send)
         return
-    most_rows = None if "all" in _query(scope) else MOST_ROWS
-    cards = family_cards(shown, context.settings, most_rows=most_rows)
+    max_rows = None if "all" in _query(scope) else MAX_ROWS
+    cards = family_cards(shown, context.settings, max_rows=max_rows)
     pieces = _page(
         _GROUP,
         context,
@@ -127,7 +127,7 @@ async def static(_context: AppContext, scope: Scope, receive: Receive, send: Sen
 def _query(scope: Scope) -> dict[str, str]:
     query = scope["query_string"].decode("latin-1")
     try:
-        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
+        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
     except ValueError:  # too many: nothing that one of our pages has sent
         return {}
 

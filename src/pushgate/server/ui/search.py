@@ -11,7 +11,7 @@ from pushgate.server.store import Store
 PAGE = 100
 """How many groups are listed at a time."""
 
-_LONGEST_QUERY = 200
+_MAX_QUERY_LENGTH = 200
 
 
 class Search(NamedTuple):
@@ -29,7 +29,7 @@ class Search(NamedTuple):
         """Return the search of a query string; what makes no sense in it is left out."""
         page = query.get("page", "")
         return cls(
-            query.get("q", "")[:_LONGEST_QUERY].strip(),
+            query.get("q", "")[:_MAX_QUERY_LENGTH].strip(),
             bool(query.get("failed")),
             max(1, int(page)) if page.isdecimal() and len(page) < 10 else 1,
         )
