@@ -1,6 +1,8 @@
 """How the tests run the command line, in this process or in one of its own."""
 
 import subprocess
+import sys
+import time
 
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,3 +35,30 @@ def values(request):
         for sample in family.samples
         if not sample.labels
     }
+
+
+def command(*arguments):
+    return [PUSHGATE, "run", *map(str, arguments)]
+
+
+def run(*arguments, **options):
+    return process("run", *map(str, arguments), **options)
+
+
+def started(*arguments, **options):
+    return subprocess.Popen(command(*arguments), text=True, stdout=subprocess.PIPE, **options)
+
+
+def python(code):
+    return ["--", sys.executable, "-c", code]
+
+
+def shell(script):
+    return ["--", "sh", "-c", script]
+
+
+def until(condition):
+    ends = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.001)

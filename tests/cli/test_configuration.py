@@ -11,11 +11,6 @@ PROPERTY = "io.prometheus.exporter.pushgateway"
 VARIABLE = "IO_PROMETHEUS_EXPORTER_PUSHGATEWAY"
 
 
-def test_url_prints_where_a_push_would_go():
-    done = pushgate("url", "-a", "h:1/x", "-j", "a b", "-g", "p=q/r", "--instance", "i")
-    assert done.output == "http://h:1/x/metrics/job/a%20b/instance/i/p@base64/cS9y\n"
-
-
 @pytest.mark.parametrize(
     ("options", "url"),
     [

@@ -47,7 +47,8 @@ class _Commands(click.Group):
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except OSError as error:
-            say(f"cannot write to stdout: {error.strerror or error}")
+            # An error with a name is about another file.
+            say(str(error) if error.filename else f"cannot write to stdout: {error.strerror}")
             sys.stdout = None  # or Python flushes it once more
             sys.exit(OUTPUT_FAILED)
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from errno import ENOEXEC
 from pathlib import Path
 
+from pushgate.cli.messages import say
+
 # Everything that ends a program unless it is handled, but for signals that mean a crash of
 # this process, and SIGPIPE. Stopping and continuing is up to the terminal.
 _NOT_FORWARDED = {
@@ -169,15 +171,22 @@ def wait(child: Child, kill_after: float | None = None) -> Ended:
         arrived = signal.sigtimedwait(_WAITED_FOR, pause)
         if arrived is not None and arrived.si_signo != signal.SIGCHLD:
             if arrived.si_code != _SI_KERNEL:
-                os.kill(pid, arrived.si_signo)
+                _send(pid, arrived.si_signo)
         elif kills and time.monotonic() >= kills[0][0]:
-            os.kill(pid, kills.pop(0)[1])
+            _send(pid, kills.pop(0)[1])
     _, waited, usage = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(waited)
     rss = usage.ru_maxrss if usage.ru_maxrss > child.inherited_rss else looked_at_rss
     return Ended(
         code if code >= 0 else 128 - code, usage.ru_utime, usage.ru_stime, rss * 1024 or None
     )
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except PermissionError:  # it runs as another user, as under sudo
+        say(f"signal {number} cannot be sent to the command: it is another user's")
 
 
 def _high_water_rss(pid: int) -> int:

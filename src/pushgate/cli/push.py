@@ -98,13 +98,15 @@ def push(
 
 def _read(file: str) -> tuple[str, bytes]:
     """Return what messages call *file*, and its content."""
-    if file == _STDIN:
-        return "stdin", sys.stdin.buffer.read()
-    source = click.format_filename(file)
     try:
-        return source, Path(file).read_bytes()
+        if file != _STDIN:
+            return click.format_filename(file), Path(file).read_bytes()
+        if sys.stdin is None:
+            raise click.FileError("stdin", "it is closed")
+        return "stdin", sys.stdin.buffer.read()
     except OSError as error:
-        raise click.FileError(file, error.strerror or str(error)) from error
+        name = "stdin" if file == _STDIN else file
+        raise click.FileError(name, error.strerror or str(error)) from error
 
 
 def _size_of(payload: "Payload") -> str:

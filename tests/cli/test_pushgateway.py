@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import pytest
+
+WITHOUT_SERVER = (
+    "import sys\n"
+    "extras = 'apsw backports bcrypt cramjam cryptography httptools isal jinja2 joserfc orjson'\n"
+    "for name in f'{extras} google yaml starlette uvicorn uvloop'.split():\n"
+    "    sys.modules[name] = None\n"
+    "from pushgate.cli.pushgateway import main\n"
+    "sys.exit(main(sys.argv[1:], 'pushgateway'))"
+)
+
+
+@pytest.mark.parametrize(
+    ("flag", "status", "text"),
+    [
+        ("--help", 0, "usage: pushgateway [<flags>]"),
+        ("--version", 0, "pushgateway, version "),
+        ("--nonsense", 1, "unrecognized arguments: --nonsense"),
+        ("--web.listen-address=127.0.0.1:0", 1, "run pip install 'pushgate[server]'"),
+    ],
+)
+def test_the_server_command_in_a_base_install(flag, status, text):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SERVER, flag],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == status
+    assert text in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
