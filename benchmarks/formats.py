@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Summary
 
 from pushgate.client import protobuf, text
 from pushgate.client.families import gather
-from pushgate.formats.protobuf import ProtobufReader
+from pushgate.formats.protobuf.reader import ProtobufReader
 from pushgate.formats.text import TextReader
 from pushgate.instruments import Histogram
 from pushgate.model.names import NameRule

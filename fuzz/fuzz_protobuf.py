@@ -8,7 +8,7 @@ with atheris.instrument_imports(include=["pushgate"]):
     from fuzz.stored import content, exposed
     from pushgate.errors import InvalidBody, LimitExceeded
     from pushgate.formats.compression import decompress
-    from pushgate.formats.protobuf import ProtobufReader, decode
+    from pushgate.formats.protobuf.reader import ProtobufReader, decode
 
 READER = ProtobufReader(cache_bytes=1 << 16)
 CODINGS = ("identity", "gzip", "zstd", "deflate", "snappy")

@@ -4,9 +4,9 @@ import http.client
 
 from google.protobuf import text_format
 
-from pushgate.formats.messages import message_class
-from pushgate.formats.protobuf import messages
-from pushgate.formats.wire import append_delimited
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.reader import messages
+from pushgate.formats.protobuf.wire import append_delimited
 from tests import services
 from tests.exposition import pushed_part, with_sorted_samples
 

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from pushgate.errors import TextFormatError
-from pushgate.formats.bodies import Bodies
+from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.zstd import zstd
 from pushgate.model.names import NameRule
 
@@ -20,7 +20,7 @@ FORM = (
 
 def refused(body: bytes, content_type: bytes = b"") -> TextFormatError:
     with pytest.raises(TextFormatError) as error:
-        Bodies(NameRule.LEGACY, most_bytes=0).read(body, content_type, b"")
+        PushDecoder(NameRule.LEGACY).read(body, content_type, b"")
     return error.value
 
 

@@ -13,9 +13,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pushgate.client import protobuf
 from pushgate.client.families import gather
 from pushgate.errors import InvalidBody, TextFormatError
-from pushgate.formats.messages import message_class
 from pushgate.formats.openmetrics import OpenMetricsReader
-from pushgate.formats.protobuf import decode
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.reader import decode
 from pushgate.model.shape import MetricType, Pushed
 
 EXEMPLAR = {"trace_id": "abc"}

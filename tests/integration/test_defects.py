@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import pytest
 from google.protobuf import text_format
 
-from pushgate.formats.messages import message_class
-from pushgate.formats.wire import append_delimited
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.wire import append_delimited
 from tests import services
 from tests.exchange import TIMEOUT, ask, exchanged, statuses
 

@@ -11,8 +11,8 @@ import zlib
 
 import pytest
 
-from pushgate.formats.messages import message_class
-from pushgate.formats.wire import read_varint
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.wire import read_varint
 from pushgate.formats.zstd import zstd
 from tests import services
 from tests.exchange import ask, exchanged, statuses

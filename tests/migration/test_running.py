@@ -9,8 +9,8 @@ from google.protobuf import text_format
 from hypothesis import given, strategies as st
 
 from pushgate.errors import PushgatewayError
-from pushgate.formats.messages import message_class
-from pushgate.formats.protobuf import decode
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.reader import decode
 from pushgate.migration.running import Copy, Endpoint
 from tests import old_gateway
 

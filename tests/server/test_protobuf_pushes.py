@@ -3,13 +3,13 @@
 import pytest
 
 from pushgate.errors import InconsistentPush
-from pushgate.formats.protobuf import decode
+from pushgate.formats.protobuf.reader import decode
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
 from pushgate.server.change import Replace
 from pushgate.server.store import Store
-from tests.formats.protobuf_bodies import body, family
+from tests.formats.protobuf.bodies import body, family
 
 KEY = GroupingKey([("job", "j")])
 LABELS = 'label:{name:"instance" value:""} label:{name:"job" value:"j"}'

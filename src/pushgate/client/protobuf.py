@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pushgate.client.families import Family, Kind, Labels, Point
-from pushgate.formats.wire import (
+from pushgate.formats.protobuf.wire import (
     append_bytes,
     append_delimited,
     append_double,

@@ -30,9 +30,9 @@ from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple, NoReturn
 
 from pushgate.errors import TextFormatError
-from pushgate.formats.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf.values import encoded, packed
 from pushgate.formats.slots import written_out
-from pushgate.formats.values import encoded, packed
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float, parse_float
 from pushgate.model.quoting import go_quote, raw

@@ -11,8 +11,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.protobuf import decode
-from pushgate.formats.wire import append_delimited
+from pushgate.formats.protobuf.reader import decode
+from pushgate.formats.protobuf.wire import append_delimited
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.quoting import go_quote, is_utf8, text
 from pushgate.model.shape import MetricType, Pushed, interned

@@ -17,9 +17,9 @@ from pushgate.client.delivery import deliver
 from pushgate.client.gateway import PushGateway
 from pushgate.client.results import Payload
 from pushgate.errors import InvalidBody, PushgatewayError, PushHTTPError
-from pushgate.formats.messages import message_class
-from pushgate.formats.protobuf import messages
-from pushgate.formats.wire import append_delimited
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.reader import messages
+from pushgate.formats.protobuf.wire import append_delimited
 from pushgate.model.quoting import text
 
 ACCEPT = f"{protobuf.CONTENT_TYPE}; escaping=allow-utf-8"

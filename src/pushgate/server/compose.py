@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushgate.errors import NotWritable, StartupError
-from pushgate.formats.bodies import Bodies
-from pushgate.formats.room import Room
+from pushgate.formats.decoder import PushDecoder
+from pushgate.formats.limits import BodyLimits
 from pushgate.model.names import NameRule
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
@@ -124,19 +124,19 @@ def _load(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry
     return journal
 
 
-def _decoder(settings: Settings) -> Bodies:
-    return Bodies(
+def _decoder(settings: Settings) -> PushDecoder:
+    return PushDecoder(
         NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
-        most_bytes=settings.limit_decompressed_bytes,
-        room=Room(
-            settings.limit_series_per_push,
-            settings.limit_labels_per_series,
-            settings.limit_label_value_bytes,
+        BodyLimits(
+            bytes=settings.limit_decompressed_bytes,
+            series=settings.limit_series_per_push,
+            labels=settings.limit_labels_per_series,
+            value=settings.limit_label_value_bytes,
         ),
     )
 
 
-def _show(gateway: Gateway, decoder: Bodies, telemetry: Telemetry) -> None:
+def _show(gateway: Gateway, decoder: PushDecoder, telemetry: Telemetry) -> None:
     """Show the state of these parts among the server's own metrics."""
     store = gateway.store
     for name, text, read in (

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from pushgate.errors import InconsistentPush
-from pushgate.formats.prototext import detail_text, metric_text, value_text
+from pushgate.formats.protobuf.prototext import detail_text, metric_text, value_text
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import DUPLICATE, Violation, sanitised
 from pushgate.model.quoting import go_quote

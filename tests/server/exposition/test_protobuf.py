@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pushgate.formats.messages import message_class
-from pushgate.formats.protobuf import decode, messages
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.reader import decode, messages
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
 from pushgate.server.exposition.protobuf import ProtobufView, PrototextView

@@ -3,9 +3,9 @@ import asyncio
 import pytest
 from hypothesis import example, given, strategies as st
 
-from pushgate.formats.messages import message_class
-from pushgate.formats.protobuf import decode
-from pushgate.formats.wire import append_delimited
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.reader import decode
+from pushgate.formats.protobuf.wire import append_delimited
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import MetricType
 from pushgate.server.group import Block, Group

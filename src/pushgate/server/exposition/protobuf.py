@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
-from pushgate.formats.messages import message_class
-from pushgate.formats.protobuf_layout import encode_metric, encode_metrics, family_header
-from pushgate.formats.prototext import message_lines, message_text
-from pushgate.formats.values import double, encoded, varint
+from pushgate.formats.protobuf.layout import encode_metric, encode_metrics, family_header
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.prototext import message_lines, message_text
+from pushgate.formats.protobuf.values import double, encoded, varint
 from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import prototext_quote

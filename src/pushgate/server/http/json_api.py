@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from pushgate.formats.details import Described, count_text, describe
+from pushgate.formats.protobuf.description import Described, count_text, describe
 from pushgate.formats.slots import is_float_histogram
 from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised

@@ -22,7 +22,7 @@ from pushgate.errors import (
     LimitExceeded,
     PushgateError,
 )
-from pushgate.formats.bodies import Bodies
+from pushgate.formats.decoder import PushDecoder, is_large
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
 from pushgate.server.change import Change, Delete, Merge, Replace
@@ -106,7 +106,7 @@ class PushService:
     """Carries out pushes and deletes. Use it on the event loop of its gateway."""
 
     def __init__(
-        self, settings: Settings, gateway: Gateway, telemetry: Telemetry, decoder: Bodies
+        self, settings: Settings, gateway: Gateway, telemetry: Telemetry, decoder: PushDecoder
     ) -> None:
         self._settings = settings
         self._gateway = gateway
@@ -210,7 +210,7 @@ class PushService:
         request = push.request
         if request.method == "DELETE":
             self._submit(push, Delete(push.group))
-        elif len(body) < _LARGE_BODY_BYTES and not request.encoding:
+        elif not is_large(body, request.encoding):
             pushed = self._decoder.read(body, request.content_type, b"")
             self._submit(push, _change(push, pushed))
         else:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from pushgate.errors import InvalidGroupingKey
-from pushgate.formats.details import Described, count_text, describe
+from pushgate.formats.protobuf.description import Described, count_text, describe
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.names import LEGACY_LABEL, NameRule

@@ -9,11 +9,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pushgate.formats.messages import VALUE_FIELDS, message_class
-from pushgate.formats.values import varint
+from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf.values import varint
 from pushgate.model.shape import MetricType
 
-CONFORMANCE = Path(__file__).parents[1] / "conformance" / "vectors.json"
+CONFORMANCE = Path(__file__).parents[2] / "conformance" / "vectors.json"
 
 
 def family(**fields: Any) -> Any:

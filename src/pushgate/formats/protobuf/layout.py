@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from pushgate.formats.values import SIMPLE_PREFIX, double, encoded, field, packed, varint
+from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded, field, packed, varint
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import Layout, is_mark, ranking
 from pushgate.model.names import Escaping, escape

@@ -6,7 +6,7 @@ On one line it is the reference's METRIC text.
 from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
-from pushgate.formats.messages import message_class
+from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.slots import is_float_histogram
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float

@@ -5,7 +5,13 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.formats.wire import append_bytes, append_double, append_uint, read_fields, read_varint
+from pushgate.formats.protobuf.wire import (
+    append_bytes,
+    append_double,
+    append_uint,
+    read_fields,
+    read_varint,
+)
 
 NUMBERS = st.integers(1, 2**29 - 1)
 WRITTEN = st.one_of(

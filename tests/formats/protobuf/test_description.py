@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from pushgate.formats.details import Described, count_text, describe
-from pushgate.formats.messages import message_class
+from pushgate.formats.protobuf.description import Described, count_text, describe
+from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.numbers import go_float
-from tests.formats.protobuf_bodies import VALUES
+from tests.formats.protobuf.bodies import VALUES
 
-RECORDED = json.loads((Path(__file__).parents[1] / "data" / "native_buckets.json").read_text())
+RECORDED = json.loads((Path(__file__).parents[2] / "data" / "native_buckets.json").read_text())
 
 
 def detail(**value) -> bytes:

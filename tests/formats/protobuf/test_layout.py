@@ -1,16 +1,16 @@
 from hypothesis import assume, given, strategies as st
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.messages import message_class
-from pushgate.formats.protobuf import decode, messages
-from pushgate.formats.protobuf_layout import encode_metrics, family_header
+from pushgate.formats.protobuf.layout import encode_metrics, family_header
+from pushgate.formats.protobuf.messages import message_class
+from pushgate.formats.protobuf.reader import decode, messages
 from pushgate.formats.scanner import scan
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import ranking, sanitised
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.quoting import raw, text
 from pushgate.model.slices import finished
-from tests.formats.protobuf_bodies import BODIES
+from tests.formats.protobuf.bodies import BODIES
 
 KEY = GroupingKey([("job", "j"), ("a", "100% %b"), ("zz", "é" * 70)])
 KEYS = st.dictionaries(

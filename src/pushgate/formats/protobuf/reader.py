@@ -16,13 +16,13 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.messages import VALUE_FIELDS, message_class, nested_messages
-from pushgate.formats.prototext import message_text
-from pushgate.formats.room import HARMLESS, UNLIMITED, Room, check_protobuf
+from pushgate.formats.limits import HARMLESS, UNLIMITED, BodyLimits, check_protobuf
+from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class, nested_messages
+from pushgate.formats.protobuf.prototext import message_text
+from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded
+from pushgate.formats.protobuf.wire import read_varint
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import written_out
-from pushgate.formats.values import SIMPLE_PREFIX, double, encoded
-from pushgate.formats.wire import read_varint
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, text
@@ -35,14 +35,14 @@ _double_at = struct.Struct("<d").unpack_from
 class ProtobufReader:
     """Reads protobuf bodies, and remembers their shapes."""
 
-    def __init__(self, cache_bytes: int = 16 << 20, room: Room = UNLIMITED) -> None:
+    def __init__(self, cache_bytes: int = 16 << 20, limits: BodyLimits = UNLIMITED) -> None:
         """Start with an empty cache.
 
         Args:
             cache_bytes: what the memory of shapes may cost.
-            room: how much a body may hold.
+            limits: how much a body may hold.
         """
-        self._room = room
+        self._limits = limits
         self._shapes: ShapeCache[tuple[bytes, ...], None] = ShapeCache(cache_bytes // 2)
         self._fixed: ShapeCache[tuple[bytes, ...], _Spans] = ShapeCache(cache_bytes // 2)
         self._layouts: BoundedCache[int, _Layout] = BoundedCache(_MAX_LAYOUT_BYTES)
@@ -70,15 +70,15 @@ class ProtobufReader:
                 shape, spans = fixed
                 details = tuple([body[start:end] for start, end in spans])
                 return Pushed(shape, written_out(pieces[1::2]), details)
-        return self._scanned(body) or decode(body, self._room)
+        return self._scanned(body) or decode(body, self._limits)
 
     def _scanned(self, body: bytes) -> Pushed | None:
-        found = scan(body, self._room.series)
+        found = scan(body, self._limits.series)
         if found is None:
             return None
         known = self._shapes.get(found.skeleton)
         if known is None:
-            pushed = decode(body, self._room)
+            pushed = decode(body, self._limits)
             is_plain = pushed == found.pushed(pushed.shape)  # no family came twice, say
             if is_plain and self._shapes.wants(found.skeleton):
                 cost = key_cost(found.skeleton, len(body))
@@ -128,9 +128,9 @@ class _Layout:
 # --- Any body ---------------------------------------------------------------------------
 
 
-def decode(body: bytes, room: Room = UNLIMITED) -> Pushed:
+def decode(body: bytes, limits: BodyLimits = UNLIMITED) -> Pushed:
     """Return what *body* pushes, without any cache. Errors as :meth:`ProtobufReader.read`."""
-    check_protobuf(body, room)
+    check_protobuf(body, limits)
     families = {family.name: family for family in messages(body)}
     read = [_family(family) for family in families.values()]
     shape = interned(tuple(family.shape for family in read))

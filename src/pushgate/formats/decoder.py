@@ -1,15 +1,26 @@
-"""Push bodies: out of their encoding, then read in the format that their type names."""
+"""From the body of a request to what it pushes: decompressed, then read by its type."""
 
 from typing import Protocol
 
 from pushgate.errors import TextFormatError
 from pushgate.formats.compression import decompress
 from pushgate.formats.diagnosis import advice
+from pushgate.formats.limits import UNLIMITED, BodyLimits, check_text
 from pushgate.formats.negotiation import BodyFormat, body_format, content_coding
-from pushgate.formats.room import UNLIMITED, Room, check_text
 from pushgate.formats.text import TextReader
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
+
+_LARGE_BYTES = 64 << 10
+_LARGE_LINES = 1000
+
+
+def is_large(body: bytes, encoding: bytes) -> bool:
+    """Return whether reading *body* may take milliseconds, so that a thread should do it.
+
+    What is compressed may, because its size is not known, and so may many short lines.
+    """
+    return bool(encoding) or len(body) >= _LARGE_BYTES or body.count(b"\n") > _LARGE_LINES
 
 
 class Reader(Protocol):
@@ -25,19 +36,17 @@ class Reader(Protocol):
         ...
 
 
-class Bodies:
+class PushDecoder:
     """Reads the bodies of all formats, each with its own memory of shapes."""
 
-    def __init__(self, names: NameRule, *, most_bytes: int, room: Room = UNLIMITED) -> None:
+    def __init__(self, names: NameRule, limits: BodyLimits = UNLIMITED) -> None:
         """Read nothing yet.
 
         Args:
             names: which names text may use.
-            most_bytes: how large a body may be, once it is decompressed; 0 is no limit.
-            room: how much a body may hold.
+            limits: how large a body may be, and how much it may hold.
         """
-        self._most_bytes = most_bytes
-        self._room = room
+        self._limits = limits
         self._text = TextReader(names)
         self._others: dict[BodyFormat, Reader] = {}
 
@@ -57,11 +66,11 @@ class Bodies:
             LimitExceeded: it becomes too large, or holds too much.
         """
         coding = content_coding(encoding) if encoding else ""
-        body = decompress(body, coding, limit=self._most_bytes)
+        body = decompress(body, coding, limit=self._limits.bytes)
         kind = body_format(content_type)
         if kind is BodyFormat.PROTOBUF:
             return self._reader(kind).read(body)
-        check_text(body, self._room)
+        check_text(body, self._limits)
         if kind is BodyFormat.TEXT:
             return self._read_text(body)
         try:
@@ -88,6 +97,6 @@ class Bodies:
             from pushgate.formats.openmetrics import OpenMetricsReader
 
             return OpenMetricsReader()
-        from pushgate.formats.protobuf import ProtobufReader
+        from pushgate.formats.protobuf.reader import ProtobufReader
 
-        return ProtobufReader(room=self._room)
+        return ProtobufReader(limits=self._limits)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Final
 
-from pushgate.formats.wire import append_varint
+from pushgate.formats.protobuf.wire import append_varint
 from pushgate.model.numbers import is_whole_count
 from pushgate.model.shape import MetricType
 

@@ -1,9 +1,8 @@
 from hypothesis import given
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.messages import VALUE_FIELDS, message_class
-from pushgate.formats.protobuf import decode, messages
-from pushgate.formats.prototext import (
+from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf.prototext import (
     detail_text,
     label_texts,
     message_lines,
@@ -11,7 +10,8 @@ from pushgate.formats.prototext import (
     metric_text,
     value_text,
 )
-from tests.formats.protobuf_bodies import BODIES, body, labels
+from pushgate.formats.protobuf.reader import decode, messages
+from tests.formats.protobuf.bodies import BODIES, body, labels
 
 EXEMPLAR = {"value": 2, "label": labels(x="y")}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from pushgate.formats.messages import message_class
+from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.native import NativeBucket, NativeHistogram, Side, native_buckets
 from pushgate.model.numbers import go_float
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.messages import VALUE_FIELDS, message_class
-from pushgate.formats.protobuf import ProtobufReader, decode, scan
-from pushgate.formats.values import varint
+from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf.reader import ProtobufReader, decode, scan
+from pushgate.formats.protobuf.values import varint
 from pushgate.model.numbers import go_float
 from pushgate.model.shape import MetricType, Pushed
-from tests.formats.protobuf_bodies import (
+from tests.formats.protobuf.bodies import (
     BODIES,
     body,
     families,

@@ -3,9 +3,9 @@
 import pytest
 
 from pushgate.errors import LimitExceeded
-from pushgate.formats.bodies import Bodies
-from pushgate.formats.room import HARMLESS, Room
-from pushgate.formats.wire import append_bytes, append_delimited, append_uint
+from pushgate.formats.decoder import PushDecoder
+from pushgate.formats.limits import HARMLESS, BodyLimits
+from pushgate.formats.protobuf.wire import append_bytes, append_delimited, append_uint
 from pushgate.formats.zstd import zstd
 from pushgate.model.names import NameRule
 
@@ -13,14 +13,16 @@ PROTOBUF = (
     b"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 )
 OPENMETRICS = b"application/openmetrics-text"
-ROOM = Room(series=20_000, labels=8)
-MANY = ROOM.series + 100
+LIMITS = BodyLimits(series=20_000, labels=8)
+MANY = LIMITS.series + 100
 PADDING = b"# " + b"x" * HARMLESS + b"\n"
 
 
-def read(body: bytes, content_type: bytes = b"", encoding: bytes = b"", room: Room = ROOM):
-    bodies = Bodies(NameRule.LEGACY, most_bytes=0, room=room)
-    return bodies.read(body, content_type, encoding)
+def read(
+    body: bytes, content_type: bytes = b"", encoding: bytes = b"", limits: BodyLimits = LIMITS
+):
+    decoder = PushDecoder(NameRule.LEGACY, limits)
+    return decoder.read(body, content_type, encoding)
 
 
 def message(*fields: tuple[int, bytes]) -> bytes:
@@ -64,17 +66,17 @@ def test_one_series_has_not_so_many_labels():
 
 @pytest.mark.parametrize("content_type", [b"", OPENMETRICS])
 def test_a_line_has_not_so_many_bytes(content_type):
-    room = Room(value=HARMLESS // 16)
+    limits = BodyLimits(value=HARMLESS // 16)
     complaint = r"262144 bytes in one line, 16 label values \(--limit.label-value-bytes\)"
     for line in (b"a" * HARMLESS + b" 1\n", b"a" * HARMLESS * 2, b"# HELP a " + b"x" * HARMLESS):
         with pytest.raises(LimitExceeded, match=complaint):
-            read(b"b 1\n" + line, content_type, room=room)
+            read(b"b 1\n" + line, content_type, limits=limits)
 
 
 def test_ten_labels_for_each_series_are_enough_for_all():
     line = b"a{" + b"".join(b'label%d="",' % number for number in range(24)) + b"} 1\n"
     with pytest.raises(LimitExceeded, match="200000 labels in all, 10 for each series"):
-        read(line * 10_000, room=Room(20_000, 100))
+        read(line * 10_000, limits=BodyLimits(series=20_000, labels=100))
 
 
 def test_what_is_long_but_not_much_is_read():
@@ -112,4 +114,7 @@ def test_a_large_family_that_is_no_more_than_large_is_read():
     "body", [family(1, *[GAUGE] * MANY), b"".join(b"a%d 1\n" % number for number in range(60_000))]
 )
 def test_zero_is_no_limit(body):
-    assert read(body, PROTOBUF if body[0] != 97 else b"", room=Room()).shape.series > ROOM.series
+    assert (
+        read(body, PROTOBUF if body[0] != 97 else b"", limits=BodyLimits()).shape.series
+        > LIMITS.series
+    )
