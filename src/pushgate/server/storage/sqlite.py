@@ -61,6 +61,8 @@ _ROWS_PER_STATEMENT = 512
 # How many pages one step of tidy() gives back: some milliseconds.
 _PAGES_PER_STEP = 256
 _RETRY_SECONDS = 10
+# A check before a batch is superfluous so soon after the one that followed the last batch.
+_CHECK_SECONDS = 0.1
 _MAX_NAMED = 5
 # How quick_check names a page that could not be read.
 _UNREADABLE_PAGE = re.compile(r"error code=(\d+)")
@@ -85,7 +87,9 @@ class SqliteJournal:
         self._last_group = 0
         self._shapes = ShapeIds()
         self._wal_frames = 0
-        self._next_checkpoint = 0.0
+        self._check_again = 0.0
+        self._tidy_again = 0.0
+        self._may_shrink = True
         self._vacuumed = False
         self._lost: str | None = None
         self._inodes: list[tuple[int, int]] = []
@@ -207,7 +211,8 @@ class SqliteJournal:
             JournalFailed: the disk did not take them; the journal is as before, unless the
                 error says that this is unknown.
         """
-        self.check()
+        if time.monotonic() >= self._check_again:
+            self.check()
         try:
             self._write(_coalesced(steps))
         except apsw.Error as error:
@@ -220,8 +225,8 @@ class SqliteJournal:
             self.check()
         except JournalFailed as error:
             # Written, but perhaps to a deleted file: memory and file differ from here on.
-            self._lost = error.cause
-            raise JournalFailed(error.cause, unknown=True) from error
+            self._lost = f"{self._path} was deleted or replaced under the running server: restart"
+            raise JournalFailed(self._lost, unknown=True) from error
 
     def check(self) -> None:
         """Find out, with two ``stat``, whether the file is still the one that was opened.
@@ -229,18 +234,21 @@ class SqliteJournal:
         Raises:
             JournalFailed: it or its WAL was deleted or replaced.
         """
+        self._check_again = 0.0
+        if self._lost:
+            raise JournalFailed(self._lost)
         try:
             is_same = self._current_inodes() == self._inodes
         except OSError as error:
             raise JournalFailed(
                 f"{self._path} can't be found any more ({error.strerror}): put it back, or restart"
             ) from error
-        if self._lost or not is_same:
+        if not is_same:
             raise JournalFailed(
-                self._lost
-                or f"{self._path} was replaced under the running server: put the file that was "
-                "there back, or restart"
+                f"{self._path} was replaced under the running server: put the file that was there "
+                "back, or restart"
             )
+        self._check_again = time.monotonic() + _CHECK_SECONDS
 
     def tidy(self) -> bool:
         """Checkpoint a long WAL, and shorten a file of mostly free pages in small steps.
@@ -248,20 +256,19 @@ class SqliteJournal:
         Returns whether there is more to do. The first failure of an outage is logged, and so is
         its end; all are counted in :attr:`tidy_failures`.
         """
-        if time.monotonic() < self._next_checkpoint or not self._is_in_place():
+        is_due = self._may_shrink or self._wal_frames >= _CHECKPOINT_FRAMES
+        if not is_due or time.monotonic() < self._tidy_again or not self._is_in_place():
             return False
         try:
             if self._wal_frames >= _CHECKPOINT_FRAMES:
                 self._checkpoint()
-            if self._vacuum():
-                self._vacuumed = True
-                return True
-            if self._vacuumed:
+            self._may_shrink = self._vacuum()
+            if self._vacuumed and not self._may_shrink:
                 self._checkpoint()  # shortens the file
         except apsw.Error as error:
             why = self._why(error)
             self.tidy_failures += 1
-            self._next_checkpoint = time.monotonic() + _RETRY_SECONDS
+            self._tidy_again = time.monotonic() + _RETRY_SECONDS
             if not self._tidy_failed:
                 _log.error(
                     "checkpoint failed; the write-ahead log grows until one succeeds",
@@ -269,7 +276,7 @@ class SqliteJournal:
                 )
             self._tidy_failed = True
             return False
-        return False
+        return self._may_shrink
 
     def _vacuum(self) -> bool:
         """Return pages to the file system while more than half are free; report whether any."""
@@ -280,6 +287,7 @@ class SqliteJournal:
         if free * 2 <= pages:
             return False
         self._execute(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})").fetchall()
+        self._vacuumed = True
         return True
 
     def _checkpoint(self) -> None:
@@ -377,6 +385,7 @@ class SqliteJournal:
         self._group_ids |= new_ids
         for key in gone:
             del self._group_ids[key]
+        self._may_shrink = self._may_shrink or bool(gone or change.unused)
 
     def _transact(self, statements: list[tuple[str, list[Any]]]) -> None:
         """Run *statements* in one transaction; without any, find out whether one succeeds."""
