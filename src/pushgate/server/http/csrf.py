@@ -1,4 +1,4 @@
-"""The defense against cross-site request forgery: no page of another site writes.
+"""Protection against cross-site request forgery: pages of other sites cannot write.
 
 Browsers say where a request comes from, and scripts cannot change what they say:
 ``Sec-Fetch-Site`` (https and localhost), ``Origin`` (everywhere, unless the method is GET
@@ -22,7 +22,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Origin(NamedTuple):
-    """Where a page comes from. An empty scheme or a missing port is not known."""
+    """An origin (RFC 6454). The scheme may be empty and the port None: not known."""
 
     scheme: str
     host: str

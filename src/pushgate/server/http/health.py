@@ -21,12 +21,12 @@ _NOT_BY_GET: Final = Answer(405, b"Only POST or PUT requests allowed.", (TEXT,))
 
 
 async def healthy(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer 200 unless pushes pile up before the journal."""
+    """Answer 200, or 500 while ``--limit.pushes-in-flight`` pushes wait for the journal."""
     await _health(context)(scope, receive, send)
 
 
 async def ready(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer 200 if a push would be taken: as :func:`healthy`, and the journal works."""
+    """Answer as :func:`healthy`, or 503 while the journal cannot be written."""
     answer = _health(context) if context.gateway.is_ready else _NOT_READY
     await answer(scope, receive, send)
 
@@ -40,7 +40,7 @@ def _health(context: AppContext) -> Answer:
 
 
 async def stop(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Ask the process to stop, if the operator allows it."""
+    """Stop the process, or answer 403 without ``--web.enable-lifecycle``."""
     if not context.settings.web_enable_lifecycle:
         await _NOT_ENABLED(scope, receive, send)
         return
@@ -49,7 +49,7 @@ async def stop(context: AppContext, scope: Scope, receive: Receive, send: Send) 
 
 
 async def explain_stop(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Tell a browser that GET stops nothing."""
+    """Answer GET with 405, in the Go server's words."""
     await _NOT_BY_GET(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""Answers that are known before they are sent, and the status of every error."""
+"""Complete responses, and the status of every error."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -24,7 +24,7 @@ _RETRY_SECONDS = b"5"
 
 
 class Answer:
-    """A whole answer. The same one may be sent any number of times."""
+    """A complete response. It can be sent any number of times."""
 
     __slots__ = ("_body", "_start", "_wired", "headers", "status")
 
@@ -98,7 +98,7 @@ _RETRY: Final = frozenset({429, 503})
 
 
 def answer_to(error: Exception) -> Answer:
-    """Return how *error* is answered; an error that no request may cause is a 500."""
+    """Return the answer to a request that ended with *error*; 500 if no request may cause it."""
     status = _status(error)
     if status == 500:
         return INTERNAL_ERROR

@@ -1,4 +1,4 @@
-"""GET of the telemetry path: all metrics, in the format and encoding that were asked for."""
+"""GET of the telemetry path: the exposition, in the format and encoding the client accepts."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ _CHUNK_BYTES = 64 << 10
 
 
 async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-    """Answer with an exposition; other requests are served while it is made."""
+    """Answer with an exposition. Other requests get their turns while it is rendered."""
     headers = scope["headers"]
     kind = accepted_format(find_header(headers, b"accept"))
     lines = tuple(value for name, value in headers if name == b"accept-encoding")

@@ -1,4 +1,4 @@
-"""Answers that are made while they are sent, a moment of work at a time."""
+"""Long answers, made while they are sent, without blocking the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable
@@ -11,13 +11,13 @@ from pushgate.server.http.responses import Answer, Headers
 
 T = TypeVar("T")
 
-# How long the event loop is ours, and what is sent at a time.
+# After so much work at a stretch, other requests get a turn; so much is sent at a time.
 _SLICE_SECONDS = 0.002
 _CHUNK_BYTES = 64 << 10
 
 
 async def in_steps(work: Generator[Any, None, T]) -> T:
-    """Return the result of *work*; at each of its yields, everything else has a turn."""
+    """Return the result of *work*. Other requests get a turn at each of its yields."""
     while True:
         try:
             next(work)
@@ -30,9 +30,9 @@ async def in_steps(work: Generator[Any, None, T]) -> T:
 async def stream(
     pieces: Iterable[bytes], headers: Headers, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer 200 with *pieces*, which are quickly made one by one; others run meanwhile.
+    """Answer 200 with *pieces*, each of which takes a millisecond or less to make.
 
-    What fails before the first 64 KiB are made can still be answered with an error.
+    An error within the first 64 KiB can still be answered as one: nothing is sent before.
     """
     chunks = _chunks(pieces)
     first = await anext(chunks)
@@ -49,7 +49,7 @@ async def stream(
 
 
 async def _chunks(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield *pieces* joined, at least once; let others run while they are made."""
+    """Yield *pieces* joined to chunks, at least one; let other requests run in between."""
     chunk = bytearray()
     pause = perf_counter() + _SLICE_SECONDS
     for piece in pieces:

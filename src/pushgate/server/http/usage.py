@@ -1,4 +1,4 @@
-"""The answer to a browser that opens the path of a group: what to send there instead."""
+"""The text of the 405 that a browser gets at the path of a group: how to push there."""
 
 import shlex
 from typing import Final
@@ -29,7 +29,7 @@ Prometheus scrapes {exposition}. The groups are listed at {home}."""
 
 
 def push_usage(scope: Scope, settings: Settings) -> str:
-    """Return what to say about the path of a group in the request *scope*: lines to copy."""
+    """Return curl lines for the group that the request *scope* names, first line as in Go."""
     path = scope["raw_path"].removeprefix(raw_prefix(settings))
     if len(path) > _MAX_PATH_BYTES:
         path = b"/metrics/job/JOB"

@@ -1,4 +1,4 @@
-"""What the templates show of a group: texts, ready but for their escaping."""
+"""Groups and metric families as the templates show them: plain text, not yet escaped."""
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ _BRACKETS = (("(", "]"), ("[", ")"), ("(", ")"), ("[", "]"))
 
 
 class Badge(NamedTuple):
-    """One label. ``kind`` is the class that colours it."""
+    """One label. ``kind`` is its CSS class."""
 
     name: str
     value: str
@@ -38,7 +38,7 @@ class Badge(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A time, for people (``ago``) and in full."""
+    """A time: ``6 min ago``, and in full."""
 
     full: str
     ago: str
@@ -71,7 +71,7 @@ class Row(NamedTuple):
 
 
 class FamilyCard(NamedTuple):
-    """A metric family of a group. ``rows`` can be read once; ``more`` are left out of it."""
+    """A metric family. ``rows`` can be read once; ``more`` is how many rows are not in it."""
 
     name: str
     type: str

@@ -1,4 +1,4 @@
-"""What a browser gets: the pages, and the files they are made of."""
+"""The pages of the web interface, and its static files."""
 
 import time
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ _MAX_PARAMETERS = 16
 
 
 async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with a page of the list of groups: those that ``q`` and ``failed`` ask for."""
+    """Answer with one page of the groups that match the query: ``q``, ``failed``, ``page``."""
     now = time.time_ns()
     result = await found(context.gateway.store, Search.from_query(_query(scope)))
     cards = (group_card(group, context.settings, now) for group in result.groups)
@@ -61,13 +61,13 @@ async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send
 
 
 def job_of(_context: AppContext, scope: Scope) -> str | None:
-    """Return the job of the group whose page is asked for; None if the path names none."""
+    """Return the job of the group in the path; None if the path names no group."""
     key = key_of(scope["path_params"]["id"])
     return dict(key.labels).get("job") if key else None
 
 
 async def group(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with one group and its metric families; with ``all``, with all their metrics."""
+    """Answer with one group and its families: 500 metrics of each, or every one with ``all``."""
     key = key_of(scope["path_params"]["id"])
     shown = context.gateway.store.get(key) if key else None
     if shown is None:
@@ -87,7 +87,7 @@ async def group(context: AppContext, scope: Scope, receive: Receive, send: Send)
 
 
 async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what this server is and how it was started."""
+    """Answer with version, flags, and the numbers of groups and series."""
     store = context.gateway.store
     tables = {
         "Runtime Information": {
@@ -128,12 +128,12 @@ def _query(scope: Scope) -> dict[str, str]:
     query = scope["query_string"].decode("latin-1")
     try:
         return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
-    except ValueError:  # too many: nothing that one of our pages has sent
+    except ValueError:  # more parameters than any page sends
         return {}
 
 
 def _page(template: Template, context: AppContext, up: str, **shown: Any) -> Iterator[bytes]:
-    """Yield a page; *up* is the way from it to the route prefix, if browsers see no other."""
+    """Yield a page; *up* is the relative URL of the route prefix, used without an external URL."""
     settings = context.settings
     base = settings.external_prefix or up
     pieces = template.generate(
@@ -148,7 +148,7 @@ def _page(template: Template, context: AppContext, up: str, **shown: Any) -> Ite
 
 
 def _headers(context: AppContext) -> Headers:
-    """Return the headers of a page; the operator's security policy replaces ours."""
+    """Return the headers of a page. A policy in the web configuration replaces the default."""
     if any(name.lower() == _CSP for name, _ in context.live.access.headers):
         return _HEADERS
     return (*_HEADERS, (_CSP, _POLICY))

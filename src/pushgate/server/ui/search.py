@@ -1,4 +1,4 @@
-"""Which groups the list shows: a page of those that match."""
+"""Search in the list of groups, and its pages."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _MAX_QUERY_LENGTH = 200
 
 
 class Search(NamedTuple):
-    """What was asked for. A group matches if each word of ``words`` is part of a ``name=value``.
+    """A search. A group matches if each word of ``words`` occurs in one of its ``name=value``.
 
     Letter case and double quotes make no difference. ``page`` counts from 1.
     """
@@ -26,7 +26,7 @@ class Search(NamedTuple):
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> "Search":
-        """Return the search of a query string; what makes no sense in it is left out."""
+        """Return the search that a query string asks for; invalid parameters are ignored."""
         page = query.get("page", "")
         return cls(
             query.get("q", "")[:_MAX_QUERY_LENGTH].strip(),
@@ -69,7 +69,8 @@ class Result(NamedTuple):
 async def found(store: Store, search: Search) -> Result:
     """Return the page of *store* that *search* asks for; the last one if there are fewer.
 
-    Others run while it searches. Costs time in proportion to the groups, unless all match.
+    A search looks at every group, and lets other requests run in between; the list of all
+    groups costs the same however many there are.
     """
     if search.is_for_all:
         pages, page = _pages(search, len(store))
