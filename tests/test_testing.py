@@ -1,3 +1,4 @@
+import httpx2
 from prometheus_client import CollectorRegistry, Gauge
 
 from pushgate import Histogram, PushGateway
@@ -17,6 +18,15 @@ def test_users_can_look_at_what_their_job_pushed():
         assert pushed.samples() == {}
     assert samples['rows{instance="",job="nightly",table="a"}'] == 3
     assert samples['size_count{instance="",job="nightly"}'] == 1
+
+
+def test_it_refuses_what_a_gateway_with_its_defaults_refuses():
+    with gateway() as pushed:
+        refused = httpx2.put(
+            f"{pushed.url}/metrics/job/nightly", content='{"süß"} 1\n', trust_env=False
+        )
+        assert refused.status_code == 400
+        assert "invalid metric name" in refused.text
 
 
 def test_gateways_do_not_share_anything():

@@ -179,17 +179,18 @@ def test_a_push_whose_body_ends_early_is_refused_counted_and_logged(caplog, fram
     assert (record.message, record.err) == ("failed to read body", "unexpected EOF")
 
 
+@pytest.mark.parametrize(("path", "status"), [("/metrics/job/a", 413), ("/elsewhere", 404)])
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_a_sender_that_reads_only_after_its_body_gets_an_early_refusal(version):
+def test_a_sender_that_reads_only_after_its_body_gets_an_early_refusal(version, path, status):
     """As behind a proxy that speaks HTTP/1.0: closing at once would reset its connection."""
     body = b"#" * (8 << 20)
-    head = request("PUT /metrics/job/a", b"", f"Content-Length: {len(body)}")
+    head = request(f"PUT {path}", b"", f"Content-Length: {len(body)}")
 
     async def check() -> None:
         async with wired(limit_body_bytes=1000) as wire, wire.connection() as client:
             await wire.sent(client, head.replace(b"HTTP/1.1", f"HTTP/{version}".encode()), body)
             [answer] = answers_in(await wire.received(client))
-            assert answer.status == 413
+            assert answer.status == status
 
     asyncio.run(check())
 

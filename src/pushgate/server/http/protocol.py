@@ -559,7 +559,9 @@ class HttpProtocol(asyncio.Protocol):
         self._is_ending = True
         self._hold_head(0)
         self._buffer.clear()
-        if self._at_eof or not (lingers or self._framing is not None):
+        # Without half-closed connections a client of TLS would wait for the end all the time.
+        lingers = self._framing is not None or (lingers and not self.is_tls)
+        if self._at_eof or not lingers:
             self._transport.close()
             return
         if self._transport.can_write_eof() and not self._transport.is_closing():
