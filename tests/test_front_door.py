@@ -1,7 +1,6 @@
 """What users import, and what it costs them."""
 
 import json
-import pickle
 import re
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import pushgate
-from pushgate import errors
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
@@ -104,22 +102,6 @@ def test_the_client_loads_nothing_of_the_server():
     if "snappy" not in loaded:  # prometheus_client loads it, and it cramjam, wherever it is there
         server.add("cramjam")
     assert not loaded & (server | {"starlette", "uvicorn", "uvloop", "yaml", "httptools"})
-
-
-def test_client_errors_are_what_existing_programs_catch():
-    assert issubclass(errors.ConfigurationError, ValueError)
-    assert issubclass(errors.EncodingError, ValueError)
-    assert issubclass(errors.PushConnectionError, ConnectionError)
-    assert issubclass(errors.PushTimeoutError, TimeoutError)
-    assert issubclass(errors.PushHTTPError, OSError)
-    assert issubclass(errors.PushgatewayError, errors.PushgateError)
-
-
-def test_errors_survive_pickling():
-    error = errors.PushRejectedError("no")
-    error.status, error.hint = 400, "why not"
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.status) == ("no (why not)", 400)
 
 
 def test_the_package_says_where_it_runs_and_what_it_is_about():

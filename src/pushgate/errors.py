@@ -26,6 +26,7 @@ PushgateError
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class PushgateError(Exception):
@@ -35,6 +36,21 @@ class PushgateError(Exception):
     """
 
     advice: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the attributes too: an error may come from a worker process.
+
+        Python would call the constructor with the message alone, which not all of them take.
+        """
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[PushgateError], args: tuple[object, ...], state: dict[str, object]
+) -> PushgateError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidPush(PushgateError):
