@@ -46,15 +46,6 @@ class Format(StrEnum):
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     PROTOBUF = f"{_PROTOBUF}; proto={_MESSAGE}; encoding=delimited"
-    PROTOBUF_TEXT = f"{_PROTOBUF}; proto={_MESSAGE}; encoding=text"
-    PROTOBUF_COMPACT = f"{_PROTOBUF}; proto={_MESSAGE}; encoding=compact-text"
-
-
-_BY_ENCODING = {
-    "delimited": Format.PROTOBUF,
-    "text": Format.PROTOBUF_TEXT,
-    "compact-text": Format.PROTOBUF_COMPACT,
-}
 
 
 class Accepted(NamedTuple):
@@ -90,8 +81,9 @@ class _Clause(NamedTuple):
     @property
     def format(self) -> Format | None:
         name, given = f"{self.type}/{self.subtype}", self.parameters
-        if name == _PROTOBUF and given.get("proto") == _MESSAGE:
-            return _BY_ENCODING.get(given.get("encoding", ""))
+        exact = given.get("proto") == _MESSAGE and given.get("encoding") == "delimited"
+        if name == _PROTOBUF and exact:
+            return Format.PROTOBUF
         if name == "text/plain" and given.get("version", "0.0.4") in ("", "0.0.4"):
             return Format.TEXT
         return None

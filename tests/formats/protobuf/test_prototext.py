@@ -5,7 +5,6 @@ from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf.prototext import (
     detail_text,
     label_texts,
-    message_lines,
     message_text,
     metric_text,
     value_text,
@@ -53,20 +52,6 @@ def test_unknown_fields_are_written_by_number():
     assert detail_text(metric(gauge={"value": 1}).SerializeToString() + unknown) == (
         'gauge:{value:1} 99:"xyz" 100:5 101:0x3837363534333231 102:0x34333231 103:{1:7}'
     )
-
-
-def test_several_lines_are_indented():
-    one = metric(label=labels(a="b"), gauge={"value": 1})
-    assert list(message_lines(one)) == [
-        "label: {",
-        '  name: "a"',
-        '  value: "b"',
-        "}",
-        "gauge: {",
-        "  value: 1",
-        "}",
-    ]
-    assert list(message_lines(metric(gauge={}))) == ["gauge: {}"]
 
 
 @given(BODIES)

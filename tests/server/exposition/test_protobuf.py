@@ -8,7 +8,7 @@ from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode, messages
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
-from pushgate.server.exposition.protobuf import ProtobufView, PrototextView
+from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.group import Block, Group
 from pushgate.server.telemetry import Family, Sample
 
@@ -32,18 +32,12 @@ OWN = [
 ]
 
 
-def view(encoding: str, escaping: Escaping, own=tuple):
-    if encoding == "delimited":
-        return ProtobufView(escaping, own)
-    return PrototextView(escaping, own, multiline=encoding == "text")
-
-
 def exposed(a_view, group: Group) -> dict[str, bytes]:
     found: dict = {}
     for family, piece in a_view.pieces([group]):
         found[family] = found.get(family, b"") + piece
     return {
-        family.name: a_view.head(family, family.help, len(metrics)) + metrics + a_view.tail
+        family.name: a_view.head(family, family.help, len(metrics)) + metrics
         for family, metrics in found.items()
         if metrics
     }
@@ -54,25 +48,24 @@ def test_pushed_families_are_exposed_byte_for_byte_as_the_reference_does(recorde
     pushed = decode(base64.b64decode(RECORDED["body"]))
     key = GroupingKey([("job", "j")])
     group = Group(key, (Block(pushed, 1),), pushed_at=1, failed_at=0, since=1)
-    encoding = recorded["encoding"]
-    got = exposed(view(encoding, Escaping(recorded["escaping"])), group)
+    got = exposed(ProtobufView(Escaping(recorded["escaping"]), tuple), group)
     del got["push_time_seconds"], got["push_failure_time_seconds"]
-    as_bytes = base64.b64decode if encoding == "delimited" else str.encode
-    assert set(got.values()) == set(map(as_bytes, recorded["families"]))
+    assert set(got.values()) == set(map(base64.b64decode, recorded["families"]))
 
 
 def test_the_push_times_are_among_the_families_of_a_group():
     group = Group(GroupingKey([("job", "j")]), (), pushed_at=1_500_000_000, failed_at=0, since=1)
-    got = exposed(view("compact-text", Escaping.UNDERSCORES), group)
-    assert got["push_time_seconds"] == (
-        b'name:"push_time_seconds" help:"Last Unix time when changing this group in the '
-        b'Pushgateway succeeded." type:GAUGE metric:{label:{name:"instance" value:""} '
-        b'label:{name:"job" value:"j"} gauge:{value:1.5}}\n'
-    )
+    got = exposed(ProtobufView(Escaping.UNDERSCORES, tuple), group)
+    [family] = messages(got["push_time_seconds"])
+    assert family.help == b"Last Unix time when changing this group in the Pushgateway succeeded."
+    [metric] = family.metric
+    labels = {pair.name: pair.value for pair in metric.label}
+    assert labels == {b"instance": b"", b"job": b"j"}
+    assert metric.gauge.value == 1.5
 
 
 def test_own_metrics_are_messages_with_their_own_labels_only():
-    delimited = view("delimited", Escaping.UNDERSCORES, lambda: OWN)
+    delimited = ProtobufView(Escaping.UNDERSCORES, lambda: OWN)
     counter, summary = delimited.own()
     wire = delimited.head(counter.shape, counter.shape.help, len(counter.metrics))
     (family,) = messages(wire + counter.metrics)
@@ -89,10 +82,3 @@ def test_own_metrics_are_messages_with_their_own_labels_only():
             )
         )
     }
-
-
-def test_own_metrics_are_lines_in_the_formats_of_text():
-    (counter, _) = view("compact-text", Escaping.UNDERSCORES, lambda: OWN).own()
-    assert counter.metrics == b' metric:{label:{name:"code" value:"200"} counter:{value:3}}'
-    (counter, _) = view("text", Escaping.UNDERSCORES, lambda: OWN).own()
-    assert counter.metrics.startswith(b'metric: {\n  label: {\n    name: "code"\n')

@@ -1,7 +1,4 @@
-"""Protobuf's text format, as error messages and two formats of expositions have it.
-
-On one line it is the reference's METRIC text.
-"""
+"""Protobuf's text format on one line, in which the reference's errors name a metric."""
 
 from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
@@ -71,17 +68,6 @@ def message_text(message: Any) -> str:
         f"{name}:{{{message_text(value)}}}" if hasattr(value, "DESCRIPTOR") else f"{name}:{value}"
         for name, value in _fields(message)
     )
-
-
-def message_lines(message: Any, indent: str = "") -> Iterator[str]:
-    """Yield the lines of *message*, without line ends."""
-    for name, value in _fields(message):
-        if isinstance(value, str):
-            yield f"{indent}{name}: {value}"
-        elif inner := list(message_lines(value, indent + "  ")):
-            yield from (f"{indent}{name}: {{", *inner, f"{indent}}}")
-        else:
-            yield f"{indent}{name}: {{}}"
 
 
 def _fields(message: Any) -> Iterator[tuple[str, Any]]:

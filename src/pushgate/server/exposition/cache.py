@@ -16,7 +16,7 @@ from pushgate.formats.negotiation import Accepted, Format
 from pushgate.model.quoting import raw
 from pushgate.model.shape import FamilyShape
 from pushgate.model.slices import PER_SLICE, Sliced, sorting
-from pushgate.server.exposition.protobuf import ProtobufView, PrototextView
+from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import OwnMetrics, View
 from pushgate.server.group import Group
@@ -114,9 +114,8 @@ class Exposition:
             length = len(family.metrics) + merged.total.length
             head = self._view.head(family.shape, family.shape.help, length)
             mine = self._encoding.piece(head + family.metrics)
-            tail = [self._encoding.piece(self._view.tail)] if self._view.tail else []
-            pieces += [mine, *merged.pieces, *tail, *stretch.pieces]
-            total = joined((total, mine, merged.total, *tail, stretch.total))
+            pieces += [mine, *merged.pieces, *stretch.pieces]
+            total = joined((total, mine, merged.total, stretch.total))
         return self._encoding.whole(pieces, total)
 
     def _rendered(self, groups: list[tuple[Group, ...]]) -> Sliced[list[_Run]]:
@@ -185,8 +184,6 @@ class Exposition:
         length = sum(m.length if isinstance(m, Piece) else len(m) for m in metrics)
         stretch = plan.stretches[bisect_left(own, raw(shape.name), key=raw)]
         stretch.add((self._view.head(shape, shape.help, length), *metrics))
-        if self._view.tail:
-            stretch.add((self._view.tail,))
 
 
 def _choose(shapes: dict[str, FamilyShape], family: FamilyShape) -> None:
@@ -241,6 +238,3 @@ def _view(kind: Accepted, telemetry: Telemetry) -> View:
             return TextView(kind.escaping, telemetry.families)
         case Format.PROTOBUF:
             return ProtobufView(kind.escaping, telemetry.families)
-        case Format.PROTOBUF_COMPACT | Format.PROTOBUF_TEXT:
-            multiline = kind.format is Format.PROTOBUF_TEXT
-            return PrototextView(kind.escaping, telemetry.families, multiline=multiline)

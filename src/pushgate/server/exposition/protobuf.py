@@ -1,15 +1,12 @@
-"""Expositions in the three formats of protobuf: delimited, and two kinds of text."""
+"""Expositions as delimited protobuf messages."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from pushgate.formats.protobuf.layout import encode_metric, encode_metrics, family_header
-from pushgate.formats.protobuf.messages import message_class
-from pushgate.formats.protobuf.prototext import message_lines, message_text
 from pushgate.formats.protobuf.values import double, encoded, varint
 from pushgate.model.grouping import Labels
-from pushgate.model.names import Escaping, escape
-from pushgate.model.quoting import prototext_quote
+from pushgate.model.names import Escaping
 from pushgate.model.shape import FamilyShape, MetricType, Pushed
 from pushgate.server.exposition.view import TIMES_SHAPE, OwnMetrics, Piece, times_numbers
 from pushgate.server.group import Block, Group
@@ -18,8 +15,6 @@ from pushgate.server.telemetry import Family as OwnSamples, Sample
 
 class ProtobufView:
     """Delimited ``MetricFamily`` messages."""
-
-    tail = b""
 
     def __init__(self, escaping: Escaping, own: Callable[[], Iterable[OwnSamples]]) -> None:
         self._escaping = escaping
@@ -47,44 +42,6 @@ class ProtobufView:
             for family in self._own()
             for kind in (MetricType[family.type.upper()],)
         ]
-
-
-class PrototextView:
-    """The messages of :class:`ProtobufView` as text. Slow: people look at it, if anybody.
-
-    One family per line; *multiline*, one field per line and a blank line after a family.
-    """
-
-    tail = b"\n"
-
-    def __init__(
-        self, escaping: Escaping, own: Callable[[], Iterable[OwnSamples]], *, multiline: bool
-    ) -> None:
-        self._escaping = escaping
-        self._messages = ProtobufView(escaping, own)
-        self._multiline = multiline
-
-    def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
-        for family, metrics in self._messages.pieces(groups):
-            yield family, self._as_text(metrics)
-
-    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View
-        fields = [("name", prototext_quote(escape(family.name, self._escaping)))]
-        if help is not None:
-            fields.append(("help", prototext_quote(help)))
-        fields.append(("type", family.type.name))
-        if self._multiline:
-            return "".join(f"{name}: {value}\n" for name, value in fields).encode()
-        return " ".join(f"{name}:{value}" for name, value in fields).encode()
-
-    def own(self) -> list[OwnMetrics]:
-        return [OwnMetrics(shape, self._as_text(fields)) for shape, fields in self._messages.own()]
-
-    def _as_text(self, metrics: bytes) -> bytes:
-        family = message_class("MetricFamily").FromString(metrics)
-        if not self._multiline:
-            return f" {message_text(family)}".encode() if metrics else b""
-        return "".join(f"{line}\n" for line in message_lines(family)).encode()
 
 
 def _own_metrics(kind: MetricType, family: OwnSamples, escaping: Escaping) -> Iterator[bytes]:

@@ -18,8 +18,6 @@ _Row = tuple[GroupingKey, PushShape, bytes]
 class TextView:
     """The text format 0.0.4."""
 
-    tail = b""
-
     def __init__(self, escaping: Escaping, own: Callable[[], Iterable[OwnSamples]]) -> None:
         self._escaping = escaping
         self._own = own

@@ -32,9 +32,6 @@ PAUSE: Final[Piece] = (PUSH_TIME, b"")
 class View(Protocol):
     """A format of expositions, under one escaping scheme."""
 
-    tail: bytes
-    """What stands behind the metrics of a family."""
-
     def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
         """Yield the metrics of *groups*; those of a family in the order of the groups.
 
