@@ -126,8 +126,8 @@ def test_files_that_contradict_each_other_are_refused(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     done = pushgate("push", "-a", "localhost:1", "-j", "j", tmp_path)
-    assert done.exit_code == 1
-    assert f"Could not open file '{tmp_path}': Is a directory" in done.stderr
+    assert done.exit_code == 2
+    assert f"pushgate: {tmp_path} cannot be read: Is a directory" in done.stderr
 
 
 def test_a_dry_run_prints_the_body_and_sends_nothing():

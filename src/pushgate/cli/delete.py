@@ -17,13 +17,13 @@ _LOOK_SECONDS = 5.0
 def delete(connection: Connection, group: GroupKey) -> None:
     """Delete the group, with all its metrics.
 
-    That there is no such group is said, and is no error.
+    If there is no such group, say so and succeed.
     """
     from pushgate.cli.configuration import gateway_for
 
     with failures_reported():
         gateway = gateway_for(connection, group)
-        # The answer to a DELETE does not tell.
+        # A gateway answers a DELETE with 202 whether it had the group or not.
         labels = {"job": gateway.job, **gateway.grouping_key}
         try:
             groups = gateway.replace(retry=0).groups(

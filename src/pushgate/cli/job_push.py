@@ -47,7 +47,7 @@ class JobRecord:
         """Return the metrics of a run that goes on at *now*."""
         metrics = [
             ("last_start_timestamp_seconds", "When the job last started.", self.started),
-            ("last_alive_timestamp_seconds", "When the job last ran.", now),
+            ("last_alive_timestamp_seconds", "When the job was last seen running.", now),
         ]
         return metrics + self._expected()
 

@@ -9,7 +9,7 @@ import click
 
 from pushgate.cli.messages import failures_reported, say
 from pushgate.cli.options import Body, Connection, GroupKey, option, takes
-from pushgate.errors import EncodingError
+from pushgate.errors import ConfigurationError, EncodingError
 
 if TYPE_CHECKING:
     from pushgate.client import Payload, PushGateway, PushResult
@@ -97,16 +97,20 @@ def push(
 
 
 def _read(file: str) -> tuple[str, bytes]:
-    """Return what messages call *file*, and its content."""
+    """Return what messages call *file*, and its content.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
     try:
         if file != _STDIN:
             return click.format_filename(file), Path(file).read_bytes()
         if sys.stdin is None:
-            raise click.FileError("stdin", "it is closed")
+            raise ConfigurationError("stdin is closed")
         return "stdin", sys.stdin.buffer.read()
     except OSError as error:
-        name = "stdin" if file == _STDIN else file
-        raise click.FileError(name, error.strerror or str(error)) from error
+        name = "stdin" if file == _STDIN else click.format_filename(file)
+        raise ConfigurationError(f"{name} cannot be read: {error.strerror or error}") from error
 
 
 def _size_of(payload: "Payload") -> str:

@@ -127,6 +127,7 @@ def run(
 
     @cache
     def connect() -> "PushGateway":
+        import pushgate.client.transport  # noqa: F401  or the end of the job waits for it
         from pushgate.cli.configuration import gateway_for, tolerant_properties
 
         return gateway_for(
@@ -177,7 +178,7 @@ def _report_no_start(command: tuple[str, ...], error: OSError) -> None:
 
 
 def _metrics_file(chosen: str | None, stack: ExitStack) -> Path | None:
-    """Return where the command may write metrics; None, which is said, if there is no place."""
+    """Return where the command may write metrics, or report why it may not and return None."""
     try:
         if chosen is None:
             folder = tempfile.TemporaryDirectory(prefix="pushgate-", ignore_cleanup_errors=True)
@@ -195,7 +196,7 @@ def _metrics_file(chosen: str | None, stack: ExitStack) -> Path | None:
 
 
 def _held_output(stack: ExitStack) -> dict[int, IO[bytes]]:
-    """Return files for stdout (1) and stderr (2) of the command; none if there is no place.
+    """Return files for stdout (1) and stderr (2) of the command, or report why there are none.
 
     It is one file if both go to the same place here, so that their lines keep their order.
     """
@@ -215,7 +216,7 @@ def _show(output: dict[int, IO[bytes]]) -> None:
         if number == 2 and held is output[1]:
             continue
         held.seek(0)
-        # That nobody reads it is for a pipe to say, not for the exit status.
+        # A reader that has gone away must not change the exit status.
         with suppress(OSError), open(number, "wb", closefd=False) as shown:
             shutil.copyfileobj(held, shown)
 
@@ -225,7 +226,7 @@ def _lock(connect: Callable[[], "PushGateway"], program: str, stack: ExitStack) 
     try:
         url = connect().url
     except PushgatewayError:
-        url = program  # the pusher says what is wrong
+        url = program  # the pusher reports the error
     import hashlib
 
     name = hashlib.sha256(f"{os.getuid()} {url}".encode()).hexdigest()[:16]
