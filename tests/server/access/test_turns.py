@@ -1,5 +1,4 @@
 import asyncio
-from contextlib import suppress
 
 import pytest
 from hypothesis import given, strategies as st
@@ -116,21 +115,39 @@ async def test_a_turn_that_comes_too_late_is_passed_on():
     assert await line.end() == ["a", "b", "d"]
 
 
+async def test_all_may_be_cancelled_at_once():
+    """As at the end of the process, in the middle of a flood."""
+    line = Line(10)
+    for number in range(5):
+        await line.ask(str(number), "10.0.0.1")
+    for task in line.tasks.values():
+        task.cancel()
+    assert await line.end() == []
+    assert all(task.cancelled() for task in line.tasks.values())
+    async with line.turns.turn("10.0.0.1", ""):
+        pass
+
+
 @given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.booleans()), max_size=30),
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.sets(st.integers(0, 30))),
+        max_size=30,
+    ),
     st.integers(1, 5),
 )
 def test_every_request_is_served_or_refused_and_nothing_is_left(requests, places):
     async def run() -> None:
         line = Line(places)
-        for number, (address, name, gives_up) in enumerate(requests):
+        for number, (address, name, cancelled) in enumerate(requests):
+            for label in map(str, cancelled & set(range(number))):
+                line.tasks[label].cancel()
             await line.ask(str(number), address, name)
-            if gives_up:
-                line.tasks[str(number)].cancel()
-        with suppress(asyncio.CancelledError):
-            await line.end()
-        gone = sum(task.cancelled() for task in line.tasks.values())
-        assert len(line.served) + len(line.refused) + gone == len(requests)
+        line.open.set()
+        for task in [*line.tasks.values()][::3]:
+            task.cancel()  # while turns are passed on
+        await line.end()
+        ends = [task.exception() for task in line.tasks.values() if not task.cancelled()]
+        assert ends == [None] * (len(line.served) + len(line.refused))
         assert not line.turns._lines
         assert not line.turns._waiting
         assert not line.turns._taken

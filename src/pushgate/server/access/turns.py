@@ -58,9 +58,9 @@ class Turns:
         try:
             await place
         except asyncio.CancelledError:
-            if place.cancelled():
+            if place in self._lines.get(site, {}).get(name, ()):
                 self._remove(site, name, place)
-            elif place.exception() is None:
+            elif not place.cancelled() and place.exception() is None:
                 self._pass_on()  # cancelled after the turn was granted, before it was used
             raise
 
@@ -80,7 +80,8 @@ class Turns:
             raise TooManyWaiting
         place = lines[fullest][0]
         self._remove(longest, fullest, place)
-        place.set_exception(TooManyWaiting())
+        if not place.done():  # a request that was just cancelled
+            place.set_exception(TooManyWaiting())
 
     def _remove(self, site: str, name: str, place: asyncio.Future[None]) -> None:
         lines = self._lines[site]
@@ -92,17 +93,18 @@ class Turns:
             del self._lines[site]
 
     def _pass_on(self) -> None:
-        if not self._lines:
-            self._taken = False
-            return
-        site, lines = next(iter(self._lines.items()))
-        name, line = next(iter(lines.items()))
-        place = line[-1]
-        # Both move to the end of their round; _remove deletes them if they are empty.
-        self._lines[site] = self._lines.pop(site)
-        lines[name] = lines.pop(name)
-        self._remove(site, name, place)
-        place.set_result(None)
+        while self._lines:
+            site, lines = next(iter(self._lines.items()))
+            name, line = next(iter(lines.items()))
+            place = line[-1]
+            # Both move to the end of their round; _remove deletes them if they are empty.
+            self._lines[site] = self._lines.pop(site)
+            lines[name] = lines.pop(name)
+            self._remove(site, name, place)
+            if not place.done():  # else the request was just cancelled
+                place.set_result(None)
+                return
+        self._taken = False
 
 
 def site_of(address: str) -> str:
