@@ -84,7 +84,7 @@ def test_http_1_0_is_answered_and_the_connection_closed(gateway):
     answer = curl("--http1.0", "--data-binary", SMALL.decode(), f"{gateway.url}/metrics/job/old")
     scrape = curl("--http1.0", f"{gateway.url}/metrics")
 
-    assert answer.startswith("200 1.")
+    assert answer in {"200 1", "200 1.0"}  # the version, as different releases of curl write it
     assert 'curl_rows{instance="",job="old"} 42' in scrape
 
 
