@@ -75,14 +75,17 @@ def status(service: services.Service, request: Request) -> int:
         return answer.status
 
 
-def store(service: services.Service, requests: Iterable[Request]) -> None:
+def exchange(service: services.Service, requests: Iterable[Request]) -> set[int]:
+    """Send *requests* one after the other on one connection; return which statuses came."""
+    found = set()
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=ANSWERED_WITHIN)
     with closing(connection):
         for request in requests:
             connection.request(request.method, request.target, request.body, dict(request.headers))
             answer = connection.getresponse()
             answer.read()
-            assert answer.status == 200, answer.status
+            found.add(answer.status)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +108,7 @@ def test_others_are_answered_while_it_is_served_and_sigterm_works(row: Row, nois
     while len(gaps) < ATTEMPTS and (not gaps or gaps[-1] > limit):
         data = tmp_path / f"{len(gaps)}.db"
         with services.pushgate(data=data) as service:
-            store(service, row.stored())
+            assert exchange(service, row.stored()) <= {200}
             with Poller(service.port) as poller:
                 started = time.perf_counter()
                 first = status(service, request)

@@ -69,6 +69,36 @@ class NativeHistogram(NamedTuple):
     negative: Side
 
 
+def inconsistency(
+    histogram: NativeHistogram, count: float, total: float, *, is_whole: bool
+) -> str | None:
+    """Return why a Prometheus would refuse *histogram*, and with it the whole scrape; or None.
+
+    Prometheus up to 2.42 ends with a panic if there are fewer buckets than spans say
+    (prometheus: model/histogram, Validate and Compact).
+
+    Args:
+        histogram: with counts that may be negative.
+        count: of all observations.
+        total: the sum of all observations.
+        is_whole: its counts are integers: then they have to add up.
+    """
+    sides = {"positive": histogram.positive, "negative": histogram.negative}
+    for name, side in sides.items():
+        if any(offset < 0 for offset, _ in side.spans[1:]):
+            return f"has {name} spans that overlap"
+        expected = sum(length for _, length in side.spans)
+        if expected != len(side.counts):
+            return f"has {name} spans for {expected} buckets, but {len(side.counts)} buckets"
+    counts = [histogram.zero_count, *histogram.positive.counts, *histogram.negative.counts]
+    if count < 0 or min(counts) < 0:
+        return "has a negative count"
+    found = sum(counts) if is_whole else count
+    if found > count or (found < count and not math.isnan(total)):
+        return f"has the count {count}, but its buckets hold {found}"
+    return None
+
+
 class NativeBucket(NamedTuple):
     """A populated bucket. *boundaries*: 0 is (lower, upper], 1 [lower, upper), 2 open, 3 closed."""
 

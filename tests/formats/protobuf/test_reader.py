@@ -207,7 +207,7 @@ def test_numbers_that_say_everything_need_no_details():
         {"counter": {}},
         {"summary": {"sample_count": 2**53 + 1, "sample_sum": 1}},
         {"histogram": {"sample_count_float": 3, "sample_sum": 1}},
-        {"histogram": {"sample_count": 3, "sample_sum": 1, "schema": 3, "zero_threshold": 0.1}},
+        {"histogram": {"sample_count": 0, "sample_sum": 1, "schema": 3, "zero_threshold": 0.1}},
     ],
 )
 def test_what_numbers_do_not_say_is_kept_as_the_message_without_labels(value):

@@ -1,5 +1,7 @@
 import asyncio
+import time
 
+from pushgate.server.http import stream as stream_module
 from pushgate.server.http.stream import in_steps, stream
 
 
@@ -52,12 +54,14 @@ def test_what_fails_at_first_sends_nothing():
     assert messages == []
 
 
-def test_others_run_between_the_steps_of_work():
+def test_others_run_between_the_steps_of_work(monkeypatch):
+    monkeypatch.setattr(stream_module, "_SLICE_SECONDS", 0.001)
     log = []
 
     def work():
         for step in range(3):
             log.append(step)
+            time.sleep(0.002)
             yield
         return "done"
 

@@ -5,7 +5,13 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from pushgate.formats.protobuf.messages import message_class
-from pushgate.model.native import NativeBucket, NativeHistogram, Side, native_buckets
+from pushgate.model.native import (
+    NativeBucket,
+    NativeHistogram,
+    Side,
+    inconsistency,
+    native_buckets,
+)
 from pushgate.model.numbers import go_float
 
 
@@ -49,13 +55,43 @@ def _histogram(histogram: Any) -> Described:
     )
 
 
+def is_native(histogram: Any) -> bool:
+    """Return whether Prometheus takes *histogram* for a native one."""
+    return bool(
+        histogram.positive_span
+        or histogram.negative_span
+        or histogram.zero_threshold > 0
+        or histogram.zero_count
+        or histogram.zero_count_float > 0
+    )
+
+
+def native_inconsistency(histogram: Any) -> str | None:
+    """Return why a Prometheus would refuse the native *histogram*; None if it takes it."""
+    if _has_float_counts(histogram):
+        count, signed = histogram.sample_count_float, _native(histogram)
+    else:
+        count = histogram.sample_count
+        signed = _native(histogram)._replace(
+            positive=Side(_spans(histogram.positive_span), [*accumulate(histogram.positive_delta)]),
+            negative=Side(_spans(histogram.negative_span), [*accumulate(histogram.negative_delta)]),
+        )
+    is_whole = not _has_float_counts(histogram)
+    return inconsistency(signed, count, histogram.sample_sum, is_whole=is_whole)
+
+
+def _has_float_counts(histogram: Any) -> bool:
+    return bool(histogram.sample_count_float > 0 or histogram.zero_count_float > 0)
+
+
+def _spans(spans: Any) -> list[tuple[int, int]]:
+    return [(span.offset, span.length) for span in spans]
+
+
 def _native(histogram: Any) -> NativeHistogram:
     """Return *histogram* with absolute counts; float ones if it has any."""
-    positive, negative = (
-        [(span.offset, span.length) for span in spans]
-        for spans in (histogram.positive_span, histogram.negative_span)
-    )
-    if histogram.sample_count_float > 0 or histogram.zero_count_float > 0:
+    positive, negative = _spans(histogram.positive_span), _spans(histogram.negative_span)
+    if _has_float_counts(histogram):
         sides = Side(positive, histogram.positive_count), Side(negative, histogram.negative_count)
         zero = histogram.zero_count_float
     else:

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from pushgate.errors import InvalidBody
 from pushgate.formats.limits import HARMLESS, UNLIMITED, BodyLimits, check_protobuf
+from pushgate.formats.protobuf.description import is_native, native_inconsistency
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class, nested_messages
 from pushgate.formats.protobuf.prototext import message_text
 from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded
@@ -302,11 +303,14 @@ def _read_value(kind: MetricType, family: str, metric: Any) -> tuple[list[float]
         points = [point.value for point in value.quantile]
         bounds = [point.quantile for point in value.quantile]
         return bounds, [*points, value.sample_sum, float(value.sample_count)]
-    if value.schema not in _SCHEMAS and (value.positive_span or value.negative_span):
-        raise InvalidBody(
-            f"native histogram {go_quote(family)} has the schema {value.schema}; "
-            f"use {_SCHEMAS[0]} to {_SCHEMAS[-1]}"
-        )
+    if is_native(value):
+        if value.schema not in _SCHEMAS:
+            raise InvalidBody(
+                f"native histogram {go_quote(family)} has the schema {value.schema}; "
+                f"use {_SCHEMAS[0]} to {_SCHEMAS[-1]}"
+            )
+        if wrong := native_inconsistency(value):
+            raise InvalidBody(f"native histogram {go_quote(family)} {wrong}")
     counts = [b.cumulative_count_float or float(b.cumulative_count) for b in value.bucket]
     count = value.sample_count_float or float(value.sample_count)
     return [bucket.upper_bound for bucket in value.bucket], [*counts, value.sample_sum, count]

@@ -17,10 +17,12 @@ _CHUNK_BYTES = 64 << 10
 
 
 async def in_steps(work: Generator[Any, None, T]) -> T:
-    """Return the result of *work*. Other requests get a turn at each of its yields."""
+    """Return the result of *work*. Other requests get a turn every few of its yields."""
     while True:
+        pause = perf_counter() + _SLICE_SECONDS
         try:
-            next(work)
+            while perf_counter() < pause:
+                next(work)
         except StopIteration as end:
             result: T = end.value
             return result

@@ -1,0 +1,89 @@
+"""Whatever was accepted, a real Prometheus takes the whole exposition."""
+
+import json
+import time
+
+import pytest
+
+from tests import services
+from tests.exchange import ask
+from tests.native_histograms import PROTOBUF, delimited, native
+
+CONFIG = """
+global: {scrape_interval: 500ms}
+scrape_configs:
+  - {job_name: text, honor_labels: true, static_configs: [{targets: ["127.0.0.1:%(port)d"]}]}
+"""
+WITHIN = 20
+TEXT = {
+    "points twice": '# TYPE h histogram\nh_bucket{le="1"} 1\nh_bucket{le="1"} 2\nh_count 1\n',
+    "points of no order": '# TYPE s summary\ns{quantile="NaN"} 1\ns{quantile="5"} 1\ns_sum NaN\n',
+    "an empty label beside none": 'm{l=""} 1\nm 2\n',
+    "a gauge histogram": '# TYPE x gaugehistogram\nx_bucket{le="1"} 1\n',
+    "controls in values and help": 'm{l="a\rb\0c"} 1\n# HELP n a\rb\0\x0c\x1e\u2028\nn 1\n',
+    "names that need quotes": '{"a.b","x y"="1"} 1\n# TYPE "a\\n\\"c" gauge\n{"a\\n\\"c"} 1\n',
+    "names that escaping makes one": '{"a.b"} 1\na_b 2\n# HELP "é" x\\\\y\n{"é"} 1\n{"0"} 1\n',
+    "labels that escaping makes one": '{"m","a.b"="1",a_b="2"} 1\n',
+    "a label that is escaped to __name__": '{"m","énameé"="x"} 1\n{"n","..name.."="x"} 1\n',
+    "a reserved label": 'm{__name__="x"} 1\n',
+    "quantile in a summary": '# TYPE s summary\ns{quantile="1"} 1\n',
+}
+HISTOGRAMS = {
+    "fine": {"sample_count": 3, "zero_count": 1, "positive": ([(0, 1)], [2])},
+    "count too large": {"sample_count": 9, "zero_count": 1, "positive": ([(0, 1)], [2])},
+    "count of NaN": {"sample_count": 9, "sample_sum": float("nan"), "positive": ([(0, 1)], [2])},
+    "negative bucket": {"sample_count": 1, "positive": ([(0, 2)], [2, -3])},
+    "too few buckets": {"sample_count": 2, "positive": ([(0, 3)], [2])},
+    "too many buckets": {"sample_count": 4, "positive": ([(0, 1)], [2, 0])},
+    "overlapping spans": {"sample_count": 4, "positive": ([(0, 1), (-1, 1)], [2, 0])},
+    "a huge span": {"sample_count": 0, "positive": ([(0, 4_000_000_000)], [])},
+    "another schema": {"sample_count": 1, "zero_count": 1, "schema": 99},
+    "a negative float": {"sample_count_float": 2.0, "positive_floats": ([(0, 1)], [-2.0])},
+}
+
+
+@pytest.fixture(scope="module", params=["text", "protobuf"])
+def prometheus(request, gateway):
+    flag = ["--enable-feature=native-histograms"] if request.param == "protobuf" else []
+    with services.prometheus(CONFIG % {"port": gateway.port}, *flag) as service:
+        yield service
+
+
+def pushes():
+    for label in ("quantile/0.5", "quantile@base64/=", "le/1"):
+        for name, body in TEXT.items():
+            yield f"{name}, {label}", f"/metrics/job/j/{label}", body.encode(), {}
+    for name, body in TEXT.items():
+        yield name, "/metrics/job/j", body.encode(), {}
+    for name, histogram in HISTOGRAMS.items():
+        body = delimited(native(**histogram))
+        for path in ("/metrics/job/j", "/metrics/job/j/le/1"):
+            yield f"{name}, {path}", path, body, {"Content-Type": PROTOBUF}
+
+
+def test_every_accepted_push_leaves_a_target_that_is_up(gateway, prometheus):
+    """All pushes that are accepted are stored at the same time, each in a group of its own."""
+    accepted = 0
+    for number, (name, path, body, headers) in enumerate(pushes()):
+        answer = ask(gateway.port, "PUT", f"{path}/n/{number}", body, headers)
+        assert answer.status in (200, 400), name
+        accepted += answer.status == 200
+    assert accepted >= 25
+    assert ask(gateway.port, "PUT", "/metrics/job/last", b"last_push 1\n").status == 200
+
+    services.query(prometheus, "last_push")
+    target = scraped_again(prometheus)
+
+    assert (target["health"], target["lastError"]) == ("up", "")
+
+
+def scraped_again(prometheus) -> dict:
+    """The target after a scrape that began from now on."""
+    deadline, first = time.monotonic() + WITHIN, None
+    while time.monotonic() < deadline:
+        [target] = json.loads(prometheus.get("/api/v1/targets"))["data"]["activeTargets"]
+        first = first or target["lastScrape"]
+        if target["lastScrape"] != first:
+            return target
+        time.sleep(0.1)
+    raise TimeoutError("not scraped")
