@@ -11,7 +11,7 @@ with atheris.instrument_imports(include=["pushgate"]):
     from pushgate.formats.protobuf.reader import ProtobufReader, decode
 
 READER = ProtobufReader(cache_bytes=1 << 16)
-CODINGS = ("identity", "gzip", "zstd", "deflate", "snappy")
+CODINGS = ("", "gzip", "zstd", "deflate", "snappy")
 MOST = 1 << 20
 
 

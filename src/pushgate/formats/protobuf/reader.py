@@ -10,7 +10,8 @@ where all numbers are doubles, at the same places as in a body seen before, one
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -78,16 +79,18 @@ class ProtobufReader:
         if found is None:
             return None
         known = self._shapes.get(found.skeleton)
-        if known is None:
-            pushed = decode(body, self._limits)
-            is_plain = pushed == found.pushed(pushed.shape)  # no family came twice, say
-            if is_plain and self._shapes.wants(found.skeleton):
-                cost = key_cost(found.skeleton, len(body))
-                self._shapes.put(found.skeleton, pushed.shape, None, cost)
-            return pushed
-        shape, _ = known
-        if found.doubles:
-            self._remember(body, found, shape)
+        if known:
+            shape, _ = known
+            if found.doubles:
+                self._remember(body, found, shape)
+            return found.pushed(shape)
+        try:
+            shape = _shape_of(found.skeleton)
+        except (ValueError, IndexError, _Unusual):
+            return None
+        if self._shapes.wants(found.skeleton):
+            cost = key_cost(found.skeleton, len(body))
+            self._shapes.put(found.skeleton, shape, None, cost)
         return found.pushed(shape)
 
     def _remember(self, body: bytes, found: "Scan", shape: PushShape) -> None:
@@ -354,6 +357,71 @@ def scan(body: bytes, most_series: int = 0) -> Scan | None:
 
 class _Unusual(Exception):
     """This is for :func:`decode`."""
+
+
+def _shape_of(skeleton: Sequence[bytes]) -> PushShape:
+    """Return the shape of the bodies with *skeleton*.
+
+    Raises:
+        _Unusual, ValueError, IndexError: a family comes twice, or labels are not as every
+            client writes them.
+    """
+    families: list[tuple[tuple[str, MetricType, str | None], list[Labels], list[Bounds]]] = []
+    for piece in skeleton:
+        if piece.startswith(b"F"):
+            families.append((_header(piece[1:]), [], []))
+        elif piece.startswith(b"B"):
+            doubles = struct.unpack(f"<{len(piece) // 8}d", piece[1:])
+            families[-1][2].append(tuple(map(go_float, doubles)))
+        else:
+            families[-1][1].append(_ordinary_labels(piece))
+    names = {name for (name, _, _), _, _ in families}
+    if len(names) < len(families) or "" in names:
+        raise _Unusual
+    return interned(
+        tuple(
+            [
+                FamilyShape(*header, tuple(labels), () if header[1].is_simple else tuple(bounds))
+                for header, labels, bounds in families
+            ]
+        )
+    )
+
+
+Bounds = tuple[str, ...]
+_MAX_REMEMBERED_HEADER = 500
+
+
+def _header(wire: bytes) -> tuple[str, MetricType, str | None]:
+    """Return name, type and help of the family that *wire* begins with."""
+    return (_remembered_header if len(wire) <= _MAX_REMEMBERED_HEADER else _read_header)(wire)
+
+
+def _read_header(wire: bytes) -> tuple[str, MetricType, str | None]:
+    family = message_class("MetricFamily").FromString(wire)
+    said = text(family.help) if family.HasField("help") else None
+    return text(family.name), MetricType(family.type), said
+
+
+_remembered_header = lru_cache(2000)(_read_header)
+
+
+def _ordinary_labels(wire: bytes) -> Labels:
+    """Return the labels in *wire*: ``label`` fields whose lengths take a byte each."""
+    pairs: list[tuple[str, str]] = []
+    at = 0
+    while at < len(wire):
+        # 0A, length; in it 0A, length, name, 12, length, value.
+        size, name_end = wire[at + 1], at + 4 + wire[at + 3]
+        end = at + 2 + size
+        is_ordinary = wire[at] == wire[at + 2] == 0x0A and wire[name_end] == 0x12
+        if not is_ordinary or size >= 0x80 or end != name_end + 2 + wire[name_end + 1]:
+            raise _Unusual
+        pairs.append((wire[at + 4 : name_end].decode(), wire[name_end + 2 : end].decode()))
+        at = end
+    if len(pairs) > 1:
+        pairs.sort(key=itemgetter(0))
+    return tuple(pairs)
 
 
 # Minimal varints; counts below 2**49 are exact as floats.
