@@ -63,6 +63,7 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
         raise ConfigurationError(
             f"The address says {used} but the scheme is {scheme}; drop one.", key="scheme"
         )
+    # By hand, because urlsplit takes "host:port" for a scheme and a path.
     authority, _, path = address[written.end() if written else 0 :].partition("/")
     userinfo, at, location = authority.rpartition("@")
     match = _AUTHORITY.fullmatch(location)

@@ -292,6 +292,7 @@ class AsyncPushGateway(GatewayBase):
             self._connection = AsyncConnection(
                 self._route, self._options.transport, self._options.http_client
             )
+        # One at a time: a retry of an older push must not overwrite a newer one.
         lock, info = self._lock, RequestInfo(self._address.base, self.url, method)
         async with _in_time(info, expires, "while another push went on"):
             await lock.acquire()

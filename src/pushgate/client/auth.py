@@ -67,6 +67,7 @@ class FromFile:
     def header(self, *, renew: bool) -> str:
         try:
             stat = self._path.stat()
+            # Kubernetes replaces a file by moving a link, which need not change its time.
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             if renew or seen != self._seen:
                 self._value = bearer(self._path.read_text().strip())

@@ -118,6 +118,7 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps:
     follow_ups = FollowUps()
     while True:
         info, expires = request.info, request.expires
+        # Asked for at each attempt, because a token may have been replaced meanwhile.
         authorization = yield Authorize(follow_ups.renewed, info, expires)
         headers = dict(request.headers)
         if authorization is not None:
@@ -129,16 +130,19 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps:
         if failure is None:
             warn_about_page(outcome, info)
             return Delivery(request, outcome, attempts, clock() - started)
+        # A follow-up is no retry: it is sent at once, and is none of the attempts of Retry.
         follow_up = follow_ups.after(failure, request)
         if follow_up is not None:
             request = follow_up
             continue
         now = clock()
         _complete(failure, request, attempts, now - started)
+        # The deadline cut the attempt off: say that, and not that a read timed out.
         if now >= expires and isinstance(failure, PushTimeoutError):
             raise _expired(failure, request)
         pause = request.retry.pause(retries, failure)
         retries += 1
+        # A pause that ends after the deadline would only delay the error.
         worthwhile = request.retry.covers(failure) and now + pause < expires
         if retries >= request.retry.attempts or not worthwhile:
             raise failure

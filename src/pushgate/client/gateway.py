@@ -222,7 +222,7 @@ class GatewayBase:
             yield from self._check_version(expires)
         request = self._prepared(method, expires, payload)
         if self._options.format == "auto" and payload.format == "protobuf":
-
+            # Encoded only if the gateway turns out not to read protobuf.
             def as_text() -> PreparedRequest:
                 return self._prepared(method, expires, self._render(selection, in_text=True))
 
@@ -293,6 +293,7 @@ class GatewayBase:
     ) -> PreparedRequest:
         """Return the request that sends *payload* to the group."""
         headers = {"User-Agent": _USER_AGENT}
+        # A function is asked at each push, for values that change.
         for name, value in (self._options.headers or {}).items():
             headers[name] = checked_header(name, value() if callable(value) else value)
         body = b""
@@ -334,6 +335,7 @@ def compressed(body: bytes, coding: str) -> bytes:
         ConfigurationError: snappy needs a package that is not installed.
     """
     if coding == "gzip":
+        # Without a time in the header, the same metrics are the same bytes.
         return gzip.compress(body, compresslevel=6, mtime=0)
     try:
         import cramjam
@@ -600,6 +602,7 @@ class PushGateway(GatewayBase):
     @contextmanager
     def _turn(self, method: str, expires: float) -> Iterator[None]:
         """Wait for the pushes before this one, but not beyond its own deadline."""
+        # One at a time: a retry of an older push must not overwrite a newer one.
         lock, left = self._lock, min(max(expires - time.monotonic(), 0), threading.TIMEOUT_MAX)
         if not lock.acquire(timeout=left):
             info = RequestInfo(self._address.base, self.url, method)
@@ -607,6 +610,8 @@ class PushGateway(GatewayBase):
         try:
             yield
         finally:
+            # Outside of a `with` block each push closes its connection: a job that pushes
+            # once should not hold a socket until it ends.
             if not self._users:
                 self._close()
             lock.release()
@@ -652,6 +657,7 @@ class PushGateway(GatewayBase):
 if PushGateway.__doc__:  # python -OO strips it
     PushGateway.__doc__ = PushGateway.__doc__.replace("{options}", described_options())
 
+# Gateways whose connections a forked child must not share: both would read the answers.
 _live: WeakSet[PushGateway] = WeakSet()
 
 

@@ -203,6 +203,7 @@ class Job(JobRun[Pusher]):
 
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
+            # A copy for each call: calls may overlap, in threads or by recursion.
             with copy(self):
                 return function(*args, **kwargs)
 

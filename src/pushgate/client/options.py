@@ -334,6 +334,7 @@ class Options:
         given = {name for name in ABOUT if getattr(self, name) != _DEFAULTS[name]}
         if "instance" in (self.grouping_key or ()):
             given.add("instance")
+        # These are credentials, too, and leave no room for those of the properties.
         names = {name.lower() for name in self.headers or ()}
         if "authorization" in names or "@" in (self.address or ""):
             given.add("basic_auth")

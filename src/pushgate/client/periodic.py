@@ -53,6 +53,7 @@ class Schedule:
         while True:
             now = time.monotonic()
             ticks = math.floor((now - started) / self._interval) + 1
+            # Random, so that programs that started together do not push together.
             late = random.uniform(0, self._jitter * self._interval)  # noqa: S311  no secret
             yield started + ticks * self._interval + late - now
 

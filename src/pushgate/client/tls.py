@@ -41,6 +41,7 @@ def context_for(tls: TLS) -> ssl.SSLContext:
         raise ConfigurationError(f"TLS cannot be set up: {what}", key="ca_file") from error
 
 
+# The versions of the files are a part of the key: a replaced file makes a new context.
 @lru_cache(maxsize=32)
 def _context(tls: TLS, versions: tuple[int, ...]) -> ssl.SSLContext:  # noqa: ARG001  cache key
     data = tls.ca_data.encode() if isinstance(tls.ca_data, str) else tls.ca_data

@@ -72,6 +72,7 @@ class Connection:
         try:
             if self._client is not None:
                 built = _built_by(self._client, request, extensions)
+                # deliver() decides which redirects to follow.
                 return _answer_of(self._client.send(built, follow_redirects=False))
             if self._transport is not None:
                 response = self._transport.handle_request(_built(request, extensions))
@@ -198,7 +199,7 @@ def _extensions(route: Route, expires: float) -> dict[str, Any]:
     return {"timeout": route.timeouts(expires)} | ({"sni_hostname": name} if name else {})
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # a gateway pushes to the same URL again and again
 def _url(url: str) -> httpcore2.URL:
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -271,10 +272,12 @@ def failure_of(error: Exception, info: RequestInfo) -> PushgatewayError:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"InvalidURL", "UnsupportedProtocol", "LocalProtocolError", "UnicodeError"}:
         return ConfigurationError(f"{info.prefix}{error}", key="address")
+    # The answer to CONNECT is in the error's text only.
     if "ProxyError" in names and str(error).startswith("407"):
         refused = PushAuthError(f"{info.prefix}the proxy says {error}")
         refused.status = 407
         return refused
+    # Before a connection is there (PoolTimeout: before one is free), nothing can have been sent.
     if names & {"TimeoutException", "TimeoutError"}:
         connecting = bool(names & {"ConnectTimeout", "PoolTimeout"})
         late = PushTimeoutError(f"{info.prefix}{'Connect' if connecting else 'Read'} timed out")
@@ -374,6 +377,7 @@ def _resolved(host: str, port: int, ends: float) -> list[str]:
         except OSError as error:
             answer.append(error)
 
+    # An address needs no resolver, and so no thread.
     if host.replace(".", "").isdecimal() or ":" in host:
         resolve()
     else:
