@@ -48,7 +48,9 @@ def test_what_is_pushed_arrives_at_a_real_gateway(gateway):
 # Starting
 
 
-@pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("/etc/passwd", 126)])
+@pytest.mark.parametrize(
+    ("program", "status"), [("no-such-program", 127), ("/etc/passwd", 126), ("/etc/passwd/x", 127)]
+)
 def test_a_command_that_cannot_start_is_a_failed_job(program, status):
     with rogue() as server:
         done = run("-a", server.url, "--", program)
@@ -56,6 +58,13 @@ def test_a_command_that_cannot_start_is_a_failed_job(program, status):
     assert program in done.stderr
     assert values(server.seen[0])["batch_job_exit_code"] == status
     assert server.seen[0].path == f"/metrics/job/{Path(program).name}"
+
+
+def test_a_command_without_a_name_is_a_failed_job():
+    with rogue() as server:
+        done = run("-a", server.url, "-j", "j", "--", "")
+    assert done.returncode == 127
+    assert values(server.seen[0])["batch_job_exit_code"] == 127
 
 
 def test_a_command_line_in_one_word_gets_advice():

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import ENOEXEC
+from errno import ENOENT, ENOEXEC
 from pathlib import Path
 
 from pushgate.cli.messages import say
@@ -114,6 +114,8 @@ def start(
     Raises:
         OSError: It cannot be started.
     """
+    if not command[0]:
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
     try:
         pid = _spawn(os.posix_spawnp, command[0], command, environment, mask, output)
     except OSError as error:
