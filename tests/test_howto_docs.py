@@ -59,8 +59,7 @@ def program(path: Path, text: str) -> Path:
 
 def test_the_crontab_line(gateway, tmp_path):
     (line,) = blocks("cron")
-    # The memory of a command that ends at once is not known.
-    text = 'echo "backup_bytes 42" >> "$PUSHGATE_METRICS_FILE"; sleep 0.5'
+    text = 'echo "backup_bytes 42" >> "$PUSHGATE_METRICS_FILE"'
     script = program(tmp_path / "backup.sh", text)
     command = line.split(maxsplit=5)[5].replace("/usr/local/bin/backup.sh", str(script))
     ran(["sh", "-ec", command], tmp_path, gateway)
@@ -68,8 +67,12 @@ def test_the_crontab_line(gateway, tmp_path):
     assert 'backup_bytes{host="db1",instance="",job="backup"} 42' in exposition
     named = set(re.findall(r"`(batch_job_\w+)`", PAGE.partition("Without `pushgate run`")[0]))
     pushed = set(re.findall(r"^(batch_job_\w+)\{.*job=\"backup\"", exposition, re.MULTILINE))
-    # A run that succeeds has no time of failure, and a short one no heartbeat.
-    absent = {"batch_job_last_failure_timestamp_seconds", "batch_job_last_alive_timestamp_seconds"}
+    # A run that succeeds has no time of failure, and options add the other two.
+    absent = {
+        "batch_job_last_failure_timestamp_seconds",
+        "batch_job_last_alive_timestamp_seconds",
+        "batch_job_expected_interval_seconds",
+    }
     assert named - pushed == absent
 
 

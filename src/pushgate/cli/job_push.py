@@ -64,11 +64,8 @@ class JobRecord:
             ("exit_code", "The exit status of the job.", float(ended.status)),
             ("cpu_user_seconds", "CPU time of the job in user mode.", ended.cpu_user),
             ("cpu_system_seconds", "CPU time of the job in the kernel.", ended.cpu_system),
+            ("max_rss_bytes", "Largest resident memory of the job.", float(ended.max_rss)),
         ]
-        if ended.max_rss is not None:
-            metrics.append(
-                ("max_rss_bytes", "Largest resident memory of the job.", float(ended.max_rss))
-            )
         return metrics + self._expected()
 
     def text(self, metrics: Iterable[Metric]) -> bytes:

@@ -5,6 +5,7 @@ while it runs. So none is lost or kills the wrapper, whenever it comes, and one 
 only place that waits, forwards and reaps.
 """
 
+import math
 import os
 import resource
 import shutil
@@ -47,13 +48,13 @@ class Ended:
         status: Its exit status as a shell has it: 128 + n after signal n.
         cpu_user: Seconds, of its children too.
         cpu_system: Seconds, of its children too.
-        max_rss: Largest resident memory in bytes; None if nothing is known about it.
+        max_rss: Largest resident memory in bytes; NaN if it ended too early to sample.
     """
 
     status: int
     cpu_user: float = 0.0
     cpu_system: float = 0.0
-    max_rss: int | None = None
+    max_rss: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ def wait(child: Child, kill_after: float | None = None) -> Ended:
     code = os.waitstatus_to_exitcode(waited)
     rss = usage.ru_maxrss if usage.ru_maxrss > child.inherited_rss else looked_at_rss
     return Ended(
-        code if code >= 0 else 128 - code, usage.ru_utime, usage.ru_stime, rss * 1024 or None
+        code if code >= 0 else 128 - code, usage.ru_utime, usage.ru_stime, rss * 1024 or math.nan
     )
 
 
