@@ -7,7 +7,6 @@ import pytest
 
 from tests.cli.commands import (
     command,
-    python,
     run,
     shell,
     started,
@@ -18,15 +17,15 @@ from tests.client.rogue import answer, closed_port, rogue, stall
 
 def test_a_successful_command():
     with rogue() as server:
-        done = run("-a", server.url, "-j", "j", "-g", "host=db1", *python("print('out')"))
+        done = run("-a", server.url, "-j", "j", "-g", "host=db1", *shell("sleep 0.2; echo out"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "")
     [request] = server.seen
     assert (request.method, request.path) == ("POST", "/metrics/job/j/host/db1")
     read = values(request)
     assert (read["batch_job_success"], read["batch_job_exit_code"]) == (1, 0)
-    assert read["batch_job_max_rss_bytes"] > 1e6
+    assert 5e5 < read["batch_job_max_rss_bytes"] < 5e6
     assert read["batch_job_cpu_user_seconds"] + read["batch_job_cpu_system_seconds"] > 0
-    assert read["batch_job_duration_seconds"] > 0
+    assert 0.2 <= read["batch_job_duration_seconds"] < 20
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 37", 37), ("kill -KILL $$", 137)])
