@@ -5,8 +5,8 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import header, label_values
 from pushgate.model.names import Escaping
 from pushgate.model.shape import Pushed
-from pushgate.server.change import Delete, Merge, Replace
-from pushgate.server.store import Bounds, Store
+from pushgate.server.store.change import Delete, Merge, Replace
+from pushgate.server.store.store import Bounds, Store
 
 KEY = GroupingKey([("job", "fuzz"), ("zone", 'a"b\\c\nd')])
 BOUNDS = Bounds(series_per_push=1000, label_name_bytes=100, label_value_bytes=1000)

@@ -51,7 +51,7 @@ metric_family {{
   metric {{
     label {{ name: "number" value: "1" }}
     histogram {{
-      sample_count: 23 sample_sum: 9.5 schema: 0 zero_threshold: 0.001 zero_count: 2
+      sample_count: 24 sample_sum: 9.5 schema: 0 zero_threshold: 0.001 zero_count: 2
       positive_span {{ offset: 0 length: 2 }} positive_span {{ offset: 1 length: 2 }}
       positive_delta: [1, 1, -1, 5]
       negative_span {{ offset: -2 length: 1 }} negative_delta: 12

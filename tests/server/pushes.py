@@ -5,9 +5,9 @@ from pushgate.formats.scanner import scan
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
-from pushgate.server.change import Change, Delete, Fail, Merge, Replace
-from pushgate.server.group import Group
-from pushgate.server.store import Store
+from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Store
 
 
 def key(job: str = "j", **labels: str) -> GroupingKey:

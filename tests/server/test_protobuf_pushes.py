@@ -7,8 +7,8 @@ from pushgate.formats.protobuf.reader import decode
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
-from pushgate.server.change import Replace
-from pushgate.server.store import Store
+from pushgate.server.store.change import Replace
+from pushgate.server.store.store import Store
 from tests.formats.protobuf.bodies import body, family
 
 KEY = GroupingKey([("job", "j")])

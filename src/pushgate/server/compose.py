@@ -12,7 +12,6 @@ from pushgate.formats.limits import BodyLimits
 from pushgate.model.names import NameRule
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
-from pushgate.server.gateway import Gateway
 from pushgate.server.http.app import App
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import PushService
@@ -21,7 +20,8 @@ from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.opening import locked, opened_journal
-from pushgate.server.store import Bounds, Store
+from pushgate.server.store.gateway import Gateway
+from pushgate.server.store.store import Bounds, Store
 from pushgate.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from pushgate.model.shape import MetricType
-from pushgate.server.consistency import OwnFamily
 from pushgate.server.quantiles import Window
+from pushgate.server.store.consistency import OwnFamily
 from pushgate.server.version import BUILD
 
 _REQUESTS = (

@@ -13,13 +13,13 @@ from pushgate.model.layout import header, label_values
 from pushgate.model.names import Escaping
 from pushgate.model.quoting import raw
 from pushgate.model.slices import finished
-from pushgate.server import store as store_module
-from pushgate.server.change import Delete, Fail, Wipe
 from pushgate.server.exposition import cache as module, text as text_module
 from pushgate.server.exposition.cache import Exposition
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
-from pushgate.server.store import Store
+from pushgate.server.store import store as store_module
+from pushgate.server.store.change import Delete, Fail, Wipe
+from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Family, Sample
 from tests.server.pushes import change, key, post, put
 

@@ -9,7 +9,7 @@ from pushgate.formats.protobuf.reader import decode, messages
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
 from pushgate.server.exposition.protobuf import ProtobufView
-from pushgate.server.group import Block, Group
+from pushgate.server.store.group import Block, Group
 from pushgate.server.telemetry import Family, Sample
 
 RECORDED = json.loads(

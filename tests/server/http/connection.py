@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pushgate.server.change import Wipe
 from pushgate.server.compose import Composition, compose, lock_persistence
 from pushgate.server.http.protocol import HttpProtocol, ServerState
 from pushgate.server.settings import Settings
+from pushgate.server.store.change import Wipe
 
 _ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r]*\r\n((?:[^\r]+\r\n)*)\r\n")
 _LENGTH = re.compile(rb"content-length: (\d+)")

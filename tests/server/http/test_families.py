@@ -1,8 +1,8 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.server.group import Block, Group
 from pushgate.server.http.families import local_time, sorted_families, sorted_in_steps
+from pushgate.server.store.group import Block, Group
 from tests.server.pushes import key, pushed
 
 

@@ -12,9 +12,9 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
-from pushgate.server.group import Block, Group
 from pushgate.server.http.json_api import encoded, groups_as_json
 from pushgate.server.settings import Settings
+from pushgate.server.store.group import Block, Group
 from tests.server.http.asgi import Served
 
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"

@@ -6,7 +6,6 @@ from hypothesis import given, strategies as st
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
-from pushgate.server.group import Block, Group
 from pushgate.server.storage.codec import (
     decode_group,
     decode_shape,
@@ -14,6 +13,7 @@ from pushgate.server.storage.codec import (
     encode_group,
     encode_shape,
 )
+from pushgate.server.store.group import Block, Group
 from tests.server.pushes import key, pushed
 
 any_text = st.binary(max_size=6).map(text) | st.text(st.characters(exclude_categories=["Cs"]))

@@ -11,10 +11,10 @@ import apsw
 import pytest
 
 from pushgate.errors import DamagedFile, StartupError
-from pushgate.server.group import Group
 from pushgate.server.storage import go_import
 from pushgate.server.storage.opening import locked, opened_journal
-from pushgate.server.store import Step
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Step
 from tests import old_gateway, services
 from tests.server.storage import failingdisk
 

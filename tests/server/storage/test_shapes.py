@@ -3,9 +3,9 @@
 from hypothesis import given, strategies as st
 
 from pushgate.model.shape import PushShape
-from pushgate.server.group import Block, Group
 from pushgate.server.storage.shapes import ShapeIds
-from pushgate.server.store import Step
+from pushgate.server.store.group import Block, Group
+from pushgate.server.store.store import Step
 from tests.server.pushes import key, pushed
 
 

@@ -19,9 +19,9 @@ from hypothesis import given, settings, strategies as st
 
 from pushgate.errors import DamagedFile, JournalFailed, StartupError
 from pushgate.model.shape import Pushed, PushShape, frame_of, interned
-from pushgate.server.change import Change, Delete, Fail, Replace, Wipe
 from pushgate.server.storage.sqlite import SqliteJournal
-from pushgate.server.store import Store
+from pushgate.server.store.change import Change, Delete, Fail, Replace, Wipe
+from pushgate.server.store.store import Store
 from tests.server.pushes import content, key, post, pushed, put
 from tests.server.storage import failingdisk, powercut
 

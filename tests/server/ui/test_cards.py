@@ -8,10 +8,10 @@ from pushgate.formats.protobuf.reader import decode
 from pushgate.formats.protobuf.wire import append_delimited
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import MetricType
-from pushgate.server.group import Block, Group
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.http.stream import in_steps
 from pushgate.server.settings import Settings
+from pushgate.server.store.group import Block, Group
 from pushgate.server.ui.cards import (
     FamilyCard,
     delete_path,

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from pushgate.server.change import Fail
-from pushgate.server.store import Store
+from pushgate.server.store.change import Fail
+from pushgate.server.store.store import Store
 from pushgate.server.ui.search import PAGE, Result, Search, found
 from tests.server.pushes import change, key, put
 

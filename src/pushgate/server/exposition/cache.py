@@ -19,8 +19,8 @@ from pushgate.model.slices import PER_SLICE, Sliced, sorting
 from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import OwnMetrics, View
-from pushgate.server.group import Group
-from pushgate.server.store import Store
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Telemetry
 
 # Smaller pieces compress badly alone, and cost more than they save.

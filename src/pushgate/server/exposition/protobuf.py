@@ -9,7 +9,7 @@ from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping
 from pushgate.model.shape import FamilyShape, MetricType, Pushed
 from pushgate.server.exposition.view import TIMES_SHAPE, OwnMetrics, Piece, times_numbers
-from pushgate.server.group import Block, Group
+from pushgate.server.store.group import Block, Group
 from pushgate.server.telemetry import Family as OwnSamples, Sample
 
 

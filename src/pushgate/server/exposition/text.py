@@ -9,7 +9,7 @@ from pushgate.model.names import Escaping
 from pushgate.model.numbers import exposed, go_float
 from pushgate.model.shape import FamilyShape, MetricType, PushShape
 from pushgate.server.exposition.view import TIMES_SHAPE, OwnMetrics, Piece, times_numbers
-from pushgate.server.group import Group
+from pushgate.server.store.group import Group
 from pushgate.server.telemetry import Family as OwnSamples, Sample as OwnSample
 
 _Row = tuple[GroupingKey, PushShape, bytes]

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple, Protocol
 
 from pushgate.model.numbers import go_float
 from pushgate.model.shape import FamilyShape, interned
-from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 TIMES_SHAPE: Final = interned((PUSH_FAILURE_TIME, PUSH_TIME))
 """The shape of the two families that every group has."""

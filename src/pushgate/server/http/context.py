@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
-from pushgate.server.gateway import Gateway
 from pushgate.server.http.push import PushService
 from pushgate.server.http.readers import SlowReaders
 from pushgate.server.settings import Settings
+from pushgate.server.store.gateway import Gateway
 from pushgate.server.telemetry import Telemetry
 
 

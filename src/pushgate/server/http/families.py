@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
 from pushgate.model.shape import FamilyShape
-from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 T = TypeVar("T")
 Steps = Generator[bytes, None, T]

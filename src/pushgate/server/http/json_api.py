@@ -23,8 +23,6 @@ from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
 from pushgate.model.shape import MetricType
-from pushgate.server.change import Wipe
-from pushgate.server.group import Group
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import (
     Family,
@@ -35,6 +33,8 @@ from pushgate.server.http.families import (
 )
 from pushgate.server.http.responses import Answer
 from pushgate.server.http.stream import stream
+from pushgate.server.store.change import Wipe
+from pushgate.server.store.group import Group
 from pushgate.server.version import BUILD
 
 _CORS: Final = (

@@ -25,12 +25,12 @@ from pushgate.errors import (
 from pushgate.formats.decoder import PushDecoder, is_large
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
-from pushgate.server.change import Change, Delete, Merge, Replace
-from pushgate.server.gateway import Gateway
-from pushgate.server.group import without_times
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.http.responses import Answer, answer_to
 from pushgate.server.settings import Settings
+from pushgate.server.store.change import Change, Delete, Merge, Replace
+from pushgate.server.store.gateway import Gateway
+from pushgate.server.store.group import without_times
 from pushgate.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)

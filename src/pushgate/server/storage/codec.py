@@ -16,7 +16,7 @@ import orjson
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape, interned
-from pushgate.server.group import Block, Group
+from pushgate.server.store.group import Block, Group
 
 _CHECKSUM = struct.Struct("<I")
 _TIMES = struct.Struct("<qqq")

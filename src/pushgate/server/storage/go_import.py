@@ -8,10 +8,10 @@ from pushgate.errors import InconsistentPush
 from pushgate.migration import gofile
 from pushgate.migration.gofile import StoredGroup
 from pushgate.model.shape import Pushed, interned
-from pushgate.server.change import Merge
-from pushgate.server.group import Block, Group
 from pushgate.server.storage.failures import damaged
-from pushgate.server.store import Store
+from pushgate.server.store.change import Merge
+from pushgate.server.store.group import Block, Group
+from pushgate.server.store.store import Store
 
 _NO_PUSH = Pushed(interned(()), b"")
 

@@ -8,8 +8,8 @@ withdraws what it has admitted, as after a failure, applies those changes, and a
 from collections.abc import Sequence
 from typing import Protocol
 
-from pushgate.server.group import Group
-from pushgate.server.store import Step
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Step
 
 
 class Journal(Protocol):

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pushgate.errors import DamagedFile, JournalFailed, NotWritable, StartupError
-from pushgate.server.group import Group
 from pushgate.server.storage import go_import
 from pushgate.server.storage.failures import in_use, startup_error
 from pushgate.server.storage.files import sync_directory, write_private
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.sqlite import FORMAT, MAGIC, SqliteJournal
-from pushgate.server.store import Step
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Step
 
 _log = logging.getLogger(__name__)
 

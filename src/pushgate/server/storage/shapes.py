@@ -6,8 +6,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from pushgate.model.shape import PushShape
-from pushgate.server.group import Group
-from pushgate.server.store import Step
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Step
 
 
 class ShapeChange(NamedTuple):

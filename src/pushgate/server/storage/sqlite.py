@@ -15,7 +15,6 @@ import apsw
 
 from pushgate.errors import JournalFailed, StartupError
 from pushgate.model.shape import PushShape
-from pushgate.server.group import Group
 from pushgate.server.storage import wal
 from pushgate.server.storage.codec import (
     decode_group,
@@ -29,7 +28,8 @@ from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.shapes import ShapeIds
-from pushgate.server.store import Step
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Step
 
 _log = logging.getLogger(__name__)
 

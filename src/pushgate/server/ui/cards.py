@@ -16,10 +16,10 @@ from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, raw, text
 from pushgate.model.shape import MetricType
-from pushgate.server.group import Group
 from pushgate.server.http.families import Family, Steps, local_time, sorted_families
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
+from pushgate.server.store.group import Group
 
 MAX_ROWS = 500
 """How many metrics of a family are shown unless all are asked for."""

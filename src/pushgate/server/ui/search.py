@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from pushgate.server.group import Group
-from pushgate.server.store import Store
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Store
 
 PAGE = 100
 """How many groups are listed at a time."""

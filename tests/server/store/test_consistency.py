@@ -9,10 +9,10 @@ from hypothesis import given, strategies as st
 from pushgate.errors import InconsistentPush
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, interned
-from pushgate.server import group as group_module
-from pushgate.server.change import Delete, Fail, Merge, Replace, Wipe
-from pushgate.server.consistency import OwnFamily
-from pushgate.server.store import Store
+from pushgate.server.store import group as group_module
+from pushgate.server.store.change import Delete, Fail, Merge, Replace, Wipe
+from pushgate.server.store.consistency import OwnFamily
+from pushgate.server.store.store import Store
 from tests.server.pushes import change, content, key, post, pushed, put, refusal
 
 GOROUTINES = OwnFamily(MetricType.GAUGE, "Number of goroutines.", predefined=True)

@@ -9,10 +9,10 @@ from hypothesis import given, strategies as st
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.formats.scanner import scan
 from pushgate.model.names import NameRule
-from pushgate.server import store as module
-from pushgate.server.change import Delete, Fail, Replace, Wipe
-from pushgate.server.group import Group
-from pushgate.server.store import Bounds, Store
+from pushgate.server.store import store as module
+from pushgate.server.store.change import Delete, Fail, Replace, Wipe
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Bounds, Store
 from tests.server.pushes import change, content, key, post, pushed, put, refusal
 
 

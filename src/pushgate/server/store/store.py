@@ -15,9 +15,9 @@ from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import MetricType, Pushed, PushShape, interned, size
 from pushgate.model.slices import Sliced, finished
-from pushgate.server.change import Change, Delete, Fail, Merge, Replace, Wipe
-from pushgate.server.consistency import Index, OwnFamily, Replaced, Violations, holder
-from pushgate.server.group import Block, Group, without_times
+from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Wipe
+from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
+from pushgate.server.store.group import Block, Group, without_times
 
 
 class Step(NamedTuple):

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pushgate.errors import InconsistentPush, JournalFailed, LimitExceeded
-from pushgate.server.change import Delete, Wipe
-from pushgate.server.gateway import Gateway
-from pushgate.server.group import Group
 from pushgate.server.storage.sqlite import SqliteJournal
-from pushgate.server.store import Bounds, Step, Store
+from pushgate.server.store.change import Delete, Wipe
+from pushgate.server.store.gateway import Gateway
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Bounds, Step, Store
 from tests.server.pushes import content, key, post, put
 
 pytestmark = pytest.mark.anyio

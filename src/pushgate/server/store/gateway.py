@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
 from pushgate.model.slices import Sliced
-from pushgate.server.change import Change, Fail, Merge, Replace
 from pushgate.server.storage.journal import Journal
-from pushgate.server.store import Step, Store
+from pushgate.server.store.change import Change, Fail, Merge, Replace
+from pushgate.server.store.store import Step, Store
 
 _log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from pushgate.model.layout import DUPLICATE, Violation, sanitised
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import FamilyShape, Frame, MetricType, Pushed
 from pushgate.model.slices import PER_SLICE, Sliced
-from pushgate.server.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
+from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 
 MAX_VIOLATIONS_SHOWN = 10
 _MAX_VIOLATION_LENGTH = 2000
