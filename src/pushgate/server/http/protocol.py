@@ -70,6 +70,7 @@ _REFUSALS: Final = {
     "open-files": plain_error(503, "too many connections for the limit of open files", _RETRY),
     "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
 }
+_FROM_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
 _end_of_head = re.compile(rb"\n\r?\n").search
 
 
@@ -367,37 +368,43 @@ class HttpProtocol(asyncio.Protocol):
     def _take_head(self) -> bool:
         """Take the head of a request; False if its end has not arrived."""
         buffer = self._buffer
-        if not self._in_head:
-            if buffer[0] in b"\r\n":  # RFC 9112, 2.2
-                buffer[:] = buffer.lstrip(b"\r\n")
-                if not buffer:
-                    return False
-            self._in_head = True
-            self._deadline = self._loop.time() + self._state.header_seconds
+        if not self._in_head and buffer[0] in b"\r\n":  # RFC 9112, 2.2
+            buffer[:] = buffer.lstrip(b"\r\n")
+            if not buffer:
+                return False
         end = _end_of_head(buffer, self._searched)
         if (end.end() if end else len(buffer)) > MAX_HEAD_BYTES:
             self._refuse(HEAD_TOO_LARGE)
-        elif end is None:
-            self._searched = max(0, len(buffer) - 2)
-            self._hold_head(len(buffer) if len(buffer) > _LARGE_HEAD_BYTES else 0)
-            if self._held_head_bytes and self._state.held_head_bytes > self._state.max_held_bytes:
-                self._refuse_for("held-bytes")
-            elif self._at_eof:
-                self._refuse(BAD_REQUEST)
-        else:
-            head = bytes(buffer[: end.start() + 1])
-            del buffer[: end.end()]
-            self._in_head = False
-            self._searched = 0
-            self._hold_head(0)
-            try:
-                self._start(parse_head(head), head.removesuffix(b"\r\n"))
-            except MalformedRequest as error:
-                self._refuse(error.answer)
-            except MemoryError as error:
-                self._refuse(answer_to(error))
-            return True
-        return False
+            return False
+        if end is None:
+            self._await_head()
+            return False
+        head = bytes(buffer[: end.start() + 1])
+        del buffer[: end.end()]
+        self._in_head = False
+        self._searched = 0
+        self._hold_head(0)
+        try:
+            self._start(parse_head(head), head.removesuffix(b"\r\n"))
+        except MalformedRequest as error:
+            self._refuse(error.answer)
+        except MemoryError as error:
+            self._refuse(answer_to(error))
+        return True
+
+    def _await_head(self) -> None:
+        """Wait for the rest of a head, if it may come and there is memory for it."""
+        state = self._state
+        if not self._in_head:
+            self._in_head = True
+            self._deadline = self._loop.time() + state.header_seconds
+        length = len(self._buffer)
+        self._searched = max(0, length - 2)
+        self._hold_head(length if length > _LARGE_HEAD_BYTES else 0)
+        if self._held_head_bytes and state.held_head_bytes > state.max_held_bytes:
+            self._refuse_for("held-bytes")
+        elif self._at_eof:
+            self._refuse(BAD_REQUEST)
 
     def _hold_head(self, length: int) -> None:
         self._state.held_head_bytes += length - self._held_head_bytes
@@ -449,7 +456,7 @@ class HttpProtocol(asyncio.Protocol):
             return False
         if not self._state.is_push(request.path):
             return False
-        return not any(name in (b"origin", b"sec-fetch-site") for name, _ in request.headers)
+        return _FROM_BROWSERS.isdisjoint(dict(request.headers))
 
     def _take_body(self, data: bytes) -> bytes:
         """Take the content in *data*; return what follows the body, empty if nothing does."""

@@ -8,7 +8,7 @@ through the application and :func:`push_over_asgi`. Neither contains a step of i
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -62,7 +62,7 @@ _REASONS: Final[dict[type[Exception], str]] = {
 }
 _UNREADABLE: Final = {"grouping-key": "failed to parse URL", "body": "failed to parse text"}
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 Client = tuple[str, int] | None
 
 
@@ -86,16 +86,18 @@ def push_request(
     method: str, path: bytes, query: bytes, headers: Headers, *, keep_alive: bool = True
 ) -> PushRequest:
     """Return what the request line and *headers* (names in lower case) of a push say."""
-    target = b"%b?%b" % (path, query) if query else path
-    length = find_header(headers, b"content-length").lstrip(b"0")
-    size = len(target) + len(method) + len("HTTP/1.1")
-    for name, value in headers:
-        size += len(value) if name == b"host" else len(name) + len(value)
+    fields = dict(reversed(headers))  # of several, the first counts
+    length = fields.get(b"content-length", b"").lstrip(b"0")
+    # The request line, and all headers, of Host only the value.
+    size = len(method) + len(path) + len(query) + bool(query) + len("HTTP/1.1")
+    size += sum([len(name) + len(value) for name, value in headers])
+    if b"host" in fields:
+        size -= len("host")
     return PushRequest(
         method,
         path,
-        find_header(headers, b"content-type"),
-        find_header(headers, b"content-encoding"),
+        fields.get(b"content-type", b""),
+        fields.get(b"content-encoding", b""),
         int(length) if length.isdigit() and len(length) < 20 else 0,
         size,
         keep_alive,

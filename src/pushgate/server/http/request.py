@@ -115,12 +115,10 @@ def parse_head(head: bytes) -> RequestHead:
         # The start of HTTP/2, "PRI * HTTP/2.0", is a bad request to Go as well.
         raise MalformedRequest(BAD_REQUEST if method == b"PRI" else _BAD_VERSION)
     is_http_1_0 = minor == b"0"
-    headers: list[tuple[bytes, bytes]] = []
+    rows = [row.partition(b":") for row in block.split(b"\n")]
+    headers = [(name.lower(), value.strip(b" \t\r")) for name, colon, value in rows if colon]
     values: dict[bytes, list[bytes]] = {}
-    for row in block.split(b"\n")[:-1]:
-        name, _, value = row.partition(b":")
-        name, value = name.lower(), value.strip(b" \t\r")
-        headers.append((name, value))
+    for name, value in headers:
         if name in _DECISIVE:
             values.setdefault(name, []).append(value)
     length = _body_length(values, is_http_1_0=is_http_1_0)
