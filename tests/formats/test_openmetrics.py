@@ -14,9 +14,9 @@ from pushgate.client import protobuf
 from pushgate.client.families import gather
 from pushgate.errors import InvalidBody, TextFormatError
 from pushgate.formats.openmetrics import OpenMetricsReader
-from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
 from pushgate.model.shape import MetricType, Pushed
+from tests.fuzz.schema import message_class
 
 EXEMPLAR = {"trace_id": "abc"}
 

@@ -292,9 +292,12 @@ class Generator:
         if self.random.random() < 0.2:
             histogram.schema = self.random.randint(-4, 8)
             histogram.zero_threshold = 1e-128
-            histogram.zero_count = self.count()
+            histogram.zero_count = self.random.choice((0, 1, 3, 1_000_000))
             histogram.positive_span.add(offset=self.random.randint(-2, 3), length=2)
             histogram.positive_delta.extend((1, self.random.randint(-1, 3)))
+            if not self.odd():
+                inside = 2 * histogram.positive_delta[0] + histogram.positive_delta[1]
+                histogram.sample_count = histogram.zero_count + inside
 
     def exemplar(self, exemplar) -> None:
         exemplar.value = self.float()

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from google.protobuf.message import DecodeError
 
+from pushgate.formats.protobuf.description import is_native, native_inconsistency
 from tests.fuzz import schema
 from tests.fuzz.generate import Request
 
@@ -118,6 +119,15 @@ def family_that_breaks_scrapes(request: Request, _before: list[Request]) -> bool
 def schema_out_of_range(request: Request, _before: list[Request]) -> bool:
     return any(
         not -4 <= metric.histogram.schema <= 8
+        for family in families(request)
+        for metric in family.metric
+    )
+
+
+def native_histogram_that_ends_a_scrape(request: Request, _before: list[Request]) -> bool:
+    """One whose buckets, spans and count disagree: a Prometheus drops the target for it."""
+    return any(
+        is_native(metric.histogram) and native_inconsistency(metric.histogram) is not None
         for family in families(request)
         for metric in family.metric
     )
@@ -250,6 +260,7 @@ KNOWN: dict[str, Callable[[Request, list[Request]], bool]] = {
     "P4": pushes_the_failure_time,
     "P5": family_that_breaks_scrapes,
     "P6": schema_out_of_range,
+    "P6, inconsistent": native_histogram_that_ends_a_scrape,
     "P8": length_beyond_the_body,
     "P10": braces_first,
     "P12": summary_count_that_is_none,

@@ -4,7 +4,7 @@ Strings are bytes and the family type is a number, so that pushes can carry what
 well-behaved client would send.
 """
 
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, message_factory
 
 from tests.metrics_proto import description, family_class
 
@@ -24,6 +24,15 @@ def loosened() -> descriptor_pb2.FileDescriptorProto:
 
 
 MetricFamily = family_class(loosened())
+
+
+def message_class(name: str) -> type:
+    """Return the class of the message *name*, such as ``Histogram`` or ``Timestamp``."""
+    file = MetricFamily.DESCRIPTOR.file
+    [timestamp] = file.dependencies
+    types = {**timestamp.message_types_by_name, **file.message_types_by_name}
+    return message_factory.GetMessageClass(types[name])
+
 
 TYPES = ("counter", "gauge", "summary", "untyped", "histogram", "gauge_histogram")
 

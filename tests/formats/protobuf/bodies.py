@@ -1,4 +1,4 @@
-"""Protobuf bodies for tests, written by the protobuf package: our oracle."""
+"""Protobuf bodies for tests, written by the protobuf package after the real metrics.proto."""
 
 import base64
 import json
@@ -9,9 +9,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf.messages import VALUE_FIELDS
 from pushgate.formats.protobuf.values import varint
 from pushgate.model.shape import MetricType
+from tests.fuzz.schema import message_class
 
 CONFORMANCE = Path(__file__).parents[2] / "conformance" / "vectors.json"
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 
 from pushgate.formats.protobuf.description import Described, count_text, describe
-from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.numbers import go_float
 from tests.formats.protobuf.bodies import VALUES
+from tests.fuzz.schema import message_class
 
 RECORDED = json.loads((Path(__file__).parents[2] / "data" / "native_buckets.json").read_text())
 

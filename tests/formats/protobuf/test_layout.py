@@ -2,7 +2,6 @@ from hypothesis import assume, given, strategies as st
 
 from pushgate.errors import InvalidBody
 from pushgate.formats.protobuf.layout import encode_metrics, family_header
-from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode, messages
 from pushgate.formats.scanner import scan
 from pushgate.model.grouping import GroupingKey
@@ -11,6 +10,7 @@ from pushgate.model.names import Escaping, NameRule
 from pushgate.model.quoting import raw, text
 from pushgate.model.slices import finished
 from tests.formats.protobuf.bodies import BODIES
+from tests.fuzz.schema import message_class
 
 KEY = GroupingKey([("job", "j"), ("a", "100% %b"), ("zz", "é" * 70)])
 KEYS = st.dictionaries(
@@ -95,7 +95,7 @@ def complete(metric, key):
     labels = [(text(pair.name), text(pair.value)) for pair in metric.label]
     labels = sanitised(tuple(sorted(labels, key=lambda pair: pair[0])), key.labels)
     whole = message_class("Metric")()
-    whole.CopyFrom(metric)
+    whole.ParseFromString(metric.SerializeToString())
     whole.ClearField("timestamp_ms")
     whole.ClearField("label")
     for name, value in labels:

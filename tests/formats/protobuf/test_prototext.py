@@ -1,7 +1,7 @@
 from hypothesis import given
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf.messages import VALUE_FIELDS
 from pushgate.formats.protobuf.prototext import (
     detail_text,
     label_texts,
@@ -11,6 +11,7 @@ from pushgate.formats.protobuf.prototext import (
 )
 from pushgate.formats.protobuf.reader import decode, messages
 from tests.formats.protobuf.bodies import BODIES, body, labels
+from tests.fuzz.schema import message_class
 
 EXEMPLAR = {"value": 2, "label": labels(x="y")}
 

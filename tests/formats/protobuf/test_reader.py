@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
+from pushgate.formats.protobuf.messages import VALUE_FIELDS
 from pushgate.formats.protobuf.reader import ProtobufReader, decode, scan
 from pushgate.formats.protobuf.values import varint
 from pushgate.model.numbers import go_float
@@ -19,6 +19,7 @@ from tests.formats.protobuf.bodies import (
     recorded,
     renumbered,
 )
+from tests.fuzz.schema import message_class
 
 PUSHES = recorded()
 REFUSED_BY_THE_PARSER = {"trunc varint", "garbage", "text body"}
