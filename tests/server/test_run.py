@@ -1,0 +1,32 @@
+"""The process from within; tests/integration/test_process.py looks at it from outside."""
+
+import signal
+import subprocess
+import sys
+
+STUCK = """
+import sys
+from pushgate.server import run
+from pushgate.server.settings import Settings
+
+async def never_yield(self):
+    print("stuck", flush=True)
+    while True:
+        pass
+
+run._LAST_RESORT_SECONDS = 0.1
+run._Process._do_chores = never_yield
+address = ("127.0.0.1:0",)
+settings = Settings(persistence_file="", web_listen_address=address, web_shutdown_timeout=1)
+sys.exit(run.serve(settings))
+"""
+
+
+def test_a_signal_ends_a_process_whose_event_loop_is_stuck():
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    with process:
+        assert process.stdout.readline() == b"stuck\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 1
