@@ -2,25 +2,27 @@
 
     python -m benchmarks.formats
 
-*known*: the shape was read before, the numbers are new. *new*: nothing was read before.
+*known*: the shape was read before, the numbers are new. *relabeled*: the value of a label is
+new, too. *new*: nothing was read before.
 """
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Summary
 
 from pushgate.client import protobuf, text
-from pushgate.client.families import gather
+from pushgate.client.families import Family, gather
 from pushgate.formats.protobuf.reader import ProtobufReader
 from pushgate.formats.text import TextReader
 from pushgate.instruments import Histogram
 from pushgate.model.names import NameRule
 
 BODIES = 100
-LEARNED = 3
+LEARNED = 8
 RUNS = 15
 READERS = {
     "text": (text.encode, lambda: TextReader(NameRule.LEGACY)),
@@ -64,15 +66,29 @@ def summaries(numbers: random.Random, registry: CollectorRegistry) -> None:
             summary.observe(numbers.random())
 
 
-def bodies(fill: Callable[..., None], encode: Callable[..., bytes]) -> list[bytes]:
-    """Return bodies of one shape."""
+def bodies(
+    fill: Callable[..., None], encode: Callable[..., bytes], *, relabeled: bool = False
+) -> list[bytes]:
+    """Return bodies of one shape, or *relabeled* ones whose label ``run`` is new each time."""
     numbers = random.Random(0)
     made = []
-    for _ in range(BODIES):
+    for run in range(BODIES):
         registry = CollectorRegistry()
         fill(numbers, registry)
-        made.append(encode(gather(registry.collect())))
+        families = gather(registry.collect())
+        if relabeled:
+            families = [with_label(family, "run", f"{run:05}") for family in families]
+        made.append(b"".join(map(encode, families)))
     return made
+
+
+def with_label(family: Family, name: str, value: str) -> Family:
+    """Return *family* with one more label on each of its points."""
+    points = [
+        replace(point, labels=tuple(sorted([*point.labels, (name, value)])))
+        for point in family.points.values()
+    ]
+    return replace(family, points={point.labels: point for point in points})
 
 
 def reading(reader: Callable[[], Any], sent: list[bytes], *, known: bool) -> float:
@@ -90,12 +106,15 @@ def reading(reader: Callable[[], Any], sent: list[bytes], *, known: bool) -> flo
 
 
 def main() -> None:
-    print(f"{'body':20} {'format':10} {'bytes':>6} {'known':>7} {'new':>7}")
+    columns = f"{'known':>7} {'relabeled':>9} {'new':>7}"
+    print(f"{'body':20} {'format':10} {'bytes':>6} {columns}")
     for fill in (gauges, counters, histograms, native_histograms, summaries):
         for name, (encode, reader) in READERS.items():
             sent = bodies(fill, encode)
             known, new = (reading(reader, sent, known=known) for known in (True, False))
-            print(f"{fill.__name__:20} {name:10} {len(sent[0]):6} {known:7.0f} {new:7.0f}")
+            other = reading(reader, bodies(fill, encode, relabeled=True), known=True)
+            taken = f"{known:7.0f} {other:9.0f} {new:7.0f}"
+            print(f"{fill.__name__:20} {name:10} {len(sent[0]):6} {taken}")
 
 
 if __name__ == "__main__":
