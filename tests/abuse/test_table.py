@@ -22,6 +22,7 @@ GAP_SECONDS = 0.05
 POLL_SECONDS = 0.005
 # A quiet machine answers an idle server's poll within this; what it takes longer is its noise.
 QUIET_SECONDS = 0.01
+IDLE_SECONDS = 1.0
 ATTEMPTS = 3
 ANSWERED_WITHIN = 30
 STOPPED_WITHIN = 12  # the default of --web.shutdown-timeout, and the time to start and end
@@ -88,40 +89,37 @@ def exchange(service: services.Service, requests: Iterable[Request]) -> set[int]
     return found
 
 
-@pytest.fixture(scope="session")
-def noise(tmp_path_factory) -> float:
+def noise(service: services.Service) -> float:
     """By how much this machine, at this moment, is slower to answer than a quiet one."""
-    data = tmp_path_factory.mktemp("noise") / "pushgate.db"
-    with services.pushgate(data=data) as service, Poller(service.port) as poller:
-        time.sleep(3)
-    factor = max(1.0, poller.worst / QUIET_SECONDS)
-    print(f"\nidle: {poller.worst * 1000:.1f} ms, noise x {factor:.1f}")  # noqa: T201
-    return factor
+    with Poller(service.port) as poller:
+        time.sleep(IDLE_SECONDS)
+    return max(1.0, poller.worst / QUIET_SECONDS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
-def test_others_are_answered_while_it_is_served_and_sigterm_works(row: Row, noise, tmp_path):
-    limit = GAP_SECONDS * noise
+def test_others_are_answered_while_it_is_served_and_sigterm_works(row: Row, tmp_path):
     request = row.request()
-    gaps = []
-    # A gap of the server comes again; one of the machine does not.
-    while len(gaps) < ATTEMPTS and (not gaps or gaps[-1] > limit):
-        data = tmp_path / f"{len(gaps)}.db"
-        with services.pushgate(data=data) as service:
+    for attempt in range(ATTEMPTS):  # a gap of the server comes again; one of the machine does not
+        with services.pushgate(data=tmp_path / f"{attempt}.db") as service:
             assert exchange(service, row.stored()) <= {200}
+            factor = noise(service)
             with Poller(service.port) as poller:
                 started = time.perf_counter()
                 first = status(service, request)
                 seconds = time.perf_counter() - started
                 again = status(service, request)
                 time.sleep(0.05)
-            gaps.append(poller.worst)
             stopped = seconds_to_stop(service, request, after=min(seconds / 2, 1))
-    shown = ", ".join(f"{gap * 1000:.0f}" for gap in gaps)
-    print(f"  {shown} ms (took {seconds:.2f} s, stopped in {stopped:.1f} s)", end=" ")  # noqa: T201
-    assert (first, again) == (row.status, row.status)
-    assert gaps[-1] <= limit
-    assert stopped <= STOPPED_WITHIN
+        print(  # noqa: T201
+            f"\n  {poller.worst * 1000:.0f} ms, noise x {factor:.1f}, took {seconds:.2f} s, "
+            f"stopped in {stopped:.1f} s",
+            end=" ",
+        )
+        assert (first, again) == (row.status, row.status)
+        assert stopped <= STOPPED_WITHIN * factor
+        if poller.worst <= GAP_SECONDS * factor:
+            return
+    pytest.fail(f"others waited {poller.worst * 1000:.0f} ms in {ATTEMPTS} of {ATTEMPTS} attempts")
 
 
 def seconds_to_stop(service: services.Service, request: Request, after: float) -> float:
