@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.model import shape as module
-from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, interned
+from pushgate.model.shape import FamilyShape, MetricType, Pushed, WrongType, interned
 
 GAUGE = FamilyShape("g", MetricType.GAUGE, None, ((), (("a", "1"),)))
 SUMMARY = FamilyShape("s", MetricType.SUMMARY, "help", ((), ()), (("0.5", "0.9"), ()))
@@ -69,10 +69,10 @@ def test_without_keeps_the_rest_aligned(families, names):
 
 
 def test_without_keeps_what_is_wrong_with_the_rest():
-    pushed = push(SUMMARY, GAUGE)._replace(misfits=(Misfit(0, 0, "a"), Misfit(1, 1, "b")))
+    pushed = push(SUMMARY, GAUGE)._replace(wrong_types=(WrongType(0, 0, "a"), WrongType(1, 1, "b")))
     left = pushed.without(frozenset({"s"}))
     assert left is not None
-    assert left.misfits == (Misfit(0, 1, "b"),)
+    assert left.wrong_types == (WrongType(0, 1, "b"),)
 
 
 @pytest.mark.parametrize(

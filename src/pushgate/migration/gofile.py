@@ -268,7 +268,7 @@ def _pushed(family: _Stored) -> Pushed:
     for fault, what in (
         (pushed.shape.names != (family.name,), "another name inside"),
         (pushed.timestamped, "timestamps"),
-        (pushed.misfits, "metrics without a value of its type"),
+        (pushed.wrong_types, "metrics without a value of its type"),
     ):
         if fault:
             raise InvalidBody(f"the family {go_quote(family.name)} has {what}")

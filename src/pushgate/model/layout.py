@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MARKS = [f"\udcfe{letter}" for letter in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
 _MARK_SET = frozenset(_MARKS)
 _RAW_MARKS = [b'="%b"' % raw(mark) for mark in _MARKS]
-MOST_MARKED_NAMES = len(_MARKS)
+MAX_MARKED_NAMES = len(_MARKS)
 """With more grouping labels than this, a layout is made for the one key."""
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from pushgate.model.grouping import GroupingKey, Labels
-from pushgate.model.layout import MOST_MARKED_NAMES, Layout, Violation, layout_of
+from pushgate.model.layout import MAX_MARKED_NAMES, Layout, Violation, layout_of
 from pushgate.model.names import alike, is_plain
 from pushgate.model.quoting import is_utf8, raw
 from pushgate.model.slices import Sliced, finished
@@ -152,7 +152,7 @@ class Frame:
         """Return whether all label names may be stored, and none is one of *grouping*."""
         clean = self._clean.get(grouping)
         if clean is None:
-            if len(self._clean) >= _MOST_LAYOUTS:
+            if len(self._clean) >= _MAX_LAYOUTS:
                 self._clean.clear()
             clean = self._clean[grouping] = (
                 self._is_storable
@@ -285,11 +285,11 @@ class PushShape:
         One layout serves all keys with the same label names, unless the order of the
         metrics depends on the key's values.
         """
-        own = self.frame.order_needs_values or len(key.names) > MOST_MARKED_NAMES
+        own = self.frame.order_needs_values or len(key.names) > MAX_MARKED_NAMES
         kind: tuple[str, ...] | Labels = key.labels if own else key.names
         layout = self._layouts.get(kind)
         if layout is None:
-            if len(self._layouts) >= _MOST_LAYOUTS:
+            if len(self._layouts) >= _MAX_LAYOUTS:
                 self._layouts.clear()
             layout = self._layouts[kind] = layout_of(self.families, key, own_values=own)
         return layout
@@ -321,7 +321,7 @@ class Extent(NamedTuple):
 
 # Layouts that are kept per shape. Jobs agree on their label names, so there is nearly
 # always one; a shape whose order needs the values has one per group.
-_MOST_LAYOUTS = 64
+_MAX_LAYOUTS = 64
 
 _SHAPES: WeakValueDictionary[tuple[FamilyShape, ...], PushShape] = WeakValueDictionary()
 _FRAMES: WeakValueDictionary[tuple[FamilyFrame, ...], Frame] = WeakValueDictionary()
@@ -341,7 +341,7 @@ def interned(
     return shape
 
 
-class Misfit(NamedTuple):
+class WrongType(NamedTuple):
     """A metric of a pushed family that lacks the value its type asks for.
 
     ``value`` is what it has instead, in protobuf's text format.
@@ -364,7 +364,7 @@ class Pushed(NamedTuple):
     numbers: bytes
     details: tuple[bytes, ...] = ()
     timestamped: bool = False
-    misfits: tuple[Misfit, ...] = ()
+    wrong_types: tuple[WrongType, ...] = ()
 
     def without(self, names: frozenset[str]) -> "Pushed | None":
         """Do all of :meth:`removal` at once."""
@@ -387,19 +387,19 @@ class Pushed(NamedTuple):
             details = tuple([d for i in kept for d in self.details[ends[i] : ends[i + 1]]])
         yield
         shape = interned(tuple([families[i] for i in kept]), tuple([frames[i] for i in kept]))
-        misfits = (
+        wrong_types = (
             tuple(
-                misfit._replace(family=at)
+                wrong_type._replace(family=at)
                 for at, i in enumerate(kept)
-                for misfit in self.misfits
-                if misfit.family == i
+                for wrong_type in self.wrong_types
+                if wrong_type.family == i
             )
-            if self.misfits
+            if self.wrong_types
             else ()
         )
         return self._replace(
             shape=shape,
             numbers=numbers,
             details=details if any(details) else (),
-            misfits=misfits,
+            wrong_types=wrong_types,
         )

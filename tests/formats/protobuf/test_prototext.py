@@ -62,7 +62,7 @@ def test_numbers_say_of_a_value_what_its_message_says(sent):
         pushed = decode(body(made))
         (shape,), tokens = pushed.shape.families, pushed.numbers.split()
         for at, slots in enumerate(shape.metric_slots()):
-            if (pushed.details and pushed.details[at]) or pushed.misfits:
+            if (pushed.details and pushed.details[at]) or pushed.wrong_types:
                 continue
             said = value_text(shape, at, tokens[slots.start : slots.stop])
             value = getattr(made.metric[at], VALUE_FIELDS[shape.type])

@@ -171,7 +171,7 @@ def test_labels_are_sorted_by_name_and_bytes_that_are_not_utf8_survive():
 )
 def test_a_metric_without_the_value_of_its_type_is_a_misfit(value, said):
     pushed = read(body(family(name=b"g", type=1, metric=[{"gauge": {"value": 5}}, value])))
-    assert [tuple(misfit) for misfit in pushed.misfits] == [(0, 1, said)]
+    assert [tuple(wrong_type) for wrong_type in pushed.wrong_types] == [(0, 1, said)]
     assert pushed.numbers == b"5 0"
 
 
@@ -264,7 +264,7 @@ def test_any_bytes_are_read_as_the_slow_way_does(noise, data):
 @given(families())
 def test_the_numbers_are_those_of_the_message(made):
     pushed = outcome(decode, body(made))
-    if isinstance(pushed, str) or pushed.misfits:
+    if isinstance(pushed, str) or pushed.wrong_types:
         return
     field = VALUE_FIELDS[MetricType(made.type)]
     expected = []

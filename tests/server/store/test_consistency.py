@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from pushgate.errors import InconsistentPush
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, interned
+from pushgate.model.shape import FamilyShape, MetricType, Pushed, WrongType, interned
 from pushgate.server.store import group as group_module
 from pushgate.server.store.change import Delete, Fail, Merge, Replace, Wipe
 from pushgate.server.store.consistency import OwnFamily
@@ -180,15 +180,17 @@ def test_no_instance_and_an_empty_one_are_the_same_group(first, second):
 
 
 def test_a_metric_without_the_value_of_its_type():
-    misfit = pushed("m 1\n")._replace(misfits=(Misfit(0, 0, "gauge:{value:7}"),))
+    wrong_type = pushed("m 1\n")._replace(wrong_types=(WrongType(0, 0, "gauge:{value:7}"),))
     error = f'collected metric "m" {{ {J} gauge:{{value:7}}}} is not a UNTYPED'
     store = store_with(put(key("other"), "m 1\n"), put(key(), "m 1\n"))
     for kind in (Replace, Merge):
-        assert str(refusal(store, kind(key(), misfit, 1))) == error
+        assert str(refusal(store, kind(key(), wrong_type, 1))) == error
 
 
 def test_a_misfit_beside_a_pushed_push_time():
-    both = pushed("push_time_seconds 1\nm 1\n")._replace(misfits=(Misfit(1, 0, "gauge:{value:7}"),))
+    both = pushed("push_time_seconds 1\nm 1\n")._replace(
+        wrong_types=(WrongType(1, 0, "gauge:{value:7}"),)
+    )
     assert "is not a UNTYPED" in str(refusal(store_with(), Replace(key(), both, 1)))
 
 

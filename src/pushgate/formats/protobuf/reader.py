@@ -28,7 +28,7 @@ from pushgate.formats.slots import written_out
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, text
-from pushgate.model.shape import FamilyShape, MetricType, Misfit, Pushed, PushShape, interned
+from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape, WrongType, interned
 
 _SCHEMAS = range(-4, 9)
 _double_at = struct.Struct("<d").unpack_from
@@ -145,11 +145,11 @@ def decode(body: bytes, limits: BodyLimits = UNLIMITED) -> Pushed:
         written_out([number for value in values for number in value.numbers]),
         details if any(details) else (),
         timestamped=any(family.timestamped for family in read),
-        misfits=tuple(
-            Misfit(at, metric, value.misfit)
+        wrong_types=tuple(
+            WrongType(at, metric, value.wrong_type)
             for at, family in enumerate(read)
             for metric, value in enumerate(family.values)
-            if value.misfit is not None
+            if value.wrong_type is not None
         ),
     )
 
@@ -248,7 +248,7 @@ class _Value(NamedTuple):
     bounds: list[float]
     numbers: list[float]
     detail: bytes = b""
-    misfit: str | None = None
+    wrong_type: str | None = None
 
 
 class _Family(NamedTuple):
@@ -288,7 +288,7 @@ def _value(kind: MetricType, family: str, metric: Any) -> _Value:
     if not metric.HasField(VALUE_FIELDS[kind]):
         if kind is MetricType.GAUGE_HISTOGRAM:
             raise InvalidBody(f"gauge histogram {go_quote(family)} has a metric without histogram")
-        return _Value([], [0.0] if kind.is_simple else [0.0, 0.0], misfit=message_text(metric))
+        return _Value([], [0.0] if kind.is_simple else [0.0, 0.0], wrong_type=message_text(metric))
     bounds, numbers = _read_value(kind, family, metric)
     wire = metric.SerializeToString()
     # What the numbers alone do not say again needs the message.
@@ -590,7 +590,7 @@ class _Scanner:
         if metric.label or metric.HasField("timestamp_ms"):
             raise _Unusual
         read = _value(kind, "", metric)
-        if read.misfit is not None:
+        if read.wrong_type is not None:
             raise _Unusual
         self._skeleton.append(b"B" + b"".join(map(double, read.bounds)))
         self._numbers += read.numbers

@@ -260,7 +260,7 @@ class Index:
         owners = job.owners if job is not None else None
         shape = pushed.shape
         violations = yield from shape.examination(key)
-        if not (owners or violations or pushed.misfits) and self.is_in_use(shape.frame):
+        if not (owners or violations or pushed.wrong_types) and self.is_in_use(shape.frame):
             return None
         check = _Check(self, key, pushed, replaced)
         return (yield from check.violations(violations, owners or {}))
@@ -364,7 +364,7 @@ class _Check:
         self._replaced = replaced
         self._released: dict[str, Claim] = {}
         self._found = Violations()
-        self._wrong_types = {(m.family, m.metric): m.value for m in pushed.misfits}
+        self._wrong_types = {(m.family, m.metric): m.value for m in pushed.wrong_types}
 
     def violations(
         self, own_violations: Iterable[Violation], owners: Mapping[int, bytes]

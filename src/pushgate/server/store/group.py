@@ -28,7 +28,7 @@ def without_times(pushed: Pushed) -> Pushed:
     if TIME_FAMILIES.isdisjoint(pushed.shape.name_set):
         return pushed
     return pushed.without(TIME_FAMILIES) or pushed._replace(
-        shape=interned(()), numbers=b"", details=(), misfits=()
+        shape=interned(()), numbers=b"", details=(), wrong_types=()
     )
 
 

@@ -230,7 +230,7 @@ class Store:
                 "pushed metrics must not have timestamps",
                 advice=("Send the samples without; push_time_seconds says when they were pushed.",),
             )
-        if before is not None and not pushed.misfits:
+        if before is not None and not pushed.wrong_types:
             others = tuple(
                 b for b in before.blocks if b.pushed.shape is not pushed.shape or b.dropped
             )
