@@ -25,6 +25,8 @@ def subclasses(kind):
 
 MADE = {
     "TextFormatError": lambda: errors.TextFormatError(3, "no"),
+    "InvalidParameter": lambda: errors.InvalidParameter("limit", "no"),
+    "InvalidSelector": lambda: errors.InvalidSelector(3, "no"),
     "LimitExceeded": lambda: errors.LimitExceeded("no", flag="limit.x", status=429),
     "InconsistentPush": lambda: errors.InconsistentPush("no", advice=("do this",)),
     "JournalFailed": lambda: errors.JournalFailed("no", unknown=True),

@@ -98,7 +98,7 @@ def test_the_client_loads_nothing_of_the_server():
     )
     loaded = set(json.loads(python("-c", program).stdout))
     assert {"prometheus_client", "click"} <= loaded
-    server = {"apsw", "bcrypt", "isal", "jinja2", "joserfc", "orjson", "google"}
+    server = {"apsw", "bcrypt", "isal", "jinja2", "joserfc", "orjson", "google", "re2"}
     if "snappy" not in loaded:  # prometheus_client loads it, and it cramjam, wherever it is there
         server.add("cramjam")
     assert not loaded & (server | {"starlette", "uvicorn", "uvloop", "yaml", "httptools"})

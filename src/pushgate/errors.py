@@ -6,6 +6,8 @@ PushgateError
 │   ├── InvalidBody           the body breaks its format or its encoding
 │   │   └── TextFormatError   ... and we can name the line
 │   └── UnsupportedEncoding   a Content-Encoding we do not decode
+├── InvalidParameter          a parameter of a query is wrong; it is named
+├── InvalidSelector           a selector of groups breaks its grammar, at a known position
 ├── LimitExceeded             a limit of the server was passed; it names its flag
 ├── InconsistentPush          well-formed, but it contradicts itself or what is stored
 ├── JournalFailed             the disk did not take the push
@@ -76,6 +78,24 @@ class TextFormatError(InvalidBody):
 
 class UnsupportedEncoding(InvalidPush):
     """The body has a Content-Encoding that we do not decode."""
+
+
+class InvalidParameter(PushgateError):
+    """The parameter *name* of a query is wrong."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f'invalid parameter "{name}": {reason}')
+        self.name = name
+        self.reason = reason
+
+
+class InvalidSelector(PushgateError):
+    """A selector of groups breaks its grammar at *position*, in characters, from 1."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"position {position}: {reason}")
+        self.position = position
+        self.reason = reason
 
 
 class LimitExceeded(PushgateError):

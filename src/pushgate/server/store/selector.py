@@ -1,0 +1,232 @@
+"""Prometheus' selectors, on the grouping labels of groups: ``{job="backup",db=~"a.*"}``.
+
+The grammar is that of PromQL without the name of a metric: ``=``, ``!=``, ``=~`` and
+``!~``, strings as Go writes them, names that are not legacy in quotes. A label that a
+group does not have is empty. Regular expressions are RE2's, match the whole value, and
+take linear time: they come from strangers, and run on the event loop.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import re2  # type: ignore[import-untyped]
+
+from pushgate.errors import InvalidSelector
+from pushgate.model.grouping import Labels
+from pushgate.model.names import LEGACY_LABEL
+from pushgate.model.quoting import go_quote, is_utf8, raw
+
+_MAX_LENGTH: Final = 10_000
+# A regular expression may take this much memory, compiled; RE2 refuses a larger one.
+_MAX_REGEX_BYTES: Final = 1 << 20
+_MAX_SHOWN = 20
+
+
+class MatchType(StrEnum):
+    """How the value of a label is compared."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    REGEX = "=~"
+    NOT_REGEX = "!~"
+
+
+class Matcher(NamedTuple):
+    """What one label has to be. ``accepts`` tells of a value whether it is that."""
+
+    name: str
+    type: MatchType
+    value: str
+    accepts: Callable[[str], bool]
+
+    def __str__(self) -> str:
+        """Return the matcher as a selector writes it."""
+        name = self.name if LEGACY_LABEL(self.name) else go_quote(self.name)
+        return f"{name}{self.type}{go_quote(self.value)}"
+
+
+class Selector:
+    """Which groups are meant. ``matchers`` is empty for all of them."""
+
+    __slots__ = ("matchers",)
+
+    def __init__(self, matchers: tuple[Matcher, ...]) -> None:
+        self.matchers = matchers
+
+    def matches(self, labels: Labels) -> bool:
+        """Return whether a group with the grouping labels *labels* is meant."""
+        values = dict(labels)
+        return all(matcher.accepts(values.get(matcher.name, "")) for matcher in self.matchers)
+
+    def __str__(self) -> str:
+        """Return the selector as it is written: ``{job="a"}``."""
+        return f"{{{','.join(map(str, self.matchers))}}}"
+
+    def __repr__(self) -> str:
+        return f"Selector({str(self)!r})"
+
+
+def parse_selector(text: str) -> Selector:
+    """Return the selector that *text* writes.
+
+    Raises:
+        InvalidSelector: with the position, and what to write there.
+    """
+    if len(text) > _MAX_LENGTH:
+        raise InvalidSelector(_MAX_LENGTH + 1, f"more than {_MAX_LENGTH} characters")
+    if not is_utf8(text):
+        raise InvalidSelector(_first_surrogate(text), "a byte that is not UTF-8")
+    return Selector(tuple(_matchers(_Tokens(text))))
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    position: int
+
+    def __str__(self) -> str:
+        if self.kind == "end":
+            return "the end"
+        cut = self.text[:_MAX_SHOWN]
+        return go_quote(cut) + ("..." if cut != self.text else "")
+
+
+_STRING = r"\"(?:[^\"\\\n]|\\.)*\" | '(?:[^'\\\n]|\\.)*' | `[^`]*`"
+_TOKEN: Final = re.compile(
+    rf"""(?: \s | \#[^\n]* )*+
+    (?: (?P<mark> [{{}},] ) | (?P<operator> =~ | != | !~ | = )
+      | (?P<name> [a-zA-Z_][a-zA-Z0-9_]* ) | (?P<string> {_STRING} )
+      | (?P<end> \Z ) | (?P<unknown> . ) )""",
+    re.VERBOSE | re.ASCII | re.DOTALL,
+)
+
+
+class _Tokens:
+    """The tokens of a selector, looked at one at a time."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._end = 0
+        self.seen = self._read()
+
+    def _read(self) -> _Token:
+        match = _TOKEN.match(self._text, self._end)
+        assert match is not None  # any character is a token
+        kind = match.lastgroup or ""
+        self._end = match.end()
+        return _Token(kind, match[kind], match.start(kind) + 1)
+
+    def take(self, wanted: str, *texts: str, kinds: tuple[str, ...] = ()) -> _Token:
+        """Return the next token if it is one of *texts* or *kinds*; *wanted* says what is."""
+        token = self.seen
+        if token.text not in texts and token.kind not in kinds:
+            if token.kind == "unknown" and token.text in "\"'`":
+                raise InvalidSelector(token.position, f"the string has no closing {token.text}")
+            raise InvalidSelector(token.position, f"expected {wanted}, found {token}")
+        self.seen = self._read()
+        return token
+
+
+def _matchers(tokens: _Tokens) -> Iterator[Matcher]:
+    if tokens.seen.kind in {"name", "string"}:
+        raise InvalidSelector(
+            tokens.seen.position,
+            "groups have no metric name; write label matchers only, as in {job="
+            f"{go_quote(tokens.seen.text)}}}",
+        )
+    tokens.take('"{"', "{")
+    while tokens.seen.text != "}":
+        yield _matcher(tokens)
+        if tokens.seen.text != "}":
+            tokens.take('"," or "}"', ",")
+    tokens.take('"}"', "}")
+    tokens.take("nothing after the selector", kinds=("end",))
+
+
+def _matcher(tokens: _Tokens) -> Matcher:
+    label = tokens.take('a label name or "}"', kinds=("name", "string"))
+    name = label.text if label.kind == "name" else _unquoted(label)
+    operator = tokens.take(
+        f'"=", "!=", "=~" or "!~" after the label {go_quote(name)}', kinds=("operator",)
+    )
+    if name == "__name__":
+        raise InvalidSelector(label.position, "groups have no metric name; leave __name__ out")
+    value = tokens.take(f"a value in quotes after {go_quote(operator.text)}", kinds=("string",))
+    text = _unquoted(value)
+    kind = MatchType(operator.text)
+    return Matcher(name, kind, text, _accepts(kind, text, value.position))
+
+
+def _accepts(kind: MatchType, value: str, position: int) -> Callable[[str], bool]:
+    match kind:
+        case MatchType.EQUAL:
+            return value.__eq__
+        case MatchType.NOT_EQUAL:
+            return value.__ne__
+        case MatchType.REGEX | MatchType.NOT_REGEX:
+            fullmatch = _compiled(value, position).fullmatch
+            wanted = kind is MatchType.REGEX
+            return lambda text: (fullmatch(text) is not None) is wanted
+
+
+def _compiled(pattern: str, position: int) -> Any:
+    """Return *pattern* compiled as Prometheus does: a dot is any character, a line feed too."""
+    options = re2.Options()
+    options.dot_nl = True
+    options.log_errors = False
+    options.max_mem = _MAX_REGEX_BYTES
+    options.never_capture = True
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0]
+        said = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise InvalidSelector(position, f"invalid regular expression: {said}") from None
+
+
+_ESCAPE: Final = re.compile(
+    r"""\\ (?: (?P<octal> [0-3][0-7]{2} ) | x (?P<byte> [0-9a-fA-F]{2} )
+    | (?: u (?P<short> [0-9a-fA-F]{4} ) | U (?P<long> [0-9a-fA-F]{8} ) )
+    | (?P<letter> . ) )""",
+    re.VERBOSE | re.DOTALL,
+)
+_LETTERS: Final = {
+    **dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)),
+    "\\": "\\",
+}
+
+
+def _unquoted(token: _Token) -> str:
+    """Return what the string *token* means, by Go's rules."""
+    quote, inner = token.text[0], token.text[1:-1]
+    if quote == "`":
+        return inner.replace("\r", "")
+
+    def meaning(match: re.Match[str]) -> str:
+        if match["letter"]:
+            letter = _LETTERS.get(match["letter"], quote if match["letter"] == quote else "")
+            if letter:
+                return letter
+        elif match["octal"] or match["byte"]:
+            code = int(match["octal"], 8) if match["octal"] else int(match["byte"], 16)
+            return bytes([code]).decode("utf-8", "surrogateescape")
+        else:
+            code = int(match["short"] or match["long"], 16)
+            if code < 0x110000 and not 0xD800 <= code < 0xE000:
+                return chr(code)
+        position = token.position + 1 + match.start()
+        raise InvalidSelector(
+            position, f"unknown escape {match[0]}; write a backslash as \\\\ or use backquotes"
+        )
+
+    meant = _ESCAPE.sub(meaning, inner)
+    try:
+        return raw(meant).decode()  # several escaped bytes may be a character
+    except UnicodeDecodeError:
+        raise InvalidSelector(token.position, "the string is not UTF-8") from None
+
+
+def _first_surrogate(text: str) -> int:
+    return next(at for at, character in enumerate(text, 1) if not is_utf8(character))
