@@ -148,6 +148,10 @@ def find_prometheus() -> str:
     return found("PUSHGATE_TEST_PROMETHEUS", "prometheus", "Prometheus")
 
 
+def find_promtool() -> str:
+    return found("PUSHGATE_TEST_PROMTOOL", "promtool", "promtool")
+
+
 def find_java() -> list[str]:
     """The command that runs a class of tests/interop/java; the name of the class follows."""
     program = found("PUSHGATE_TEST_JAVA", "java", "Java")

@@ -43,7 +43,19 @@ def test_the_examples_of_the_page_are_true(gateway):
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "push", "set", "delete", "status", "url", "completion", "serve", "import"]
+    "command",
+    [
+        "run",
+        "push",
+        "set",
+        "delete",
+        "status",
+        "url",
+        "check-rules",
+        "completion",
+        "serve",
+        "import",
+    ],
 )
 def test_the_page_has_every_command_and_its_options(command):
     assert f"`{command}`" in PAGE

@@ -26,7 +26,11 @@ except ModuleNotFoundError as error:
     ) from error
 
 _STOP_SECONDS = 1
-_PUSH_TIMES = ("push_time_seconds", "push_failure_time_seconds")
+_PUSH_TIMES = (
+    "push_time_seconds",
+    "push_failure_time_seconds",
+    "push_expected_interval_seconds",
+)
 
 
 @dataclass(frozen=True, slots=True)

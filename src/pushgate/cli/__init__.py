@@ -13,6 +13,7 @@ from pushgate.cli.options import Pairs, pairs
 
 # Subcommand: where its click command is.
 _COMMANDS = {
+    "check-rules": "pushgate.cli.check_rules:check_rules",
     "completion": "pushgate.cli.completion:completion",
     "delete": "pushgate.cli.delete:delete",
     "import": "pushgate.cli.import_:import_groups",

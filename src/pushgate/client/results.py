@@ -9,7 +9,11 @@ from typing import Any
 from pushgate.errors import PushgatewayError
 
 # Families that the gateway adds to a group.
-_PUSH_TIMES = {"push_time_seconds", "push_failure_time_seconds"}
+_PUSH_TIMES = {
+    "push_time_seconds",
+    "push_failure_time_seconds",
+    "push_expected_interval_seconds",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from pushgate.model.quoting import text
 
 ACCEPT = f"{protobuf.CONTENT_TYPE}; escaping=allow-utf-8"
 _PUSH_TIME = "push_time_seconds"
-_TIMES = {_PUSH_TIME, "push_failure_time_seconds"}
+_TIMES = {_PUSH_TIME, "push_failure_time_seconds", "push_expected_interval_seconds"}
 
 Metrics = Mapping[frozenset[tuple[str, str]], Any]
 """The ``Metric`` messages of a family by their labels."""

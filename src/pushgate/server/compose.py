@@ -16,11 +16,14 @@ from pushgate.server.http.app import App
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import PushService
 from pushgate.server.http.readers import SlowReaders
+from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.opening import locked, opened_journal
+from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
+from pushgate.server.store.rules import Rule
 from pushgate.server.store.store import Bounds, Store
 from pushgate.server.telemetry import Telemetry
 
@@ -78,17 +81,22 @@ def compose(
         StartupError: a file cannot be used; one line that says which, and what to do.
     """
     live = _web_config(settings.web_config_file)
+    live_rules = _rules(settings)
     telemetry = Telemetry()
-    store = Store(telemetry.own, _bounds(settings))
+    store = Store(telemetry.own, _bounds(settings), live_rules.rules)
     if lock is not None:
         journal = _load(settings, lock, store, telemetry)
     gateway = Gateway(store, journal)
+    expiry = Expiry(gateway)
     decoder = _decoder(settings)
     _show(gateway, decoder, telemetry)
+    _show_rules(live_rules, expiry, telemetry)
     context = AppContext(
         settings=settings,
         gateway=gateway,
-        pushes=PushService(settings, gateway, telemetry, decoder),
+        expiry=expiry,
+        live_rules=live_rules,
+        pushes=PushService(settings, gateway, expiry, telemetry, decoder),
         slow_readers=SlowReaders(settings.limit_held_bytes),
         views=Views(store, telemetry),
         telemetry=telemetry,
@@ -104,6 +112,22 @@ def _web_config(file: str) -> LiveConfig:
         return LiveConfig(Path(file) if file else None)
     except StartupError as error:
         raise StartupError(f"--web.config.file={file}: {error}") from error
+
+
+def _rules(settings: Settings) -> LiveRules:
+    file, ttl, forget_after = (
+        settings.push_rules_file,
+        settings.push_ttl,
+        settings.push_forget_after,
+    )
+    if ttl < 0 or forget_after < 0:
+        raise StartupError("--push.ttl and --push.forget-after may not be negative")
+    if 0 < forget_after < ttl:
+        raise StartupError("--push.forget-after may not be shorter than --push.ttl")
+    try:
+        return LiveRules(Path(file) if file else None, Rule(ttl=ttl, forget_after=forget_after))
+    except StartupError as error:
+        raise StartupError(f"--push.rules-file={file}: {error}") from error
 
 
 def _bounds(settings: Settings) -> Bounds:
@@ -163,4 +187,22 @@ def _show(gateway: Gateway, decoder: PushDecoder, telemetry: Telemetry) -> None:
         "pushgate_journal_failures_total",
         "Failed attempts to write or find the journal.",
         lambda: gateway.journal_failures,
+    )
+
+
+def _show_rules(live_rules: LiveRules, expiry: Expiry, telemetry: Telemetry) -> None:
+    telemetry.counter(
+        "pushgate_expired_groups_total",
+        "Groups that lost their metrics because of their age.",
+        lambda: expiry.expired,
+    )
+    telemetry.counter(
+        "pushgate_rules_reload_failures_total",
+        "Times a changed rules file was not taken over because it is invalid.",
+        lambda: live_rules.failures,
+    )
+    telemetry.gauge(
+        "pushgate_rules_valid",
+        "1 if the rules in force are those of the rules file as it is now, else 0.",
+        lambda: live_rules.error is None,
     )

@@ -139,9 +139,10 @@ class _Process:
     async def run(self, listeners: list[socket.socket]) -> None:
         """Serve on *listeners* until a stop is requested."""
         context = self._context
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, context.live.request_reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._stop.in_loop()
         context.gateway.start()
+        await context.expiry.settle()  # what became due while the server was down
         server = HttpServer(self._app, context)
         await server.start(listeners)
         for listener in listeners:
@@ -151,6 +152,7 @@ class _Process:
         tasks = [
             asyncio.create_task(self._do_chores()),
             asyncio.create_task(context.live.watch(self._report)),
+            asyncio.create_task(context.live_rules.watch(context.gateway.govern)),
             asyncio.create_task(self._keep_alive()),
         ]
         await self._stop.requested.wait()
@@ -166,7 +168,13 @@ class _Process:
         while True:
             context.views.forget_unused(time.monotonic() - _UNUSED_SECONDS)
             context.gateway.probe()
+            context.expiry.tick()
             await asyncio.sleep(1)
+
+    def _reload(self) -> None:
+        """Read the configuration files again, as SIGHUP demands."""
+        self._context.live.request_reload()
+        self._context.live_rules.request_reload()
 
     async def _keep_alive(self) -> None:
         """Tell systemd's watchdog that the event loop runs."""

@@ -97,6 +97,23 @@ class Settings:
     push_enable_utf8_names: bool = _flag(
         flags.SWITCH, "", "Allow UTF-8 characters in metric and label names."
     )
+    push_rules_file: str = _flag(
+        flags.TEXT,
+        "",
+        "File of rules by group: how long groups stay, and how often pushes are expected. See "
+        "docs/rules.md.",
+    )
+    push_ttl: int = _flag(
+        flags.DURATION,
+        "0s",
+        "How long groups without a rule keep their metrics after their last push; 0s is forever.",
+    )
+    push_forget_after: int = _flag(
+        flags.DURATION,
+        "0s",
+        "How long groups without a rule keep their push times after their last push or failure; "
+        "0s is forever.",
+    )
     limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Maximum size of a request body as sent.")
     limit_decompressed_bytes: int = _flag(
         flags.SIZE, "64MiB", "Maximum size of a request body after decompression."

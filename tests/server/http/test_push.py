@@ -93,7 +93,9 @@ def test_a_push_for_which_memory_runs_out_is_503_and_logged(caplog, size):
     async def answer():
         context = compose(Settings()).context
         context.gateway.start()
-        pushes = PushService(context.settings, context.gateway, context.telemetry, NoMemory())
+        pushes = PushService(
+            context.settings, context.gateway, context.expiry, context.telemetry, NoMemory()
+        )
         answered = asyncio.get_running_loop().create_future()
         push = pushes.start(put(), None, answered.set_result)
         push.feed(b"x" * size)

@@ -153,7 +153,7 @@ def load(path: Path) -> WebConfig:
         StartupError: a file can't be read, or what it says can't be done. The text names the
             line but not *path*, and holds no secret.
     """
-    return parse(_content(path), base=path.parent, source=path)
+    return parse(content(path), base=path.parent, source=path)
 
 
 def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
@@ -214,12 +214,17 @@ class _Files:
         path = self._base / name
         self.names.append(path)
         try:
-            return _content(path)
+            return content(path)
         except StartupError as error:
             raise StartupError(f"failed to read {key} ({path}): {error}") from None
 
 
-def _content(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """Return the content of the configuration file at *path*.
+
+    Raises:
+        StartupError: it can't be read, is no regular file, or is too large.
+    """
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -87,6 +87,7 @@ class Exposition:
         self._store = store
         self._view = view
         self._encoding = encoding
+        self._rules = store.rules
         self._runs: dict[bytes, _Run] = {}
         self._plan: tuple[int, tuple[str, ...], _Plan] | None = None
 
@@ -99,6 +100,8 @@ class Exposition:
         own = self._view.own()
         names = tuple(family.shape.name for family in own)
         revision = self._store.revision
+        if self._rules is not self._store.rules:  # they are part of what is shown
+            self._rules, self._runs = self._store.rules, {}
         if self._plan is None or self._plan[:2] != (revision, names):
             runs = yield from self._rendered(self._store.runs())
             plan = yield from self._planned(runs, names)
@@ -228,13 +231,13 @@ class Views:
             del self._used[key]
 
     def _new(self, kind: Accepted, encoding: Encoding) -> Kept:
-        view = _view(kind, self._telemetry)
+        view = _view(kind, self._telemetry, self._store)
         return Kept(Exposition(self._store, view, encoding), asyncio.Lock())
 
 
-def _view(kind: Accepted, telemetry: Telemetry) -> View:
+def _view(kind: Accepted, telemetry: Telemetry, store: Store) -> View:
     match kind.format:
         case Format.TEXT:
-            return TextView(kind.escaping, telemetry.families)
+            return TextView(kind.escaping, telemetry.families, store.expected_interval)
         case Format.PROTOBUF:
-            return ProtobufView(kind.escaping, telemetry.families)
+            return ProtobufView(kind.escaping, telemetry.families, store.expected_interval)

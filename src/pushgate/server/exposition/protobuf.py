@@ -8,7 +8,14 @@ from pushgate.formats.protobuf.values import double, encoded, varint
 from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping
 from pushgate.model.shape import FamilyShape, MetricType, Pushed
-from pushgate.server.exposition.view import TIMES_SHAPE, OwnMetrics, Piece, times_numbers
+from pushgate.server.exposition.view import (
+    TIMES_SHAPE,
+    Interval,
+    OwnMetrics,
+    Piece,
+    intervals,
+    times_numbers,
+)
 from pushgate.server.store.group import Block, Group
 from pushgate.server.telemetry import Family as OwnSamples, Sample
 
@@ -16,14 +23,21 @@ from pushgate.server.telemetry import Family as OwnSamples, Sample
 class ProtobufView:
     """Delimited ``MetricFamily`` messages."""
 
-    def __init__(self, escaping: Escaping, own: Callable[[], Iterable[OwnSamples]]) -> None:
+    def __init__(
+        self,
+        escaping: Escaping,
+        own: Callable[[], Iterable[OwnSamples]],
+        interval: Interval = lambda _: 0,
+    ) -> None:
         self._escaping = escaping
         self._own = own
+        self._interval = interval
 
     def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
         for group in groups:
-            times = Block(Pushed(TIMES_SHAPE, times_numbers(group)), group.pushed_at)
-            for block in (times, *group.blocks):
+            times = Pushed(TIMES_SHAPE, times_numbers(group))
+            kept = [times, *(pushed for _, pushed in intervals((group,), self._interval))]
+            for block in (*[Block(pushed, group.pushed_at) for pushed in kept], *group.blocks):
                 families = block.pushed.shape.families
                 for at, metrics in encode_metrics(block.pushed, group.key, self._escaping):
                     is_dropped = families[at].name in block.dropped if block.dropped else False

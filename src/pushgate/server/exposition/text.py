@@ -8,7 +8,14 @@ from pushgate.model.layout import MAX_LINES, Layout, escape_label_value, header,
 from pushgate.model.names import Escaping
 from pushgate.model.numbers import exposed, go_float
 from pushgate.model.shape import FamilyShape, MetricType, PushShape
-from pushgate.server.exposition.view import TIMES_SHAPE, OwnMetrics, Piece, times_numbers
+from pushgate.server.exposition.view import (
+    TIMES_SHAPE,
+    Interval,
+    OwnMetrics,
+    Piece,
+    intervals,
+    times_numbers,
+)
 from pushgate.server.store.group import Group
 from pushgate.server.telemetry import Family as OwnSamples, Sample as OwnSample
 
@@ -18,12 +25,20 @@ _Row = tuple[GroupingKey, PushShape, bytes]
 class TextView:
     """The text format 0.0.4."""
 
-    def __init__(self, escaping: Escaping, own: Callable[[], Iterable[OwnSamples]]) -> None:
+    def __init__(
+        self,
+        escaping: Escaping,
+        own: Callable[[], Iterable[OwnSamples]],
+        interval: Interval = lambda _: 0,
+    ) -> None:
         self._escaping = escaping
         self._own = own
+        self._interval = interval
 
     def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
         yield from self._rendered([(g.key, TIMES_SHAPE, times_numbers(g)) for g in groups])
+        expected = intervals(groups, self._interval)
+        yield from self._rendered([(g.key, pushed.shape, pushed.numbers) for g, pushed in expected])
         blocks = [(g.key, block) for g in groups for block in g.blocks]
         rows = [(key, block.pushed.shape, block.pushed.numbers) for key, block in blocks]
         by_shape: dict[PushShape, list[_Row]] = {}

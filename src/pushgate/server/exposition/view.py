@@ -1,11 +1,11 @@
 """What a format of expositions has to say: metrics of groups, and what stands around them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from pushgate.model.numbers import go_float
-from pushgate.model.shape import FamilyShape, interned
-from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
+from pushgate.model.shape import FamilyShape, Pushed, interned
+from pushgate.server.store.group import EXPECTED_INTERVAL, PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 TIMES_SHAPE: Final = interned((PUSH_FAILURE_TIME, PUSH_TIME))
 """The shape of the two families that every group has."""
@@ -14,6 +14,18 @@ TIMES_SHAPE: Final = interned((PUSH_FAILURE_TIME, PUSH_TIME))
 def times_numbers(group: Group) -> bytes:
     """Return the numbers of :data:`TIMES_SHAPE` for *group*."""
     return f"{go_float(group.failed_at / 1e9)} {go_float(group.pushed_at / 1e9)}".encode()
+
+
+_INTERVAL_SHAPE: Final = interned((EXPECTED_INTERVAL,))
+Interval = Callable[[Group], int]
+"""Returns the interval at which a group is expected to be pushed, in nanoseconds; 0 for none."""
+
+
+def intervals(groups: Iterable[Group], interval: Interval) -> Iterator[tuple[Group, Pushed]]:
+    """Yield those of *groups* that are expected to be pushed, each with the family that says so."""
+    for group in groups:
+        if expected := interval(group):
+            yield group, Pushed(_INTERVAL_SHAPE, go_float(expected / 1e9).encode())
 
 
 class OwnMetrics(NamedTuple):

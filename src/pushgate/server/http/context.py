@@ -7,7 +7,9 @@ from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
 from pushgate.server.http.push import PushService
 from pushgate.server.http.readers import SlowReaders
+from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
+from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.telemetry import Telemetry
 
@@ -21,6 +23,8 @@ class AppContext:
 
     settings: Settings
     gateway: Gateway
+    expiry: Expiry
+    live_rules: LiveRules
     pushes: PushService
     slow_readers: SlowReaders
     views: Views

@@ -29,6 +29,7 @@ from pushgate.server.http.push_path import grouping_key
 from pushgate.server.http.responses import Answer, answer_to
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Change, Delete, Merge, Replace
+from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.group import without_times
 from pushgate.server.telemetry import Telemetry
@@ -108,10 +109,16 @@ class PushService:
     """Carries out pushes and deletes. Use it on the event loop of its gateway."""
 
     def __init__(
-        self, settings: Settings, gateway: Gateway, telemetry: Telemetry, decoder: PushDecoder
+        self,
+        settings: Settings,
+        gateway: Gateway,
+        expiry: Expiry,
+        telemetry: Telemetry,
+        decoder: PushDecoder,
     ) -> None:
         self._settings = settings
         self._gateway = gateway
+        self._expiry = expiry
         self._telemetry = telemetry
         self._decoder = decoder
         self._max_held = settings.limit_held_bytes
@@ -238,6 +245,7 @@ class PushService:
         return pushed
 
     def _submit(self, push: "Push", change: Change) -> None:
+        self._expiry.begin()  # a POST may not keep what should be gone
         self._gateway.submit(change, push.settle)
 
     def answer(self, push: "Push", error: Exception | None) -> Answer:

@@ -16,6 +16,9 @@ from pushgate.server.http.responses import NOT_FOUND, Answer, answer_to, plain_e
 if TYPE_CHECKING:
     from pushgate.server.http.context import AppContext
 
+# What shows groups. Those that are due have to expire first.
+_READING = (Permission.READ, Permission.SCRAPE)
+
 Endpoint: TypeAlias = "Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]"
 
 
@@ -106,6 +109,8 @@ class Resource:
             await send(message)
 
         try:
+            if action.permission in _READING:
+                await self._context.expiry.settle()
             await action.endpoint(self._context, scope, receive, send_counted)
         except PushgateError as error:
             await answer_to(error)(scope, receive, send_counted)

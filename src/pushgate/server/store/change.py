@@ -39,4 +39,10 @@ class Wipe(NamedTuple):
     """All groups are gone."""
 
 
-Change: TypeAlias = Replace | Merge | Fail | Delete | Wipe
+class Expire(NamedTuple):
+    """Whatever is due by the rules at *time*, in Unix nanoseconds, is gone."""
+
+    time: int
+
+
+Change: TypeAlias = Replace | Merge | Fail | Delete | Wipe | Expire

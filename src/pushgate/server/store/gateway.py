@@ -22,6 +22,7 @@ from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
 from pushgate.model.slices import Sliced
 from pushgate.server.storage.journal import Journal
 from pushgate.server.store.change import Change, Fail, Merge, Replace
+from pushgate.server.store.rules import Rules
 from pushgate.server.store.store import Step, Store
 
 _log = logging.getLogger(__name__)
@@ -91,13 +92,20 @@ class Gateway:
             await asyncio.to_thread(self._thread.join)
             self._journal.close()
 
-    def submit(self, change: Change, done: Done) -> None:
+    def submit(self, change: Change, done: Done, steps: list[Step] | None = None) -> None:
         """Admit *change* and call *done* when it is settled, maybe before returning.
 
         A push that the store refuses is recorded in its group, durably, before *done*
-        gets the :exc:`InconsistentPush`.
+        gets the :exc:`InconsistentPush`. The steps of the change are added to *steps*.
         """
-        self._work.append(self._admission(change, done))
+        self._enqueue(self._admission(change, done, steps))
+
+    def govern(self, rules: Rules) -> None:
+        """Put *rules* in force for all changes that are submitted from now on."""
+        self._enqueue(self.store.governing(rules))
+
+    def _enqueue(self, work: Sliced[None]) -> None:
+        self._work.append(work)
         if len(self._work) == 1:
             self._work_on()
 
@@ -116,10 +124,12 @@ class Gateway:
                 return
         self._note_if_idle()
 
-    def _admission(self, change: Change, done: Done) -> Sliced[None]:
+    def _admission(self, change: Change, done: Done, out: list[Step] | None) -> Sliced[None]:
         answer: PushgateError | None = None
         try:
             steps = yield from self.store.admission(change)
+            if out is not None:
+                out += steps
         except InconsistentPush as error:
             answer = error.with_traceback(None)  # with it, a cycle around the push
             steps = yield from self._record_failure(change)

@@ -19,8 +19,14 @@ PUSH_FAILURE_TIME: Final = FamilyShape(
     "Last Unix time when changing this group in the Pushgateway failed.",
     ((),),
 )
-TIME_FAMILIES: Final = frozenset({PUSH_TIME.name, PUSH_FAILURE_TIME.name})
-"""The families the server keeps in every group; what a push says of them is dropped."""
+EXPECTED_INTERVAL: Final = FamilyShape(
+    "push_expected_interval_seconds",
+    MetricType.GAUGE,
+    "Interval at which this group is expected to be pushed, by a rule of the Pushgateway.",
+    ((),),
+)
+TIME_FAMILIES: Final = frozenset({PUSH_TIME.name, PUSH_FAILURE_TIME.name, EXPECTED_INTERVAL.name})
+"""The families the server keeps itself; what a push says of them is dropped."""
 
 
 def without_times(pushed: Pushed) -> Pushed:
@@ -108,6 +114,12 @@ class Group:
         self.pushed_at = pushed_at
         self.failed_at = failed_at
         self.since = since
+
+    def without_metrics(self) -> "Group":
+        """Return what is left of the group when its metrics have expired: its push times."""
+        return Group(
+            self.key, (), pushed_at=self.pushed_at, failed_at=self.failed_at, since=self.since
+        )
 
     @property
     def series(self) -> int:

@@ -14,10 +14,12 @@ from typing import NamedTuple, assert_never
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import MetricType, Pushed, PushShape, interned, size
-from pushgate.model.slices import Sliced, finished
-from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Wipe
+from pushgate.model.slices import PER_SLICE, Sliced, finished
+from pushgate.server.store.change import Change, Delete, Expire, Fail, Merge, Replace, Wipe
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
-from pushgate.server.store.group import Block, Group, without_times
+from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, without_times
+from pushgate.server.store.rules import NO_RULES, Rule, Rules
+from pushgate.server.store.schedule import Schedule
 
 
 class Step(NamedTuple):
@@ -88,7 +90,10 @@ class Store:
     """The groups, and the index that answers the consistency check."""
 
     def __init__(
-        self, own: Callable[[str], OwnFamily | None] = lambda _: None, bounds: Bounds | None = None
+        self,
+        own: Callable[[str], OwnFamily | None] = lambda _: None,
+        bounds: Bounds | None = None,
+        rules: Rules = NO_RULES,
     ) -> None:
         """Start empty. *own* looks up the server's own metric families by name."""
         self._admitted: dict[bytes, Group] = {}
@@ -98,6 +103,10 @@ class Store:
         self._visible: dict[bytes, Group] = {}
         self.revision = 0
         """Grows with everything that becomes visible."""
+        self.rules = rules
+        """The rules in force; change them with :meth:`governing`."""
+        self._rule_of: dict[bytes, Rule] = {}
+        self._schedule = Schedule()
 
     def __len__(self) -> int:
         return len(self._visible)
@@ -110,6 +119,51 @@ class Store:
     def get(self, key: GroupingKey) -> Group | None:
         """Return the visible group *key*."""
         return self._visible.get(key.packed)
+
+    def rule(self, key: GroupingKey) -> Rule:
+        """Return the rule for the group *key*. For a group that is stored, it is remembered."""
+        if not self.rules.rules:
+            return self.rules.default
+        rule = self._rule_of.get(key.packed)
+        if rule is None:
+            rule = self.rules.of(key)
+            if key.packed in self._admitted:
+                self._rule_of[key.packed] = rule
+        return rule
+
+    def expected_interval(self, group: Group) -> int:
+        """Return how often *group* is expected to be pushed, in nanoseconds; 0 if no rule says so.
+
+        Also 0 if the group has a metric of that name, from before the server had one.
+        """
+        expected = self.rule(group.key).expect_every
+        if expected and any(
+            EXPECTED_INTERVAL.name in b.pushed.shape.name_set for b in group.blocks
+        ):
+            return 0
+        return expected
+
+    @property
+    def first_due(self) -> int | None:
+        """The earliest time at which something may expire, in Unix nanoseconds."""
+        return self._schedule.first
+
+    def due(self, now: int) -> int:
+        """Return how many groups would change if everything expired that is due at *now*."""
+        admitted = self._admitted
+        groups = (admitted[packed] for packed in self._schedule.entered_until(now))
+        return sum(self.rule(group.key).aged(group, now) is not group for group in groups)
+
+    def governing(self, rules: Rules) -> Sliced[None]:
+        """Put *rules* in force, in slices, between which no change may be admitted."""
+        self.rules, self._rule_of = rules, {}
+        self.revision += 1
+        schedule = Schedule()
+        for number, group in enumerate([*self._admitted.values()]):
+            if number % PER_SLICE == 0:
+                yield
+            self._enter(group, schedule)
+        self._schedule = schedule
 
     def runs(self) -> list[tuple[Group, ...]]:
         """Return all visible groups in the order of their keys, in runs.
@@ -181,6 +235,8 @@ class Store:
                     steps.append((yield from self._count_in(Step(group, None))))
                     yield
                 return steps
+            case Expire(time):
+                return (yield from self._admit_expiry(time))
             case _ as never:
                 assert_never(never)
 
@@ -217,10 +273,34 @@ class Store:
     def _count_in(self, step: Step) -> Sliced[Step]:
         yield from self._index.replace(step.before, step.after)
         if step.after is None:
-            del self._admitted[step.key.packed]
+            packed = step.key.packed
+            del self._admitted[packed]
+            self._rule_of.pop(packed, None)
+            yield from self._schedule.remove(packed)
         else:
             self._admitted[step.key.packed] = step.after
+            self._enter(step.after, self._schedule)
         return step
+
+    def _enter(self, group: Group, schedule: Schedule) -> None:
+        """Enter in *schedule* when *group*, which is admitted, changes by age."""
+        if self.rules is NO_RULES:
+            return
+        due = self.rule(group.key).due_at(group)
+        if due is not None:
+            schedule.enter(group.key.packed, due)
+
+    def _admit_expiry(self, now: int) -> Sliced[list[Step]]:
+        steps: list[Step] = []
+        while (packed := self._schedule.pop(now)) is not None:
+            group = self._admitted[packed]
+            after = self.rule(group.key).aged(group, now)
+            if after is group:  # pushed since it was entered
+                self._enter(group, self._schedule)
+            else:
+                steps.append((yield from self._count_in(Step(group, after))))
+            yield
+        return steps
 
     def _admit_push(self, change: Replace | Merge) -> Sliced[Step]:
         key, pushed, time = change
@@ -238,6 +318,7 @@ class Store:
                 # The group has this shape: there is nothing to check, and nothing to count.
                 after = _updated(before, (*others, Block(pushed, time)), time)
                 self._admitted[key.packed] = after
+                self._enter(after, self._schedule)
                 return Step(before, after)
         after = yield from self._reshaped(change, before, without_times(pushed))
         return (yield from self._count_in(Step(before, after)))

@@ -1,0 +1,72 @@
+"""The rules file."""
+
+from pathlib import Path
+
+from msgspec import UNSET, UnsetType
+
+from pushgate.errors import InvalidSelector
+from pushgate.model.duration import parse_duration
+from pushgate.server.access.config_file import content
+from pushgate.server.access.document import Document, Section
+from pushgate.server.store.rules import Rule
+from pushgate.server.store.selector import parse_selector
+
+
+class RuleSection(Section, frozen=True, kw_only=True):
+    """An entry of ``rules``. Durations are texts here, so that errors name their keys."""
+
+    match: str
+    expect_every: str | UnsetType = UNSET
+    ttl: str | UnsetType = UNSET
+    forget_after: str | UnsetType = UNSET
+
+
+class Top(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    rules: tuple[RuleSection, ...]
+
+
+def load(path: Path) -> tuple[Rule, ...]:
+    """Return the rules in the file at *path*.
+
+    Raises:
+        StartupError: it can't be read, or what it says can't be done. The text names the line
+            and the key, but not *path*.
+    """
+    return parse(content(path))
+
+
+def parse(text: bytes) -> tuple[Rule, ...]:
+    """Return the rules that *text* writes; errors are as for :func:`load`."""
+    document = Document(text)
+    top = document.convert({} if document.data is None else document.data, Top)
+    return tuple(_rule(document, section, index) for index, section in enumerate(top.rules))
+
+
+def _rule(document: Document, section: RuleSection, index: int) -> Rule:
+    at = ("rules", index)
+    try:
+        selector = parse_selector(section.match)
+    except InvalidSelector as error:
+        raise document.error(str(error), at=(*at, "match")) from None
+    durations = {
+        key: _duration(document, text, (*at, key))
+        for key in ("expect_every", "ttl", "forget_after")
+        if (text := getattr(section, key)) is not UNSET
+    }
+    rule = Rule(selector=selector, **durations)
+    if 0 < rule.forget_after < rule.ttl:
+        raise document.error("it is shorter than the ttl", at=(*at, "forget_after"))
+    return rule
+
+
+def _duration(document: Document, text: str, at: tuple[str | int, ...]) -> int:
+    try:
+        duration = parse_duration(text)
+    except ValueError as error:
+        problem = str(error).removeprefix("time: ")
+        raise document.error(f"{problem}; write one such as 90s, 24h or 7d", at=at) from None
+    if duration <= 0:
+        raise document.error(f"{text} is not longer than nothing; leave the key out", at=at)
+    return duration

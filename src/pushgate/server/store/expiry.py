@@ -1,0 +1,115 @@
+"""Lets groups expire when they are due, by a clock that may be wrong."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pushgate.server.store.change import Expire
+from pushgate.server.store.gateway import Gateway
+from pushgate.server.store.store import Step
+
+_log = logging.getLogger(__name__)
+
+# How far the clock may be ahead of the monotonic one since the last look: NTP corrects it in
+# smaller steps.
+_MAX_STEP = 10 * 10**9
+_SECOND_LOOK = 60 * 10**9
+_MAX_LOGGED = 20
+
+Clock = Callable[[], int]
+"""Returns nanoseconds."""
+
+
+class Expiry:
+    """Lets the groups of a gateway expire. Use it on the gateway's event loop.
+
+    A clock that jumps forward is believed at once, unless more than half of all groups would
+    expire: then only if it still says the same a minute later. Until then, expiry goes by the
+    time that the monotonic clock has counted from the last time that was believed.
+
+    Attributes:
+        expired: how many groups have lost their metrics.
+    """
+
+    def __init__(
+        self, gateway: Gateway, wall: Clock = time.time_ns, monotonic: Clock = time.monotonic_ns
+    ) -> None:
+        self.expired = 0
+        self._gateway = gateway
+        self._wall = wall
+        self._monotonic = monotonic
+        self._offset = wall() - monotonic()
+        self._doubted_since: int | None = None
+        self._last: asyncio.Future[None] | None = None
+
+    def tick(self) -> None:
+        """Look at the clock, and let what is due expire. Call it each second.
+
+        A jump is what the clock has gained on the monotonic one since the last look.
+        """
+        self._believed_time()
+        self.begin()
+
+    def begin(self) -> None:
+        """Let what is due expire, before any change that is submitted later. Costs below 1 µs."""
+        first = self._gateway.store.first_due
+        if first is None or first > (now := self._believed_time()):
+            return
+        steps: list[Step] = []
+        self._last = asyncio.get_running_loop().create_future()
+        self._gateway.submit(Expire(now), partial(self._settled, self._last, steps), steps)
+
+    async def settle(self) -> None:
+        """Let what is due expire, and return when nothing of it is visible any more.
+
+        If the journal fails, it stays visible: a full disk does not end all scrapes.
+        """
+        self.begin()
+        if self._last is not None:
+            await asyncio.shield(self._last)
+
+    def _settled(
+        self, end: asyncio.Future[None], steps: Sequence[Step], error: Exception | None
+    ) -> None:
+        end.set_result(None)
+        if self._last is end:
+            self._last = None
+        if error is None:
+            self._count(steps)
+
+    def _count(self, steps: Sequence[Step]) -> None:
+        expired = [step for step in steps if step.before and step.before.blocks]
+        self.expired += len(expired)
+        for text, some in (
+            ("metrics of a group expired", [step for step in steps if step.after is not None]),
+            ("a group was forgotten", [step for step in steps if step.after is None]),
+        ):
+            for step in some[:_MAX_LOGGED]:
+                _log.info(text, extra={"group": str(step.key)})
+            if len(some) > _MAX_LOGGED:
+                _log.info(f"{text}; and others", extra={"more": len(some) - _MAX_LOGGED})
+
+    def _believed_time(self) -> int:
+        wall, monotonic = self._wall(), self._monotonic()
+        if wall - monotonic - self._offset <= _MAX_STEP or self._is_believable(wall, monotonic):
+            self._offset = wall - monotonic
+            self._doubted_since = None
+        return monotonic + self._offset
+
+    def _is_believable(self, wall: int, monotonic: int) -> bool:
+        """Return whether the clock, which has jumped to *wall*, is believed."""
+        if self._doubted_since is not None:
+            return monotonic - self._doubted_since >= _SECOND_LOOK
+        store = self._gateway.store
+        due = store.due(wall)
+        if 2 * due <= len(store):
+            return True
+        self._doubted_since = monotonic
+        _log.warning(
+            "the clock jumped forward, and more than half of all groups would expire; "
+            "they stay unless it says the same in a minute",
+            extra={"groups": due, "seconds": (wall - monotonic - self._offset) // 10**9},
+        )
+        return False

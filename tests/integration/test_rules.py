@@ -1,0 +1,134 @@
+"""Rules on a real server: files, signals, restarts, scrapes."""
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import services
+from tests.exchange import ask
+
+PROTOBUF = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+)
+TIME = re.compile(r'^push_time_seconds\{.*job="a"\} (\S+)$', re.MULTILINE)
+
+
+def rules(folder: Path, text: str) -> Path:
+    file = folder / "rules.yml"
+    file.write_text(f"rules: [{text}]")
+    return file
+
+
+def eventually(service: services.Service, wanted: str, *, there: bool = True) -> str:
+    """The exposition as soon as *wanted* is in it, or is not."""
+    deadline = time.monotonic() + services.READY_WITHIN
+    while (wanted in (found := service.get("/metrics"))) is not there:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
+
+
+def push(service: services.Service, job: str = "a", method: str = "PUT") -> None:
+    assert ask(service.port, method, f"/metrics/job/{job}", b"m 1\n").status == 200
+
+
+def test_metrics_are_never_scraped_after_their_time_and_do_not_come_back(tmp_path):
+    data = tmp_path / "pushgate.db"
+    file = rules(tmp_path, "{match: '{job=\"a\"}', ttl: 1500ms}")
+    with services.pushgate(f"--push.rules-file={file}", data=data) as server:
+        push(server)
+        push(server, "other")
+        while True:
+            asked = time.time()
+            found = server.get("/metrics")
+            pushed = float(TIME.search(found)[1])
+            if 'm{instance="",job="a"}' not in found:
+                break
+            assert asked < pushed + 1.5
+        assert 'm{instance="",job="other"} 1' in found
+        eventually(server, "pushgate_expired_groups_total 1\n")
+        assert 'job=\\"a\\"' in server.log.read_text()
+        server.kill()
+    with services.pushgate(data=data) as server:
+        found = server.get("/metrics")
+        assert 'm{instance="",job="a"}' not in found
+        assert float(TIME.search(found)[1]) == pushed
+        assert 'm{instance="",job="other"} 1' in found
+
+
+def test_what_becomes_due_while_the_server_is_down_is_not_in_its_first_answer(tmp_path):
+    data = tmp_path / "pushgate.db"
+    with services.pushgate(data=data) as server:
+        push(server)
+        pushed = time.time()
+    time.sleep(max(0, pushed + 1.01 - time.time()))
+    with services.pushgate("--push.ttl=1s", data=data) as server:
+        assert ask(server.port, "GET", "/api/v1/metrics").text.count('"m"') == 0
+        assert 'm{instance="",job="a"}' not in server.get("/metrics")
+        assert TIME.search(server.get("/metrics"))
+
+
+def test_a_forgotten_group_is_gone_with_its_push_times(tmp_path):
+    with services.pushgate("--push.forget-after=1s", data=tmp_path / "pushgate.db") as server:
+        push(server)
+        eventually(server, 'job="a"', there=False)
+        assert "pushgate_groups 0\n" in server.get("/metrics")
+
+
+def test_the_expected_interval_is_exposed_where_a_rule_says_so(tmp_path):
+    file = rules(tmp_path, "{match: '{job=~\"a.*\"}', expect_every: 24h}")
+    with services.pushgate(f"--push.rules-file={file}") as server:
+        body = b"m 1\npush_expected_interval_seconds 7\n"
+        assert ask(server.port, "PUT", "/metrics/job/a/x/y", body).status == 200
+        push(server, "b")
+        found = server.get("/metrics")
+        lines = [line for line in found.split("\n") if "push_expected_interval_seconds" in line]
+        assert lines[1:] == [
+            "# TYPE push_expected_interval_seconds gauge",
+            'push_expected_interval_seconds{instance="",job="a",x="y"} 86400',
+        ]
+        answer = ask(server.port, "GET", "/metrics", headers={"Accept": PROTOBUF})
+        assert answer.body.count(b"push_expected_interval_seconds") == 1
+
+        file.write_text("rules: []")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(server, "push_expected_interval_seconds", there=False)
+
+
+def test_a_changed_file_is_taken_over_and_an_invalid_one_is_not(tmp_path):
+    file = rules(tmp_path, "{match: '{}', expect_every: 1h}")
+    with services.pushgate(f"--push.rules-file={file}") as server:
+        push(server)
+        assert 'push_expected_interval_seconds{instance="",job="a"} 3600' in server.get("/metrics")
+        rules(tmp_path, "{match: '{}', expect_every: 2h}")
+        eventually(server, 'push_expected_interval_seconds{instance="",job="a"} 7200')
+        rules(tmp_path, "{match: '{}', expect_every: 3}")
+        found = eventually(server, "pushgate_rules_valid 0\n")
+        assert "pushgate_rules_reload_failures_total 1\n" in found
+        assert 'push_expected_interval_seconds{instance="",job="a"} 7200' in found
+        assert "line 1: rules[0].expect_every: missing unit" in server.log.read_text()
+        rules(tmp_path, "{match: '{}', expect_every: 2h}")
+        eventually(server, "pushgate_rules_valid 1\n")
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--push.rules-file=rules.yml", "line 1: rules[0]: match is missing"),
+        ("--push.rules-file=none.yml", "open none.yml: no such file or directory"),
+        ("--push.ttl=-1s", "may not be negative"),
+    ],
+)
+def test_bad_rules_are_an_error_at_the_start(tmp_path, flag, said):
+    rules(tmp_path, "{ttl: 1h}")
+    memory_only = "--web.listen-address=127.0.0.1:0", "--persistence.file="
+    done = subprocess.run(
+        [services.PUSHGATE, "serve", *memory_only, flag],
+        cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]

@@ -1,0 +1,345 @@
+"""Groups expire exactly when they are due, once, and not because a clock is wrong."""
+
+import asyncio
+import logging
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from pushgate.errors import JournalFailed
+from pushgate.server.storage.sqlite import SqliteJournal
+from pushgate.server.store.change import Fail
+from pushgate.server.store.expiry import Expiry
+from pushgate.server.store.gateway import Gateway
+from pushgate.server.store.rules import Rule, Rules
+from pushgate.server.store.store import Store
+from tests.server.pushes import Delete, content, key, post, put
+
+pytestmark = pytest.mark.anyio
+
+SECOND = 10**9
+START = 1_700_000_000 * SECOND
+
+
+class Clock:
+    """A wall clock and a monotonic one that go as the test says."""
+
+    def __init__(self) -> None:
+        self.wall = START
+        self.monotonic = 0
+
+    def advance(self, seconds: float) -> None:
+        self.wall += int(seconds * SECOND)
+        self.monotonic += int(seconds * SECOND)
+
+
+def started(clock: Clock, rules: Rules, journal=None) -> tuple[Gateway, Expiry]:
+    store = Store(rules=rules)
+    if journal is not None:
+        store.load(journal.load())
+    gateway = Gateway(store, journal)
+    gateway.start()
+    return gateway, Expiry(gateway, lambda: clock.wall, lambda: clock.monotonic)
+
+
+def rules(ttl: float = 0, forget_after: float = 0) -> Rules:
+    return Rules((), Rule(ttl=int(ttl * SECOND), forget_after=int(forget_after * SECOND)))
+
+
+async def shown(gateway: Gateway, expiry: Expiry) -> dict:
+    await expiry.settle()
+    return {group.key.job: content(group) for group in gateway.store.groups()}
+
+
+async def test_metrics_go_at_the_end_of_their_time_and_push_times_later():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=10, forget_after=100))
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
+    clock.advance(9.999999)
+    assert await shown(gateway, expiry) == {"a": {"m": [b"1"]}}
+    clock.advance(0.000001)
+    assert await shown(gateway, expiry) == {"a": {}}
+    assert gateway.store.get(key("a")).pushed_at == START
+    assert (gateway.store.series, expiry.expired) == (0, 1)
+    clock.advance(89.999999)
+    assert await shown(gateway, expiry) == {"a": {}}
+    clock.advance(0.000001)
+    assert await shown(gateway, expiry) == {}
+    assert (expiry.expired, gateway.store.first_due) == (1, None)
+
+
+async def test_a_push_begins_the_time_anew():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=10))
+    for _ in range(5):
+        await gateway.apply(post(key("a"), "m 1\n", clock.wall))
+        clock.advance(9)
+        assert await shown(gateway, expiry) == {"a": {"m": [b"1"]}}
+    clock.advance(1)
+    assert await shown(gateway, expiry) == {"a": {}}
+
+
+async def test_a_post_does_not_keep_what_had_expired_before_it():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=10))
+    await gateway.apply(put(key("a"), "old 1\n", clock.wall))
+    clock.advance(11)
+    expiry.begin()
+    await gateway.apply(post(key("a"), "new 1\n", clock.wall))
+    assert await shown(gateway, expiry) == {"a": {"new": [b"1"]}}
+
+
+async def test_a_failure_does_not_keep_metrics_but_it_keeps_the_push_times():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=10, forget_after=20))
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
+    clock.advance(8)
+    await gateway.apply(Fail(key("a"), clock.wall))
+    clock.advance(2)
+    assert await shown(gateway, expiry) == {"a": {}}
+    clock.advance(17)
+    assert await shown(gateway, expiry) == {"a": {}}
+    clock.advance(1)
+    assert await shown(gateway, expiry) == {}
+
+
+async def test_what_expired_does_not_come_back_with_a_restart_without_rules(tmp_path):
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=10), SqliteJournal(tmp_path / "db"))
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
+    clock.advance(10)
+    assert await shown(gateway, expiry) == {"a": {}}
+    await gateway.close()
+    gateway, expiry = started(clock, rules(), SqliteJournal(tmp_path / "db"))
+    assert await shown(gateway, expiry) == {"a": {}}
+    await gateway.close()
+
+
+async def test_what_became_due_while_the_server_was_down_is_never_shown(tmp_path):
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=10), SqliteJournal(tmp_path / "db"))
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
+    await gateway.close()
+    clock.advance(10)
+    gateway, expiry = started(clock, rules(ttl=10), SqliteJournal(tmp_path / "db"))
+    assert await shown(gateway, expiry) == {"a": {}}
+    await gateway.close()
+    journal = SqliteJournal(tmp_path / "db")
+    (group,) = journal.load()
+    assert group.blocks == ()
+    journal.close()
+
+
+class FullDisk:
+    """A journal that refuses every append while it is full."""
+
+    is_full = False
+
+    def load(self):
+        return []
+
+    def append(self, _steps):
+        if self.is_full:
+            raise JournalFailed("the disk is full")
+
+    def check(self):
+        pass
+
+    def tidy(self):
+        return False
+
+    def close(self):
+        pass
+
+
+async def test_with_a_full_disk_groups_are_still_shown_and_expire_when_it_has_room():
+    clock, disk = Clock(), FullDisk()
+    gateway, expiry = started(clock, rules(ttl=10), disk)
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
+    clock.advance(10)
+    disk.is_full = True
+    assert await shown(gateway, expiry) == {"a": {"m": [b"1"]}}
+    assert expiry.expired == 0
+    disk.is_full = False
+    assert await shown(gateway, expiry) == {"a": {}}
+    assert expiry.expired == 1
+    await gateway.close()
+
+
+async def test_a_clock_that_jumps_does_not_expire_everything_at_once(caplog):
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=3600))
+    for job in "abc":
+        await gateway.apply(put(key(job), "m 1\n", clock.wall))
+    clock.wall += 24 * 3600 * SECOND
+    found = await shown(gateway, expiry)
+    assert found == {job: {"m": [b"1"]} for job in "abc"}
+    assert "the clock jumped forward" in caplog.text
+    clock.advance(59)
+    assert await shown(gateway, expiry) == found
+    clock.advance(1)
+    assert await shown(gateway, expiry) == {job: {} for job in "abc"}
+
+
+async def test_a_clock_that_jumps_back_in_time_has_expired_nothing():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=3600))
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
+    clock.wall += 24 * 3600 * SECOND
+    expiry.tick()
+    clock.advance(30)
+    clock.wall -= 24 * 3600 * SECOND
+    expiry.tick()
+    clock.advance(60)
+    assert await shown(gateway, expiry) == {"a": {"m": [b"1"]}}
+    clock.advance(3510)
+    assert await shown(gateway, expiry) == {"a": {}}
+
+
+async def test_while_the_clock_is_doubted_groups_expire_by_the_time_that_really_passed():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=3600))
+    await gateway.apply(put(key("early"), "m 1\n", clock.wall - 3590 * SECOND))
+    await gateway.apply(put(key("late"), "m 1\n", clock.wall))
+    clock.wall += 24 * 3600 * SECOND
+    expiry.tick()
+    clock.advance(10)
+    assert await shown(gateway, expiry) == {"early": {}, "late": {"m": [b"1"]}}
+
+
+async def test_a_jump_that_takes_half_of_the_groups_or_less_is_believed():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=3600))
+    await gateway.apply(put(key("old"), "m 1\n", clock.wall))
+    await gateway.apply(put(key("new"), "m 1\n", clock.wall + 1800 * SECOND))
+    clock.wall += 3600 * SECOND
+    assert await shown(gateway, expiry) == {"old": {}, "new": {"m": [b"1"]}}
+
+
+async def test_all_groups_expire_at_once_when_the_time_really_passed():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=3600))
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
+    clock.advance(24 * 3600)
+    assert await shown(gateway, expiry) == {"a": {}}
+
+
+async def test_new_rules_hold_for_groups_that_are_stored():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=3600))
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
+    clock.advance(100)
+    gateway.govern(rules(ttl=100))
+    assert await shown(gateway, expiry) == {"a": {}}
+    gateway.govern(rules())
+    assert gateway.store.first_due is None
+
+
+async def test_expired_groups_are_logged_the_first_of_many(caplog):
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    gateway, expiry = started(clock, rules(forget_after=10))
+    for number in range(30):
+        await gateway.apply(put(key(f"j{number:02}"), "m 1\n", clock.wall))
+    clock.advance(10)
+    assert await shown(gateway, expiry) == {}
+    assert expiry.expired == 30
+    logged = [record for record in caplog.records if "forgotten" in record.message]
+    assert [getattr(record, "group", None) for record in logged][:2] == [
+        '{job="j00"}',
+        '{job="j01"}',
+    ]
+    assert (len(logged), logged[-1].more) == (21, 10)
+
+
+class SlowTwin:
+    """What should be there: every group is looked at whenever time passes."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.groups: dict[str, list] = {}
+
+    def age(self, now: int) -> None:
+        for job, (metrics, pushed, failed) in list(self.groups.items()):
+            rule = self.rules.of(key(job))
+            last = max(pushed, failed)
+            if rule.forget_after and now - last >= rule.forget_after:
+                del self.groups[job]
+            elif metrics and rule.ttl and now - pushed >= rule.ttl:
+                self.groups[job][0] = {}
+
+    def push(self, job: str, now: int, name: str, *, replace: bool) -> None:
+        metrics, _, failed = self.groups.get(job, ({}, 0, 0))
+        self.groups[job] = [{name: [b"1"]} if replace else {**metrics, name: [b"1"]}, now, failed]
+
+    def fail(self, job: str, now: int) -> None:
+        metrics, pushed, _ = self.groups.get(job, ({}, 0, 0))
+        self.groups[job] = [metrics, pushed, now]
+
+    def shown(self) -> dict:
+        return {job: metrics for job, (metrics, _, _) in sorted(self.groups.items())}
+
+
+class Named:
+    """Selects groups by the first letter of their job."""
+
+    def __init__(self, letters: str) -> None:
+        self.letters = letters
+
+    def matches(self, labels) -> bool:
+        return dict(labels)["job"][0] in self.letters
+
+
+_DURATIONS = st.sampled_from([0, 5, 10, 20, 50])
+
+
+@st.composite
+def some_rules(draw) -> Rules:
+    def rule(selector) -> Rule:
+        ttl, forget_after = draw(_DURATIONS) * SECOND, draw(_DURATIONS) * SECOND
+        forget_after = max(ttl, forget_after) if forget_after else 0
+        return Rule(selector=selector, ttl=ttl, forget_after=forget_after)
+
+    letters = draw(st.lists(st.sampled_from(["a", "ab", "c"]), max_size=3))
+    return Rules(tuple(rule(Named(some)) for some in letters), rule(None))
+
+
+_ACTIONS = st.one_of(
+    st.tuples(st.just("push"), st.sampled_from("abcd"), st.sampled_from("mn"), st.booleans()),
+    st.tuples(st.just("fail"), st.sampled_from("abcd")),
+    st.tuples(st.just("delete"), st.sampled_from("abcd")),
+    st.tuples(st.just("pass"), st.sampled_from([1, 4, 5, 6, 11, 40])),
+    st.tuples(st.just("rules"), some_rules()),
+    st.tuples(st.just("look")),
+)
+
+
+@given(some_rules(), st.lists(_ACTIONS, max_size=40))
+@settings(deadline=None)
+def test_groups_expire_as_in_a_slow_twin(first_rules, actions):
+    async def play() -> None:
+        clock, twin = Clock(), SlowTwin(first_rules)
+        gateway, expiry = started(clock, first_rules)
+        for action in [*actions, ("look",)]:
+            expiry.begin()
+            twin.age(clock.wall)
+            match action:
+                case ("push", job, name, replace):
+                    push = put if replace else post
+                    await gateway.apply(push(key(job), f"{name} 1\n", clock.wall))
+                    twin.push(job, clock.wall, name, replace=replace)
+                case ("fail", job):
+                    await gateway.apply(Fail(key(job), clock.wall))
+                    twin.fail(job, clock.wall)
+                case ("delete", job):
+                    await gateway.apply(Delete(key(job)))
+                    twin.groups.pop(job, None)
+                case ("pass", seconds):
+                    clock.advance(seconds)
+                case ("rules", rules):
+                    gateway.govern(rules)
+                    twin.rules = rules
+                case _:
+                    assert await shown(gateway, expiry) == twin.shown()
+
+    asyncio.run(play())
