@@ -3,7 +3,7 @@ from hypothesis import given, strategies as st
 
 from pushgate.cli.metrics_text import joined, read_metrics
 from pushgate.errors import EncodingError
-from pushgate.model.shape import MetricType
+from pushgate.model.family import MetricType
 
 NAMES = st.sampled_from(["rows", "size_bytes"])
 TEXTS = st.text(st.sampled_from('a }{#,="1\\\n'), max_size=8)

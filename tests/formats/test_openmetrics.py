@@ -15,7 +15,8 @@ from pushgate.client.families import gather
 from pushgate.errors import InvalidBody, TextFormatError
 from pushgate.formats.openmetrics import OpenMetricsReader
 from pushgate.formats.protobuf.reader import decode
-from pushgate.model.shape import MetricType, Pushed
+from pushgate.model.family import MetricType
+from pushgate.model.shape import Pushed
 from tests.fuzz.schema import message_class
 
 EXEMPLAR = {"trace_id": "abc"}

@@ -10,9 +10,10 @@ import pytest
 from pushgate.formats.protobuf.reader import ProtobufReader
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, shape_cost
 from pushgate.formats.text import TextReader
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
-from pushgate.model.shape import FamilyShape, MetricType, PushShape, interned
+from pushgate.model.shape import PushShape, interned
 from tests.formats.protobuf.bodies import body as protobuf_body, family, labels
 
 JOB = GroupingKey([("job", "j")])

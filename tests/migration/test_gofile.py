@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pushgate.migration.gofile import StoredGroup, read
+from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import MetricType
 from tests.services import ROOT
 
 SAMPLE = (ROOT / "tests/data/gob-sample/pushgateway-1.5.1.gob").read_bytes()

@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import given, strategies as st
 
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import header, label_values, sanitised
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw, text
-from pushgate.model.shape import FamilyShape, MetricType, interned
+from pushgate.model.shape import interned
 
 JOB = GroupingKey([("job", "j")])
 

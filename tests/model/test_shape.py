@@ -2,11 +2,11 @@
 
 import gc
 
-import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.model import shape as module
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, WrongType, interned
+from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.shape import Pushed, WrongType, interned
 
 GAUGE = FamilyShape("g", MetricType.GAUGE, None, ((), (("a", "1"),)))
 SUMMARY = FamilyShape("s", MetricType.SUMMARY, "help", ((), ()), (("0.5", "0.9"), ()))
@@ -37,11 +37,8 @@ def test_a_shape_that_nobody_holds_is_forgotten():
     assert families not in module._SHAPES
 
 
-def test_slots_are_points_then_sum_and_count():
-    assert [family.slots for family in ALL] == [2, 6, 4, 0]
+def test_the_slots_of_families_follow_each_other():
     assert interned(ALL).starts == (0, 2, 8, 12, 12)
-    assert list(SUMMARY.metric_slots()) == [range(4), range(4, 6)]
-    assert list(GAUGE.metric_slots()) == [range(1), range(1, 2)]
 
 
 def test_the_extent_counts_bytes():
@@ -73,10 +70,3 @@ def test_without_keeps_what_is_wrong_with_the_rest():
     left = pushed.without(frozenset({"s"}))
     assert left is not None
     assert left.wrong_types == (WrongType(0, 1, "b"),)
-
-
-@pytest.mark.parametrize(
-    ("kind", "word"), [(MetricType.GAUGE_HISTOGRAM, "histogram"), (MetricType.UNTYPED, "untyped")]
-)
-def test_the_word_of_a_type(kind, word):
-    assert kind.word == word

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from pushgate.model.shape import MetricType
+from pushgate.model.family import MetricType
 from pushgate.server.telemetry import Sample, Telemetry
 
 REQUESTS = "pushgateway_http_requests_total"

@@ -11,8 +11,9 @@ from typing import Literal, NoReturn
 
 from pushgate.errors import EncodingError, InvalidBody, TextFormatError
 from pushgate.formats.text import TextReader
+from pushgate.model.family import MetricType
 from pushgate.model.names import NameRule
-from pushgate.model.shape import MetricType, Pushed
+from pushgate.model.shape import Pushed
 
 _MAX_QUOTED = 200
 _name = re.compile(rb'\s*(?:\{\s*"((?:[^"\\]|\\.)*)"|([^\s{]+))').match

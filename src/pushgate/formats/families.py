@@ -5,8 +5,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from pushgate.formats.slots import MISSING, SlotMapping, slot_mapping
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
-from pushgate.model.shape import FamilyShape, MetricType
 
 TYPES = {
     **{kind.name.lower(): kind for kind in MetricType},

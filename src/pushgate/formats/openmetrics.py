@@ -33,10 +33,11 @@ from pushgate.errors import TextFormatError
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf.values import encoded, packed
 from pushgate.formats.slots import written_out
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float, parse_float
 from pushgate.model.quoting import go_quote, raw
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
+from pushgate.model.shape import Pushed, interned
 
 _Match = Callable[[str, int], re.Match[str] | None]
 _metric_name = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII).match

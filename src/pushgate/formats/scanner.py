@@ -21,11 +21,12 @@ from pushgate.formats.families import (
     assemble,
 )
 from pushgate.formats.slots import MISSING
+from pushgate.model.family import MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.names import NameRule
 from pushgate.model.numbers import go_float, is_whole_count, parse_float
 from pushgate.model.quoting import go_quote, go_quote_byte, is_utf8, raw, text
-from pushgate.model.shape import MetricType, Pushed, interned
+from pushgate.model.shape import Pushed, interned
 
 _integer = re.compile(r"([-+]?)0*([0-9]{1,19})", re.ASCII).fullmatch
 _first_in_line = re.compile(r"[^ \t]").search

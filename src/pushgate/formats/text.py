@@ -21,14 +21,13 @@ from pushgate.formats.families import TYPES, Assembled, Families, FamilyBuilder,
 from pushgate.formats.scanner import Scanned, scan
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import SlotMapping, slot_mapping
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.names import NameRule
 from pushgate.model.numbers import go_float, parse_float
 from pushgate.model.shape import (
     FamilyFrame,
-    FamilyShape,
     Frame,
-    MetricType,
     Pushed,
     PushShape,
     frame_of,

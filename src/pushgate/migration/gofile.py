@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from pushgate.errors import InvalidBody
 from pushgate.formats.protobuf.reader import decode
 from pushgate.formats.protobuf.wire import append_delimited
+from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.quoting import go_quote, is_utf8, text
-from pushgate.model.shape import MetricType, Pushed, interned
+from pushgate.model.shape import Pushed, interned
 
 _BYTES, _STRING = 5, 6
 # Go counts from the year 1.

@@ -4,22 +4,18 @@ Everything here depends on a shape and on the *names* of the grouping labels. Th
 of the grouping labels are markers in the layout, put in when a group is rendered.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from pushgate.model.family import FamilyShape
+from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.names import LEGACY_METRIC, Escaping, alike, escape, is_plain
 from pushgate.model.numbers import exposed
 from pushgate.model.quoting import go_quote, is_utf8, legible, raw
 from pushgate.model.slices import PER_SLICE, Sliced, finished, pausing, sorting
-
-if TYPE_CHECKING:
-    from pushgate.model.grouping import GroupingKey, Labels
-    from pushgate.model.shape import FamilyShape
 
 # 0xFE and 0xFF never occur in UTF-8. Names of families that came by protobuf need not be
 # UTF-8; but they hold no line feed and no quote that is not escaped.

@@ -11,84 +11,17 @@ quantile or bucket, then the sum, then the count.
 """
 
 from collections.abc import Iterable
-from enum import IntEnum
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import MAX_MARKED_NAMES, Layout, Violation, layout_of
 from pushgate.model.names import alike, is_plain
 from pushgate.model.quoting import is_utf8, raw
 from pushgate.model.slices import Sliced, finished
-
-
-class MetricType(IntEnum):
-    """The type of a family, numbered as in ``io.prometheus.client.MetricType``."""
-
-    COUNTER = 0
-    GAUGE = 1
-    SUMMARY = 2
-    UNTYPED = 3
-    HISTOGRAM = 4
-    GAUGE_HISTOGRAM = 5
-
-    @property
-    def word(self) -> str:
-        """The word of the text format; gauge histograms are written as histograms."""
-        return "histogram" if self is MetricType.GAUGE_HISTOGRAM else self.name.lower()
-
-    @property
-    def is_simple(self) -> bool:
-        """Whether a metric of this type is one number."""
-        return self in _SIMPLE
-
-    @property
-    def own_label(self) -> str | None:
-        """The label that an exposition adds to the samples of this type."""
-        return _OWN_LABELS.get(self)
-
-    @property
-    def is_histogram(self) -> bool:
-        """Whether a metric of this type has buckets."""
-        return self in _HISTOGRAMS
-
-
-# Tuples, because a set would call the hash function of enums, which is slow.
-_SIMPLE = (MetricType.COUNTER, MetricType.GAUGE, MetricType.UNTYPED)
-_HISTOGRAMS = (MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM)
-_OWN_LABELS = {MetricType.SUMMARY: "quantile", **dict.fromkeys(_HISTOGRAMS, "le")}
-
-
-class FamilyShape(NamedTuple):
-    """A metric family without its numbers.
-
-    ``labels`` holds the labels of each metric, sorted by name, without the grouping
-    labels; ``bounds`` the buckets or quantiles of each metric as canonical text (empty
-    for simple types). ``help`` is None when none was given. ``untyped_as_text`` marks an
-    OpenMetrics counter: who reads it as text, as the Go server does, calls it untyped, so it
-    agrees with both types.
-    """
-
-    name: str
-    type: MetricType
-    help: str | None
-    labels: tuple[Labels, ...]
-    bounds: tuple[tuple[str, ...], ...] = ()
-    untyped_as_text: bool = False
-
-    @property
-    def slots(self) -> int:
-        """How many numbers the family has."""
-        return sum(map(len, self.bounds)) + len(self.labels) * (1 if self.type.is_simple else 2)
-
-    def metric_slots(self) -> Iterable[range]:
-        """Yield for each metric the range of its slots, counted from the family's first."""
-        if self.type.is_simple:
-            return (range(i, i + 1) for i in range(len(self.labels)))
-        ends = list(accumulate((len(bounds) + 2 for bounds in self.bounds), initial=0))
-        return (range(*pair) for pair in pairwise(ends))
 
 
 class FamilyFrame(NamedTuple):

@@ -19,7 +19,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pushgate.model.shape import MetricType
+from pushgate.model.family import MetricType
 from pushgate.server.quantiles import Window
 from pushgate.server.store.consistency import OwnFamily
 from pushgate.server.version import BUILD

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pushgate.formats.protobuf.messages import VALUE_FIELDS
 from pushgate.formats.protobuf.values import varint
-from pushgate.model.shape import MetricType
+from pushgate.model.family import MetricType
 from tests.fuzz.schema import message_class
 
 CONFORMANCE = Path(__file__).parents[2] / "conformance" / "vectors.json"

@@ -8,8 +8,9 @@ from pushgate.errors import InvalidBody
 from pushgate.formats.protobuf.messages import VALUE_FIELDS
 from pushgate.formats.protobuf.reader import ProtobufReader, decode, scan
 from pushgate.formats.protobuf.values import varint
+from pushgate.model.family import MetricType
 from pushgate.model.numbers import go_float
-from pushgate.model.shape import MetricType, Pushed
+from pushgate.model.shape import Pushed
 from tests.formats.protobuf.bodies import (
     BODIES,
     body,

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.formats.text import TextReader
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.model.quoting import text
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
+from pushgate.model.shape import Pushed, interned
 from pushgate.server.http.json_api import encoded, groups_as_json
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import Block, Group

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import InvalidGroupingKey, LimitExceeded
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import unpercent
 from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
-from pushgate.model.shape import FamilyShape, MetricType, interned
+from pushgate.model.shape import interned
 from pushgate.server.http.push_path import escaped, grouping_key, push_path
 from pushgate.server.settings import Settings
 

@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given, strategies as st
 
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.quoting import text
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
+from pushgate.model.shape import Pushed, interned
 from pushgate.server.storage.codec import (
     decode_group,
     decode_shape,

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import InconsistentPush
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, WrongType, interned
+from pushgate.model.shape import Pushed, WrongType, interned
 from pushgate.server.store import group as group_module
 from pushgate.server.store.change import Delete, Fail, Merge, Replace, Wipe
 from pushgate.server.store.consistency import OwnFamily

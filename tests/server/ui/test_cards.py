@@ -6,8 +6,8 @@ from hypothesis import example, given, strategies as st
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
 from pushgate.formats.protobuf.wire import append_delimited
+from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import MetricType
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.http.stream import in_steps
 from pushgate.server.settings import Settings

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded, field, packed, varint
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import Layout, is_mark, ranking
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape
+from pushgate.model.shape import Pushed, PushShape
 from pushgate.model.slices import Sliced, pausing
 
 

@@ -9,7 +9,7 @@ import re
 from functools import cache
 from typing import Any, Final
 
-from pushgate.model.shape import MetricType
+from pushgate.model.family import MetricType
 
 _SCHEMA: Final = {
     "MetricFamily": "name=1:bytes help=2:bytes type=3:int32 metric=4:Metric*",

@@ -5,10 +5,10 @@ from typing import Any
 
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.slots import is_float_histogram
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import prototext_quote, text
-from pushgate.model.shape import FamilyShape, MetricType
 
 _SPECIAL = {"NaN": "nan", "+Inf": "inf", "-Inf": "-inf"}
 

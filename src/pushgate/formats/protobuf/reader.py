@@ -25,10 +25,11 @@ from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded
 from pushgate.formats.protobuf.wire import read_varint
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import written_out
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, text
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape, WrongType, interned
+from pushgate.model.shape import Pushed, PushShape, WrongType, interned
 
 _SCHEMAS = range(-4, 9)
 _double_at = struct.Struct("<d").unpack_from

@@ -5,8 +5,8 @@ from struct import Struct
 from typing import Final
 
 from pushgate.formats.protobuf.wire import append_varint
+from pushgate.model.family import MetricType
 from pushgate.model.numbers import is_whole_count
-from pushgate.model.shape import MetricType
 
 double = Struct("<d").pack
 _LARGEST_COUNT = 2**64 - 1

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
 from pushgate.formats.negotiation import Accepted, Format
+from pushgate.model.family import FamilyShape
 from pushgate.model.quoting import raw
-from pushgate.model.shape import FamilyShape
 from pushgate.model.slices import PER_SLICE, Sliced, sorting
 from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.exposition.text import TextView

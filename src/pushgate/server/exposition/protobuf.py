@@ -5,9 +5,10 @@ from itertools import groupby
 
 from pushgate.formats.protobuf.layout import encode_metric, encode_metrics, family_header
 from pushgate.formats.protobuf.values import double, encoded, varint
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping
-from pushgate.model.shape import FamilyShape, MetricType, Pushed
+from pushgate.model.shape import Pushed
 from pushgate.server.exposition.view import (
     TIMES_SHAPE,
     Interval,

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import MAX_LINES, Layout, escape_label_value, header, label_values
 from pushgate.model.names import Escaping
 from pushgate.model.numbers import exposed, go_float
-from pushgate.model.shape import FamilyShape, MetricType, PushShape
+from pushgate.model.shape import PushShape
 from pushgate.server.exposition.view import (
     TIMES_SHAPE,
     Interval,

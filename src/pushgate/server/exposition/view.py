@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from pushgate.model.family import FamilyShape
 from pushgate.model.numbers import go_float
-from pushgate.model.shape import FamilyShape, Pushed, interned
+from pushgate.model.shape import Pushed, interned
 from pushgate.server.store.group import EXPECTED_INTERVAL, PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 TIMES_SHAPE: Final = interned((PUSH_FAILURE_TIME, PUSH_TIME))

@@ -10,9 +10,9 @@ from heapq import merge
 from itertools import accumulate, islice, pairwise
 from typing import Any, NamedTuple, TypeVar
 
+from pushgate.model.family import FamilyShape
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
-from pushgate.model.shape import FamilyShape
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 T = TypeVar("T")

@@ -18,11 +18,11 @@ from starlette.types import Receive, Scope, Send
 
 from pushgate.formats.protobuf.description import Described, count_text, describe
 from pushgate.formats.slots import is_float_histogram
+from pushgate.model.family import MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
-from pushgate.model.shape import MetricType
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import (
     Family,

@@ -13,9 +13,10 @@ from zlib import crc32
 
 import orjson
 
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.quoting import text
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, PushShape, interned
+from pushgate.model.shape import Pushed, PushShape, interned
 from pushgate.server.store.group import Block, Group
 
 _CHECKSUM = struct.Struct("<I")

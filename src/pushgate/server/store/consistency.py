@@ -22,10 +22,11 @@ from typing import Final, NamedTuple
 
 from pushgate.errors import InconsistentPush
 from pushgate.formats.protobuf.prototext import detail_text, metric_text, value_text
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import DUPLICATE, Violation, sanitised
 from pushgate.model.quoting import go_quote
-from pushgate.model.shape import FamilyShape, Frame, MetricType, Pushed
+from pushgate.model.shape import Frame, Pushed
 from pushgate.model.slices import PER_SLICE, Sliced
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Final
 
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import FamilyShape, MetricType, Pushed, interned
+from pushgate.model.shape import Pushed, interned
 from pushgate.model.slices import Sliced
 
 PUSH_TIME: Final = FamilyShape(

@@ -12,8 +12,9 @@ from operator import itemgetter
 from typing import NamedTuple, assert_never
 
 from pushgate.errors import InconsistentPush, LimitExceeded
+from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import MetricType, Pushed, PushShape, interned, size
+from pushgate.model.shape import Pushed, PushShape, interned, size
 from pushgate.model.slices import PER_SLICE, Sliced, finished
 from pushgate.server.store.change import Change, Delete, Expire, Fail, Merge, Replace, Wipe
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder

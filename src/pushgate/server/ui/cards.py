@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from pushgate.errors import InvalidGroupingKey
 from pushgate.formats.protobuf.description import Described, count_text, describe
+from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.names import LEGACY_LABEL, NameRule
 from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, raw, text
-from pushgate.model.shape import MetricType
 from pushgate.server.http.families import Family, Steps, local_time, sorted_families
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
