@@ -65,8 +65,15 @@ def test_pushing_around_a_command(gateway):
 
 
 def test_the_scrape_config_keeps_the_pushed_labels():
-    [example] = [yaml.safe_load(text) for text in blocks("yaml")]
-    assert example["scrape_configs"][0]["honor_labels"] is True
+    config, _ = map(yaml.safe_load, blocks("yaml"))
+    assert config["scrape_configs"][0]["honor_labels"] is True
+
+
+def test_promtool_takes_the_alert_rule(tmp_path):
+    _, rules = blocks("yaml")
+    (tmp_path / "rules.yml").write_text(rules)
+    command = [services.find_promtool(), "check", "rules", "rules.yml"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=30)
 
 
 def test_the_make_targets_exist():
