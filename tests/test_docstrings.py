@@ -42,14 +42,11 @@ def test_every_public_name_and_method_is_documented(name):
 def option_row(name, about):
     """The row of the table of options in docs/client.md."""
     default = inspect.signature(pushgate.PushGateway).parameters[name].default
-    prop = f"pushgate.{about.fills}" if about.fills else ""
-    if about.wins:
-        prop = f"io.prometheus.exporter.pushgateway.{about.wins}"
     meaning = re.sub(r":class:`(\w+)`", r"`\1`", about.doc).replace("``", "`")
     shown = "" if default is None else f"`{default!r}`"
     if default == pushgate.Retry():
         shown = "`Retry()`"
-    return f"| `{name}` | {shown} | {prop and f'`{prop}`'} | {meaning} |"
+    return f"| `{name}` | {shown} | {about.property and f'`{about.property}`'} | {meaning} |"
 
 
 def test_the_table_of_options_is_what_the_code_says():

@@ -1,5 +1,6 @@
 import inspect
 import logging
+import math
 import ssl
 import subprocess
 import sys
@@ -55,12 +56,12 @@ def test_the_scheme_property_works(scheme):
 
 
 def test_timeouts_come_from_properties_unless_they_are_zero():
-    route = gateway(
+    made = gateway(
         {f"{PREFIX}connectTimeoutSeconds": "7", f"{PREFIX}readTimeoutSeconds": "0"}, read_timeout=2
-    )._route
-    assert (route.connect_timeout, route.read_timeout) == (7, 2)
-    plain = gateway(False)._route
-    assert (plain.connect_timeout, plain.read_timeout) == (10, 10)
+    )
+    for each, connect, read in ((made, 7, 2), (gateway(False), 10, 10)):
+        timeouts = each._route.extensions(math.inf)["timeout"]
+        assert (timeouts["connect"], timeouts["read"]) == (connect, read)
 
 
 def test_the_escaping_scheme_property_is_used():
@@ -94,7 +95,7 @@ def test_of_our_own_properties_a_keyword_wins(tmp_path):
     assert options.headers == {"X-Tenant": "a"}
     assert options.compression == "gzip"
     assert made._credentials.header(renew=False) == "Basic dXNlcjpwYXNz"
-    assert not made._route.tls.verify
+    assert not made._options.verify
 
 
 def test_what_a_program_brings_itself_is_not_mixed_with_properties():
@@ -105,9 +106,9 @@ def test_what_a_program_brings_itself_is_not_mixed_with_properties():
         "pushgate.instance": "blue",
     }
     context = ssl.create_default_context()
-    tls = gateway(properties, ssl_context=context)._route.tls
-    assert (tls.context, tls.ca_file, tls.verify) == (context, None, True)
-    assert gateway(properties)._route.tls.client_cert == ("me.pem", "me.pem")
+    options = gateway(properties, ssl_context=context)._options
+    assert (options.ssl_context, options.ca_file, options.verify) == (context, None, True)
+    assert gateway(properties)._options.client_cert == ("me.pem", "me.pem")
     assert gateway(properties, grouping_key={"instance": "x"}).grouping_key == {"instance": "x"}
 
 

@@ -289,9 +289,7 @@ class AsyncPushGateway(GatewayBase):
             # Locks and sockets belong to a loop; asyncio.run() makes a new one each time,
             # and a forked child has another one than its parent.
             self._loop, self._lock = loop, asyncio.Lock()
-            self._connection = AsyncConnection(
-                self._route, self._options.transport, self._options.http_client
-            )
+            self._connection = AsyncConnection(self._route)
         # One at a time: a retry of an older push must not overwrite a newer one.
         lock, info = self._lock, RequestInfo(self._address.base, self.url, method)
         async with _in_time(info, expires, "while another push went on"):

@@ -52,7 +52,7 @@ from pushgate.client.results import (
     status_in,
 )
 from pushgate.client.retry import Retry
-from pushgate.client.route import route_to
+from pushgate.client.route import Route
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.properties import resolve
 from pushgate.version import __version__
@@ -90,12 +90,8 @@ class GatewayBase:
         self._labels = group_labels(chosen.grouping_key or {}, chosen.instance, address)
         self._url = push_url(address.base, self._job, self._labels, encoding=chosen.url_encoding)
         self._credentials = credentials_of(chosen, address.credentials)
-        self._route = route_to(address, chosen)
+        self._route = Route(address, chosen)
         retry = chosen.retry
-        if isinstance(retry, int) and retry < 0:
-            raise ConfigurationError(
-                "retry: the number of retries must not be negative.", key="retry"
-            )
         self._retry = Retry(attempts=retry + 1) if isinstance(retry, int) else retry
         self._source = Source(
             chosen.registry,
@@ -648,9 +644,7 @@ class PushGateway(GatewayBase):
         if self._connection is None:
             from pushgate.client.transport import Connection  # see there
 
-            self._connection = Connection(
-                self._route, self._options.transport, self._options.http_client
-            )
+            self._connection = Connection(self._route)
         return self._connection.send(step, self._sent)
 
 

@@ -9,7 +9,18 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, get_args
+from types import NoneType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 from pushgate.client.address import UrlEncoding
 from pushgate.client.collect import Collector, Multiprocess
@@ -17,7 +28,14 @@ from pushgate.client.log import log_once
 from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
 from pushgate.properties import PrometheusProperties
-from pushgate.properties.schema import Compression, EscapingScheme, Format, OwnProperties, Scheme
+from pushgate.properties.schema import (
+    OWN,
+    Compression,
+    EscapingScheme,
+    Format,
+    OwnProperties,
+    Scheme,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,6 +43,17 @@ if TYPE_CHECKING:
 FilePath = str | os.PathLike[str]
 Header = str | Callable[[], str]
 TokenSource = str | Callable[[], str | Awaitable[str]]
+# Connections and credentials that a program brings itself are complete in themselves.
+_CONNECTION = ("ssl_context", "transport", "http_client")
+_CREDENTIALS = ("basic_auth", "bearer_token", "bearer_token_file")
+_TLS = ("verify", "ca_file", "ca_path", "ca_data", "client_cert")
+# What a value of a type is an instance of, and the same in words, for the error.
+_KINDS: Mapping[Any, tuple[Any, str]] = {
+    str | None: (str, "text"),
+    bool: (bool, "True or False"),
+    float | None: (float, "seconds"),
+    FilePath | None: ((str, os.PathLike), "a path"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +62,20 @@ class _About:
 
     Attributes:
         doc: What it means.
-        kinds: What a value other than None is an instance of, for ``isinstance``.
-        expected: The same in words, for the error.
-        choices: All values there are.
-        wins: The ``io.prometheus.exporter.pushgateway`` property that overrides it.
-        fills: The ``pushgate`` property that replaces an argument at its default.
-        read: What becomes of the value of that property; unless given, it is the argument.
-        unless: Options that, when given, leave no room for the property.
+        property: The property that sets it, too.
+        kinds: What a value other than None is an instance of, unless the type says it.
+        expected: The same in words.
+        choices: All values there are; those of a Literal unless given.
+        read: What becomes of the value of a ``pushgate`` property; unless given, it is the
+            argument.
+        unless: Options that, when given, leave no room for that property.
     """
 
     doc: str
+    property: str = ""
     kinds: Any = object
     expected: str = ""
     choices: tuple[Any, ...] = ()
-    wins: str = ""
-    fills: str = ""
     read: Callable[[Any, OwnProperties], Any] | None = None
     unless: tuple[str, ...] = ()
 
@@ -55,15 +83,6 @@ class _About:
 def option(default: Any, doc: str, **about: Any) -> Any:
     """Declare an option; *about* are the other attributes of its :class:`_About`."""
     return field(default=default, metadata={"about": _About(doc, **about)})
-
-
-_TEXT = {"kinds": str, "expected": "text"}
-_PATH = {"kinds": (str, os.PathLike), "expected": "a path"}
-_YES_OR_NO = {"kinds": bool, "expected": "True or False"}
-_SECONDS = {"kinds": float, "expected": "seconds"}
-# Connections and credentials that a program brings itself are complete in themselves.
-_CONNECTION = ("ssl_context", "transport", "http_client")
-_CREDENTIALS = ("basic_auth", "bearer_token", "bearer_token_file")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)  # a repr would show credentials
@@ -78,31 +97,31 @@ class Options:
         None,
         "``host:port``, with a path if need be, or a whole URL, perhaps with"
         " ``user:password@``. Unless given, ``localhost:9091``.",
-        kinds=str,
         expected="text such as 'gateway:9091'",
-        wins="address",
+        property="io.prometheus.exporter.pushgateway.address",
     )
     _: KW_ONLY
     job: str | None = option(
         None,
         "The ``job`` of the group. Unless given, the name of the running program.",
-        wins="job",
+        property="io.prometheus.exporter.pushgateway.job",
     )
     scheme: Scheme | None = option(
-        None, "``http`` or ``https``, for an address that has none.", **_TEXT, wins="scheme"
+        None,
+        "``http`` or ``https``, for an address that has none.",
+        property="io.prometheus.exporter.pushgateway.scheme",
     )
     grouping_key: Mapping[str, object] | None = option(
         None,
         "Further labels of the group; values become text.",
         kinds=Mapping,
         expected="a mapping of label names to values",
-        fills="grouping_key",
+        property="pushgate.grouping_key",
     )
     instance: str | None = option(
         None,
         "The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or a text.",
-        **_TEXT,
-        fills="instance",
+        property="pushgate.instance",
     )
     registry: Collector | None = option(
         None,
@@ -113,7 +132,6 @@ class Options:
     include_default_collectors: bool = option(
         False,
         "Whether the default registry's metrics about process and interpreter go along.",
-        **_YES_OR_NO,
     )
     multiprocess: Multiprocess = option(
         "auto",
@@ -124,46 +142,41 @@ class Options:
     format: Format = option(
         "auto",
         "``auto`` is protobuf, until the gateway turns out not to read it, and text from then on.",
-        choices=get_args(Format),
-        fills="format",
+        property="pushgate.format",
     )
     escaping_scheme: EscapingScheme | None = option(
         None,
         "How names beyond the classic data model are written. Unless given, ``underscores``.",
-        choices=(None, *get_args(EscapingScheme)),
-        wins="escaping_scheme",
+        property="io.prometheus.exporter.pushgateway.escaping_scheme",
     )
     include_created: bool = option(
-        False, "Whether creation times are pushed as ``_created`` gauges, too.", **_YES_OR_NO
+        False, "Whether creation times are pushed as ``_created`` gauges, too."
     )
     timestamps: Literal["error", "strip"] = option(
         "error",
         "``strip`` removes the timestamps of samples, which no gateway takes.",
-        choices=("error", "strip"),
     )
     on_label_clash: Literal["error", "allow"] = option(
         "error",
         "What to do if a metric has a label of the group, which the gateway overwrites.",
-        choices=("error", "allow"),
     )
     on_empty: Literal["warn", "skip", "error"] = option(
-        "warn", "What to do if there is nothing to push.", choices=("warn", "skip", "error")
+        "warn", "What to do if there is nothing to push."
     )
     apply_filter: bool = option(
-        False, "Whether the ``io.prometheus.exporter.filter`` properties count.", **_YES_OR_NO
+        False, "Whether the ``io.prometheus.exporter.filter`` properties count."
     )
     enabled: bool = option(
         True,
         "False turns every push into nothing: for laptops and tests.",
-        **_YES_OR_NO,
-        fills="enabled",
+        property="pushgate.enabled",
     )
     basic_auth: tuple[str, str] | None = option(
         None,
         "User and password.",
         kinds=tuple | list,
         expected="(user, password)",
-        fills="basic_auth_file",
+        property="pushgate.basic_auth_file",
         read=lambda path, _: _user_and_password(path),
         unless=_CREDENTIALS,
     )
@@ -172,14 +185,13 @@ class Options:
         "A token, or a function or coroutine function that returns one.",
         kinds=(str, Callable),
         expected="text or a function",
-        fills="bearer_token",
+        property="pushgate.bearer_token",
         unless=_CREDENTIALS,
     )
     bearer_token_file: FilePath | None = option(
         None,
         "A file with a token, read again whenever it changes.",
-        **_PATH,
-        fills="bearer_token_file",
+        property="pushgate.bearer_token_file",
         unless=_CREDENTIALS,
     )
     headers: Mapping[str, Header] | None = option(
@@ -187,26 +199,24 @@ class Options:
         "Further headers; a value may be a function.",
         kinds=Mapping,
         expected="a mapping of names to values",
-        fills="headers_file",
+        property="pushgate.headers_file",
         read=lambda path, _: _headers_in(path),
     )
     verify: bool = option(
         True,
         "False accepts any certificate.",
-        kinds=bool,
         expected="True or False; a file of authorities is ca_file=",
-        fills="verify",
+        property="pushgate.verify",
         unless=_CONNECTION,
     )
     ca_file: FilePath | None = option(
         None,
         "PEM file of the authorities to trust, instead of the system's.",
-        **_PATH,
-        fills="ca_file",
+        property="pushgate.ca_file",
         unless=_CONNECTION,
     )
     ca_path: FilePath | None = option(
-        None, "Directory of such files, with names as OpenSSL's ``rehash`` makes them.", **_PATH
+        None, "Directory of such files, with names as OpenSSL's ``rehash`` makes them."
     )
     ca_data: str | bytes | None = option(
         None,
@@ -219,7 +229,7 @@ class Options:
         "Files of certificate and key, and the key's password if it has one.",
         kinds=tuple | list,
         expected="(certificate, key)",
-        fills="client_cert",
+        property="pushgate.client_cert",
         read=lambda certificate, own: (certificate, own.client_key or certificate),
         unless=_CONNECTION,
     )
@@ -230,48 +240,45 @@ class Options:
         expected="an ssl.SSLContext",
     )
     server_hostname: str | None = option(
-        None, "The name to ask for and to verify, if it is not the host's.", **_TEXT
+        None, "The name to ask for and to verify, if it is not the host's."
     )
     proxy: str | None = option(
         "env",
         "Its URL. ``env``: what ``HTTP_PROXY`` and its kind say, as curl reads them. None: none.",
-        kinds=str,
         expected="a URL, 'env' or None",
-        fills="proxy",
+        property="pushgate.proxy",
         unless=_CONNECTION,
     )
     connect_timeout: float | None = option(
-        None, "Seconds. Unless given, 10.", **_SECONDS, wins="connect_timeout_seconds"
+        None,
+        "Seconds. Unless given, 10.",
+        property="io.prometheus.exporter.pushgateway.connect_timeout_seconds",
     )
     read_timeout: float | None = option(
         None,
         "Seconds without a byte of the answer. Unless given, 10.",
-        **_SECONDS,
-        wins="read_timeout_seconds",
+        property="io.prometheus.exporter.pushgateway.read_timeout_seconds",
     )
     deadline: float | None = option(
         30.0,
         "Seconds for a push with all its attempts; None is no limit.",
-        **_SECONDS,
-        fills="deadline_seconds",
+        property="pushgate.deadline_seconds",
     )
     retry: Retry | int = option(
         Retry(),
         "A :class:`Retry`, or how many retries.",
         kinds=(Retry, int),
         expected="a Retry, or the number of retries",
-        fills="retries",
+        property="pushgate.retries",
     )
     compression: Compression | None = option(
         None,
         "``gzip``, ``snappy`` (``pip install cramjam``), or None.",
-        choices=(None, *get_args(Compression)),
-        fills="compression",
+        property="pushgate.compression",
     )
     url_encoding: UrlEncoding = option(
         "base64",
         "``percent`` is for a gateway that does not know ``@base64``.",
-        choices=get_args(UrlEncoding),
     )
     transport: "httpx2.BaseTransport | httpx2.AsyncBaseTransport | None" = option(
         None, "An httpx2 transport, instead of connections of the gateway's own."
@@ -295,17 +302,38 @@ class Options:
                 "client_cert: expecting (certificate, key) or (certificate, key, password)",
                 key="client_cert",
             )
+        if isinstance(self.retry, int) and self.retry < 0:
+            raise ConfigurationError(
+                "retry: the number of retries must not be negative.", key="retry"
+            )
         if not isinstance(self.properties, PrometheusProperties | Mapping | None) and (
             self.properties is not False
         ):
             raise wrong_type("properties", "a mapping, False or None", self.properties)
-        for name in ("grouping_key", "headers"):  # the caller may change its own later
-            if (given := getattr(self, name)) is not None:
-                object.__setattr__(self, name, dict(given))
+        given = self.given()
+        if self.ssl_context is not None and not given.isdisjoint(_TLS):
+            raise ConfigurationError(
+                "An ssl_context brings all of its TLS options.", key="ssl_context"
+            )
+        own_connection = {*_TLS, "ssl_context", "server_hostname"}
+        if not given.isdisjoint({"transport", "http_client"}) and (
+            not given.isdisjoint(own_connection) or self.proxy not in {"env", None}
+        ):
+            raise ConfigurationError(
+                "A transport or client of your own brings its own TLS and proxy.", key="transport"
+            )
+        # The caller may change its own mappings later.
+        for name, copy in (("grouping_key", dict), ("headers", dict), ("client_cert", tuple)):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, copy(value))
 
     def arguments(self) -> dict[str, Any]:
         """Return the options by name, as the constructor takes them."""
         return {name: getattr(self, name) for name in ABOUT}
+
+    def given(self) -> set[str]:
+        """Return the names of the options that are not at their default."""
+        return {each.name for each in fields(self) if getattr(self, each.name) != each.default}
 
     def effective(self, properties: PrometheusProperties) -> Self:
         """Return the options with what *properties* say.
@@ -313,25 +341,7 @@ class Options:
         ``io.prometheus`` properties override arguments, as in client_java: that is what they
         are for. Ours (``pushgate.…``) only replace an argument that is at its default.
         """
-        return replace(self, **self._overridden(properties), **self._filled(properties))
-
-    def _overridden(self, properties: PrometheusProperties) -> dict[str, Any]:
-        changes: dict[str, Any] = {}
-        for name, about in ABOUT.items():
-            runtime = getattr(properties.pushgateway, about.wins) if about.wins else None
-            # In client_java, a timeout of 0 is one that is not set.
-            if runtime is None or runtime == 0:
-                continue
-            given = getattr(self, name)
-            changes[name] = runtime
-            if given is not None and given != runtime:
-                key = f"io.prometheus.exporter.pushgateway.{about.wins}"
-                origin = properties.origins.get(key, "the properties given by code")
-                log_once(logging.INFO, f"{name}= is overridden by {origin}")
-        return changes
-
-    def _filled(self, properties: PrometheusProperties) -> dict[str, Any]:
-        given = {name for name in ABOUT if getattr(self, name) != _DEFAULTS[name]}
+        given = self.given()
         if "instance" in (self.grouping_key or ()):
             given.add("instance")
         # These are credentials, too, and leave no room for those of the properties.
@@ -340,18 +350,40 @@ class Options:
             given.add("basic_auth")
         changes: dict[str, Any] = {}
         for name, about in ABOUT.items():
-            if not about.fills or name in given or not given.isdisjoint(about.unless):
-                continue
-            value = getattr(properties.own, about.fills)
-            if value is not None:
-                changes[name] = about.read(value, properties.own) if about.read else value
-        return changes
+            section, _, setting = about.property.rpartition(".")
+            if section == OWN:
+                value = getattr(properties.own, setting)
+                if value is not None and name not in given and given.isdisjoint(about.unless):
+                    changes[name] = about.read(value, properties.own) if about.read else value
+            elif section:
+                runtime, argument = getattr(properties.pushgateway, setting), getattr(self, name)
+                # In client_java, a timeout of 0 is one that is not set.
+                if runtime in {None, 0}:
+                    continue
+                changes[name] = runtime
+                if argument not in {None, runtime}:
+                    origin = properties.origins.get(about.property, "the properties given by code")
+                    log_once(logging.INFO, f"{name}= is overridden by {origin}")
+        return replace(self, **changes)
+
+
+def _typed(about: _About, annotation: Any) -> _About:
+    """Return *about* with what the type of the option says."""
+    if about.choices or about.kinds is not object:
+        return about
+    if annotation in _KINDS:
+        kinds, expected = _KINDS[annotation]
+        return replace(about, kinds=kinds, expected=about.expected or expected)
+    parts = (annotation, *get_args(annotation))
+    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+    if words in ([], [False]):
+        return about
+    return replace(about, choices=(*words, None) if NoneType in parts else tuple(words))
 
 
 ABOUT: Mapping[str, _About] = {
-    each.name: each.metadata["about"] for each in fields(Options) if each.metadata
+    each.name: _typed(each.metadata["about"], each.type) for each in fields(Options)
 }
-_DEFAULTS = {each.name: each.default for each in fields(Options)}
 
 
 def _check(name: str, about: _About, value: Any) -> None:

@@ -4,14 +4,17 @@ import ipaddress
 import math
 import os
 import re
+import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from pushgate.client.address import Address
 from pushgate.client.log import warn_once
 from pushgate.client.options import Options
-from pushgate.client.tls import TLS
+from pushgate.client.tls import context_for
 from pushgate.errors import ConfigurationError
 
 # Eleven days: sockets take no infinite timeout.
@@ -23,85 +26,46 @@ _ENTRY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a connection is made with."""
+    """What a connection is made with: the gateway's address, and the effective options.
 
-    scheme: str
-    host: str
-    port: int
-    tls: TLS
-    proxy: str | None
-    """Its URL, ``env`` for whatever the environment says, None for no proxy."""
-    connect_timeout: float
-    read_timeout: float
+    Raises:
+        ConfigurationError: The option ``proxy`` is neither ``env`` nor the URL of a proxy.
+    """
+
+    address: Address
+    options: Options
+
+    def __post_init__(self) -> None:
+        proxy = self.options.proxy
+        if proxy not in {None, "env"} and not _is_usable(_with_scheme(proxy)):
+            # Without the proxy, because it may hold a password.
+            raise ConfigurationError(
+                "proxy: expecting [http[s]://][user:password@]host[:port]", key="proxy"
+            )
 
     def proxy_url(self) -> str | None:
         """Return the proxy to use, after a look at the environment if so configured."""
-        if self.proxy == "env":
-            return proxy_of_environment(self.scheme, self.host, self.port)
-        return self.proxy
+        if self.options.proxy == "env":
+            return proxy_of_environment(self.address.scheme, self.address.host, self.address.port)
+        return None if self.options.proxy is None else _with_scheme(self.options.proxy)
 
-    def timeouts(self, expires: float) -> dict[str, float]:
-        """Return the timeouts of the next request in seconds, none beyond *expires*."""
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return the TLS context as its files are now; None for plain HTTP."""
+        return context_for(self.options) if self.address.scheme == "https" else None
+
+    def extensions(self, expires: float) -> dict[str, Any]:
+        """Return what a request takes with it: timeouts, none beyond *expires*, TLS name."""
         left = min(max(expires - time.monotonic(), 0.001), FOREVER)
-        connect, read = min(self.connect_timeout, left), min(self.read_timeout, left)
-        return {"connect": connect, "read": read, "write": read, "pool": connect}
-
-
-def route_to(address: Address, options: Options) -> Route:
-    """Return the route to the gateway at *address*.
-
-    Raises:
-        ConfigurationError: Options contradict each other.
-    """
-    certificate = options.client_cert
-    tls = TLS(
-        verify=options.verify,
-        ca_file=None if options.ca_file is None else os.fspath(options.ca_file),
-        ca_path=None if options.ca_path is None else os.fspath(options.ca_path),
-        ca_data=options.ca_data,
-        client_cert=None if certificate is None else tuple(os.fspath(path) for path in certificate),
-        context=options.ssl_context,
-        server_hostname=options.server_hostname,
-    )
-    if tls.context is not None and tls != TLS(
-        context=tls.context, server_hostname=tls.server_hostname
-    ):
-        raise ConfigurationError("An ssl_context brings all of its TLS options.", key="ssl_context")
-    proxy = options.proxy
-    is_foreign = options.transport is not None or options.http_client is not None
-    if is_foreign and (tls != TLS() or proxy not in {"env", None}):
-        raise ConfigurationError(
-            "A transport or client of your own brings its own TLS and proxy.", key="transport"
-        )
-    return Route(
-        scheme=address.scheme,
-        host=address.host,
-        port=address.port,
-        tls=tls,
-        proxy=proxy if proxy is None or proxy == "env" else proxy_of_option(proxy),
-        connect_timeout=options.connect_timeout or 10.0,
-        read_timeout=options.read_timeout or 10.0,
-    )
+        connect = min(self.options.connect_timeout or 10.0, left)
+        read = min(self.options.read_timeout or 10.0, left)
+        timeouts = {"connect": connect, "read": read, "write": read, "pool": connect}
+        name = self.options.server_hostname
+        return {"timeout": timeouts} | ({"sni_hostname": name} if name else {})
 
 
 def seconds_left(expires: float) -> float | None:
     """Return the seconds until *expires*, as asyncio takes them: None is no limit."""
     return None if math.isinf(expires) else max(expires - time.monotonic(), 0)
-
-
-def proxy_of_option(proxy: str) -> str:
-    """Return *proxy* as a URL; without a scheme it is ``http``.
-
-    Raises:
-        ConfigurationError: It is neither an HTTP nor an HTTPS proxy. The message does not
-            show it, because it may hold a password.
-    """
-    url = proxy if "://" in proxy else f"http://{proxy}"
-    if not _is_usable(url):
-        raise ConfigurationError(
-            "proxy: expecting [http[s]://][user:password@]host[:port]", key="proxy"
-        )
-    return url
 
 
 def proxy_of_environment(scheme: str, host: str, port: int) -> str | None:
@@ -119,11 +83,15 @@ def proxy_of_environment(scheme: str, host: str, port: int) -> str | None:
     value = os.environ[name].strip() if name is not None else ""
     if not value or _is_direct(host, port):
         return None
-    url = value if "://" in value else f"http://{value}"
+    url = _with_scheme(value)
     if not _is_usable(url):
         warn_once(f"${name} is not the URL of an HTTP proxy: pushing without a proxy.")
         return None
     return url
+
+
+def _with_scheme(proxy: str) -> str:
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _is_usable(url: str) -> bool:
@@ -143,7 +111,10 @@ def _is_direct(host: str, port: int) -> bool:
     """
     listed = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
     host = host.lower().rstrip(".")
-    address = _address(host)
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
     for entry in listed.lower().replace(",", " ").split():
         if entry == "*":
             return True
@@ -155,20 +126,8 @@ def _is_direct(host: str, port: int) -> bool:
         if address is None:
             if name and (host == name or host.endswith(f".{name}")):
                 return True
-        elif _covers(name, address):
-            return True
+            continue
+        with suppress(ValueError):  # a domain
+            if address in ipaddress.ip_network(name, strict=False):
+                return True
     return False
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _covers(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    try:
-        return address in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False

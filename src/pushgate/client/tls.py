@@ -2,38 +2,30 @@
 
 import os
 import ssl
-from dataclasses import dataclass
 from functools import lru_cache
 
 from pushgate.client.log import log
+from pushgate.client.options import Options
 from pushgate.errors import ConfigurationError
 
 
-@dataclass(frozen=True, slots=True)
-class TLS:
-    """The TLS options of a connection. None of them is global to the process."""
-
-    verify: bool = True
-    ca_file: str | None = None
-    ca_path: str | None = None
-    ca_data: str | bytes | None = None
-    client_cert: tuple[str, ...] | None = None
-    """Files of certificate and key, and the key's password."""
-    context: ssl.SSLContext | None = None
-    server_hostname: str | None = None
-
-
-def context_for(tls: TLS) -> ssl.SSLContext:
-    """Return the context for *tls*: the same one until one of its files changes.
+def context_for(options: Options) -> ssl.SSLContext:
+    """Return the context for the TLS options: the same one until one of its files changes.
 
     Raises:
         ConfigurationError: A file cannot be read or is no certificate.
     """
-    if tls.context is not None:
-        return tls.context
-    files = tuple(path for path in (tls.ca_file, *(tls.client_cert or ())[:2]) if path)
+    if options.ssl_context is not None:
+        return options.ssl_context
+    ca_file, ca_path = (
+        None if path is None else os.fspath(path) for path in (options.ca_file, options.ca_path)
+    )
+    certificate = tuple(os.fspath(path) for path in options.client_cert or ())
+    files = [path for path in (ca_file, *certificate[:2]) if path is not None]
     try:
-        return _context(tls, tuple(os.stat(path).st_mtime_ns for path in files))  # noqa: PTH116
+        # The versions of the files are a part of the key: a replaced file makes a new context.
+        versions = tuple(os.stat(path).st_mtime_ns for path in files)  # noqa: PTH116
+        return _context(options.verify, ca_file, ca_path, options.ca_data, certificate, versions)
     except ValueError as error:  # an ssl.SSLError is one too
         raise ConfigurationError(f"TLS cannot be set up: {error}", key="ca_file") from error
     except OSError as error:
@@ -41,16 +33,23 @@ def context_for(tls: TLS) -> ssl.SSLContext:
         raise ConfigurationError(f"TLS cannot be set up: {what}", key="ca_file") from error
 
 
-# The versions of the files are a part of the key: a replaced file makes a new context.
+# Shared by the gateways of a process: loading the authorities of the system takes 20 ms.
 @lru_cache(maxsize=32)
-def _context(tls: TLS, versions: tuple[int, ...]) -> ssl.SSLContext:  # noqa: ARG001  cache key
-    data = tls.ca_data.encode() if isinstance(tls.ca_data, str) else tls.ca_data
+def _context(
+    verify: bool,  # noqa: FBT001  a part of the cache's key
+    ca_file: str | None,
+    ca_path: str | None,
+    ca_data: str | bytes | None,
+    client_cert: tuple[str, ...],
+    versions: tuple[int, ...],  # noqa: ARG001  a part of the cache's key
+) -> ssl.SSLContext:
+    data = ca_data.encode() if isinstance(ca_data, str) else ca_data
     pem = data.decode("ascii") if data and data.lstrip().startswith(b"-----BEGIN") else data
-    context = ssl.create_default_context(cafile=tls.ca_file, capath=tls.ca_path, cadata=pem)
-    if not tls.verify:
+    context = ssl.create_default_context(cafile=ca_file, capath=ca_path, cadata=pem)
+    if not verify:
         log.warning("TLS certificates of the gateway are not verified (verify=False).")
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if tls.client_cert:
-        context.load_cert_chain(*tls.client_cert)
+    if client_cert:
+        context.load_cert_chain(*client_cert)
     return context

@@ -25,7 +25,6 @@ import httpcore2
 from pushgate.client.delivery import Request, Send
 from pushgate.client.failures import Answer, RequestInfo, port_hint
 from pushgate.client.route import FOREVER, Route, seconds_left
-from pushgate.client.tls import context_for
 from pushgate.errors import (
     ConfigurationError,
     PushAuthError,
@@ -45,16 +44,11 @@ SocketOption = (
 class Connection:
     """The connection of one blocking gateway. Not thread-safe: its owner has a lock."""
 
-    def __init__(
-        self,
-        route: Route,
-        transport: "httpx2.BaseTransport | httpx2.AsyncBaseTransport | None",
-        client: "httpx2.Client | httpx2.AsyncClient | None",
-    ) -> None:
+    def __init__(self, route: Route) -> None:
         self._route = route
         # The gateway has refused those for asyncio.
-        self._client = cast("httpx2.Client | None", client)
-        self._transport = cast("httpx2.BaseTransport | None", transport)
+        self._client = cast("httpx2.Client | None", route.options.http_client)
+        self._transport = cast("httpx2.BaseTransport | None", route.options.transport)
         self._backend = _DeadlineBackend()
         self._pool: httpcore2.ConnectionPool | None = None
         self._context: ssl.SSLContext | None = None
@@ -68,7 +62,7 @@ class Connection:
             step: The request, and its deadline.
             sent: Called with the number of bytes of each piece of the body that is sent.
         """
-        request, extensions = step.request, _extensions(self._route, step.expires)
+        request, extensions = step.request, self._route.extensions(step.expires)
         try:
             if self._client is not None:
                 built = _built_by(self._client, request, extensions)
@@ -95,16 +89,13 @@ class Connection:
         return _answer(answer)
 
     def _current_pool(self) -> httpcore2.ConnectionPool:
-        context = context_for(self._route.tls) if self._route.scheme == "https" else None
+        context = self._route.tls_context()
         # A new context means that the files of the certificates have changed.
         if self._pool is None or context is not self._context:
             self.close()
-            proxy = self._route.proxy_url()
-            options: dict[str, Any] = {"ssl_context": context, "network_backend": self._backend}
-            self._pool = (
-                httpcore2.ConnectionPool(**options)
-                if proxy is None
-                else httpcore2.HTTPProxy(**_proxy(proxy), **options)
+            proxy = _proxy(self._route.proxy_url())
+            self._pool = httpcore2.ConnectionPool(
+                ssl_context=context, proxy=proxy, network_backend=self._backend
             )
             self._context = context
         return self._pool
@@ -119,16 +110,11 @@ class Connection:
 class AsyncConnection:
     """The connection of one asyncio gateway, in one event loop."""
 
-    def __init__(
-        self,
-        route: Route,
-        transport: "httpx2.BaseTransport | httpx2.AsyncBaseTransport | None",
-        client: "httpx2.Client | httpx2.AsyncClient | None",
-    ) -> None:
+    def __init__(self, route: Route) -> None:
         self._route = route
         # The gateway has refused those for blocking code.
-        self._client = cast("httpx2.AsyncClient | None", client)
-        self._transport = cast("httpx2.AsyncBaseTransport | None", transport)
+        self._client = cast("httpx2.AsyncClient | None", route.options.http_client)
+        self._transport = cast("httpx2.AsyncBaseTransport | None", route.options.transport)
         self._pool: httpcore2.AsyncConnectionPool | None = None
         self._context: ssl.SSLContext | None = None
 
@@ -136,7 +122,7 @@ class AsyncConnection:
         """Return the gateway's answer, or why there is none."""
         try:
             async with asyncio.timeout(seconds_left(step.expires)):
-                return await self._send(step.request, _extensions(self._route, step.expires))
+                return await self._send(step.request, self._route.extensions(step.expires))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
             return failure_of(error, step.info)
 
@@ -174,15 +160,11 @@ class AsyncConnection:
             raise
 
     async def _current_pool(self) -> httpcore2.AsyncConnectionPool:
-        context = context_for(self._route.tls) if self._route.scheme == "https" else None
+        context = self._route.tls_context()
         if self._pool is None or context is not self._context:
             await self.close()
-            proxy = self._route.proxy_url()
-            self._pool = (
-                httpcore2.AsyncConnectionPool(ssl_context=context)
-                if proxy is None
-                else httpcore2.AsyncHTTPProxy(**_proxy(proxy), ssl_context=context)
-            )
+            proxy = _proxy(self._route.proxy_url())
+            self._pool = httpcore2.AsyncConnectionPool(ssl_context=context, proxy=proxy)
             self._context = context
         return self._pool
 
@@ -191,12 +173,6 @@ class AsyncConnection:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()
-
-
-def _extensions(route: Route, expires: float) -> dict[str, Any]:
-    """Return the timeouts and the name for TLS as httpcore2 and httpx2 take them."""
-    name = route.tls.server_hostname
-    return {"timeout": route.timeouts(expires)} | ({"sni_hostname": name} if name else {})
 
 
 @lru_cache(maxsize=256)  # a gateway pushes to the same URL again and again
@@ -211,14 +187,16 @@ def _url(url: str) -> httpcore2.URL:
     )
 
 
-def _proxy(url: str) -> dict[str, Any]:
-    """Return the arguments of a proxy of httpcore2: credentials in the URL become headers."""
+def _proxy(url: str | None) -> httpcore2.Proxy | None:
+    """Return the proxy at *url*; credentials in it become a header."""
+    if url is None:
+        return None
     parts = urlsplit(url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    return {
-        "proxy_url": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
-        "proxy_auth": (user.encode(), password.encode()) if parts.username else None,
-    }
+    return httpcore2.Proxy(
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        auth=(user.encode(), password.encode()) if parts.username else None,
+    )
 
 
 def _answer(response: httpcore2.Response) -> Answer:
