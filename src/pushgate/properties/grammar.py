@@ -33,17 +33,14 @@ def parse(data: bytes) -> dict[str, str]:
 
 def entries(data: bytes) -> Iterator[Entry]:
     """Yield the entries of *data* in order; see :func:`parse`."""
-    for number, line in _logical_lines(_text(data)):
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    for number, line in _logical_lines(text):
         match = _ENTRY.fullmatch(line)
         assert match is not None, "every group may be empty"
         yield Entry(_unescape(match[1]), _unescape(match[2]), number)
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

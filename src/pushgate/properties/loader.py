@@ -8,9 +8,9 @@ import logging
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,24 +26,17 @@ from pushgate.properties.schema import (
     MetricProperties,
     OwnProperties,
     PushgatewayProperties,
-    check_exemplars,
-    check_metric,
+    check,
 )
 
 _log = logging.getLogger("pushgate.properties")
 FILE_NAME = "prometheus.properties"
-_JAVA_PREFIXES = ("io.prometheus", "io_prometheus")
-_KNOWN = {f"{prefix}.{name}" for prefix, names in READERS.items() for name in names}
-_BY_VARIABLE = {key.replace(".", "_"): key for key in _KNOWN}
-_OWN_PREFIX = f"{OWN}_"
+_OURS = ("io.prometheus", "io_prometheus", f"{OWN}.")
 # Variables of ours that are no properties.
 _OTHER_VARIABLES = {"pushgate_strict", "pushgate_metrics_file"}
 # How alike a misspelt PUSHGATE_ variable and a known one are, by difflib's ratio. Below it are
 # PUSHGATE_PORT and the like, which Kubernetes sets for a service called pushgate.
 _NEAR_MISS = 0.7
-_METRIC_SETTINGS = "|".join(sorted(READERS[METRICS], key=len, reverse=True))
-_METRIC_KEY = re.compile(rf"io\.prometheus\.metrics\.(.+)\.({_METRIC_SETTINGS})")
-_METRIC_VARIABLE = re.compile(rf"io_prometheus_metrics_(.+)_({_METRIC_SETTINGS})")
 
 
 class Name(NamedTuple):
@@ -62,6 +55,23 @@ class Name(NamedTuple):
     def key(self) -> str:
         """The key in full, as a file writes it."""
         return f"{self.prefix}.{self.setting}"
+
+
+# Every key, with the separator of files and that of variables, and the pattern of those of a
+# single metric.
+_KNOWN = {
+    separator: {
+        f"{section}.{setting}".replace(".", separator): Name(section, "", setting)
+        for section, settings in READERS.items()
+        for setting in settings
+    }
+    for separator in "._"
+}
+_METRIC_SETTINGS = "|".join(sorted(READERS[METRICS], key=len, reverse=True))
+_OF_METRIC = {
+    separator: re.compile(rf"{prefix}(.+)[{separator}]({_METRIC_SETTINGS})")
+    for separator, prefix in ((".", r"io\.prometheus\.metrics\."), ("_", "io_prometheus_metrics_"))
+}
 
 
 class _Found(NamedTuple):
@@ -135,7 +145,10 @@ def load(
     strict = strict and env.get("PUSHGATE_STRICT", "").lower() != "false"
     found: dict[Name, _Found] = {}
     for key, value, origin in _all(external or {}, external_origin, env, config_file, system):
-        name = _name_of_variable(key) if origin.startswith("$") else _name_of(key)
+        separator = "_" if origin.startswith("$") else "."
+        name = _KNOWN[separator].get(key)
+        if name is None and (match := _OF_METRIC[separator].fullmatch(key)):
+            name = Name(METRICS, _metric_name(match[1]), match[2])
         if name is None:
             _refuse_unknown(key, origin, strict=strict)
         else:
@@ -154,7 +167,13 @@ def _all(
     named = env.get("PROMETHEUS_CONFIG", system.get("prometheus.config"))
     for path in (None if named == "" else _beside_program(), config_file or named):
         if path:
-            yield from _file(path)
+            try:
+                for entry in grammar.entries(Path(path).read_bytes()):
+                    yield _snake(entry.key), entry.value, f"{os.fspath(path)}:{entry.line}"
+            except (OSError, ValueError) as error:
+                unreadable = "Failed to read Prometheus properties file."
+                message = unreadable if isinstance(error, OSError) else str(error)
+                raise ConfigurationError(message, source=os.fspath(path)) from error
     for key, value in system.items():
         yield _snake(key), value, f"the system property {key}"
     for variable, value in env.items():
@@ -162,18 +181,6 @@ def _all(
             yield variable.lower(), value, f"${variable}"
     for key, value in external.items():
         yield _snake(key), value, external_origin
-
-
-def _file(path: str | os.PathLike[str]) -> Iterator[tuple[str, str, str]]:
-    try:
-        for entry in grammar.entries(Path(path).read_bytes()):
-            yield _snake(entry.key), entry.value, f"{os.fspath(path)}:{entry.line}"
-    except OSError as error:
-        raise ConfigurationError(
-            "Failed to read Prometheus properties file.", source=os.fspath(path)
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(str(error), source=os.fspath(path)) from error
 
 
 def _beside_program() -> Path | None:
@@ -198,36 +205,21 @@ def _metric_name(raw: str) -> str:
     return re.sub(r"[^a-z0-9_]", "_", raw.lower())
 
 
-def _name_of(key: str) -> Name | None:
-    if key in _KNOWN:
-        section, _, setting = key.rpartition(".")
-        return Name(section, "", setting)
-    match = _METRIC_KEY.fullmatch(key)
-    return Name(METRICS, _metric_name(match[1]), match[2]) if match else None
-
-
-def _name_of_variable(variable: str) -> Name | None:
-    if variable in _BY_VARIABLE:
-        return _name_of(_BY_VARIABLE[variable])
-    match = _METRIC_VARIABLE.fullmatch(variable)
-    return Name(METRICS, _metric_name(match[1]), match[2]) if match else None
-
-
 def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
     import difflib
 
     is_variable = origin.startswith("$")
-    close = difflib.get_close_matches(
-        key, _BY_VARIABLE if is_variable else _KNOWN, n=1, cutoff=0.94
-    )
-    if is_variable and key.startswith(_OWN_PREFIX) and key not in _OTHER_VARIABLES:
+    if is_variable and key.startswith(f"{OWN}_") and key not in _OTHER_VARIABLES:
         # Other programs' variables may begin with PUSHGATE_ too: only a near miss is an error.
-        setting = key.removeprefix(_OWN_PREFIX)
+        setting = key.removeprefix(f"{OWN}_")
         near = difflib.get_close_matches(setting, READERS[OWN], n=1, cutoff=_NEAR_MISS)
         if not near:
             return
         key, close = origin.removeprefix("$"), [f"PUSHGATE_{near[0].upper()}"]
-    elif not key.startswith((*_JAVA_PREFIXES, f"{OWN}.")):
+    elif key.startswith(_OURS):
+        known = _KNOWN["_" if is_variable else "."]
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.94)
+    else:
         return  # another program's
     message = f"{key}: Unknown property" + (f", did you mean {close[0]}?" if close else "")
     if strict:
@@ -255,39 +247,27 @@ def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
         for name in found
         if name.metric and name.prefix in values
     }
-    check_metric(METRICS, sections[METRICS])
+    for prefix in (METRICS, "io.prometheus.exemplars"):
+        check(prefix, sections[prefix])
     for metric, section in per_metric.items():
-        check_metric(f"{METRICS}.{metric}", section)
-    check_exemplars("io.prometheus.exemplars", sections["io.prometheus.exemplars"])
+        check(f"{METRICS}.{metric}", section)
     origins = {name.key: entry.origin for name, entry in found.items()}
     parts: list[Any] = [*sections.values(), per_metric, origins]
     return PrometheusProperties(*parts)
 
 
-_lock = threading.Lock()
-_default: PrometheusProperties | None = None
+# What set_system_property() has set.
 _system: dict[str, str] = {}
 
 
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603  one per process is the point
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
-
-
+@cache
 def default() -> PrometheusProperties:
     """Return the properties of this process, loaded once, at first use.
 
     Raises:
         ConfigurationError: As :func:`load`; the next call tries again.
     """
-    global _default  # noqa: PLW0603  one per process is the point
-    with _lock:
-        if _default is None:
-            _default = load()
-        return _default
+    return load()
 
 
 def resolve(
@@ -306,9 +286,7 @@ def resolve(
 
 def reload() -> None:
     """Forget the properties of this process; the next use loads them again."""
-    global _default  # noqa: PLW0603  one per process is the point
-    with _lock:
-        _default = None
+    default.cache_clear()
 
 
 def set_system_property(key: str, value: str) -> None:

@@ -7,8 +7,9 @@ serves programs in both languages. Ours are under ``pushgate.``, which Java igno
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pushgate.errors import ConfigurationError
 
@@ -24,10 +25,6 @@ _NAMED = {"Infinity": math.inf, "NaN": math.nan}
 _BOOLEANS = {"true": True, "false": False}
 
 
-def _text(raw: str) -> str:
-    return raw
-
-
 def _boolean(raw: str) -> bool:
     try:
         return _BOOLEANS[raw.strip().lower()]
@@ -40,16 +37,12 @@ def _integer(kind: str, bits: int, lowest: int | None = None) -> Reader:
         text = raw.strip()
         if not _INTEGER.fullmatch(text) or not -(1 << bits - 1) <= int(text) < 1 << bits - 1:
             raise ValueError(f"Expecting {kind} value")
-        return _at_least(lowest, int(text))
+        if lowest is not None and int(text) < lowest:
+            limit = ">= 0" if lowest == 0 else "> 0"
+            raise ValueError(f"Expecting value {limit}. Found: {int(text)}")
+        return int(text)
 
     return read
-
-
-def _at_least(lowest: int | None, value: int) -> int:
-    if lowest is not None and value < lowest:
-        limit = ">= 0" if lowest == 0 else "> 0"
-        raise ValueError(f"Expecting value {limit}. Found: {value}")
-    return value
 
 
 def _schema(raw: str) -> int:
@@ -110,10 +103,6 @@ def _items(raw: str) -> list[str]:
     return items
 
 
-def _texts(raw: str) -> tuple[str, ...]:
-    return tuple(_items(raw))
-
-
 def _doubles(raw: str) -> tuple[float, ...]:
     try:
         values = tuple(math.inf if text == "+Inf" else _double(text) for text in _items(raw))
@@ -147,37 +136,50 @@ Format = Literal["auto", "protobuf", "text"]
 Scheme = Literal["http", "https"]
 EscapingScheme = Literal["allow-utf-8", "values", "underscores", "dots"]
 Compression = Literal["gzip", "snappy"]
-_scheme, _escaping = _one_of(Scheme), _one_of(EscapingScheme)
-_format, _compression = _one_of(Format), _one_of(Compression)
-_positive_int = _integer("integer", 32, 1)
-_natural_int = _integer("integer", 32, 0)
-_natural_long = _integer("long", 64, 0)
+_Schema = Annotated[int, _schema]
+_Threshold = Annotated[float, _threshold]
+_Positive = Annotated[int, _integer("integer", 32, 1)]
+_Natural = Annotated[int, _integer("integer", 32, 0)]
+_NaturalLong = Annotated[int, _integer("long", 64, 0)]
+_READERS: Mapping[Any, Reader] = {
+    str: str,
+    bool: _boolean,
+    float: _seconds,
+    tuple[str, ...]: lambda raw: tuple(_items(raw)),
+    tuple[float, ...]: _doubles,
+    Mapping[str, str]: _pairs,
+}
 
 
-def _property(read: Reader) -> Any:
-    return field(default=None, metadata={"read": read})
+def _reader(annotation: Any) -> Reader:
+    """Return what reads the values of a property of type ``annotation``, which is ``… | None``."""
+    [kind] = [part for part in get_args(annotation) if part is not NoneType]
+    if get_origin(kind) is Literal:
+        return _one_of(kind)
+    read: Reader = kind.__metadata__[0] if get_origin(kind) is Annotated else _READERS[kind]
+    return read
 
 
 @dataclass(frozen=True, slots=True)
 class PushgatewayProperties:
     """``io.prometheus.exporter.pushgateway.*``: where and how to push."""
 
-    address: str | None = _property(_text)
-    job: str | None = _property(_text)
-    scheme: str | None = _property(_scheme)
-    escaping_scheme: str | None = _property(_escaping)
-    connect_timeout_seconds: float | None = _property(_seconds)
-    read_timeout_seconds: float | None = _property(_seconds)
+    address: str | None = None
+    job: str | None = None
+    scheme: Scheme | None = None
+    escaping_scheme: EscapingScheme | None = None
+    connect_timeout_seconds: float | None = None
+    read_timeout_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FilterProperties:
-    """``io.prometheus.exporter.filter.*``; honoured with ``apply_filter=True``."""
+    """``io.prometheus.exporter.filter.*``; honored with ``apply_filter=True``."""
 
-    metric_name_must_be_equal_to: tuple[str, ...] | None = _property(_texts)
-    metric_name_must_not_be_equal_to: tuple[str, ...] | None = _property(_texts)
-    metric_name_must_start_with: tuple[str, ...] | None = _property(_texts)
-    metric_name_must_not_start_with: tuple[str, ...] | None = _property(_texts)
+    metric_name_must_be_equal_to: tuple[str, ...] | None = None
+    metric_name_must_not_be_equal_to: tuple[str, ...] | None = None
+    metric_name_must_start_with: tuple[str, ...] | None = None
+    metric_name_must_not_start_with: tuple[str, ...] | None = None
 
     def allows(self, name: str) -> bool:
         """Return whether the metric called *name* passes."""
@@ -194,15 +196,15 @@ class FilterProperties:
 class MetricProperties:
     """``io.prometheus.metrics.*``, or ``io.prometheus.metrics.<name>.*`` for one metric."""
 
-    exemplars_enabled: bool | None = _property(_boolean)
-    histogram_native_only: bool | None = _property(_boolean)
-    histogram_classic_only: bool | None = _property(_boolean)
-    histogram_classic_upper_bounds: tuple[float, ...] | None = _property(_doubles)
-    histogram_native_initial_schema: int | None = _property(_schema)
-    histogram_native_min_zero_threshold: float | None = _property(_threshold)
-    histogram_native_max_zero_threshold: float | None = _property(_threshold)
-    histogram_native_max_number_of_buckets: int | None = _property(_natural_int)
-    histogram_native_reset_duration_seconds: int | None = _property(_natural_long)
+    exemplars_enabled: bool | None = None
+    histogram_native_only: bool | None = None
+    histogram_classic_only: bool | None = None
+    histogram_classic_upper_bounds: tuple[float, ...] | None = None
+    histogram_native_initial_schema: _Schema | None = None
+    histogram_native_min_zero_threshold: _Threshold | None = None
+    histogram_native_max_zero_threshold: _Threshold | None = None
+    histogram_native_max_number_of_buckets: _Natural | None = None
+    histogram_native_reset_duration_seconds: _NaturalLong | None = None
 
     @property
     def histogram_mode(self) -> Literal["classic", "native", "both"] | None:
@@ -219,36 +221,31 @@ class MetricProperties:
 class ExemplarProperties:
     """``io.prometheus.exemplars.*``: limits of automatic sampling; 7 s, 70 s, 90 ms unless set."""
 
-    min_retention_period_seconds: int | None = _property(_positive_int)
-    max_retention_period_seconds: int | None = _property(_positive_int)
-    sample_interval_milliseconds: int | None = _property(_positive_int)
+    min_retention_period_seconds: _Positive | None = None
+    max_retention_period_seconds: _Positive | None = None
+    sample_interval_milliseconds: _Positive | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OwnProperties:
     """``pushgate.*``: what only this client knows."""
 
-    format: str | None = _property(_format)
-    grouping_key: Mapping[str, str] | None = _property(_pairs)
-    instance: str | None = _property(_text)
-    basic_auth_file: str | None = _property(_text)
-    bearer_token: str | None = _property(_text)
-    bearer_token_file: str | None = _property(_text)
-    ca_file: str | None = _property(_text)
-    client_cert: str | None = _property(_text)
-    client_key: str | None = _property(_text)
-    verify: bool | None = _property(_boolean)
-    proxy: str | None = _property(_text)
-    compression: str | None = _property(_compression)
-    retries: int | None = _property(_natural_int)
-    deadline_seconds: float | None = _property(_seconds)
-    headers_file: str | None = _property(_text)
-    enabled: bool | None = _property(_boolean)
-
-
-@dataclass(frozen=True, slots=True)
-class _Empty:
-    """A section of which no setting is used."""
+    format: Format | None = None
+    grouping_key: Mapping[str, str] | None = None
+    instance: str | None = None
+    basic_auth_file: str | None = None
+    bearer_token: str | None = None
+    bearer_token_file: str | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    verify: bool | None = None
+    proxy: str | None = None
+    compression: Compression | None = None
+    retries: _Natural | None = None
+    deadline_seconds: float | None = None
+    headers_file: str | None = None
+    enabled: bool | None = None
 
 
 METRICS = "io.prometheus.metrics"
@@ -277,35 +274,37 @@ _UNUSED: Mapping[str, str] = {
 # Section, name, and what reads the value; None for one that is not used.
 READERS: Mapping[str, Mapping[str, Reader | None]] = {
     prefix: {
-        **{entry.name: entry.metadata["read"] for entry in fields(SECTIONS.get(prefix, _Empty))},
+        **{each.name: _reader(each.type) for each in section_fields},
         **dict.fromkeys(_UNUSED.get(prefix, "").split()),
     }
     for prefix in {**SECTIONS, **_UNUSED}
+    for section_fields in [fields(SECTIONS[prefix]) if prefix in SECTIONS else ()]
+}
+# Two settings of which the first must not be greater, and the words of client_java for it.
+_ORDERED: Mapping[type, tuple[str, str, str]] = {
+    MetricProperties: (
+        "histogram_native_min_zero_threshold",
+        "histogram_native_max_zero_threshold",
+        "{low} cannot be greater than {high}",
+    ),
+    ExemplarProperties: (
+        "min_retention_period_seconds",
+        "max_retention_period_seconds",
+        "{low} must not be greater than {high}.",
+    ),
 }
 
 
-def check_metric(prefix: str, section: MetricProperties) -> None:
+def check(prefix: str, section: MetricProperties | ExemplarProperties) -> None:
     """Raise ConfigurationError if settings of *section* contradict each other."""
-    if section.histogram_native_only and section.histogram_classic_only:
-        raise ConfigurationError(
-            f"{prefix}.histogram_native_only and {prefix}.histogram_classic_only"
-            " cannot both be true",
-            key=f"{prefix}.histogram_native_only",
-        )
-    low = section.histogram_native_min_zero_threshold
-    high = section.histogram_native_max_zero_threshold
-    if low is not None and high is not None and low > high:
-        key = f"{prefix}.histogram_native_min_zero_threshold"
-        raise ConfigurationError(
-            f"{key} cannot be greater than {prefix}.histogram_native_max_zero_threshold", key=key
-        )
-
-
-def check_exemplars(prefix: str, section: ExemplarProperties) -> None:
-    """Raise ConfigurationError if the shortest retention is longer than the longest."""
-    low, high = section.min_retention_period_seconds, section.max_retention_period_seconds
-    if low is not None and high is not None and low > high:
-        key = f"{prefix}.min_retention_period_seconds"
-        raise ConfigurationError(
-            f"{key} must not be greater than {prefix}.max_retention_period_seconds.", key=key
-        )
+    if isinstance(section, MetricProperties) and (
+        section.histogram_native_only and section.histogram_classic_only
+    ):
+        key = f"{prefix}.histogram_native_only"
+        message = f"{key} and {prefix}.histogram_classic_only cannot both be true"
+        raise ConfigurationError(message, key=key)
+    low, high, message = _ORDERED[type(section)]
+    least, largest = getattr(section, low), getattr(section, high)
+    if least is not None and largest is not None and least > largest:
+        key = f"{prefix}.{low}"
+        raise ConfigurationError(message.format(low=key, high=f"{prefix}.{high}"), key=key)
