@@ -3,14 +3,14 @@ from hypothesis import assume, given, strategies as st
 from prometheus_client.openmetrics import exposition
 
 from pushgate import EncodingError
-from pushgate.client.escaping import escape_label_name, escape_metric_name
+from pushgate.client.escaping import escape_name
 
 
 @given(st.text(min_size=1), st.sampled_from(["underscores", "dots", "values"]))
 def test_names_are_escaped_as_prometheus_client_does(name, scheme):
     assume(not name.endswith("\n"))  # it takes a legal name and a line feed for legal
-    assert escape_metric_name(name, scheme) == exposition.escape_metric_name(name, scheme)
-    assert escape_label_name(name, scheme) == exposition.escape_label_name(name, scheme)
+    assert escape_name("metric", name, scheme) == exposition.escape_metric_name(name, scheme)
+    assert escape_name("label", name, scheme) == exposition.escape_label_name(name, scheme)
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ def test_names_are_escaped_as_prometheus_client_does(name, scheme):
     ],
 )
 def test_label_names(name, underscores, dots, values):
-    assert escape_label_name(name) == underscores
-    assert escape_label_name(name, "dots") == dots
-    assert escape_label_name(name, "values") == values
+    assert escape_name("label", name) == underscores
+    assert escape_name("label", name, "dots") == dots
+    assert escape_name("label", name, "values") == values
 
 
 def test_a_colon_in_a_label_name_is_refused_when_nothing_replaces_it():
-    assert escape_label_name("ü.x", "allow-utf-8") == "ü.x"
+    assert escape_name("label", "ü.x", "allow-utf-8") == "ü.x"
     with pytest.raises(EncodingError, match="breaks every scrape"):
-        escape_label_name("a:b", "allow-utf-8")
+        escape_name("label", "a:b", "allow-utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote
 
-from pushgate.client.escaping import escape_label_name
+from pushgate.client.escaping import escape_name
 from pushgate.client.log import warn_once
 from pushgate.errors import ConfigurationError
 from pushgate.model.names import LEGACY_LABEL
@@ -119,8 +119,19 @@ def group_labels(
         given["instance"] = instance_label(instance, address)
         if instance == "ip" and given["instance"] == socket.gethostname():
             warn_once("No address but loopback leads to the gateway: instance is the host's name.")
-    labels = {name: _label(name, given[name]) for name in sorted(given)}
-    for name, value in labels.items():
+    labels: dict[str, str] = {}
+    for name in sorted(given):
+        if not name or name == "job" or name.startswith("__") or ":" in name:
+            why = "set it with job=" if name == "job" else "it must be a label name"
+            raise ConfigurationError(
+                f"Illegal name {name!r} in the grouping key: {why}.", key="grouping_key"
+            )
+        if given[name] is None:
+            raise ConfigurationError(
+                f"The grouping key has no value for {name!r}: leave it out, or use ''.",
+                key="grouping_key",
+            )
+        value = labels[name] = _checked_value(name, str(given[name]))
         if looks_unique(value):
             warn_once(f"The value of {name!r} looks new in each run: groups are never forgotten.")
         if not LEGACY_LABEL(name) or name.startswith("U__"):
@@ -129,20 +140,6 @@ def group_labels(
                 " otherwise the label is called U__…"
             )
     return labels
-
-
-def _label(name: str, value: object) -> str:
-    if not name or name == "job" or name.startswith("__") or ":" in name:
-        why = "set it with job=" if name == "job" else "it must be a label name"
-        raise ConfigurationError(
-            f"Illegal name {name!r} in the grouping key: {why}.", key="grouping_key"
-        )
-    if value is None:
-        raise ConfigurationError(
-            f"The grouping key has no value for {name!r}: leave it out, or use ''.",
-            key="grouping_key",
-        )
-    return _checked_value(name, str(value))
 
 
 def _checked_value(name: str, value: str) -> str:
@@ -176,25 +173,21 @@ def push_url(
     Raises:
         ConfigurationError: If a value cannot be written without base64.
     """
-    pairs = (("job", job), *labels.items())
-    return f"{base}/metrics" + "".join(
-        _segments(name, value, encoding, in_base64=blanks_in_base64 and " " in value)
-        for name, value in pairs
-    )
-
-
-def _segments(name: str, value: str, encoding: UrlEncoding, *, in_base64: bool) -> str:
-    name = name if LEGACY_LABEL(name) else escape_label_name(name, "values")
-    if value and not in_base64 and not _NEEDS_BASE64.search(value):
-        return f"/{name}/{quote(value, safe='')}"
-    if encoding == "base64":
-        return f"/{name}@base64/{base64.urlsafe_b64encode(value.encode()).decode() or '='}"
-    if value in {"", ".", ".."}:
-        raise ConfigurationError(
-            f"url_encoding='percent' has no way to write the value {value!r} of {name!r}.",
-            key="grouping_key",
-        )
-    return f"/{name}/{quote(value, safe='')}"
+    url = f"{base}/metrics"
+    for label, value in (("job", job), *labels.items()):
+        name = label if LEGACY_LABEL(label) else escape_name("label", label, "values")
+        needs_base64 = not value or _NEEDS_BASE64.search(value) is not None
+        if encoding == "base64" and (needs_base64 or (blanks_in_base64 and " " in value)):
+            # An empty segment would end the path: "=" is what the gateway reads as empty.
+            url += f"/{name}@base64/{base64.urlsafe_b64encode(value.encode()).decode() or '='}"
+        elif value in {"", ".", ".."}:
+            raise ConfigurationError(
+                f"url_encoding='percent' has no way to write the value {value!r} of {name!r}.",
+                key="grouping_key",
+            )
+        else:
+            url += f"/{name}/{quote(value, safe='')}"
+    return url
 
 
 def default_job() -> str:
@@ -227,6 +220,7 @@ def _local_ip(address: Address) -> str | None:
         family, kind, protocol, _, target = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_DGRAM
         )[0]
+        # Connecting a datagram socket sends nothing, but chooses the route.
         with socket.socket(family, kind, protocol) as probe:
             probe.connect(target)
             local = str(probe.getsockname()[0])

@@ -1,48 +1,33 @@
 """Names that the classic data model does not allow, made legal before they are pushed."""
 
 from functools import lru_cache
+from typing import Literal
 
 from pushgate.errors import EncodingError
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
 
 
 @lru_cache(maxsize=4096)
-def escape_metric_name(name: str, scheme: str = "underscores") -> str:
-    """Return *name* as *scheme* writes metric names.
+def escape_name(kind: Literal["metric", "label"], name: str, scheme: str = "underscores") -> str:
+    """Return *name* as *scheme* writes the names of metrics or of labels.
 
     Raises:
-        EncodingError: The name is empty or cannot be escaped.
+        EncodingError: The name is empty or cannot be escaped, or a colon would stay in that of
+            a label: a gateway that stores one makes every later text scrape of it unreadable.
     """
     if scheme == "allow-utf-8" and name:
-        return name
-    # ``dots`` doubles the underscores of legal names too, because it must be reversible.
-    if LEGACY_METRIC(name) and scheme != "dots":
-        return name
-    from prometheus_client.openmetrics import exposition
-
-    escaped = exposition.escape_metric_name(name, scheme)
-    if not LEGACY_METRIC(escaped):  # prometheus_client takes "a\n" for legal
-        raise EncodingError(f"the metric name {name!r} cannot be escaped")
-    return escaped
-
-
-@lru_cache(maxsize=4096)
-def escape_label_name(name: str, scheme: str = "underscores") -> str:
-    """Return *name* as *scheme* writes label names.
-
-    Raises:
-        EncodingError: The name is empty or cannot be escaped, or a colon would stay in it: a
-            gateway that stores such a label makes every later text scrape of it unreadable.
-    """
-    if scheme == "allow-utf-8" and name:
-        if ":" in name:
+        if kind == "label" and ":" in name:
             raise EncodingError(f"label name {name!r} contains ':', which breaks every scrape")
         return name
-    if LEGACY_LABEL(name) and scheme != "dots":
+    is_legal = LEGACY_METRIC if kind == "metric" else LEGACY_LABEL
+    # ``dots`` doubles the underscores of legal names too, because it must be reversible.
+    if is_legal(name) and scheme != "dots":
         return name
     from prometheus_client.openmetrics import exposition
 
-    escaped = exposition.escape_label_name(name, scheme)
-    if not LEGACY_LABEL(escaped):
-        raise EncodingError(f"the label name {name!r} cannot be escaped")
+    is_metric = kind == "metric"
+    escape = exposition.escape_metric_name if is_metric else exposition.escape_label_name
+    escaped = escape(name, scheme)
+    if not is_legal(escaped):  # prometheus_client takes "a\n" for legal
+        raise EncodingError(f"the {kind} name {name!r} cannot be escaped")
     return escaped

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pushgate.client.escaping import escape_label_name, escape_metric_name
+from pushgate.client.escaping import escape_name
 from pushgate.errors import EncodingError
 
 if TYPE_CHECKING:
@@ -95,64 +95,22 @@ _KINDS: Mapping[str, tuple[Kind, str]] = {
 }
 
 
-# float() refuses what is no number here, where the metric can still be named.
-def _set_value(point: Point, sample: Sample) -> None:
-    point.value, point.exemplar = float(sample.value), sample.exemplar
-
-
-def _set_count(point: Point, sample: Sample) -> None:
-    point.count = float(sample.value)
-
-
-def _set_whole_count(point: Point, sample: Sample) -> None:
-    point.count = float(sample.value)
-    if point.count < 0 or not point.count.is_integer():
-        raise ValueError(f"the count of a summary is {sample.value}")
-
-
-def _set_sum(point: Point, sample: Sample) -> None:
-    point.sum = float(sample.value)
-
-
-def _set_created(point: Point, sample: Sample) -> None:
-    point.created = float(sample.value)
-
-
-def _add_bucket(point: Point, sample: Sample) -> None:
-    bound = float(sample.labels["le"])
-    point.buckets.append(Bucket(bound, float(sample.value), sample.exemplar))
-
-
-def _add_quantile(point: Point, sample: Sample) -> None:
-    point.quantiles.append((float(sample.labels["quantile"]), float(sample.value)))
-
-
-def _set_native(point: Point, sample: Sample) -> None:
-    point.native = sample.native_histogram
-    point.native_only = not point.buckets
-
-
-# What to do with a sample of each kind, by the suffix of its name.
-_Take: TypeAlias = "Callable[[Point, Sample], None]"
-_HISTOGRAM: Mapping[str, _Take] = {
-    "": _set_native,
-    "_bucket": _add_bucket,
-    "_count": _set_count,
-    "_sum": _set_sum,
-    "_gcount": _set_count,
-    "_gsum": _set_sum,
-    "_created": _set_created,
+Part = Literal["value", "count", "sum", "bucket", "quantile", "created", "native"]
+# What a sample says about its point, by the kind of the family and the suffix of its name.
+_HISTOGRAM: Mapping[str, Part] = {
+    "": "native",
+    "_bucket": "bucket",
+    "_count": "count",
+    "_sum": "sum",
+    "_gcount": "count",
+    "_gsum": "sum",
+    "_created": "created",
 }
-_TAKES: Mapping[Kind, Mapping[str, _Take]] = {
-    Kind.COUNTER: {"_total": _set_value, "": _set_value, "_created": _set_created},
-    Kind.GAUGE: {"": _set_value, "_info": _set_value},
-    Kind.UNTYPED: {"": _set_value},
-    Kind.SUMMARY: {
-        "": _add_quantile,
-        "_count": _set_whole_count,
-        "_sum": _set_sum,
-        "_created": _set_created,
-    },
+_PARTS: Mapping[Kind, Mapping[str, Part]] = {
+    Kind.COUNTER: {"_total": "value", "": "value", "_created": "created"},
+    Kind.GAUGE: {"": "value", "_info": "value"},
+    Kind.UNTYPED: {"": "value"},
+    Kind.SUMMARY: {"": "quantile", "_count": "count", "_sum": "sum", "_created": "created"},
     Kind.HISTOGRAM: _HISTOGRAM,
     Kind.GAUGE_HISTOGRAM: _HISTOGRAM,
 }
@@ -188,7 +146,8 @@ def gather(
     for metric in metrics:
         try:
             for family in _families_of(metric, rules):
-                _merge(families, family)
+                if family.points:
+                    _merge(families, family)
         except Exception as error:  # noqa: BLE001  collectors yield whatever they like
             name = getattr(metric, "name", None) or f"a {type(metric).__name__}"
             reason = str(error) if isinstance(error, EncodingError) else described(error)
@@ -209,8 +168,6 @@ def report(error: EncodingError, left_out: LeftOut | None, cause: Exception) -> 
 
 
 def _merge(families: dict[str, Family], family: Family) -> None:
-    if not family.points:
-        return
     known = families.setdefault(family.name, family)
     if known is family:
         return
@@ -230,18 +187,18 @@ def _duplicate(name: str, labels: Labels) -> EncodingError:
 
 def _families_of(metric: Metric, rules: Rules) -> list[Family]:
     kind, suffix = _KINDS.get(metric.type, (Kind.UNTYPED, ""))
-    name = escape_metric_name(metric.name + suffix, rules.escaping)
+    name = escape_name("metric", metric.name + suffix, rules.escaping)
     family = Family(name, metric.documentation, kind)
     strays: dict[str, Family] = {}
-    seen: set[tuple[_Take, Labels, str | None]] = set()
-    takes, own_label, cut = _TAKES[kind], _OWN_LABEL.get(kind), len(metric.name)
+    seen: set[tuple[Part, Labels, str | None]] = set()
+    parts, own_label, cut = _PARTS[kind], _OWN_LABEL.get(kind), len(metric.name)
     for sample in metric.samples:
         if sample.timestamp is not None and rules.timestamps == "error":
             raise EncodingError(
                 "it has a timestamp, which a gateway refuses; timestamps='strip' leaves it out"
             )
-        take = takes.get(sample.name[cut:]) if sample.name.startswith(metric.name) else None
-        if take is None:
+        part = parts.get(sample.name[cut:]) if sample.name.startswith(metric.name) else None
+        if part is None:
             _add_stray(strays, sample, rules)
             continue
         labels = _labels_of(sample.labels, own_label, rules)
@@ -249,14 +206,48 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
         if point is None:
             point = family.points[labels] = Point(labels)
         # A gateway keeps the last of two equal samples without a word.
-        part = (take, labels, sample.labels.get(own_label) if own_label else None)
-        if part in seen:
+        place = (part, labels, sample.labels.get(own_label) if own_label else None)
+        if place in seen:
             raise _duplicate(name, labels)
-        seen.add(part)
-        take(point, sample)
-    _attach_native(family, metric, rules)
-    created = [_created_family(family, metric, rules)] if rules.include_created else []
-    return [family, *strays.values(), *created]
+        seen.add(place)
+        _take(point, part, sample, kind)
+    # The native buckets that pushgate.Histogram has beside its samples.
+    for names, native in getattr(metric, "native", ()):
+        if point := family.points.get(_labels_of(names, None, rules)):
+            point.native, point.native_only = native, getattr(metric, "native_only", False)
+    families = [family, *strays.values()]
+    if rules.include_created:
+        created = {
+            labels: Point(labels, point.created)
+            for labels, point in family.points.items()
+            if point.created is not None
+        }
+        name = escape_name("metric", f"{metric.name}_created", rules.escaping)
+        families.append(Family(name, metric.documentation, Kind.GAUGE, created))
+    return families
+
+
+def _take(point: Point, part: Part, sample: Sample, kind: Kind) -> None:
+    """Set the *part* of *point* that *sample* says."""
+    if part == "native":
+        point.native, point.native_only = sample.native_histogram, not point.buckets
+        return
+    value = float(sample.value)  # refuses what is no number here, where the metric can be named
+    match part:
+        case "bucket":
+            point.buckets.append(Bucket(float(sample.labels["le"]), value, sample.exemplar))
+        case "quantile":
+            point.quantiles.append((float(sample.labels["quantile"]), value))
+        case "value":
+            point.value, point.exemplar = value, sample.exemplar
+        case "count":
+            if kind is Kind.SUMMARY and (value < 0 or not value.is_integer()):
+                raise ValueError(f"the count of a summary is {sample.value}")
+            point.count = value
+        case "sum":
+            point.sum = value
+        case "created":
+            point.created = value
 
 
 def _labels_of(labels: Mapping[str, str], own_label: str | None, rules: Rules) -> Labels:
@@ -276,7 +267,7 @@ def _label_plan(
         EncodingError: A label belongs to the group, or two of them become one.
     """
     plan = tuple(
-        (escape_label_name(name, escaping), name) for name in sorted(names) if name != own_label
+        (escape_name("label", name, escaping), name) for name in sorted(names) if name != own_label
     )
     written = {name for name, _ in plan}
     clash = written & forbidden
@@ -292,28 +283,9 @@ def _label_plan(
 
 def _add_stray(strays: dict[str, Family], sample: Sample, rules: Rules) -> None:
     """Add a sample whose name does not fit the type of its family to an untyped family."""
-    name = escape_metric_name(sample.name, rules.escaping)
+    name = escape_name("metric", sample.name, rules.escaping)
     family = strays.setdefault(name, Family(name, "", Kind.UNTYPED))
     labels = _labels_of(sample.labels, None, rules)
     if labels in family.points:
         raise _duplicate(name, labels)
     family.points[labels] = Point(labels, float(sample.value))
-
-
-def _attach_native(family: Family, metric: Metric, rules: Rules) -> None:
-    """Add the native buckets that :class:`~pushgate.Histogram` has beside its samples."""
-    for labels, native in getattr(metric, "native", ()):
-        point = family.points.get(_labels_of(labels, None, rules))
-        if point is not None:
-            point.native = native
-            point.native_only = getattr(metric, "native_only", False)
-
-
-def _created_family(family: Family, metric: Metric, rules: Rules) -> Family:
-    name = escape_metric_name(f"{metric.name}_created", rules.escaping)
-    points = {
-        labels: Point(labels, point.created)
-        for labels, point in family.points.items()
-        if point.created is not None
-    }
-    return Family(name, metric.documentation, Kind.GAUGE, points)

@@ -109,6 +109,8 @@ class Options:
     scheme: Scheme | None = option(
         None,
         "``http`` or ``https``, for an address that has none.",
+        kinds=str,  # the address has the last word, and the better message
+        expected="text",
         property="io.prometheus.exporter.pushgateway.scheme",
     )
     grouping_key: Mapping[str, object] | None = option(

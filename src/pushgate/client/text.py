@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from pushgate.client.families import Family, Kind, Labels, Point
+from pushgate.client.families import Family, Kind, Labels
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
 from pushgate.model.numbers import go_float
 
@@ -17,45 +17,37 @@ def encode(family: Family) -> bytes:
 
 
 def _lines(family: Family) -> Iterator[str]:
-    name = family.name if LEGACY_METRIC(family.name) else _quoted(family.name)
+    name = family.name
+    shown = name if LEGACY_METRIC(name) else _quoted(name)
     if family.help:
         text = family.help.replace("\\", r"\\").replace("\n", r"\n")
-        yield f"# HELP {name} {text}\n"
-    yield f"# TYPE {name} {family.kind.value[0]}\n"
+        yield f"# HELP {shown} {text}\n"
+    yield f"# TYPE {shown} {family.kind.value[0]}\n"
     for point in family.points.values():
-        yield from _series(family, point)
-
-
-def _series(family: Family, point: Point) -> Iterator[str]:
-    name, labels = family.name, point.labels
-    match family.kind:
-        case Kind.COUNTER | Kind.GAUGE | Kind.UNTYPED:
-            yield _line(name, labels, point.value)
-            return
-        case Kind.SUMMARY:
-            for quantile, value in point.quantiles:
-                yield _line(name, (*labels, ("quantile", go_float(quantile))), value)
-        case Kind.HISTOGRAM | Kind.GAUGE_HISTOGRAM:
-            for bound, total, _ in sorted(point.buckets):
-                yield _line(f"{name}_bucket", (*labels, ("le", go_float(bound))), total)
-    yield _line(f"{name}_sum", labels, point.sum)
-    yield _line(f"{name}_count", labels, point.count)
+        labels = point.labels
+        match family.kind:
+            case Kind.COUNTER | Kind.GAUGE | Kind.UNTYPED:
+                yield _line(name, labels, point.value)
+                continue
+            case Kind.SUMMARY:
+                for quantile, value in point.quantiles:
+                    yield _line(name, (*labels, ("quantile", go_float(quantile))), value)
+            case Kind.HISTOGRAM | Kind.GAUGE_HISTOGRAM:
+                for bound, total, _ in sorted(point.buckets):
+                    yield _line(f"{name}_bucket", (*labels, ("le", go_float(bound))), total)
+        yield _line(f"{name}_sum", labels, point.sum)
+        yield _line(f"{name}_count", labels, point.count)
 
 
 def _line(name: str, labels: Labels, value: float) -> str:
-    pairs = ",".join(
-        [
-            f'{label if LEGACY_LABEL(label) else _quoted(label)}="{_escaped(text)}"'
-            for label, text in labels
-        ]
-    )
-    if not LEGACY_METRIC(name):
-        return f"{{{_quoted(name)}{',' if pairs else ''}{pairs}}} {go_float(float(value))}\n"
-    return (
-        f"{name}{{{pairs}}} {go_float(float(value))}\n"
-        if pairs
-        else f"{name} {go_float(float(value))}\n"
-    )
+    pairs = [
+        f'{label if LEGACY_LABEL(label) else _quoted(label)}="{_escaped(text)}"'
+        for label, text in labels
+    ]
+    if not LEGACY_METRIC(name):  # such a name stands between the braces
+        name, pairs = "", [_quoted(name), *pairs]
+    braces = f"{{{','.join(pairs)}}}" if pairs else ""
+    return f"{name}{braces} {go_float(float(value))}\n"
 
 
 def _quoted(name: str) -> str:
