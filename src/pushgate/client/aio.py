@@ -7,22 +7,16 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import wraps
-from typing import Any, Literal, Protocol, Self, TypeVar, assert_never, cast, overload
+from typing import Any, Literal, Self, TypeVar, assert_never, cast
 
 from pushgate.client.auth import LaterToken
-from pushgate.client.collect import Collector, Collectors, Selection
+from pushgate.client.collect import Collectors, Selection
 from pushgate.client.delivery import Authorize, Pause, Send, Step, Steps
 from pushgate.client.failures import RequestInfo, too_late
 from pushgate.client.gateway import GatewayBase, PushGateway
-from pushgate.client.job import HasURL, JobRun, OnPushError, refuse_generator
+from pushgate.client.job import JobRun, refuse_generator
 from pushgate.client.periodic import Final, Schedule
-from pushgate.client.results import (
-    GatewayStatus,
-    Group,
-    PushResult,
-    groups_in,
-    status_in,
-)
+from pushgate.client.results import GatewayStatus, Group, PushResult, groups_in, status_in
 from pushgate.client.route import seconds_left
 from pushgate.errors import ConfigurationError, PushgatewayError
 
@@ -32,15 +26,7 @@ _ENCODE_IN_THREAD = 1 << 20
 CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
-class AsyncPusher(HasURL, Protocol):
-    """The gateway of an :class:`AsyncJob`."""
-
-    async def push_selection(
-        self, method: Literal["PUT", "POST"], selection: Selection
-    ) -> object: ...
-
-
-class AsyncJob(JobRun[AsyncPusher]):
+class AsyncJob(JobRun):
     """A job run for asyncio; see :meth:`AsyncPushGateway.job_run`."""
 
     async def __aenter__(self) -> Self:
@@ -113,7 +99,7 @@ class AsyncPeriodicPusher(Schedule):
             self._succeeded()
 
 
-class AsyncPushGateway(GatewayBase):
+class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher]):
     """The same group, options and calls as :class:`PushGateway`, to be awaited.
 
     Immutable; the pushes of one object follow each other. As an async context manager it
@@ -123,6 +109,9 @@ class AsyncPushGateway(GatewayBase):
         >>> AsyncPushGateway("gateway:9091", job="worker").url
         'http://gateway:9091/metrics/job/worker'
     """
+
+    _job_kind = AsyncJob
+    _periodic_kind = AsyncPeriodicPusher
 
     def _prepare(self) -> None:
         transport, client = self._options.transport, self._options.http_client
@@ -185,53 +174,6 @@ class AsyncPushGateway(GatewayBase):
             return False
         return True
 
-    @overload
-    def job_run(self, name: CoroutineFunction, /) -> CoroutineFunction: ...
-    @overload
-    def job_run(
-        self,
-        name: str | None = None,
-        *,
-        include: Iterable[Collector] = (),
-        prefix: str = "batch_job_",
-        push_start: bool = False,
-        on_push_error: OnPushError = "log",
-        ignore: Iterable[type[BaseException]] = (),
-    ) -> AsyncJob: ...
-    def job_run(
-        self,
-        name: str | CoroutineFunction | None = None,
-        *,
-        include: Iterable[Collector] = (),
-        prefix: str = "batch_job_",
-        push_start: bool = False,
-        on_push_error: OnPushError = "log",
-        ignore: Iterable[type[BaseException]] = (),
-    ) -> AsyncJob | CoroutineFunction:
-        """Return an async context manager and decorator that pushes how a job went.
-
-        Arguments are those of :meth:`PushGateway.job_run`.
-        """
-        if callable(name):  # @gateway.job_run without parentheses
-            return self.job_run()(name)
-        return AsyncJob(
-            self if name is None else self.replace(job=name),
-            tuple(include),
-            prefix,
-            on_push_error,
-            push_start=push_start,
-            ignore=tuple(ignore),
-        )
-
-    def periodic(
-        self, interval: float, *, jitter: float = 0.1, final: Final = "push"
-    ) -> AsyncPeriodicPusher:
-        """Return an async context manager that pushes every *interval* seconds from a task.
-
-        Arguments are those of :meth:`PushGateway.periodic`.
-        """
-        return AsyncPeriodicPusher(self, interval, jitter, final)
-
     def push_at_exit(
         self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
     ) -> None:
@@ -266,9 +208,9 @@ class AsyncPushGateway(GatewayBase):
         expires = self._expires(deadline)
         async with self._turn(method, expires):
             if self._learned.last_size < _ENCODE_IN_THREAD:
-                payload = self._rendered(selection)
+                payload = self._render(selection)
             else:
-                payload = await asyncio.to_thread(self._rendered, selection)
+                payload = await asyncio.to_thread(self._render, selection)
             steps = self._push_steps(method, selection, payload, expires)
             result: PushResult = await self._run(steps)
             return result
@@ -315,7 +257,8 @@ class AsyncPushGateway(GatewayBase):
     async def _take(self, step: Step) -> Any:
         match step:
             case Authorize():
-                value = self._authorization(step)
+                credentials = self._credentials
+                value = None if credentials is None else credentials.header(renew=step.renew)
                 if not isinstance(value, LaterToken):
                     return value
                 async with _in_time(step.info, step.expires, "while waiting for the token"):

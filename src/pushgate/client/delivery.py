@@ -139,7 +139,11 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps:
         _complete(failure, request, attempts, now - started)
         # The deadline cut the attempt off: say that, and not that a read timed out.
         if now >= expires and isinstance(failure, PushTimeoutError):
-            raise _expired(failure, request)
+            times = f"{attempts} attempt{'' if attempts == 1 else 's'}"
+            late = too_late(info, f"after {failure.elapsed:.1f} s and {times}")
+            late.sent = True
+            _complete(late, request, attempts, failure.elapsed)
+            raise late from failure
         pause = request.retry.pause(retries, failure)
         retries += 1
         # A pause that ends after the deadline would only delay the error.
@@ -191,13 +195,3 @@ def _complete(
     failure.method, failure.url = request.info.method, request.info.url
     failure.job, failure.grouping_key = request.job, request.grouping_key
     failure.attempts, failure.elapsed = attempts, elapsed
-
-
-def _expired(failure: PushTimeoutError, request: PreparedRequest) -> PushTimeoutError:
-    """Return the error that the deadline passed; the *failure* it cut off is its cause."""
-    times = f"{failure.attempts} attempt{'' if failure.attempts == 1 else 's'}"
-    error = too_late(request.info, f"after {failure.elapsed:.1f} s and {times}")
-    error.sent = True
-    _complete(error, request, failure.attempts, failure.elapsed)
-    error.__cause__ = failure
-    return error

@@ -70,8 +70,16 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
     location = answer.headers.get("location")
     if location and 300 <= answer.status < 400:
         message += f", which leads to {_without_secrets(location)}"
-    error = _class_for(answer.status)(message)
-    error.status, error.reason = answer.status, answer.reason
+    status = answer.status
+    kind: type[PushHTTPError] = PushRejectedError
+    if status in _AUTH:
+        kind = PushAuthError
+    elif status < 400:
+        kind = PushRedirectError
+    elif status >= 500 or status in {408, 429}:
+        kind = PushServerError
+    error = kind(message)
+    error.status, error.reason = status, answer.reason
     error.body, error.headers = answer.body, answer.headers
     error.hint = _hint(error, text.lower(), info)
     return error
@@ -86,14 +94,6 @@ def warn_about_page(answer: Answer, info: RequestInfo) -> None:
         )
 
 
-def _class_for(status: int) -> type[PushHTTPError]:
-    if status in _AUTH:
-        return PushAuthError
-    if status < 400:
-        return PushRedirectError
-    return PushServerError if status >= 500 or status in {408, 429} else PushRejectedError
-
-
 def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
     for words, hint in _HINTS:
         if words in text:
@@ -106,11 +106,7 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
         return "another group holds this name differently: rename it, or delete that group"
     if error.status in {404, 405, 501}:
         return port_hint(info)
-    return _https_hint(error, info)
-
-
-def _https_hint(error: PushHTTPError, info: RequestInfo) -> str:
-    """Return the advice for a redirect from http to https, the most frequent one."""
+    # Redirected from http to https: the most frequent redirect there is.
     there = urlsplit(location_in(error, info))
     if there.scheme != "https" or not info.url.startswith("http://"):
         return ""

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, assert_never, overload
 from weakref import WeakSet
 
 from pushgate.client import lifecycle, protobuf, text
@@ -21,12 +22,7 @@ from pushgate.client.address import (
     push_url,
 )
 from pushgate.client.auth import LaterToken, checked_header, credentials_of
-from pushgate.client.collect import (
-    Collector,
-    Collectors,
-    Selection,
-    Source,
-)
+from pushgate.client.collect import Collector, Collectors, Selection, Source
 from pushgate.client.delivery import (
     Authorize,
     Delivery,
@@ -37,7 +33,7 @@ from pushgate.client.delivery import (
     Steps,
     deliver,
 )
-from pushgate.client.failures import Answer, RequestInfo, too_late
+from pushgate.client.failures import RequestInfo, too_late
 from pushgate.client.families import Rules, described, gather, report
 from pushgate.client.job import JOB_GROUPS, Function, Job, OnPushError
 from pushgate.client.log import log, warn_once
@@ -63,6 +59,9 @@ if TYPE_CHECKING:
 # Bytes from which on compression pays.
 _MIN_COMPRESSED = 1024
 _USER_AGENT = f"pushgate/{__version__}"
+# What job_run() and periodic() of a kind of gateway return.
+_Job = TypeVar("_Job")
+_Periodic = TypeVar("_Periodic")
 
 
 @dataclass(slots=True)
@@ -74,18 +73,19 @@ class Learned:
     last_size: int = 0
 
 
-class GatewayBase:
+class GatewayBase(Generic[_Job, _Periodic]):
     """A group on a gateway, its options, and what to send. Subclasses do the waiting."""
+
+    _job_kind: Callable[..., _Job]
+    _periodic_kind: Callable[..., _Periodic]
 
     @takes_options(Options)
     def __init__(self, *args: Any, **options: Any) -> None:
         self._given = Options(*args, **options)
         properties = resolve(self._given.properties)
         chosen = self._options = self._given.effective(properties)
-        address = self._address = parse_address(
-            DEFAULT_ADDRESS if chosen.address is None else chosen.address,
-            chosen.scheme,
-        )
+        written = DEFAULT_ADDRESS if chosen.address is None else chosen.address
+        address = self._address = parse_address(written, chosen.scheme)
         self._job = job_label(chosen.job)
         self._labels = group_labels(chosen.grouping_key or {}, chosen.instance, address)
         self._url = push_url(address.base, self._job, self._labels, encoding=chosen.url_encoding)
@@ -143,7 +143,7 @@ class GatewayBase:
                 "A gateway with registry= cannot be pickled, because its metrics would be copies:"
                 " make it where it pushes."
             )
-        return _unpickled, (type(self), options)
+        return partial(type(self), **options), ()
 
     def replace(self, **changes: Any) -> Self:
         """Return a gateway that differs in these options, with a connection of its own.
@@ -180,13 +180,77 @@ class GatewayBase:
             >>> PushGateway(format="text").render(names=[]).body
             b''
         """
-        return self._rendered(Selection(collectors, names, exclude))
+        return self._render(Selection(collectors, names, exclude))
 
-    def _rendered(self, selection: Selection) -> Payload:
-        in_text = self._options.format == "text" or self._learned.text_only
-        return self._render(selection, in_text=in_text)
+    @overload
+    def job_run(self, name: Function, /) -> Function: ...
+    @overload
+    def job_run(
+        self,
+        name: str | None = None,
+        *,
+        include: Iterable[Collector] = (),
+        prefix: str = "batch_job_",
+        push_start: bool = False,
+        on_push_error: OnPushError = "log",
+        ignore: Iterable[type[BaseException]] = (),
+    ) -> _Job: ...
+    def job_run(
+        self,
+        name: str | Function | None = None,
+        *,
+        include: Iterable[Collector] = (),
+        prefix: str = "batch_job_",
+        push_start: bool = False,
+        on_push_error: OnPushError = "log",
+        ignore: Iterable[type[BaseException]] = (),
+    ) -> _Job | Function:
+        """Return a context manager and decorator that pushes how a job went.
 
-    def _render(self, selection: Selection, *, in_text: bool) -> Payload:
+        Those of :class:`AsyncPushGateway` are for ``async with`` and coroutine functions.
+
+        The push at the end says when the job started and ended, how long it took, and
+        whether it succeeded. A failed push never changes what the job does.
+
+        Args:
+            name: The ``job`` of the group, unless it is this gateway's.
+            include: Collectors to push in the same request.
+            prefix: What the names of the job metrics begin with.
+            push_start: Whether to push at the start, too, so that a killed job is seen.
+            on_push_error: ``log``, ``raise``, or a function that is given the error.
+            ignore: Exceptions that end a run without an outcome, such as Celery's
+                ``Retry``: nothing is pushed, because the run will go on later.
+
+        Example:
+            >>> with gateway.job_run("nightly") as job:  # doctest: +SKIP
+            ...     job.counter("rows", "Rows read").inc(3)
+        """
+        if callable(name):  # @gateway.job_run without parentheses
+            decorated: Function = self.job_run()(name)  # type: ignore[operator]  # a job
+            return decorated
+        return self._job_kind(
+            self if name is None else self.replace(job=name),
+            tuple(include),
+            prefix,
+            on_push_error,
+            push_start=push_start,
+            ignore=tuple(ignore),
+        )
+
+    def periodic(self, interval: float, *, jitter: float = 0.1, final: Final = "push") -> _Periodic:
+        """Return a context manager that pushes every *interval* seconds beside the program.
+
+        It pushes from a thread; that of :class:`AsyncPushGateway` from a task.
+
+        Args:
+            interval: Seconds from one push to the next.
+            jitter: How much later a push may be, as a share of *interval*.
+            final: What to do at the end: ``push``, ``delete``, or None.
+        """
+        return self._periodic_kind(self, interval, jitter, final)
+
+    def _render(self, selection: Selection, *, in_text: bool = False) -> Payload:
+        in_text = in_text or self._options.format == "text" or self._learned.text_only
         writer = text if in_text else protobuf
         body = bytearray()
         families = samples = 0
@@ -212,8 +276,17 @@ class GatewayBase:
         self, method: str, selection: Selection, payload: Payload, expires: float
     ) -> Steps:
         """Yield the steps of a push of *payload*; return its PushResult."""
-        if not self._is_enabled(method) or self._skips(payload):
-            return PushResult(0, 0, 0.0, 0, payload.families, payload.samples, self.url, "")
+        nothing = PushResult(0, 0, 0.0, 0, payload.families, payload.samples, self.url, "")
+        if not self._is_enabled(method):
+            return nothing
+        if not payload.families:
+            match self._options.on_empty:
+                case "error":
+                    raise EncodingError("There is nothing to push.")
+                case "warn":
+                    warn_once("There is nothing to push; a push of nothing empties the group.")
+                case "skip":
+                    return nothing
         if self._rules.escaping == "allow-utf-8" and not self._learned.version_known:
             yield from self._check_version(expires)
         request = self._prepared(method, expires, payload)
@@ -233,18 +306,6 @@ class GatewayBase:
         if not self._options.enabled:
             log.info("%s %s is not sent: pushgate.enabled is false", method, self.url)
         return self._options.enabled
-
-    def _skips(self, payload: Payload) -> bool:
-        if payload.families:
-            return False
-        match self._options.on_empty:
-            case "error":
-                raise EncodingError("There is nothing to push.")
-            case "warn":
-                warn_once("There is nothing to push; a push of nothing empties the group.")
-                return False
-            case "skip":
-                return True
 
     def _warn_about_job_metrics(self) -> None:
         if self.url in JOB_GROUPS:
@@ -316,13 +377,6 @@ class GatewayBase:
             grouping_key=self._labels,
         )
 
-    def _authorization(self, step: Authorize) -> str | LaterToken | None:
-        return None if self._credentials is None else self._credentials.header(renew=step.renew)
-
-
-def _unpickled(kind: type[GatewayBase], options: dict[str, Any]) -> GatewayBase:
-    return kind(**options)
-
 
 def compressed(body: bytes, coding: str) -> bytes:
     """Return *body* in the content coding ``gzip`` or ``snappy`` (framed).
@@ -357,7 +411,7 @@ def _result(delivery: Delivery, payload: Payload) -> PushResult:
     )
 
 
-class PushGateway(GatewayBase):
+class PushGateway(GatewayBase[Job, PeriodicPusher]):
     """A group on a gateway, and how to reach it.
 
     Immutable and thread-safe; the pushes of one object follow each other. As a context
@@ -373,6 +427,9 @@ class PushGateway(GatewayBase):
         >>> gateway.url
         'http://gateway:9091/metrics/job/nightly/region/eu'
     """
+
+    _job_kind = Job
+    _periodic_kind = PeriodicPusher
 
     def _prepare(self) -> None:
         transport, client = self._options.transport, self._options.http_client
@@ -481,70 +538,6 @@ class PushGateway(GatewayBase):
             return False
         return True
 
-    @overload
-    def job_run(self, name: Function, /) -> Function: ...
-    @overload
-    def job_run(
-        self,
-        name: str | None = None,
-        *,
-        include: Iterable[Collector] = (),
-        prefix: str = "batch_job_",
-        push_start: bool = False,
-        on_push_error: OnPushError = "log",
-        ignore: Iterable[type[BaseException]] = (),
-    ) -> Job: ...
-    def job_run(
-        self,
-        name: str | Function | None = None,
-        *,
-        include: Iterable[Collector] = (),
-        prefix: str = "batch_job_",
-        push_start: bool = False,
-        on_push_error: OnPushError = "log",
-        ignore: Iterable[type[BaseException]] = (),
-    ) -> Job | Function:
-        """Return a context manager and decorator that pushes how a job went.
-
-        The push at the end says when the job started and ended, how long it took, and
-        whether it succeeded. A failed push never changes what the job does.
-
-        Args:
-            name: The ``job`` of the group, unless it is this gateway's.
-            include: Collectors to push in the same request.
-            prefix: What the names of the job metrics begin with.
-            push_start: Whether to push at the start, too, so that a killed job is seen.
-            on_push_error: ``log``, ``raise``, or a function that is given the error.
-            ignore: Exceptions that end a run without an outcome, such as Celery's
-                ``Retry``: nothing is pushed, because the run will go on later.
-
-        Example:
-            >>> with gateway.job_run("nightly") as job:  # doctest: +SKIP
-            ...     job.counter("rows", "Rows read").inc(3)
-        """
-        if callable(name):  # @gateway.job_run without parentheses
-            return self.job_run()(name)
-        return Job(
-            self if name is None else self.replace(job=name),
-            tuple(include),
-            prefix,
-            on_push_error,
-            push_start=push_start,
-            ignore=tuple(ignore),
-        )
-
-    def periodic(
-        self, interval: float, *, jitter: float = 0.1, final: Final = "push"
-    ) -> PeriodicPusher:
-        """Return a context manager that pushes every *interval* seconds from a thread.
-
-        Args:
-            interval: Seconds from one push to the next.
-            jitter: How much later a push may be, as a share of *interval*.
-            final: What to do at the end: ``push``, ``delete``, or None.
-        """
-        return PeriodicPusher(self, interval, jitter, final)
-
     def push_at_exit(
         self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
     ) -> None:
@@ -585,7 +578,7 @@ class PushGateway(GatewayBase):
         """Push what *selection* takes. Errors as for :meth:`push`."""
         expires = self._expires(deadline)
         with self._turn(method, expires):
-            steps = self._push_steps(method, selection, self._rendered(selection), expires)
+            steps = self._push_steps(method, selection, self._render(selection), expires)
             result: PushResult = self._run(steps)
             return result
 
@@ -624,7 +617,8 @@ class PushGateway(GatewayBase):
     def _take(self, step: Step) -> Any:
         match step:
             case Authorize():
-                value = self._authorization(step)
+                credentials = self._credentials
+                value = None if credentials is None else credentials.header(renew=step.renew)
                 if not isinstance(value, LaterToken):
                     return value
                 value.close()
@@ -633,19 +627,16 @@ class PushGateway(GatewayBase):
                     key="bearer_token",
                 )
             case Send():
-                return self._send(step)
+                if self._connection is None:
+                    from pushgate.client.transport import Connection  # see there
+
+                    self._connection = Connection(self._route)
+                return self._connection.send(step, self._sent)
             case Pause(seconds):
                 time.sleep(seconds)
                 return None
             case _ as never:
                 assert_never(never)
-
-    def _send(self, step: Send) -> Answer | PushgatewayError:
-        if self._connection is None:
-            from pushgate.client.transport import Connection  # see there
-
-            self._connection = Connection(self._route)
-        return self._connection.send(step, self._sent)
 
 
 if PushGateway.__doc__:  # python -OO strips it

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from pushgate.client.collect import Collector, Selection
 from pushgate.client.log import log
@@ -24,23 +24,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
 
-class HasURL(Protocol):
-    """A gateway of any kind."""
+class Pusher(Protocol):
+    """The gateway of a job; what :class:`AsyncJob` gets from a push has to be awaited."""
 
     @property
     def url(self) -> str: ...
 
-
-class Pusher(HasURL, Protocol):
-    """The gateway of a :class:`Job`."""
-
-    def push_selection(self, method: Literal["PUT", "POST"], selection: Selection) -> object: ...
+    def push_selection(self, method: Literal["PUT", "POST"], selection: Selection) -> Any: ...
 
 
-_Gateway = TypeVar("_Gateway", bound=HasURL)
-
-
-class JobRun(Generic[_Gateway]):
+class JobRun:
     """The metrics of one run of a job, blocking or not.
 
     Attributes:
@@ -51,7 +44,7 @@ class JobRun(Generic[_Gateway]):
 
     def __init__(
         self,
-        gateway: _Gateway,
+        gateway: Pusher,
         include: tuple[Collector, ...],
         prefix: str,
         on_push_error: OnPushError,
@@ -96,7 +89,11 @@ class JobRun(Generic[_Gateway]):
 
     def _selection(self) -> Selection:
         """Return the metrics of the run, without those that cannot be pushed."""
-        return Selection([self.registry, *self._include], left_out=_log_left_out)
+
+        def left_out(error: EncodingError) -> None:
+            log.warning("Left out of the push of the job metrics: %s", error)
+
+        return Selection([self.registry, *self._include], left_out=left_out)
 
     def _begin(self) -> None:
         from prometheus_client.registry import CollectorRegistry
@@ -107,7 +104,9 @@ class JobRun(Generic[_Gateway]):
         JOB_GROUPS.add(self._gateway.url)
 
     def _finish(self, error: BaseException | None) -> None:
-        now, code = time.time(), _exit_code(error)
+        now, code = time.time(), None
+        if isinstance(error, SystemExit):  # its code may be a status, None, or a message
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
         succeeded = error is None or code == 0
         self._set("last_completion_timestamp_seconds", "When the job last ended.", now)
         took = time.perf_counter() - self._clock
@@ -136,25 +135,13 @@ class JobRun(Generic[_Gateway]):
             log.warning("The push of the job metrics failed: %s", failure)
 
 
-def _log_left_out(error: EncodingError) -> None:
-    log.warning("Left out of the push of the job metrics: %s", error)
-
-
-def _exit_code(error: BaseException | None) -> int | None:
-    if not isinstance(error, SystemExit):
-        return None
-    if error.code is None:
-        return 0
-    return error.code if isinstance(error.code, int) else 1
-
-
 def refuse_generator(function: Callable[..., object]) -> None:
     """Raise TypeError if *function* is a generator, whose end nobody can tell."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{function.__qualname__} is a generator: it has no end to measure")
 
 
-class Job(JobRun[Pusher]):
+class Job(JobRun):
     """A job run for blocking code; see :meth:`PushGateway.job_run`.
 
     Example:
