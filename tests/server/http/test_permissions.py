@@ -12,6 +12,7 @@ from pushgate.server.http.app import GROUP, routes
 from pushgate.server.settings import Settings
 from pushgate.server.ui.cards import group_id
 from tests.server.http.asgi import Served
+from tests.server.pushes import change, key, put
 
 SETTINGS = Settings(web_enable_admin_api=True, web_enable_lifecycle=True)
 GRANTABLE = ("push", "delete", "scrape", "read", "admin")
@@ -39,6 +40,8 @@ ROUTES = [
     ("GET", "/ui/group/{group}", "read", True),
     ("GET", "/api/v1/status", "read", False),
     ("GET", "/api/v1/metrics", "read", False),
+    ("GET", "/api/v1/groups", "read", False),
+    ("DELETE", "/api/v1/groups?match[]={{job=%22{job}%22}}", "delete", True),
     ("PUT", "/api/v1/admin/wipe", "admin", False),
     ("PUT", "/-/quit", "admin", False),
     ("POST", "/-/quit", "admin", False),
@@ -83,6 +86,8 @@ def targeted(target: str, job: str) -> str:
 def status(served: Served, method: str, target: str, job: str, name: str | None) -> int:
     headers = {"Authorization": f"Bearer {token(name)}"} if name else {}
     target = targeted(target, job)
+    if "match[]" in target:
+        change(served.store, put(key(job), "m 1\n"))
     body = b"m 1\n" if "/metrics/job" in target and method != "DELETE" else b""
     return served.ask(method, target, body, headers).status
 
@@ -115,6 +120,7 @@ def test_the_matrix_has_every_route():
     matrix = {}
     for method, target, needed, _ in ROUTES:
         path = re.sub(r"/metrics/job.*", "a group", target)
+        path = path.partition("?")[0]
         path = re.sub(r"(?<=/ui/group/).*", "{id}", path)
         path = re.sub(r"(?<=/static/).*", "{name:path}", path)
         matrix.setdefault((method, path), set()).add(needed)

@@ -3,6 +3,8 @@ import gzip
 
 import pytest
 
+from pushgate.formats.zstd import zstd
+from tests.exposition import pushed_part
 from tests.server.http.asgi import Response, Served
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
@@ -63,3 +65,53 @@ def test_other_requests_are_served_while_an_exposition_is_made():
         assert finished == ["/-/healthy", "/metrics"]
 
     asyncio.run(scenario())
+
+
+def some_jobs() -> Served:
+    served = Served()
+    for job in ("a", "b"):
+        body = (
+            f'# HELP m Of all.\n# TYPE m gauge\nm{{of="{job}"}} 1\n# TYPE {job} counter\n{job} 2\n'
+        )
+        served.ask("PUT", f"/metrics/job/{job}", body)
+    return served
+
+
+def scraped_groups(query: str, **headers: str) -> Response:
+    return some_jobs().ask("GET", f"/metrics?{query}", b"", headers)
+
+
+def test_a_scrape_with_selectors_shows_those_groups_and_nothing_of_the_server():
+    everything = pushed_part(some_jobs().ask("GET", "/metrics").text)
+    of_a = [line for line in everything if 'job="b"' not in line and "# TYPE b" not in line]
+    a = scraped_groups('match[]={job="a"}')
+    assert (pushed_part(a.text), "pushgate" in a.text) == (of_a, False)
+    both = scraped_groups('match[]={job="a"}&match[]={job="b"}')
+    assert pushed_part(both.text) == everything
+    assert pushed_part(scraped_groups('match[]={job=~".%2B"}').text) == everything
+    nothing = scraped_groups('match[]={job="none"}')
+    assert (nothing.status, nothing.body) == (200, b"")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_some_groups_are_scraped_in_every_format_and_encoding(encoding):
+    accept = {"Accept": f"{PROTOBUF};encoding=delimited"}
+    plain = scraped_groups('match[]={job="a"}', **accept)
+    assert b"\x0a\x01a" in plain.body
+    assert b"\x0a\x01b" not in plain.body
+    text = scraped_groups('match[]={job="a"}')
+    coded = scraped_groups('match[]={job="a"}', **{"Accept-Encoding": encoding})
+    assert coded.headers["content-encoding"] == encoding
+    decode = gzip.decompress if encoding == "gzip" else zstd.decompress
+    assert pushed_part(decode(coded.body).decode()) == pushed_part(text.text)
+
+
+def test_a_scrape_with_a_wrong_selector_says_where_it_is_wrong():
+    answer = some_jobs().ask("GET", "/metrics?match[]={job=1}")
+    assert (answer.status, answer.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+    expected = 'invalid parameter "match[]": position 6: expected a value in quotes after "="'
+    assert answer.text.startswith(expected)
+
+
+def test_a_scrape_ignores_every_other_parameter():
+    assert "pushgate_groups 2" in some_jobs().ask("GET", "/metrics?module=x&match=y").text

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pushgate.model.quoting import go_quote
+from pushgate.model.slices import PER_SLICE
 from pushgate.server.access.config import Permission, RateLimit, WebConfig
 from pushgate.server.access.credentials import CredentialStore, Identity, user_and_password
 from pushgate.server.access.turns import TooManyWaiting, Turns
@@ -147,11 +148,44 @@ class Access:
         """
         if self.open or (permission is Permission.HEALTH and self.config.exempt_health_endpoints):
             return None
-        now = self._clock()
-        if self._bucket is not None and not self._bucket.take(now):
+        if self._bucket is not None and not self._bucket.take(self._clock()):
             return _RATE_LIMITED
+        return self._verdict(headers, peer_certificate, permission, job, address)
+
+    async def admit_jobs(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        peer_certificate: Mapping[str, Any] | None,
+        permission: Permission,
+        jobs: Iterable[str],
+        address: str = "",
+    ) -> Verdict:
+        """Return the verdict on an admitted request that turns out to be about *jobs*.
+
+        The first job that is refused refuses the request. No token is taken.
+        """
+        headers = tuple(headers)
+        for number, job in enumerate(jobs):
+            if number % PER_SLICE == PER_SLICE - 1:
+                await asyncio.sleep(0)
+            verdict = self._verdict(headers, peer_certificate, permission, job, address)
+            if verdict is not None and not isinstance(verdict, Refusal):
+                verdict = await verdict
+            if verdict:
+                return verdict
+        return None
+
+    def _verdict(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        peer_certificate: Mapping[str, Any] | None,
+        permission: Permission,
+        job: str | None,
+        address: str,
+    ) -> Verdict | Awaitable[Verdict]:
         if not self.config.requires_credentials:
             return None
+        now = self._clock()
         credentials = next((v for name, v in headers if name == b"authorization"), None)
         if credentials is None:
             identity = self.store.authenticate_certificate(peer_certificate)

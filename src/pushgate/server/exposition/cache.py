@@ -8,8 +8,8 @@ store at its first slice.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
 from pushgate.formats.negotiation import Accepted, Format
@@ -20,8 +20,10 @@ from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import OwnMetrics, View
 from pushgate.server.store.group import Group
+from pushgate.server.store.rules import Rules
+from pushgate.server.store.selection import SelectedGroups
 from pushgate.server.store.store import Store
-from pushgate.server.telemetry import Telemetry
+from pushgate.server.telemetry import Family as OwnSamples, Telemetry
 
 # Smaller pieces compress badly alone, and cost more than they save.
 _SMALL = 4096
@@ -80,14 +82,32 @@ class _Plan(NamedTuple):
     merged: dict[str, _Stretch]
 
 
+class Source(Protocol):
+    """What an exposition reads: a store, or some of its groups."""
+
+    @property
+    def revision(self) -> int:
+        """What grows with every change of the groups."""
+        ...
+
+    @property
+    def rules(self) -> Rules:
+        """The rules in force."""
+        ...
+
+    def runs(self) -> list[tuple[Group, ...]]:
+        """Return the groups in the order of their keys, in runs that stay the same."""
+        ...
+
+
 class Exposition:
     """Expositions of one store in one format and encoding, and what is kept of them."""
 
-    def __init__(self, store: Store, view: View, encoding: Encoding) -> None:
-        self._store = store
+    def __init__(self, source: Source, view: View, encoding: Encoding) -> None:
+        self._source = source
         self._view = view
         self._encoding = encoding
-        self._rules = store.rules
+        self._rules = source.rules
         self._runs: dict[bytes, _Run] = {}
         self._plan: tuple[int, tuple[str, ...], _Plan] | None = None
 
@@ -99,11 +119,11 @@ class Exposition:
         """
         own = self._view.own()
         names = tuple(family.shape.name for family in own)
-        revision = self._store.revision
-        if self._rules is not self._store.rules:  # they are part of what is shown
-            self._rules, self._runs = self._store.rules, {}
+        revision = self._source.revision
+        if self._rules is not self._source.rules:  # they are part of what is shown
+            self._rules, self._runs = self._source.rules, {}
         if self._plan is None or self._plan[:2] != (revision, names):
-            runs = yield from self._rendered(self._store.runs())
+            runs = yield from self._rendered(self._source.runs())
             plan = yield from self._planned(runs, names)
             self._plan = revision, names, plan
         return self._joined(own, self._plan[2])
@@ -217,6 +237,7 @@ class Views:
         self._store = store
         self._telemetry = telemetry
         self._used: dict[tuple[Accepted, str], tuple[Kept, float]] = {}
+        self._one_at_a_time = asyncio.Lock()
 
     def get(self, kind: Accepted, encoding: Encoding, now: float) -> Kept:
         """Return the exposition of *kind* in *encoding*; *now* is in seconds."""
@@ -225,19 +246,27 @@ class Views:
         self._used[key] = (kept, now)
         return kept
 
+    def of(self, groups: SelectedGroups, kind: Accepted, encoding: Encoding) -> Kept:
+        """Return the exposition of *groups* alone, without the server's own metrics.
+
+        Nothing is kept of it: there is no end to the selections that could be asked for.
+        They share a lock, so that the memory of one is in use at a time.
+        """
+        return Kept(Exposition(groups, self._view(kind, tuple), encoding), self._one_at_a_time)
+
     def forget_unused(self, before: float) -> None:
         """Drop what was last used before the time *before*."""
         for key in [key for key, (_, used) in self._used.items() if used < before]:
             del self._used[key]
 
     def _new(self, kind: Accepted, encoding: Encoding) -> Kept:
-        view = _view(kind, self._telemetry, self._store)
+        view = self._view(kind, self._telemetry.families)
         return Kept(Exposition(self._store, view, encoding), asyncio.Lock())
 
-
-def _view(kind: Accepted, telemetry: Telemetry, store: Store) -> View:
-    match kind.format:
-        case Format.TEXT:
-            return TextView(kind.escaping, telemetry.families, store.expected_interval)
-        case Format.PROTOBUF:
-            return ProtobufView(kind.escaping, telemetry.families, store.expected_interval)
+    def _view(self, kind: Accepted, own: Callable[[], Iterable[OwnSamples]]) -> View:
+        interval = self._store.expected_interval
+        match kind.format:
+            case Format.TEXT:
+                return TextView(kind.escaping, own, interval)
+            case Format.PROTOBUF:
+                return ProtobufView(kind.escaping, own, interval)

@@ -10,7 +10,7 @@ from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from pushgate.server.access.config import Permission
-from pushgate.server.http import health, json_api
+from pushgate.server.http import groups_api, health, json_api
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import push_over_asgi
 from pushgate.server.http.push_path import push_path
@@ -63,6 +63,16 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         "/-/quit": {"PUT": stop, "POST": stop},
         "/api/v1/status": options
         | {"GET": _READ(endpoint=json_api.status, counted_as="api/v1/status")},
+        "/api/v1/groups": options
+        | {
+            "GET": _READ(endpoint=groups_api.listing, counted_as="api/v1/groups"),
+            "DELETE": Action(
+                endpoint=groups_api.deletion,
+                permission=Permission.DELETE,
+                checks_jobs=True,
+                counted_as="api/v1/groups",
+            ),
+        },
         "/api/v1/metrics": options
         | {"GET": _READ(endpoint=json_api.metrics, counted_as="api/v1/metrics")},
     }

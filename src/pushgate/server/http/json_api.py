@@ -44,7 +44,7 @@ _CORS: Final = (
     (b"access-control-expose-headers", b"Date"),
     (b"cache-control", b"no-cache, no-store, must-revalidate"),
 )
-_JSON: Final = (*_CORS, (b"content-type", b"application/json"))
+JSON: Final = (*_CORS, (b"content-type", b"application/json"))
 
 
 async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,14 +63,14 @@ async def status(context: AppContext, scope: Scope, receive: Receive, send: Send
         "start_time": local_time(context.started),
     }
     body = encoded({"status": "success", "data": data})
-    await Answer(200, body, _JSON)(scope, receive, send)
+    await Answer(200, body, JSON)(scope, receive, send)
 
 
 async def metrics(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with all groups. Pushes may change some of them while the answer is sent."""
     groups = groups_as_json(chain.from_iterable(context.gateway.store.walk()))
     pieces = chain([b'{"status":"success","data":'], groups, [b"}"])
-    await stream(pieces, _JSON, scope, receive, send)
+    await stream(pieces, JSON, scope, receive, send)
 
 
 async def options(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:

@@ -367,7 +367,8 @@ class Push:
 
 
 def _change(push: Push, pushed: Pushed) -> Change:
-    return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns())
+    address = push.client[0] if push.client else ""
+    return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns(), address)
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pushgate.errors import (
     InconsistentPush,
+    InvalidParameter,
     InvalidPush,
     JournalFailed,
     LimitExceeded,
@@ -90,6 +91,7 @@ BAD_REQUEST: Final = Answer(400, b"400 Bad Request", (TEXT, (b"connection", b"cl
 _STATUS: Final[dict[type[Exception], int]] = {
     UnsupportedEncoding: 415,
     InvalidPush: 400,
+    InvalidParameter: 400,
     InconsistentPush: 400,
     JournalFailed: 503,
     MemoryError: 503,

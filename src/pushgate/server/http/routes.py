@@ -31,16 +31,21 @@ class Action:
         permission: what the client needs.
         job: returns the job that the request is about, if it is about one. A request that
             makes it raise needs no permission: it will be refused anyway.
+        checks_jobs: the endpoint finds out which jobs the request is about, and checks the
+            permission for each of them. Before that, it is enough to be known.
         counted_as: the handler under which requests are counted; empty if they are not.
     """
 
     endpoint: Endpoint
     permission: Permission
     job: Callable[[AppContext, Scope], str | None] = lambda _context, _scope: None
+    checks_jobs: bool = False
     counted_as: str = ""
 
     def needs(self, context: AppContext, scope: Scope) -> tuple[Permission, str | None]:
         """Return the permission that the request *scope* needs, and for which job."""
+        if self.checks_jobs:
+            return Permission.ANY, None
         try:
             return self.permission, self.job(context, scope)
         except PushgateError:

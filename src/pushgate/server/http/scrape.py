@@ -9,8 +9,10 @@ from starlette.types import Receive, Scope, Send
 from pushgate.formats.encoding import Encoding, Gzip, Identity, Zstd
 from pushgate.formats.negotiation import accepted_encoding, accepted_format
 from pushgate.server.http.context import AppContext
+from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.push import find_header
 from pushgate.server.http.stream import in_steps
+from pushgate.server.store.selection import SelectedGroups, Selection
 
 _ENCODINGS: Final[dict[str, Encoding]] = {
     encoding.token: encoding for encoding in (Identity(), Gzip(), Zstd())
@@ -21,14 +23,22 @@ _CHUNK_BYTES = 64 << 10
 
 
 async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-    """Answer with an exposition. Other requests get their turns while it is rendered."""
+    """Answer with an exposition. Other requests get their turns while it is rendered.
+
+    With ``match[]`` in the query it is that of the groups that one of the selectors matches.
+    """
     headers = scope["headers"]
     kind = accepted_format(find_header(headers, b"accept"))
     lines = tuple(value for name, value in headers if name == b"accept-encoding")
     coding = accepted_encoding(lines)
-    kept = context.views.get(kind, _ENCODINGS[coding], time.monotonic())
+    store = context.gateway.store
+    if selectors := Parameters(scope).selectors():
+        chosen = SelectedGroups(await in_steps(Selection(selectors).of(store)), store.rules)
+        kept = context.views.of(chosen, kind, _ENCODINGS[coding])
+    else:
+        kept = context.views.get(kind, _ENCODINGS[coding], time.monotonic())
     async with kept.lock:
-        revision = context.gateway.store.revision
+        revision = store.revision
         chunks = await in_steps(kept.exposition.scrape())
     size = sum(map(len, chunks))
     start = [(b"content-type", kind.content_type), (b"content-length", b"%d" % size)]

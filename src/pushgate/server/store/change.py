@@ -4,14 +4,19 @@ from typing import NamedTuple, TypeAlias
 
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
+from pushgate.server.store.group import Failure
 
 
 class Replace(NamedTuple):
-    """The group now holds exactly this push (PUT). *time* is in Unix nanoseconds."""
+    """The group now holds exactly this push (PUT).
+
+    *time* is in Unix nanoseconds; *source* is the address of the client, if it is known.
+    """
 
     key: GroupingKey
     pushed: Pushed
     time: int
+    source: str = ""
 
 
 class Merge(NamedTuple):
@@ -20,19 +25,28 @@ class Merge(NamedTuple):
     key: GroupingKey
     pushed: Pushed
     time: int
+    source: str = ""
 
 
 class Fail(NamedTuple):
-    """A push to the group was refused by the store: the group remembers when."""
+    """A push to the group was refused by the store: the group remembers when, and why."""
 
     key: GroupingKey
     time: int
+    failure: Failure | None = None
 
 
 class Delete(NamedTuple):
     """The group is gone. Deleting a group that is not there is not an error."""
 
     key: GroupingKey
+
+
+class DeleteAll(NamedTuple):
+    """These groups are gone, except those that were pushed at the time *before* or later."""
+
+    keys: tuple[GroupingKey, ...]
+    before: int | None = None
 
 
 class Wipe(NamedTuple):
@@ -45,4 +59,4 @@ class Expire(NamedTuple):
     time: int
 
 
-Change: TypeAlias = Replace | Merge | Fail | Delete | Wipe | Expire
+Change: TypeAlias = Replace | Merge | Fail | Delete | DeleteAll | Wipe | Expire

@@ -22,6 +22,7 @@ from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
 from pushgate.model.slices import Sliced
 from pushgate.server.storage.journal import Journal
 from pushgate.server.store.change import Change, Fail, Merge, Replace
+from pushgate.server.store.group import Failure
 from pushgate.server.store.rules import Rules
 from pushgate.server.store.store import Step, Store
 
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # How long an admission keeps the event loop from other work.
 _SLICE_SECONDS = 0.003
+# What a group keeps of the reason why a push was refused, in characters.
+_MAX_REASON = 1000
 
 Done = Callable[[Exception | None], None]
 """Called on the event loop when a change is durable and visible, or why it is not."""
@@ -132,7 +135,7 @@ class Gateway:
                 out += steps
         except InconsistentPush as error:
             answer = error.with_traceback(None)  # with it, a cycle around the push
-            steps = yield from self._record_failure(change)
+            steps = yield from self._record_failure(change, answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
             done(error)
             return
@@ -183,9 +186,10 @@ class Gateway:
             raise RuntimeError("the gateway was not started")
         return self._loop
 
-    def _record_failure(self, change: Change) -> Sliced[list[Step]]:
+    def _record_failure(self, change: Change, error: InconsistentPush) -> Sliced[list[Step]]:
         if isinstance(change, Replace | Merge):
-            return (yield from self.store.admission(Fail(change.key, change.time)))
+            failure = Failure(str(error)[:_MAX_REASON], change.source)
+            return (yield from self.store.admission(Fail(change.key, change.time, failure)))
         return []
 
     def _send(self) -> None:

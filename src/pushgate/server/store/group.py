@@ -1,7 +1,7 @@
 """What the store holds for one group."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
@@ -92,14 +92,22 @@ class Block:
         return Block(self.pushed, self.received, dropped)
 
 
+class Failure(NamedTuple):
+    """Why a push was refused, cut to a bounded length, and the address it came from."""
+
+    reason: str
+    source: str
+
+
 class Group:
     """A group at one moment: never changed, replaced by the next change of the group.
 
     ``blocks`` have no family name in common. Times are Unix nanoseconds: ``pushed_at``
-    and ``failed_at`` are 0 for never, ``since`` is the group's first push or failure.
+    and ``failed_at`` are 0 for never, ``since`` is the group's first push or failure. ``failure``
+    is what happened at ``failed_at``; it is only in memory, and None after a restart.
     """
 
-    __slots__ = ("blocks", "failed_at", "key", "pushed_at", "since")
+    __slots__ = ("blocks", "failed_at", "failure", "key", "pushed_at", "since")
 
     def __init__(
         self,
@@ -109,17 +117,34 @@ class Group:
         pushed_at: int,
         failed_at: int,
         since: int,
+        failure: Failure | None = None,
     ) -> None:
         self.key = key
         self.blocks = blocks
         self.pushed_at = pushed_at
         self.failed_at = failed_at
         self.since = since
+        self.failure = failure
+
+    @property
+    def last_pushed(self) -> int:
+        """When the last push succeeded; the first failure if none did."""
+        return self.pushed_at or self.since
+
+    @property
+    def families(self) -> int:
+        """How many metric families the group has, those of its push times left out."""
+        return sum(len(block.pushed.shape.names) - len(block.dropped) for block in self.blocks)
 
     def without_metrics(self) -> "Group":
         """Return what is left of the group when its metrics have expired: its push times."""
         return Group(
-            self.key, (), pushed_at=self.pushed_at, failed_at=self.failed_at, since=self.since
+            self.key,
+            (),
+            pushed_at=self.pushed_at,
+            failed_at=self.failed_at,
+            since=self.since,
+            failure=self.failure,
         )
 
     @property

@@ -35,7 +35,7 @@ class Rule:
             return None
         if not self.ttl:
             return self.forgotten_at(group)
-        return (group.pushed_at or group.since) + self.ttl
+        return group.last_pushed + self.ttl
 
     def forgotten_at(self, group: Group) -> int | None:
         """Return when *group* is deleted, in Unix nanoseconds; None if never."""

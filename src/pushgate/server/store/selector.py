@@ -168,7 +168,8 @@ def _accepts(kind: MatchType, value: str, position: int) -> Callable[[str], bool
         case MatchType.REGEX | MatchType.NOT_REGEX:
             fullmatch = _compiled(value, position).fullmatch
             wanted = kind is MatchType.REGEX
-            return lambda text: (fullmatch(text) is not None) is wanted
+            # Bytes, because re2 translates the offsets of a match in a text.
+            return lambda text: (fullmatch(raw(text)) is not None) is wanted
 
 
 def _compiled(pattern: str, position: int) -> Any:

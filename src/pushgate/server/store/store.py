@@ -16,7 +16,16 @@ from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed, PushShape, interned, size
 from pushgate.model.slices import PER_SLICE, Sliced, finished
-from pushgate.server.store.change import Change, Delete, Expire, Fail, Merge, Replace, Wipe
+from pushgate.server.store.change import (
+    Change,
+    Delete,
+    DeleteAll,
+    Expire,
+    Fail,
+    Merge,
+    Replace,
+    Wipe,
+)
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
 from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, without_times
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
@@ -225,17 +234,15 @@ class Store:
         match change:
             case Replace() | Merge():
                 return [(yield from self._admit_push(change))]
-            case Fail(key, time):
-                return (yield from self._admit_failure(key, time))
+            case Fail():
+                return (yield from self._admit_failure(change))
             case Delete(key):
-                group = self._admitted.get(key.packed)
-                return [(yield from self._count_in(Step(group, None)))] if group else []
+                return (yield from self._admit_deletion(DeleteAll((key,))))
+            case DeleteAll():
+                return (yield from self._admit_deletion(change))
             case Wipe():
-                steps = []
-                for group in [*self._admitted.values()]:
-                    steps.append((yield from self._count_in(Step(group, None))))
-                    yield
-                return steps
+                keys = [group.key for group in self._admitted.values()]
+                return (yield from self._admit_deletion(DeleteAll(tuple(keys))))
             case Expire(time):
                 return (yield from self._admit_expiry(time))
             case _ as never:
@@ -304,7 +311,7 @@ class Store:
         return steps
 
     def _admit_push(self, change: Replace | Merge) -> Sliced[Step]:
-        key, pushed, time = change
+        key, pushed, time = change.key, change.pushed, change.time
         before = self._admitted.get(key.packed)
         if pushed.timestamped:
             raise InconsistentPush(
@@ -385,7 +392,17 @@ class Store:
             what = f"{self._index.series} series are stored already, the push brings {more} more"
             raise _exceeded(what, "series", status=429)
 
-    def _admit_failure(self, key: GroupingKey, time: int) -> Sliced[list[Step]]:
+    def _admit_deletion(self, change: DeleteAll) -> Sliced[list[Step]]:
+        steps = []
+        for key in change.keys:
+            group = self._admitted.get(key.packed)
+            if group and (change.before is None or group.last_pushed < change.before):
+                steps.append((yield from self._count_in(Step(group, None))))
+                yield
+        return steps
+
+    def _admit_failure(self, change: Fail) -> Sliced[list[Step]]:
+        key, time, failure = change
         before = self._admitted.get(key.packed)
         if before is None:
             try:
@@ -395,10 +412,15 @@ class Store:
                 return []
             if self._bounds.groups and len(self._admitted) >= self._bounds.groups:
                 return []
-            after = Group(key, (), pushed_at=0, failed_at=time, since=time)
+            after = Group(key, (), pushed_at=0, failed_at=time, since=time, failure=failure)
         else:
             after = Group(
-                key, before.blocks, pushed_at=before.pushed_at, failed_at=time, since=before.since
+                key,
+                before.blocks,
+                pushed_at=before.pushed_at,
+                failed_at=time,
+                since=before.since,
+                failure=failure,
             )
         return [(yield from self._count_in(Step(before, after)))]
 
@@ -433,7 +455,14 @@ class Store:
 
 
 def _updated(before: Group, blocks: tuple[Block, ...], time: int) -> Group:
-    return Group(before.key, blocks, pushed_at=time, failed_at=before.failed_at, since=before.since)
+    return Group(
+        before.key,
+        blocks,
+        pushed_at=time,
+        failed_at=before.failed_at,
+        since=before.since,
+        failure=before.failure,
+    )
 
 
 def _new_group(key: GroupingKey, blocks: tuple[Block, ...], time: int) -> Group:

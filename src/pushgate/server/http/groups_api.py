@@ -1,0 +1,152 @@
+"""The API of groups: ``/api/v1/groups`` lists those that match, and deletes them."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any, Final
+
+from starlette.types import Receive, Scope, Send
+
+from pushgate.errors import InvalidParameter
+from pushgate.model.slices import Sliced, sorting
+from pushgate.server.access.config import Permission
+from pushgate.server.http.context import AppContext
+from pushgate.server.http.families import local_time
+from pushgate.server.http.json_api import JSON, encoded
+from pushgate.server.http.parameters import Parameters
+from pushgate.server.http.responses import Answer, plain_error
+from pushgate.server.http.stream import in_steps, stream
+from pushgate.server.store.change import DeleteAll
+from pushgate.server.store.group import Group
+from pushgate.server.store.rules import Rule
+from pushgate.server.store.selection import Selection
+from pushgate.server.store.store import Store
+
+Endpoint = Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]
+
+_CONDITIONS = ("match[]", "failed", "older_than")
+_DEFAULT_LIMIT = 100
+_MAX_LIMIT = 1000
+_MAX_OFFSET = 10**9
+_ORDERS: Final[Mapping[str, Callable[[Group], int]]] = {
+    "push_time": lambda group: group.pushed_at,
+    "failure_time": lambda group: group.failed_at,
+    "series": lambda group: group.series,
+    "families": lambda group: group.families,
+}
+_SORTS: Final = ("labels", "-labels", *_ORDERS, *(f"-{name}" for name in _ORDERS))
+
+
+def _refusing_in_json(endpoint: Endpoint) -> Endpoint:
+    """Return *endpoint* with wrong parameters answered as Prometheus' API answers them."""
+
+    @wraps(endpoint)
+    async def answering(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await endpoint(context, scope, receive, send)
+        except InvalidParameter as error:
+            said = {"status": "error", "errorType": "bad_data", "error": str(error)}
+            await Answer(400, encoded(said), JSON)(scope, receive, send)
+
+    return answering
+
+
+@_refusing_in_json
+async def listing(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with a page of the groups that meet the conditions in the query."""
+    given = Parameters(scope)
+    given.only((*_CONDITIONS, "sort", "limit", "offset"))
+    selection = _selection(given)
+    sort = given.choice("sort", _SORTS) or "labels"
+    limit = given.number("limit", _DEFAULT_LIMIT, least=1, most=_MAX_LIMIT)
+    offset = given.number("offset", 0, least=0, most=_MAX_OFFSET)
+    groups = await in_steps(_sorted(context.gateway.store, selection, sort))
+    page = groups[offset : offset + limit]
+    answer = _pieces(page, {"total": len(groups)}, context.gateway.store)
+    await stream(answer, JSON, scope, receive, send)
+
+
+@_refusing_in_json
+async def deletion(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Delete the groups that meet the conditions in the query; answer which and how many.
+
+    A group that is pushed to in the meantime, and so is no longer old, is kept.
+    """
+    given = Parameters(scope)
+    given.only((*_CONDITIONS, "dry_run"))
+    selection = _selection(given)
+    is_dry_run = given.boolean("dry_run") or False
+    has_matchers = selection.selectors and all(s.matchers for s in selection.selectors)
+    if selection.before is None and not has_matchers:
+        reason = "a selector with a matcher, or older_than, has to say which groups to delete"
+        raise InvalidParameter("match[]", reason)
+    store = context.gateway.store
+    groups = await in_steps(selection.of(store))
+    refusal = await context.live.access.admit_jobs(
+        scope["headers"],
+        scope["state"].get("peer_certificate"),
+        Permission.DELETE,
+        {group.key.job for group in groups},
+        scope["client"][0] if scope["client"] else "",
+    )
+    if refusal:
+        await plain_error(refusal.status, refusal.message, refusal.headers)(scope, receive, send)
+        return
+    if not is_dry_run and groups:
+        await context.gateway.apply(
+            DeleteAll(tuple(group.key for group in groups), selection.before)
+        )
+        groups = [group for group in groups if _is_gone(store, group)]
+    head = {"total": len(groups), "dry_run": is_dry_run}
+    await stream(_pieces(groups, head, store), JSON, scope, receive, send)
+
+
+def _is_gone(store: Store, group: Group) -> bool:
+    """Return whether *group* was deleted, though there may be a new one of its name."""
+    now = store.get(group.key)
+    return now is None or now.since > group.since
+
+
+def _selection(given: Parameters) -> Selection:
+    age = given.duration("older_than")
+    before = None if age is None else time.time_ns() - age
+    return Selection(given.selectors(), given.boolean("failed"), before)
+
+
+def _sorted(store: Store, selection: Selection, sort: str) -> Sliced[list[Group]]:
+    groups = yield from selection.of(store)
+    name = sort.removeprefix("-")
+    if name in _ORDERS:
+        groups = yield from sorting(groups, _ORDERS[name])
+    return groups[::-1] if sort.startswith("-") else groups
+
+
+def _pieces(groups: Sequence[Group], head: Mapping[str, Any], store: Store) -> Iterator[bytes]:
+    """Yield the answer: *head*, and the list of *groups*."""
+    yield b'{"status":"success","data":' + encoded(head)[:-1] + b',"groups":['
+    separator, now = b"", time.time_ns()
+    for group in groups:
+        yield separator + encoded(_entry(group, store.rule(group.key), now))
+        separator = b","
+    yield b"]}}"
+
+
+def _entry(group: Group, rule: Rule, now: int) -> dict[str, Any]:
+    """Return what the API tells of *group* at *now*."""
+    return {
+        "labels": dict(group.key.labels),
+        "push_time": _written(group.pushed_at),
+        "failure_time": _written(group.failed_at),
+        "expires_at": _written(rule.expires_at(group)),
+        "expected_interval_seconds": rule.expect_every / 1e9 or None,
+        "late": rule.is_late(group, now),
+        "last_push_successful": group.last_push_successful,
+        "last_failure": group.failure and group.failure._asdict(),
+        "series": group.series,
+        "families": group.families,
+    }
+
+
+def _written(time: int | None) -> str | None:
+    """Return *time* as the API writes it; never is null."""
+    return local_time(time) if time else None

@@ -1,0 +1,62 @@
+"""Some of the stored groups: those that a request is about."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pushgate.model.slices import Sliced
+from pushgate.server.store.group import Group
+from pushgate.server.store.rules import NO_RULES, Rules
+from pushgate.server.store.selector import Selector
+from pushgate.server.store.store import Store
+
+_RUN = 512
+# Groups looked at between two yields: a selector may have many regular expressions.
+_PER_SLICE = 64
+
+
+class Selection(NamedTuple):
+    """Which groups are meant: those that meet every condition; without any, all.
+
+    Attributes:
+        selectors: one of these matches.
+        failed: whether the last push failed.
+        before: the last push was before this, in Unix nanoseconds. For a group that only
+            ever failed, the first failure.
+    """
+
+    selectors: tuple[Selector, ...] = ()
+    failed: bool | None = None
+    before: int | None = None
+
+    def includes(self, group: Group) -> bool:
+        """Return whether *group* is meant."""
+        if self.failed is not None and group.last_push_successful is self.failed:
+            return False
+        if self.before is not None and group.last_pushed >= self.before:
+            return False
+        labels = group.key.labels
+        return not self.selectors or any(s.matches(labels) for s in self.selectors)
+
+    def of(self, store: Store) -> Sliced[list[Group]]:
+        """Return the groups of *store* that are meant, as they are now, ordered by key."""
+        chosen: list[Group] = []
+        for run in store.runs():
+            for start in range(0, len(run), _PER_SLICE):
+                chosen += filter(self.includes, run[start : start + _PER_SLICE])
+                yield
+        return chosen
+
+
+class SelectedGroups:
+    """Groups that were selected, as an exposition reads them."""
+
+    revision = 0
+
+    def __init__(self, groups: Sequence[Group], rules: Rules = NO_RULES) -> None:
+        self.rules = rules
+        self._groups = groups
+
+    def runs(self) -> list[tuple[Group, ...]]:
+        """Return the groups in runs, as :meth:`Store.runs`."""
+        starts = range(0, len(self._groups), _RUN)
+        return [tuple(self._groups[start : start + _RUN]) for start in starts]
