@@ -136,3 +136,40 @@ def test_a_signal_during_the_last_push_changes_nothing(number):
             server.released.set()
         assert wrapper.returncode == 7
     assert len(server.seen) == 1
+
+
+def test_a_relative_metrics_file_is_found_though_the_command_changes_its_directory(tmp_path):
+    script = 'cd / && echo "rows 3" > "$PUSHGATE_METRICS_FILE"'
+    with rogue() as server:
+        done = run("-a", server.url, "--metrics-file", "m", *shell(script), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert values(server.seen[0])["rows"] == 3
+
+
+@pytest.mark.parametrize(
+    ("script", "complaint"),
+    [
+        ("mkdir $PUSHGATE_METRICS_FILE", "is not a regular file"),
+        ("ln -s m $PUSHGATE_METRICS_FILE", "cannot be read: Too many levels of symbolic links"),
+    ],
+)
+def test_a_command_that_leaves_no_metrics_file_but_something_else(script, complaint, tmp_path):
+    path = tmp_path / "m"
+    with rogue() as server:
+        done = run("-a", server.url, "--metrics-file", path, *shell(script))
+    assert done.returncode == 0
+    assert f"pushgate: the metrics file {path} {complaint}\n" in done.stderr
+    assert values(server.seen[0])["batch_job_success"] == 1
+
+
+def test_timestamps_in_the_metrics_file_can_be_stripped():
+    with rogue() as server:
+        done = run("-a", server.url, "--strip-timestamps", *writing("rows 3 1700000000000"))
+    assert (done.returncode, done.stderr) == (7, "")
+    assert values(server.seen[0])["rows"] == 3
+
+
+def test_the_line_that_the_gateway_refuses_is_that_of_the_metrics_file(gateway):
+    done = run("-a", gateway.url, *writing('rows 3\n{"with blank"} 1'))
+    assert done.returncode == 7
+    assert 'line 2: invalid metric name "with blank"' in done.stderr

@@ -34,3 +34,9 @@ def test_a_report_speaks_of_flags_and_has_the_notes(capsys):
 def test_an_error_without_text_is_named(capsys):
     report(ZeroDivisionError())
     assert capsys.readouterr().err == "pushgate: ZeroDivisionError()\n"
+
+
+def test_a_report_does_not_touch_what_the_user_wrote(capsys):
+    text = """'m{job="x"}', line 1: {instance="a",job="x"}"""
+    report(errors.EncodingError(f"{text}; set it with job=."))
+    assert capsys.readouterr().err == f"pushgate: {text}; set it with --job.\n"

@@ -3,6 +3,8 @@ import sys
 
 import pytest
 
+from tests.services import PUSHGATE
+
 WITHOUT_SERVER = (
     "import sys\n"
     "extras = 'apsw backports bcrypt cramjam cryptography httptools isal jinja2 joserfc orjson'\n"
@@ -30,3 +32,22 @@ def test_the_server_command_in_a_base_install(flag, status, text):
     assert done.returncode == status
     assert text in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+@pytest.mark.parametrize(("target", "status"), [(">/dev/full", 1), (">&-", 0)])
+def test_a_stdout_that_cannot_be_written_is_no_traceback(flag, target, status):
+    done = subprocess.run(
+        ["sh", "-c", f"exec {PUSHGATE}way {flag} {target}"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert ("cannot write to stdout" in done.stderr) == (status == 1)
+
+
+def test_a_closed_stderr_does_not_change_the_status_of_a_wrong_flag():
+    done = subprocess.run(
+        ["sh", "-c", f"exec {PUSHGATE}way --nonsense 2>&-"], timeout=30, check=False
+    )
+    assert done.returncode == 1

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pushgate.errors import ConfigurationError
 from pushgate.properties import PrometheusProperties, load
 
 _DEFINED = "--define"
+_PREFIXES = ("io.prometheus.", "pushgate.")
 _userinfo = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/]*@").match
 
 
@@ -40,7 +42,7 @@ def gateway_for(
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     if properties is None:
-        properties = load(connection.define, external_origin=_DEFINED)
+        properties = _load(connection.define)
     texts = _texts(connection, group)
     for argument, flag, text in texts:
         # Python reads bytes of the command line that are not UTF-8 as surrogates.
@@ -91,7 +93,7 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
     environment = dict(os.environ)
     while True:
         try:
-            return load(defined, env=environment, strict=False, external_origin=_DEFINED)
+            return _load(defined, environment, strict=False)
         except ConfigurationError as error:
             variable = error.source.removeprefix("$")
             if variable != error.source and variable in environment:
@@ -101,6 +103,20 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
             else:
                 raise
             report(error)
+
+
+def _load(
+    defined: Pairs, environment: Mapping[str, str] | None = None, *, strict: bool = True
+) -> PrometheusProperties:
+    # Files hold properties of other programs, too; what a flag sets must have an effect.
+    foreign = [key for key in defined if not key.lower().startswith(_PREFIXES)]
+    if foreign:
+        raise ConfigurationError(
+            f"{foreign[0]}: Unknown property; they begin with {' or '.join(_PREFIXES)}",
+            key=foreign[0],
+            source=_DEFINED,
+        )
+    return load(defined, env=environment, strict=strict, external_origin=_DEFINED)
 
 
 def _without_overridden(
@@ -153,13 +169,12 @@ def _basic_auth(connection: Connection) -> tuple[str, str] | None:
     if connection.user is None and connection.password_file is None:
         return None
     if connection.user is None or connection.password_file is None:
-        raise ConfigurationError("--user and --password-file belong together", key="basic_auth")
+        raise ConfigurationError("--user and --password-file belong together")
     try:
         password = Path(connection.password_file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(
-            f"--password-file: {connection.password_file} cannot be read: {reason}",
-            key="basic_auth",
+            f"--password-file: {connection.password_file} cannot be read: {reason}"
         ) from error
     return connection.user, password.removesuffix("\n").removesuffix("\r")

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pushgate.cli.messages import report
+from pushgate.cli.options import FileBody
 from pushgate.cli.process import Ended, interruptible
 from pushgate.errors import EncodingError, PushgatewayError, PushRejectedError
 from pushgate.model.numbers import go_float
@@ -135,7 +136,7 @@ class JobPusher:
         ended: Ended,
         duration: float,
         file: Path | None,
-        on_label_clash: Literal["error", "allow"],
+        body: FileBody,
     ) -> list[Exception]:
         """Push the end of the run and the metrics in *file*; return and report what failed.
 
@@ -146,7 +147,7 @@ class JobPusher:
         failures: list[Exception] = []
         try:
             with interruptible():
-                self._push(own, file, on_label_clash, failures)
+                self._push(own, file, body, failures)
         except KeyboardInterrupt:
             failures.append(PushgatewayError("The push was interrupted."))
         except Exception as error:  # noqa: BLE001  no push may change the status of the job
@@ -159,7 +160,7 @@ class JobPusher:
         self,
         own: list[Metric],
         file: Path | None,
-        on_label_clash: Literal["error", "allow"],
+        body: FileBody,
         failures: list[Exception],
     ) -> None:
         """Push *own* and the metrics in *file*; what keeps the file out goes to *failures*."""
@@ -167,12 +168,12 @@ class JobPusher:
         gateway = self._gateway
         if gateway is None:
             raise self._failure
-        reserved = {"job", *gateway.grouping_key} if on_label_clash == "error" else set()
         with_file = None
         try:
             data = b"" if file is None else _content(file)
             if file is not None and data:
-                with_file = self._with_file(own, data, file.name, reserved)
+                text = body.read(data, file.name, gateway.grouping_key)
+                with_file = self._with_file(own, text, file.name)
         except Exception as error:  # noqa: BLE001  the job itself can be pushed
             error.add_note(_LEFT_OUT)
             failures.append(error)
@@ -194,19 +195,15 @@ class JobPusher:
         if file is None:
             return Payload(body, CONTENT_TYPE, len(own), len(own))
         families, series = len(own) + len(file.types), len(own) + file.series
-        return Payload(body + file.body, CONTENT_TYPE, families, series)
+        # The file comes first, so that the gateway's line numbers are those of the file.
+        return Payload(file.body + body, CONTENT_TYPE, families, series)
 
-    def _with_file(
-        self, own: Sequence[Metric], data: bytes, source: str, reserved: set[str]
-    ) -> "Payload":
-        """Return *own* and the metrics in *data*.
+    def _with_file(self, own: Sequence[Metric], text: "MetricsText", source: str) -> "Payload":
+        """Return *own* and the metrics of *text*.
 
         Raises:
-            EncodingError: They cannot be pushed as they are.
+            EncodingError: A metric of *text* has the name of one of *own*.
         """
-        from pushgate.cli.metrics_text import read_metrics
-
-        text = read_metrics(data, source, group_labels=reserved)
         twice = {self._record.prefix + suffix for suffix, _, _ in own} & text.types.keys()
         if twice:
             raise EncodingError(
@@ -227,10 +224,15 @@ def _content(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return b""
-    with open(descriptor, "rb") as file:  # noqa: PTH123
+    except OSError as error:
+        raise OSError(f"the metrics file {path} cannot be read: {error.strerror}") from error
+    try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise OSError(f"the metrics file {path} is not a regular file")
         if about.st_size > _MAX_METRICS_FILE:
             raise OSError(f"the metrics file {path} is larger than {_MAX_METRICS_FILE >> 20} MiB")
-        return file.read()
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)

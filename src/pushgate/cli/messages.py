@@ -24,15 +24,16 @@ _STATUSES: Mapping[type[PushgatewayError], int] = {
     PushServerError: UNREACHABLE,
 }
 # The client's messages name Python arguments; these are the flags that mean the same.
+# No text of the user may look like one, such as the label job="x".
 _FLAGS = {
     "timestamps='strip'": "--strip-timestamps",
     "on_label_clash='allow'": "--on-label-clash allow",
     "verify=False": "--insecure",
     "compression=None": "no --compression",
-    "instance=": "--instance",
+    "Give instance=": "Give --instance",
     "in grouping_key": "with --group",
     "in the grouping key": "in --group",
-    "job=": "--job",
+    "with job=": "with --job",
     "basic_auth, bearer_token, bearer_token_file": "--user, --bearer-token-file",
     "deadline: ": "--timeout: ",
     "retry: ": "--retries: ",

@@ -4,14 +4,17 @@ A dataclass is a set of options: a field is the flag, its help line, and the typ
 that the command gets. :func:`takes` gives a command the sets that mean something for it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from functools import wraps
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from pushgate.model.duration import parse_duration
+
+if TYPE_CHECKING:
+    from pushgate.cli.metrics_text import MetricsText
 
 Pairs = Mapping[str, str]
 
@@ -158,3 +161,27 @@ class Body:
     compression: Literal["gzip", "snappy"] | None = option(
         "--compression", type=click.Choice(["gzip", "snappy"]), help="Compress the body."
     )
+
+    def reserved_labels(self, grouping_key: Iterable[str]) -> AbstractSet[str]:
+        """Return the labels that no metric may have in a group with *grouping_key*."""
+        return {"job", *grouping_key} if self.on_label_clash == "error" else frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileBody(Body):
+    """How metrics that are read from a file are sent."""
+
+    strip_timestamps: bool = option(
+        "--strip-timestamps", default=False, is_flag=True, help="Remove timestamps of samples."
+    )
+
+    def read(self, data: bytes, source: str, grouping_key: Iterable[str]) -> "MetricsText":
+        """Return the metrics in *data*. Errors as for :func:`read_metrics`."""
+        from pushgate.cli.metrics_text import read_metrics
+
+        return read_metrics(
+            data,
+            source,
+            group_labels=self.reserved_labels(grouping_key),
+            strip_timestamps=self.strip_timestamps,
+        )

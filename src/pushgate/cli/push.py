@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pushgate.cli.messages import failures_reported, say
-from pushgate.cli.options import Body, Connection, GroupKey, option, takes
+from pushgate.cli.options import Connection, FileBody, GroupKey, option, takes
 from pushgate.errors import ConfigurationError, EncodingError
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ class PushOptions:
     add: bool = option(
         "--add", default=False, is_flag=True, help="Keep families of other names in the group."
     )
-    strip_timestamps: bool = option(
-        "--strip-timestamps", default=False, is_flag=True, help="Remove timestamps of samples."
-    )
     allow_empty: bool = option(
         "--allow-empty",
         default=False,
@@ -44,13 +41,13 @@ class PushOptions:
 
 
 @click.command()
-@takes(connection=Connection, group=GroupKey, body=Body, options=PushOptions)
+@takes(connection=Connection, group=GroupKey, body=FileBody, options=PushOptions)
 @click.argument("files", nargs=-1, type=click.Path(), metavar="[FILE]...")
 def push(
     files: tuple[str, ...],
     connection: Connection,
     group: GroupKey,
-    body: Body,
+    body: FileBody,
     options: PushOptions,
 ) -> None:
     """Push metrics in the text format from each FILE, or from stdin.
@@ -59,23 +56,14 @@ def push(
     A file that ends in "# EOF" is read as OpenMetrics.
     """
     from pushgate.cli.configuration import gateway_for
-    from pushgate.cli.metrics_text import joined, read_metrics
+    from pushgate.cli.metrics_text import joined
     from pushgate.client import Payload
     from pushgate.client.text import CONTENT_TYPE
 
     with failures_reported():
         gateway = gateway_for(connection, group, body)
-        reserved = {"job", *gateway.grouping_key} if body.on_label_clash == "error" else set()
         texts = [
-            (
-                source,
-                read_metrics(
-                    data,
-                    source,
-                    group_labels=reserved,
-                    strip_timestamps=options.strip_timestamps,
-                ),
-            )
+            (source, body.read(data, source, gateway.grouping_key))
             for source, data in map(_read, files or (_STDIN,))
         ]
         text = joined(texts)

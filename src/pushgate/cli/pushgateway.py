@@ -4,11 +4,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from pushgate.errors import UsageError
 
 _MISSING = (
     "{prog}: error: the server is not installed ({name} is missing): "
-    "run pip install 'pushgate[server]'\n"
+    "run pip install 'pushgate[server]'"
 )
 
 
@@ -24,16 +26,25 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     try:
         settings = parse(sys.argv[1:] if argv is None else argv, prog)
     except TextRequested as requested:
-        sys.stdout.write(requested.text)
-        return 0
+        return _print(requested.text, prog)
     except UsageError as error:
-        sys.stderr.write(f"{error}\n")
+        click.echo(str(error), err=True)
         return 1
     try:
         from pushgate.server.run import serve
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("pushgate"):
             raise
-        sys.stderr.write(_MISSING.format(prog=prog, name=error.name))
+        click.echo(_MISSING.format(prog=prog, name=error.name), err=True)
         return 1
     return serve(settings)
+
+
+def _print(text: str, prog: str) -> int:
+    try:
+        click.echo(text, nl=False)
+    except OSError as error:
+        sys.stdout = None  # or Python flushes it once more
+        click.echo(f"{prog}: error: cannot write to stdout: {error.strerror}", err=True)
+        return 1
+    return 0

@@ -24,7 +24,7 @@ import click
 from pushgate.cli import process
 from pushgate.cli.job_push import JobPusher, JobRecord
 from pushgate.cli.messages import exit_status, say
-from pushgate.cli.options import Body, Connection, Duration, GroupKey, option, takes
+from pushgate.cli.options import Connection, Duration, FileBody, GroupKey, option, takes
 from pushgate.errors import PushgatewayError
 
 if TYPE_CHECKING:
@@ -108,13 +108,13 @@ class JobOptions:
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@takes(connection=RunConnection, group=RunGroup, body=Body, job=JobOptions)
+@takes(connection=RunConnection, group=RunGroup, body=FileBody, job=JobOptions)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     command: tuple[str, ...],
     connection: Connection,
     group: GroupKey,
-    body: Body,
+    body: FileBody,
     job: JobOptions,
 ) -> None:
     """Run COMMAND and push how it went: start, end, duration, success, exit code, resources.
@@ -164,7 +164,7 @@ def run(
             ended = process.wait(child, job.kill_after)
         if ended.status != 0:
             _show(output)
-        failures = pusher.finish(ended, time.monotonic() - began, file, body.on_label_clash)
+        failures = pusher.finish(ended, time.monotonic() - began, file, body)
     if job.strict and failures and ended.status == 0:
         sys.exit(exit_status(failures[-1]))
     sys.exit(ended.status)
@@ -183,7 +183,7 @@ def _metrics_file(chosen: str | None, stack: ExitStack) -> Path | None:
         if chosen is None:
             folder = tempfile.TemporaryDirectory(prefix="pushgate-", ignore_cleanup_errors=True)
             return Path(stack.enter_context(folder)) / "metrics.prom"
-        path = Path(chosen)
+        path = Path(chosen).absolute()  # the command may change its directory
         if os.path.lexists(path):
             if not stat.S_ISREG(path.lstat().st_mode):  # such as /dev/null
                 say(f"the command runs without a metrics file: {path} is not a regular file")

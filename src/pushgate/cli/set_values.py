@@ -25,7 +25,7 @@ def set_values(
 
     with failures_reported():
         gateway = gateway_for(connection, group, body)
-        reserved = {"job", *gateway.grouping_key} if body.on_label_clash == "error" else set()
+        reserved = body.reserved_labels(gateway.grouping_key)
         samples: dict[str, list[bytes]] = {}
         for value in values:
             name, sample = _sample(value)

@@ -20,6 +20,10 @@ _AUTH = {401, 403, 407}
 # What the gateway and client_golang write, in lower case; see also :func:`is_about_text`.
 _HINTS = (
     ("must not have timestamps", "timestamps='strip' leaves them out"),
+    (
+        "was collected before with the same name and label values",
+        "the series is in this push twice, or in another group under the same labels: drop one",
+    ),
     ("client sent an http request to an https server", "use https://"),
 )
 _CONFLICTS = ("inconsistent", "is not a", "should have")
