@@ -85,6 +85,8 @@ class ProtobufReader:
             if found.doubles:
                 self._remember(body, found, shape)
             return found.pushed(shape)
+        if found.is_unusual:  # what such values hold was not counted on the way
+            check_protobuf(body, self._limits)
         try:
             shape = _shape_of(found.skeleton)
         except (ValueError, IndexError, _Unusual):
@@ -327,7 +329,7 @@ class Scan(NamedTuple):
     """A body in one pass: its skeleton decides its shape, whatever its numbers are.
 
     ``doubles`` are the places of all numbers, if all are doubles; ``spans`` the places of
-    their details.
+    their details. ``is_unusual`` says that protobuf's own parser had to read some of it.
     """
 
     skeleton: tuple[bytes, ...]
@@ -335,6 +337,7 @@ class Scan(NamedTuple):
     details: tuple[bytes, ...]
     doubles: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    is_unusual: bool
 
     def pushed(self, shape: PushShape) -> Pushed:
         """Return the push, if it has *shape*."""
@@ -464,6 +467,7 @@ class _Scanner:
         self._details: list[bytes] = []
         self._doubles: list[int] = []
         self._spans: list[tuple[int, int]] = []
+        self._is_unusual = False
 
     def found(self) -> Scan:
         all_doubles = len(self._doubles) == len(self._numbers)
@@ -474,6 +478,7 @@ class _Scanner:
             tuple(self._details) if detailed else (),
             tuple(self._doubles) if all_doubles else (),
             tuple(self._spans) if all_doubles and detailed else (),
+            self._is_unusual,
         )
 
     def family(self, at: int) -> int:
@@ -580,9 +585,8 @@ class _Scanner:
         """Take a value as the slow way does: a native histogram, or one with exemplars."""
         from google.protobuf.message import DecodeError
 
-        if len(value) > HARMLESS:
-            raise _Unusual
-        if _may_have_large_integer(value):
+        self._is_unusual = True
+        if len(value) > HARMLESS or _may_have_large_integer(value):
             raise _Unusual
         try:
             metric = message_class("Metric").FromString(value)
