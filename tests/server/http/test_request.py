@@ -22,7 +22,7 @@ def refusal(head: bytes) -> tuple[int, str]:
     """The status and the text with which *head* is refused."""
     with pytest.raises(MalformedRequest) as caught:
         parse_head(head)
-    answer = caught.value.answer
+    answer = caught.value.response
     wire = answer.wire((), keep_alive=False)
     assert b"\r\nconnection: close\r\n" in wire
     return answer.status, wire.partition(b"\r\n\r\n")[2].decode()

@@ -2,16 +2,16 @@ import pytest
 
 from pushgate.errors import InvalidGroupingKey, JournalFailed
 from pushgate.server.access.config import Permission
-from pushgate.server.http.responses import Answer
+from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Action, Resource
-from tests.server.http.asgi import Response, Served
+from tests.server.http.asgi import Response as Received, Served
 
 
 async def accept(_context, scope, receive, send):
-    await Answer(200, b"accepted")(scope, receive, send)
+    await Response(200, b"accepted")(scope, receive, send)
 
 
-def asked(method: str, *methods: str, **options) -> Response:
+def asked(method: str, *methods: str, **options) -> Received:
     """The answer to *method* of a resource with an action for each of *methods*."""
     served = Served()
     action = Action(**{"endpoint": accept, "permission": Permission.ANY, **options})

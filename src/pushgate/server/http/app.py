@@ -14,7 +14,7 @@ from pushgate.server.http import groups_api, health, json_api
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import push_over_asgi
 from pushgate.server.http.push_path import push_path
-from pushgate.server.http.responses import answer_to
+from pushgate.server.http.responses import error_response
 from pushgate.server.http.routes import Action, Resource
 from pushgate.server.http.scrape import scrape
 from pushgate.server.http.usage import push_usage
@@ -121,12 +121,12 @@ class App:
                 await self._router(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - one request must not end the process
             _log.exception("request failed", extra={"path": scope["raw_path"]})
-            with suppress(RuntimeError):  # the answer had begun: the connection will be closed
-                await answer_to(error)(scope, receive, send)
+            with suppress(RuntimeError):  # the response had begun: the connection will be closed
+                await error_response(error)(scope, receive, send)
 
 
 def _with_headers(send: Send, configured: Sequence[tuple[bytes, bytes]]) -> Send:
-    """Return *send* with *configured* headers for everything but 429; an answer's own win."""
+    """Return *send* with *configured* headers for everything but 429; a response's own win."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] != 429:

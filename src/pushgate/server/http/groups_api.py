@@ -14,7 +14,7 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
 from pushgate.server.http.json_api import JSON, encoded
 from pushgate.server.http.parameters import Parameters
-from pushgate.server.http.responses import Answer, plain_error
+from pushgate.server.http.responses import Response, plain_error
 from pushgate.server.http.stream import in_steps, stream
 from pushgate.server.store.change import DeleteAll
 from pushgate.server.store.group import Group
@@ -46,7 +46,7 @@ def _refusing_in_json(endpoint: Endpoint) -> Endpoint:
             await endpoint(context, scope, receive, send)
         except InvalidParameter as error:
             said = {"status": "error", "errorType": "bad_data", "error": str(error)}
-            await Answer(400, encoded(said), JSON)(scope, receive, send)
+            await Response(400, encoded(said), JSON)(scope, receive, send)
 
     return answering
 

@@ -6,18 +6,18 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.responses import TEXT, Answer, plain_error
+from pushgate.server.http.responses import TEXT, Response, plain_error
 
 _log = logging.getLogger(__name__)
 
-_FINE: Final = Answer(200, b"OK", (TEXT,))
+_FINE: Final = Response(200, b"OK", (TEXT,))
 _FULL: Final = plain_error(500, "write queue is full")
 _NOT_READY: Final = plain_error(
     503, "the journal cannot be written, so pushes are refused; the log says why"
 )
-_STOPPING: Final = Answer(200, b"Requesting termination... Goodbye!", (TEXT,))
-_NOT_ENABLED: Final = Answer(403, b"Lifecycle API is not enabled.", (TEXT,))
-_NOT_BY_GET: Final = Answer(405, b"Only POST or PUT requests allowed.", (TEXT,))
+_STOPPING: Final = Response(200, b"Requesting termination... Goodbye!", (TEXT,))
+_NOT_ENABLED: Final = Response(403, b"Lifecycle API is not enabled.", (TEXT,))
+_NOT_BY_GET: Final = Response(405, b"Only POST or PUT requests allowed.", (TEXT,))
 
 
 async def healthy(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,11 +27,11 @@ async def healthy(context: AppContext, scope: Scope, receive: Receive, send: Sen
 
 async def ready(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer as :func:`healthy`, or 503 while the journal cannot be written."""
-    answer = _health(context) if context.gateway.is_ready else _NOT_READY
-    await answer(scope, receive, send)
+    response = _health(context) if context.gateway.is_ready else _NOT_READY
+    await response(scope, receive, send)
 
 
-def _health(context: AppContext) -> Answer:
+def _health(context: AppContext) -> Response:
     most = context.settings.limit_pushes_in_flight
     if not 0 < most <= context.gateway.waiting:
         return _FINE
@@ -55,4 +55,4 @@ async def explain_stop(_context: AppContext, scope: Scope, receive: Receive, sen
 
 async def pong(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer ``OPTIONS *``, which asks whether the server as a whole is there."""
-    await Answer(200)(scope, receive, send)
+    await Response(200)(scope, receive, send)

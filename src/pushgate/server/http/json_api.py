@@ -31,7 +31,7 @@ from pushgate.server.http.families import (
     sorted_families,
     sorted_in_steps,
 )
-from pushgate.server.http.responses import Answer
+from pushgate.server.http.responses import Response
 from pushgate.server.http.stream import stream
 from pushgate.server.store.change import Wipe
 from pushgate.server.store.group import Group
@@ -63,11 +63,11 @@ async def status(context: AppContext, scope: Scope, receive: Receive, send: Send
         "start_time": local_time(context.started),
     }
     body = encoded({"status": "success", "data": data})
-    await Answer(200, body, JSON)(scope, receive, send)
+    await Response(200, body, JSON)(scope, receive, send)
 
 
 async def metrics(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with all groups. Pushes may change some of them while the answer is sent."""
+    """Answer with all groups. Pushes may change some of them while the response is sent."""
     groups = groups_as_json(chain.from_iterable(context.gateway.store.walk()))
     pieces = chain([b'{"status":"success","data":'], groups, [b"}"])
     await stream(pieces, JSON, scope, receive, send)
@@ -75,13 +75,13 @@ async def metrics(context: AppContext, scope: Scope, receive: Receive, send: Sen
 
 async def options(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a preflight request: pages of other origins may read."""
-    await Answer(200, headers=_CORS)(scope, receive, send)
+    await Response(200, headers=_CORS)(scope, receive, send)
 
 
 async def wipe(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Delete all groups; answer when they are gone."""
     await context.gateway.apply(Wipe())
-    await Answer(202)(scope, receive, send)
+    await Response(202)(scope, receive, send)
 
 
 # What is written at a time, in about half a millisecond.

@@ -1,12 +1,13 @@
-"""One HTTP/1.x connection: an asyncio protocol that hands requests on and writes the answers.
+"""One HTTP/1.x connection: an asyncio protocol that hands requests on and writes the responses.
 
-Requests are taken one at a time: the bytes behind a request stay unread until it is answered,
-so answers keep the order of their requests, and a broken request is noticed when its turn
-comes. A head is parsed when all of it has arrived. Offers to upgrade are declined by not
-reading them (RFC 9110, 7.8).
+Requests are served one after the other: the bytes behind a request stay in the buffer until it
+is answered, so responses keep the order of their requests, and a broken request is noticed when
+its turn comes. A head is parsed when it is complete. Offers to upgrade are declined by ignoring
+them (RFC 9110, 7.8).
 
-A push of a client that need not be authenticated goes to the :class:`PushService` without a
-task, ASGI messages or a router. Everything else starts an ASGI cycle, an :class:`Exchange`.
+If clients need no credentials, a push goes to the :class:`PushService` without a task, ASGI
+messages or a router. Every other request becomes an ASGI cycle, an :class:`Exchange`. Both are
+the :class:`BodySink` of their request.
 """
 
 import asyncio
@@ -37,26 +38,26 @@ from pushgate.server.http.request import (
 )
 from pushgate.server.http.responses import (
     INTERNAL_ERROR,
-    Answer,
     Headers,
-    answer_to,
+    Response,
     encoded_head,
+    error_response,
     plain_error,
 )
 
 _log = logging.getLogger(__name__)
 
 _LARGE_HEAD_BYTES = 8 << 10
-# Received and not yet taken: from here on the client has to wait.
+# Received and not yet read: from here on the client has to wait.
 _HIGH_WATER_BYTES = 64 << 10
 # How long one connection may keep the event loop before the others have a turn, and how much
-# of a body in chunks is taken at a time.
+# of a body is read in one step.
 _TURN_SECONDS = 0.002
 _PIECE_BYTES = 16 << 10
 # The rest of a body that was refused: up to so much is read and dropped for the next request.
 _MAX_DISCARDED_BYTES = 1 << 20
-# After the last answer a sender may still be sending. Closing at once would reset the
-# connection, and the sender, or a proxy in front of it, might never read the answer.
+# After the last response a sender may still be sending. Closing at once would reset the
+# connection, and the sender, or a proxy in front of it, might never read the response.
 _MAX_LINGER_BYTES = 256 << 20
 _MAX_LINGER_SECONDS = 30.0
 # How long a request that is under way may outlive the certificate of its client.
@@ -75,27 +76,27 @@ _end_of_head = re.compile(rb"\n\r?\n").search
 
 
 class BodySink(Protocol):
-    """What takes the body of a request: a push, or an ASGI cycle."""
+    """Receives the body of a request: a push, or an ASGI cycle."""
 
     @property
     def is_full(self) -> bool:
-        """Whether no more should come until what came is read."""
+        """Whether to wait with further pieces."""
         ...
 
     def feed(self, piece: bytes) -> None:
-        """Take a piece of the body."""
+        """Receive the next piece of the body."""
         ...
 
     def finish(self) -> None:
-        """Learn that the body is complete."""
+        """Note that the body is complete."""
         ...
 
     def fail(self, error: PushgateError) -> None:
-        """Learn that the rest of the body will not come, because of *error*."""
+        """Note that the rest of the body will not come, because of *error*."""
         ...
 
     def hang_up(self) -> None:
-        """Learn that the client is gone."""
+        """Note that the client is gone."""
         ...
 
 
@@ -127,7 +128,7 @@ class ServerState:
         self.tick(0)
 
     def tick(self, now: float) -> None:
-        """Set the ``Date`` of answers and end what is too slow; *now* is the loop's time.
+        """Set the ``Date`` of responses and end what is too slow; *now* is the loop's time.
 
         Called each second. To do it for each request would cost more than a small push.
         """
@@ -137,8 +138,8 @@ class ServerState:
         if self._is_full and len(self.connections) < min(self.max_connections.values()):
             self._is_full = False
 
-    def refuse(self, reason: str) -> Answer:
-        """Return the answer to a client that is refused for *reason*; count it.
+    def refuse(self, reason: str) -> Response:
+        """Return the response to a client that is refused for *reason*; count it.
 
         That there are too many connections is logged once, until there are fewer again.
         """
@@ -151,7 +152,7 @@ class ServerState:
 
     @property
     def is_open(self) -> bool:
-        """Whether any client may push, and answers have no headers but their own."""
+        """Whether any client may push, and responses have no headers but their own."""
         access = self.live.access
         return access.open and not access.headers
 
@@ -164,13 +165,15 @@ class HttpProtocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self.is_tls = False
-        self._buffer = bytearray()  # received, not yet taken
-        self._searched = 0  # bytes of the buffer in which no end of a head is
-        self._held_head_bytes = 0
+        self._buffer = bytearray()  # received, not yet read
+        # A head that is not complete yet:
         self._in_head = False
-        self._framing: BodyFraming | None = None  # while a body is arriving
-        self._sink: BodySink | None = None  # who takes it; no one, once it is refused
-        self._owes_answer = False
+        self._searched = 0  # so many bytes of the buffer do not contain its end
+        self._held_head_bytes = 0  # counted in the state, if it is large
+        # The request that is being served:
+        self._framing: BodyFraming | None = None  # while its body is arriving
+        self._sink: BodySink | None = None  # receives the body; None once it is refused
+        self._owes_response = False
         self._keep_alive = True
         self.is_http_1_0 = False
         self._awaits_continue = False
@@ -185,36 +188,44 @@ class HttpProtocol(asyncio.Protocol):
         self.server: tuple[str, int | None] | None = None
         self.peer_certificate: Any = None
 
-    # --- What the transport tells -----------------------------------------------------------
+    # --- Called by the transport ------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of uvloop
-        """Greet a client, or send it away if there are too many."""
+        """Wait for requests, or refuse the client if there are too many."""
         state = self._state
         state.connections.add(self)
         self._transport = transport
         self.is_tls = transport.get_extra_info("sslcontext") is not None
-        self.client = _address(transport.get_extra_info("peername"))
-        self.server = _server_address(transport.get_extra_info("sockname"))
+        # As in an ASGI scope. The name of a Unix socket is a text, empty for a client's.
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self.client = peer[:2] if isinstance(peer, tuple) else None
+        self.server = own[:2] if isinstance(own, tuple) else (own, None) if own else None
         self.peer_certificate = transport.get_extra_info("peercert")
         now = self._loop.time()
         self._certificate_ends = now + valid_until(self.peer_certificate) - time.time()
         self._deadline = now + state.header_seconds
-        for reason, most in state.max_connections.items():
-            if len(state.connections) > most:
+        for reason, limit in state.max_connections.items():
+            if len(state.connections) > limit:
                 self._refuse_for(reason, lingers=False)
                 return
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent."""
+        """Handle what the client sent.
+
+        Two cases need no buffer: a push in one segment whose head is known, and a piece of a
+        body. They are nearly all there is.
+        """
         if self._is_ending:
-            self._drop(len(data))
+            self._discarded += len(data)
+            if self._discarded > _MAX_LINGER_BYTES:
+                self._transport.close()
             return
         if not self._buffer and not self._is_scheduled:
             if self._framing is None:
-                if not self._owes_answer and self._take_known_push(data):
+                if not self._owes_response and self._start_known_push(data):
                     return
             elif len(data) <= _PIECE_BYTES and not (self._sink and self._sink.is_full):
-                data = self._take_body(data)
+                data = self._read_body(data)
                 if not data:
                     return
         self._buffer += data
@@ -236,7 +247,7 @@ class HttpProtocol(asyncio.Protocol):
         """Forget the connection."""
         self._state.connections.discard(self)
         self._is_ending = True
-        self._hold_head(0)
+        self._count_head(0)
         self._buffer.clear()
         self.writable.set()
         sink, self._sink = self._sink, None
@@ -246,7 +257,7 @@ class HttpProtocol(asyncio.Protocol):
             sink.hang_up()
 
     def pause_writing(self) -> None:
-        """Wait for a client that does not read its answers, but not forever."""
+        """Wait for a client that does not read its responses, but not forever."""
         self.writable.clear()
         self._write_deadline = self._loop.time() + self._state.idle_seconds
 
@@ -256,7 +267,7 @@ class HttpProtocol(asyncio.Protocol):
         self.writable.set()
         self.advance()
 
-    # --- What the server tells --------------------------------------------------------------
+    # --- Called by the server ---------------------------------------------------------------
 
     def expire(self, now: float) -> None:
         """Close the connection if its client is too slow; *now* is the loop's time."""
@@ -276,7 +287,7 @@ class HttpProtocol(asyncio.Protocol):
         elif self._framing is not None and self._sink is not None:
             message = "the body took too long (--limit.body-seconds)"
             self._fail_body(LimitExceeded(message, flag="--limit.body-seconds", status=408))
-        elif not self._owes_answer:
+        elif not self._owes_response:
             self._transport.close()
 
     def shut_down(self) -> None:
@@ -284,17 +295,17 @@ class HttpProtocol(asyncio.Protocol):
         self._keep_alive = False
         if self._is_ending:
             self._deadline = min(self._deadline, self._loop.time())
-        elif not self._owes_answer:
+        elif not self._owes_response:
             self._end()
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Break the connection off."""
         self._transport.abort()
 
     # --- Requests ---------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Take what has arrived, as far as possible. Others have a turn between the steps."""
+        """Read what has arrived, as far as possible. Others have a turn between the steps."""
         if self._is_advancing or self._is_scheduled:
             return
         self._is_advancing = True
@@ -314,7 +325,7 @@ class HttpProtocol(asyncio.Protocol):
         self.advance()
 
     def _step(self) -> bool:
-        """Take the next request, or the next piece of its body; False if there is none yet."""
+        """Read the next head, or the next piece of a body; return False if there is none yet."""
         if self._is_ending:
             return False
         if self._framing is not None:
@@ -323,23 +334,23 @@ class HttpProtocol(asyncio.Protocol):
             if self._buffer:
                 data = bytes(self._buffer[:_PIECE_BYTES])
                 del self._buffer[:_PIECE_BYTES]
-                self._buffer[:0] = self._take_body(data)
+                self._buffer[:0] = self._read_body(data)
                 return True
             if self._at_eof and self._sink is not None:
                 self._fail_body(BodyCutOff(UNEXPECTED_EOF))
             elif self._at_eof:
                 self._transport.close()
             return False
-        if self._owes_answer or not self.writable.is_set():
+        if self._owes_response or not self.writable.is_set():
             return False
         if self._buffer:
-            return self._take_head()
+            return self._read_head()
         if self._at_eof:
             self._transport.close()
         return False
 
     def _regulate_reading(self) -> None:
-        is_blocked = self._owes_answer or self._framing is not None or not self.writable.is_set()
+        is_blocked = self._owes_response or self._framing is not None or not self.writable.is_set()
         pause = len(self._buffer) > _HIGH_WATER_BYTES and (is_blocked or self._is_scheduled)
         if pause != self._is_paused and not self._transport.is_closing():
             self._is_paused = pause
@@ -348,25 +359,25 @@ class HttpProtocol(asyncio.Protocol):
             else:
                 self._transport.resume_reading()
 
-    def _take_known_push(self, data: bytes) -> bool:
-        """Take *data* if it is a whole push with a head that was seen before."""
+    def _start_known_push(self, data: bytes) -> bool:
+        """Start the push in *data*, if that is a whole one with a head that was seen before."""
         head, _, body = data.partition(b"\r\n\r\n")
         state = self._state
         request = state.pushes.known(head)
         if request is None or len(body) != request.length or not state.is_open:
             return False
         self._deadline = _NEVER
-        self._owes_answer = True
+        self._owes_response = True
         self.is_http_1_0 = self._awaits_continue = False
         self._keep_alive = request.keep_alive and not state.is_stopping
-        push = state.pushes.start(request, self.client, self._write_answer)
+        push = state.pushes.start(request, self.client, self._write_response)
         if body:
             push.feed(body)
         push.finish()
         return True
 
-    def _take_head(self) -> bool:
-        """Take the head of a request; False if its end has not arrived."""
+    def _read_head(self) -> bool:
+        """Read the head of a request; return False if it is not complete."""
         buffer = self._buffer
         if not self._in_head and buffer[0] in b"\r\n":  # RFC 9112, 2.2
             buffer[:] = buffer.lstrip(b"\r\n")
@@ -383,13 +394,14 @@ class HttpProtocol(asyncio.Protocol):
         del buffer[: end.end()]
         self._in_head = False
         self._searched = 0
-        self._hold_head(0)
+        self._count_head(0)
         try:
-            self._start(parse_head(head), head.removesuffix(b"\r\n"))
+            # Without its last line end, as a segment is split where a known head is looked up.
+            self._start_request(parse_head(head), head.removesuffix(b"\r\n"))
         except MalformedRequest as error:
-            self._refuse(error.answer)
+            self._refuse(error.response)
         except MemoryError as error:
-            self._refuse(answer_to(error))
+            self._refuse(error_response(error))
         return True
 
     def _await_head(self) -> None:
@@ -400,27 +412,28 @@ class HttpProtocol(asyncio.Protocol):
             self._deadline = self._loop.time() + state.header_seconds
         length = len(self._buffer)
         self._searched = max(0, length - 2)
-        self._hold_head(length if length > _LARGE_HEAD_BYTES else 0)
+        self._count_head(length if length > _LARGE_HEAD_BYTES else 0)
         if self._held_head_bytes and state.held_head_bytes > state.max_held_bytes:
             self._refuse_for("held-bytes")
         elif self._at_eof:
             self._refuse(BAD_REQUEST)
 
-    def _hold_head(self, length: int) -> None:
+    def _count_head(self, length: int) -> None:
+        """Count *length* bytes of a head that is not complete, instead of those so far."""
         self._state.held_head_bytes += length - self._held_head_bytes
         self._held_head_bytes = length
 
-    def _start(self, request: RequestHead, head: bytes) -> None:
+    def _start_request(self, request: RequestHead, head: bytes) -> None:
         """Start a request, whose *head* are these bytes."""
         state = self._state
         self._framing = None if request.length == 0 else framing_of(request)
         self._deadline = self._loop.time() + state.body_seconds if self._framing else _NEVER
-        self._owes_answer = True
+        self._owes_response = True
         self._keep_alive = request.keep_alive and not state.is_stopping
         self.is_http_1_0 = request.is_http_1_0
         self._awaits_continue = request.expects_continue
         self._discarded = 0
-        if self._is_direct(request):
+        if self._is_plain_push(request):
             push = push_request(
                 request.method,
                 request.path,
@@ -429,8 +442,8 @@ class HttpProtocol(asyncio.Protocol):
                 keep_alive=request.keep_alive,
             )
             self._sink = None
-            sink = state.pushes.start(push, self.client, self._write_answer)
-            if self._owes_answer:
+            sink = state.pushes.start(push, self.client, self._write_response)
+            if self._owes_response:
                 self._sink = sink
                 self.write_continue()
                 if request.length is not None and not (
@@ -446,11 +459,11 @@ class HttpProtocol(asyncio.Protocol):
         if self._framing is None and self._sink is not None:
             self._sink.finish()
 
-    def _is_direct(self, request: RequestHead) -> bool:
-        """Return whether this is a push that needs nothing of the application.
+    def _is_plain_push(self, request: RequestHead) -> bool:
+        """Return whether *request* is a push that need not go through the application.
 
-        With credentials to check or headers to add, or from a browser, perhaps from a page
-        of another site, it does.
+        The application checks credentials, adds configured headers, and refuses what pages
+        of other sites make a browser send.
         """
         if request.method not in PUSH_METHODS or not self._state.is_open:
             return False
@@ -458,34 +471,30 @@ class HttpProtocol(asyncio.Protocol):
             return False
         return _FROM_BROWSERS.isdisjoint(dict(request.headers))
 
-    def _take_body(self, data: bytes) -> bytes:
-        """Take the content in *data*; return what follows the body, empty if nothing does."""
+    def _read_body(self, data: bytes) -> bytes:
+        """Pass on the content in *data*; return what follows the body, empty if nothing does."""
         assert self._framing is not None
         try:
             content, rest = self._framing.take(data)
-            if self._sink is None:
-                self._discard(len(content))
+            if self._sink is None:  # it was refused
+                self._discarded += len(content)
+                if self._discarded > _MAX_DISCARDED_BYTES:
+                    self._end()
             elif content:
                 self._sink.feed(content)
         except MalformedBody as error:
             self._fail_body(BodyCutOff(str(error)))
             return b""
         except MemoryError as error:
-            self._refuse(answer_to(error))
+            self._refuse(error_response(error))
             return b""
         if rest is None:
             return b""
         self._framing = None
-        self._deadline = _NEVER if self._owes_answer else self._idle_deadline()
+        self._deadline = _NEVER if self._owes_response else self._idle_deadline()
         if self._sink is not None:
             self._sink.finish()
         return rest
-
-    def _discard(self, length: int) -> None:
-        """Count *length* bytes of a body that was refused; end if they are too many."""
-        self._discarded += length
-        if self._discarded > _MAX_DISCARDED_BYTES:
-            self._end()
 
     def _fail_body(self, error: PushgateError) -> None:
         """Give up the body that is arriving: behind it, no request can be found."""
@@ -509,7 +518,7 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.writelines(pieces)
 
     def encoded_head(self, status: int, headers: Headers, *, ends_by_closing: bool) -> bytes:
-        """Return the head of the answer that is due, and decide what happens after it."""
+        """Return the head of the response that is due, and decide what happens after it."""
         if ends_by_closing or (b"connection", b"close") in headers:
             self._keep_alive = False
         return encoded_head(
@@ -527,19 +536,21 @@ class HttpProtocol(asyncio.Protocol):
             self._keep_alive = False
         return self._keep_alive
 
-    def _write_answer(self, answer: Answer) -> None:
+    def _write_response(self, response: Response) -> None:
         """Answer a push that did not go through the application."""
-        if not self._owes_answer:
+        if not self._owes_response:
             return
         if not self._transport.is_closing():
             keep_alive = self._decide_keep_alive()
             date, is_http_1_0 = self._state.date, self.is_http_1_0
-            self._transport.write(answer.wire(date, keep_alive=keep_alive, is_http_1_0=is_http_1_0))
+            self._transport.write(
+                response.wire(date, keep_alive=keep_alive, is_http_1_0=is_http_1_0)
+            )
         self.answered()
 
     def answered(self) -> None:
-        """Go on after an answer: to the next request, or to the end."""
-        self._owes_answer = False
+        """Go on after a response: to the next request, or close."""
+        self._owes_response = False
         self._sink = None
         if self._is_ending:
             return
@@ -556,15 +567,15 @@ class HttpProtocol(asyncio.Protocol):
     def _refuse_for(self, reason: str, *, lingers: bool = True) -> None:
         self._refuse(self._state.refuse(reason), lingers=lingers)
 
-    def _refuse(self, answer: Answer, *, lingers: bool = True) -> None:
-        """Send *answer* to a request that was not started, and end the connection."""
-        self.write(answer.wire(self._state.date, keep_alive=False))
+    def _refuse(self, response: Response, *, lingers: bool = True) -> None:
+        """Send *response* to a request that was not started, and end the connection."""
+        self.write(response.wire(self._state.date, keep_alive=False))
         self._end(lingers=lingers)
 
     def _end(self, *, lingers: bool = False) -> None:
         """Take no more requests. Close, as soon as the client has sent what it is sending."""
         self._is_ending = True
-        self._hold_head(0)
+        self._count_head(0)
         self._buffer.clear()
         # Without half-closed connections a client of TLS would wait for the end all the time.
         lingers = self._framing is not None or (lingers and not self.is_tls)
@@ -578,15 +589,9 @@ class HttpProtocol(asyncio.Protocol):
         self._deadline = self._loop.time() + seconds
         self._regulate_reading()
 
-    def _drop(self, length: int) -> None:
-        """Count *length* bytes that came after the end."""
-        self._discarded += length
-        if self._discarded > _MAX_LINGER_BYTES:
-            self._transport.close()
-
 
 class Exchange:
-    """One ASGI cycle: a request and its answer."""
+    """One ASGI cycle: a request and its response."""
 
     def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
         self._protocol = protocol
@@ -680,7 +685,7 @@ class Exchange:
 
     async def _send(self, message: Message) -> None:
         if self._is_complete:
-            raise RuntimeError(f"{message['type']} after the end of the answer")
+            raise RuntimeError(f"{message['type']} after the end of the response")
         if message["type"] == "http.response.start":
             self._start = message
             return
@@ -702,10 +707,10 @@ class Exchange:
                 protocol.answered()
 
     def _head(self) -> bytes:
-        """Return the head of the answer, in which a body of unknown length is chunked."""
+        """Return the head of the response, in which a body of unknown length is chunked."""
         start = self._start
         if start is None:
-            raise RuntimeError("the body of an answer came before its head")
+            raise RuntimeError("the body of a response came before its head")
         self._is_started = True
         headers = tuple(start["headers"])
         has_length = any(name.lower() == b"content-length" for name, _ in headers)
@@ -714,14 +719,3 @@ class Exchange:
             headers = (*headers, (b"transfer-encoding", b"chunked"))
         ends = not has_length and not self._is_chunked
         return self._protocol.encoded_head(start["status"], headers, ends_by_closing=ends)
-
-
-def _address(name: object) -> tuple[str, int] | None:
-    """Return host and port of a client; None if it came through a Unix socket."""
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
-
-
-def _server_address(name: object) -> tuple[str, int | None] | None:
-    if isinstance(name, tuple):
-        return str(name[0]), int(name[1])
-    return (name, None) if isinstance(name, str) else None

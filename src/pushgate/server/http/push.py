@@ -1,8 +1,9 @@
-"""PUT, POST and DELETE of a group: every step from the request to its answer.
+"""Pushes and deletes: every step from the head of a request to its response.
 
-There are two doors. The protocol (:mod:`pushgate.server.http.protocol`) calls
-:meth:`PushService.start` itself when no client has to be authenticated; all other pushes come
-through the application and :func:`push_over_asgi`. Neither contains a step of its own.
+The protocol (:mod:`pushgate.server.http.protocol`) calls :meth:`PushService.start` itself if
+clients need no credentials. All other pushes come through the application and
+:func:`push_over_asgi`. Both hand over the body piece by piece and get the response back;
+everything between is here.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from pushgate.formats.decoder import PushDecoder, is_large
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
 from pushgate.server.http.push_path import grouping_key
-from pushgate.server.http.responses import Answer, answer_to
+from pushgate.server.http.responses import Response, error_response
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Change, Delete, Merge, Replace
 from pushgate.server.store.expiry import Expiry
@@ -51,16 +52,19 @@ _MAX_LOGGED = 1000
 UNEXPECTED_EOF: Final = "unexpected EOF"
 """Why a push is refused whose body ends before the end that its head announced."""
 
-_OK = Answer(200)
-_ACCEPTED = Answer(202)
+_OK = Response(200)
+_ACCEPTED = Response(202)
 _CHANGE_OF: Final[dict[str, type[Replace] | type[Merge]]] = {"PUT": Replace, "POST": Merge}
+# The words under which refused pushes are counted; the first that matches is taken.
 _REASONS: Final[dict[type[Exception], str]] = {
     InconsistentPush: "inconsistent",
     InvalidGroupingKey: "grouping-key",
     InvalidPush: "body",
     JournalFailed: "journal",
     MemoryError: "memory",
+    Exception: "other",
 }
+# As the Go server logs them, at debug level: clients may send nonsense all day.
 _UNREADABLE: Final = {"grouping-key": "failed to parse URL", "body": "failed to parse text"}
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -130,18 +134,25 @@ class PushService:
         self._decoding: set[asyncio.Task[None]] = set()
         self._decoders = asyncio.Semaphore(_MAX_DECODERS)
 
-    def start(self, request: PushRequest, client: Client, done: Callable[[Answer], None]) -> "Push":
+    def start(
+        self, request: PushRequest, client: Client, done: Callable[[Response], None]
+    ) -> "Push":
         """Start the push or delete *request* of *client*; hand its body to the result.
 
-        *done* gets the answer, once: at the end, or as soon as the push is refused, perhaps
+        *done* gets the response, once: at the end, or as soon as the push is refused, perhaps
         before this returns.
         """
         push = Push(self, request, client, done)
         try:
             push.group = self.group(request.path)
             if request.method != "DELETE":
-                self._check_pending()
-                self.check_body(request, request.length)
+                if 0 < self._max_pending <= self._gateway.waiting + len(self._decoding):
+                    raise LimitExceeded(
+                        f"{self._max_pending} pushes are waiting (--limit.pushes-in-flight)",
+                        flag="--limit.pushes-in-flight",
+                        status=503,
+                    )
+                self.check_length(request, request.length)
         except PushgateError as error:
             push.settle(error)
         return push
@@ -173,15 +184,7 @@ class PushService:
             cache.clear()
         cache[key] = value
 
-    def _check_pending(self) -> None:
-        if 0 < self._max_pending <= self._gateway.waiting + len(self._decoding):
-            raise LimitExceeded(
-                f"{self._max_pending} pushes are waiting (--limit.pushes-in-flight)",
-                flag="--limit.pushes-in-flight",
-                status=503,
-            )
-
-    def check_body(self, request: PushRequest, length: int) -> None:
+    def check_length(self, request: PushRequest, length: int) -> None:
         """Raise :exc:`LimitExceeded` if a body of *length* bytes is too long."""
         settings = self._settings
         if 0 < settings.limit_body_bytes < length:
@@ -196,13 +199,13 @@ class PushService:
                 flag="--limit.decompressed-bytes",
             )
 
-    def hold(self, more: int, length: int) -> None:
-        """Count *more* bytes of bodies that are still arriving, of one with *length* so far.
+    def reserve(self, size: int, length: int) -> None:
+        """Count *size* more bytes of a body that is still arriving, with *length* so far.
 
         Raises:
-            LimitExceeded: that body is large, and all of them together are too much.
+            LimitExceeded: that body is large, and all such bodies together hold too much.
         """
-        self._held_bytes += more
+        self._held_bytes += size
         if length > _LARGE_BODY_BYTES and 0 < self._max_held < self._held_bytes:
             raise LimitExceeded(
                 f"{self._max_held} bytes of bodies are held already (--limit.held-bytes)",
@@ -210,9 +213,9 @@ class PushService:
                 status=503,
             )
 
-    def release(self, length: int) -> None:
-        """Forget *length* bytes that :meth:`hold` counted."""
-        self._held_bytes -= length
+    def release(self, size: int) -> None:
+        """Forget *size* bytes that :meth:`reserve` counted."""
+        self._held_bytes -= size
 
     def carry_out(self, push: "Push", body: bytes) -> None:
         """Read *body*, make it a change, and settle *push* when that is durable."""
@@ -220,7 +223,7 @@ class PushService:
         if request.method == "DELETE":
             self._submit(push, Delete(push.group))
         elif not is_large(body, request.encoding):
-            pushed = self._decoder.read(body, request.content_type, b"")
+            pushed = self._decoder.read(body, request.content_type, request.encoding)
             self._submit(push, _change(push, pushed))
         else:
             task = asyncio.get_running_loop().create_task(self._decode(push, body))
@@ -239,8 +242,7 @@ class PushService:
     def _decode_large(self, push: "Push", body: bytes) -> Pushed:
         """Read *body*, and do what its admission would otherwise do on the event loop."""
         request = push.request
-        pushed = self._decoder.read(body, request.content_type, request.encoding)
-        pushed = without_times(pushed)
+        pushed = without_times(self._decoder.read(body, request.content_type, request.encoding))
         pushed.shape.prepare(push.group)
         return pushed
 
@@ -248,24 +250,27 @@ class PushService:
         self._expiry.begin()  # a POST may not keep what should be gone
         self._gateway.submit(change, push.settle)
 
-    def answer(self, push: "Push", error: Exception | None) -> Answer:
-        """Return the answer to *push*, which ended with *error* or well; count and log it."""
-        answer = self._answer(push, error)
+    def conclude(self, push: "Push", error: Exception | None) -> Response:
+        """Return the response to *push*, which ended with *error* or well; count and log it."""
+        response = self._response(push, error)
         telemetry, request = self._telemetry, push.request
         if request.method == "DELETE":
-            telemetry.count_request(answer.status, "delete", "delete")
+            telemetry.count_request(response.status, "delete", "delete")
         else:
             verb = request.method.lower()
             now = time.perf_counter()
-            telemetry.count_request(answer.status, "push", verb)
+            telemetry.count_request(response.status, "push", verb)
             telemetry.observe_push(verb, request.size + push.length, now - push.started, now)
-        return answer
+        return response
 
-    def _answer(self, push: "Push", error: Exception | None) -> Answer:
+    def _response(self, push: "Push", error: Exception | None) -> Response:
         method = push.request.method
         if error is None:
             return _OK if self._is_checked and method != "DELETE" else _ACCEPTED
-        reason = _reason(error)
+        if isinstance(error, LimitExceeded):
+            reason = error.flag.removeprefix("--limit.")
+        else:
+            reason = next(word for kind, word in _REASONS.items() if isinstance(error, kind))
         self._telemetry.count_rejected(reason)
         where = {"logged_source": push.source, "err": str(error)[:_MAX_LOGGED]}
         if isinstance(error, InconsistentPush):
@@ -274,7 +279,7 @@ class PushService:
                 "pushed metrics are invalid or inconsistent with existing metrics",
                 extra={"method": method, **where},
             )
-            return answer_to(error) if self._is_checked else _ACCEPTED
+            return error_response(error) if self._is_checked else _ACCEPTED
         if isinstance(error, BodyCutOff):
             _log.warning("failed to read body", extra={"method": method, **where})
         elif reason in _UNREADABLE:
@@ -282,7 +287,7 @@ class PushService:
         elif not isinstance(error, PushgateError):
             path = repr(push.request.path[:_MAX_LOGGED])
             _log.error("push failed", extra={"path": path}, exc_info=error)
-        return answer_to(error)
+        return error_response(error)
 
 
 class BodyCutOff(InvalidBody):
@@ -290,7 +295,7 @@ class BodyCutOff(InvalidBody):
 
 
 class Push:
-    """One push or delete under way: takes its body, and is answered once."""
+    """One push or delete under way: it collects its body, and is answered once."""
 
     is_full = False
 
@@ -303,10 +308,10 @@ class Push:
         service: PushService,
         request: PushRequest,
         client: Client,
-        done: Callable[[Answer], None],
+        done: Callable[[Response], None],
     ) -> None:
         self._service = service
-        self._done: Callable[[Answer], None] | None = done
+        self._done: Callable[[Response], None] | None = done
         self._pieces: list[bytes] = []
         self._held = 0
         self.request = request
@@ -329,9 +334,9 @@ class Push:
         if self.length == len(piece) == self.request.length:
             return  # all of it, and its length was checked at the start
         try:
-            self._service.check_body(self.request, self.length)
+            self._service.check_length(self.request, self.length)
             self._held += len(piece)
-            self._service.hold(len(piece), self.length)
+            self._service.reserve(len(piece), self.length)
         except LimitExceeded as error:
             self.settle(error)
 
@@ -353,29 +358,26 @@ class Push:
         """Ignore that the client is gone: a push that is complete is carried out."""
 
     def settle(self, error: Exception | None) -> None:
-        """Answer with *error*, or that the push is durable and visible; the first call counts."""
+        """End the push, with *error* or because it is durable and visible; the first call counts.
+
+        Everything that was held for the body is released before the response is made.
+        """
         done, self._done = self._done, None
         if done is None:
             return
         self._pieces = []
         self._service.release(self._held)
         if error is not None:
-            # Its frames hold the body, and this frame would hold them: a cycle.
+            # The frames of its traceback hold the body, and this frame would hold them: a
+            # cycle. Only unexpected errors keep theirs, for the log.
             unexpected = not isinstance(error, PushgateError)
             error = error if unexpected else error.with_traceback(None)
-        done(self._service.answer(self, error))
+        done(self._service.conclude(self, error))
 
 
 def _change(push: Push, pushed: Pushed) -> Change:
     address = push.client[0] if push.client else ""
     return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns(), address)
-
-
-def _reason(error: Exception) -> str:
-    """Return the word under which a refused push is counted."""
-    if isinstance(error, LimitExceeded):
-        return error.flag.removeprefix("--limit.")
-    return next((word for kind, word in _REASONS.items() if isinstance(error, kind)), "other")
 
 
 def find_header(headers: Headers, name: bytes) -> bytes:
@@ -388,11 +390,11 @@ async def push_over_asgi(pushes: PushService, scope: Scope, receive: Receive, se
     request = push_request(
         scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
     )
-    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
-    def done(answer: Answer) -> None:
+    def done(response: Response) -> None:
         if not answered.done():  # it is cancelled when the server stops
-            answered.set_result(answer)
+            answered.set_result(response)
 
     push = pushes.start(request, scope["client"], done)
     while not answered.done():
@@ -404,5 +406,5 @@ async def push_over_asgi(pushes: PushService, scope: Scope, receive: Receive, se
         if not message.get("more_body", False):
             push.finish()
             break
-    answer = await answered
-    await answer(scope, receive, send)
+    response = await answered
+    await response(scope, receive, send)

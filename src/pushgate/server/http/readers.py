@@ -1,4 +1,4 @@
-"""Clients that read large answers slowly, and what may be kept for them."""
+"""Clients that read large responses slowly, and what may be kept for them."""
 
 import asyncio
 import logging

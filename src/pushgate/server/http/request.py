@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote_from_bytes
 
-from pushgate.server.http.responses import TEXT, Answer, plain_error
+from pushgate.server.http.responses import TEXT, Response, plain_error
 
 MAX_HEAD_BYTES: Final = (1 << 20) + (4 << 10)
 """The limit of Go's server: 1 MiB, plus its 4 KiB read buffer."""
@@ -42,9 +42,9 @@ _bad_escape = re.compile(rb"%(?![0-9a-fA-F]{2})").search
 _TARGET_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
 
 
-def _refusal(status: int, text: bytes) -> Answer:
+def _refusal(status: int, text: bytes) -> Response:
     """Return what Go answers before any handler runs: no line feed, and the connection ends."""
-    return Answer(status, text, (TEXT, (b"connection", b"close")))
+    return Response(status, text, (TEXT, (b"connection", b"close")))
 
 
 BAD_REQUEST: Final = _refusal(400, b"400 Bad Request")
@@ -53,16 +53,16 @@ _TARGET_TOO_LONG = plain_error(414, f"the path has more than {_MAX_TARGET_BYTES}
 _NO_HOST = _refusal(400, b"400 Bad Request: missing required Host header")
 _BAD_HOST = _refusal(400, b"400 Bad Request: malformed Host header")
 _BAD_CODING = _refusal(501, b"Unsupported transfer encoding")
-_BAD_EXPECTATION = Answer(417, b"", ((b"connection", b"close"),))
+_BAD_EXPECTATION = Response(417, b"", ((b"connection", b"close"),))
 _BAD_VERSION = _refusal(505, b"505 HTTP Version Not Supported: unsupported protocol version")
 
 
 class MalformedRequest(Exception):
-    """The head of a request cannot be served; *answer* says why, and ends the connection."""
+    """The head of a request cannot be served; *response* says why, and ends the connection."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 class MalformedBody(Exception):

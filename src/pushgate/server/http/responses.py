@@ -24,7 +24,7 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _RETRY_SECONDS = b"5"
 
 
-class Answer:
+class Response:
     """A complete response. It can be sent any number of times."""
 
     __slots__ = ("_body", "_start", "_wired", "headers", "status")
@@ -44,7 +44,7 @@ class Answer:
     def wire(
         self, date: tuple[tuple[bytes, bytes], ...], *, keep_alive: bool, is_http_1_0: bool = False
     ) -> bytes:
-        """Return the answer as bytes of HTTP/1.x, with the headers *date*.
+        """Return the response as bytes of HTTP/1.x, with the headers *date*.
 
         The last result is kept: the date changes once a second.
         """
@@ -71,21 +71,21 @@ def encoded_head(status: int, headers: Headers, *, keep_alive: bool, is_http_1_0
     if keep_alive == is_http_1_0:  # each version has its own default
         lines.append(b"connection: keep-alive\r\n" if keep_alive else b"connection: close\r\n")
     if any(b"\r" in line[:-2] or b"\n" in line[:-2] for line in lines):
-        raise ValueError("a header of an answer has a line break")
+        raise ValueError("a header of a response has a line break")
     version = b"1.0" if is_http_1_0 else b"1.1"
     reason = HTTPStatus(status).phrase.encode()
     return b"".join([b"HTTP/%b %d %b\r\n" % (version, status, reason), *lines, b"\r\n"])
 
 
-def plain_error(status: int, message: str, headers: Headers = ()) -> Answer:
+def plain_error(status: int, message: str, headers: Headers = ()) -> Response:
     """Return the error that says *message*, in the shape of Go's ``http.Error``."""
-    return Answer(status, raw(message) + b"\n", (*headers, TEXT, _NOSNIFF))
+    return Response(status, raw(message) + b"\n", (*headers, TEXT, _NOSNIFF))
 
 
 NOT_FOUND: Final = plain_error(404, "404 page not found")
 INTERNAL_ERROR: Final = plain_error(500, "Internal Server Error")
 # Go answers this before any handler runs: no line feed, and the connection ends.
-BAD_REQUEST: Final = Answer(400, b"400 Bad Request", (TEXT, (b"connection", b"close")))
+BAD_REQUEST: Final = Response(400, b"400 Bad Request", (TEXT, (b"connection", b"close")))
 
 
 _STATUS: Final[dict[type[Exception], int]] = {
@@ -99,8 +99,8 @@ _STATUS: Final[dict[type[Exception], int]] = {
 _RETRY: Final = frozenset({429, 503})
 
 
-def answer_to(error: Exception) -> Answer:
-    """Return the answer to a request that ended with *error*; 500 if no request may cause it."""
+def error_response(error: Exception) -> Response:
+    """Return the response to a request that ended with *error*; 500 if no request may cause it."""
     status = _status(error)
     if status == 500:
         return INTERNAL_ERROR

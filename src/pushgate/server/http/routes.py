@@ -1,25 +1,21 @@
-"""What is at a path: its methods, what each of them needs, and what answers."""
-
-from __future__ import annotations
+"""The methods of a path: the permission each needs, and the endpoint that answers it."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from starlette.types import Message, Receive, Scope, Send
 
 from pushgate.errors import PushgateError
 from pushgate.server.access.config import Permission
+from pushgate.server.http.context import AppContext
 from pushgate.server.http.csrf import cross_site_write
-from pushgate.server.http.responses import NOT_FOUND, Answer, answer_to, plain_error
-
-if TYPE_CHECKING:
-    from pushgate.server.http.context import AppContext
+from pushgate.server.http.responses import NOT_FOUND, Response, error_response, plain_error
 
 # What shows groups. Those that are due have to expire first.
 _READING = (Permission.READ, Permission.SCRAPE)
 
-Endpoint: TypeAlias = "Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]"
+Endpoint: TypeAlias = Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +81,12 @@ class Resource:
         elif not self._is_found:
             await NOT_FOUND(scope, receive, send)
         elif method == "OPTIONS":
-            await Answer(200, headers=self._allow)(scope, receive, send)
+            await Response(200, headers=self._allow)(scope, receive, send)
         else:
             await plain_error(405, self._usage(scope), self._allow)(scope, receive, send)
 
-    async def _refusal(self, action: Action | None, scope: Scope) -> Answer | None:
-        """Return the answer to a client that may not do this; None if it may."""
+    async def _refusal(self, action: Action | None, scope: Scope) -> Response | None:
+        """Return the response to a client that may not do this; None if it may."""
         context = self._context
         access = context.live.access
         if not access.open:
@@ -118,7 +114,7 @@ class Resource:
                 await self._context.expiry.settle()
             await action.endpoint(self._context, scope, receive, send_counted)
         except PushgateError as error:
-            await answer_to(error)(scope, receive, send_counted)
+            await error_response(error)(scope, receive, send_counted)
         if action.counted_as:
             method = scope["method"].lower()
             self._context.telemetry.count_request(status, action.counted_as, method)

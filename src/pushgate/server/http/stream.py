@@ -1,4 +1,4 @@
-"""Long answers, made while they are sent, without blocking the event loop."""
+"""Long responses, made while they are sent, without blocking the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from pushgate.server.http.responses import Answer, Headers
+from pushgate.server.http.responses import Headers, Response
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ async def stream(
     first = await anext(chunks)
     second = await anext(chunks, None)
     if second is None:
-        await Answer(200, first, headers)(scope, receive, send)
+        await Response(200, first, headers)(scope, receive, send)
         return
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for chunk in (first, second):
