@@ -7,9 +7,9 @@ import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace as dataclass_replace
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache, lru_cache, wraps
+from functools import lru_cache, wraps
 from itertools import accumulate
 from threading import Lock
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -103,16 +103,14 @@ class LabelledHistogram:
         self._settings = settings
         self._sampler = sampler
         self._lock = Lock()
-        self._native = (
-            None
-            if settings.mode == "classic"
-            else NativeBuckets(
+        self._native: NativeBuckets | None = None
+        if settings.mode != "classic":
+            self._native = NativeBuckets(
                 settings.schema,
                 settings.max_buckets,
                 settings.min_zero_threshold,
                 settings.max_zero_threshold,
             )
-        )
         self._clear()
 
     @property
@@ -156,24 +154,22 @@ class LabelledHistogram:
         labels = None if exemplar is None else exemplar_rules.checked(exemplar)
         with self._lock:
             self._reset_if_due()
-            if self._count(value):
-                self._relieve(value)
+            # As in client_java: too many buckets are a reason to start anew, if that is due.
+            if self._count(value) and self._native is not None:
+                if time.monotonic() >= self._reset_at:
+                    self._clear()
+                    self._count(value)
+                else:
+                    self._native.shrink()
             if self._settings.exemplars:
                 self._keep_exemplar(value, labels)
 
     def _count(self, value: float) -> bool:
+        """Count *value*; return whether there now are too many native buckets."""
         self._total += 1
         self._sum += value
         self._counts[bisect_left(self._settings.bounds, value)] += 1
         return self._native is not None and self._native.observe(value)
-
-    def _relieve(self, value: float) -> None:
-        assert self._native is not None
-        if time.monotonic() >= self._reset_at:
-            self._clear()
-            self._count(value)
-        else:
-            self._native.shrink()
 
     def _keep_exemplar(self, value: float, labels: dict[str, str] | None) -> None:
         place = bisect_left(self._settings.bounds, value)
@@ -189,16 +185,13 @@ class LabelledHistogram:
         if self._native is not None:
             self._spread = exemplar_rules.kept(self._spread, exemplar, now)
 
-    def _drop_expired_exemplars(self) -> None:
-        now, is_expired = time.time(), self._sampler.is_expired
-        self._newest = [None if is_expired(each, now) else each for each in self._newest]
-        self._spread = [each for each in self._spread if not is_expired(each, now)]
-
     def add_to(self, family: HistogramFamily, labels: dict[str, str]) -> None:
         """Add a consistent snapshot, labelled *labels*, to *family*."""
         with self._lock:
             self._reset_if_due()
-            self._drop_expired_exemplars()
+            now, is_expired = time.time(), self._sampler.is_expired
+            self._newest = [None if is_expired(each, now) else each for each in self._newest]
+            self._spread = [each for each in self._spread if not is_expired(each, now)]
             counts, newest = list(self._counts), list(self._newest)
             count, total, created = self._total, self._sum, self._created
             if self._native is not None:
@@ -302,29 +295,45 @@ class Histogram:
         registry: CollectorRegistry | None = REGISTRY,
         properties: PrometheusProperties | Mapping[str, str] | Literal[False] | None = None,
     ) -> None:
-        self._labelnames = _checked_labels(labelnames)
+        self._labelnames = tuple(labelnames)
+        for label in self._labelnames:
+            if not label or label == "le" or label.startswith("__"):
+                raise ValueError(f"reserved label name: {label!r}")
         full = "_".join(part for part in (namespace, subsystem, name) if part)
         self._name = full if not unit or full.endswith(f"_{unit}") else f"{full}_{unit}"
         self._documentation, self._unit = documentation, unit
         if bucket_factor is not None:
-            schema = _schema_of(schema, bucket_factor)
+            if schema is not None:
+                message = "Give schema or bucket_factor, not both."
+                raise ConfigurationError(message, key="bucket_factor")
+            schema = schema_for(bucket_factor)
         resolved = resolve(properties)
-        self._settings = _settle(
+        self._settings = _settings_of(
             resolved,
             self._name,
-            histogram_mode=_mode(classic=classic, native=native),
-            histogram_classic_upper_bounds=None if buckets is None else tuple(buckets),
-            histogram_native_initial_schema=schema,
-            histogram_native_max_number_of_buckets=max_buckets,
-            histogram_native_min_zero_threshold=min_zero_threshold,
-            histogram_native_max_zero_threshold=max_zero_threshold,
-            histogram_native_reset_duration_seconds=reset_after,
-            exemplars_enabled=exemplars,
+            mode=_mode(classic=classic, native=native),
+            bounds=None if buckets is None else tuple(buckets),
+            schema=schema,
+            max_buckets=max_buckets,
+            min_zero_threshold=min_zero_threshold,
+            max_zero_threshold=max_zero_threshold,
+            reset_after=reset_after,
+            exemplars=exemplars,
         )
         self._sampler = exemplar_rules.Sampler(resolved.exemplars)
         self._lock = Lock()
         self._children: dict[tuple[str, ...], LabelledHistogram] = {}
-        self._shared = self._shared_histogram()
+        # In multiprocess mode: the classic histogram that processes share.
+        self._shared: prometheus_client.Histogram | None = None
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            _log_once(logging.WARNING, "Multiprocess mode: histograms have classic buckets only.")
+            self._shared = prometheus_client.Histogram(
+                self._name,
+                documentation,
+                self._labelnames,
+                buckets=self._settings.bounds,
+                registry=None,
+            )
         if not self._labelnames:
             self._only = self._new_child(())
         if registry is not None:
@@ -336,19 +345,6 @@ class Histogram:
         self._lock = Lock()
         for child in self._children.values():
             child.renew_lock()
-
-    def _shared_histogram(self) -> prometheus_client.Histogram | None:
-        """Return the classic histogram that processes share, in multiprocess mode."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return None
-        _warn_once_about_multiprocess()
-        return prometheus_client.Histogram(
-            self._name,
-            self._documentation,
-            self._labelnames,
-            buckets=self._settings.bounds,
-            registry=None,
-        )
 
     def _new_child(self, values: tuple[str, ...]) -> LabelledHistogram:
         if self._shared is None:
@@ -477,105 +473,61 @@ class Timer:
         return timed
 
 
-def _checked_labels(names: Iterable[str]) -> tuple[str, ...]:
-    names = tuple(names)
-    for name in names:
-        if not name or name == "le" or name.startswith("__"):
-            raise ValueError(f"reserved label name: {name!r}")
-    return names
-
-
 def _mode(*, classic: bool | None, native: bool | None) -> Mode | None:
+    if classic is False and native is False:
+        raise ConfigurationError("A histogram needs classic or native buckets.", key="classic")
     if classic is None and native is None:
         return None
-    match classic is not False, native is not False:
-        case True, True:
-            return "both"
-        case True, False:
-            return "classic"
-        case False, True:
-            return "native"
-        case _:
-            raise ConfigurationError("A histogram needs classic or native buckets.", key="classic")
+    if native is False:
+        return "classic"
+    return "native" if classic is False else "both"
 
 
-def _schema_of(schema: int | None, factor: float) -> int:
-    if schema is not None:
-        raise ConfigurationError("Give schema or bucket_factor, not both.", key="bucket_factor")
-    try:
-        return schema_for(factor)
-    except ValueError as error:
-        raise ConfigurationError(str(error), key="bucket_factor") from None
+# Setting: its property, the argument that sets it in code, and what it is otherwise.
+_SETTINGS: Mapping[str, tuple[str, str, Any]] = {
+    "mode": ("histogram_mode", "classic= or native=", "both"),
+    "bounds": ("histogram_classic_upper_bounds", "buckets=", DEFAULT_BOUNDS),
+    "schema": ("histogram_native_initial_schema", "schema=", 5),
+    "max_buckets": ("histogram_native_max_number_of_buckets", "max_buckets=", 160),
+    "min_zero_threshold": ("histogram_native_min_zero_threshold", "min_zero_threshold=", None),
+    "max_zero_threshold": ("histogram_native_max_zero_threshold", "max_zero_threshold=", None),
+    "reset_after": ("histogram_native_reset_duration_seconds", "reset_after=", 0),
+    "exemplars": ("exemplars_enabled", "exemplars=", True),
+}
+# Settings that are made of properties of other names.
+_MADE_OF = {"histogram_mode": ("histogram_native_only", "histogram_classic_only")}
 
 
-def _settle(properties: PrometheusProperties, name: str, **code: Any) -> _Settings:
+def _settings_of(properties: PrometheusProperties, name: str, **code: Any) -> _Settings:
     """Return the settings of metric *name*: its own property, code, any property, default."""
     own, general = properties.metric(name), properties.metrics
-    for setting, (argument, *keys) in _ARGUMENTS.items():
-        runtime = getattr(own, setting)
-        if code[setting] is not None and runtime not in (None, code[setting]):
-            _log_override(name, argument, properties.origin(name, *keys or [setting]))
-
-    def first(setting: str, default: Any) -> Any:
-        found = (getattr(own, setting), code[setting], getattr(general, setting), default)
-        return next((value for value in found if value is not None), None)
-
-    low, high = _thresholds(
-        first("histogram_native_min_zero_threshold", None),
-        first("histogram_native_max_zero_threshold", None),
-    )
-    exemplars_off = code["exemplars_enabled"] is False
-    return _checked(
-        _Settings(
-            mode=first("histogram_mode", "both"),
-            bounds=_bounds(first("histogram_classic_upper_bounds", DEFAULT_BOUNDS)),
-            schema=first("histogram_native_initial_schema", 5),
-            max_buckets=first("histogram_native_max_number_of_buckets", 160),
-            min_zero_threshold=low,
-            max_zero_threshold=high,
-            reset_after=first("histogram_native_reset_duration_seconds", 0),
-            exemplars=not exemplars_off and first("exemplars_enabled", True),
-        )
-    )
-
-
-# The argument of a setting that a property of the metric overrides, and its properties
-# if they are not called like the setting.
-_ARGUMENTS = {
-    "histogram_mode": (
-        "classic= or native=",
-        "histogram_native_only",
-        "histogram_classic_only",
-    ),
-    "histogram_classic_upper_bounds": ("buckets=",),
-    "histogram_native_initial_schema": ("schema=",),
-    "histogram_native_max_number_of_buckets": ("max_buckets=",),
-    "histogram_native_min_zero_threshold": ("min_zero_threshold=",),
-    "histogram_native_max_zero_threshold": ("max_zero_threshold=",),
-    "histogram_native_reset_duration_seconds": ("reset_after=",),
-}
-
-
-@lru_cache(maxsize=1024)  # once in a process, as far as a program has that many histograms
-def _log_override(name: str, argument: str, origin: str) -> None:
-    _log.info("%s: %s is overridden by %s", name, argument, origin)
-
-
-def _thresholds(low: float | None, high: float | None) -> tuple[float, float]:
-    """Return the least and the largest zero threshold; one given alone takes the other along."""
-    usual = DEFAULT_ZERO_THRESHOLD
-    least = low if low is not None else usual if high is None else min(usual, high)
-    return least, max(usual, least) if high is None else high
-
-
-def _bounds(bounds: Iterable[float]) -> tuple[float, ...]:
-    values = {float(bound) for bound in bounds}
-    if any(map(math.isnan, values)):
+    found: dict[str, Any] = {}
+    for setting, (prop, argument, default) in _SETTINGS.items():
+        runtime, given = getattr(own, prop), code[setting]
+        ranked = (runtime, given, getattr(general, prop))
+        found[setting] = next((value for value in ranked if value is not None), default)
+        if given is not None and runtime not in (None, given) and setting != "exemplars":
+            origin = properties.origin(name, *_MADE_OF.get(prop, (prop,)))
+            _log_once(logging.INFO, f"{name}: {argument} is overridden by {origin}")
+    if code["exemplars"] is False:  # code knows that they would be too expensive
+        found["exemplars"] = False
+    # One threshold given alone takes the other along.
+    low, high = found["min_zero_threshold"], found["max_zero_threshold"]
+    if low is None:
+        low = DEFAULT_ZERO_THRESHOLD if high is None else min(DEFAULT_ZERO_THRESHOLD, high)
+    high = max(DEFAULT_ZERO_THRESHOLD, low) if high is None else high
+    found |= {"min_zero_threshold": low, "max_zero_threshold": high}
+    bounds = {float(bound) for bound in found["bounds"]}
+    if any(map(math.isnan, bounds)):
         raise ConfigurationError("A bucket bound is not a number.", key="buckets")
-    return tuple(sorted(values | {math.inf}))
+    is_native = found["mode"] == "native"
+    found["bounds"] = (math.inf,) if is_native else tuple(sorted(bounds | {math.inf}))
+    settings = _Settings(**found)
+    _check(settings)
+    return settings
 
 
-def _checked(settings: _Settings) -> _Settings:
+def _check(settings: _Settings) -> None:
     if not MIN_SCHEMA <= settings.schema <= MAX_SCHEMA:
         raise ConfigurationError(
             f"schema: Expecting number between -4 and +8. Found: {settings.schema}", key="schema"
@@ -587,11 +539,8 @@ def _checked(settings: _Settings) -> _Settings:
         )
     if settings.max_buckets < 0 or settings.reset_after < 0:
         raise ConfigurationError("max_buckets and reset_after must not be negative.")
-    if settings.mode == "native":
-        return dataclass_replace(settings, bounds=(math.inf,))
-    return settings
 
 
-@cache
-def _warn_once_about_multiprocess() -> None:
-    _log.warning("Multiprocess mode: histograms have classic buckets only.")
+@lru_cache(maxsize=1024)  # once in a process, as far as a program has that many histograms
+def _log_once(level: int, message: str) -> None:
+    _log.log(level, "%s", message)

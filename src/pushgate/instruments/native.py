@@ -6,10 +6,11 @@ Their bounds are in :mod:`pushgate.model.native`.
 import math
 import sys
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from prometheus_client.samples import BucketSpan, NativeHistogram
 
+from pushgate.errors import ConfigurationError
 from pushgate.model.native import bound, bounds
 
 MIN_SCHEMA, MAX_SCHEMA = -4, 8
@@ -33,7 +34,9 @@ def index_of(value: float, schema: int) -> int:
 def schema_for(factor: float) -> int:
     """Return the coarsest schema whose buckets grow by at most *factor* (above 1)."""
     if not factor > 1:
-        raise ValueError(f"bucket_factor must be greater than 1, not {factor}")
+        raise ConfigurationError(
+            f"bucket_factor must be greater than 1, not {factor}", key="bucket_factor"
+        )
     return max(MIN_SCHEMA, min(MAX_SCHEMA, -math.floor(math.log2(math.log2(factor)))))
 
 
@@ -132,30 +135,20 @@ def _halved(side: Mapping[int, int]) -> dict[int, int]:
 
 
 def _spelled(side: Mapping[int, int]) -> tuple[list[BucketSpan], list[int]]:
+    """Return the spans of a side, and its counts, each as the difference to the one before."""
     spans: list[BucketSpan] = []
     deltas: list[int] = []
-    before = 0
-    for offset, counts in _runs(side):
-        spans.append(BucketSpan(offset, len(counts)))
+    end = before = 0  # one past the bucket before; the first offset is absolute
+    for index in sorted(side):
+        gap = index - end
+        if spans and gap <= _SHORT_GAP:
+            counts = [0] * gap + [side[index]]
+            spans[-1] = BucketSpan(spans[-1].offset, spans[-1].length + len(counts))
+        else:
+            counts = [side[index]]
+            spans.append(BucketSpan(gap, 1))
         for count in counts:
             deltas.append(count - before)
             before = count
-    return spans, deltas
-
-
-def _runs(side: Mapping[int, int]) -> Iterator[tuple[int, list[int]]]:
-    """Yield each run of buckets: the gap before it, its counts with short gaps filled."""
-    end = 0  # one past the run before; the first offset is absolute
-    offset, counts = 0, list[int]()
-    for index in sorted(side):
-        gap = index - end
-        if counts and gap <= _SHORT_GAP:
-            counts += [0] * gap
-        else:
-            if counts:
-                yield offset, counts
-            offset, counts = gap, []
-        counts.append(side[index])
         end = index + 1
-    if counts:
-        yield offset, counts
+    return spans, deltas
