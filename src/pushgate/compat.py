@@ -63,8 +63,8 @@ def push_to_gateway(
 ) -> None:
     """Replace the whole group; as ``prometheus_client.push_to_gateway``."""
     with _url_errors():
-        target = _target(gateway, job, grouping_key, timeout)
-        _send("PUT", target, handler, timeout, *_text(registry, compression))
+        target = _Gateway.of(gateway, job, grouping_key, timeout)
+        target.send("PUT", handler, timeout, *_text(registry, compression))
 
 
 def pushadd_to_gateway(
@@ -78,8 +78,8 @@ def pushadd_to_gateway(
 ) -> None:
     """Replace the families of the same names; as ``prometheus_client.pushadd_to_gateway``."""
     with _url_errors():
-        target = _target(gateway, job, grouping_key, timeout)
-        _send("POST", target, handler, timeout, *_text(registry, compression))
+        target = _Gateway.of(gateway, job, grouping_key, timeout)
+        target.send("POST", handler, timeout, *_text(registry, compression))
 
 
 def delete_from_gateway(
@@ -91,8 +91,8 @@ def delete_from_gateway(
 ) -> None:
     """Delete the group; as ``prometheus_client.delete_from_gateway``."""
     with _url_errors():
-        target = _target(gateway, job, grouping_key, timeout)
-        _send("DELETE", target, handler, timeout, [("Content-Type", CONTENT_TYPE)], b"")
+        target = _Gateway.of(gateway, job, grouping_key, timeout)
+        target.send("DELETE", handler, timeout, [("Content-Type", CONTENT_TYPE)], b"")
 
 
 def instance_ip_grouping_key(gateway: str = DEFAULT_ADDRESS) -> dict[str, str]:
@@ -122,71 +122,59 @@ def _text(
 
 
 class _Gateway(PushGateway):
-    @property
-    def base(self) -> str:
-        return self._address.base
+    """A gateway that is sent the requests of prometheus_client."""
 
-    @property
-    def credentials(self) -> tuple[str, str] | None:
-        return self._address.credentials
-
-    @property
-    def group_url(self) -> str:
-        """The URL as prometheus_client writes it: values with blanks are in base64."""
-        return push_url(self.base, self.job, self.grouping_key, blanks_in_base64=True)
-
-    def send(self, method: str, headers: list[tuple[str, str]], body: bytes) -> None:
-        """Send *body* once."""
-        expires = self._expires(None)
-        request = self._prepared(method, expires)
-        request = replace(
-            request,
-            info=replace(request.info, url=self.group_url),
-            headers={**request.headers, **dict(headers), "Content-Length": str(len(body))},
-            body=body,
+    @classmethod
+    def of(
+        cls, gateway: str, job: str, grouping_key: Mapping[str, Any] | None, timeout: float | None
+    ) -> "_Gateway":
+        """Return the gateway that the arguments of a function of prometheus_client name."""
+        return cls(
+            gateway,
+            job=job,
+            grouping_key={str(name): str(value) for name, value in (grouping_key or {}).items()},
+            retry=0,
+            deadline=timeout,
+            connect_timeout=_FOREVER if timeout is None else timeout,
+            read_timeout=_FOREVER if timeout is None else timeout,
+            properties=False,
         )
-        with self._turn(method, expires):
-            self._run(deliver(request, time.monotonic))
 
-
-def _target(
-    gateway: str, job: str, grouping_key: Mapping[str, Any] | None, timeout: float | None
-) -> _Gateway:
-    return _Gateway(
-        gateway,
-        job=job,
-        grouping_key={str(name): str(value) for name, value in (grouping_key or {}).items()},
-        retry=0,
-        deadline=timeout,
-        connect_timeout=_FOREVER if timeout is None else timeout,
-        read_timeout=_FOREVER if timeout is None else timeout,
-        properties=False,
-    )
-
-
-def _send(
-    method: str,
-    target: _Gateway,
-    handler: Handler,
-    timeout: float | None,
-    headers: list[tuple[str, str]],
-    body: bytes,
-) -> None:
-    if handler is default_handler:
-        target.send(method, headers, body)
-        return
-    if target.credentials is not None:
-        headers = [*headers, ("Authorization", basic(*target.credentials))]
-    url = target.group_url
-    try:
-        handler(url=url, method=method, timeout=timeout, headers=headers, data=body)()
-    except HTTPError as error:
-        with error:
-            headers_of = {name.lower(): value for name, value in (error.headers or {}).items()}
-            answer = Answer(error.code, error.msg, headers_of, error.read())
-        # No handler raises it for a success, but it would be no failure to us.
-        failure = failure_in(answer, RequestInfo(target.base, url, method))
-        raise failure or error from error
+    def send(
+        self,
+        method: str,
+        handler: Handler,
+        timeout: float | None,
+        headers: list[tuple[str, str]],
+        body: bytes,
+    ) -> None:
+        """Send *body* once: with our connection, or with the *handler* of the caller."""
+        base, credentials = self._address.base, self._address.credentials
+        # As prometheus_client writes it: values with blanks are in base64.
+        url = push_url(base, self.job, self.grouping_key, blanks_in_base64=True)
+        if handler is default_handler:
+            expires = self._expires(None)
+            request = self._prepared(method, expires)
+            request = replace(
+                request,
+                info=replace(request.info, url=url),
+                headers={**request.headers, **dict(headers), "Content-Length": str(len(body))},
+                body=body,
+            )
+            with self._turn(method, expires):
+                self._run(deliver(request, time.monotonic))
+            return
+        if credentials is not None:
+            headers = [*headers, ("Authorization", basic(*credentials))]
+        try:
+            handler(url=url, method=method, timeout=timeout, headers=headers, data=body)()
+        except HTTPError as error:
+            with error:
+                headers_of = {name.lower(): value for name, value in (error.headers or {}).items()}
+                answer = Answer(error.code, error.msg, headers_of, error.read())
+            # No handler raises it for a success, but it would be no failure to us.
+            failure = failure_in(answer, RequestInfo(base, url, method))
+            raise failure or error from error
 
 
 @contextmanager

@@ -252,3 +252,11 @@ class PushServerError(PushHTTPError):
 
 class UsageError(StartupError):
     """The command line is wrong. The message is the line the Go server prints, exit status 1."""
+
+
+def needs_server(what: str, error: ModuleNotFoundError) -> str:
+    """Return the message that *what* needs a library of the server, which *error* is about."""
+    return (
+        f"{what} needs the server ({error.name} is missing): run pip install '.[server]' in a"
+        " checkout, or install a wheel with that extra"
+    )

@@ -1,6 +1,6 @@
 """A real gateway inside a test: our server on a free loopback port, in memory.
 
-Needs ``pip install 'pushgate[server]'``.
+Needs the server: ``pip install '.[server]'`` in a checkout.
 """
 
 import asyncio
@@ -13,17 +13,15 @@ from dataclasses import dataclass
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from pushgate.errors import needs_server
+
 try:
     from pushgate.server import sockets
     from pushgate.server.compose import Composition, compose
     from pushgate.server.http.server import HttpServer
     from pushgate.server.settings import Settings
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"pushgate.testing needs the server ({error.name} is missing):"
-        " pip install 'pushgate[server]'",
-        name=error.name,
-    ) from error
+    raise ModuleNotFoundError(needs_server("pushgate.testing", error), name=error.name) from error
 
 _STOP_SECONDS = 1
 _PUSH_TIMES = (

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from tests.cli.commands import pushgate
@@ -32,3 +35,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     done = pushgate("check-rules", str(tmp_path / "none.yml"))
     assert done.exit_code == 2
     assert "no such file or directory" in done.stderr
+
+
+def test_without_the_server_it_says_what_to_install():
+    without = "import sys; sys.modules['re2'] = None; from pushgate.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", without, "check-rules", "rules.yml"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "needs the server (re2 is missing): run pip install '.[server]'" in done.stderr

@@ -148,4 +148,4 @@ def test_without_protobuf_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
     done = CliRunner().invoke(main, ["import", "old:9091"])
     assert done.exit_code == 1
-    assert "pip install 'pushgate[server]'" in done.stderr
+    assert "pip install '.[server]'" in done.stderr

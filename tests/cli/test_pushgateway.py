@@ -21,7 +21,7 @@ WITHOUT_SERVER = (
         ("--help", 0, "usage: pushgateway [<flags>]"),
         ("--version", 0, "pushgateway, version "),
         ("--nonsense", 1, "unrecognized arguments: --nonsense"),
-        ("--web.listen-address=127.0.0.1:0", 1, "run pip install 'pushgate[server]'"),
+        ("--web.listen-address=127.0.0.1:0", 1, "run pip install '.[server]'"),
     ],
 )
 def test_the_server_command_in_a_base_install(flag, status, text):

@@ -6,15 +6,17 @@ from pathlib import Path
 import click
 
 from pushgate.cli.messages import USAGE, say
-from pushgate.errors import StartupError
+from pushgate.errors import StartupError, needs_server
 
 
 @click.command("check-rules")
 @click.argument("file", type=click.Path(path_type=Path))
 def check_rules(file: Path) -> None:
     """Check a rules file, as --push.rules-file of the server takes it."""
-    from pushgate.server.rules.file import load
-
+    try:
+        from pushgate.server.rules.file import load
+    except ModuleNotFoundError as error:
+        raise click.ClickException(needs_server("pushgate check-rules", error)) from error
     try:
         rules = load(file)
     except StartupError as error:

@@ -2,14 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
 
 from pushgate.cli.messages import REJECTED, failures_reported
-from pushgate.errors import PushgatewayError, PushRejectedError
+from pushgate.errors import PushgatewayError, PushRejectedError, needs_server
 from pushgate.migration.running import ACCEPT, Copy, Endpoint
 
 
@@ -59,9 +59,7 @@ def import_groups(
     try:
         import google.protobuf  # noqa: F401 - the scrape is read with it
     except ModuleNotFoundError as error:
-        raise click.ClickException(
-            "import reads protobuf, as the server does: pip install 'pushgate[server]'"
-        ) from error
+        raise click.ClickException(needs_server("pushgate import", error)) from error
     refused: list[str] = []
     with failures_reported():
         old = _endpoint(source, options, options["source_bearer_token_file"], {"Accept": ACCEPT})
@@ -103,7 +101,11 @@ def _endpoint(
 def _push(target: Endpoint, wanted: Sequence[Copy], refused: list[str]) -> list[Copy]:
     """Push what is *wanted*, and return what arrived; *refused* gets a line for each other."""
     copied: list[Copy] = []
-    with target, _progress(wanted) as groups:
+    bar: AbstractContextManager[Iterable[Copy]] = nullcontext(wanted)
+    if sys.stderr.isatty():
+        label = f"Copying {_count(len(wanted), 'group')}"
+        bar = click.progressbar(wanted, label=label, file=sys.stderr)
+    with target, bar as groups:
         for copy in groups:
             try:
                 target.put(copy.group, copy.body)
@@ -119,16 +121,6 @@ def _push(target: Endpoint, wanted: Sequence[Copy], refused: list[str]) -> list[
             else:
                 copied.append(copy)
     return copied
-
-
-@contextmanager
-def _progress(wanted: Sequence[Copy]) -> Iterator[Iterator[Copy]]:
-    if not sys.stderr.isatty():
-        yield iter(wanted)
-        return
-    label = f"Copying {_count(len(wanted), 'group')}"
-    with click.progressbar(wanted, label=label, file=sys.stderr) as bar:
-        yield iter(bar)
 
 
 def _not_copied(found: Sequence[Copy], copied: Sequence[Copy]) -> Iterator[str]:

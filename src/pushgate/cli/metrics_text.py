@@ -13,7 +13,6 @@ from pushgate.errors import EncodingError, InvalidBody, TextFormatError
 from pushgate.formats.text import TextReader
 from pushgate.model.family import MetricType
 from pushgate.model.names import NameRule
-from pushgate.model.shape import Pushed
 
 _MAX_QUOTED = 200
 _name = re.compile(rb'\s*(?:\{\s*"((?:[^"\\]|\\.)*)"|([^\s{]+))').match
@@ -56,11 +55,20 @@ def read_metrics(
     """
     if data.rstrip().endswith(b"# EOF"):
         data = _from_openmetrics(data, source, strip_timestamps=strip_timestamps)
-    lines = _tidy_lines(data)
+    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    lines = text.removesuffix(b"\n").split(b"\n") if text else []
+    lines = [line if _is_comment(line) else line.rstrip(b" \t\r") for line in lines]
     if strip_timestamps:
         lines = [_without_timestamp(line) for line in lines]
     body = b"\n".join(lines) + b"\n" if lines else b""
-    pushed = _parsed(body, source, lines)
+    try:
+        pushed = TextReader(NameRule.UTF8).read(body)
+    except TextFormatError as error:
+        raise EncodingError(
+            f"{source}, line {error.line}: {error.reason}: {_quoted(lines[error.line - 1])}"
+        ) from error
+    except InvalidBody as error:
+        raise EncodingError(f"{source}: {error}") from error
     if pushed.timestamped:
         _refuse_timestamp(lines, source)
     families = pushed.shape.families
@@ -101,25 +109,8 @@ def joined(texts: Sequence[tuple[str, MetricsText]]) -> MetricsText:
     return MetricsText(b"".join(bodies), types, sum(text.series for _, text in texts))
 
 
-def _tidy_lines(data: bytes) -> list[bytes]:
-    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
-    lines = text.removesuffix(b"\n").split(b"\n") if text else []
-    return [line if _is_comment(line) else line.rstrip(b" \t\r") for line in lines]
-
-
 def _is_comment(line: bytes) -> bool:
     return line.lstrip(b" \t").startswith(b"#")
-
-
-def _parsed(body: bytes, source: str, lines: Sequence[bytes]) -> Pushed:
-    try:
-        return TextReader(NameRule.UTF8).read(body)
-    except TextFormatError as error:
-        raise EncodingError(
-            f"{source}, line {error.line}: {error.reason}: {_quoted(lines[error.line - 1])}"
-        ) from error
-    except InvalidBody as error:
-        raise EncodingError(f"{source}: {error}") from error
 
 
 def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> bytes:
@@ -197,19 +188,16 @@ def _refuse_timestamp(lines: Sequence[bytes], source: str) -> NoReturn:
 
 
 def _refuse_label(family: str, label: str, lines: Sequence[bytes], source: str) -> NoReturn:
-    reader = TextReader(NameRule.UTF8)
-    start = family.encode()
+    where = source
     for number, line in enumerate(lines, 1):
         if _is_comment(line) or not line.strip() or not _name_in(line).startswith(family):
             continue
-        shape = reader.read(line + b"\n").shape
-        if any(label == name for each in shape.families for row in each.labels for name, _ in row):
+        families = TextReader(NameRule.UTF8).read(line + b"\n").shape.families
+        if any(label == name for each in families for row in each.labels for name, _ in row):
             where = f"{source}, line {number}"
             break
-    else:
-        where = source
     raise EncodingError(
-        f"{where}: {start.decode()} has the label {label!r}, which is also a label of the group:"
+        f"{where}: {family} has the label {label!r}, which is also a label of the group:"
         " the gateway would overwrite it; rename it, or use on_label_clash='allow'"
     )
 

@@ -11,11 +11,12 @@ import resource
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOENT, ENOEXEC
 from pathlib import Path
+from typing import Any
 
 from pushgate.cli.messages import say
 
@@ -117,35 +118,22 @@ def start(
     """
     if not command[0]:
         raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
+    options: dict[str, Any] = {
+        "file_actions": [(os.POSIX_SPAWN_DUP2, here, there) for there, here in output.items()],
+        "setsigmask": mask,
+        "setsigdef": _IGNORED_BY_PYTHON,
+    }
     try:
-        pid = _spawn(os.posix_spawnp, command[0], command, environment, mask, output)
+        pid = os.posix_spawnp(command[0], list(command), environment, **options)
     except OSError as error:
         if error.errno != ENOEXEC:
             raise
         # A script without #!: what execvp does with it, and so nice and env.
         script = shutil.which(command[0]) or command[0]
-        shell = ("/bin/sh", script, *command[1:])
-        pid = _spawn(os.posix_spawn, shell[0], shell, environment, mask, output)
+        shell = ["/bin/sh", script, *command[1:]]
+        pid = os.posix_spawn(shell[0], shell, environment, **options)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Child(pid, inherited_rss=own, first_rss=_high_water_rss(pid))
-
-
-def _spawn(
-    spawn: Callable[..., int],
-    program: str,
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    mask: set[signal.Signals | int],
-    output: Mapping[int, int],
-) -> int:
-    return spawn(
-        program,
-        list(command),
-        environment,
-        file_actions=[(os.POSIX_SPAWN_DUP2, here, there) for there, here in output.items()],
-        setsigmask=mask,
-        setsigdef=_IGNORED_BY_PYTHON,
-    )
 
 
 def wait(child: Child, kill_after: float | None = None) -> Ended:

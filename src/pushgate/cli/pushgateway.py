@@ -6,12 +6,7 @@ from pathlib import Path
 
 import click
 
-from pushgate.errors import UsageError
-
-_MISSING = (
-    "{prog}: error: the server is not installed ({name} is missing): "
-    "run pip install 'pushgate[server]'"
-)
+from pushgate.errors import UsageError, needs_server
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -35,7 +30,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("pushgate"):
             raise
-        click.echo(_MISSING.format(prog=prog, name=error.name), err=True)
+        click.echo(f"{prog}: error: {needs_server(prog, error)}", err=True)
         return 1
     return serve(settings)
 
