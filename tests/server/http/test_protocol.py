@@ -79,6 +79,11 @@ STREAMS: dict[str, tuple[bytes, list[int], set[str]]] = {
         [100, 200, 200],
         {"a"},
     ),
+    "a wait to continue that is in vain": (
+        request("PUT /nothing", b"m 1\n", "Expect: 100-continue") + READY,
+        [404],
+        set(),
+    ),
     "an absolute target": (
         PUSH.replace(b"/metrics", b"http://other:1/metrics", 1) + READY,
         [200, 200],

@@ -86,6 +86,9 @@ BAD_REQUEST = (400, "400 Bad Request")
         (HEAD + b"Transfer-Encoding: chunked\r\n" * 2, (501, "Unsupported transfer encoding")),
         (HEAD + b"Transfer-Encoding: chunked, chunked\r\n", (501, "Unsupported transfer encoding")),
         (HEAD + b"Expect: something\r\n", (417, "")),
+        (b"GET http://g:x/ HTTP/1.1\r\nHost: g\r\n", BAD_REQUEST),
+        (b"GET http://[::1/ HTTP/1.1\r\nHost: g\r\n", BAD_REQUEST),
+        (b"GET http://%67/ HTTP/1.1\r\nHost: g\r\n", BAD_REQUEST),
         (
             HEAD.replace(b"1.1", b"0.9"),
             (505, "505 HTTP Version Not Supported: unsupported protocol version"),
@@ -147,6 +150,7 @@ def test_the_version_and_the_header_say_whether_a_connection_is_kept(fields, ver
         (b"/\xc3\xbc#x", b"/%C3%BC%23x", b"", b"g"),
         (b"http://other:1/a?b", b"/a", b"b", b"other:1"),
         (b"HTTP://other", b"/", b"", b"other"),
+        (b"http://[::1]:9/a", b"/a", b"", b"[::1]:9"),
         (b"http://user@other/a", b"/a", b"", b"other"),
         (b"*", b"*", b"", b"g"),
     ],
@@ -154,6 +158,13 @@ def test_the_version_and_the_header_say_whether_a_connection_is_kept(fields, ver
 def test_a_target_has_a_path_and_may_name_the_host(target, path, query, host):
     head = parse_head(b"GET " + target + b" HTTP/1.1\r\nHost: g\r\n")
     assert (head.path, head.query, header(head, b"host")) == (path, query, [host])
+
+
+@pytest.mark.parametrize(
+    "value", [b"100-continue", b"100-Continue", b"100-continue, x", b"x 100-continue"]
+)
+def test_a_client_may_expect_more_than_to_continue(value):
+    assert parse_head(HEAD + b"Content-Length: 4\r\nExpect: %b\r\n" % value).expects_continue
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=200).map(lambda more: HEAD + more))
@@ -206,6 +217,9 @@ def test_chunks_are_the_same_wherever_they_are_cut(data, content, rest):
         (b"0x4\r\n", "invalid byte in chunk length"),
         (b"\r\n", "empty hex number for chunk length"),
         (b"4\nm 1\n", "chunked line ends with bare LF"),
+        (b"4;a\rb\r\n", "invalid CR in chunked line"),
+        (b"1;%b\r\n#\r\n" % (b"a" * 999) * 17, "chunked encoding contains too much non-data"),
+        (b"0000000000000001\r\n#\r\n" * 8193, "chunked encoding contains too much non-data"),
         (b"4\r\nm 1\n\n", "malformed chunked encoding"),
         (b"4\r\nm 1\nx\r\n", "malformed chunked encoding"),
         (b"0" * 16 + b"4\r\n", "http chunk length too large"),
@@ -235,6 +249,14 @@ def test_what_was_sent_in_chunks_arrives(pieces, cuts, rest):
     bounds = [0, *sorted(cuts), max(300, len(data))]
     parts = [data[a:b] for a, b in pairwise(bounds)]
     assert taken(Chunked(), *parts) == (b"".join(pieces), rest)
+
+
+def test_much_content_makes_up_for_long_lines():
+    chunks = b"1;%b\r\n#\r\n" % (b"a" * 999) * 16 + b"4000\r\n%b\r\n" % (b"#" * 0x4000)
+
+    content, rest = taken(Chunked(), chunks * 3 + b"0\r\n\r\n")
+
+    assert (len(content), rest) == (3 * (16 + 0x4000), b"")
 
 
 def test_a_counted_body_ends_where_its_head_says():

@@ -529,10 +529,9 @@ class HttpProtocol(asyncio.Protocol):
         )
 
     def _decide_keep_alive(self) -> bool:
-        if self._framing is not None and (
-            # Whether the body will come after all is up to the client.
-            self._awaits_continue or self._framing.remaining > _MAX_DISCARDED_BYTES
-        ):
+        # If the client was not told to send its body, it alone knows whether it will.
+        is_long = self._framing is not None and self._framing.remaining > _MAX_DISCARDED_BYTES
+        if self._awaits_continue or is_long:
             self._keep_alive = False
         return self._keep_alive
 

@@ -22,6 +22,8 @@ _MAX_TARGET_BYTES = 128 << 10
 _MAX_HEADERS = 1000
 _MAX_CHUNK_LINE_BYTES = 4096
 _MAX_TRAILER_BYTES = 16 << 10
+# Of chunks, as in Go: what is not content may be 16 bytes a chunk, twice the content, and this.
+_MAX_OVERHEAD_BYTES = 16 << 10
 _MAX_LENGTH_DIGITS = 18  # Content-Length is read into a signed 64-bit integer
 
 # The headers that decide how a request is read.
@@ -33,8 +35,13 @@ _request_line = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)" % _TOKEN
 _header_lines = re.compile(rb"(?:%b:[^\x00-\x08\x0a-\x1f\x7f]*+\r?\n)*+" % _TOKEN).fullmatch
 _absolute_target = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?]*)([^?]*)(?:\?(.*))?").fullmatch
 _is_host = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
+# The host of a URL: no percent escapes, brackets around IPv6 only, and a port of digits.
+_is_authority = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|[!$&'()*+,\-.0-9;=A-Z_a-z~]*)(?::[0-9]*)?"
+).fullmatch
 _has_close = re.compile(rb"(?:^|,)[ \t]*+close[ \t]*+(?:,|$)").search
 _has_keep_alive = re.compile(rb"(?:^|,)[ \t]*+keep-alive[ \t]*+(?:,|$)").search
+_has_continue = re.compile(rb"(?:^|[ \t,])100-continue(?:$|[ \t,])").search
 _chunk_start = re.compile(rb"([0-9a-fA-F]{1,16})\r\n").match
 _is_hexadecimal = re.compile(rb"[0-9a-fA-F]+").fullmatch
 _bad_escape = re.compile(rb"%(?![0-9a-fA-F]{2})").search
@@ -175,7 +182,7 @@ def _split_target(raw: bytes) -> tuple[bytes, bytes, bytes]:
         path, _, query = target.partition(b"?")
     elif absolute := _absolute_target(target):
         authority, path, query = absolute[1].rpartition(b"@")[2], absolute[2], absolute[3] or b""
-        if not _is_host(authority):
+        if not _is_authority(authority):
             raise MalformedRequest(BAD_REQUEST)
         path = path or b"/"
     else:
@@ -195,10 +202,10 @@ def _keeps_alive(values: Mapping[bytes, Sequence[bytes]], *, is_http_1_0: bool) 
 def _expects_continue(
     values: Mapping[bytes, Sequence[bytes]], length: int | None, *, is_http_1_0: bool
 ) -> bool:
-    expectations = values.get(b"expect")
-    if not expectations:
+    expectation = values.get(b"expect", [b""])[0]
+    if not expectation:
         return False
-    if expectations[0].lower() != b"100-continue":
+    if not _has_continue(expectation.lower()):
         raise MalformedRequest(_BAD_EXPECTATION)
     return length != 0 and not is_http_1_0
 
@@ -244,13 +251,14 @@ class Counted:
 class Chunked:
     """A body in chunks (RFC 9112, 7.1), read as strictly as Go does. Trailers are dropped."""
 
-    __slots__ = ("_in_trailer", "_left", "_line", "_trailer_bytes", "remaining")
+    __slots__ = ("_in_trailer", "_left", "_line", "_overhead", "_trailer_bytes", "remaining")
 
     def __init__(self) -> None:
         self.remaining = 1
         self._left = 0  # bytes of the current chunk, with the CRLF behind it
         self._line = b""  # the start of a line whose end has not arrived
         self._in_trailer = False
+        self._overhead = 0
         self._trailer_bytes = 0
 
     def take(self, data: bytes) -> tuple[bytes, bytes | None]:
@@ -261,20 +269,24 @@ class Chunked:
             if self._left:
                 at = self._take_content(data, at, content)
             elif not (self._line or self._in_trailer) and (start := _chunk_start(data, at)):
+                self._begin_chunk(int(start[1], 16), start.end() - at)
                 at = start.end()
-                self._begin_chunk(int(start[1], 16))
             else:
                 line, at = self._take_line(data, at)
                 if not line:
                     break
                 if not self._in_trailer:
-                    self._begin_chunk(_chunk_size(line))
+                    self._begin_chunk(_chunk_size(line), len(line))
                 elif self._ends_trailer(line):
                     self.remaining = 0
                     return b"".join(content), data[at:]
         return b"".join(content), None
 
-    def _begin_chunk(self, size: int) -> None:
+    def _begin_chunk(self, size: int, line_bytes: int) -> None:
+        # Otherwise a few bytes of content could bring any number of bytes with them.
+        self._overhead = max(0, self._overhead + line_bytes + 2 - (16 + 2 * size))
+        if self._overhead > _MAX_OVERHEAD_BYTES:
+            raise MalformedBody("chunked encoding contains too much non-data")
         if size:
             self._left = size + 2
         else:
@@ -320,6 +332,8 @@ def _chunk_size(line: bytes) -> int:
     """Return the size in the first *line* of a chunk, its line end included."""
     if not line.endswith(b"\r\n"):
         raise MalformedBody("chunked line ends with bare LF")
+    if b"\r" in line[:-2]:
+        raise MalformedBody("invalid CR in chunked line")
     digits = line.rstrip(b" \t\r\n").partition(b";")[0]
     if not digits:
         raise MalformedBody("empty hex number for chunk length")
