@@ -55,8 +55,11 @@ def scanned(body: bytes, names: NameRule = NameRule.LEGACY):
 def as_left_by_editors(body: bytes, names: NameRule = NameRule.LEGACY):
     """Return what the scanner makes of *body* once it is tidied up."""
     tidy = body.replace(b"\r\n", b"\n").removeprefix(b"\xef\xbb\xbf")
-    if b"\n" not in tidy and tidy.lstrip(b" \t").startswith(b"#"):
-        return "text format parsing error in line 1: unexpected end of input stream"
+    *before, last = [line.lstrip(b" \t") for line in tidy.split(b"\n")]
+    if last.startswith(b"#") and all(not line or line.startswith(b"#") for line in before):
+        found = scanned(tidy.removesuffix(last), names)
+        end = f"text format parsing error in line {len(before) + 1}: unexpected end of input stream"
+        return end if isinstance(found, Pushed) else found
     if tidy and not tidy.endswith(b"\n"):
         tidy += b"\n"
     found = scanned(tidy, names)
@@ -592,16 +595,33 @@ def test_untidy_text_still_has_the_line_of_its_error_named():
     )
 
 
-@pytest.mark.parametrize("body", [b"", b"\n", b"\xef\xbb\xbf", b"# c\n", b"\n# c", b" "])
+@pytest.mark.parametrize("body", [b"", b"\n", b"\xef\xbb\xbf", b"# c\n", b"\n\n ", b" "])
 def test_an_empty_push(body):
     assert TextReader(NameRule.LEGACY).read(body) == Pushed(interned(()), b"")
 
 
-@pytest.mark.parametrize("body", [b"# TYPE a gaugea 1", b" #", b"\xef\xbb\xbf# c"])
-def test_one_comment_without_a_line_feed_is_no_empty_push(body):
-    assert outcome(TextReader(NameRule.LEGACY).read, body) == (
-        "text format parsing error in line 1: unexpected end of input stream"
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        (b"# HELP a b", 1),
+        (b" #", 1),
+        (b"\xef\xbb\xbf# c", 1),
+        (b"\n# c", 2),
+        (b"# a\r\n\r\n  # b", 3),
+        (b"# TYPE a gauge\n# HELP a b", 2),
+    ],
+)
+def test_comments_without_the_last_line_feed_are_no_empty_push(body, line):
+    reader = TextReader(NameRule.LEGACY)
+    for _ in range(3):
+        reader.read(body + b"\n")
+    assert outcome(reader.read, body) == (
+        f"text format parsing error in line {line}: unexpected end of input stream"
     )
+
+
+def test_the_first_error_of_comments_is_named():
+    assert "line 1: invalid metric name in comment" in parsed(b"# HELP a-b c\n# d")
 
 
 def test_bodies_that_are_not_alike_are_not_remembered():

@@ -218,16 +218,17 @@ def _unquoted(text: str) -> str:
 
 
 _is_no_coding = re.compile(
-    r"|identity|none|(?:us-)?ascii|utf-?(?:8|16|32)|iso-8859-\d+|latin-?\d|(?:windows-|cp)\d+"
+    r"|identity|none|chunked|binary|[78]bit|plain|text(?:/plain)?"
+    r"|(?:us-)?ascii|utf-?(?:8|16|32)|iso-8859-\d+|latin-?\d|(?:windows-|cp)\d+"
 ).fullmatch
 
 
 def content_coding(value: bytes) -> str:
     """Return the coding of a request body from its first ``Content-Encoding`` header.
 
-    Empty if there is none; clients also say that with ``identity``, ``none`` or the name of
-    a character set. The coding may be an unknown one, or several:
-    :func:`~pushgate.formats.compression.decompress` says so.
+    Empty if there is none; clients also say that with ``identity``, ``none``, the name of a
+    character set, or that of a transfer encoding or media type. The coding may be an unknown
+    one, or several: :func:`~pushgate.formats.compression.decompress` says so.
     """
     names = [name.strip() for name in value[:MAX_HEADER_BYTES].decode("latin-1").lower().split(",")]
     codings = [name.removeprefix("x-") for name in names if not _is_no_coding(name)]

@@ -111,11 +111,11 @@ class TextReader:
             TextFormatError: with the reference's text, for the first error in *body*.
         """
         if len(body) > _PIECE_BYTES:
-            return self._read_large(normalised(body))
+            return self._read_large(normalised(body, self._names))
         cut = _cut(body)
         pushed = self._known(cut)
         if pushed is None:
-            tidy = normalised(body)
+            tidy = normalised(body, self._names)
             if tidy is not body:
                 body, cut = tidy, _cut(tidy)
                 pushed = self._known(cut)
@@ -191,12 +191,12 @@ def _pieces(body: bytes) -> Iterator[bytes]:
         at = end
 
 
-def normalised(body: bytes) -> bytes:
+def normalised(body: bytes, names: NameRule) -> bytes:
     """Return *body* without CRLF and byte order mark, ending in a line feed if not empty.
 
     Raises:
-        TextFormatError: it is one comment without a line feed. That is no empty push: it is
-            what ``curl -d @file`` makes of a file that begins with a comment.
+        TextFormatError: it is nothing but comments, the last without a line feed. That is no
+            empty push: ``curl -d @file`` makes it of a file that begins with a comment.
     """
     if b"\r" in body:
         body = body.replace(b"\r\n", b"\n")
@@ -204,8 +204,10 @@ def normalised(body: bytes) -> bytes:
         body = body[3:]
     if body.endswith(b"\n") or not body:
         return body
-    if b"\n" not in body and body.lstrip(b" \t").startswith(b"#"):
-        raise TextFormatError(1, "unexpected end of input stream")
+    lines = [line.lstrip(b" \t") for line in body.split(b"\n")]
+    if lines[-1].startswith(b"#") and all(line[:1] in b"#" for line in lines):
+        scan(body[: body.rfind(b"\n") + 1], names)  # whose error comes first
+        raise TextFormatError(len(lines), "unexpected end of input stream")
     return body + b"\n"
 
 
