@@ -253,6 +253,11 @@ def test_whatever_is_wrong_is_an_os_error(arguments, options, kind):
     assert "urlopen" not in str(caught.value)
 
 
+def test_no_address_does_not_push_to_the_default_one(registry):
+    with pytest.raises(URLError, match="http://None"):
+        compat.push_to_gateway(None, "j", registry, timeout=5)
+
+
 def test_a_timestamp_is_refused_by_the_gateway_as_ever(registry):
     family = GaugeMetricFamily("g", "")
     family.add_metric([], 1, timestamp=1.5)

@@ -130,7 +130,7 @@ class _Gateway(PushGateway):
     ) -> "_Gateway":
         """Return the gateway that the arguments of a function of prometheus_client name."""
         return cls(
-            gateway,
+            str(gateway),  # None is the mistake of a caller, not the default address
             job=job,
             grouping_key={str(name): str(value) for name, value in (grouping_key or {}).items()},
             retry=0,

@@ -5,8 +5,14 @@ import sys
 import pytest
 from prometheus_client import Gauge
 
-from pushgate import AsyncPushGateway, PushConnectionError, PushGateway
-from tests.client.rogue import closed_port, rogue
+from pushgate import (
+    AsyncPushGateway,
+    ConfigurationError,
+    PushConnectionError,
+    PushGateway,
+    PushRejectedError,
+)
+from tests.client.rogue import answer, closed_port, rogue
 from tests.client.shared import Odd, values
 from tests.metrics_proto import decode
 
@@ -196,6 +202,65 @@ def test_what_cannot_be_pushed_is_named_and_the_rest_is_pushed(collector, caplog
 
 class Retry(Exception):
     """Stands for Celery's."""
+
+
+def push_taken_name(gateway):
+    """Run a job with a gauge that another group has as a counter."""
+
+    def blocking():
+        with gateway.job_run("late") as job:
+            job.gauge("rows_total", "Rows").set(3)
+
+    async def nonblocking():
+        async with gateway.job_run("late") as job:
+            job.gauge("rows_total", "Rows").set(3)
+
+    blocking() if isinstance(gateway, PushGateway) else asyncio.run(nonblocking())
+
+
+def test_a_metric_that_the_gateway_refuses_does_not_make_the_job_look_late(caller, caplog):
+    body = b"pushed metrics are invalid: rows_total has type GAUGE but should have COUNTER"
+    with rogue(answer(400, body), answer()) as server:
+        push_taken_name(caller.make(server.url, retry=0))
+    everything, own = map(values, server.seen)
+    assert "rows_total" in everything
+    assert own == {name: everything[name] for name in everything if name != "rows_total"}
+    assert own["batch_job_success"] == 1
+    assert "rows_total has type GAUGE" in caplog.text
+    assert "The job is pushed without its other metrics." in caplog.text
+
+
+def test_a_refused_metric_can_be_made_to_matter():
+    with rogue(answer(400, b"no"), answer()) as server:
+        made = PushGateway(server.url, job="j", retry=0, properties=False)
+        with pytest.raises(PushRejectedError), made.job_run(on_push_error="raise"):
+            pass
+    assert len(server.seen) == 2
+
+
+def test_a_metric_with_the_name_of_a_job_metric_is_left_out(caplog):
+    with rogue() as server, gateway(server).job_run() as job:
+        job.gauge("batch_job_success", "Mine").set(7)
+        job.gauge("rows", "Rows").set(3)
+    read = values(server.seen[0])
+    assert (read["batch_job_success"], read["rows"]) == (1, 3)
+    assert "Left out of the push of the job metrics: batch_job_success" in caplog.text
+
+
+@pytest.mark.parametrize("ignore", [("Retry",), 5, (ZeroDivisionError(),), int])
+def test_what_is_to_be_ignored_is_checked_before_the_job_runs(ignore):
+    with pytest.raises((ConfigurationError, TypeError)):
+        PushGateway(**DEAD).job_run(ignore=ignore)
+
+
+def test_a_single_exception_can_be_ignored():
+    with (
+        rogue() as server,
+        pytest.raises(ZeroDivisionError),
+        gateway(server).job_run(ignore=ZeroDivisionError),
+    ):
+        raise ZeroDivisionError
+    assert server.seen == []
 
 
 def test_an_ignored_exception_is_no_outcome():

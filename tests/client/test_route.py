@@ -8,6 +8,7 @@ from pushgate import (
 )
 from pushgate.client.route import proxy_of_environment
 from tests.client.rogue import rogue
+from tests.client.shared import fails
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
@@ -27,6 +28,9 @@ def test_a_proxy_without_a_scheme_is_an_http_proxy(caller, registry, monkeypatch
         "h:99999",
         "http://[::1",
         "http://h:x",
+        "http://h\u00e9:1",
+        "a blank:1",
+        "http://a\nb:1",
     ],
 )
 def test_an_unusable_proxy_of_the_environment_is_a_warning_and_no_detour(
@@ -98,6 +102,21 @@ def test_lower_case_wins_and_an_empty_value_is_no_proxy(monkeypatch):
     assert proxy_of_environment("https", "h", 443) == "http://lower:1"
     monkeypatch.setenv("https_proxy", "")
     assert proxy_of_environment("https", "h", 443) is None
+
+
+@pytest.mark.parametrize(
+    ("proxy", "complaint"),
+    [
+        ("http://u:hunter2@127.0.0.1:1", "Connection refused"),
+        ("http://u:hunter2@no-such-proxy.invalid:1", "unknown host no-such-proxy.invalid"),
+    ],
+)
+def test_a_proxy_that_cannot_be_reached_is_named(caller, registry, monkeypatch, proxy, complaint):
+    monkeypatch.setenv("http_proxy", proxy)
+    failure = fails(caller, caller.make("gateway:9091", registry=registry, retry=0))
+    assert complaint in str(failure)
+    assert f"goes through the proxy {proxy.partition('@')[2]}" in failure.hint
+    assert "hunter2" not in str(failure)
 
 
 def test_a_proxy_gets_the_whole_url(caller, registry, monkeypatch):

@@ -18,7 +18,7 @@ from pushgate.client.job import JobRun, refuse_generator
 from pushgate.client.periodic import Final, Schedule
 from pushgate.client.results import GatewayStatus, Group, PushResult, groups_in, status_in
 from pushgate.client.route import seconds_left
-from pushgate.errors import ConfigurationError, PushgatewayError
+from pushgate.errors import ConfigurationError, PushgatewayError, PushRejectedError
 
 # Bytes of the last push from which on the next one is encoded in a thread: encoding more
 # would hold up the event loop for milliseconds.
@@ -44,7 +44,11 @@ class AsyncJob(JobRun):
 
     async def _push(self, error: BaseException | None) -> None:
         try:
-            await self._gateway.push_selection("POST", self._selection())
+            try:
+                await self._gateway.push_selection("POST", self._selection())
+            except PushRejectedError as refused:
+                await self._gateway.push_selection("POST", self._own_selection(refused))
+                raise
         except Exception as failure:  # noqa: BLE001  no push may break the job
             self._push_failed(failure, error)
 

@@ -193,7 +193,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         prefix: str = "batch_job_",
         push_start: bool = False,
         on_push_error: OnPushError = "log",
-        ignore: Iterable[type[BaseException]] = (),
+        ignore: type[BaseException] | Iterable[type[BaseException]] = (),
     ) -> _Job: ...
     def job_run(
         self,
@@ -203,7 +203,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         prefix: str = "batch_job_",
         push_start: bool = False,
         on_push_error: OnPushError = "log",
-        ignore: Iterable[type[BaseException]] = (),
+        ignore: type[BaseException] | Iterable[type[BaseException]] = (),
     ) -> _Job | Function:
         """Return a context manager and decorator that pushes how a job went.
 
@@ -218,7 +218,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
             prefix: What the names of the job metrics begin with.
             push_start: Whether to push at the start, too, so that a killed job is seen.
             on_push_error: ``log``, ``raise``, or a function that is given the error.
-            ignore: Exceptions that end a run without an outcome, such as Celery's
+            ignore: Exceptions (or one) that end a run without an outcome, such as Celery's
                 ``Retry``: nothing is pushed, because the run will go on later.
 
         Example:
@@ -234,7 +234,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
             prefix,
             on_push_error,
             push_start=push_start,
-            ignore=tuple(ignore),
+            ignore=(ignore,) if isinstance(ignore, type) else tuple(ignore),
         )
 
     def periodic(self, interval: float, *, jitter: float = 0.1, final: Final = "push") -> _Periodic:

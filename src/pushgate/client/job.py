@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeV
 
 from pushgate.client.collect import Collector, Selection
 from pushgate.client.log import log
-from pushgate.errors import EncodingError
+from pushgate.errors import ConfigurationError, EncodingError, PushRejectedError
 
 if TYPE_CHECKING:  # imported when a job runs: most gateways run none
     from prometheus_client import Counter, Gauge
@@ -41,6 +41,8 @@ class JobRun:
     """
 
     registry: "CollectorRegistry"
+    # The metrics about the run itself, which nothing else may keep from being pushed.
+    _own: "CollectorRegistry"
 
     def __init__(
         self,
@@ -52,6 +54,8 @@ class JobRun:
         push_start: bool,
         ignore: tuple[type[BaseException], ...] = (),
     ) -> None:
+        if not all(BaseException in getattr(kind, "__mro__", ()) for kind in ignore):
+            raise ConfigurationError("ignore: expecting classes of exceptions", key="ignore")
         self._gateway = gateway
         self._ignore = ignore
         self._include = include
@@ -93,12 +97,17 @@ class JobRun:
         def left_out(error: EncodingError) -> None:
             log.warning("Left out of the push of the job metrics: %s", error)
 
-        return Selection([self.registry, *self._include], left_out=left_out)
+        return Selection([self._own, self.registry, *self._include], left_out=left_out)
+
+    def _own_selection(self, refused: PushRejectedError) -> Selection:
+        """Return the metrics about the run, to be pushed alone after all were *refused*."""
+        refused.add_note("The job is pushed without its other metrics.")
+        return Selection([self._own])
 
     def _begin(self) -> None:
         from prometheus_client.registry import CollectorRegistry
 
-        self.registry = CollectorRegistry()
+        self.registry, self._own = CollectorRegistry(), CollectorRegistry()
         self._clock = time.perf_counter()
         self._set("last_start_timestamp_seconds", "When the job last started.", time.time())
         JOB_GROUPS.add(self._gateway.url)
@@ -121,18 +130,21 @@ class JobRun:
             self._set("exit_code", "The exit status of the job.", code)
 
     def _set(self, name: str, documentation: str, value: float) -> None:
-        self.gauge(f"{self._prefix}{name}", documentation).set(value)
+        from prometheus_client import Gauge
+
+        Gauge(f"{self._prefix}{name}", documentation, registry=self._own).set(value)
 
     def _push_failed(self, failure: Exception, error: BaseException | None) -> None:
         """Report *failure* of the push so that it cannot hide *error*, the job's own."""
+        reason = " ".join([str(failure), *getattr(failure, "__notes__", ())])
         if error is not None:
-            error.add_note(f"The push of the job metrics failed, too: {failure}")
+            error.add_note(f"The push of the job metrics failed, too: {reason}")
         if callable(self._on_push_error):
             self._on_push_error(failure)
         elif self._on_push_error == "raise" and error is None:
             raise failure
         else:
-            log.warning("The push of the job metrics failed: %s", failure)
+            log.warning("The push of the job metrics failed: %s", reason)
 
 
 def refuse_generator(function: Callable[..., object]) -> None:
@@ -163,7 +175,11 @@ class Job(JobRun):
 
     def _push(self, error: BaseException | None) -> None:
         try:
-            self._gateway.push_selection("POST", self._selection())
+            try:
+                self._gateway.push_selection("POST", self._selection())
+            except PushRejectedError as refused:
+                self._gateway.push_selection("POST", self._own_selection(refused))
+                raise
         except Exception as failure:  # noqa: BLE001  no push may break the job
             self._push_failed(failure, error)
 

@@ -20,6 +20,7 @@ from pushgate.errors import ConfigurationError
 # Eleven days: sockets take no infinite timeout.
 FOREVER = 1e6
 
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 # host, host:port, [IPv6]:port; a bare IPv6 address does not match.
 _ENTRY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
 
@@ -97,8 +98,10 @@ def _with_scheme(proxy: str) -> str:
 def _is_usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme.lower() in {"http", "https"} and bool(parts.hostname)
-        return usable and (parts.port is None or parts.port > 0)
+        is_http = parts.scheme.lower() in {"http", "https"}
+        # urlsplit drops line breaks and takes blanks and what httpcore2 refuses.
+        is_host = parts.hostname is not None and bool(_HOST.fullmatch(parts.hostname))
+        return is_http and is_host and url.isprintable() and (parts.port is None or parts.port > 0)
     except ValueError:  # the port, or the brackets of an IPv6 address
         return False
 

@@ -52,6 +52,7 @@ class Connection:
         self._backend = _DeadlineBackend()
         self._pool: httpcore2.ConnectionPool | None = None
         self._context: ssl.SSLContext | None = None
+        self._via: str | None = None  # the proxy of the pool
 
     def send(
         self, step: Send, sent: Callable[[int], object] | None = None
@@ -85,7 +86,7 @@ class Connection:
                 extensions=extensions,
             )
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
-            return failure_of(error, step.info)
+            return failure_of(error, step.info, self._via)
         return _answer(answer)
 
     def _current_pool(self) -> httpcore2.ConnectionPool:
@@ -93,7 +94,8 @@ class Connection:
         # A new context means that the files of the certificates have changed.
         if self._pool is None or context is not self._context:
             self.close()
-            proxy = _proxy(self._route.proxy_url())
+            self._via = self._route.proxy_url()
+            proxy = _proxy(self._via)
             self._pool = httpcore2.ConnectionPool(
                 ssl_context=context, proxy=proxy, network_backend=self._backend
             )
@@ -117,6 +119,7 @@ class AsyncConnection:
         self._transport = cast("httpx2.AsyncBaseTransport | None", route.options.transport)
         self._pool: httpcore2.AsyncConnectionPool | None = None
         self._context: ssl.SSLContext | None = None
+        self._via: str | None = None  # the proxy of the pool
 
     async def send(self, step: Send) -> Answer | PushgatewayError:
         """Return the gateway's answer, or why there is none."""
@@ -124,7 +127,7 @@ class AsyncConnection:
             async with asyncio.timeout(seconds_left(step.expires)):
                 return await self._send(step.request, self._route.extensions(step.expires))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
-            return failure_of(error, step.info)
+            return failure_of(error, step.info, self._via)
 
     async def _send(self, request: Request, extensions: dict[str, Any]) -> Answer:
         if self._client is not None:
@@ -163,7 +166,8 @@ class AsyncConnection:
         context = self._route.tls_context()
         if self._pool is None or context is not self._context:
             await self.close()
-            proxy = _proxy(self._route.proxy_url())
+            self._via = self._route.proxy_url()
+            proxy = _proxy(self._via)
             self._pool = httpcore2.AsyncConnectionPool(ssl_context=context, proxy=proxy)
             self._context = context
         return self._pool
@@ -238,8 +242,13 @@ def _answer_of(response: "httpx2.Response") -> Answer:
     )
 
 
-def failure_of(error: Exception, info: RequestInfo) -> PushgatewayError:
+def failure_of(error: Exception, info: RequestInfo, via: str | None = None) -> PushgatewayError:
     """Return why there was no answer, *error* being what the connection raised.
+
+    Args:
+        error: What the connection raised.
+        info: The request.
+        via: The URL of the proxy that it should have gone through.
 
     Raises:
         Exception: *error* itself if it is no failure of a connection.
@@ -265,7 +274,7 @@ def failure_of(error: Exception, info: RequestInfo) -> PushgatewayError:
     if not names & {"NetworkError", "ProtocolError", "ProxyError", "RequestError", "OSError"}:
         raise error
     root = _root(error)
-    failure = PushConnectionError(f"{info.prefix}{_reason(root, info)}")
+    failure = PushConnectionError(f"{info.prefix}{_reason(root, via or info.base)}")
     failure.__cause__ = root
     failure.sent = not names & {"ConnectError", "ProxyError"}
     failure.tls = isinstance(root, ssl.SSLError)
@@ -273,6 +282,9 @@ def failure_of(error: Exception, info: RequestInfo) -> PushgatewayError:
     failure.final = failure.tls and not isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError)
     if "WRONG_VERSION_NUMBER" in str(root) or "RECORD_LAYER_FAILURE" in str(root):
         failure.hint = "that port speaks plain HTTP; use http://"
+    elif not failure.sent and via is not None:
+        proxy = urlsplit(via).netloc.rpartition("@")[2]
+        failure.hint = f"the connection goes through the proxy {proxy}"
     elif not failure.sent and not failure.tls and not isinstance(root, socket.gaierror):
         failure.hint = port_hint(info)
     return failure
@@ -294,9 +306,10 @@ def _root(error: BaseException) -> BaseException:
     return next((cause for cause in of_system if cause.errno), [*of_system, causes[-1]][0])
 
 
-def _reason(root: BaseException, info: RequestInfo) -> str:
+def _reason(root: BaseException, url: str) -> str:
+    """Return what *root* says, raised by a connection to the host of *url*."""
     if isinstance(root, socket.gaierror):
-        return f"unknown host {urlsplit(info.base).hostname}: {root.strerror}"
+        return f"unknown host {urlsplit(url).hostname}: {root.strerror}"
     if isinstance(root, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {root.verify_message or root}"
     if isinstance(root, OSError) and root.strerror and root.errno:
