@@ -4,7 +4,6 @@ import resource
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client import (
@@ -16,7 +15,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from pushgate.model.family import MetricType
@@ -65,17 +64,44 @@ class Telemetry:
         """Start counting. *clock* is the one that :meth:`observe_push` is told times of."""
         self._clock = clock
         self._registry = CollectorRegistry()
-        for collector in (PlatformCollector, GCCollector, ProcessCollector, _MoreOfTheProcess):
+        for collector in (PlatformCollector, GCCollector, ProcessCollector):
             collector(registry=self._registry)
-        self._build_info()
-        self._rejected = self._counter(
-            "pushgate_rejected_pushes_total", "Pushes refused, by the reason.", "reason"
+        # The Go server has this one too, prometheus_client does not.
+        space, _ = resource.getrlimit(resource.RLIMIT_AS)
+        Gauge(
+            "process_virtual_memory_max_bytes",
+            "Maximum amount of virtual memory available in bytes.",
+            registry=self._registry,
+        ).set(2**64 if space == resource.RLIM_INFINITY else space)
+        build = {
+            "branch": BUILD.branch,
+            "pythonversion": BUILD.python,
+            "revision": BUILD.revision,
+            "tags": BUILD.tags,
+            "version": BUILD.version,
+        }
+        Gauge(
+            "pushgateway_build_info",
+            "A metric with a constant '1' value labeled by version, revision, branch and tags "
+            "of the server, and the pythonversion it runs on.",
+            build,
+            registry=self._registry,
+        ).labels(**build).set(1)
+        self._rejected = Counter(
+            "pushgate_rejected_pushes_total",
+            "Pushes refused, by the reason.",
+            ["reason"],
+            registry=self._registry,
         )
-        self._reload_failures = self._counter(
+        self._reload_failures = Counter(
             "pushgate_web_config_reload_failures_total",
             "Times a changed web configuration was not taken over because it is invalid.",
+            registry=self._registry,
         )
-        self._own = {family.name: _own(family, predefined=True) for family in self._collected()}
+        self._own = {
+            family.name: OwnFamily(MetricType[family.type.upper()], family.help, predefined=True)
+            for family in self._collected()
+        }
         # These have samples only after the first request or push, but the names are ours.
         self._own[_REQUESTS[0]] = OwnFamily(MetricType.COUNTER, _REQUESTS[1], predefined=False)
         for name, help_ in (_SIZE, _DURATION):
@@ -105,7 +131,8 @@ class Telemetry:
         try:
             sizes, durations = self._pushes[method]
         except KeyError:
-            sizes, durations = self._first_push(method)
+            windows = Window(_WINDOW_SECONDS, _AGES), Window(_WINDOW_SECONDS, _AGES)
+            sizes, durations = self._pushes[method] = windows
         sizes.observe(size, now)
         durations.observe(seconds, now)
 
@@ -127,45 +154,12 @@ class Telemetry:
 
     def families(self) -> list[Family]:
         """Return the own metrics of this moment, by name; families without samples left out."""
-        families = [family for family in self._collected() if family.samples]
-        return sorted([*families, *self._counted(), *self._summaries()])
-
-    def _counter(self, name: str, help_: str, *labels: str) -> Counter:
-        return Counter(name, help_, labels, registry=self._registry)
-
-    def _build_info(self) -> None:
-        labels = {
-            "branch": BUILD.branch,
-            "pythonversion": BUILD.python,
-            "revision": BUILD.revision,
-            "tags": BUILD.tags,
-            "version": BUILD.version,
-        }
-        help_ = (
-            "A metric with a constant '1' value labeled by version, revision, branch and tags "
-            "of the server, and the pythonversion it runs on."
-        )
-        gauge = Gauge("pushgateway_build_info", help_, labels, registry=self._registry)
-        gauge.labels(**labels).set(1)
-
-    def _first_push(self, method: str) -> tuple[Window, Window]:
-        windows = (Window(_WINDOW_SECONDS, _AGES), Window(_WINDOW_SECONDS, _AGES))
-        self._pushes[method] = windows
-        return windows
-
-    def _collected(self) -> Iterator[Family]:
-        return map(_family, self._registry.collect())
-
-    def _counted(self) -> Iterator[Family]:
         name, help_ = _REQUESTS
-        samples = [
+        requests = [
             Sample(name, tuple(zip(("code", "handler", "method"), of, strict=True)), float(count))
             for of, count in self._requests.items()
         ]
-        if samples:
-            yield Family(name, "counter", help_, samples)
-
-    def _summaries(self) -> Iterator[Family]:
+        families = [*self._collected(), Family(name, "counter", help_, requests)]
         now = self._clock()
         for index, (name, help_) in enumerate((_SIZE, _DURATION)):
             samples = [
@@ -173,12 +167,11 @@ class Telemetry:
                 for method, windows in sorted(self._pushes.items())
                 for sample in _summary(name, method, windows[index], now)
             ]
-            if samples:
-                yield Family(name, "summary", help_, samples)
+            families.append(Family(name, "summary", help_, samples))
+        return sorted(family for family in families if family.samples)
 
-
-def _own(family: Family, *, predefined: bool) -> OwnFamily:
-    return OwnFamily(MetricType[family.type.upper()], family.help, predefined)
+    def _collected(self) -> Iterator[Family]:
+        return map(_family, self._registry.collect())
 
 
 def _family(metric: Metric) -> Family:
@@ -211,39 +204,3 @@ class _ReadCounter(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(self._name, self._help, value=self._read())
-
-
-class _MoreOfTheProcess(Collector):
-    """The process metrics of the Go server that prometheus_client does not have."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        registry.register(self)
-
-    def collect(self) -> Iterable[Metric]:
-        space, _ = resource.getrlimit(resource.RLIMIT_AS)
-        yield GaugeMetricFamily(
-            "process_virtual_memory_max_bytes",
-            "Maximum amount of virtual memory available in bytes.",
-            value=float(2**64 if space == resource.RLIM_INFINITY else space),
-        )
-        traffic = _ip_traffic()
-        for what, verb, key in (
-            ("receive", "received by", "InOctets"),
-            ("transmit", "sent by", "OutOctets"),
-        ):
-            if key in traffic:
-                yield CounterMetricFamily(
-                    f"process_network_{what}_bytes_total",
-                    f"Number of bytes {verb} the process over the network.",
-                    value=traffic[key],
-                )
-
-
-def _ip_traffic() -> dict[str, float]:
-    """Return the counters of ``IpExt``: a line of names, then one of numbers."""
-    try:
-        lines = Path("/proc/self/net/netstat").read_text("ascii").splitlines()
-    except OSError:
-        return {}
-    names, *numbers = [line.split()[1:] for line in lines if line.startswith("IpExt:")] or [[]]
-    return {name: float(number) for name, number in zip(names, *numbers, strict=False)}
