@@ -94,9 +94,10 @@ def read_arguments(
             *short, f"--{name}", action=_Show, nargs=0, const=text, default=argparse.SUPPRESS
         )
     try:
-        return vars(parser.parse_args(argv))
+        values = vars(parser.parse_args(argv))
     except RecursionError:
         parser.error("files of arguments include each other")
+    return {name: tuple(v) if flags[name].kind.repeatable else v for name, v in values.items()}
 
 
 def _add_flag(parser: argparse.ArgumentParser, name: str, flag: Flag) -> None:
@@ -112,9 +113,12 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, flag: Flag) -> None:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    action = _Repeat if flag.kind.repeatable else _Once
     parser.add_argument(
-        f"--{flag.name}", dest=name, type=read, action=action, default=argparse.SUPPRESS
+        f"--{flag.name}",
+        dest=name,
+        type=read,
+        action="append" if flag.kind.repeatable else _Once,
+        default=argparse.SUPPRESS,
     )
 
 
@@ -155,19 +159,6 @@ class _Switch(_Once):
         option_string: str | None = None,
     ) -> None:
         super().__call__(parser, namespace, option_string == self.option_strings[0], option_string)
-
-
-class _Repeat(argparse.Action):
-    """Collects all values in a tuple."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), values))
 
 
 class _Show(argparse.Action):
@@ -256,10 +247,6 @@ def _network(text: str) -> Network:
         ) from None
 
 
-def _networks_text(networks: tuple[Network, ...]) -> str:
-    return ",".join(map(str, networks))
-
-
 def _without_password(url: str) -> str:
     return re.sub("^([^/?#]*//[^/?#@:]*):[^/?#]*@", r"\1:xxxxx@", url)
 
@@ -268,7 +255,7 @@ SWITCH = Kind(bool, lambda on: str(on).lower(), switch=True)
 TEXT = Kind(str, quoted=True)
 TEXTS = Kind(str, repeatable=True)
 URL = Kind(_url, _without_password)
-NETWORKS = Kind(_networks, _networks_text, quoted=True)
+NETWORKS = Kind(_networks, lambda networks: ",".join(map(str, networks)), quoted=True)
 DURATION = Kind(parse_duration, format_duration)
 LOG_LEVEL = Kind(_level)
 LOG_FORMAT = Kind(_choice("log format", "logfmt", "json"))

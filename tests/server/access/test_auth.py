@@ -44,6 +44,13 @@ def shows(*names: str) -> dict[str, object]:
     return {"subjectAltName": tuple(("DNS", name) for name in names)}
 
 
+def at_once(admission):
+    """Return the verdict of an admission that may not wait for anything."""
+    with pytest.raises(StopIteration) as ended:
+        admission.send(None)
+    return ended.value.value
+
+
 async def push(access: Access, headers=(), certificate=None, job: str = "backup"):
     return await access.admit(headers, certificate, Permission.PUSH, job)
 
@@ -51,7 +58,7 @@ async def push(access: Access, headers=(), certificate=None, job: str = "backup"
 def test_without_configuration_all_is_open_and_nothing_is_asked():
     access = Access(WebConfig())
     assert access.open
-    assert access.admit_now((), None, Permission.ADMIN) is None
+    assert at_once(access.admit((), None, Permission.ADMIN)) is None
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
@@ -98,11 +105,8 @@ async def test_a_password_may_hold_colons_and_be_too_long_for_bcrypt():
 
 async def test_a_verified_pair_is_admitted_at_once_the_next_time():
     access = Access(config(ALICE))
-    first = access.admit_now(basic("alice", "wonder"), None, Permission.PUSH, "x")
-    assert first is not None
-    assert not isinstance(first, Refusal)
-    assert await first is None
-    assert access.admit_now(basic("alice", "wonder"), None, Permission.PUSH, "x") is None
+    assert await push(access, basic("alice", "wonder")) is None
+    assert at_once(push(access, basic("alice", "wonder"))) is None
 
 
 async def test_the_same_password_asked_for_at_once_is_computed_once(monkeypatch):
@@ -182,7 +186,7 @@ async def test_a_pair_that_was_verified_does_not_wait_in_a_flood():
     assert await push(access, basic("alice", "wonder")) is None
     flood = Flood(access, 300, "alice")
     await asyncio.sleep(0)
-    assert access.admit_now(basic("alice", "wonder"), None, Permission.PUSH, "x") is None
+    assert at_once(access.admit(basic("alice", "wonder"), None, Permission.PUSH, "x")) is None
     await flood.statuses()
 
 
@@ -216,10 +220,7 @@ async def test_after_a_reload_still_one_password_is_computed_at_a_time(monkeypat
 
 
 async def test_credentials_beyond_reason_are_refused_unseen():
-    verdict = Access(config(ALICE)).admit_now(
-        basic("alice", "x" * 20_000), None, Permission.PUSH, "x"
-    )
-    assert verdict == UNAUTHORIZED
+    assert at_once(push(Access(config(ALICE)), basic("alice", "x" * 20_000))) == UNAUTHORIZED
 
 
 async def test_an_unknown_user_costs_as_much_as_the_dearest_known():
@@ -358,7 +359,7 @@ async def test_health_can_be_exempted():
     strict = Access(config(ALICE))
     assert await strict.admit((), None, Permission.HEALTH) == UNAUTHORIZED
     exempt = Access(config(ALICE + limit + "exempt_health_endpoints: true\n"))
-    assert exempt.admit_now((), None, Permission.HEALTH) is None
+    assert at_once(exempt.admit((), None, Permission.HEALTH)) is None
     assert (await exempt.admit((), None, Permission.ANY)).status == 429
 
 
@@ -420,8 +421,8 @@ async def test_passwords_that_still_hold_are_known_after_a_change():
     after = Access(
         config(alice + changed + "permissions: {users: {alice: [push]}}"), previous=before
     )
-    assert after.admit_now(basic("alice", "wonder"), None, Permission.PUSH, "x") is None
-    refusal = after.admit_now(basic("alice", "wonder"), None, Permission.DELETE, "x")
+    assert at_once(after.admit(basic("alice", "wonder"), None, Permission.PUSH, "x")) is None
+    refusal = at_once(after.admit(basic("alice", "wonder"), None, Permission.DELETE, "x"))
     assert isinstance(refusal, Refusal)
     assert (await push(after, basic("bob", "builder"))).status == 401
     assert (await push(after, basic("bob", "new"))).status == 403

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from pushgate.errors import StartupError
-from pushgate.server.access.auth import Refusal
 from pushgate.server.access.config import Permission
 from pushgate.server.access.live import LiveConfig, Reloaded
 from tests.server.access.certificates import Pki, hashed
@@ -28,9 +27,9 @@ def complaint(outcome: Reloaded | None) -> str | None:
     return outcome.error and str(outcome.error)
 
 
-def anonymous(live: LiveConfig) -> bool:
+async def anonymous(live: LiveConfig) -> bool:
     """Return whether somebody without credentials may push."""
-    return not isinstance(live.access.admit_now((), None, Permission.PUSH, "x"), Refusal)
+    return await live.access.admit((), None, Permission.PUSH, "x") is None
 
 
 async def test_without_a_file_there_is_nothing_to_reload():
@@ -53,9 +52,9 @@ async def test_a_change_is_taken_once_it_has_settled(path):
     assert await live.poll() is None
     path.write_text(ALICE)
     assert await live.poll() is None
-    assert anonymous(live)
+    assert await anonymous(live)
     assert await live.poll() == Reloaded()
-    assert not anonymous(live)
+    assert not await anonymous(live)
     assert await live.poll() is None
 
 
@@ -80,7 +79,7 @@ async def test_a_hangup_takes_a_change_at_once(path):
     live = LiveConfig(path)
     path.write_text(ALICE)
     assert await live.reload() == Reloaded()
-    assert not anonymous(live)
+    assert not await anonymous(live)
 
 
 async def test_what_became_invalid_keeps_the_last_good_and_is_told_once(path):
@@ -96,7 +95,7 @@ async def test_what_became_invalid_keeps_the_last_good_and_is_told_once(path):
     path.write_text(OPEN)
     await live.poll()
     assert await live.poll() == Reloaded()
-    assert anonymous(live)
+    assert await anonymous(live)
 
 
 NOTHING = ["", "\n", "# nobody\n", "---\n", "~", "{}", "basic_auth_users:\n"]
@@ -110,7 +109,7 @@ async def test_a_file_that_became_empty_does_not_open_the_gateway(path, text):
     assert complaint(await live.reload()) == (
         "the file is empty; if that is meant, restart the server"
     )
-    assert not anonymous(live)
+    assert not await anonymous(live)
     path.write_text(OPEN)
     assert await live.reload() == Reloaded()
 
@@ -122,7 +121,7 @@ async def test_a_section_that_became_empty_does_not_open_the_gateway(path, secti
     live = LiveConfig(path)
     path.write_text(OPEN + f"{section}: {value}\n")
     assert (await live.reload()).error
-    assert not anonymous(live)
+    assert not await anonymous(live)
 
 
 async def test_a_limit_or_a_header_does_not_vanish_with_the_content_of_the_file(path):
@@ -138,19 +137,19 @@ async def test_a_section_that_was_empty_from_the_start_is_no_mistake(path):
     live = LiveConfig(path)
     path.write_text("bearer_tokens: []\n" + ALICE + OPEN)
     assert await live.reload() == Reloaded()
-    assert not anonymous(live)
+    assert not await anonymous(live)
 
 
 @pytest.mark.parametrize("text", NOTHING)
 async def test_a_server_may_start_with_an_empty_file(path, text):
     path.write_text(text)
     live = LiveConfig(path)
-    assert anonymous(live)
+    assert await anonymous(live)
     path.write_text("# still nothing\n")
     assert await live.reload() == Reloaded()
     path.write_text(ALICE)
     assert await live.reload() == Reloaded()
-    assert not anonymous(live)
+    assert not await anonymous(live)
 
 
 async def test_a_pipe_in_the_place_of_the_file_holds_nobody_up(path):
@@ -159,7 +158,7 @@ async def test_a_pipe_in_the_place_of_the_file_holds_nobody_up(path):
     path.unlink()
     os.mkfifo(path)
     assert complaint(await live.reload()) == f"read {path}: not a regular file"
-    assert not anonymous(live)
+    assert not await anonymous(live)
 
 
 async def test_the_watch_tells_what_a_hangup_finds(path):
@@ -182,7 +181,7 @@ async def test_a_file_that_is_gone_keeps_the_last_good(path):
     path.unlink()
     assert await live.poll() is None
     assert complaint(await live.poll()) == f"open {path}: no such file or directory"
-    assert not anonymous(live)
+    assert not await anonymous(live)
 
 
 async def test_a_file_that_was_missing_is_noticed_when_it_comes(path, tmp_path):
@@ -219,7 +218,7 @@ async def test_tls_stays_on_or_off(path, tmp_path):
     live = LiveConfig(path)
     path.write_text(ALICE)
     assert complaint(await live.reload()) == "TLS can't be turned on or off without a restart"
-    assert anonymous(live)
+    assert await anonymous(live)
 
 
 async def test_a_rotated_certificate_is_shown_to_new_connections_only(path, tmp_path):

@@ -1,15 +1,14 @@
 """Authentication and authorization of requests, and the rate limit before them.
 
-`Access.admit_now` answers without waiting whenever it can: nothing is configured, or the same
-credentials were verified before. Otherwise it returns an awaitable, because a password
-has to be hashed or the keys of an issuer have to be fetched.
+`Access.admit` does not wait if nothing is configured, or if the same credentials were verified
+before. Otherwise a password has to be hashed, or the keys of an issuer have to be fetched.
 """
 
 import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -113,9 +112,9 @@ class Access:
         # The one queue of the process: reloading must not multiply the work of passwords.
         self._turns: Turns = previous._turns if previous else Turns(_MAX_WAITING)  # noqa: SLF001 - of our own kind
         if previous is not None:
-            self._take_over(previous)
+            self._inherit(previous)
 
-    def _take_over(self, previous: "Access") -> None:
+    def _inherit(self, previous: "Access") -> None:
         if previous.config.rate_limit == self.config.rate_limit:
             self._bucket = previous._bucket  # noqa: SLF001 - of our own kind
         hashes, before = self.config.users, previous.config.users
@@ -126,17 +125,18 @@ class Access:
         }
         self._memory = previous._memory.renewed(still_valid)  # noqa: SLF001 - of our own kind
 
-    def admit_now(
+    async def admit(
         self,
         headers: Iterable[tuple[bytes, bytes]],
         peer_certificate: Mapping[str, Any] | None,
         permission: Permission,
         job: str | None = None,
         address: str = "",
-    ) -> Verdict | Awaitable[Verdict]:
-        """Return the verdict on a request, or an awaitable of it.
+    ) -> Verdict:
+        """Return the verdict on a request.
 
-        Each call takes a token from the rate limiter.
+        Each call takes a token from the rate limiter. It waits only for credentials that were
+        not verified before.
 
         Args:
             headers: the request's headers, names in lower case, as in an ASGI scope.
@@ -150,86 +150,59 @@ class Access:
             return None
         if self._bucket is not None and not self._bucket.take(self._clock()):
             return _RATE_LIMITED
-        return self._verdict(headers, peer_certificate, permission, job, address)
+        return await self.admit_jobs(headers, peer_certificate, permission, (job,), address)
 
     async def admit_jobs(
         self,
         headers: Iterable[tuple[bytes, bytes]],
         peer_certificate: Mapping[str, Any] | None,
         permission: Permission,
-        jobs: Iterable[str],
+        jobs: Iterable[str | None],
         address: str = "",
     ) -> Verdict:
         """Return the verdict on an admitted request that turns out to be about *jobs*.
 
         The first job that is refused refuses the request. No token is taken.
         """
-        headers = tuple(headers)
+        if not self.config.requires_credentials:
+            return None
+        try:
+            identity = await self._identity(headers, peer_certificate, address)
+        except TooManyWaiting:
+            return _TOO_MANY_PASSWORDS
         for number, job in enumerate(jobs):
             if number % PER_SLICE == PER_SLICE - 1:
                 await asyncio.sleep(0)
-            verdict = self._verdict(headers, peer_certificate, permission, job, address)
-            if verdict is not None and not isinstance(verdict, Refusal):
-                verdict = await verdict
-            if verdict:
-                return verdict
+            if identity is None and self._challenges:
+                return Refusal(401, "Unauthorized", self._challenges)
+            if identity is None:  # only certificates are accepted: no header could help
+                return Refusal(403, "a client certificate with a known name is needed")
+            if not identity.may(permission, job):
+                about = "every job" if job is None else f"job {go_quote(job)}"
+                lacking = f"{identity.name} lacks permission {permission.value} for {about}"
+                return Refusal(403, lacking)
         return None
 
-    def _verdict(
+    async def _identity(
         self,
         headers: Iterable[tuple[bytes, bytes]],
         peer_certificate: Mapping[str, Any] | None,
-        permission: Permission,
-        job: str | None,
         address: str,
-    ) -> Verdict | Awaitable[Verdict]:
-        if not self.config.requires_credentials:
-            return None
-        now = self._clock()
+    ) -> Identity | None:
+        """Return who sent a request; None if nobody is known by its credentials.
+
+        Raises:
+            TooManyWaiting: too many passwords wait to be hashed.
+        """
         credentials = next((v for name, v in headers if name == b"authorization"), None)
         if credentials is None:
-            identity = self.store.authenticate_certificate(peer_certificate)
-            return self._authorize(identity, permission, job)
+            return self.store.authenticate_certificate(peer_certificate)
         credentials = credentials.rstrip(b" \t")
         if len(credentials) > _MAX_CREDENTIALS:
-            return self._authorize(None, permission, job)
-        digest = self._memory.digest(credentials)
-        identity = self._memory.recall(digest, now)
-        if identity is not None:
-            return self._authorize(identity, permission, job)
-        return self._admit(self._authenticate(credentials, digest, address), permission, job)
-
-    async def admit(
-        self,
-        headers: Iterable[tuple[bytes, bytes]],
-        peer_certificate: Mapping[str, Any] | None,
-        permission: Permission,
-        job: str | None = None,
-        address: str = "",
-    ) -> Verdict:
-        """Return the verdict on a request, as `admit_now`, and wait for it."""
-        verdict = self.admit_now(headers, peer_certificate, permission, job, address)
-        return verdict if verdict is None or isinstance(verdict, Refusal) else await verdict
-
-    def _authorize(
-        self, identity: Identity | None, permission: Permission, job: str | None
-    ) -> Verdict:
-        if identity is None and self._challenges:
-            return Refusal(401, "Unauthorized", self._challenges)
-        if identity is None:  # only certificates are accepted: no header could help
-            return Refusal(403, "a client certificate with a known name is needed")
-        if identity.may(permission, job):
             return None
-        about = "every job" if job is None else f"job {go_quote(job)}"
-        return Refusal(403, f"{identity.name} lacks permission {permission.value} for {about}")
-
-    async def _admit(
-        self, authenticated: Awaitable[Identity | None], permission: Permission, job: str | None
-    ) -> Verdict:
-        try:
-            return self._authorize(await authenticated, permission, job)
-        except TooManyWaiting:
-            return _TOO_MANY_PASSWORDS
+        digest = self._memory.digest(credentials)
+        known = self._memory.recall(digest, self._clock())
+        return known or await self._authenticate(credentials, digest, address)
 
     async def _authenticate(
         self, credentials: bytes, digest: bytes, address: str

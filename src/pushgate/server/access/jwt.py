@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import ssl
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -228,21 +227,17 @@ def _key_set(body: bytes) -> KeySet:
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise ValueError("not JSON") from None
+    keys: list[Key] = []
     try:
-        keys = list(_usable_keys(document))
-    except (ValueError, TypeError, LookupError, AttributeError):
+        for key in document["keys"]:
+            if key.get("kty") != "oct":  # a shared secret has no place in a public key set
+                with suppress(JoseError, ValueError, TypeError, LookupError):
+                    keys.append(JWKRegistry.import_key(key))  # skips key types of the future
+    except (TypeError, LookupError, AttributeError):  # it is JSON, but not of this form
         keys = []
     if not keys:
         raise ValueError("holds no JSON web key set with a public key")
     return KeySet(keys)
-
-
-def _usable_keys(document: Any) -> Iterator[Key]:
-    for key in document["keys"]:
-        if key.get("kty") == "oct":
-            continue  # a shared secret has no place in a public key set
-        with suppress(JoseError, ValueError, TypeError, LookupError):
-            yield JWKRegistry.import_key(key)  # skips key types of the future
 
 
 def _claimed_issuer(token: bytes) -> object:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -61,24 +62,17 @@ class LiveConfig:
     async def watch(self, report: Callable[[Reloaded], None]) -> None:
         """Follow the files until cancelled; *report* gets each new outcome."""
         while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._reload_requested.wait(), _POLL_SECONDS)
+            is_requested = self._reload_requested.is_set()
+            self._reload_requested.clear()
             try:
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._reload_requested.wait()
-            except TimeoutError:
-                pass
-            try:
-                outcome = await self._next()
+                outcome = await (self.reload() if is_requested else self.poll())
             except Exception:  # noqa: BLE001 - without the watch, no later change would be seen
                 _log.exception("could not reload the web configuration")
                 continue
             if outcome is not None:
                 report(outcome)
-
-    async def _next(self) -> Reloaded | None:
-        if not self._reload_requested.is_set():
-            return await self.poll()
-        self._reload_requested.clear()
-        return await self.reload()
 
     def request_reload(self) -> None:
         """Have `watch` reload at once, as SIGHUP demands."""
