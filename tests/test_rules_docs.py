@@ -34,7 +34,8 @@ def test_the_rules_select_what_the_page_says():
 
 
 def test_every_key_of_a_rule_is_described():
-    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == list(RuleSection.__struct_fields__)
+    table = PAGE.partition("## Expiry")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [*RuleSection.__struct_fields__]
 
 
 def test_the_commands_print_what_the_page_says(tmp_path):
@@ -48,6 +49,19 @@ def test_the_commands_print_what_the_page_says(tmp_path):
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         assert done.stdout == expected
+
+
+def test_workers_add_up_as_the_page_says(tmp_path):
+    written(tmp_path)
+    (commands,), (output,) = examples("sh"), examples("text")
+    folder = Path(services.find_curl()).parent
+    with services.pushgate(f"--push.rules-file={tmp_path / 'rules.yml'}") as server:
+        done = subprocess.run(
+            ["sh", "-e"], input=commands.replace("localhost:9091", f"127.0.0.1:{server.port}"),
+            env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, output), done.stderr
 
 
 UNIT_TEST = """

@@ -104,6 +104,27 @@ def test_a_handshake_that_breaks_off_is_tried_again(caller, registry):
     assert "Connection reset" in str(failure)
 
 
+def test_every_attempt_of_a_post_has_the_same_idempotency_key_and_every_post_its_own(
+    caller, registry
+):
+    with rogue(*statuses(503, 401), reset_after_body, answer(202)) as server:
+        gateway = make(caller, server.url, registry)
+        fails(caller, gateway, method="push_add")
+        caller.call(gateway, "push_add")
+    keys = [request.headers["idempotency-key"] for request in server.seen]
+    assert len(keys) == 4
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+    assert len(set(keys)) == 2
+
+
+def test_a_put_and_a_delete_need_no_idempotency_key(caller, registry):
+    with rogue(*statuses(200, 202)) as server:
+        gateway = make(caller, server.url, registry)
+        caller.call(gateway, "push")
+        caller.call(gateway, "delete")
+    assert ["idempotency-key" in request.headers for request in server.seen] == [False, False]
+
+
 def test_recovery_sends_the_same_bytes_again(caller, registry):
     with rogue(*statuses(503), reset_after_body, answer(202)) as server:
         result = caller.call(make(caller, server.url, registry), "push")

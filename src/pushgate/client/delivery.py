@@ -6,6 +6,7 @@ blocking and the asyncio gateway differ only in how they do it.
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from os import urandom
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -116,11 +117,13 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps:
     """
     started, attempts, retries = clock(), 0, 0
     follow_ups = FollowUps()
+    # The same at every attempt: a gateway that adds pushes up applies them once.
+    key = {"Idempotency-Key": urandom(16).hex()} if request.info.method == "POST" else {}
     while True:
         info, expires = request.info, request.expires
         # Asked for at each attempt, because a token may have been replaced meanwhile.
         authorization = yield Authorize(follow_ups.renewed, info, expires)
-        headers = dict(request.headers)
+        headers = {**key, **request.headers}
         if authorization is not None:
             headers["Authorization"] = authorization
         attempts += 1

@@ -130,3 +130,56 @@ def _bucket(lower: float, upper: float, count: float) -> NativeBucket:
 
 # By whether the lower and the upper bound belong to the bucket.
 _BOUNDARIES = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
+
+
+def added(one: NativeHistogram, other: NativeHistogram) -> NativeHistogram:
+    """Return the sum of two native histograms, at the coarser schema of the two.
+
+    Zero buckets of different widths become as wide as the wider, and wider if a populated
+    bucket would be cut in two (prometheus: FloatHistogram.Add, reconcileZeroBuckets).
+    """
+    schema = min(one.schema, other.schema)
+    width = _common_width(one, other)
+    zero_count = one.zero_count + other.zero_count
+    positive: dict[int, float] = {}
+    negative: dict[int, float] = {}
+    for histogram in (one, other):
+        for side, counts in ((histogram.positive, positive), (histogram.negative, negative)):
+            for index, count in side.buckets():
+                upper = bound(index, histogram.schema)
+                if histogram.zero_threshold < width and upper <= width:
+                    zero_count += count
+                else:
+                    # Rounds up: a bucket includes its upper bound.
+                    coarse = ((index - 1) >> histogram.schema - schema) + 1
+                    counts[coarse] = counts.get(coarse, 0) + count
+    return NativeHistogram(schema, width, zero_count, _side(positive), _side(negative))
+
+
+def _common_width(one: NativeHistogram, other: NativeHistogram) -> float:
+    width, before = max(one.zero_threshold, other.zero_threshold), -1.0
+    while width != before:
+        before = width
+        for histogram in (one, other):
+            if histogram.zero_threshold == width:
+                continue
+            buckets = chain(histogram.positive.buckets(), histogram.negative.buckets())
+            for index, count in buckets:
+                lower, upper = bound(index - 1, histogram.schema), bound(index, histogram.schema)
+                if count and lower < width < upper:
+                    width = upper
+    return width
+
+
+def _side(counts: dict[int, float]) -> Side:
+    """Return *counts*, by index, as spans of buckets that follow each other."""
+    spans: list[tuple[int, int]] = []
+    end = 0
+    indexes = sorted(index for index, count in counts.items() if count)
+    for index in indexes:
+        if spans and index == end:
+            spans[-1] = (spans[-1][0], spans[-1][1] + 1)
+        else:
+            spans.append((index - end, 1))
+        end = index + 1
+    return Side(spans, [counts[index] for index in indexes])

@@ -140,6 +140,7 @@ def _load(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry
     reset = settings.persistence_reset_damaged
     journal, groups = opened_journal(path, lock, reset_damaged=reset, now=time.time())
     store.load(groups)
+    store.applied_keys.load(journal.applied_keys())
     telemetry.counter(
         "pushgate_journal_checkpoint_failures_total",
         "Checkpoints of the journal that failed.",

@@ -31,6 +31,12 @@ rules:
     assert rest.selector.matches(key("anything").labels)
 
 
+def test_a_rule_says_how_to_add_up_by_type_and_by_name():
+    text = b"rules: [{match: '{}', aggregate: {counter: sum, gauge: last, temperature: max}}]"
+    (rule,) = parse(text)
+    assert rule.aggregate.operations == {"counter": "sum", "gauge": "last", "temperature": "max"}
+
+
 MATCH = "- match: '{job=\"a\"}'\n  "
 
 
@@ -60,6 +66,16 @@ MATCH = "- match: '{job=\"a\"}'\n  "
             f"rules:\n{MATCH}ttl: 2h\n  forget_after: 1h",
             "line 4: rules[0].forget_after: it is shorter than the ttl",
         ),
+        (
+            f"rules:\n{MATCH}aggregate: {{gauge: avg}}",
+            "line 3: rules[0].aggregate.gauge: expected sum, max, min or last, got avg",
+        ),
+        (
+            f"rules:\n{MATCH}aggregate:\n    counter: sum\n    histogram: max",
+            "line 5: rules[0].aggregate.histogram: expected sum or last, got max",
+        ),
+        (f"rules:\n{MATCH}aggregate: sum", "line 3: rules[0].aggregate: expected a mapping"),
+        (f"rules:\n{MATCH}aggregate: {{m: 7}}", "line 3: rules[0].aggregate.m: expected"),
         ("rules:\n- match: 'job=a'", "line 2: rules[0].match: "),
         ("rules: [", "yaml: line "),
     ],

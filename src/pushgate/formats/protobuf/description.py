@@ -51,7 +51,7 @@ def _histogram(histogram: Any) -> Described:
     return Described(
         _count(histogram.sample_count_float, histogram.sample_count),
         tuple(_count(one.cumulative_count_float, one.cumulative_count) for one in histogram.bucket),
-        tuple(native_buckets(_native(histogram))) if native else None,
+        tuple(native_buckets(native_histogram(histogram))) if native else None,
     )
 
 
@@ -68,19 +68,20 @@ def is_native(histogram: Any) -> bool:
 
 def native_inconsistency(histogram: Any) -> str | None:
     """Return why a Prometheus would refuse the native *histogram*; None if it takes it."""
-    if _has_float_counts(histogram):
-        count, signed = histogram.sample_count_float, _native(histogram)
+    if has_float_counts(histogram):
+        count, signed = histogram.sample_count_float, native_histogram(histogram)
     else:
         count = histogram.sample_count
-        signed = _native(histogram)._replace(
+        signed = native_histogram(histogram)._replace(
             positive=Side(_spans(histogram.positive_span), [*accumulate(histogram.positive_delta)]),
             negative=Side(_spans(histogram.negative_span), [*accumulate(histogram.negative_delta)]),
         )
-    is_whole = not _has_float_counts(histogram)
+    is_whole = not has_float_counts(histogram)
     return inconsistency(signed, count, histogram.sample_sum, is_whole=is_whole)
 
 
-def _has_float_counts(histogram: Any) -> bool:
+def has_float_counts(histogram: Any) -> bool:
+    """Return whether the counts of *histogram* are floats."""
     return bool(histogram.sample_count_float > 0 or histogram.zero_count_float > 0)
 
 
@@ -88,10 +89,10 @@ def _spans(spans: Any) -> list[tuple[int, int]]:
     return [(span.offset, span.length) for span in spans]
 
 
-def _native(histogram: Any) -> NativeHistogram:
+def native_histogram(histogram: Any) -> NativeHistogram:
     """Return *histogram* with absolute counts; float ones if it has any."""
     positive, negative = _spans(histogram.positive_span), _spans(histogram.negative_span)
-    if _has_float_counts(histogram):
+    if has_float_counts(histogram):
         sides = Side(positive, histogram.positive_count), Side(negative, histogram.negative_count)
         zero = histogram.zero_count_float
     else:

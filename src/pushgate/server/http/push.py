@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Final, NamedTuple, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -48,6 +49,7 @@ _MAX_DECODERS = 2
 _MIN_REMEMBERED = 1000
 _MAX_REMEMBERED_BYTES = 1 << 10
 _MAX_LOGGED = 1000
+_MAX_KEY_BYTES = 255
 
 UNEXPECTED_EOF: Final = "unexpected EOF"
 """Why a push is refused whose body ends before the end that its head announced."""
@@ -74,6 +76,8 @@ Client = tuple[str, int] | None
 class PushRequest(NamedTuple):
     """The head of a push or delete.
 
+    ``idempotency_key`` is empty, or names the push for all times that it is sent.
+
     ``length`` is the declared length of the body, 0 if there is none; ``size`` that of the
     head, counted as the Go server counts it for its metrics.
     """
@@ -85,6 +89,7 @@ class PushRequest(NamedTuple):
     length: int
     size: int
     keep_alive: bool = True
+    idempotency_key: bytes = b""
 
 
 def push_request(
@@ -106,6 +111,7 @@ def push_request(
         int(length) if length.isdigit() and len(length) < 20 else 0,
         size,
         keep_alive,
+        find_header(headers, b"idempotency-key"),
     )
 
 
@@ -146,6 +152,8 @@ class PushService:
         try:
             push.group = self.group(request.path)
             if request.method != "DELETE":
+                if len(request.idempotency_key) > _MAX_KEY_BYTES:
+                    raise InvalidPush(f"the Idempotency-Key has more than {_MAX_KEY_BYTES} bytes")
                 if 0 < self._max_pending <= self._gateway.waiting + len(self._decoding):
                     raise LimitExceeded(
                         f"{self._max_pending} pushes are waiting (--limit.pushes-in-flight)",
@@ -174,8 +182,12 @@ class PushService:
         return self._heads.get(head)
 
     def remember(self, head: bytes, request: PushRequest) -> None:
-        """Keep what the bytes *head* mean: clients send the same ones again and again."""
-        self._remember(self._heads, head, request)
+        """Keep what the bytes *head* mean: clients send the same ones again and again.
+
+        Not with an idempotency key, which comes once.
+        """
+        if not request.idempotency_key:
+            self._remember(self._heads, head, request)
 
     def _remember(self, cache: dict[bytes, _T], key: bytes, value: _T) -> None:
         if len(key) > _MAX_REMEMBERED_BYTES:
@@ -376,8 +388,11 @@ class Push:
 
 
 def _change(push: Push, pushed: Pushed) -> Change:
+    once = push.request.idempotency_key
+    if once:  # keys are those of a group, and of any length
+        once = blake2b(once, digest_size=16, key=blake2b(push.group.packed).digest()).digest()
     address = push.client[0] if push.client else ""
-    return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns(), address)
+    return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns(), address, once)
 
 
 def find_header(headers: Headers, name: bytes) -> bytes:

@@ -1,15 +1,21 @@
 """The rules file."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
+from pushgate.model.family import MetricType
 from pushgate.server.access.config_file import content
 from pushgate.server.access.document import Document, Section
+from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
+
+_ADDED_OR_LAST = (MetricType.SUMMARY.word, MetricType.HISTOGRAM.word)
 
 
 class RuleSection(Section, frozen=True, kw_only=True):
@@ -19,6 +25,7 @@ class RuleSection(Section, frozen=True, kw_only=True):
     expect_every: str | UnsetType = UNSET
     ttl: str | UnsetType = UNSET
     forget_after: str | UnsetType = UNSET
+    aggregate: Mapping[str, Any] | UnsetType = UNSET
 
 
 class Top(Section, frozen=True, kw_only=True):
@@ -55,10 +62,27 @@ def _rule(document: Document, section: RuleSection, index: int) -> Rule:
         for key in ("expect_every", "ttl", "forget_after")
         if (text := getattr(section, key)) is not UNSET
     }
-    rule = Rule(selector=selector, **durations)
+    aggregate = (
+        None
+        if section.aggregate is UNSET
+        else _aggregation(document, section.aggregate, (*at, "aggregate"))
+    )
+    rule = Rule(selector=selector, aggregate=aggregate, **durations)
     if 0 < rule.forget_after < rule.ttl:
         raise document.error("it is shorter than the ttl", at=(*at, "forget_after"))
     return rule
+
+
+def _aggregation(
+    document: Document, given: Mapping[str, Any], at: tuple[str | int, ...]
+) -> Aggregation:
+    for name, operation in given.items():
+        where = (*at, name)
+        allowed = ("sum", "last") if name in _ADDED_OR_LAST else tuple(Operation)
+        if document.convert(operation, str, where) not in allowed:
+            expected = " or ".join((", ".join(allowed[:-1]), allowed[-1]))
+            raise document.error(f"expected {expected}, got {operation}", at=where)
+    return Aggregation({name: Operation(operation) for name, operation in given.items()})
 
 
 def _duration(document: Document, text: str, at: tuple[str | int, ...]) -> int:

@@ -36,7 +36,7 @@ class ShapeIds:
     def change(self, steps: Iterable[Step]) -> ShapeChange:
         """Return what *steps*, one for each group, will do. Nothing changes yet."""
         uses: Counter[PushShape] = Counter()
-        for before, after in steps:
+        for before, after, _ in steps:
             old, new = _shapes(before), _shapes(after)
             if old != new:
                 uses.update(new)

@@ -29,6 +29,7 @@ from pushgate.server.storage.files import create_private, sync_directory
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.shapes import ShapeIds
 from pushgate.server.store.group import Group
+from pushgate.server.store.once import REMEMBERED
 from pushgate.server.store.store import Step
 
 _log = logging.getLogger(__name__)
@@ -49,6 +50,13 @@ CREATE TABLE groups (id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NO
 COMMIT;
 """
 _TABLES = {"shapes", "groups"}
+# Made with the first key: files from before there were keys lack it, and a start writes nothing.
+_KEYS_SCHEMA = (
+    "CREATE TABLE applied_keys (key BLOB PRIMARY KEY, time INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX applied_keys_time ON applied_keys (time)",
+)
+_FIND_KEYS = "SELECT 1 FROM sqlite_master WHERE name = 'applied_keys'"
+_KEYS_DELETED_EVERY = 60 * 10**9
 _CHECKPOINT_FRAMES = 8000  # 32 MiB: each checkpoint makes pushes wait for the disk
 _PRAGMAS = (
     "journal_mode = WAL",
@@ -90,6 +98,7 @@ class SqliteJournal:
         self._check_again = 0.0
         self._tidy_again = 0.0
         self._may_shrink = True
+        self._keys_deleted_at = 0
         self._vacuumed = False
         self._lost: str | None = None
         self._inodes: list[tuple[int, int]] = []
@@ -214,7 +223,7 @@ class SqliteJournal:
         if time.monotonic() >= self._check_again:
             self.check()
         try:
-            self._write(_coalesced(steps))
+            self._write(_coalesced(steps), [step for step in steps if step.once])
         except apsw.Error as error:
             cause = f"{self._path} could not be written: {self._why(error)}"
             raise JournalFailed(cause, unknown=not self._undo()) from error
@@ -355,8 +364,11 @@ class SqliteJournal:
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._execute(sql).fetchall()
 
-    def _write(self, steps: list[Step]) -> None:
-        """Write *steps*, one per group; update the ids only once the file has them."""
+    def _write(self, steps: list[Step], named: list[Step]) -> None:
+        """Write *steps*, one per group; update the ids only once the file has them.
+
+        *named* are the steps that have an idempotency key: it is written too.
+        """
         change = self._shapes.change(steps)
         new_ids: dict[bytes, int] = {}
         rows: list[tuple[int, bytes, bytes]] = []
@@ -378,6 +390,7 @@ class SqliteJournal:
                 *_inserts("REPLACE INTO groups (id, labels, state) VALUES", rows),
                 *[("DELETE FROM groups WHERE id = ?", [self._group_ids[key]]) for key in gone],
                 *[("DELETE FROM shapes WHERE id = ?", [n]) for n in change.unused.values()],
+                *self._written_keys(named),
             ]
         )
         self._shapes.apply(change)
@@ -386,6 +399,28 @@ class SqliteJournal:
         for key in gone:
             del self._group_ids[key]
         self._may_shrink = self._may_shrink or bool(gone or change.unused)
+
+    def _written_keys(self, named: list[Step]) -> Iterator[tuple[str, list[Any]]]:
+        """Yield the statements that write the keys of *named*, and delete those too old."""
+        keys = {step.once: step.after.pushed_at for step in named if step.after}
+        if not keys:
+            return
+        if not self._rows(_FIND_KEYS):
+            yield from ((sql, []) for sql in _KEYS_SCHEMA)
+        yield from _inserts("REPLACE INTO applied_keys (key, time) VALUES", [*keys.items()])
+        latest = max(keys.values())
+        if latest - self._keys_deleted_at > _KEYS_DELETED_EVERY:
+            self._keys_deleted_at = latest
+            yield "DELETE FROM applied_keys WHERE time < ?", [latest - REMEMBERED]
+
+    def applied_keys(self) -> list[tuple[bytes, int]]:
+        """Return the idempotency keys of the pushes of the last hour, the oldest first.
+
+        Call it after :meth:`load`.
+        """
+        if not self._rows(_FIND_KEYS):
+            return []
+        return self._rows("SELECT key, time FROM applied_keys ORDER BY time")
 
     def _transact(self, statements: list[tuple[str, list[Any]]]) -> None:
         """Run *statements* in one transaction; without any, find out whether one succeeds."""

@@ -11,21 +11,27 @@ class Replace(NamedTuple):
     """The group now holds exactly this push (PUT).
 
     *time* is in Unix nanoseconds; *source* is the address of the client, if it is known.
+    *once* is empty, or names the push: in a group that adds pushes up, it is applied once.
     """
 
     key: GroupingKey
     pushed: Pushed
     time: int
     source: str = ""
+    once: bytes = b""
 
 
 class Merge(NamedTuple):
-    """The group holds this push besides its families of other names (POST)."""
+    """The group holds this push besides its families of other names (POST).
+
+    Under a rule that aggregates, it holds the sum. *once* is as for :class:`Replace`.
+    """
 
     key: GroupingKey
     pushed: Pushed
     time: int
     source: str = ""
+    once: bytes = b""
 
 
 class Fail(NamedTuple):

@@ -1,8 +1,9 @@
 """What the server does with groups by itself, and which rule says so for a group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pushgate.model.grouping import GroupingKey
+from pushgate.server.store.aggregation import Aggregation
 from pushgate.server.store.group import Group
 from pushgate.server.store.selector import Selector
 
@@ -17,12 +18,14 @@ class Rule:
         ttl: how long after its last push a group keeps its metrics.
         forget_after: how long after its last push or failure a group is forgotten: until then
             its push times stay.
+        aggregate: how a POST is added to what is stored; None if it replaces families.
     """
 
     selector: Selector | None = None
     expect_every: int = 0
     ttl: int = 0
     forget_after: int = 0
+    aggregate: Aggregation | None = None
 
     @property
     def sets_ages(self) -> bool:
@@ -71,6 +74,15 @@ class Rules:
 
     rules: tuple[Rule, ...] = ()
     default: Rule = Rule()
+    set_ages: bool = field(init=False)
+    """Whether any group changes by age."""
+    aggregate: bool = field(init=False)
+    """Whether what is pushed to any group is added up."""
+
+    def __post_init__(self) -> None:
+        sets_ages = any(rule.sets_ages for rule in (*self.rules, self.default))
+        object.__setattr__(self, "set_ages", sets_ages)
+        object.__setattr__(self, "aggregate", any(rule.aggregate for rule in self.rules))
 
     def of(self, key: GroupingKey) -> Rule:
         """Return the rule for the group *key*."""

@@ -16,6 +16,7 @@ from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed, PushShape, interned, size
 from pushgate.model.slices import PER_SLICE, Sliced, finished
+from pushgate.server.store.aggregation import aggregated
 from pushgate.server.store.change import (
     Change,
     Delete,
@@ -28,15 +29,21 @@ from pushgate.server.store.change import (
 )
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
 from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, without_times
+from pushgate.server.store.once import AppliedKeys
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.schedule import Schedule
 
 
 class Step(NamedTuple):
-    """One group before and after a change; None where there is no group."""
+    """One group before and after a change; None where there is no group.
+
+    ``once``, if not empty, has to become durable with it: the key under which the change
+    was applied, at the time when the group was pushed.
+    """
 
     before: Group | None
     after: Group | None
+    once: bytes = b""
 
     @property
     def key(self) -> GroupingKey:
@@ -117,6 +124,8 @@ class Store:
         """The rules in force; change them with :meth:`governing`."""
         self._rule_of: dict[bytes, Rule] = {}
         self._schedule = Schedule()
+        self.applied_keys = AppliedKeys()
+        """The idempotency keys of pushes that are counted in."""
 
     def __len__(self) -> int:
         return len(self._visible)
@@ -233,7 +242,7 @@ class Store:
         """
         match change:
             case Replace() | Merge():
-                return [(yield from self._admit_push(change))]
+                return (yield from self._admit_once(change))
             case Fail():
                 return (yield from self._admit_failure(change))
             case Delete(key):
@@ -254,7 +263,7 @@ class Store:
         if len(steps) == len(self._visible) and all(step.after is None for step in steps):
             self._visible, self._runs = {}, []
             return
-        for before, after in steps:
+        for before, after, _ in steps:
             if after is None:
                 assert before is not None
                 self._remove(before)
@@ -264,6 +273,7 @@ class Store:
     def withdrawal(self, steps: Iterable[Step]) -> Sliced[None]:
         """Take back admitted *steps* that were not applied, the last admitted first."""
         for step in steps:
+            self.applied_keys.remove(step.once)
             yield from self._count_in(Step(step.after, step.before))
             yield
 
@@ -292,7 +302,7 @@ class Store:
 
     def _enter(self, group: Group, schedule: Schedule) -> None:
         """Enter in *schedule* when *group*, which is admitted, changes by age."""
-        if self.rules is NO_RULES:
+        if not self.rules.set_ages:
             return
         due = self.rule(group.key).due_at(group)
         if due is not None:
@@ -310,6 +320,17 @@ class Store:
             yield
         return steps
 
+    def _admit_once(self, change: Replace | Merge) -> Sliced[list[Step]]:
+        """Admit a push, unless it was applied already and its group adds pushes up."""
+        is_named = change.once and self.rules.aggregate and self.rule(change.key).aggregate
+        if is_named and change.once in self.applied_keys:
+            return []
+        step = yield from self._admit_push(change)
+        if not is_named:
+            return [step]
+        self.applied_keys.add(change.once, change.time)
+        return [step._replace(once=change.once)]
+
     def _admit_push(self, change: Replace | Merge) -> Sliced[Step]:
         key, pushed, time = change.key, change.pushed, change.time
         before = self._admitted.get(key.packed)
@@ -318,6 +339,8 @@ class Store:
                 "pushed metrics must not have timestamps",
                 advice=("Send the samples without; push_time_seconds says when they were pushed.",),
             )
+        if self.rules.aggregate and before is not None and isinstance(change, Merge):
+            pushed = yield from self._added_up(key, pushed, before)
         if before is not None and not pushed.wrong_types:
             others = tuple(
                 b for b in before.blocks if b.pushed.shape is not pushed.shape or b.dropped
@@ -330,6 +353,16 @@ class Store:
                 return Step(before, after)
         after = yield from self._reshaped(change, before, without_times(pushed))
         return (yield from self._count_in(Step(before, after)))
+
+    def _added_up(self, key: GroupingKey, pushed: Pushed, before: Group) -> Sliced[Pushed]:
+        """Return what a POST of *pushed* has its group hold: the sum, where a rule asks for one."""
+        aggregation = self.rule(key).aggregate
+        if aggregation is None or pushed.wrong_types:
+            return pushed
+        pushed = without_times(pushed)
+        if (yield from pushed.shape.examination(key)):
+            return pushed  # refused, because of itself
+        return (yield from aggregated(before, pushed, aggregation))
 
     def _reshaped(
         self, change: Replace | Merge, before: Group | None, pushed: Pushed

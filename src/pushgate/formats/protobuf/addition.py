@@ -1,0 +1,116 @@
+"""The sum of two values of metrics that text cannot say: native histograms, exemplars."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from pushgate.formats.protobuf.description import has_float_counts, is_native, native_histogram
+from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
+from pushgate.model.family import MetricType
+from pushgate.model.native import NativeHistogram, Side, added
+
+
+def read_value(kind: MetricType, detail: bytes) -> Any:
+    """Return the message that *detail* has for a metric of type *kind*."""
+    return getattr(message_class("Metric").FromString(detail), VALUE_FIELDS[kind])
+
+
+def has_native_buckets(kind: MetricType, detail: bytes) -> bool:
+    """Return whether *detail* is that of a native histogram."""
+    return bool(detail) and kind.is_histogram and is_native(read_value(kind, detail))
+
+
+def added_detail(
+    kind: MetricType,
+    stored: bytes,
+    pushed: bytes,
+    bounds: Sequence[str],
+    numbers: Sequence[float],
+) -> bytes:
+    """Return *stored* and *pushed* added up, as bytes of a ``Metric`` message.
+
+    Exemplars are those of *pushed*, where it has some; the created timestamp is that of *stored*.
+
+    Args:
+        kind: the type of the family.
+        stored: the value part of the stored metric.
+        pushed: that of the pushed metric.
+        bounds: the buckets or quantiles of the sum.
+        numbers: the numbers of the sum, for its slots.
+
+    Raises:
+        ValueError: a count becomes too large for 64 bits.
+    """
+    before, more = read_value(kind, stored), read_value(kind, pushed)
+    metric = message_class("Metric")()
+    out = getattr(metric, VALUE_FIELDS[kind])
+    if kind.is_simple:
+        out.value = numbers[0]
+    elif kind is MetricType.SUMMARY:
+        out.sample_count, out.sample_sum = before.sample_count + more.sample_count, numbers[-2]
+        for rank, value in zip(bounds, numbers, strict=False):
+            out.quantile.add(quantile=float(rank), value=value)
+    else:
+        _add_histogram(out, before, more, bounds, numbers)
+    if kind is MetricType.COUNTER:
+        for value in (more, before):
+            if value.HasField("exemplar") and not out.HasField("exemplar"):
+                out.exemplar.CopyFrom(value.exemplar)
+    if "created_timestamp" in out.DESCRIPTOR.fields_by_name:
+        for value in (before, more):
+            if value.HasField("created_timestamp") and not out.HasField("created_timestamp"):
+                out.created_timestamp.CopyFrom(value.created_timestamp)
+    return bytes(metric.SerializeToString())
+
+
+def _add_histogram(
+    out: Any, before: Any, more: Any, bounds: Sequence[str], numbers: Sequence[float]
+) -> None:
+    *counts, total, count = numbers
+    is_float = has_float_counts(before) or has_float_counts(more)
+    is_float = is_float or not all(number.is_integer() for number in (*counts, count))
+    out.sample_sum = total
+    if is_float:
+        out.sample_count_float = count
+    else:
+        out.sample_count = before.sample_count + more.sample_count
+    exemplars = {
+        bucket.upper_bound: bucket.exemplar
+        for value in (before, more)
+        for bucket in value.bucket
+        if bucket.HasField("exemplar")
+    }
+    for bound, below in zip(map(float, bounds), counts, strict=True):
+        if is_float:
+            bucket = out.bucket.add(upper_bound=bound, cumulative_count_float=below)
+        else:
+            bucket = out.bucket.add(upper_bound=bound, cumulative_count=int(below))
+        if bound in exemplars:
+            bucket.exemplar.CopyFrom(exemplars[bound])
+    if is_native(before) and is_native(more):
+        both = added(native_histogram(before), native_histogram(more))
+        _write_native(out, both, is_float=is_float)
+        out.exemplars.extend(more.exemplars or before.exemplars)
+
+
+def _write_native(out: Any, histogram: NativeHistogram, *, is_float: bool) -> None:
+    out.schema, out.zero_threshold = histogram.schema, histogram.zero_threshold
+    if is_float:
+        out.zero_count_float = histogram.zero_count
+    else:
+        out.zero_count = int(histogram.zero_count)
+    for name, side in (("positive", histogram.positive), ("negative", histogram.negative)):
+        spans = getattr(out, f"{name}_span")
+        for offset, length in side.spans:
+            spans.add(offset=offset, length=length)
+        if is_float:
+            getattr(out, f"{name}_count").extend(map(float, side.counts))
+        else:
+            getattr(out, f"{name}_delta").extend(_deltas(side))
+    if not is_native(out):  # an empty span says that it is one
+        out.positive_span.add(offset=0, length=0)
+
+
+def _deltas(side: Side) -> list[int]:
+    counts = [0, *map(int, side.counts)]
+    return [after - before for before, after in pairwise(counts)]

@@ -1,0 +1,223 @@
+"""Adds what is pushed to what a group holds, where a rule asks for it.
+
+Sums are those of float64, in the order of the pushes: the numbers of a group are canonical
+text, which loses nothing of a float64.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import accumulate
+from typing import NamedTuple, TypeAlias
+
+from pushgate.errors import InconsistentPush
+from pushgate.formats.protobuf.addition import added_detail, has_native_buckets
+from pushgate.formats.protobuf.values import encoded, packed
+from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.grouping import Labels
+from pushgate.model.numbers import go_float
+from pushgate.model.quoting import go_quote
+from pushgate.model.shape import Pushed, interned
+from pushgate.model.slices import PER_SLICE, Sliced
+from pushgate.server.store.group import Group
+
+
+class Operation(StrEnum):
+    """What becomes of the stored and the pushed value of a series."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """Which operation is for which families: by name, else by the word of the type, else LAST."""
+
+    operations: Mapping[str, Operation] = field(default_factory=dict)
+
+    def of(self, family: FamilyShape) -> Operation:
+        """Return the operation for *family*."""
+        by_type = self.operations.get(family.type.word, Operation.LAST)
+        return self.operations.get(family.name, by_type)
+
+
+class _Metric(NamedTuple):
+    """The value of a metric: buckets or quantiles, a text for each slot, the wire's bytes if any.
+
+    ``detail`` is as in :class:`Pushed`.
+    """
+
+    bounds: tuple[str, ...]
+    numbers: Sequence[bytes]
+    detail: bytes
+
+    @property
+    def floats(self) -> list[float]:
+        """The numbers."""
+        return [*map(float, self.numbers)]
+
+    def value(self, kind: MetricType) -> bytes:
+        """Return the value as bytes of a ``Metric`` message."""
+        return self.detail or encoded(kind, packed(self.bounds), self.floats)
+
+
+_Metrics: TypeAlias = dict[Labels, _Metric]
+
+
+def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced[Pushed]:
+    """Return what the families of *pushed* are in *group* once they are added to it.
+
+    Series that the group does not have are added. Costs time in proportion to the families
+    of *pushed* in the group.
+
+    Args:
+        group: what is stored.
+        pushed: the push; no label set of a family comes twice.
+        aggregation: what the rule of the group says.
+
+    Raises:
+        InconsistentPush: a metric can't be added to the stored one; with the reason.
+    """
+    stored = {
+        family.name: (family, metrics)
+        for block in group.blocks
+        for family, metrics in _contents(block.pushed, pushed.shape.name_set - block.dropped)
+    }
+    yield
+    families: list[FamilyShape] = []
+    numbers: list[bytes] = []
+    details: list[bytes] = []
+    for family, metrics in _contents(pushed, pushed.shape.name_set):
+        yield
+        old, out = stored.get(family.name, (family, {}))
+        if old.type is not family.type:
+            raise _refusal(family, f"it is stored as a {old.type.word}, not a {family.type.word}")
+        operation = aggregation.of(family)
+        for number, (labels, metric) in enumerate(metrics.items()):
+            if number % PER_SLICE == 0:
+                yield
+            before = out.get(labels)
+            out[labels] = metric if before is None else _combined(family, operation, before, metric)
+        families.append(_shape(family, out))
+        numbers += [number for metric in out.values() for number in metric.numbers]
+        details += [metric.detail for metric in out.values()]
+    return pushed._replace(
+        shape=interned(tuple(families)),
+        numbers=b" ".join(numbers),
+        details=tuple(details) if any(details) else (),
+    )
+
+
+def _contents(pushed: Pushed, names: frozenset[str]) -> Iterator[tuple[FamilyShape, _Metrics]]:
+    """Yield the families of *pushed* that are called one of *names*, with their metrics."""
+    shape, positions = pushed.shape, pushed.shape.frame.positions
+    places = sorted(positions[name] for name in names if name in positions)
+    if not places:
+        return
+    tokens = pushed.numbers.split(b" ")
+    firsts = [*accumulate((len(family.labels) for family in shape.families), initial=0)]
+    for at in places:
+        family, start = shape.families[at], shape.starts[at]
+        bounds = family.bounds or ((),) * len(family.labels)
+        details = pushed.details[firsts[at] : firsts[at + 1]] or (b"",) * len(family.labels)
+        yield (
+            family,
+            {
+                labels: _Metric(
+                    its_bounds, tokens[start + slots.start : start + slots.stop], detail
+                )
+                for labels, its_bounds, slots, detail in zip(
+                    family.labels, bounds, family.metric_slots(), details, strict=True
+                )
+            },
+        )
+
+
+def _shape(family: FamilyShape, metrics: _Metrics) -> FamilyShape:
+    bounds = () if family.type.is_simple else tuple(metric.bounds for metric in metrics.values())
+    return family._replace(labels=tuple(metrics), bounds=bounds)
+
+
+def _combined(family: FamilyShape, operation: Operation, before: _Metric, more: _Metric) -> _Metric:
+    match operation:
+        case Operation.LAST:
+            return more
+        case Operation.SUM:
+            return _sum(family, before, more)
+        case Operation.MAX | Operation.MIN:
+            if not family.type.is_simple:
+                raise _refusal(
+                    family, f"the {operation} of a {family.type.word} is not defined; use sum"
+                )
+            old, new = before.floats[0], more.floats[0]
+            wins = math.isnan(old) or (new > old if operation is Operation.MAX else new < old)
+            return more if wins else before
+
+
+def _sum(family: FamilyShape, before: _Metric, more: _Metric) -> _Metric:
+    kind = family.type
+    bounds, totals = more.bounds, [b"%b" % _added(*pair) for pair in _tails(kind, before, more)]
+    if kind.is_histogram:
+        bounds, counts = _shared_buckets(family, before, more)
+    else:
+        counts = [*more.numbers[: len(bounds)]]  # quantiles can't be added
+    numbers = [*counts, *totals]
+    if not (before.detail or more.detail):
+        return _Metric(bounds, numbers, b"")
+    try:
+        floats = [*map(float, numbers)]
+        detail = added_detail(kind, before.value(kind), more.value(kind), bounds, floats)
+    except ValueError:
+        raise _refusal(family, "a count becomes too large for 64 bits") from None
+    return _Metric(bounds, numbers, detail)
+
+
+def _tails(kind: MetricType, before: _Metric, more: _Metric) -> Iterator[tuple[bytes, bytes]]:
+    """Yield pairs of numbers to add up that stand behind buckets and quantiles."""
+    count = 1 if kind.is_simple else 2
+    return zip(before.numbers[-count:], more.numbers[-count:], strict=True)
+
+
+def _added(one: bytes, other: bytes) -> bytes:
+    return go_float(float(one) + float(other)).encode()
+
+
+def _shared_buckets(
+    family: FamilyShape, before: _Metric, more: _Metric
+) -> tuple[tuple[str, ...], list[bytes]]:
+    """Return the bounds that both histograms have, and the sums of the counts below them.
+
+    Every histogram has the bound infinity, even unwritten: its count.
+    """
+    below, more_below = _by_bound(before), _by_bound(more)
+    shared = tuple(bound for bound in below if bound in more_below)
+    if not any(map(math.isfinite, shared)) and not (
+        all(has_native_buckets(family.type, metric.detail) for metric in (before, more))
+        or _have_no_buckets(family, before, more)
+    ):
+        raise _refusal(family, "its buckets have no bound in common with those stored")
+    written = {float(bound): bound for bound in (*before.bounds, *more.bounds)}
+    kept = [bound for bound in shared if bound in written]
+    counts = [_added(below[bound], more_below[bound]) for bound in kept]
+    return tuple(written[bound] for bound in kept), counts
+
+
+def _have_no_buckets(family: FamilyShape, *metrics: _Metric) -> bool:
+    return not any(
+        math.isfinite(float(bound)) for metric in metrics for bound in metric.bounds
+    ) and not any(has_native_buckets(family.type, metric.detail) for metric in metrics)
+
+
+def _by_bound(metric: _Metric) -> dict[float, bytes]:
+    below = dict(zip(map(float, metric.bounds), metric.numbers, strict=False))
+    return {**below, math.inf: metric.numbers[-1]}
+
+
+def _refusal(family: FamilyShape, reason: str) -> InconsistentPush:
+    return InconsistentPush(
+        f"metric {go_quote(family.name)} can't be added to what is stored: {reason}",
+        advice=("PUT the group to start anew, or change the rule for it.",),
+    )

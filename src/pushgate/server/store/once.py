@@ -1,0 +1,42 @@
+"""Which pushes were applied already, by their idempotency keys."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+REMEMBERED = 3600 * 10**9
+"""How long a key is remembered, in nanoseconds."""
+
+_MAX_REMEMBERED = 1_000_000
+
+
+class AppliedKeys:
+    """The keys of the pushes of the last hour, a million at most.
+
+    It knows no clock: the time of the latest push is now.
+    """
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[bytes, int] = OrderedDict()
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._times
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def add(self, key: bytes, time: int) -> None:
+        """Remember *key*, which was applied at *time*, and forget what is too old by then."""
+        self._times[key] = time
+        while len(self._times) > _MAX_REMEMBERED or (
+            next(iter(self._times.values())) < time - REMEMBERED
+        ):
+            self._times.popitem(last=False)
+
+    def remove(self, key: bytes) -> None:
+        """Forget *key*: its push was withdrawn."""
+        self._times.pop(key, None)
+
+    def load(self, keys: Iterable[tuple[bytes, int]]) -> None:
+        """Take over *keys* with their times, the oldest first."""
+        for key, time in keys:
+            self.add(key, time)
