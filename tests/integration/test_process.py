@@ -460,6 +460,17 @@ def test_systemd_is_told_of_start_life_and_stop(tmp_path):
             told.add(systemd.recv(100))
 
 
+@pytest.mark.parametrize("address", ["/nonexistent/notify", "vsock:2:1234"])
+def test_a_systemd_that_cannot_be_reached_does_not_stop_the_start(address):
+    around = ["env", f"NOTIFY_SOCKET={address}", "WATCHDOG_USEC=200000"]
+    flags = ["--web.listen-address=127.0.0.1:{port}", "--persistence.file="]
+    with services.running([*around, PUSHGATEWAY, *flags]) as service:
+        assert service.stop() == 0
+        log = service.log.read_text()
+    assert log.count("systemd cannot be notified") == 1
+    assert f"NOTIFY_SOCKET='{address}'" in log
+
+
 def test_running_out_of_file_descriptors_is_refused_logged_and_counted():
     limited = ["prlimit", "--nofile=60:60", PUSHGATEWAY]
     flags = ["--web.listen-address=127.0.0.1:{port}", "--persistence.file="]

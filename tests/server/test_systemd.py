@@ -3,7 +3,6 @@ import socket
 
 import pytest
 
-from pushgate.errors import StartupError
 from pushgate.server.systemd import Notifier
 
 
@@ -40,8 +39,14 @@ def test_without_systemd_nothing_is_sent():
         ("vsock:2:1234", "only Unix sockets are supported"),
         ("/nonexistent/notify", "No such file"),
         ("/" + "x" * 200, "too long"),
+        ("/a\udcff", "No such file"),
     ],
 )
-def test_an_address_that_cannot_be_reached_is_named(address, reason):
-    with pytest.raises(StartupError, match=reason):
-        Notifier({"NOTIFY_SOCKET": address})
+def test_an_address_that_cannot_be_reached_is_a_warning(address, reason, caplog):
+    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3000000"})
+    notifier.send("READY=1")
+
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("WARNING", "systemd cannot be notified")
+    assert reason in record.err
+    assert notifier.watchdog_seconds == 0

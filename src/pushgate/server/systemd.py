@@ -1,20 +1,22 @@
 """What a service tells systemd: that it is ready, stops, and is alive (`sd_notify(3)`)."""
 
+import logging
 import os
 import socket
 from collections.abc import MutableMapping
 from contextlib import suppress
+from typing import Final
 
-from pushgate.errors import StartupError
+_log = logging.getLogger(__name__)
+
+_MAX_SEND_SECONDS: Final = 1.0
 
 
 class Notifier:
     """Sends states to the socket that ``NOTIFY_SOCKET`` names; without one it does nothing.
 
+    A socket that cannot be reached is logged: metrics are worth more than the notification.
     The variables are taken out of *environment*: they are meant for this process only.
-
-    Raises:
-        StartupError: the socket is not one that can be reached.
     """
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
@@ -26,17 +28,13 @@ class Notifier:
         """How often systemd wants to hear ``WATCHDOG=1``, halved as it advises; 0 for never."""
         if not address:
             return
-        if not address.startswith(("/", "@")):
-            raise StartupError(f"NOTIFY_SOCKET={address}: only Unix sockets are supported")
-        if address.startswith("@"):  # of the abstract namespace
-            address = "\0" + address[1:]
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
-            self._socket.connect(address)
+            self._socket = _connected(address)
         except (OSError, ValueError) as error:
-            self._socket.close()
-            raise StartupError(f"NOTIFY_SOCKET={address!r}: {error}") from None
-        if interval.isdigit() and process == str(os.getpid()):
+            said = {"NOTIFY_SOCKET": repr(address), "err": str(error)}
+            _log.warning("systemd cannot be notified", extra=said)
+            return
+        if interval.isdecimal() and process == str(os.getpid()):
             self.watchdog_seconds = int(interval) / 2e6
 
     def send(self, state: str) -> None:
@@ -50,3 +48,24 @@ class Notifier:
         if self._socket is not None:
             self._socket.close()
         self._socket = None
+
+
+def _connected(address: str) -> socket.socket:
+    """Return a socket to *address*.
+
+    Raises:
+        ValueError: it is no address of a Unix socket.
+        OSError: nothing listens there.
+    """
+    if not address.startswith(("/", "@")):
+        raise ValueError("only Unix sockets are supported")
+    if address.startswith("@"):  # of the abstract namespace
+        address = "\0" + address[1:]
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    connected.settimeout(_MAX_SEND_SECONDS)  # a full queue must not stop the event loop
+    try:
+        connected.connect(address)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
