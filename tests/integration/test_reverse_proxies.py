@@ -137,3 +137,21 @@ def test_below_a_path_the_proxy_passes_the_whole_path(tmp_path):
         page = ask(port, "GET", "/pushgateway/")
         assert page.status == 200
         assert 'href="/pushgateway/static/style.css' in page.text
+
+
+# What nginx does unless told otherwise: HTTP/1.0, without keep-alive.
+NGINX_DEFAULTS = """server {
+    listen 127.0.0.1:8080;
+    client_max_body_size 0;
+    BUFFERING
+    location / { proxy_pass http://127.0.0.1:9091; }
+}"""
+
+
+@pytest.mark.parametrize("buffering", ["", "proxy_request_buffering off;"])
+def test_an_early_refusal_of_a_large_push_reaches_the_sender(buffering, plain, tmp_path):
+    example = NGINX_DEFAULTS.replace("BUFFERING", buffering)
+    body = b"m 1\n" * 10_500_000
+    with proxy("nginx", example, plain, tmp_path) as port:
+        for target, status in [("/metrics/job/a", 413), ("/nothing", 404)] * 2:
+            assert ask(port, "PUT", target, body).status == status
