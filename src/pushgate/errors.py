@@ -185,8 +185,13 @@ class ConfigurationError(PushgatewayError, ValueError):
     def __init__(self, message: str, *, key: str = "", source: str = "") -> None:
         super().__init__(message)
         self.key = key
-        self.source = source
+        self.source = ""
+        self.comes_from(source)
+
+    def comes_from(self, source: str) -> None:
+        """Say that the value comes from *source*, if it is known."""
         if source:
+            self.source = source
             self.add_note(f"The value comes from {source}.")
 
 

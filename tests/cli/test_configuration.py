@@ -111,7 +111,13 @@ def test_properties_are_given_before_or_after_the_command():
         ("PUSHGATE_BEARER_TOKENFILE", "PUSHGATE_BEARER_TOKEN_FILE"),
         ("PUSHGATE_TOKEN_FILE", "PUSHGATE_BEARER_TOKEN_FILE"),
         ("PUSHGATE_GROUPINGKEY", "PUSHGATE_GROUPING_KEY"),
-        (f"{VARIABLE}_ADRESS", "io_prometheus_exporter_pushgateway_address"),
+        ("PUSHGATE_TOKEN", "PUSHGATE_BEARER_TOKEN"),
+        ("PUSHGATE_DEADLINE", "PUSHGATE_DEADLINE_SECONDS"),
+        ("PUSHGATE_GROUP", "PUSHGATE_GROUPING_KEY"),
+        ("PUSHGATE_TIMEOUT", f"{VARIABLE}_CONNECT_TIMEOUT_SECONDS"),
+        ("PUSHGATE_ADDRESS", f"{VARIABLE}_ADDRESS"),
+        ("PUSHGATE_JOB", f"{VARIABLE}_JOB"),
+        (f"{VARIABLE}_ADRESS", f"{VARIABLE}_ADDRESS"),
     ],
 )
 def test_a_misspelt_variable_is_an_error_that_says_what_was_meant(variable, meant, monkeypatch):
@@ -130,6 +136,9 @@ def test_a_misspelt_variable_is_an_error_that_says_what_was_meant(variable, mean
         "PUSHGATE_PORT_9091_TCP",
         "PUSHGATE_PORT_9091_TCP_ADDR",
         "PUSHGATE_PORT_9091_TCP_PROTO",
+        "PUSHGATE_JOB_SERVICE_HOST",
+        "PUSHGATE_URL",
+        "PUSHGATE_DIR",
         "PUSHGATE_METRICS_FILE",
         "PUSHGATE_STRICT",
         "PUSHGATE_TEST_GO_PUSHGATEWAY",
@@ -192,3 +201,31 @@ def test_a_property_that_does_not_exist_is_refused_where_a_flag_sets_it(key):
     done = pushgate("url", "-a", "a:1", "-j", "j", "-D", f"{key}=x")
     assert done.exit_code == 2
     assert f"{key}: Unknown property; they begin with io.prometheus. or pushgate." in done.output
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        (f"{VARIABLE}_ADDRESS", "a b", "Invalid Pushgateway address"),
+        (f"{VARIABLE}_JOB", "", "The job must not be empty."),
+        ("PUSHGATE_GROUPING_KEY", "__a=b", "Illegal name '__a' in --group"),
+        ("PUSHGATE_PROXY", "socks5://p", "proxy: expecting"),
+        ("PUSHGATE_BASIC_AUTH_FILE", "/nope", "cannot be read: No such file or directory"),
+        ("PUSHGATE_HEADERS_FILE", "/", "cannot be read: Is a directory"),
+    ],
+)
+def test_a_wrong_value_of_the_environment_names_its_variable(
+    variable, value, complaint, monkeypatch
+):
+    monkeypatch.setenv(f"{VARIABLE}_JOB", "j")
+    monkeypatch.setenv(variable, value)
+    done = pushgate("url")
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+    assert f"The value comes from ${variable}." in done.stderr
+
+
+def test_a_near_miss_in_a_file_says_what_was_meant(tmp_path, monkeypatch):
+    (tmp_path / "p").write_text("pushgate.retrys=5")
+    monkeypatch.setenv("PROMETHEUS_CONFIG", str(tmp_path / "p"))
+    assert "did you mean pushgate.retries?" in pushgate("url", "-j", "j").stderr

@@ -296,3 +296,16 @@ def test_credentials_of_a_program_leave_no_room_for_those_of_the_properties(
 ):
     made = gateway({"pushgate.bearer_token": "s3cret"}, address, **options)
     assert (made._credentials and made._credentials.header(renew=False)) == header
+
+
+def test_a_wrong_value_names_the_property_it_comes_from_and_an_argument_does_not(monkeypatch):
+    monkeypatch.setenv("IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS", "a b")
+    monkeypatch.setenv("PUSHGATE_PROXY", "socks5://h")
+    with pytest.raises(ConfigurationError) as caught:
+        PushGateway("gateway:9091")
+    assert caught.value.source == "$IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS"
+    monkeypatch.delenv("IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS")
+    reload()
+    with pytest.raises(ConfigurationError) as caught:
+        PushGateway(proxy="socks5://other")
+    assert caught.value.source == ""

@@ -88,7 +88,7 @@ def test_variables_are_in_capitals_with_underscores():
 
 
 def test_an_unknown_variable_is_shown_as_it_would_be_written():
-    with pytest.raises(ConfigurationError, match=r"^io_prometheus_exporter_foo: Unknown property"):
+    with pytest.raises(ConfigurationError, match=r"^IO_PROMETHEUS_EXPORTER_FOO: Unknown property"):
         load(env={"IO_PROMETHEUS_EXPORTER_FOO": "1"})
 
 

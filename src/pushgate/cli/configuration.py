@@ -74,7 +74,7 @@ def gateway_for(
     except ConfigurationError as error:
         flags = {flag for argument, flag, _ in texts if argument == error.key}
         if flags and not error.source:
-            error.add_note(f"The value comes from {flags.pop()}.")
+            error.comes_from(flags.pop())
         raise
 
 

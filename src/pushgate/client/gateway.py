@@ -50,7 +50,7 @@ from pushgate.client.results import (
 from pushgate.client.retry import Retry
 from pushgate.client.route import Route
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
-from pushgate.properties import resolve
+from pushgate.properties import PrometheusProperties, resolve
 from pushgate.version import __version__
 
 if TYPE_CHECKING:
@@ -83,7 +83,19 @@ class GatewayBase(Generic[_Job, _Periodic]):
     def __init__(self, *args: Any, **options: Any) -> None:
         self._given = Options(*args, **options)
         properties = resolve(self._given.properties)
-        chosen = self._options = self._given.effective(properties)
+        try:
+            self._options = self._given.effective(properties)
+            self._configure(properties)
+        except ConfigurationError as error:
+            if not error.source:
+                error.comes_from(self._given.source_of(error.key, properties))
+            raise
+        self._learned = Learned()
+        self._prepare()
+
+    def _configure(self, properties: PrometheusProperties) -> None:
+        """Work out what the options mean."""
+        chosen = self._options
         written = DEFAULT_ADDRESS if chosen.address is None else chosen.address
         address = self._address = parse_address(written, chosen.scheme)
         self._job = job_label(chosen.job)
@@ -106,8 +118,6 @@ class GatewayBase(Generic[_Job, _Periodic]):
             timestamps=chosen.timestamps,
             forbidden_labels=frozenset() if may_clash else frozenset({"job", *self._labels}),
         )
-        self._learned = Learned()
-        self._prepare()
 
     def _prepare(self) -> None:
         """Check and create what the kind of gateway needs besides: lock, connection."""

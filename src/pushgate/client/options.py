@@ -337,6 +337,18 @@ class Options:
         """Return the names of the options that are not at their default."""
         return {each.name for each in fields(self) if getattr(self, each.name) != each.default}
 
+    def source_of(self, key: str, properties: PrometheusProperties) -> str:
+        """Return where *properties* have the value of the option or property *key* from.
+
+        Empty if an argument says it.
+        """
+        name = ABOUT[key].property if key in ABOUT else key
+        section, _, setting = name.rpartition(".")
+        values = properties.own if section == OWN else properties.pushgateway
+        if getattr(values, setting, None) is None or (section == OWN and key in self.given()):
+            return ""
+        return properties.origins.get(name, "")
+
     def effective(self, properties: PrometheusProperties) -> Self:
         """Return the options with what *properties* say.
 
@@ -427,8 +439,9 @@ def _read(path: str, key: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib is slow to import
             return file.read()
-    except OSError as error:
-        raise ConfigurationError(f"{key}: the file cannot be read", key=key) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{key}: the file cannot be read: {reason}", key=key) from error
 
 
 def _user_and_password(path: str) -> tuple[str, str]:

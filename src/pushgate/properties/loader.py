@@ -31,7 +31,8 @@ from pushgate.properties.schema import (
 
 _log = logging.getLogger("pushgate.properties")
 FILE_NAME = "prometheus.properties"
-_OURS = ("io.prometheus", "io_prometheus", f"{OWN}.")
+_PUSHGATEWAY = "io.prometheus.exporter.pushgateway"
+_JAVAS = ("io.prometheus", "io_prometheus")
 # Variables of ours that are no properties.
 _OTHER_VARIABLES = {"pushgate_strict", "pushgate_metrics_file"}
 # How alike a misspelt PUSHGATE_ variable and a known one are, by difflib's ratio. Below it are
@@ -206,25 +207,43 @@ def _metric_name(raw: str) -> str:
 
 
 def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
-    import difflib
+    from difflib import get_close_matches  # slow to import, and rarely needed
 
     is_variable = origin.startswith("$")
-    if is_variable and key.startswith(f"{OWN}_") and key not in _OTHER_VARIABLES:
-        # Other programs' variables may begin with PUSHGATE_ too: only a near miss is an error.
-        setting = key.removeprefix(f"{OWN}_")
-        near = difflib.get_close_matches(setting, READERS[OWN], n=1, cutoff=_NEAR_MISS)
-        if not near:
-            return
-        key, close = origin.removeprefix("$"), [f"PUSHGATE_{near[0].upper()}"]
-    elif key.startswith(_OURS):
-        known = _KNOWN["_" if is_variable else "."]
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.94)
+    separator = "_" if is_variable else "."
+    if key.startswith(f"{OWN}{separator}") and key not in _OTHER_VARIABLES:
+        meant = _meant(key.removeprefix(f"{OWN}{separator}"))
+        if is_variable and not meant:
+            return  # other programs' variables may begin with PUSHGATE_ too
+    elif key.startswith(_JAVAS):
+        meant = next(iter(get_close_matches(key, _KNOWN[separator], n=1, cutoff=0.94)), "")
     else:
         return  # another program's
-    message = f"{key}: Unknown property" + (f", did you mean {close[0]}?" if close else "")
+    if is_variable:
+        key, meant = origin.removeprefix("$"), meant.replace(".", "_").upper()
+    message = f"{key}: Unknown property" + (f", did you mean {meant}?" if meant else "")
     if strict:
         raise ConfigurationError(message, key=key, source=origin)
     _log.warning("%s (from %s)", message, origin)
+
+
+def _meant(setting: str) -> str:
+    """Return the key that an unknown *setting* of ours is a near miss of, or nothing.
+
+    Part of a name is one: ``token``, ``timeout``. So is what only client_java has a name for.
+    """
+    from difflib import get_close_matches
+
+    keys = {
+        name: f"{section}.{name}" for section in (_PUSHGATEWAY, OWN) for name in READERS[section]
+    }
+    near = get_close_matches(setting, keys, n=1, cutoff=_NEAR_MISS)
+    parts = [
+        name
+        for name in keys
+        if len(setting) > 4 and (name.startswith(setting) or setting in name.split("_"))
+    ]
+    return next((keys[name] for name in (*near, *parts)), "")
 
 
 def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
