@@ -49,6 +49,8 @@ def test_the_examples_of_the_page_are_true(gateway):
         "push",
         "set",
         "delete",
+        "list",
+        "prune",
         "status",
         "url",
         "check-rules",

@@ -27,6 +27,7 @@ def test_the_front_door_offers_exactly_this():
         "Group",
         "Histogram",
         "Info",
+        "ListedGroup",
         "Payload",
         "PushAuthError",
         "PushConnectionError",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         AsyncPushGateway as AsyncPushGateway,
         GatewayStatus as GatewayStatus,
         Group as Group,
+        ListedGroup as ListedGroup,
         Payload as Payload,
         PushGateway as PushGateway,
         PushResult as PushResult,
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "prometheus_client": "Counter Enum Gauge Info Summary",
-    "pushgate.client": "AsyncPushGateway GatewayStatus Group Payload PushGateway PushResult Retry",
+    "pushgate.client": "AsyncPushGateway GatewayStatus Group ListedGroup Payload PushGateway"
+    " PushResult Retry",
     "pushgate.errors": "ConfigurationError EncodingError PushAuthError PushConnectionError"
     " PushHTTPError PushRedirectError PushRejectedError PushServerError PushTimeoutError"
     " PushgateError PushgatewayError",

@@ -129,3 +129,18 @@ def server_context(host="localhost", authority=None):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     (authority or trustme.CA()).issue_cert(host).configure_cert(context)
     return context
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"status":"error","errorType":"bad_data","error":"no such thing"}', ": no such thing"),
+        (b'{"status":"error"}', ': {"status":"error"}'),
+        (b'{"status":"error",', ': {"status":"error",'),
+    ],
+)
+def test_an_error_of_the_api_is_shown_as_its_message(caller, registry, body, said):
+    with rogue(answer(400, body)) as server:
+        failure = fails(caller, make(caller, server.url, registry))
+    assert str(failure).endswith(said)
+    assert failure.body == body

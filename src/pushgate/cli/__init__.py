@@ -17,6 +17,8 @@ _COMMANDS = {
     "completion": "pushgate.cli.completion:completion",
     "delete": "pushgate.cli.delete:delete",
     "import": "pushgate.cli.import_:import_groups",
+    "list": "pushgate.cli.list_groups:list_groups",
+    "prune": "pushgate.cli.prune:prune",
     "push": "pushgate.cli.push:push",
     "run": "pushgate.cli.run:run",
     "serve": "pushgate.cli.serve:serve",

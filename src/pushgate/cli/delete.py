@@ -1,44 +1,58 @@
-"""``pushgate delete``: a group with all its metrics."""
+"""``pushgate delete``: a group with all its metrics, or all groups that match."""
 
 from collections.abc import Mapping
 
 import click
 
+from pushgate.cli.list_groups import Deleting, Matching, delete_matching
 from pushgate.cli.messages import failures_reported, say
 from pushgate.cli.options import Connection, GroupKey, takes
-from pushgate.errors import PushgatewayError
+from pushgate.errors import ConfigurationError, PushgatewayError
 
 # What looking for the group may take; a gateway that is slow to list is asked to delete at once.
 _LOOK_SECONDS = 5.0
 
 
 @click.command()
-@takes(connection=Connection, group=GroupKey)
-def delete(connection: Connection, group: GroupKey) -> None:
-    """Delete the group, with all its metrics.
+@takes(connection=Connection, group=GroupKey, matching=Matching, deleting=Deleting)
+def delete(connection: Connection, group: GroupKey, matching: Matching, deleting: Deleting) -> None:
+    """Delete the group, with all its metrics. If there is no such group, say so and succeed.
 
-    If there is no such group, say so and succeed.
+    With --match or --older-than, delete all groups that meet the conditions, and list them.
     """
+    with failures_reported():
+        if not (matching.match or matching.older_than):
+            if matching.failed or deleting.dry_run or deleting.as_json:
+                raise ConfigurationError(
+                    "--failed, --dry-run and --json need --match or --older-than."
+                )
+            _delete_one(connection, group)
+        elif group != GroupKey(labels={}):
+            raise ConfigurationError(
+                "--job, --group and --instance name one group; --match and --older-than many."
+            )
+        else:
+            delete_matching(connection, matching, deleting)
+
+
+def _delete_one(connection: Connection, group: GroupKey) -> None:
     from pushgate.cli.configuration import gateway_for
 
-    with failures_reported():
-        gateway = gateway_for(connection, group)
-        # A gateway answers a DELETE with 202 whether it had the group or not.
-        labels = {"job": gateway.job, **gateway.grouping_key}
-        try:
-            groups = gateway.replace(retry=0).groups(
-                deadline=min(connection.timeout or _LOOK_SECONDS, _LOOK_SECONDS)
-            )
-        except PushgatewayError:
-            was_there = True  # as far as we know
-        else:
-            was_there = any(
-                _without_empty(each.labels) == _without_empty(labels) for each in groups
-            )
-        gateway.delete()
-        if not was_there:
-            shown = ",".join(f'{name}="{value}"' for name, value in labels.items())
-            say(f"there was no group {{{shown}}} at {gateway.url.partition('/metrics/')[0]}")
+    gateway = gateway_for(connection, group)
+    # A gateway answers a DELETE with 202 whether it had the group or not.
+    labels = {"job": gateway.job, **gateway.grouping_key}
+    try:
+        groups = gateway.replace(retry=0).groups(
+            deadline=min(connection.timeout or _LOOK_SECONDS, _LOOK_SECONDS)
+        )
+    except PushgatewayError:
+        was_there = True  # as far as we know
+    else:
+        was_there = any(_without_empty(each.labels) == _without_empty(labels) for each in groups)
+    gateway.delete()
+    if not was_there:
+        shown = ",".join(f'{name}="{value}"' for name, value in labels.items())
+        say(f"there was no group {{{shown}}} at {gateway.url.partition('/metrics/')[0]}")
 
 
 def _without_empty(labels: Mapping[str, str]) -> dict[str, str]:

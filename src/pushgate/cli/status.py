@@ -11,12 +11,12 @@ import click
 
 from pushgate.cli.messages import failures_reported, say
 from pushgate.cli.options import Connection, Duration, Pairs, option, pairs, takes
+from pushgate.cli.table import age, label_cells, table
 
 if TYPE_CHECKING:
     from pushgate.client import GatewayStatus, Group
 
 _ABSENT = 1
-_AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,35 +107,11 @@ def _table(groups: Sequence["Group"], now: float) -> list[str]:
     """Return the lines of a table of *groups*, its head first, or none without groups."""
     rows = [
         (
-            _printable(group.labels.get("job", "")),
-            _printable(",".join(f"{k}={v}" for k, v in group.labels.items() if k != "job") or "-"),
-            "never" if group.last_push is None else _age(now - group.last_push),
+            *label_cells(group.labels),
+            age(group.last_push, now),
             "ok" if group.last_push_successful else "failed",
             str(group.series),
         )
         for group in groups
     ]
-    if not rows:
-        return []
-    rows.insert(0, ("JOB", "LABELS", "AGE", "STATE", "SERIES"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def _age(seconds: float) -> str:
-    """Return *seconds* in the largest unit that fits, rounded down: ``3h``."""
-    for size, unit in _AGES:
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return "0s"
-
-
-def _printable(text: str) -> str:
-    """Return *text* without what could break a line or drive the terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    return table(("JOB", "LABELS", "AGE", "STATE", "SERIES"), rows)

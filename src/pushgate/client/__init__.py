@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pushgate.client.aio import AsyncPushGateway as AsyncPushGateway
     from pushgate.client.gateway import PushGateway as PushGateway
+    from pushgate.client.group_list import ListedGroup as ListedGroup
     from pushgate.client.results import (
         GatewayStatus as GatewayStatus,
         Group as Group,
@@ -18,6 +19,7 @@ __all__ = [
     "AsyncPushGateway",
     "GatewayStatus",
     "Group",
+    "ListedGroup",
     "Payload",
     "PushGateway",
     "PushResult",
@@ -29,6 +31,7 @@ _HOME_OF = {
     "AsyncPushGateway": "aio",
     "GatewayStatus": "results",
     "Group": "results",
+    "ListedGroup": "group_list",
     "Payload": "results",
     "PushGateway": "gateway",
     "PushResult": "results",

@@ -14,6 +14,7 @@ from pushgate.client.collect import Collectors, Selection
 from pushgate.client.delivery import Authorize, Pause, Send, Step, Steps
 from pushgate.client.failures import RequestInfo, too_late
 from pushgate.client.gateway import GatewayBase, PushGateway
+from pushgate.client.group_list import GroupQuery, ListedGroup
 from pushgate.client.job import JobRun, refuse_generator
 from pushgate.client.periodic import Final, Schedule
 from pushgate.client.results import GatewayStatus, Group, PushResult, groups_in, status_in
@@ -169,6 +170,38 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher]):
     async def groups(self, *, deadline: float | None = None) -> tuple[Group, ...]:
         """Return every group the gateway holds; see :meth:`PushGateway.groups`."""
         return groups_in(await self._read("/api/v1/metrics", deadline))
+
+    async def list_groups(
+        self,
+        match: str | Iterable[str] = (),
+        *,
+        failed: bool | None = None,
+        older_than: float | None = None,
+        deadline: float | None = None,
+    ) -> tuple[ListedGroup, ...]:
+        """Return the groups that meet all conditions; see :meth:`PushGateway.list_groups`."""
+        query = GroupQuery.of(match, failed=failed, older_than=older_than)
+        expires = self._expires(deadline)
+        async with self._turn("GET", expires):
+            groups: tuple[ListedGroup, ...] = await self._run(self._list_steps(query, expires))
+            return groups
+
+    async def delete_groups(
+        self,
+        match: str | Iterable[str] = (),
+        *,
+        failed: bool | None = None,
+        older_than: float | None = None,
+        dry_run: bool = False,
+        deadline: float | None = None,
+    ) -> tuple[ListedGroup, ...]:
+        """Delete the groups that meet all conditions; see :meth:`PushGateway.delete_groups`."""
+        query = GroupQuery.of(match, failed=failed, older_than=older_than)
+        expires = self._expires(deadline)
+        async with self._turn("DELETE", expires):
+            steps = self._delete_groups_steps(query, expires, dry_run=dry_run)
+            groups: tuple[ListedGroup, ...] = await self._run(steps)
+            return groups
 
     async def ready(self, *, deadline: float | None = None) -> bool:
         """Return whether the gateway is there and says it is ready."""

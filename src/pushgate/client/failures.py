@@ -1,5 +1,6 @@
 """Failures as errors that say what was wrong and what to do."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
@@ -67,7 +68,7 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
     """Return the error that *answer* stands for, or None if it is a success (any 2xx)."""
     if 200 <= answer.status < 300:
         return None
-    text = answer.body.decode(errors="replace").strip()
+    text = _text_of(answer.body)
     message = f"{info.prefix}Response code from {info.url} was {answer.status}"
     if text:
         message += f", response body: {text[:_MAX_SHOWN]}"
@@ -89,6 +90,17 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
     return error
 
 
+def _text_of(body: bytes) -> str:
+    """Return the text of an error: of an error of Prometheus' API only the message."""
+    text = body.decode(errors="replace").strip()
+    if not text.startswith('{"status":"error"'):
+        return text
+    try:
+        return str(json.loads(text)["error"])
+    except (KeyError, ValueError):
+        return text
+
+
 def warn_about_page(answer: Answer, info: RequestInfo) -> None:
     """Warn once if a success is a page for people: a login page in front of the gateway."""
     if "html" in answer.headers.get("content-type", "").lower():
@@ -108,6 +120,8 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
         return "the gateway does not read protobuf; use format='text'"
     if error.status == 400 and any(words in text for words in _CONFLICTS):
         return "another group holds this name differently: rename it, or delete that group"
+    if error.status == 404 and "/api/v1/groups" in info.url:
+        return "the gateway has no list of groups; Pushgate has"
     if error.status in {404, 405, 501}:
         return port_hint(info)
     # Redirected from http to https: the most frequent redirect there is.

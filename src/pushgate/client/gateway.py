@@ -35,6 +35,7 @@ from pushgate.client.delivery import (
 )
 from pushgate.client.failures import RequestInfo, too_late
 from pushgate.client.families import Rules, described, gather, report
+from pushgate.client.group_list import PAGE, GroupQuery, ListedGroup, listed_in
 from pushgate.client.job import JOB_GROUPS, Function, Job, OnPushError
 from pushgate.client.log import log, warn_once
 from pushgate.client.options import Options, checked_seconds, described_options, takes_options
@@ -331,12 +332,31 @@ class GatewayBase(Generic[_Job, _Periodic]):
         delivery = yield from deliver(self._prepared("DELETE", expires), time.monotonic)
         return _result(delivery, Payload(b"", ""))
 
-    def _read_steps(self, path: str, expires: float) -> Steps:
-        """Yield the steps of a GET of *path*; return the body of the answer."""
-        info = RequestInfo(self._address.base, f"{self._address.base}{path}", "GET")
-        request = replace(self._prepared("GET", expires), info=info)
+    def _read_steps(self, path: str, expires: float, method: str = "GET") -> Steps:
+        """Yield the steps of a request for *path*; return the body of the answer."""
+        info = RequestInfo(self._address.base, f"{self._address.base}{path}", method)
+        request = replace(self._prepared(method, expires), info=info)
         delivery = yield from deliver(request, time.monotonic)
         return delivery.answer.body
+
+    def _list_steps(self, query: GroupQuery, expires: float) -> Steps:
+        """Yield the steps of listing the groups of *query*; return a tuple of them."""
+        groups: list[ListedGroup] = []
+        total = 1
+        while len(groups) < total:
+            path = query.path(limit=PAGE, offset=len(groups))
+            total, page = listed_in((yield from self._read_steps(path, expires)))
+            if not page:
+                break  # some were deleted in the meantime
+            groups += page
+        return tuple(groups)
+
+    def _delete_groups_steps(self, query: GroupQuery, expires: float, *, dry_run: bool) -> Steps:
+        """Yield the steps of deleting the groups of *query*; return a tuple of them."""
+        if not dry_run and not self._is_enabled("DELETE"):
+            return ()
+        path = query.path(dry_run=str(dry_run).lower())
+        return tuple(listed_in((yield from self._read_steps(path, expires, "DELETE")))[1])
 
     def _check_version(self, expires: float) -> Steps:
         """Refuse a gateway whose scrapes UTF-8 names would break."""
@@ -539,6 +559,59 @@ class PushGateway(GatewayBase[Job, PeriodicPusher]):
     def groups(self, *, deadline: float | None = None) -> tuple[Group, ...]:
         """Return every group the gateway holds. Errors as for :meth:`push`."""
         return groups_in(self._read("/api/v1/metrics", deadline))
+
+    def list_groups(
+        self,
+        match: str | Iterable[str] = (),
+        *,
+        failed: bool | None = None,
+        older_than: float | None = None,
+        deadline: float | None = None,
+    ) -> tuple[ListedGroup, ...]:
+        """Return the groups that meet all conditions, without their metrics.
+
+        Unlike :meth:`groups`, it needs a gateway that is Pushgate.
+
+        Args:
+            match: Selectors such as ``{job="backup",instance=~"db.*"}``, of which one has to
+                match. Unless given, every group does.
+            failed: Whether the last push to the group failed; None for both.
+            older_than: The last successful push is more seconds ago than this.
+            deadline: Seconds for all requests together, instead of the gateway's.
+
+        Raises:
+            PushConnectionError: There was no answer; a PushTimeoutError if not in time.
+            PushHTTPError: The gateway refused the request, for a wrong selector for example.
+
+        Example:
+            >>> gateway.list_groups('{job=~"back.*"}', failed=True)  # doctest: +SKIP
+        """
+        query = GroupQuery.of(match, failed=failed, older_than=older_than)
+        expires = self._expires(deadline)
+        with self._turn("GET", expires):
+            groups: tuple[ListedGroup, ...] = self._run(self._list_steps(query, expires))
+            return groups
+
+    def delete_groups(
+        self,
+        match: str | Iterable[str] = (),
+        *,
+        failed: bool | None = None,
+        older_than: float | None = None,
+        dry_run: bool = False,
+        deadline: float | None = None,
+    ) -> tuple[ListedGroup, ...]:
+        """Delete the groups that meet all conditions, all or none; return them.
+
+        It needs *match*, with a matcher in each selector, or *older_than*. Arguments and
+        errors are those of :meth:`list_groups`; with *dry_run* nothing is deleted.
+        """
+        query = GroupQuery.of(match, failed=failed, older_than=older_than)
+        expires = self._expires(deadline)
+        with self._turn("DELETE", expires):
+            steps = self._delete_groups_steps(query, expires, dry_run=dry_run)
+            groups: tuple[ListedGroup, ...] = self._run(steps)
+            return groups
 
     def ready(self, *, deadline: float | None = None) -> bool:
         """Return whether the gateway answers, and that it is ready."""

@@ -125,7 +125,7 @@ class Group:
 
 def status_in(body: bytes) -> GatewayStatus:
     """Return the status in the answer of ``/api/v1/status``."""
-    with _expected():
+    with expected_answer():
         data = json.loads(body)["data"]
         build = data.get("build_information", {})
         return GatewayStatus(
@@ -138,7 +138,7 @@ def status_in(body: bytes) -> GatewayStatus:
 
 def groups_in(body: bytes) -> tuple[Group, ...]:
     """Return the groups in the answer of ``/api/v1/metrics``."""
-    with _expected():
+    with expected_answer():
         return tuple(_group(entry) for entry in json.loads(body)["data"] or ())
 
 
@@ -157,7 +157,8 @@ def _group(entry: dict[str, Any]) -> Group:
 
 
 @contextmanager
-def _expected() -> Iterator[None]:
+def expected_answer() -> Iterator[None]:
+    """Raise PushgatewayError if what is read in the block is not there."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -1,0 +1,113 @@
+"""``pushgate list``, and what it shares with ``delete`` and ``prune``: groups by selector."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pushgate.cli.messages import failures_reported, say
+from pushgate.cli.options import Connection, Duration, option, takes
+from pushgate.cli.table import age, label_cells, printable, table
+
+if TYPE_CHECKING:
+    from pushgate.client import ListedGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching:
+    """Which groups are meant."""
+
+    match: tuple[str, ...] = option(
+        "--match",
+        "-m",
+        default=(),
+        multiple=True,
+        metavar="SELECTOR",
+        help="Only groups that match, such as '{job=~\"back.*\"}'; of several, one has to match.",
+    )
+    failed: bool = option(
+        "--failed", default=False, is_flag=True, help="Only groups whose last push failed."
+    )
+    older_than: float | None = option(
+        "--older-than",
+        type=Duration(),
+        help="Only groups without a successful push for this long, such as 30d.",
+    )
+
+    @property
+    def conditions(self) -> Mapping[str, Any]:
+        """The arguments for the client's methods."""
+        return {
+            "match": self.match,
+            "failed": self.failed or None,
+            "older_than": self.older_than,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """How groups are shown."""
+
+    as_json: bool = option("--json", default=False, is_flag=True, help="Print JSON.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleting(Listing):
+    """How groups are deleted."""
+
+    dry_run: bool = option(
+        "--dry-run", default=False, is_flag=True, help="Show the groups; delete nothing."
+    )
+
+
+@click.command("list")
+@takes(connection=Connection, matching=Matching, listing=Listing)
+def list_groups(connection: Connection, matching: Matching, listing: Listing) -> None:
+    """List groups, with the reason why the last push to a group failed.
+
+    It needs a gateway that is Pushgate; `status` lists the groups of every Pushgateway.
+    """
+    from pushgate.cli.configuration import gateway_for
+
+    with failures_reported():
+        gateway = gateway_for(connection, default_job="list")
+        _show(gateway.list_groups(**matching.conditions), listing)
+
+
+def delete_matching(connection: Connection, matching: Matching, deleting: Deleting) -> None:
+    """Delete the groups that are meant, show them, and say how many."""
+    from pushgate.cli.configuration import gateway_for
+
+    gateway = gateway_for(connection, default_job="delete")
+    groups = gateway.delete_groups(**matching.conditions, dry_run=deleting.dry_run)
+    _show(groups, deleting)
+    count = f"{len(groups)} group{'' if len(groups) == 1 else 's'}"
+    say(f"would delete {count}" if deleting.dry_run else f"deleted {count}")
+
+
+def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
+    if listing.as_json:
+        click.echo(json.dumps([asdict(group) for group in groups], indent=2))
+        return
+    now = time.time()
+    rows = [
+        (
+            *label_cells(group.labels),
+            age(group.last_push, now),
+            _state(group),
+            str(group.series),
+            printable(group.failure_reason) if not group.last_push_successful else "",
+        )
+        for group in groups
+    ]
+    for line in table(("JOB", "LABELS", "AGE", "STATE", "SERIES", "REASON"), rows):
+        click.echo(line)
+
+
+def _state(group: "ListedGroup") -> str:
+    if not group.last_push_successful:
+        return "failed"
+    return "late" if group.late else "ok"

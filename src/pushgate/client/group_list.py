@@ -1,0 +1,100 @@
+"""The list of groups of a gateway that has ``/api/v1/groups``: which ones, and what it says."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from pushgate.client.options import checked_seconds
+from pushgate.client.results import expected_answer
+
+PATH = "/api/v1/groups"
+PAGE = 1000
+"""How many groups the gateway lists at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedGroup:
+    """A group in the list of a gateway. Times are seconds since 1970; None is never, or no rule.
+
+    Attributes:
+        labels: The grouping key, job included.
+        last_push: When it was last pushed to with success.
+        last_failure: When a push to it last failed.
+        last_push_successful: Whether the last push to it was accepted.
+        failure_reason: Why a push last failed; empty if the gateway does not know.
+        failure_source: The address that push came from; empty likewise.
+        series: How many series it has; a histogram counts as many as its buckets and two.
+        families: How many metric families it has.
+        expires_at: When its metrics expire.
+        expected_interval: How often it is expected to be pushed, in seconds.
+        late: Whether a push is overdue.
+    """
+
+    labels: Mapping[str, str]
+    last_push: float | None
+    last_failure: float | None
+    last_push_successful: bool
+    failure_reason: str
+    failure_source: str
+    series: int
+    families: int
+    expires_at: float | None
+    expected_interval: float | None
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupQuery:
+    """Which groups are meant; see :meth:`PushGateway.list_groups`."""
+
+    match: tuple[str, ...]
+    failed: bool | None
+    older_than: float | None
+
+    @classmethod
+    def of(
+        cls, match: str | Iterable[str], *, failed: bool | None, older_than: float | None
+    ) -> "GroupQuery":
+        """Return the query of these arguments."""
+        selectors = (match,) if isinstance(match, str) else tuple(match)
+        return cls(selectors, failed, checked_seconds("older_than", older_than))
+
+    def path(self, **more: str | int) -> str:
+        """Return path and query string; *more* are further parameters."""
+        pairs: list[tuple[str, str | int]] = [("match[]", selector) for selector in self.match]
+        if self.failed is not None:
+            pairs.append(("failed", str(self.failed).lower()))
+        if self.older_than is not None:
+            pairs.append(("older_than", f"{self.older_than:.9f}s"))
+        return f"{PATH}?{urlencode([*pairs, *more.items()])}"
+
+
+def listed_in(body: bytes) -> tuple[int, list[ListedGroup]]:
+    """Return how many groups there are, and those in the answer *body*."""
+    with expected_answer():
+        data = json.loads(body)["data"]
+        return int(data["total"]), [_listed(entry) for entry in data["groups"]]
+
+
+def _listed(entry: dict[str, Any]) -> ListedGroup:
+    failure = entry["last_failure"] or {}
+    return ListedGroup(
+        labels=entry["labels"],
+        last_push=_seconds(entry["push_time"]),
+        last_failure=_seconds(entry["failure_time"]),
+        last_push_successful=entry["last_push_successful"],
+        failure_reason=failure.get("reason", ""),
+        failure_source=failure.get("source", ""),
+        series=entry["series"],
+        families=entry["families"],
+        expires_at=_seconds(entry.get("expires_at")),
+        expected_interval=entry.get("expected_interval_seconds"),
+        late=bool(entry.get("late")),
+    )
+
+
+def _seconds(time: str | None) -> float | None:
+    return None if time is None else datetime.fromisoformat(time).timestamp()
