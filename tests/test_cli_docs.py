@@ -20,6 +20,7 @@ def gateway():
         yield service
 
 
+@pytest.mark.timeout(300)  # dozens of processes, one after the other
 def test_the_examples_of_the_page_are_true(gateway):
     environment = {
         **os.environ,
