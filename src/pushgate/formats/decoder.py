@@ -87,16 +87,16 @@ class PushDecoder:
             raise
 
     def _reader(self, kind: BodyFormat) -> Reader:
+        """Return the reader of *kind*, imported with the first body that needs it."""
         reader = self._others.get(kind)
         if reader is None:
-            reader = self._others[kind] = self._new_reader(kind)
+            if kind is BodyFormat.OPENMETRICS:
+                from pushgate.formats.openmetrics import OpenMetricsReader
+
+                reader = OpenMetricsReader()
+            else:
+                from pushgate.formats.protobuf.reader import ProtobufReader
+
+                reader = ProtobufReader(limits=self._limits)
+            self._others[kind] = reader
         return reader
-
-    def _new_reader(self, kind: BodyFormat) -> Reader:
-        if kind is BodyFormat.OPENMETRICS:
-            from pushgate.formats.openmetrics import OpenMetricsReader
-
-            return OpenMetricsReader()
-        from pushgate.formats.protobuf.reader import ProtobufReader
-
-        return ProtobufReader(limits=self._limits)
