@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import families, pushgate
+from tests.cli.commands import families, process, pushgate
 from tests.client.rogue import rogue
 from tests.services import PUSHGATE
 
@@ -171,3 +171,10 @@ def test_a_full_disk_under_stdout_is_no_traceback():
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.endswith("pushgate: cannot write to stdout: No space left on device\n")
+
+
+def test_https_where_the_gateway_speaks_http_fails_at_once_and_says_so(ours):
+    address = ours.url.replace("http://", "https://")
+    done = process("push", "-a", address, "-j", "j", "--retries", "0", input="rows 3\n")
+    assert done.returncode == 4
+    assert "that port speaks plain HTTP; use http://" in done.stderr

@@ -63,6 +63,7 @@ _MAX_LINGER_SECONDS = 30.0
 # How long a request that is under way may outlive the certificate of its client.
 _MAX_EXPIRED_SECONDS = 10
 _NEVER = float("inf")
+_TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; no request begins with it
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RETRY = ((b"retry-after", b"5"),)
 _REFUSALS: Final = {
@@ -415,7 +416,8 @@ class HttpProtocol(asyncio.Protocol):
         self._count_head(length if length > _LARGE_HEAD_BYTES else 0)
         if self._held_head_bytes and state.held_head_bytes > state.max_held_bytes:
             self._refuse_for("held-bytes")
-        elif self._at_eof:
+        elif self._at_eof or self._buffer[0] == _TLS_HANDSHAKE:
+            # A client that wants TLS learns at once that this port speaks plain HTTP.
             self._refuse(BAD_REQUEST)
 
     def _count_head(self, length: int) -> None:
