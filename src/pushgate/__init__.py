@@ -18,16 +18,16 @@ if TYPE_CHECKING:
         Summary as Summary,
     )
 
-    from pushgate.client import (
-        AsyncPushGateway as AsyncPushGateway,
+    from pushgate.client.aio import AsyncPushGateway as AsyncPushGateway
+    from pushgate.client.gateway import PushGateway as PushGateway
+    from pushgate.client.group_list import ListedGroup as ListedGroup
+    from pushgate.client.results import (
         GatewayStatus as GatewayStatus,
         Group as Group,
-        ListedGroup as ListedGroup,
         Payload as Payload,
-        PushGateway as PushGateway,
         PushResult as PushResult,
-        Retry as Retry,
     )
+    from pushgate.client.retry import Retry as Retry
     from pushgate.errors import (
         ConfigurationError as ConfigurationError,
         EncodingError as EncodingError,
@@ -50,8 +50,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "prometheus_client": "Counter Enum Gauge Info Summary",
-    "pushgate.client": "AsyncPushGateway GatewayStatus Group ListedGroup Payload PushGateway"
-    " PushResult Retry",
+    "pushgate.client.aio": "AsyncPushGateway",
+    "pushgate.client.gateway": "PushGateway",
+    "pushgate.client.group_list": "ListedGroup",
+    "pushgate.client.results": "GatewayStatus Group Payload PushResult",
+    "pushgate.client.retry": "Retry",
     "pushgate.errors": "ConfigurationError EncodingError PushAuthError PushConnectionError"
     " PushHTTPError PushRedirectError PushRejectedError PushServerError PushTimeoutError"
     " PushgateError PushgatewayError",

@@ -23,13 +23,12 @@ from urllib.error import HTTPError, URLError
 from prometheus_client.exposition import default_handler, generate_latest
 from prometheus_client.registry import REGISTRY
 
-from pushgate.client import PushGateway
 from pushgate.client.address import DEFAULT_ADDRESS, instance_label, parse_address, push_url
 from pushgate.client.auth import basic
 from pushgate.client.collect import Collector
 from pushgate.client.delivery import deliver
 from pushgate.client.failures import Answer, RequestInfo, failure_in
-from pushgate.client.gateway import compressed
+from pushgate.client.gateway import PushGateway, compressed
 from pushgate.client.text import CONTENT_TYPE
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError, PushHTTPError
 from pushgate.properties.schema import Compression

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pushgate.cli.messages import report
 from pushgate.cli.options import Body, Connection, GroupKey, Pairs
-from pushgate.client import PushGateway, Retry
+from pushgate.client.gateway import PushGateway
+from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
 from pushgate.properties import PrometheusProperties, load
 

@@ -17,7 +17,8 @@ from pushgate.model.numbers import go_float
 
 if TYPE_CHECKING:
     from pushgate.cli.metrics_text import MetricsText
-    from pushgate.client import Payload, PushGateway
+    from pushgate.client.gateway import PushGateway
+    from pushgate.client.results import Payload
 
 # What a heartbeat may take; nothing waits for it.
 _HEARTBEAT_SECONDS = 10.0
@@ -188,7 +189,7 @@ class JobPusher:
         gateway.push_payload(self._payload(own), add=True)
 
     def _payload(self, own: Sequence[Metric], file: "MetricsText | None" = None) -> "Payload":
-        from pushgate.client import Payload
+        from pushgate.client.results import Payload
         from pushgate.client.text import CONTENT_TYPE
 
         body = self._record.text(own)

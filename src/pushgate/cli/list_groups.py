@@ -13,7 +13,7 @@ from pushgate.cli.options import Connection, Duration, option, takes
 from pushgate.cli.table import age, label_cells, printable, table
 
 if TYPE_CHECKING:
-    from pushgate.client import ListedGroup
+    from pushgate.client.group_list import ListedGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,7 +118,7 @@ def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> by
     from prometheus_client.core import Metric
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-    from pushgate.client import PushGateway
+    from pushgate.client.gateway import PushGateway
     from pushgate.formats.openmetrics import OpenMetricsReader
 
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip() + b"\n"

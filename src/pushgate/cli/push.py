@@ -12,7 +12,8 @@ from pushgate.cli.options import Connection, FileBody, GroupKey, option, takes
 from pushgate.errors import ConfigurationError, EncodingError
 
 if TYPE_CHECKING:
-    from pushgate.client import Payload, PushGateway, PushResult
+    from pushgate.client.gateway import PushGateway
+    from pushgate.client.results import Payload, PushResult
 
 # A smaller push is over before anybody can read a progress bar.
 _LARGE = 1 << 20
@@ -57,7 +58,7 @@ def push(
     """
     from pushgate.cli.configuration import gateway_for
     from pushgate.cli.metrics_text import joined
-    from pushgate.client import Payload
+    from pushgate.client.results import Payload
     from pushgate.client.text import CONTENT_TYPE
 
     with failures_reported():

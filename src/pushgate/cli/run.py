@@ -28,7 +28,7 @@ from pushgate.cli.options import Connection, Duration, FileBody, GroupKey, optio
 from pushgate.errors import PushgatewayError
 
 if TYPE_CHECKING:
-    from pushgate.client import PushGateway
+    from pushgate.client.gateway import PushGateway
 
 # What a shell says when it cannot start a command, and sysexits' "try again later".
 _NOT_FOUND, _NOT_EXECUTABLE, _LOCKED = 127, 126, 75

@@ -20,7 +20,7 @@ def set_values(
     """Set gauges, such as rows=3 or 'rows{table="a"}=3'; other metrics of the group stay."""
     from pushgate.cli.configuration import gateway_for
     from pushgate.cli.metrics_text import read_metrics
-    from pushgate.client import Payload
+    from pushgate.client.results import Payload
     from pushgate.client.text import CONTENT_TYPE
 
     with failures_reported():

@@ -14,7 +14,7 @@ from pushgate.cli.options import Connection, Duration, Pairs, option, pairs, tak
 from pushgate.cli.table import age, label_cells, table
 
 if TYPE_CHECKING:
-    from pushgate.client import GatewayStatus, Group
+    from pushgate.client.results import GatewayStatus, Group
 
 _ABSENT = 1
 

@@ -3,23 +3,10 @@
 import base64
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pushgate.client.options import FilePath, Options
 from pushgate.errors import ConfigurationError
-
-
-class Credentials(Protocol):
-    """A source of Authorization headers."""
-
-    @property
-    def renewable(self) -> bool:
-        """Whether the header may be another one after a 401."""
-        ...
-
-    def header(self, *, renew: bool) -> "str | LaterToken":
-        """Return the value of the header; *renew* says the last one was refused."""
-        ...
 
 
 class Fixed:
@@ -77,6 +64,13 @@ class FromFile:
                 f"The bearer token file cannot be read: {error.strerror}.", key="bearer_token_file"
             ) from error
         return self._value
+
+
+Credentials = Fixed | FromCallable | FromFile
+"""A source of Authorization headers: ``header(renew=True)`` says the last one was refused.
+
+It is renewable if the header may be another one after a 401.
+"""
 
 
 class LaterToken(Awaitable[str]):

@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import (
-    Callable,
-    Container,
-    Iterable,
-    Iterator,
-)
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,7 +90,10 @@ class Source:
         from prometheus_client.registry import REGISTRY
 
         registry = REGISTRY if self.registry is None else self.registry
-        if self._is_multiprocess(registry):
+        of_all_processes = self.multiprocess
+        if of_all_processes == "auto":
+            of_all_processes = registry is REGISTRY and "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        if of_all_processes:
             yield from _of_all_processes()
             return
         hidden: frozenset[str] = frozenset()
@@ -104,13 +102,6 @@ class Source:
         for metric in _collected(registry, left_out):
             if not hidden or getattr(metric, "name", "") not in hidden:
                 yield metric
-
-    def _is_multiprocess(self, registry: Collector) -> bool:
-        if self.multiprocess != "auto":
-            return self.multiprocess
-        from prometheus_client.registry import REGISTRY
-
-        return registry is REGISTRY and "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metric]:

@@ -33,16 +33,6 @@ _MAX_REDIRECTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """An HTTP request."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
 class Authorize:
     """Get the Authorization header, or None; *renew* if the last one was refused."""
 
@@ -53,10 +43,11 @@ class Authorize:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the request. The outcome is an Answer, or the PushgatewayError in its place."""
+    """Send a request. The outcome is an Answer, or the PushgatewayError in its place."""
 
-    request: Request
     info: RequestInfo
+    headers: Mapping[str, str]
+    body: bytes
     expires: float
 
 
@@ -127,8 +118,7 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps:
         if authorization is not None:
             headers["Authorization"] = authorization
         attempts += 1
-        http_request = Request(info.method, info.url, headers, request.body)
-        outcome = yield Send(http_request, info, expires)
+        outcome = yield Send(info, headers, request.body, expires)
         failure = failure_in(outcome, info) if isinstance(outcome, Answer) else outcome
         if failure is None:
             warn_about_page(outcome, info)

@@ -15,14 +15,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 import httpcore2
 
-from pushgate.client.delivery import Request, Send
+from pushgate.client.delivery import Send
 from pushgate.client.failures import Answer, RequestInfo, port_hint
 from pushgate.client.route import FOREVER, Route, seconds_left
 from pushgate.errors import (
@@ -63,14 +63,14 @@ class Connection:
             step: The request, and its deadline.
             sent: Called with the number of bytes of each piece of the body that is sent.
         """
-        request, extensions = step.request, self._route.extensions(step.expires)
+        extensions = self._route.extensions(step.expires)
         try:
             if self._client is not None:
-                built = _built_by(self._client, request, extensions)
+                request = _built_by(self._client, step, extensions)
                 # deliver() decides which redirects to follow.
-                return _answer_of(self._client.send(built, follow_redirects=False))
+                return _answer_of(self._client.send(request, follow_redirects=False))
             if self._transport is not None:
-                response = self._transport.handle_request(_built(request, extensions))
+                response = self._transport.handle_request(_built(step, extensions))
                 try:
                     response.read()
                 finally:
@@ -78,16 +78,9 @@ class Connection:
                 return _answer_of(response)
             pool = self._current_pool()
             self._backend.expires, self._backend.sent = step.expires, sent
-            answer = pool.request(
-                request.method,
-                _url(request.url),
-                headers=list(request.headers.items()),
-                content=request.body,
-                extensions=extensions,
-            )
+            return _answer(pool.request(**_arguments(step, extensions)))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
             return failure_of(error, step.info, self._via)
-        return _answer(answer)
 
     def _current_pool(self) -> httpcore2.ConnectionPool:
         context = self._route.tls_context()
@@ -125,16 +118,16 @@ class AsyncConnection:
         """Return the gateway's answer, or why there is none."""
         try:
             async with asyncio.timeout(seconds_left(step.expires)):
-                return await self._send(step.request, self._route.extensions(step.expires))
+                return await self._send(step, self._route.extensions(step.expires))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
             return failure_of(error, step.info, self._via)
 
-    async def _send(self, request: Request, extensions: dict[str, Any]) -> Answer:
+    async def _send(self, step: Send, extensions: dict[str, Any]) -> Answer:
         if self._client is not None:
-            built = _built_by(self._client, request, extensions)
-            return _answer_of(await self._client.send(built, follow_redirects=False))
+            request = _built_by(self._client, step, extensions)
+            return _answer_of(await self._client.send(request, follow_redirects=False))
         if self._transport is not None:
-            response = await self._transport.handle_async_request(_built(request, extensions))
+            response = await self._transport.handle_async_request(_built(step, extensions))
             try:
                 await response.aread()
             finally:
@@ -148,15 +141,7 @@ class AsyncConnection:
 
         pool = await self._current_pool()
         try:
-            return _answer(
-                await pool.request(
-                    request.method,
-                    _url(request.url),
-                    headers=list(request.headers.items()),
-                    content=request.body,
-                    extensions=extensions | {"trace": trace},
-                )
-            )
+            return _answer(await pool.request(**_arguments(step, extensions | {"trace": trace})))
         except asyncio.CancelledError:
             for stream in opened:  # httpcore2 forgets it if cancelled in a TLS handshake
                 await stream.aclose()
@@ -191,6 +176,17 @@ def _url(url: str) -> httpcore2.URL:
     )
 
 
+def _arguments(step: Send, extensions: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a request of httpcore2."""
+    return {
+        "method": step.info.method,
+        "url": _url(step.info.url),
+        "headers": list(step.headers.items()),
+        "content": step.body,
+        "extensions": extensions,
+    }
+
+
 def _proxy(url: str | None) -> httpcore2.Proxy | None:
     """Return the proxy at *url*; credentials in it become a header."""
     if url is None:
@@ -210,28 +206,28 @@ def _answer(response: httpcore2.Response) -> Answer:
 
 
 def _built_by(
-    client: "httpx2.Client | httpx2.AsyncClient", request: Request, extensions: dict[str, Any]
+    client: "httpx2.Client | httpx2.AsyncClient", step: Send, extensions: dict[str, Any]
 ) -> "httpx2.Request":
     """Return the request with what *client* adds to it: cookies, headers of its own."""
     import httpx2
 
     return client.build_request(
-        request.method,
-        request.url,
-        headers=dict(request.headers),
-        content=request.body,
+        step.info.method,
+        step.info.url,
+        headers=dict(step.headers),
+        content=step.body,
         timeout=httpx2.Timeout(**extensions["timeout"]),
     )
 
 
-def _built(request: Request, extensions: dict[str, Any]) -> "httpx2.Request":
+def _built(step: Send, extensions: dict[str, Any]) -> "httpx2.Request":
     import httpx2
 
     return httpx2.Request(
-        request.method,
-        request.url,
-        headers=dict(request.headers),
-        content=request.body,
+        step.info.method,
+        step.info.url,
+        headers=dict(step.headers),
+        content=step.body,
         extensions=extensions,
     )
 
@@ -290,18 +286,15 @@ def failure_of(error: Exception, info: RequestInfo, via: str | None = None) -> P
     return failure
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        if isinstance(cause, BaseExceptionGroup):  # one for each address of the host
-            yield from cause.exceptions
-        cause = cause.__cause__ or cause.__context__
-
-
 def _root(error: BaseException) -> BaseException:
     """Return the error of the operating system or of TLS behind *error*, else the last one."""
-    causes = list(_causes(error))
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        if isinstance(cause, BaseExceptionGroup):  # one for each address of the host
+            causes += cause.exceptions
+        cause = cause.__cause__ or cause.__context__
     of_system = [cause for cause in causes if isinstance(cause, OSError)]
     return next((cause for cause in of_system if cause.errno), [*of_system, causes[-1]][0])
 
