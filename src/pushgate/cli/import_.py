@@ -4,57 +4,70 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass
 
 import click
 
 from pushgate.cli.messages import REJECTED, failures_reported
+from pushgate.cli.options import option, switch, takes
 from pushgate.errors import PushgatewayError, PushRejectedError, needs_server
 from pushgate.migration.running import ACCEPT, Copy, Endpoint
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """Where the groups go, how, and how to reach both gateways."""
+
+    target: str = option(
+        "--to",
+        default="localhost:9091",
+        show_default=True,
+        help="The new gateway: host:port or URL, perhaps with user:password@.",
+    )
+    dry_run: bool = switch("--dry-run", help="Push nothing; say what would be copied.")
+    replace: bool = switch(
+        "--replace", help="Replace groups that the new gateway has; without, they stay as they are."
+    )
+    source_bearer_token_file: str | None = option(
+        "--source-bearer-token-file",
+        type=click.Path(),
+        help="File that holds the token for SOURCE.",
+    )
+    bearer_token_file: str | None = option(
+        "--bearer-token-file",
+        type=click.Path(),
+        help="File that holds the token for the new gateway.",
+    )
+    ca_file: str | None = option(
+        "--ca-file", type=click.Path(), help="Authorities to trust, as PEM."
+    )
+    insecure: bool = switch("--insecure", help="Do not verify certificates.")
+    timeout: float = option(
+        "--timeout",
+        type=float,
+        default=120.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="What a request may take with all its attempts.",
+    )
+    retries: int = option(
+        "--retries",
+        type=int,
+        default=3,
+        show_default=True,
+        help="How often a request is tried again.",
+    )
+
+
 @click.command("import")
 @click.argument("source")
-@click.option(
-    "--to",
-    "target",
-    default="localhost:9091",
-    show_default=True,
-    help="The new gateway: host:port or URL, perhaps with user:password@.",
-)
-@click.option("--dry-run", is_flag=True, help="Push nothing; say what would be copied.")
-@click.option(
-    "--replace",
-    is_flag=True,
-    help="Replace groups that the new gateway has; without, they stay as they are.",
-)
-@click.option(
-    "--source-bearer-token-file", type=click.Path(), help="File that holds the token for SOURCE."
-)
-@click.option(
-    "--bearer-token-file", type=click.Path(), help="File that holds the token for the new gateway."
-)
-@click.option("--ca-file", type=click.Path(), help="Authorities to trust, as PEM.")
-@click.option("--insecure", is_flag=True, help="Do not verify certificates.")
-@click.option(
-    "--timeout",
-    type=float,
-    default=120.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="What a request may take with all its attempts.",
-)
-@click.option(
-    "--retries", type=int, default=3, show_default=True, help="How often a request is tried again."
-)
-def import_groups(
-    source: str, target: str, *, dry_run: bool, replace: bool, **options: Any
-) -> None:
+@takes(options=ImportOptions)
+def import_groups(source: str, options: ImportOptions) -> None:
     """Copy all groups of the gateway SOURCE, such as http://old-gateway:9091.
 
     SOURCE keeps them. A group arrives with all its metrics, but with the time of the import
     as its push time.
-    """  # fmt: skip
+    """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     try:
         import google.protobuf  # noqa: F401 - the scrape is read with it
@@ -62,14 +75,14 @@ def import_groups(
         raise click.ClickException(needs_server("pushgate import", error)) from error
     refused: list[str] = []
     with failures_reported():
-        old = _endpoint(source, options, options["source_bearer_token_file"], {"Accept": ACCEPT})
-        new = _endpoint(target, options, options["bearer_token_file"])
+        old = _endpoint(source, options, options.source_bearer_token_file, {"Accept": ACCEPT})
+        new = _endpoint(options.target, options, options.bearer_token_file)
         found = old.copies()
-        held = [] if replace else [dict(group.labels) for group in new.groups()]
+        held = [] if options.replace else [dict(group.labels) for group in new.groups()]
         there = [copy for copy in found if copy.group in held]
         wanted = [copy for copy in found if copy not in there and not copy.is_empty_failure]
-        copied = wanted if dry_run else _push(new, wanted, refused)
-    done = "would copy" if dry_run else "copied"
+        copied = wanted if options.dry_run else _push(new, wanted, refused)
+    done = "would copy" if options.dry_run else "copied"
     metrics = sum(copy.metrics for copy in copied)
     click.echo(f"{done} {_count(len(copied), 'group')}, {_count(metrics, 'metric')}")
     if there:
@@ -82,18 +95,21 @@ def import_groups(
 
 
 def _endpoint(
-    address: str, options: Any, token_file: str | None, headers: dict[str, str] | None = None
+    address: str,
+    options: ImportOptions,
+    token_file: str | None,
+    headers: dict[str, str] | None = None,
 ) -> Endpoint:
     return Endpoint(
         address,
         job="import",
         headers=headers,
         bearer_token_file=token_file,
-        ca_file=options["ca_file"],
-        verify=not options["insecure"],
-        deadline=options["timeout"],
-        read_timeout=options["timeout"],
-        retry=options["retries"],
+        ca_file=options.ca_file,
+        verify=not options.insecure,
+        deadline=options.timeout,
+        read_timeout=options.timeout,
+        retry=options.retries,
         properties=False,
     )
 

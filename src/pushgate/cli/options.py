@@ -45,6 +45,11 @@ def option(*flags: str, default: Any = None, **attributes: Any) -> Any:
     return field(default=default, metadata={"option": (flags, {"default": default, **attributes})})
 
 
+def switch(*flags: str, help: str) -> Any:  # noqa: A002  click's name for it
+    """Return a dataclass field that is False unless one of *flags* is there."""
+    return option(*flags, default=False, is_flag=True, help=help)
+
+
 def takes(**sets: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of *sets*: a parameter's name and its dataclass for each."""
 
@@ -120,10 +125,8 @@ class Connection(Target):
     ca_file: str | None = option(
         "--ca-file", type=click.Path(), help="Certificate authorities to trust, as PEM."
     )
-    insecure: bool = option(
+    insecure: bool = switch(
         "--insecure",
-        default=False,
-        is_flag=True,
         help="Do not verify the certificate of the gateway.",
     )
 
@@ -171,9 +174,7 @@ class Body:
 class FileBody(Body):
     """How metrics that are read from a file are sent."""
 
-    strip_timestamps: bool = option(
-        "--strip-timestamps", default=False, is_flag=True, help="Remove timestamps of samples."
-    )
+    strip_timestamps: bool = switch("--strip-timestamps", help="Remove timestamps of samples.")
 
     def read(self, data: bytes, source: str, grouping_key: Iterable[str]) -> "MetricsText":
         """Return the metrics in *data*. Errors as for :func:`read_metrics`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pushgate.cli.messages import failures_reported, say
-from pushgate.cli.options import Connection, FileBody, GroupKey, option, takes
+from pushgate.cli.options import Connection, FileBody, GroupKey, switch, takes
 from pushgate.errors import ConfigurationError, EncodingError
 
 if TYPE_CHECKING:
@@ -24,21 +24,13 @@ _STDIN = "-"
 class PushOptions:
     """What a push does with its input."""
 
-    add: bool = option(
-        "--add", default=False, is_flag=True, help="Keep families of other names in the group."
-    )
-    allow_empty: bool = option(
+    add: bool = switch("--add", help="Keep families of other names in the group.")
+    allow_empty: bool = switch(
         "--allow-empty",
-        default=False,
-        is_flag=True,
         help="Accept an input without metrics, which empties the group unless --add.",
     )
-    dry_run: bool = option(
-        "--dry-run", default=False, is_flag=True, help="Check and print the body; send nothing."
-    )
-    verbose: bool = option(
-        "--verbose", "-v", default=False, is_flag=True, help="Say what was pushed."
-    )
+    dry_run: bool = switch("--dry-run", help="Check and print the body; send nothing.")
+    verbose: bool = switch("--verbose", "-v", help="Say what was pushed.")
 
 
 @click.command()

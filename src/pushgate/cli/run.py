@@ -24,7 +24,7 @@ import click
 from pushgate.cli import process
 from pushgate.cli.job_push import JobPusher, JobRecord
 from pushgate.cli.messages import exit_status, say
-from pushgate.cli.options import Connection, Duration, FileBody, GroupKey, option, takes
+from pushgate.cli.options import Connection, Duration, FileBody, GroupKey, option, switch, takes
 from pushgate.errors import PushgatewayError
 
 if TYPE_CHECKING:
@@ -93,18 +93,12 @@ class JobOptions:
         type=Duration(),
         help="Send COMMAND a SIGTERM after this time, and a SIGKILL 10 seconds later.",
     )
-    quiet_success: bool = option(
+    quiet_success: bool = switch(
         "--quiet-success",
-        default=False,
-        is_flag=True,
         help="Show the output of COMMAND only if it fails.",
     )
-    lock: bool = option(
-        "--lock", default=False, is_flag=True, help="Exit with 75 if the same job still runs."
-    )
-    strict: bool = option(
-        "--strict", default=False, is_flag=True, help="Fail if only the push fails."
-    )
+    lock: bool = switch("--lock", help="Exit with 75 if the same job still runs.")
+    strict: bool = switch("--strict", help="Fail if only the push fails.")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pushgate.cli.messages import failures_reported, say
-from pushgate.cli.options import Connection, Duration, Pairs, option, pairs, takes
+from pushgate.cli.options import Connection, Duration, Pairs, option, pairs, switch, takes
 from pushgate.cli.table import age, label_cells, table
 
 if TYPE_CHECKING:
@@ -34,15 +34,13 @@ class Selection:
         help="Only groups with this label; repeatable.",
     )
     instance: str | None = option("--instance", help="Only groups with this label instance.")
-    failed: bool = option(
-        "--failed", default=False, is_flag=True, help="Only groups whose last push failed."
-    )
+    failed: bool = switch("--failed", help="Only groups whose last push failed.")
     older_than: float | None = option(
         "--older-than",
         type=Duration(),
         help="Only groups without a successful push for this long, such as 26h.",
     )
-    as_json: bool = option("--json", default=False, is_flag=True, help="Print JSON.")
+    as_json: bool = switch("--json", help="Print JSON.")
 
     def names(self, group: "Group") -> bool:
         """Return whether job and labels are those of *group*."""
