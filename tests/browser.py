@@ -69,10 +69,20 @@ class Page:
             self.log.append(str(message["params"]["exceptionDetails"]))
         return message
 
-    def open(self, url: str) -> None:
-        """Goes to *url* and waits until the page and its script are loaded."""
+    def open(self, url: str, as_seen: str = "") -> None:
+        """Goes to *url*, *as_seen* by scripts, and waits until page and script are loaded."""
         self.call("Page.navigate", url=url)
-        self.wait_for(f"document.readyState === 'complete' && location.href === {url!r}")
+        seen = as_seen or url
+        self.wait_for(f"document.readyState === 'complete' && location.href === {seen!r}")
+
+    def press(self, key: str) -> None:
+        """Presses and releases a key such as ``ArrowUp`` or ``Enter``."""
+        code = {"Enter": 13, "Escape": 27, "ArrowUp": 38, "ArrowDown": 40}[key]
+        text = {"text": "\r"} if key == "Enter" else {}
+        for what in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent", type=what, key=key, windowsVirtualKeyCode=code, **text
+            )
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression."""

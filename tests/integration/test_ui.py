@@ -37,7 +37,7 @@ def profile(tmp_path_factory):
     return tmp_path_factory.mktemp("chromium")
 
 
-def test_groups_open_stay_open_and_are_deleted_in_a_browser(profile):
+def test_groups_are_found_read_and_deleted_in_a_browser(profile):
     with (
         services.running(COMMAND, ready="/pg/-/ready") as gateway,
         browser.chromium(profile) as page,
@@ -49,32 +49,82 @@ def test_groups_open_stay_open_and_are_deleted_in_a_browser(profile):
             f"/pg/metrics/job/{HOSTILE}",
             f"m{{x='{HOSTILE}'}} 1\n".replace("'", '"'),
         )
-        send(gateway, "PUT", "/pg/metrics/job/report", "rows 2\n")
+        for name in ("one", "two"):
+            send(gateway, "PUT", f"/pg/metrics/job/report/part/{name}", "rows 2\n")
 
         page.open(f"{gateway.url}/pg/")
-        assert page.evaluate("document.querySelectorAll('.group').length") == 3
-        page.evaluate("document.querySelectorAll('.group > details').forEach(d => d.open = true)")
-        page.wait_for("document.querySelectorAll('.family').length === 9")
-        page.evaluate("document.querySelector('[data-key$=files_total]').open = true")
-        page.wait_for("(sessionStorage.getItem('pushgate-open') || '').includes('files_total')")
+        assert page.evaluate("document.querySelectorAll('tr[data-selector]').length") == 4
 
-        page.evaluate("document.body.id = 'old'; location.reload()")
-        page.wait_for("document.body.id !== 'old' && document.querySelector('.family[open]')")
-        shown = page.evaluate("document.querySelector('.family[open]').innerText")
-        assert "files_total" in shown
-        assert "1000000" in shown
-
-        page.evaluate("document.querySelector('[data-delete$=YmFja3Vw]').click()")
-        assert 'job="backup"' in page.evaluate("document.querySelector('dialog[open]').innerText")
+        # One group, by the keyboard: the menu of its row, then the dialog.
+        page.evaluate("document.querySelector('tr[data-delete$=backup] [data-menu]').click()")
+        assert page.evaluate("document.activeElement.textContent") == "Open"
+        page.press("ArrowUp")
+        page.press("Enter")
+        page.wait_for("document.querySelector('dialog[open] .danger:enabled')")
+        said = page.evaluate("document.querySelector('dialog[open]').innerText")
+        assert '{job="backup"}' in said
         page.evaluate("document.querySelector('dialog .danger').click()")
-        page.wait_for("document.querySelectorAll('.group').length === 2")
-        assert page.evaluate("document.querySelector('.count').innerText") == "2 groups"
+        page.wait_for("document.querySelectorAll('tr[data-selector]').length === 3")
+        page.wait_for("document.activeElement.closest('tr[data-selector]')")
+        assert "of 3 groups" in page.evaluate("document.querySelector('.foot').innerText")
         assert "files_total" not in gateway.get("/pg/metrics")
 
-        page.evaluate("document.querySelector('[data-wipe]').click()")
+        # What a search finds, together.
+        page.open(f"{gateway.url}/pg/?q=report")
+        page.evaluate("document.querySelector('[data-delete-all]').click()")
+        page.wait_for("document.querySelector('dialog[open] .danger:enabled')")
+        said = page.evaluate("document.querySelector('dialog[open]').innerText")
+        assert "Delete these 2 groups?" in said
+        assert '{job="report",part="one"}' in said
         page.evaluate("document.querySelector('dialog .danger').click()")
         page.wait_for("document.querySelector('.nothing')")
         assert "rows" not in gateway.get("/pg/metrics")
+
+        # Its own page, from the list; then everything.
+        page.open(f"{gateway.url}/pg/")
+        page.evaluate("document.querySelector('tr[data-selector] a').click()")
+        page.wait_for("document.querySelector('[data-delete-one]')")
+        assert "<img src=x" in page.evaluate("document.querySelector('h1').innerText")
+        assert "<img src=x" in page.evaluate("document.title")
+        page.open(f"{gateway.url}/pg/")
+        page.evaluate("document.querySelector('[data-wipe]').click()")
+        page.wait_for("document.querySelector('dialog[open] .danger:enabled')")
+        page.evaluate("document.querySelector('dialog .danger').click()")
+        page.wait_for("document.querySelector('.nothing')")
+        assert page.log == []
+
+
+def test_a_page_follows_the_gateway_and_keeps_what_the_reader_does(profile):
+    with (
+        services.running(COMMAND, ready="/pg/-/ready") as gateway,
+        browser.chromium(profile) as page,
+    ):
+        send(gateway, "PUT", "/pg/metrics/job/first", "m 1\n")
+        page.open(f"{gateway.url}/pg/")
+        page.evaluate("window.kept = document.querySelector('tr[data-selector] a'); kept.focus()")
+        page.evaluate("document.getElementById('q').value = 'half a wo'")
+        send(gateway, "PUT", "/pg/metrics/job/another", "m 1\n")
+        page.wait_for("document.querySelectorAll('tr[data-selector]').length === 2")
+        assert page.evaluate("document.activeElement === kept && kept.isConnected")
+        assert page.evaluate("document.getElementById('q').value") == "half a wo"
+        page.evaluate("document.getElementById('live-toggle').click()")
+        assert "paused" in page.evaluate("document.getElementById('live').innerText")
+        assert page.log == []
+
+
+def test_credentials_in_the_url_of_a_page_do_not_break_it(profile):
+    with (
+        services.running(COMMAND, ready="/pg/-/ready") as gateway,
+        browser.chromium(profile) as page,
+    ):
+        send(gateway, "PUT", "/pg/metrics/job/first", "m 1\n")
+        page.open(
+            f"{gateway.url.replace('//', '//user:secret@')}/pg/", as_seen=gateway.url + "/pg/"
+        )
+        page.evaluate("document.querySelector('[data-menu]').click()")
+        page.evaluate("document.querySelector('[data-menu-delete]').click()")
+        page.evaluate("document.querySelector('dialog .danger').click()")
+        page.wait_for("document.querySelector('.nothing')")
         assert page.log == []
 
 
@@ -121,6 +171,6 @@ def test_an_origin_is_compared_with_the_host_of_an_absolute_target():
 
 def test_the_files_of_the_page_are_served_to_the_end():
     with services.pushgate() as gateway:
-        for name in ("style.css", "ui.js", "favicon.svg"):
+        for name in ("style.css", "ui.js", "live.js", "delete.js", "copy.js", "favicon.svg"):
             assert len(gateway.get(f"/static/{name}")) > 100
         assert gateway.get("/-/ready") == "OK"

@@ -193,6 +193,15 @@ class Settings:
         rows["web.route-prefix"] = self.route_prefix
         return dict(sorted(rows.items()))
 
+    @property
+    def changed(self) -> frozenset[str]:
+        """The names of the flags that were set to something else than their default."""
+        return frozenset(
+            flag.name
+            for name, flag in _BY_FIELD.items()
+            if name in self.given and getattr(self, name) != flag.default_value
+        )
+
 
 def _prefix(path: str) -> str:
     if path in ("", "/"):
@@ -230,7 +239,7 @@ def parse(argv: Sequence[str], prog: str) -> Settings:
     return settings
 
 
-_TAKEN = ("/", "/status", "/-/healthy", "/-/ready", "/-/quit")
+_TAKEN = ("/", "/status", "/rules", "/help", "/ui/groups", "/-/healthy", "/-/ready", "/-/quit")
 _TAKEN_BELOW = ("/static/", "/ui/group/", "/api/", "/metrics/job/", "/metrics/job@base64/")
 
 

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from pushgate.model.family import MetricType
 from pushgate.server.quantiles import Window
+from pushgate.server.recent import Recent
 from pushgate.server.store.consistency import OwnFamily
 from pushgate.server.version import BUILD
 
@@ -108,6 +109,8 @@ class Telemetry:
             self._own[name] = OwnFamily(MetricType.SUMMARY, help_, predefined=False)
         self._requests: Tally[tuple[str, str, str]] = Tally()
         self._pushes: dict[str, tuple[Window, Window]] = {}
+        self.recent = Recent()
+        """What the status page shows of the last hour."""
 
     def gauge(self, name: str, help_: str, read: Callable[[], float]) -> None:
         """Show what *read* returns, at each scrape, as the gauge *name*."""
@@ -135,6 +138,7 @@ class Telemetry:
             sizes, durations = self._pushes[method] = windows
         sizes.observe(size, now)
         durations.observe(seconds, now)
+        self.recent.push(seconds, now)
 
     def count_rejected(self, reason: str) -> None:
         """Count a push that was refused for *reason*: a word, of a bounded set."""

@@ -242,3 +242,22 @@ def patch_run(size: int):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "_RUN", size)
         yield
+
+
+def test_a_group_remembers_its_last_twenty_pushes_and_no_more():
+    store, second = Store(), 10**9
+    for at in range(1, 31):
+        change(
+            store, Fail(key(), at * second) if at % 10 == 0 else put(key(), "m 1\n", at * second)
+        )
+    attempts = store.get(key()).attempts
+    assert [(one.time // second, one.is_accepted) for one in attempts] == [
+        (at, at % 10 != 0) for at in range(11, 31)
+    ]
+    assert len(store.get(key()).history) == 100
+
+
+def test_without_a_history_the_stored_times_stand_for_it():
+    group = Group(key(), (), pushed_at=7, failed_at=9, since=7)
+    assert [tuple(one) for one in group.attempts] == [(7, True), (9, False)]
+    assert Group(key(), (), pushed_at=0, failed_at=0, since=0).attempts == []

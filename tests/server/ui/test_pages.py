@@ -1,14 +1,19 @@
+import gzip
+import json
 import re
+from base64 import b64encode
 from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import quote, urljoin, urlsplit
 
+import bcrypt
 import pytest
 
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.http.app import App
 from pushgate.server.settings import Settings
-from pushgate.server.ui.cards import MAX_ROWS, group_id
+from pushgate.server.ui.families import MAX_ROWS
+from pushgate.server.ui.groups import group_id
 from pushgate.server.ui.search import PAGE
 from tests.server.http.asgi import Response, Served
 from tests.server.pushes import change, key, put
@@ -55,7 +60,8 @@ def group_page(one: Served, of, query: str = "", prefix: str = "") -> Response:
 
 
 def pages_of(one: Served, of) -> list[Response]:
-    return [one.ask("GET", "/"), one.ask("GET", "/status"), group_page(one, of)]
+    paths = ("/", "/status", "/rules", "/help")
+    return [*(one.ask("GET", path) for path in paths), group_page(one, of)]
 
 
 def test_what_clients_push_is_text_and_never_markup():
@@ -119,15 +125,17 @@ def test_links_lead_to_the_routes_below_any_prefix(route_prefix, external_url, b
         web_external_url=external_url,
         web_enable_admin_api=True,
     )
-    for target in (f"{below}/", f"{below}/status", f"{below}/ui/group/{group_id(this)}"):
+    for path in ("/", "/status", "/rules", "/help", f"/ui/group/{group_id(this)}"):
+        target = below + path
         page = Page(one.ask("GET", target))
         found = [*page.attributes("href"), *page.attributes("src"), *page.attributes("action")]
         local = [link for link in found if not link.startswith(("http", "#"))]
         seen = urlsplit(urljoin(f"http://browser{links or below}{target[len(below) :]}", ""))
-        for link in [*local, *page.attributes("data-source")]:
+        for link in local:
             assert link.startswith(f"{links}/" if links else ".")
-            path = urlsplit(urljoin(seen.geturl(), link)).path
-            assert one.ask("GET", below + path.removeprefix(links or below)).status == 200
+            linked = urlsplit(urljoin(seen.geturl(), link))
+            found = f"{below}{linked.path.removeprefix(links or below)}?{linked.query}"
+            assert one.ask("GET", found).status == 200
     [wipe] = Page(one.ask("GET", f"{below}/")).attributes("data-wipe")
     [delete] = Page(one.ask("GET", f"{below}/")).attributes("data-delete")
     base = links or "."
@@ -142,63 +150,115 @@ def test_the_exposition_is_linked_wherever_it_is():
 def test_groups_come_in_pages():
     one = served(*(key(f"job-{i:04}") for i in range(PAGE + 1)))
     first, second = Page(one.ask("GET", "/")), Page(one.ask("GET", "/?page=2"))
-    assert len(first.attributes("data-group")) == PAGE
-    assert len(second.attributes("data-group")) == 1
+    assert len(first.attributes("data-selector")) == PAGE
+    assert len(second.attributes("data-selector")) == 1
     assert first.attributes("rel", "a")[-1] == "next"
     assert "./?page=2" in first.attributes("href")
-    assert "Page 2 of 2" in second.text
+    assert "page 2 of 2" in second.text
 
 
 def test_the_filter_is_part_of_the_url():
     page = Page(served(key("backup"), key("report")).ask("GET", "/?q=back"))
-    assert len(page.attributes("data-group")) == 1
-    assert "1 of 2 groups" in " ".join(page.text.split())
-    assert page.attributes("data-count") == ["1"]
+    assert len(page.attributes("data-selector")) == 1
+    assert "1\u20131 of 1 groups that match, 2 in all" in " ".join(page.text.split())
+
+
+def test_a_broken_selector_is_explained_beside_the_search():
+    page = Page(served(key()).ask("GET", "/?q=" + quote('{job="j"')))
+    assert 'position 9: expected "," or "}", found the end' in page.text
+    assert page.attributes("aria-invalid") == ["true"]
 
 
 @pytest.mark.parametrize("query", ["?page=x", "?q=%ff%00", "?" + "a=1&" * 50, "?&&=&", "?page=-0"])
 def test_a_query_that_makes_no_sense_shows_what_it_can(query):
-    assert Page(served(key()).ask("GET", f"/{query}")).attributes("data-group") is not None
+    assert Page(served(key()).ask("GET", f"/{query}")).attributes("value", "input") is not None
 
 
 def test_only_with_the_admin_api_all_groups_can_be_deleted():
     assert not Page(served(key()).ask("GET", "/")).attributes("data-wipe")
     page = Page(served(key(), web_enable_admin_api=True).ask("GET", "/"))
-    assert "Delete All 1 Groups" in page.text
+    assert "Delete all 1…" in page.text
     empty = Page(served(web_enable_admin_api=True).ask("GET", "/"))
-    [button] = [attributes for _, attributes in empty.tags if "data-wipe" in attributes]
-    assert "disabled" in button
+    assert not empty.attributes("data-wipe")
 
 
-def test_a_failed_push_shows_in_the_list():
+def test_a_failed_push_shows_in_the_list_with_its_reason():
     one = served(key())
-    assert "Last push failed!" not in one.ask("GET", "/").text
+    assert "refused" not in Page(one.ask("GET", "/")).text
     one.ask("PUT", "/metrics/job/j", "m 1 123\n")
-    assert "Last push failed!" in one.ask("GET", "/").text
+    text = " ".join(Page(one.ask("GET", "/")).text.split())
+    assert "Last push failed" in text
+    assert "refused 0 s ago from 127.0.0.1: pushed metrics must not have timestamps" in text
+
+
+def test_a_late_group_shows_as_late(tmp_path):
+    rules = tmp_path / "rules.yml"
+    rules.write_text("rules: [{match: '{job=\"j\"}', expect_every: 1h}]")
+    page = Page(served(key(), push_rules_file=str(rules)).ask("GET", "/?state=late"))
+    assert len(page.attributes("data-selector")) == 1
+    assert "every 1 h" in page.text
+
+
+def test_the_groups_that_would_be_deleted_are_listed_with_their_paths():
+    one = served(key("a/b"), key("c"), key("d"))
+    answer = one.ask("GET", "/ui/groups?q=" + quote('{job!="d"}'))
+    assert json.loads(answer.body) == {
+        "groups": [
+            {"name": '{job="a/b"}', "path": "metrics/job@base64/YS9i"},
+            {"name": '{job="c"}', "path": "metrics/job/c"},
+        ]
+    }
+
+
+def test_who_may_only_read_is_not_offered_to_delete(tmp_path):
+    file = tmp_path / "web.yml"
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    file.write_text(
+        f"basic_auth_users: {{reader: '{hashed}'}}\n"
+        "permissions: {users: {reader: [{allow: [read, push]}, {allow: [delete], jobs: [mine]}]}}\n"
+    )
+    one = Served(Settings(web_enable_admin_api=True), web_config=file)
+    change(one.store, put(key("mine"), "m 1\n", time=10**18))
+    change(one.store, put(key("theirs"), "m 1\n", time=10**18))
+    reader = {"Authorization": "Basic " + b64encode(b"reader:secret").decode()}
+
+    def shown(target: str) -> Page:
+        return Page(one.ask("GET", target, headers=reader))
+
+    assert shown("/").attributes("data-delete") == ["./metrics/job/mine"]
+    assert not shown("/").attributes("data-wipe")
+    assert not shown("/?q=m").attributes("data-delete-all")
+    assert shown("/?q=mine").attributes("data-delete-all")
+    assert shown(f"/ui/group/{group_id(key('mine'))}").attributes("data-delete")
+    assert not shown(f"/ui/group/{group_id(key('theirs'))}").attributes("data-delete")
+    listed = json.loads(one.ask("GET", "/ui/groups?q=m", headers=reader).body)["groups"]
+    assert [group["path"] for group in listed] == ["metrics/job/mine"]
 
 
 def test_a_group_has_a_page_with_its_families():
-    body = '# HELP m What it is.\n# TYPE m gauge\nm{x="y"} 1e6\n'
-    page = Page(group_page(served(key(), body=body), key()))
+    body = '# HELP m_bytes What it is.\n# TYPE m_bytes gauge\nm_bytes{x="y"} 1e6\n'
+    answer = group_page(served(key(instance="i"), body=body), key(instance="i"))
+    assert answer.text.count("<i>instance=</i>") == 1
+    page = Page(answer)
     words = " ".join(page.text.split())
-    assert 'job="j"' in words
-    assert "m GAUGE What it is. last pushed: 2001-09-09T0" in words
-    assert 'x="y" instance="" job="j" 1000000' in words
-    assert "push_failure_time_seconds GAUGE" in words
+    assert "j instance=i" in words
+    assert "m_bytes gauge bytes What it is. pushed" in words
+    assert "x=y 1 MB 1000000" in words
+    assert "push_failure_time_seconds gauge" in words
 
 
 @pytest.mark.parametrize("name", ["labels", "last_push_successful"])
 def test_families_may_have_any_name(name):
     page = Page(group_page(served(key(), body=f"{name} 1\n"), key()))
-    assert f"{name} UNTYPED" in " ".join(page.text.split())
+    assert f"{name} untyped" in " ".join(page.text.split())
 
 
 def test_a_large_family_is_shown_in_part_unless_all_is_asked_for():
     one = served(key(), body="".join(f'm{{i="{i}"}} 1\n' for i in range(MAX_ROWS + 7)))
     part, everything = group_page(one, key()), group_page(one, key(), "?all")
     assert "7 more metrics are not shown" in part.text
-    assert part.text.count('>i="') == MAX_ROWS
-    assert everything.text.count('>i="') == MAX_ROWS + 7
+    assert part.text.count("<i>i=</i>") == MAX_ROWS
+    assert everything.text.count("<i>i=</i>") == MAX_ROWS + 7
     assert everything.chunks > 1
 
 
@@ -210,9 +270,80 @@ def test_an_unknown_group_has_no_page(unknown):
 def test_the_status_page_shows_build_and_flags_but_no_password():
     one = served(web_external_url="http://user:secret@ex.org/", web_enable_admin_api=True)
     text = " ".join(Page(one.ask("GET", "/status")).text.split())
-    for words in ("Started", "version", "limit.body-bytes 32MiB", "web.enable-admin-api true"):
+    for words in ("Up", "in memory", "version", "--limit.body-bytes 32MiB", "0 changed"):
         assert words in text
     assert "secret" not in text
+
+
+def test_the_status_page_shows_changed_flags_first():
+    one = served(limit_groups=7, given=frozenset({"limit_groups", "limit_series"}))
+    text = " ".join(Page(one.ask("GET", "/status")).text.split())
+    assert "Flags1 changed --limit.groups 7 Show all" in text
+    assert "groups 0 of 7" in text
+
+
+def test_the_status_page_shows_scrapes_and_refused_pushes():
+    one = served()
+    one.ask("GET", "/metrics", headers={"User-Agent": "Prometheus/3.5.0"})
+    one.ask("PUT", "/metrics/job/j/instance/i", "m x\n")
+    one.ask("PUT", "/metrics/job/j/odd", "m 1\n")
+    text = " ".join(Page(one.ask("GET", "/status")).text.split())
+    assert "1 body, 1 grouping-key" in text or "1 grouping-key, 1 body" in text
+    assert "127.0.0.1 job=jinstance=i body text format parsing error in line 1" in text
+    assert "0 s ago 127.0.0.1 Prometheus/3.5.0" in text
+
+
+def test_the_rules_page_shows_each_rule_with_its_groups(tmp_path):
+    rules = tmp_path / "rules.yml"
+    rules.write_text("rules: [{match: '{job=\"j\"}', expect_every: 1h, ttl: 2000000h}]")
+    one = served(key(), key("other"), push_rules_file=str(rules))
+    text = " ".join(Page(one.ask("GET", "/rules")).text.split())
+    assert '{job="j"} every 1 h after 83333 d never 1 Late 1 ' in text
+    assert "all others \u2013 never never 1 OK 1" in text
+
+
+def test_the_help_is_for_the_address_that_was_asked():
+    text = Page(served().ask("GET", "/help", headers={"Host": "gw:9091"})).text
+    assert 'targets: ["gw:9091"]' in text
+    assert "http://gw:9091/metrics/job/backup/instance/db1" in text
+    outside = served(web_external_url="https://ex.org/pg/", web_telemetry_path="/scrape")
+    text = Page(outside.ask("GET", "/pg/help")).text
+    for words in ('targets: ["ex.org"]', "scheme: https", "metrics_path: /pg/scrape"):
+        assert words in text
+    assert 'push_to_gateway("https://ex.org/pg"' in text
+
+
+def test_pages_have_titles_of_their_own():
+    one = served(key("backup", instance="db"))
+    pages = pages_of(one, key("backup", instance="db"))
+    titles = [re.search("<title>(.*)</title>", answer.text)[1] for answer in pages]
+    assert titles == [
+        f"{name} · Pushgate" for name in ("Groups", "Status", "Rules", "Help", "backup instance=db")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "home"),
+    [("/nope", "./"), ("/a/b", "./../"), (f"/ui/group/{group_id(key('gone'))}", "../../")],
+)
+def test_browsers_get_a_page_where_nothing_is(path, home):
+    answer = served().ask("GET", path, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert f'<a href="{home}">All groups</a>' in answer.text
+    assert served().ask("GET", path).body == b"404 page not found\n"
+
+
+def test_pages_are_compressed_for_who_takes_that():
+    one = served(key())
+    plain, packed = (
+        one.ask("GET", "/", headers={"Accept-Encoding": coding})
+        for coding in ("identity", "gzip, deflate, br, zstd")
+    )
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert plain.headers["vary"] == packed.headers["vary"] == "accept-encoding"
+    assert b"<h1" in gzip.decompress(packed.body)
+    assert 2 * len(packed.body) < len(plain.body)
 
 
 @pytest.mark.parametrize(
@@ -238,8 +369,18 @@ def test_only_static_files_are_served_as_such(path):
 def test_no_page_depends_on_a_script_to_be_read():
     page = Page(served(key()).ask("GET", "/"))
     assert f"./ui/group/{group_id(key())}" in page.attributes("href")
-    without_script = [a for tag, a in page.tags if tag == "button" and "data-delete" in a]
-    assert all("hidden" in attributes for attributes in without_script)
+    needs_script = [a for tag, a in page.tags if tag == "button" and a.get("type") == "button"]
+    assert [a for a in needs_script if "hidden" not in a] == [
+        {"type": "button", "id": "live-toggle", "class": "plain"},  # within what is hidden
+        *([{"type": "button", "role": "menuitem", "tabindex": "-1", "data-menu-copy": None}]),
+        {
+            "type": "button",
+            "role": "menuitem",
+            "tabindex": "-1",
+            "data-menu-delete": None,
+            "class": "delete",
+        },
+    ]
     assert not re.search(r"\son[a-z]+=|javascript:", served(key()).ask("GET", "/").text)
 
 

@@ -54,8 +54,11 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     table = {
         "/": {"GET": _READ(endpoint=pages.groups, counted_as="status")},
         "/status": {"GET": _READ(endpoint=pages.status, counted_as="status")},
+        "/rules": {"GET": _READ(endpoint=pages.rules, counted_as="status")},
+        "/help": {"GET": _READ(endpoint=pages.help, counted_as="status")},
+        "/ui/groups": {"GET": _READ(endpoint=pages.deletable, counted_as="status")},
         "/ui/group/{id}": {
-            "GET": _READ(endpoint=pages.group, job=pages.job_of, counted_as="status")
+            "GET": _READ(endpoint=pages.group, job=pages.job_in_path, counted_as="status")
         },
         "/static/{name:path}": {"GET": _ANY(endpoint=pages.static, counted_as="static")},
         "/-/healthy": {"GET": _HEALTH(endpoint=health.healthy, counted_as="healthy")},
@@ -104,7 +107,7 @@ class App:
                 for path, actions in routes(context.settings).items()
             ],
             redirect_slashes=False,
-            default=Resource(context, {}),
+            default=Resource(context, {}, missing=pages.missing),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -29,6 +29,7 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.http.responses import Response, error_response
+from pushgate.server.recent import Refusal
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Change, Delete, Merge, Replace
 from pushgate.server.store.expiry import Expiry
@@ -284,6 +285,15 @@ class PushService:
         else:
             reason = next(word for kind, word in _REASONS.items() if isinstance(error, kind))
         self._telemetry.count_rejected(reason)
+        self._telemetry.recent.refuse(
+            Refusal(
+                time.time_ns(),
+                push.client[0] if push.client else "",
+                getattr(push, "group", None),
+                reason,
+                str(error),
+            )
+        )
         where = {"logged_source": push.source, "err": str(error)[:_MAX_LOGGED]}
         if isinstance(error, InconsistentPush):
             _log.log(

@@ -60,11 +60,13 @@ class Resource:
         context: AppContext,
         actions: Mapping[str, Action],
         usage: Callable[[Scope], str] = lambda _: "Method Not Allowed",
+        missing: Endpoint | None = None,
     ) -> None:
-        """Serve *actions*, by method; *usage* is the text of a 405."""
+        """Serve *actions*, by method; *usage* is the text of a 405, *missing* answers with 404."""
         self._context = context
         self._actions = actions
         self._usage = usage
+        self._missing = missing
         self._is_found = bool(actions.keys() - {"OPTIONS"})
         head = {"HEAD"} if "GET" in actions else set[str]()
         methods = sorted(actions.keys() | head | {"OPTIONS"})
@@ -78,6 +80,8 @@ class Resource:
             await refusal(scope, receive, send)
         elif action:
             await self._act(action, scope, receive, send)
+        elif not self._is_found and self._missing:
+            await self._missing(self._context, scope, receive, send)
         elif not self._is_found:
             await NOT_FOUND(scope, receive, send)
         elif method == "OPTIONS":

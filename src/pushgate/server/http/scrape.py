@@ -12,6 +12,7 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.push import find_header
 from pushgate.server.http.stream import in_steps
+from pushgate.server.recent import Scrape
 from pushgate.server.store.selection import SelectedGroups, Selection
 
 _ENCODINGS: Final[dict[str, Encoding]] = {
@@ -27,6 +28,7 @@ async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send
 
     With ``match[]`` in the query it is that of the groups that one of the selectors matches.
     """
+    began = time.perf_counter()
     headers = scope["headers"]
     kind = accepted_format(find_header(headers, b"accept"))
     lines = tuple(value for name, value in headers if name == b"accept-encoding")
@@ -49,6 +51,15 @@ async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send
         for chunk in _joined(chunks):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+    context.telemetry.recent.scrape(
+        Scrape(
+            time.time_ns(),
+            scope["client"][0] if scope["client"] else "",
+            find_header(headers, b"user-agent").decode("latin-1"),
+            time.perf_counter() - began,
+            size,
+        )
+    )
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -33,13 +33,13 @@ def push_usage(scope: Scope, settings: Settings) -> str:
     path = scope["raw_path"].removeprefix(raw_prefix(settings))
     if len(path) > _MAX_PATH_BYTES:
         path = b"/metrics/job/JOB"
-    home = _base_url(scope, settings)
+    home = base_url(scope, settings)
     exposition = settings.telemetry_path.removeprefix(settings.route_prefix)
     group = shlex.quote(home + quote_from_bytes(path, _PATH_SAFE))
     return _USAGE.format(group=group, exposition=home + exposition, home=home + "/")
 
 
-def _base_url(scope: Scope, settings: Settings) -> str:
+def base_url(scope: Scope, settings: Settings) -> str:
     """Return the URL of the server, up to its routes, as the browser sees it."""
     external = urlsplit(settings.web_external_url)
     host = dict(scope["headers"]).get(b"host", b"HOST").decode("latin-1")

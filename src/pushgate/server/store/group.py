@@ -39,6 +39,24 @@ def without_times(pushed: Pushed) -> Pushed:
     )
 
 
+class Attempt(NamedTuple):
+    """A push of a group, accepted or not; ``time`` is a whole second in Unix nanoseconds."""
+
+    time: int
+    is_accepted: bool
+
+
+MAX_HISTORY: Final = 20
+"""How many pushes a group remembers."""
+_ATTEMPT_BYTES = 5
+
+
+def noted(history: bytes, time: int, *, is_accepted: bool) -> bytes:
+    """Return *history* with one more push, the oldest forgotten. Five bytes each."""
+    attempt = (time // 10**9 << 1 | is_accepted).to_bytes(_ATTEMPT_BYTES, "big")
+    return (history + attempt)[-MAX_HISTORY * _ATTEMPT_BYTES :]
+
+
 # With fewer families than this a block is made anew when some are replaced.
 _LARGE = 256
 
@@ -104,10 +122,11 @@ class Group:
 
     ``blocks`` have no family name in common. Times are Unix nanoseconds: ``pushed_at``
     and ``failed_at`` are 0 for never, ``since`` is the group's first push or failure. ``failure``
-    is what happened at ``failed_at``; it is only in memory, and None after a restart.
+    is what happened at ``failed_at``, and ``history`` what :func:`noted` made of the last pushes;
+    both are only in memory, and empty after a restart.
     """
 
-    __slots__ = ("blocks", "failed_at", "failure", "key", "pushed_at", "since")
+    __slots__ = ("blocks", "failed_at", "failure", "history", "key", "pushed_at", "since")
 
     def __init__(
         self,
@@ -118,6 +137,7 @@ class Group:
         failed_at: int,
         since: int,
         failure: Failure | None = None,
+        history: bytes = b"",
     ) -> None:
         self.key = key
         self.blocks = blocks
@@ -125,6 +145,7 @@ class Group:
         self.failed_at = failed_at
         self.since = since
         self.failure = failure
+        self.history = history
 
     @property
     def last_pushed(self) -> int:
@@ -136,6 +157,18 @@ class Group:
         """How many metric families the group has, those of its push times left out."""
         return sum(len(block.pushed.shape.names) - len(block.dropped) for block in self.blocks)
 
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The last pushes, oldest first: those since the start, or else the last of each kind."""
+        if not self.history:
+            last = (Attempt(self.pushed_at, True), Attempt(self.failed_at, False))
+            return sorted(attempt for attempt in last if attempt.time)
+        coded = (
+            int.from_bytes(self.history[at : at + _ATTEMPT_BYTES], "big")
+            for at in range(0, len(self.history), _ATTEMPT_BYTES)
+        )
+        return [Attempt((code >> 1) * 10**9, bool(code & 1)) for code in coded]
+
     def without_metrics(self) -> "Group":
         """Return what is left of the group when its metrics have expired: its push times."""
         return Group(
@@ -145,6 +178,7 @@ class Group:
             failed_at=self.failed_at,
             since=self.since,
             failure=self.failure,
+            history=self.history,
         )
 
     @property

@@ -28,7 +28,7 @@ from pushgate.server.store.change import (
     Wipe,
 )
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
-from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, without_times
+from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, noted, without_times
 from pushgate.server.store.once import AppliedKeys
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.schedule import Schedule
@@ -445,7 +445,15 @@ class Store:
                 return []
             if self._bounds.groups and len(self._admitted) >= self._bounds.groups:
                 return []
-            after = Group(key, (), pushed_at=0, failed_at=time, since=time, failure=failure)
+            after = Group(
+                key,
+                (),
+                pushed_at=0,
+                failed_at=time,
+                since=time,
+                failure=failure,
+                history=noted(b"", time, is_accepted=False),
+            )
         else:
             after = Group(
                 key,
@@ -454,6 +462,7 @@ class Store:
                 failed_at=time,
                 since=before.since,
                 failure=failure,
+                history=noted(before.history, time, is_accepted=False),
             )
         return [(yield from self._count_in(Step(before, after)))]
 
@@ -495,11 +504,13 @@ def _updated(before: Group, blocks: tuple[Block, ...], time: int) -> Group:
         failed_at=before.failed_at,
         since=before.since,
         failure=before.failure,
+        history=noted(before.history, time, is_accepted=True),
     )
 
 
 def _new_group(key: GroupingKey, blocks: tuple[Block, ...], time: int) -> Group:
-    return Group(key, blocks, pushed_at=time, failed_at=0, since=time)
+    history = noted(b"", time, is_accepted=True)
+    return Group(key, blocks, pushed_at=time, failed_at=0, since=time, history=history)
 
 
 def _rivals(name: str, kind: MetricType) -> Iterator[str]:

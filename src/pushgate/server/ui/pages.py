@@ -1,21 +1,49 @@
 """The pages of the web interface, and its static files."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
+from zlib import compressobj
 
+import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from pushgate.formats.negotiation import accepted_encoding
+from pushgate.model.quoting import legible
+from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.families import local_time
-from pushgate.server.http.responses import NOT_FOUND, Headers
+from pushgate.server.http.push import find_header
+from pushgate.server.http.responses import NOT_FOUND, Response
 from pushgate.server.http.stream import in_steps, stream
-from pushgate.server.ui.cards import MAX_ROWS, family_cards, group_card, key_of
-from pushgate.server.ui.search import Search, found
+from pushgate.server.http.usage import base_url
+from pushgate.server.store.group import Group
+from pushgate.server.ui import help as help_, status as status_
+from pushgate.server.ui.families import MAX_ROWS, family_cards
+from pushgate.server.ui.groups import (
+    STATE_WORDS,
+    delete_path,
+    group_row,
+    history,
+    key_of,
+    rhythm,
+    selector,
+    snippets,
+    title,
+)
+from pushgate.server.ui.search import (
+    Match,
+    Search,
+    State,
+    found,
+    job_of,
+    matching_groups,
+    state_of,
+)
+from pushgate.server.ui.values import age, moment
 from pushgate.server.version import BUILD
 
 _HERE = Path(__file__).parent
@@ -28,8 +56,9 @@ _templates = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-_GROUPS, _GROUP, _STATUS = map(
-    _templates.get_template, ("groups.html", "group.html", "status.html")
+_GROUPS, _GROUP, _STATUS, _RULES, _HELP, _MISSING = (
+    _templates.get_template(f"{name}.html")
+    for name in ("groups", "group", "status", "rules", "help", "missing")
 )
 
 _CSP = b"content-security-policy"
@@ -41,7 +70,9 @@ _HEADERS: Final = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"referrer-policy", b"same-origin"),
+    (b"vary", b"accept-encoding"),
 )
+_GZIP: Final = (b"content-encoding", b"gzip")
 # As the Go server names them, whatever the machine's mime.types says.
 _MEDIA_TYPES: Final = {
     ".css": "text/css",
@@ -49,18 +80,73 @@ _MEDIA_TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 _MAX_PARAMETERS = 16
+_MAX_DELETED = 1000
+_MAX_CHIP = 80
+_MAX_FACETS = 8
+_MAX_VALUE = 4000
 
 
 async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with one page of the groups that match the query: ``q``, ``failed``, ``page``."""
+    """Answer with one page of the groups that match the query, see :class:`Search`."""
     now = time.time_ns()
-    result = await found(context.gateway.store, Search.from_query(_query(scope)))
-    cards = (group_card(group, context.settings, now) for group in result.groups)
-    pieces = _page(_GROUPS, context, ".", tab="groups", result=result, cards=cards)
-    await stream(pieces, _headers(context), scope, receive, send)
+    store = context.gateway.store
+    result = await found(store, Search.from_query(_query(scope)), now)
+    jobs = {job_of(match.group) for match in result.groups}
+    may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
+    may_wipe = context.settings.web_enable_admin_api and await _permitted(
+        context, scope, [None], Permission.ADMIN
+    )
+    rows = (
+        group_row(
+            match,
+            store.rule(match.group.key),
+            context.settings,
+            now,
+            may_delete=job_of(match.group) in may_delete,
+            most=_MAX_CHIP,
+        )
+        for match in result.groups
+    )
+    pieces = _page(
+        _GROUPS,
+        context,
+        ".",
+        tab="groups",
+        title="Groups",
+        result=result,
+        rows=rows,
+        jobs=result.counts.jobs.most_common(_MAX_FACETS),
+        labels=result.counts.labels.most_common(_MAX_FACETS),
+        series=store.series,
+        may_wipe=may_wipe,
+        may_delete_these=0 < result.matching <= _MAX_DELETED
+        and not result.search.is_for_all
+        and may_delete == jobs,
+        words=STATE_WORDS,
+        states=[*State],
+    )
+    await _send_page(pieces, context, scope, receive, send)
 
 
-def job_of(_context: AppContext, scope: Scope) -> str | None:
+async def deletable(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the groups that match the query as JSON: a name and a path to delete each.
+
+    The page names them before it deletes them, one by one, so that nothing else is deleted.
+    """
+    search = Search.from_query(_query(scope))
+    matching, _, _ = await matching_groups(context.gateway.store, search, time.time_ns())
+    jobs = [job_of(match.group) for match in matching[:_MAX_DELETED]]
+    may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
+    named = [
+        {"name": legible(selector(group.key)[:_MAX_VALUE]), "path": path}
+        for group, _ in matching[:_MAX_DELETED]
+        if job_of(group) in may_delete and (path := delete_path(group.key, context.settings))
+    ]
+    headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+    await Response(200, orjson.dumps({"groups": named}), headers)(scope, receive, send)
+
+
+def job_in_path(_context: AppContext, scope: Scope) -> str | None:
     """Return the job of the group in the path; None if the path names no group."""
     key = key_of(scope["path_params"]["id"])
     return dict(key.labels).get("job") if key else None
@@ -71,45 +157,95 @@ async def group(context: AppContext, scope: Scope, receive: Receive, send: Send)
     key = key_of(scope["path_params"]["id"])
     shown = context.gateway.store.get(key) if key else None
     if shown is None:
-        await NOT_FOUND(scope, receive, send)
+        await missing(context, scope, receive, send, up="../..", what="group")
         return
     max_rows = None if "all" in _query(scope) else MAX_ROWS
-    cards = family_cards(shown, context.settings, max_rows=max_rows)
     pieces = _page(
         _GROUP,
         context,
         "../..",
         tab="groups",
-        card=group_card(shown, context.settings, time.time_ns()),
-        families=await in_steps(cards),
+        title=title(shown),
+        **_about(
+            context,
+            scope,
+            shown,
+            may_delete=bool(await _permitted(context, scope, [job_of(shown)], Permission.DELETE)),
+        ),
+        families=await in_steps(
+            family_cards(shown, context.settings, time.time_ns(), max_rows=max_rows)
+        ),
     )
-    await stream(pieces, _headers(context), scope, receive, send)
+    await _send_page(pieces, context, scope, receive, send)
+
+
+def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool) -> dict[str, Any]:
+    """Return what the page of the group *shown* says above its families."""
+    now = time.time_ns()
+    rule = context.gateway.store.rule(shown.key)
+    settings = context.settings
+    expires_at = rule.expires_at(shown)
+    telemetry = settings.telemetry_path.removeprefix(settings.route_prefix)
+    return {
+        "row": group_row(
+            Match(shown, state_of(shown, rule, now)),
+            rule,
+            settings,
+            now,
+            may_delete=may_delete,
+            most=0,
+        ),
+        "word": STATE_WORDS[state_of(shown, rule, now)],
+        "rhythm": rhythm(shown.attempts)[1],
+        "history": history(shown.attempts, now),
+        "snippets": snippets(shown, rule, settings, base_url(scope, settings)),
+        "failure": moment(shown.failed_at, now) if shown.failed_at else None,
+        "rule": rule,
+        "rule_name": str(rule.selector) if rule.selector else "",
+        "due": moment(shown.pushed_at + rule.expect_every, now).full if rule.expect_every else "",
+        "expires": f"in {age(expires_at - now)}" if expires_at else "",
+        "raw": f"{telemetry}?match[]={quote(selector(shown.key), errors='surrogateescape')}",
+    }
 
 
 async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with version, flags, and the numbers of groups and series."""
-    store = context.gateway.store
-    tables = {
-        "Runtime Information": {
-            "Started": local_time(context.started // 10**9 * 10**9),
-            "Groups": f"{len(store):,}",
-            "Series": f"{store.series:,}",
-            "Journal": "in memory only"
-            if not context.gateway.is_durable
-            else ("ready" if context.gateway.is_ready else "cannot be written, see the log"),
-        },
-        "Build Information": {
-            "version": BUILD.version,
-            "branch": BUILD.branch,
-            "revision": BUILD.revision,
-            "tags": BUILD.tags,
-            "python": BUILD.python,
-            "platform": BUILD.platform,
-        },
-        "Startup Flags": context.settings.rows(),
-    }
-    pieces = _page(_STATUS, context, ".", tab="status", tables=tables)
-    await stream(pieces, _headers(context), scope, receive, send)
+    """Answer with how the server is: storage, traffic, refused pushes, limits and flags."""
+    shown = status_.status(context, time.time_ns())
+    pieces = _page(_STATUS, context, ".", tab="status", title="Status", **shown)
+    await _send_page(pieces, context, scope, receive, send)
+
+
+async def rules(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the rules in force, and the groups that each is for."""
+    shown = await status_.rules(context, time.time_ns())
+    pieces = _page(_RULES, context, ".", tab="rules", title="Rules", **shown)
+    await _send_page(pieces, context, scope, receive, send)
+
+
+async def help(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: A001 - the page is called so
+    """Answer with how to push to this gateway and how to scrape it, at its own address."""
+    sections = help_.sections(context.settings, base_url(scope, context.settings))
+    pieces = _page(_HELP, context, ".", tab="help", title="Help", sections=sections)
+    await _send_page(pieces, context, scope, receive, send)
+
+
+async def missing(
+    context: AppContext,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    up: str = "",
+    what: str = "page",
+) -> None:
+    """Answer with 404: a page for browsers, a line of text for everything else."""
+    if b"text/html" not in find_header(scope["headers"], b"accept"):
+        await NOT_FOUND(scope, receive, send)
+        return
+    below = scope["path"].removeprefix(context.settings.route_prefix)
+    up = up or "/".join([".", *[".."] * (below.count("/") - 1)])
+    body = b"".join(_page(_MISSING, context, up, tab="", title="Not found", what=what))
+    await Response(404, body, _headers(context))(scope, receive, send)
 
 
 async def static(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,9 +255,21 @@ async def static(_context: AppContext, scope: Scope, receive: Receive, send: Sen
         await NOT_FOUND(scope, receive, send)
         return
     response = await _FILES.get_response(name, scope)
+    response.headers["cache-control"] = "no-cache"
     if response.status_code in (200, 206):
         response.headers["content-type"] = _MEDIA_TYPES[PurePosixPath(name).suffix]
     await response(scope, receive, send)
+
+
+async def _permitted(
+    context: AppContext, scope: Scope, jobs: Iterable[str | None], permission: Permission
+) -> frozenset[str | None]:
+    """Return for which of *jobs* the reader has *permission*; None is all of them."""
+    access, address = context.live.access, scope["client"][0] if scope["client"] else ""
+    about = scope["headers"], scope["state"].get("peer_certificate"), permission
+    return frozenset(
+        [job for job in {*jobs} if not await access.admit_jobs(*about, [job], address)]
+    )
 
 
 def _query(scope: Scope) -> dict[str, str]:
@@ -140,14 +288,31 @@ def _page(template: Template, context: AppContext, up: str, **shown: Any) -> Ite
         base=base,
         metrics=base + settings.telemetry_path.removeprefix(settings.route_prefix),
         version=BUILD.version,
-        may_wipe=settings.web_enable_admin_api,
         **shown,
     )
     # Help texts need not be UTF-8.
     return (piece.encode(errors="replace") for piece in pieces)
 
 
-def _headers(context: AppContext) -> Headers:
+async def _send_page(
+    pieces: Iterable[bytes], context: AppContext, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer with *pieces*, compressed if the browser takes that."""
+    headers = _headers(context)
+    accepted = tuple(value for name, value in scope["headers"] if name == b"accept-encoding")
+    if accepted_encoding(accepted) == "gzip":
+        pieces, headers = _compressed(pieces), (*headers, _GZIP)
+    await stream(pieces, headers, scope, receive, send)
+
+
+def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    packer = compressobj(5, wbits=31)
+    for piece in pieces:
+        yield packer.compress(piece)
+    yield packer.flush()
+
+
+def _headers(context: AppContext) -> tuple[tuple[bytes, bytes], ...]:
     """Return the headers of a page. A policy in the web configuration replaces the default."""
     if any(name.lower() == _CSP for name, _ in context.live.access.headers):
         return _HEADERS

@@ -1,95 +1,256 @@
-"""Search in the list of groups, and its pages."""
+"""What the list of groups shows: the groups that match, their order, and how many are what."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
+from pushgate.errors import InvalidSelector
+from pushgate.model.duration import parse_duration
+from pushgate.model.names import LEGACY_LABEL
+from pushgate.model.quoting import go_quote
+from pushgate.model.shape import Frame
 from pushgate.server.store.group import Group
+from pushgate.server.store.rules import Rule
+from pushgate.server.store.selection import Selection
+from pushgate.server.store.selector import Selector, parse_selector
 from pushgate.server.store.store import Store
+from pushgate.server.ui.values import age
 
-PAGE = 100
+PAGE = 50
 """How many groups are listed at a time."""
 
-_MAX_QUERY_LENGTH = 200
+_MAX_QUERY_LENGTH = 1000
+_DAY = 86_400 * 10**9
+
+
+class State(StrEnum):
+    """How a group is. The worst of what is true counts."""
+
+    OK = "ok"
+    LATE = "late"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+def state_of(group: Group, rule: Rule, now: int) -> State:
+    """Return how *group* is at *now*, under the *rule* for it."""
+    if not group.last_push_successful:
+        return State.FAILED
+    if rule.ttl and not group.blocks and group.pushed_at + rule.ttl <= now:
+        return State.EXPIRED
+    return State.LATE if rule.is_late(group, now) else State.OK
+
+
+def job_of(group: Group) -> str:
+    """Return the job of *group*."""
+    key = group.key
+    return key.labels[key.names.index("job")][1]
+
+
+class Match(NamedTuple):
+    """A group that matches, and how it is."""
+
+    group: Group
+    state: State
+
+
+_SEVERITY: Final = {state: rank for rank, state in enumerate(State)}
+_SORTS: Final[Mapping[str, Callable[[Match], Any]]] = {
+    "job": lambda match: job_of(match.group),
+    "pushed": lambda match: match.group.pushed_at,
+    "series": lambda match: match.group.series,
+    "state": lambda match: _SEVERITY[match.state],
+}
 
 
 class Search(NamedTuple):
-    """A search. A group matches if each word of ``words`` occurs in one of its ``name=value``.
+    """A search, as the query string of the page writes it.
 
-    Letter case and double quotes make no difference. ``page`` counts from 1.
+    ``text`` is a selector if it begins with a brace. Otherwise a group matches if each word
+    occurs in one of its ``name=value`` or in the name of a metric; letter case and double
+    quotes make no difference. ``older_than`` is in nanoseconds, 0 for any age. ``page``
+    counts from 1.
     """
 
-    words: str = ""
-    failed: bool = False
+    text: str = ""
+    state: str = ""
+    older_than: int = 0
+    sort: str = "job"
+    is_descending: bool = False
     page: int = 1
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> "Search":
         """Return the search that a query string asks for; invalid parameters are ignored."""
-        page = query.get("page", "")
+        page, sort = query.get("page", ""), query.get("sort", "")
+        state = "failed" if query.get("failed") else query.get("state", "")
         return cls(
             query.get("q", "")[:_MAX_QUERY_LENGTH].strip(),
-            bool(query.get("failed")),
+            state if state in [*State] else "",
+            _age(query.get("older_than", "")),
+            sort.removeprefix("-") if sort.removeprefix("-") in _SORTS else "job",
+            sort.startswith("-"),
             max(1, int(page)) if page.isdecimal() and len(page) < 10 else 1,
         )
 
     @property
     def is_for_all(self) -> bool:
         """Whether every group matches."""
-        return not self.failed and not self.words
+        return not (self.text or self.state or self.older_than)
 
-    def matches(self, group: Group, words: list[str]) -> bool:
-        """Return whether *group* is one of those; *words* are :attr:`words`, folded."""
-        if self.failed and group.last_push_successful:
-            return False
-        if not words:
-            return True
-        labels = "\n".join([f"{name}={value}" for name, value in group.key.labels]).casefold()
-        return all(word in labels for word in words)
+    def link(self, **changed: object) -> str:
+        """Return the query string of this search with fields *changed*, by default on page 1."""
+        search = self._replace(**{"page": 1, **changed})  # type: ignore[arg-type]
+        order = ("-" if search.is_descending else "") + search.sort
+        given = {
+            "q": search.text,
+            "state": search.state,
+            "older_than": search.older_than and f"{search.older_than // 10**9}s",
+            "sort": order != "job" and order,
+            "page": search.page > 1 and search.page,
+        }
+        kept = {name: value for name, value in given.items() if value}
+        return "?" + urlencode(kept, errors="surrogateescape")
+
+    @property
+    def age(self) -> str:
+        """The age that :attr:`older_than` asks for, or would: ``1 d``."""
+        return age(self.older_than or _DAY)
+
+    def for_label(self, name: str, operator: str, value: str) -> str:
+        """Return the query string of the groups with a label that compares so."""
+        written = name if LEGACY_LABEL(name) else go_quote(name)
+        return self.link(text=f"{{{written}{operator}{go_quote(value)}}}")
+
+    def sorted_by(self, sort: str) -> str:
+        """Return the query string of this search in another order; a second time, reversed."""
+        return self.link(sort=sort, is_descending=self.sort == sort and not self.is_descending)
+
+    def direction(self, sort: str) -> str | None:
+        """Return the ``aria-sort`` of the column *sort*; None if it does not decide."""
+        if sort != self.sort:
+            return None
+        return "descending" if self.is_descending else "ascending"
+
+
+def _age(text: str) -> int:
+    try:
+        return parse_duration(text) if text else 0
+    except ValueError:
+        return 0
+
+
+class Counts(NamedTuple):
+    """How many of all groups are what. ``labels`` counts the names of labels but ``job``."""
+
+    states: Counter[State]
+    jobs: Counter[str]
+    labels: Counter[str]
+    older: int
 
 
 class Result(NamedTuple):
-    """One page of the groups that match; ``page`` of ``pages`` (at least 1)."""
+    """One page of the groups that match; ``page`` of ``pages`` (at least 1).
+
+    ``error`` says why nothing matches, if the text of the search is a broken selector.
+    """
 
     search: Search
-    groups: list[Group]
+    groups: list[Match]
     matching: int
     stored: int
+    counts: Counts
     page: int
     pages: int
+    error: str = ""
 
-    def link(self, page: int) -> str:
-        """Return the query string of another page of this result."""
-        search = self.search
-        given = {"q": search.words, "failed": search.failed and "1", "page": page > 1 and page}
-        return "?" + urlencode({name: value for name, value in given.items() if value})
+    @property
+    def first(self) -> int:
+        """The number of the first group on this page."""
+        return (self.page - 1) * PAGE + 1
 
 
-async def found(store: Store, search: Search) -> Result:
-    """Return the page of *store* that *search* asks for; the last one if there are fewer.
+async def found(store: Store, search: Search, now: int) -> Result:
+    """Return the page of *store* that *search* asks for at *now*; the last if there are fewer.
 
-    A search looks at every group, and lets other requests run in between; the list of all
-    groups costs the same however many there are.
+    Looks at every group, and lets other requests run in between.
     """
-    if search.is_for_all:
-        pages, page = _pages(search, len(store))
-        return Result(
-            search, store.page((page - 1) * PAGE, PAGE), len(store), len(store), page, pages
-        )
-    words = search.words.replace('"', "").casefold().split()
-    matching: list[Group] = []
-    stored = 0
-    for run in store.walk():
-        matching += [group for group in run if search.matches(group, words)]
-        stored += len(run)
-        await asyncio.sleep(0)
-    pages, page = _pages(search, len(matching))
+    matching, counts, error = await matching_groups(store, search, now)
+    # Stable, so that groups of one job stay in the order of their keys.
+    matching.sort(key=_SORTS[search.sort], reverse=search.is_descending)
+    pages = max(1, -(-len(matching) // PAGE))
+    page = min(search.page, pages)
     shown = matching[(page - 1) * PAGE : page * PAGE]
-    return Result(search, shown, len(matching), stored, page, pages)
+    return Result(search, shown, len(matching), len(store), counts, page, pages, error)
 
 
-def _pages(search: Search, matching: int) -> tuple[int, int]:
-    """Return how many pages there are, and the one that is shown."""
-    pages = max(1, -(-matching // PAGE))
-    return pages, min(search.page, pages)
+async def matching_groups(
+    store: Store, search: Search, now: int
+) -> tuple[list[Match], Counts, str]:
+    """Return the groups that match *search*, the counts of all, and what is wrong with it."""
+    error = ""
+    selectors: tuple[Selector, ...] = ()
+    words: Callable[[Group], bool] = _anything
+    try:
+        if search.text.startswith("{"):
+            selectors = (parse_selector(search.text),)
+        elif search.text:
+            words = _Words(search.text.replace('"', "").casefold().split())
+    except InvalidSelector as invalid:
+        error = str(invalid)
+    before = now - search.older_than if search.older_than else None
+    selection = Selection(selectors, before=before)
+    counts = Counts(Counter(), Counter(), Counter(), 0)
+    names: Counter[tuple[str, ...]] = Counter()
+    matching: list[Match] = []
+    old_before, older = now - (search.older_than or _DAY), 0
+    for run in store.walk():
+        states = [state_of(group, store.rule(group.key), now) for group in run]
+        counts.states.update(states)
+        counts.jobs.update(map(job_of, run))
+        names.update([group.key.names for group in run])
+        older += sum([group.last_pushed < old_before for group in run])
+        matching += [
+            Match(group, state)
+            for group, state in zip(run, states, strict=True)
+            if (not search.state or state == search.state)
+            and selection.includes(group)
+            and words(group)
+        ]
+        await asyncio.sleep(0)
+    for of, count in names.items():
+        counts.labels.update(dict.fromkeys(of, count))
+    del counts.labels["job"]
+    return ([] if error else matching), counts._replace(older=older), error
+
+
+def _anything(_group: Group) -> bool:
+    return True
+
+
+class _Words:
+    """Whether a group matches words. Many groups share the names of their metrics."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._words = words
+        self._named: dict[tuple[Frame, str], frozenset[str]] = {}
+
+    def __call__(self, group: Group) -> bool:
+        labels = "\n".join([f"{name}={value}" for name, value in group.key.labels]).casefold()
+        return all(word in labels or self._has_metric(group, word) for word in self._words)
+
+    def _has_metric(self, group: Group, word: str) -> bool:
+        return any(
+            self._metrics(block.pushed.shape.frame, word) - block.dropped for block in group.blocks
+        )
+
+    def _metrics(self, frame: Frame, word: str) -> frozenset[str]:
+        """Return the names of *frame* that have *word* in them."""
+        found = self._named.get((frame, word))
+        if found is None:
+            found = frozenset(name for name in frame.names if word in name.casefold())
+            self._named[frame, word] = found
+        return found

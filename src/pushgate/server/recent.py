@@ -1,0 +1,100 @@
+"""What happened lately, for the status page: in memory, and a bounded number of each."""
+
+from collections import Counter, deque
+from typing import NamedTuple
+
+from pushgate.model.grouping import GroupingKey
+from pushgate.server.quantiles import Window
+
+_MAX_REFUSED = 20
+_MAX_SCRAPERS = 20
+_MAX_AGENT = 100
+_MAX_MESSAGE = 500
+MINUTES = 60
+"""For how many minutes pushes are counted."""
+
+
+class Refusal(NamedTuple):
+    """A push that was refused, at Unix nanoseconds; ``group`` is None if the path named none."""
+
+    time: int
+    address: str
+    group: GroupingKey | None
+    reason: str
+    message: str
+
+
+class Scrape(NamedTuple):
+    """A scrape that was answered: when, in Unix nanoseconds, to whom, in how long, how large."""
+
+    time: int
+    address: str
+    agent: str
+    seconds: float
+    size: int
+
+
+class Minute(NamedTuple):
+    """Pushes of a minute: how many, and quantiles of their seconds, NaN if there were none."""
+
+    pushes: int
+    p50: float
+    p99: float
+
+
+class Recent:
+    """What happened lately. Not safe for threads; the monotonic clock is the caller's."""
+
+    def __init__(self) -> None:
+        self.refused: deque[Refusal] = deque(maxlen=_MAX_REFUSED)
+        self.refusals: Counter[str] = Counter()
+        """How many pushes were refused since the start, by the reason."""
+        self._scrapes: dict[tuple[str, str], Scrape] = {}
+        self._minutes: deque[Minute] = deque(maxlen=MINUTES - 1)
+        self._window = Window(60, 1)
+        self._until: float | None = None
+
+    def push(self, seconds: float, now: float) -> None:
+        """Count a push that took *seconds* and ended at *now*. Costs about 0.5 µs."""
+        if self._until is None or now >= self._until:
+            self._turn(now)
+        self._window.observe(seconds, now)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Keep *refusal*; the oldest is forgotten."""
+        self.refused.appendleft(refusal._replace(message=refusal.message[:_MAX_MESSAGE]))
+        self.refusals[refusal.reason] += 1
+
+    def scrape(self, scrape: Scrape) -> None:
+        """Keep *scrape* as the last one of its client; the client not seen longest is forgotten."""
+        scrape = scrape._replace(agent=scrape.agent[:_MAX_AGENT])
+        client = scrape.address, scrape.agent
+        self._scrapes.pop(client, None)
+        self._scrapes[client] = scrape
+        if len(self._scrapes) > _MAX_SCRAPERS:
+            del self._scrapes[next(iter(self._scrapes))]
+
+    def scrapes(self) -> list[Scrape]:
+        """Return the last scrape of each client, the latest first."""
+        return [*reversed(self._scrapes.values())]
+
+    def minutes(self, now: float) -> list[Minute]:
+        """Return the last minutes, the current one at the end."""
+        if self._until is None or now >= self._until:
+            self._turn(now)
+        return [*self._minutes, self._current(now)]
+
+    def _current(self, now: float) -> Minute:
+        return Minute(self._window.count, *self._window.quantiles((0.5, 0.99), now))
+
+    def _turn(self, now: float) -> None:
+        """Close the current minute, and those that passed without a push."""
+        if self._until is None:
+            self._until = now + 60
+            return
+        passed = min(int((now - self._until) // 60), MINUTES)
+        # The window forgets what is older than a minute, so it is read as of its end.
+        self._minutes.append(self._current(self._until - 1e-6))
+        self._minutes.extend([Minute(0, float("nan"), float("nan"))] * passed)
+        self._window = Window(60, 1)
+        self._until += 60 * (int((now - self._until) // 60) + 1)

@@ -1,0 +1,202 @@
+"""The metric families of a group as the templates show them: plain text, not yet escaped."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import NamedTuple
+
+from pushgate.formats.protobuf.description import Described, count_text, describe
+from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.native import NativeBucket
+from pushgate.model.numbers import go_float
+from pushgate.server.http.families import Family, Steps, sorted_families
+from pushgate.server.settings import Settings
+from pushgate.server.store.group import Group
+from pushgate.server.ui.charts import (
+    Bucket,
+    Chart,
+    bar_share,
+    classic_buckets,
+    histogram,
+)
+from pushgate.server.ui.groups import Chip, chip
+from pushgate.server.ui.values import Moment, Value, digits, moment, plain, readable, reader
+
+MAX_ROWS = 500
+"""How many metrics of a family are shown unless all are asked for."""
+
+_MAX_CHARTS = 20
+_MAX_DRAWN = 2000
+_UNITS = ("bytes", "seconds", "ratio", "celsius", "meters", "volts", "amperes", "joules", "grams")
+# By the boundaries of a native bucket.
+_BRACKETS = (("(", "]"), ("[", ")"), ("(", ")"), ("[", "]"))
+
+
+class Row(NamedTuple):
+    """One metric, without the labels of its group.
+
+    ``value`` is that of a simple one. Others have ``totals``, maybe a ``chart``, and as text
+    ``points`` and ``native``. ``points`` can be read once: a histogram may have 100,000 buckets.
+    ``quantiles`` are those of a summary: rank, value and length of the bar.
+    """
+
+    chips: list[Chip]
+    value: Value | None = None
+    totals: list[tuple[str, Value]] = []  # noqa: RUF012 - never changed
+    chart: Chart | None = None
+    quantiles: list[tuple[str, Value, str]] = []  # noqa: RUF012 - never changed
+    points: Iterator[tuple[str, str]] | None = None
+    native: str = ""
+
+
+class FamilyCard(NamedTuple):
+    """A metric family. ``rows`` can be read once; ``more`` is how many rows are not in it."""
+
+    name: str
+    type: str
+    unit: str
+    help: str
+    pushed: Moment
+    rows: Iterator[Row]
+    more: int
+
+
+def family_cards(
+    group: Group, settings: Settings, now: int, *, max_rows: int | None
+) -> Steps[Iterator[FamilyCard]]:
+    """Return the families of *group* by name, with at most *max_rows* metrics of each."""
+    families = yield from sorted_families(group)
+    own = frozenset(group.key.names)
+    return (
+        FamilyCard(
+            family.shape.name,
+            _type(family),
+            _unit(family.shape),
+            family.shape.help or "",
+            moment(family.received, now),
+            islice(_rows(family, own, settings, now), max_rows),
+            max(0, len(family.shape.labels) - (max_rows or len(family.shape.labels))),
+        )
+        for family in families
+    )
+
+
+def _type(family: Family) -> str:
+    kind = family.shape.type.name.lower().replace("_", " ")
+    if not family.shape.type.is_histogram or not family.details:
+        return kind
+    described = describe(family.details[0])
+    return f"native {kind}" if described and described.native is not None else kind
+
+
+def _unit(shape: FamilyShape) -> str:
+    stem = shape.name.removesuffix("_total")
+    return next((unit for unit in _UNITS if stem.endswith(f"_{unit}")), "")
+
+
+def _rows(family: Family, grouping: frozenset[str], settings: Settings, now: int) -> Iterator[Row]:
+    """Yield the metrics of *family* in the order pushed."""
+    shape = family.shape
+    show = _summary if shape.type is MetricType.SUMMARY else _histogram
+    for index, (labels, at) in enumerate(zip(shape.labels, shape.metric_slots(), strict=True)):
+        chips = [chip(name, value, settings) for name, value in labels if name not in grouping]
+        numbers = family.numbers[at.start : at.stop]
+        if shape.type.is_simple:
+            yield Row(chips, readable(shape.name, numbers[0], now))
+        else:
+            yield show(family, index, chips, numbers, reader(shape.name, now))
+
+
+_Read = Callable[[float], str]
+
+
+def _summary(
+    family: Family, index: int, chips: list[Chip], numbers: Sequence[str], read: _Read
+) -> Row:
+    *values, total, count = numbers
+    described = _described(family, index)
+    count = described.total if described else digits(count)
+    bounds = family.shape.bounds[index]
+    texts = (
+        (f"Quantile {digits(bound)}", digits(value))
+        for bound, value in zip(bounds, values, strict=True)
+    )
+    most = max((abs(float(value)) for value in values if math.isfinite(float(value))), default=0.0)
+    bars = [
+        (
+            f"p{100 * float(bound):g}",
+            Value(read(float(value)), digits(value)),
+            bar_share(float(value), most),
+        )
+        for bound, value in islice(zip(bounds, values, strict=True), _MAX_CHARTS)
+    ]
+    points = chain(texts, [("Count", count), ("Sum", digits(total))])
+    return Row(chips, totals=_totals(count, total, read), quantiles=bars, points=points)
+
+
+def _histogram(
+    family: Family, index: int, chips: list[Chip], numbers: Sequence[str], read: _Read
+) -> Row:
+    *pushed, total, count = numbers
+    bounds, counts = family.shape.bounds[index], pushed
+    described = _described(family, index)
+    if described:
+        counts, count = [*described.buckets], described.total
+    native = described.native if described else None
+    classic = (
+        (f"≤ {digits(bound)}", digits(value)) for bound, value in zip(bounds, counts, strict=True)
+    )
+    totals = _totals(count, total, read)
+    chart = None
+    if index < _MAX_CHARTS:
+        chart = _chart(bounds, counts, native, read)
+    if chart:
+        totals += [(name, Value(shown, "")) for name, shown in chart.quantiles]
+    if native is not None:
+        text = native_text(native, count, total)
+        return Row(chips, None, totals, chart, [], classic if bounds else None, text)
+    points = chain(classic, [("Count", digits(count)), ("Sum", digits(total))])
+    return Row(chips, None, totals, chart, [], points)
+
+
+def _chart(
+    bounds: Sequence[str],
+    counts: Sequence[str],
+    native: Sequence[NativeBucket] | None,
+    read: _Read,
+) -> Chart | None:
+    """Return the picture of a histogram; none of one that would take too long."""
+    if len(native or bounds) > _MAX_DRAWN:
+        return None
+    if native is not None:
+        buckets = [Bucket(b.lower, b.upper, float(b.population)) for b in native]
+    else:
+        buckets = classic_buckets([*map(float, bounds)], [*map(float, counts)])
+    return histogram(buckets, read, is_native=native is not None)
+
+
+def _described(family: Family, index: int) -> Described | None:
+    return describe(family.details[index]) if family.details else None
+
+
+def _totals(count: str, total: str, read: _Read) -> list[tuple[str, Value]]:
+    number, sum_ = float(count), float(total)
+    totals = [
+        ("count", Value(plain(number), digits(count))),
+        ("sum", Value(plain(sum_) if "%" in read(sum_) else read(sum_), digits(total))),
+    ]
+    if number > 0 and math.isfinite(sum_):
+        totals.append(("mean", Value(read(sum_ / number), go_float(sum_ / number))))
+    return totals
+
+
+def native_text(buckets: Iterable[NativeBucket], count: str, total: str) -> str:
+    """Return a native histogram on one line: ``{count:3, sum:9.5, [-2,-1):2, (8,16]:1}``."""
+    parts = [f"count:{count}", f"sum:{total}", *map(_interval, buckets)]
+    return f"{{{', '.join(parts)}}}"
+
+
+def _interval(bucket: NativeBucket) -> str:
+    boundaries, lower, upper, count = bucket
+    left, right = _BRACKETS[boundaries]
+    return f"{left}{go_float(lower)},{go_float(upper)}{right}:{count_text(count)}"

@@ -1,0 +1,297 @@
+"""Groups as the templates show them: plain text, not yet escaped."""
+
+import base64
+import shlex
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from statistics import fmean, median
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from pushgate.errors import InvalidGroupingKey
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.names import LEGACY_LABEL, NameRule
+from pushgate.model.quoting import go_quote, raw, text
+from pushgate.server.http.push_path import grouping_key
+from pushgate.server.settings import Settings
+from pushgate.server.store.group import MAX_HISTORY, Attempt, Failure, Group
+from pushgate.server.store.rules import Rule
+from pushgate.server.ui.search import Match, State, job_of
+from pushgate.server.ui.values import Moment, age, duration, moment
+
+_MAX_CHIP = 80
+STATE_WORDS: Final = {
+    State.OK: "OK",
+    State.LATE: "Late",
+    State.FAILED: "Last push failed",
+    State.EXPIRED: "Expired",
+}
+"""What people read for each state."""
+
+
+class Chip(NamedTuple):
+    """One label. ``value`` may be shortened; then ``full`` is not."""
+
+    name: str
+    value: str
+    full: str = ""
+
+
+class Strip(NamedTuple):
+    """The last pushes as a strip of bars: the path of each kind, by its CSS class."""
+
+    paths: list[tuple[str, str]]
+    label: str
+
+
+class GroupRow(NamedTuple):
+    """A group in the list. ``pushed`` is None if no push has succeeded yet.
+
+    ``delete_path`` is its push path below the route prefix, without the first slash;
+    empty if no path can name it, or the reader may not delete it.
+    """
+
+    id: str
+    state: State
+    job: str
+    chips: list[Chip]
+    pushed: Moment | None
+    failed: Moment | None
+    expected: str
+    strip: Strip
+    series: int
+    selector: str
+    delete_path: str
+    failure: Failure | None
+
+
+def group_row(
+    match: Match, rule: Rule, settings: Settings, now: int, *, may_delete: bool, most: int
+) -> GroupRow:
+    """Return the row of a group.
+
+    Args:
+        match: the group.
+        rule: the rule for it.
+        settings: say which names need quotes, and which paths exist.
+        now: the time, in Unix nanoseconds.
+        may_delete: the reader may delete it.
+        most: how many characters of a value are shown; 0 is all.
+    """
+    group = match.group
+    return GroupRow(
+        group_id(group.key),
+        match.state,
+        job_of(group),
+        chips(group.key, settings, most=most),
+        moment(group.pushed_at, now) if group.pushed_at else None,
+        None if group.last_push_successful else moment(group.failed_at, now),
+        _expected(match.state, rule),
+        strip(group.attempts, rule.expect_every),
+        group.series,
+        selector(group.key),
+        delete_path(group.key, settings) if may_delete else "",
+        group.failure,
+    )
+
+
+def _expected(state: State, rule: Rule) -> str:
+    if state is State.EXPIRED:
+        return f"expired after {age(rule.ttl)}"
+    return f"every {age(rule.expect_every)}" if rule.expect_every else ""
+
+
+def chips(key: GroupingKey, settings: Settings, *, most: int) -> list[Chip]:
+    """Return the labels of *key* but the job; values of more than *most* characters shortened."""
+    return [chip(name, value, settings, most) for name, value in key.labels if name != "job"]
+
+
+def chip(name: str, value: str, settings: Settings, most: int = 0) -> Chip:
+    """Return one label. A name that the flags do not allow is quoted."""
+    shown = name if name_rule(settings).label(name) else go_quote(name)
+    return Chip(shown, *shortened(value, most))
+
+
+def shortened(value: str, most: int) -> tuple[str, str]:
+    """Return the first *most* characters of *value*, and a bit more of it if it has more."""
+    if not most or len(value) <= most:
+        return value, ""
+    return f"{value[:most]}…", f"{value[: 4 * most]}… ({len(value):,} characters)"
+
+
+def strip(attempts: Sequence[Attempt], expect_every: int) -> Strip:
+    """Return the strip of *attempts*, oldest first, with places for those that are not there.
+
+    A push that came later than 1.5 times *expect_every* nanoseconds after the one before was late.
+    """
+    kinds = [*map(partial(_kind, expect_every), [None, *attempts], attempts)]
+    paths = dict.fromkeys(("ok", "late", "failed", "none"), "")
+    for at in range(MAX_HISTORY):
+        kind = kinds[at] if at < len(kinds) else "none"
+        paths[kind] += f"M{5 * at + 2} " + ("1v14" if kind == "failed" else "3v11")
+    counted = [
+        (kinds.count(kind), word) for kind, word in (("late", "late"), ("failed", "refused"))
+    ]
+    said = "".join(f", {count} {word}" for count, word in counted if count)
+    label = (
+        f"Last {len(attempts)} pushes{said or ', all accepted'}" if attempts else "No pushes yet"
+    )
+    return Strip([(kind, path) for kind, path in paths.items() if path], label)
+
+
+def _kind(expect_every: int, before: Attempt | None, attempt: Attempt) -> str:
+    if not attempt.is_accepted:
+        return "failed"
+    is_late = before and expect_every and 2 * (attempt.time - before.time) > 3 * expect_every
+    return "late" if is_late else "ok"
+
+
+class PastPush(NamedTuple):
+    """A push in the history of a group; ``since`` is the time from the push before."""
+
+    at: Moment
+    is_accepted: bool
+    since: str
+
+
+def history(attempts: Sequence[Attempt], now: int) -> list[PastPush]:
+    """Return *attempts*, the latest first."""
+    gaps = ["", *(duration((b.time - a.time) / 1e9) for a, b in pairwise(attempts))]
+    return [
+        PastPush(moment(attempt.time, now), attempt.is_accepted, gap)
+        for attempt, gap in reversed([*zip(attempts, gaps, strict=True)])
+    ]
+
+
+def rhythm(attempts: Sequence[Attempt]) -> tuple[float, str]:
+    """Return the usual seconds between accepted pushes, 0 if unknown, and a text that says so."""
+    times = [attempt.time / 1e9 for attempt in attempts if attempt.is_accepted]
+    gaps = [after - before for before, after in pairwise(times)]
+    if not gaps:
+        return 0.0, "too few to tell how often"
+    usual = median(gaps)
+    spread = fmean(abs(gap - usual) for gap in gaps)
+    return usual, f"{duration(usual)} apart, ± {duration(round(spread))}"
+
+
+class Snippet(NamedTuple):
+    """Something to copy."""
+
+    title: str
+    text: str
+
+
+def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> list[Snippet]:
+    """Return what one copies about *group*; *base_url* is where the server is reached."""
+    said = selector(group.key)
+    found = [Snippet("selector", said), Snippet("alert rule", _alert(group, rule, said))]
+    path = delete_path(group.key, settings)
+    if not path:
+        return found
+    url = f"{base_url}/{path}"
+    others = " ".join(
+        f"--group {shlex.quote(f'{name}={value}')}"
+        for name, value in group.key.labels
+        if name != "job"
+    )
+    delete = f"pushgate delete --address {shlex.quote(base_url)} --job {shlex.quote(job_of(group))}"
+    push = f"curl --data-binary @metrics.txt {shlex.quote(url)}"
+    return [*found, Snippet("curl", push), Snippet("delete command", f"{delete} {others}".strip())]
+
+
+def _alert(group: Group, rule: Rule, selector: str) -> str:
+    usual = rule.expect_every / 1e9 or rhythm(group.attempts)[0]
+    most = max(60, round(1.5 * usual)) if usual else 36 * 3600
+    name = "".join(word.capitalize() for word in _words(job_of(group))) or "Job"
+    return (
+        f"- alert: {name}IsLate\n"
+        "  expr: |-\n"
+        f"    time() - push_time_seconds{selector} > {most}\n"
+        "  labels:\n"
+        "    severity: warning\n"
+        "  annotations:\n"
+        "    summary: No push for {{ $value | humanizeDuration }}.\n"
+    )
+
+
+def _words(job: str) -> list[str]:
+    return "".join(c if c.isascii() and c.isalnum() else " " for c in job[:_MAX_CHIP]).split()
+
+
+def selector(key: GroupingKey) -> str:
+    """Return the selector of exactly the metrics of the group *key*, as far as labels tell."""
+    pairs = sorted(key.labels, key=lambda pair: pair[0] != "job")
+    written = (
+        f"{name if LEGACY_LABEL(name) else go_quote(name)}={go_quote(value)}"
+        for name, value in pairs
+    )
+    return f"{{{','.join(written)}}}"
+
+
+def title(group: Group) -> str:
+    """Return a short text that names *group*, for the title of its page."""
+    named = [job_of(group), *(f"{n}={v}" for n, v in group.key.labels if n != "job")]
+    return shortened(" ".join(named), _MAX_CHIP)[0]
+
+
+def group_id(key: GroupingKey) -> str:
+    """Return *key* as one segment of a path."""
+    return base64.urlsafe_b64encode(key.packed).decode().rstrip("=")
+
+
+def key_of(group_id: str) -> GroupingKey | None:
+    """Return the key that :func:`group_id` wrote, or None if it did not write this."""
+    try:
+        parts = base64.b64decode(group_id + "==", b"-_", validate=False).split(b"\xff")
+    except ValueError:
+        return None
+    if len(parts) % 2:
+        return None
+    return GroupingKey(zip(map(text, parts[::2]), map(text, parts[1::2]), strict=True))
+
+
+def delete_path(key: GroupingKey, settings: Settings) -> str:
+    """Return the path that names *key*, see :class:`GroupRow`."""
+    rule, labels = name_rule(settings), dict(key.labels)
+    pairs = [("job", labels.pop("job")), *labels.items()]
+    path = "/".join(f"{_path_name(name, rule)}{_path_value(value)}" for name, value in pairs)
+    path = f"metrics/{path}"
+    if all(map(_is_plain, key.names)) or _names(path, key, settings):
+        return path
+    return ""
+
+
+def _names(path: str, key: GroupingKey, settings: Settings) -> bool:
+    try:
+        return grouping_key(f"{settings.route_prefix}/{path}".encode(), settings) == key
+    except InvalidGroupingKey:
+        return False
+
+
+def _is_plain(name: str) -> bool:
+    return LEGACY_LABEL(name) is not None and not name.startswith("U__")
+
+
+def _path_name(name: str, rule: NameRule) -> str:
+    if rule is NameRule.LEGACY or _is_plain(name):
+        return quote(name, safe="", errors="surrogateescape")
+    return "U__" + "".join(
+        "__" if c == "_" else c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name
+    )
+
+
+def _path_value(value: str) -> str:
+    """Return the rest of a label in a path: in base64 unless it is plain to read as it is."""
+    if (
+        value.strip(".")
+        and value.isascii()
+        and value.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    ):
+        return f"/{value}"
+    return f"@base64/{base64.urlsafe_b64encode(raw(value)).decode() or '='}"
+
+
+def name_rule(settings: Settings) -> NameRule:
+    """Return which names of labels the server takes."""
+    return NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY
