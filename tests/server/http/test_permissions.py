@@ -10,7 +10,7 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.server.access.config import Permission
 from pushgate.server.http.app import GROUP, routes
 from pushgate.server.settings import Settings
-from pushgate.server.ui.cards import group_id
+from pushgate.server.ui.groups import group_id
 from tests.server.http.asgi import Served
 from tests.server.pushes import change, key, put
 
