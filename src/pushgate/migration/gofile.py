@@ -7,6 +7,7 @@ came with and its ``MetricFamily`` message.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -88,6 +89,7 @@ class _Stream:
         """
         while True:
             self._uint()  # the length of the message
+            # Definitions of types come first, under negative numbers.
             number = self._int()
             if number >= 0:
                 break
@@ -103,6 +105,8 @@ class _Stream:
         return taken
 
     def _uint(self) -> int:
+        # Small numbers are one byte. Of others the first byte is minus the number of bytes
+        # that follow, most significant first.
         (first,) = self._take(1)
         if first < 0x80:
             return first
@@ -111,7 +115,7 @@ class _Stream:
         return int.from_bytes(self._take(0x100 - first), "big")
 
     def _int(self) -> int:
-        value = self._uint()
+        value = self._uint()  # its lowest bit is the sign; then the others are inverted
         return ~(value >> 1) if value & 1 else value >> 1
 
     def _bytes(self) -> bytes:
@@ -119,6 +123,7 @@ class _Stream:
 
     def _struct(self, fields: list[tuple[str, Callable[[], Any]]]) -> dict[str, Any]:
         """Return the fields that are present, which are those with non-zero values."""
+        # A field is preceded by how far it is behind the one before; 0 ends the struct.
         out, at = {}, -1
         while delta := self._uint():
             at += delta
@@ -163,12 +168,12 @@ class _Stream:
 
     def _named(self, number: int, readers: Mapping[str, Callable[[int], Any]]) -> dict[str, Any]:
         """Return the fields of a struct of type *number*; *readers* maps names to readers."""
-        fields = []
+        fields: list[tuple[str, Callable[[], Any]]] = []
         for field in self._defined(number, "struct").get("fields", ()):
             name = text(field.get("name", b""))
             if name not in readers:
                 raise ValueError(f"it has a field {go_quote(name)} that no Pushgateway writes")
-            fields.append((name, _bound(readers[name], field.get("id", 0))))
+            fields.append((name, partial(readers[name], field.get("id", 0))))
         return self._struct(fields)
 
     def _group(self, number: int) -> dict[str, Any]:
@@ -194,10 +199,6 @@ class _Stream:
         if number != _BYTES:
             self._defined(number, "opaque")
         return self._bytes()
-
-
-def _bound(read_field: Callable[[int], Any], number: int) -> Callable[[], Any]:
-    return lambda: read_field(number)
 
 
 # --- Groups -----------------------------------------------------------------------------
@@ -292,7 +293,10 @@ def _moment(pushed: Pushed, time: int) -> int:
 
 def _joined(parts: list[Pushed], grouping: Labels) -> Pushed:
     """Return *parts* as one push, without the labels that the group adds."""
-    details = tuple(chain.from_iterable(part.details or _no_details(part) for part in parts))
+    details: list[bytes] = []
+    for part in parts:
+        metrics = sum(len(family.labels) for family in part.shape.families)
+        details += part.details or [b""] * metrics
     return Pushed(
         interned(
             tuple(
@@ -302,12 +306,8 @@ def _joined(parts: list[Pushed], grouping: Labels) -> Pushed:
             )
         ),
         b" ".join(part.numbers for part in parts if part.numbers),
-        details if any(details) else (),
+        tuple(details) if any(details) else (),
     )
-
-
-def _no_details(part: Pushed) -> tuple[bytes, ...]:
-    return (b"",) * sum(len(family.labels) for family in part.shape.families)
 
 
 def _own_labels(metrics: Iterable[Labels], grouping: Mapping[str, str]) -> Iterator[Labels]:

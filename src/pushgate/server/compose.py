@@ -83,12 +83,22 @@ def compose(
     live = _web_config(settings.web_config_file)
     live_rules = _rules(settings)
     telemetry = Telemetry()
-    store = Store(telemetry.own, _bounds(settings), live_rules.rules)
+    # The limits of the store are the flags of the same names.
+    bounds = Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
+    store = Store(telemetry.own, bounds, live_rules.rules)
     if lock is not None:
         journal = _load(settings, lock, store, telemetry)
     gateway = Gateway(store, journal)
     expiry = Expiry(gateway)
-    decoder = _decoder(settings)
+    decoder = PushDecoder(
+        NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
+        BodyLimits(
+            bytes=settings.limit_decompressed_bytes,
+            series=settings.limit_series_per_push,
+            labels=settings.limit_labels_per_series,
+            value=settings.limit_label_value_bytes,
+        ),
+    )
     _show(gateway, decoder, telemetry)
     _show_rules(live_rules, expiry, telemetry)
     context = AppContext(
@@ -130,10 +140,6 @@ def _rules(settings: Settings) -> LiveRules:
         raise StartupError(f"--push.rules-file={file}: {error}") from error
 
 
-def _bounds(settings: Settings) -> Bounds:
-    return Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
-
-
 def _load(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry) -> Journal:
     """Open the persistence file and load what it holds into *store*."""
     path = Path(settings.persistence_file)
@@ -147,18 +153,6 @@ def _load(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry
         lambda: journal.tidy_failures,
     )
     return journal
-
-
-def _decoder(settings: Settings) -> PushDecoder:
-    return PushDecoder(
-        NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
-        BodyLimits(
-            bytes=settings.limit_decompressed_bytes,
-            series=settings.limit_series_per_push,
-            labels=settings.limit_labels_per_series,
-            value=settings.limit_label_value_bytes,
-        ),
-    )
 
 
 def _show(gateway: Gateway, decoder: PushDecoder, telemetry: Telemetry) -> None:

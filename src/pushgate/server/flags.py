@@ -101,7 +101,8 @@ def read_arguments(
 
 
 def _add_flag(parser: argparse.ArgumentParser, name: str, flag: Flag) -> None:
-    # Without defaults, the namespace has exactly the flags that were given.
+    # Without defaults, the namespace has exactly the flags that were given, which
+    # matters: a persistence file that was asked for must be usable, the default one need not.
     if flag.kind.switch:
         names = f"--{flag.name}", f"--no-{flag.name}"
         parser.add_argument(*names, dest=name, action=_Switch, nargs=0, default=argparse.SUPPRESS)

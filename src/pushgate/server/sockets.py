@@ -145,6 +145,7 @@ def _port(service: str) -> int:
 def _everywhere(port: int) -> socket.socket:
     """Listen on all addresses: IPv6 and IPv4, or only IPv4 where IPv6 is off."""
     try:
+        # One socket for both families, as Go's listeners have it.
         name = ("::", port)
         return socket.create_server(
             name, family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
@@ -174,6 +175,7 @@ def _refusal(where: str, error: OSError) -> StartupError:
 def _listen_unix(path: Path) -> socket.socket:
     listener = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        # A socket file outlives a killed server, and would make every later start fail.
         _remove_stale(path)
         listener.bind(str(path))
         listener.listen(_BACKLOG)
@@ -211,7 +213,7 @@ def _adopt(fd: int) -> socket.socket:
             " are supported, so use ListenStream= with a port or a path"
         )
     if not listening or listener.type != socket.SOCK_STREAM:
-        listener.close()
+        listener.close()  # with Accept=yes it is a connection, and each has its own process
         raise StartupError(f"systemd socket {fd} does not listen; use ListenStream= and Accept=no")
     listener.set_inheritable(False)
     return listener

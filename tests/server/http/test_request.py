@@ -181,11 +181,11 @@ def test_any_bytes_are_a_head_or_refused(data):
 # --- Bodies --------------------------------------------------------------------------------------
 
 
-def taken(framing: Chunked | Counted, *parts: bytes) -> tuple[bytes, bytes | None]:
+def cut_out(framing: Chunked | Counted, *parts: bytes) -> tuple[bytes, bytes | None]:
     """The content in *parts*, and what follows the body."""
     content = b""
     for index, part in enumerate(parts):
-        piece, rest = framing.take(part)
+        piece, rest = framing.cut(part)
         content += piece
         if rest is not None:
             return content, rest + b"".join(parts[index + 1 :])
@@ -204,8 +204,8 @@ CHUNKS = [
 @pytest.mark.parametrize(("data", "content", "rest"), CHUNKS)
 def test_chunks_are_the_same_wherever_they_are_cut(data, content, rest):
     for position in range(len(data)):
-        assert taken(Chunked(), data[:position], data[position:]) == (content, rest)
-    assert taken(Chunked(), *(bytes([byte]) for byte in data)) == (content, rest)
+        assert cut_out(Chunked(), data[:position], data[position:]) == (content, rest)
+    assert cut_out(Chunked(), *(bytes([byte]) for byte in data)) == (content, rest)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_chunks_are_the_same_wherever_they_are_cut(data, content, rest):
 def test_broken_chunks_are_named_in_the_words_of_go(data, reason):
     for parts in ([data], [bytes([byte]) for byte in data]):
         with pytest.raises(MalformedBody) as caught:
-            taken(Chunked(), *parts)
+            cut_out(Chunked(), *parts)
         assert str(caught.value) == reason
 
 
@@ -248,17 +248,17 @@ def test_what_was_sent_in_chunks_arrives(pieces, cuts, rest):
     data = chunks + b"0\r\n\r\n" + rest
     bounds = [0, *sorted(cuts), max(300, len(data))]
     parts = [data[a:b] for a, b in pairwise(bounds)]
-    assert taken(Chunked(), *parts) == (b"".join(pieces), rest)
+    assert cut_out(Chunked(), *parts) == (b"".join(pieces), rest)
 
 
 def test_much_content_makes_up_for_long_lines():
     chunks = b"1;%b\r\n#\r\n" % (b"a" * 999) * 16 + b"4000\r\n%b\r\n" % (b"#" * 0x4000)
 
-    content, rest = taken(Chunked(), chunks * 3 + b"0\r\n\r\n")
+    content, rest = cut_out(Chunked(), chunks * 3 + b"0\r\n\r\n")
 
     assert (len(content), rest) == (3 * (16 + 0x4000), b"")
 
 
 def test_a_counted_body_ends_where_its_head_says():
-    assert taken(Counted(4), b"m", b" 1\nrest") == (b"m 1\n", b"rest")
-    assert taken(Counted(4), b"m 1") == (b"m 1", None)
+    assert cut_out(Counted(4), b"m", b" 1\nrest") == (b"m 1\n", b"rest")
+    assert cut_out(Counted(4), b"m 1") == (b"m 1", None)

@@ -51,6 +51,7 @@ def cross_site_write(scope: Scope, external_url: str, trusted: Sequence[Network]
         return None
     fields = dict(scope["headers"])
     site = fields.get(b"sec-fetch-site")
+    # Where a browser sends it, it is the better answer: it knows of sites, not only of hosts.
     if site is not None:
         if site.lower() not in _FOREIGN_SITES:
             return None

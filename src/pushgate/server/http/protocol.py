@@ -307,7 +307,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def advance(self) -> None:
         """Read what has arrived, as far as possible. Others have a turn between the steps."""
-        if self._is_advancing or self._is_scheduled:
+        if self._is_advancing or self._is_scheduled:  # a response may come while it is parsed
             return
         self._is_advancing = True
         try:
@@ -351,6 +351,7 @@ class HttpProtocol(asyncio.Protocol):
         return False
 
     def _regulate_reading(self) -> None:
+        """Let the client wait while much is buffered that cannot be read yet."""
         is_blocked = self._owes_response or self._framing is not None or not self.writable.is_set()
         pause = len(self._buffer) > _HIGH_WATER_BYTES and (is_blocked or self._is_scheduled)
         if pause != self._is_paused and not self._transport.is_closing():
@@ -477,7 +478,7 @@ class HttpProtocol(asyncio.Protocol):
         """Pass on the content in *data*; return what follows the body, empty if nothing does."""
         assert self._framing is not None
         try:
-            content, rest = self._framing.take(data)
+            content, rest = self._framing.cut(data)
             if self._sink is None:  # it was refused
                 self._discarded += len(content)
                 if self._discarded > _MAX_DISCARDED_BYTES:
@@ -578,7 +579,8 @@ class HttpProtocol(asyncio.Protocol):
         self._is_ending = True
         self._count_head(0)
         self._buffer.clear()
-        # Without half-closed connections a client of TLS would wait for the end all the time.
+        # TLS has no half-closed connections here: its clients would wait for the end, and send
+        # nothing, all the time that we linger.
         lingers = self._framing is not None or (lingers and not self.is_tls)
         if self._at_eof or not lingers:
             self._transport.close()

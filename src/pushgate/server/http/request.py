@@ -216,7 +216,7 @@ class BodyFraming(Protocol):
     remaining: int
     """How many bytes of content are known to be missing; at least 1 if that is unknown."""
 
-    def take(self, data: bytes) -> tuple[bytes, bytes | None]:
+    def cut(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Return the content in *data*, and what follows the body: None if it goes on.
 
         Raises:
@@ -238,8 +238,7 @@ class Counted:
     def __init__(self, length: int) -> None:
         self.remaining = length
 
-    def take(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """Return the content in *data*, and what follows the body: None if it goes on."""
+    def cut(self, data: bytes) -> tuple[bytes, bytes | None]:
         if len(data) < self.remaining:
             self.remaining -= len(data)
             return data, None
@@ -261,18 +260,17 @@ class Chunked:
         self._overhead = 0
         self._trailer_bytes = 0
 
-    def take(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """Return the content in *data*, and what follows the body: None if it goes on."""
+    def cut(self, data: bytes) -> tuple[bytes, bytes | None]:
         content: list[bytes] = []
         at = 0
         while at < len(data):
             if self._left:
-                at = self._take_content(data, at, content)
+                at = self._read_content(data, at, content)
             elif not (self._line or self._in_trailer) and (start := _chunk_start(data, at)):
                 self._begin_chunk(int(start[1], 16), start.end() - at)
                 at = start.end()
             else:
-                line, at = self._take_line(data, at)
+                line, at = self._read_line(data, at)
                 if not line:
                     break
                 if not self._in_trailer:
@@ -292,8 +290,8 @@ class Chunked:
         else:
             self._in_trailer = True
 
-    def _take_content(self, data: bytes, at: int, content: list[bytes]) -> int:
-        """Take what *data* has at *at* of a chunk and its line end; return where that ends."""
+    def _read_content(self, data: bytes, at: int, content: list[bytes]) -> int:
+        """Read what *data* has at *at* of a chunk and its line end; return where that ends."""
         if self._left > 2:
             piece = data[at : at + self._left - 2]
             content.append(piece)
@@ -308,7 +306,7 @@ class Chunked:
             at += len(found)
         return at
 
-    def _take_line(self, data: bytes, at: int) -> tuple[bytes, int]:
+    def _read_line(self, data: bytes, at: int) -> tuple[bytes, int]:
         """Return the line at *at*, empty until it is complete, and where it ends in *data*."""
         stop = data.find(b"\n", at) + 1
         line = self._line + data[at : stop or len(data)]
