@@ -9,7 +9,6 @@ imported when the first request is sent. httpx2 is used for transports and clien
 user's only.
 """
 
-import asyncio
 import os
 import socket
 import ssl
@@ -116,6 +115,8 @@ class AsyncConnection:
 
     async def send(self, step: Send) -> Answer | PushgatewayError:
         """Return the gateway's answer, or why there is none."""
+        import asyncio  # not at the top: blocking programs need not wait for it
+
         try:
             async with asyncio.timeout(seconds_left(step.expires)):
                 return await self._send(step, self._route.extensions(step.expires))
@@ -133,6 +134,8 @@ class AsyncConnection:
             finally:
                 await response.aclose()
             return _answer_of(response)
+        import asyncio
+
         opened: list[httpcore2.AsyncNetworkStream] = []
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
