@@ -3,7 +3,7 @@
 Every row is sent to a server process of its own while a second connection polls /-/healthy.
 """
 
-from tests.abuse.requests import PROTOBUF, Row, delete, get, gzipped, post, put
+from tests.abuse.requests import PROTOBUF, Request, Row, delete, get, gzipped, post, put
 
 MANY = 99_000  # just below the default --limit.series-per-push
 JOB = "/metrics/job/a"
@@ -116,7 +116,11 @@ ROWS = (
     Row("first scrape of 99,000 series of one family", lambda: get("/metrics"), 200, stored_series),
     Row("first scrape of 99,000 series, protobuf", lambda: get("/metrics", Accept=PROTOBUF), 200, stored_series),
     Row("first scrape of 9,000 histograms", lambda: get("/metrics"), 200, lambda: [put(JOB, histograms(9_000, 9))]),
+    Row("first scrape of a histogram with 90,000 buckets", lambda: get("/metrics"), 200, lambda: [put(JOB, histograms(1, 90_000))]),
+    Row("first scrape of a histogram with 90,000 buckets, protobuf", lambda: get("/metrics", Accept=PROTOBUF), 200, lambda: [put(JOB, histograms(1, 90_000))]),
+    Row("first scrape of 99,000 small numbers", lambda: get("/metrics"), 200, lambda: [put(JOB, series(MANY).replace(b" 1\n", b" 1e-05\n"))]),
     Row("first scrape of 10,000 groups", lambda: get("/metrics"), 200, lambda: groups(10_000)),
+    Row("first HEAD of 99,000 series, zstd", lambda: Request("HEAD", "/metrics", headers=(("Accept-Encoding", "zstd"),)), 200, stored_series),
     Row("first scrape of 500,000 series", lambda: get("/metrics"), 200, half_a_million_series),
     Row("JSON API with 500,000 series", lambda: get("/api/v1/metrics"), 200, half_a_million_series),
     Row("the page with 99,000 families", lambda: get("/"), 200, stored_families),

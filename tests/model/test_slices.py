@@ -1,44 +1,62 @@
-"""Work in slices gives the results of work done at once."""
+"""Work in slices returns what the same work does in one go, and yields often enough."""
 
-from hypothesis import given, strategies as st
+from collections.abc import Callable
+from typing import TypeVar
 
-from pushgate.model import slices
-from pushgate.model.slices import Sliced, finished, pausing, sorting
+import pytest
+
+from pushgate.model.slices import Sliced, finished, listing, pausing, sorting
+
+T = TypeVar("T")
+MANY = range(10_000)
 
 
-def counting(to: int) -> Sliced[int]:
-    """Return *to* after as many slices."""
-    for _ in range(to):
+def pauses(work: Sliced[T]) -> int:
+    return sum(1 for _ in work)
+
+
+def add(a: int, b: int) -> Sliced[int]:
+    yield
+    yield
+    return a + b
+
+
+def test_finished_work_returns_its_result():
+    assert finished(add(1, 2)) == 3
+
+
+def test_an_error_inside_the_work_reaches_whoever_drives_it():
+    def failing() -> Sliced[None]:
         yield
-    return to
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        finished(failing())
 
 
-def test_work_is_run_to_its_result():
-    assert finished(counting(3)) == 3
-    assert finished(counting(0)) == 0
-
-
-def test_inside_other_work_each_slice_is_a_pause():
-    results = []
-
+def test_work_inside_another_generator_yields_what_that_one_yields():
     def outer():
-        results.append((yield from pausing(counting(2), "pause")))
+        total = yield from pausing(add(1, 2), "pause")
+        yield f"total {total}"
 
-    assert list(outer()) == ["pause", "pause"]
-    assert results == [2]
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers()), max_size=50), st.integers(1, 8))
-def test_sorting_is_stable_and_the_same_as_at_once(pairs, at_once):
-    before = slices._SORTED_AT_ONCE
-    slices._SORTED_AT_ONCE = at_once
-    try:
-        found = finished(sorting(pairs, lambda pair: pair[0]))
-    finally:
-        slices._SORTED_AT_ONCE = before
-    assert found == sorted(pairs, key=lambda pair: pair[0])
+    assert list(outer()) == ["pause", "pause", "total 3"]
 
 
-def test_sorting_much_takes_several_slices():
-    work = sorting(range(10_000), lambda number: -number)
-    assert sum(1 for _ in pausing(work, None)) > 10
+@pytest.mark.parametrize("count", [0, 1, 2048, 2049, 10_000])
+def test_many_items_are_listed_in_slices(count):
+    assert finished(listing(iter(range(count)))) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2048, 2049, 10_000])
+@pytest.mark.parametrize("key", [lambda n: -n, lambda n: n % 7, lambda n: n * 7919 % 10_007])
+def test_many_items_are_sorted_in_slices_and_equal_ones_stay_in_order(
+    count: int, key: Callable[[int], int]
+):
+    items = list(range(count))
+    assert finished(sorting(items, key)) == sorted(items, key=key)
+
+
+@pytest.mark.parametrize("work", [listing, lambda items: sorting(items, lambda n: -n)])
+def test_long_work_pauses_and_short_work_does_not(work):
+    assert pauses(work(MANY)) >= 4
+    assert pauses(work(range(100))) == 0

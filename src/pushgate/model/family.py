@@ -71,5 +71,5 @@ class FamilyShape(NamedTuple):
         """Yield for each metric the range of its slots, counted from the family's first."""
         if self.type.is_simple:
             return (range(i, i + 1) for i in range(len(self.labels)))
-        ends = list(accumulate((len(bounds) + 2 for bounds in self.bounds), initial=0))
+        ends = accumulate((len(bounds) + 2 for bounds in self.bounds), initial=0)
         return (range(*pair) for pair in pairwise(ends))

@@ -15,7 +15,7 @@ from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.names import LEGACY_METRIC, Escaping, alike, escape, is_plain
 from pushgate.model.numbers import exposed
 from pushgate.model.quoting import go_quote, is_utf8, legible, raw
-from pushgate.model.slices import PER_SLICE, Sliced, finished, pausing, sorting
+from pushgate.model.slices import PER_SLICE, Sliced, finished, listing, pausing, sorting
 
 # 0xFE and 0xFF never occur in UTF-8. Names of families that came by protobuf need not be
 # UTF-8; but they hold no line feed and no quote that is not escaped.
@@ -118,6 +118,8 @@ class Layout:
                     yield
                 pieces += yield from self._family_pieces(at, escaping, start, order)
                 start += family.slots
+                if family.slots > PER_SLICE:
+                    yield  # releasing what the pieces were made of took its time
             pick = None if order == list(range(start)) else _picker(order)
             found = self._templates[escaping] = TextTemplate(tuple(pieces), pick)
         return found
@@ -138,7 +140,7 @@ class Layout:
         family = self._families[at]
         metrics = yield from self.completing(at)
         ranks = yield from ranking(metrics)
-        slots = list(family.metric_slots())
+        slots = yield from listing(family.metric_slots())
         pieces: list[tuple[int, bytes, int]] = []
         lines: list[bytes] = []
         for metric in ranks:
@@ -186,7 +188,11 @@ class Layout:
             escaping: how names that are not legacy are written.
         """
         pieces, pick = yield from pausing(self.templating(escaping), (0, b""))
-        columns = list(zip(*(_tokens(line, pick) for line in numbers), strict=True))
+        yield 0, b""
+        rows = [_tokens(line, pick) for line in numbers]
+        yield 0, b""
+        # One group may have 100,000 lines; several together have few.
+        columns = list(zip(*rows, strict=True)) if len(rows) > 1 else []
         constant, varying = _sorted_out(self._marks, values)
         grouping = [column for _, column in varying]
         start = 0
@@ -196,8 +202,12 @@ class Layout:
                 text = text.replace(mark, value)  # noqa: PLW2901 - it becomes what it stands for
             for mark, _ in varying:
                 text = text.replace(mark, b'="%b"')  # noqa: PLW2901 - ditto
-            mine = chain.from_iterable((*grouping, column) for column in columns[start:end])
-            yield at, text * len(numbers) % tuple(chain.from_iterable(zip(*mine, strict=True)))
+            if columns:
+                mine = chain.from_iterable((*grouping, column) for column in columns[start:end])
+                filling = tuple(chain.from_iterable(zip(*mine, strict=True)))
+            else:
+                filling = tuple(rows[0][start:end])
+            yield at, text * len(rows) % filling
             start = end
 
 

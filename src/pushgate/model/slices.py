@@ -4,8 +4,9 @@ Long work on the event loop is written this way. Whoever drives it decides, by t
 at which of its yields to let the loop go on; the work itself knows no clock.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from heapq import merge
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -17,7 +18,7 @@ Sliced: TypeAlias = Generator[None, None, T]
 PER_SLICE = 256
 """Small steps, of some microseconds each, between two yields."""
 
-_SORTED_AT_ONCE = 2048
+_AT_ONCE = 2048
 
 
 def finished(work: Sliced[T]) -> T:
@@ -41,13 +42,24 @@ def pausing(work: Sliced[T], pause: P) -> Generator[P, None, T]:
         return result
 
 
+def listing(items: Iterable[T]) -> Sliced[list[T]]:
+    """Return *items*, which cost less than a microsecond each, as a list, in slices."""
+    out: list[T] = []
+    rest = iter(items)
+    while some := list(islice(rest, _AT_ONCE)):
+        if out:
+            yield
+        out += some
+    return out
+
+
 def sorting(items: Sequence[T], key: Callable[[T], Any]) -> Sliced[list[T]]:
     """Return *items* in the order of their *key*, as ``sorted`` does, in slices."""
-    if len(items) <= _SORTED_AT_ONCE:
+    if len(items) <= _AT_ONCE:
         return sorted(items, key=key)
     chunks = []
-    for start in range(0, len(items), _SORTED_AT_ONCE):
-        chunks.append(sorted(items[start : start + _SORTED_AT_ONCE], key=key))
+    for start in range(0, len(items), _AT_ONCE):
+        chunks.append(sorted(items[start : start + _AT_ONCE], key=key))
         yield
     out = []
     for number, item in enumerate(merge(*chunks, key=key)):

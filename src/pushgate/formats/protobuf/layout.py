@@ -1,19 +1,27 @@
 """How a shape is laid out in protobuf under a grouping key; what Layout is for text."""
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded, field, packed, varint
+from pushgate.formats.protobuf.values import (
+    SIMPLE_PREFIX,
+    double,
+    encoded,
+    encoding,
+    field,
+    packed,
+    varint,
+)
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import Layout, is_mark, ranking
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw
 from pushgate.model.shape import Pushed, PushShape
-from pushgate.model.slices import Sliced, pausing
+from pushgate.model.slices import Sliced, listing, pausing
 
 
 def encode_metrics(
@@ -49,8 +57,9 @@ def _pair(name: str, value: str, escaping: Escaping) -> bytes:
     return field(1, field(1, raw(escape(name, escaping))) + field(2, raw(value)))
 
 
-# Metrics that are encoded in one go.
+# Metrics, and numbers of them, that are encoded in one go; at least one metric.
 _METRICS_AT_ONCE = 128
+_SLOTS_AT_ONCE = 1024
 
 
 class _Piece(NamedTuple):
@@ -68,7 +77,7 @@ class _Piece(NamedTuple):
     sizes: tuple[int, ...]
     metrics: tuple[int, ...]
     slots: tuple[range, ...]
-    bounds: tuple[tuple[bytes, ...], ...]
+    bounds: list[list[bytes]]
     untyped_as_text: bool
 
     def values(self, numbers: Sequence[float], details: Sequence[bytes]) -> list[bytes]:
@@ -95,6 +104,16 @@ class _Piece(NamedTuple):
         slots = self.slots[place]
         return encoded(self.type, self.bounds[place], numbers[slots.start : slots.stop])
 
+    @property
+    def is_large(self) -> bool:
+        """Whether this is one metric with so many numbers that it is encoded in slices."""
+        return len(self.slots[0]) > _SLOTS_AT_ONCE
+
+    def encoding(self, numbers: Sequence[float]) -> Sliced[bytes]:
+        """Return the value part of the only metric, a large one."""
+        [slots], [bounds] = self.slots, self.bounds
+        return encoding(self.type, bounds, numbers[slots.start : slots.stop])
+
     def filled(self, pairs: Sequence[bytes], values: Sequence[bytes]) -> bytes:
         """Return the metrics with grouping labels *pairs* and *values*."""
         step, grouping = len(pairs) + 2, sum(map(len, pairs))
@@ -113,48 +132,77 @@ class _ProtobufLayout:
     """A shape under the label names of a grouping key, in one escaping scheme."""
 
     def __init__(
-        self, shape: PushShape, pieces: list[_Piece], escaping: Escaping, *, is_marked: bool
+        self,
+        shape: PushShape,
+        metrics: list[int],
+        pieces: list[_Piece],
+        escaping: Escaping,
+        *,
+        is_marked: bool,
     ) -> None:
         self._escaping = escaping
         self._pieces = pieces
         self._slots = shape.starts
-        counts = (len(family.labels) for family in shape.families)
-        self._metrics = tuple(accumulate(counts, initial=0))
+        self._metrics = metrics
         self._is_marked = is_marked
 
     def metrics(self, key: GroupingKey, pushed: Pushed) -> Iterator[tuple[int, bytes]]:
         """Yield what :func:`encode_metrics` does."""
         labels = key.labels if self._is_marked else ()
         pairs = [_pair(name, value, self._escaping) for name, value in labels]
-        numbers = list(map(float, pushed.numbers.split()))
+        numbers = yield from pausing(listing(map(float, pushed.numbers.split())), (0, b""))
         for at, pieces in groupby(self._pieces, attrgetter("family")):
             its_numbers = numbers[self._slots[at] : self._slots[at + 1]]
             details = pushed.details[self._metrics[at] : self._metrics[at + 1]]
             for piece in pieces:
-                yield at, piece.filled(pairs, piece.values(its_numbers, details))
+                if piece.is_large and not details:
+                    values = [(yield from pausing(piece.encoding(its_numbers), (at, b"")))]
+                else:
+                    values = piece.values(its_numbers, details)
+                yield at, piece.filled(pairs, values)
 
 
 def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_ProtobufLayout]:
     pieces: list[_Piece] = []
+    starts = [0]
     for at, family in enumerate(shape.families):
         metrics = yield from layout.completing(at)
         order = yield from ranking(metrics)
-        slots = list(family.metric_slots())
-        for start in range(0, len(order), _METRICS_AT_ONCE):
-            some = order[start : start + _METRICS_AT_ONCE]
+        slots = yield from listing(family.metric_slots())
+        for some in _batches(order, slots):
             yield
-            pieces.append(_piece(at, family, [(i, metrics[i], slots[i]) for i in some], escaping))
-    return _ProtobufLayout(shape, pieces, escaping, is_marked=layout.is_marked)
+            batch = [(place, metrics[place], slots[place]) for place in some]
+            pieces.append((yield from _piece(at, family, batch, escaping)))
+        starts.append(starts[-1] + len(order))
+        yield
+    return _ProtobufLayout(shape, starts, pieces, escaping, is_marked=layout.is_marked)
+
+
+def _batches(order: list[int], slots: list[range]) -> Iterator[list[int]]:
+    """Yield the metrics in *order*, some at a time; a large one comes alone."""
+    some: list[int] = []
+    size = 0
+    for metric in order:
+        size += len(slots[metric])
+        if some and (len(some) == _METRICS_AT_ONCE or size > _SLOTS_AT_ONCE):
+            yield some
+            some, size = [], len(slots[metric])
+        some.append(metric)
+    if some:
+        yield some
 
 
 def _piece(
     at: int, family: FamilyShape, metrics: list[tuple[int, Labels, range]], escaping: Escaping
-) -> _Piece:
+) -> Sliced[_Piece]:
     template, sizes = [], []
     for _, labels, _ in metrics:
         own = list(_own_pieces(labels, escaping))
         sizes.append(sum(map(len, own)))
         template += [b"\x22%b", b"%b".join(piece.replace(b"%", b"%%") for piece in own), b"%b"]
+    bounds = []
+    for i, _, _ in metrics if family.bounds else ():
+        bounds.append((yield from listing(map(packed, family.bounds[i]))))
     return _Piece(
         at,
         family.type,
@@ -163,7 +211,7 @@ def _piece(
         tuple(sizes),
         tuple(i for i, _, _ in metrics),
         tuple(slots for _, _, slots in metrics),
-        tuple(packed(family.bounds[i]) for i, _, _ in metrics) if family.bounds else (),
+        bounds,
         family.untyped_as_text,
     )
 

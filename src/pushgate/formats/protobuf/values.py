@@ -1,12 +1,13 @@
 """The value of a metric as bytes of its ``Metric`` message: all but labels and timestamp."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from pushgate.formats.protobuf.wire import append_varint
 from pushgate.model.family import MetricType
 from pushgate.model.numbers import is_whole_count
+from pushgate.model.slices import PER_SLICE, Sliced
 
 double = Struct("<d").pack
 _LARGEST_COUNT = 2**64 - 1
@@ -37,9 +38,9 @@ def field(number: int, content: bytes) -> bytes:
     return _SMALL[number << 3 | 2] + varint(len(content)) + content
 
 
-def packed(bounds: Iterable[str]) -> tuple[bytes, ...]:
-    """Return buckets or quantiles, written as canonical text, as eight bytes each."""
-    return tuple(double(float(bound)) for bound in bounds)
+def packed(bound: str) -> bytes:
+    """Return a bucket or quantile, written as canonical text, as eight bytes."""
+    return double(float(bound))
 
 
 def encoded(kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
@@ -47,47 +48,79 @@ def encoded(kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float])
 
     Args:
         kind: the type of the family.
-        bounds: the buckets or quantiles from :func:`packed`.
+        bounds: the buckets or quantiles, each from :func:`packed`.
         numbers: the numbers of the metric's slots.
     """
-    return _ENCODERS[kind](kind, bounds, numbers)
-
-
-def _simple(kind: MetricType, _bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
-    return SIMPLE_PREFIX[kind] + double(numbers[0])
-
-
-def _summary(_kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
+    if kind.is_simple:
+        return SIMPLE_PREFIX[kind] + double(numbers[0])
     *points, total, count = numbers
-    parts = [b"\x08", varint(min(int(count), _LARGEST_COUNT)), b"\x11", double(total)]
+    form = _form(kind, numbers)
+    return form.whole(form.points(bounds, points), total, count)
+
+
+def encoding(kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> Sliced[bytes]:
+    """Do what :func:`encoded` does for a metric with many *bounds*, in slices."""
+    *points, total, count = numbers
+    form = _form(kind, numbers)
+    parts = []
+    for start in range(0, len(bounds), PER_SLICE):
+        yield
+        some = slice(start, start + PER_SLICE)
+        parts.append(form.points(bounds[some], points[some]))
+    return form.whole(b"".join(parts), total, count)
+
+
+class _Form(NamedTuple):
+    """How the message of a distribution is written: its points, and all of it around them."""
+
+    points: Callable[[Sequence[bytes], Sequence[float]], bytes]
+    whole: Callable[[bytes, float, float], bytes]
+
+
+def _form(kind: MetricType, numbers: Sequence[float]) -> _Form:
+    """Return the form of a distribution; a histogram's depends on its counts."""
+    if kind is MetricType.SUMMARY:
+        return _SUMMARY
+    *counts, _, count = numbers
+    is_whole = is_whole_count(count) and all(map(is_whole_count, counts))
+    return _HISTOGRAM if is_whole else _FLOAT_HISTOGRAM
+
+
+def _quantiles(bounds: Sequence[bytes], points: Sequence[float]) -> bytes:
+    parts: list[bytes] = []
     for bound, point in zip(bounds, points, strict=True):
         parts += (b"\x1a\x12\x09", bound, b"\x11", double(point))
-    return field(4, b"".join(parts))
+    return b"".join(parts)
 
 
-def _histogram(_kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
-    *counts, total, count = numbers
-    if not all(map(is_whole_count, counts)) or not is_whole_count(count):
-        return _float_histogram(bounds, numbers)
-    parts = [b"\x08", varint(int(count)), b"\x11", double(total)]
+def _summary(points: bytes, total: float, count: float) -> bytes:
+    said = varint(min(int(count), _LARGEST_COUNT))
+    return field(4, b"\x08%b\x11%b%b" % (said, double(total), points))
+
+
+def _buckets(bounds: Sequence[bytes], counts: Sequence[float]) -> bytes:
+    parts: list[bytes] = []
     for bound, below in zip(bounds, counts, strict=True):
         number = varint(int(below))
         parts += (b"\x1a", _SMALL[10 + len(number)], b"\x08", number, b"\x11", bound)
-    return field(7, b"".join(parts))
+    return b"".join(parts)
 
 
-def _float_histogram(bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
-    *counts, total, count = numbers
-    parts = [b"\x11", double(total)]
+def _histogram(buckets: bytes, total: float, count: float) -> bytes:
+    return field(7, b"\x08%b\x11%b%b" % (varint(int(count)), double(total), buckets))
+
+
+def _float_buckets(bounds: Sequence[bytes], counts: Sequence[float]) -> bytes:
+    parts: list[bytes] = []
     for bound, below in zip(bounds, counts, strict=True):
         parts += (b"\x1a\x12\x11", bound, b"\x21", double(below))
-    return field(7, b"".join([*parts, b"\x21", double(count)]))
+    return b"".join(parts)
 
 
-_Encoder = Callable[[MetricType, Sequence[bytes], Sequence[float]], bytes]
-_ENCODERS: Final[dict[MetricType, _Encoder]] = {
-    **dict.fromkeys(SIMPLE_PREFIX, _simple),
-    MetricType.SUMMARY: _summary,
-    MetricType.HISTOGRAM: _histogram,
-    MetricType.GAUGE_HISTOGRAM: _histogram,
-}
+def _float_histogram(buckets: bytes, total: float, count: float) -> bytes:
+    return field(7, b"\x11%b%b\x21%b" % (double(total), buckets, double(count)))
+
+
+_SUMMARY: Final = _Form(_quantiles, _summary)
+_HISTOGRAM: Final = _Form(_buckets, _histogram)
+_FLOAT_HISTOGRAM: Final = _Form(_float_buckets, _float_histogram)
