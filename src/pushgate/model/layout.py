@@ -305,6 +305,11 @@ def _complaint(family: FamilyShape, labels: Labels, grouping: frozenset[str]) ->
             return f'must not have an explicit "{name}" label'
         if name not in grouping and not is_utf8(value):
             return f'has a label named "{name}" whose value is not utf8: {go_quote(value)}'
+    return alike_complaint(labels)
+
+
+def alike_complaint(labels: Labels) -> str | None:
+    """Return why a metric with the complete *labels* may not be stored because of escaping."""
     names = [name for name, _ in labels]
     if not all(map(is_plain, names)) and (found := alike(names)):
         return f"has labels that escaping makes one: {go_quote(found[0])} and {go_quote(found[1])}"

@@ -432,3 +432,10 @@ def compare(batches):
         assert content(store.get(group)).keys() == families.keys()
     change(store, Wipe())
     assert is_empty(store)
+
+
+def test_a_group_whose_labels_escaping_makes_one_is_refused_with_an_empty_body_too():
+    store = Store()
+    error = refusal(store, put(key(**{"l.x": "", "l_x": ""}), ""))
+    assert str(error).endswith('has labels that escaping makes one: "l.x" and "l_x"')
+    assert len(store) == 0

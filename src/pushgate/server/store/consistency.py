@@ -23,8 +23,8 @@ from typing import Final, NamedTuple
 from pushgate.errors import InconsistentPush
 from pushgate.formats.protobuf.prototext import detail_text, metric_text, value_text
 from pushgate.model.family import FamilyShape, MetricType
-from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import DUPLICATE, Violation, sanitised
+from pushgate.model.grouping import GroupingKey, Labels
+from pushgate.model.layout import DUPLICATE, Violation, alike_complaint, sanitised
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import Frame, Pushed
 from pushgate.model.slices import PER_SLICE, Sliced
@@ -267,10 +267,13 @@ class Index:
         return (yield from check.violations(violations, owners or {}))
 
     def check_times(self, key: GroupingKey) -> None:
-        """Refuse a group whose push times would be those of another group.
+        """Refuse a group whose push times could not be exposed, or would be another group's.
 
         ``{job="a"}`` and ``{job="a",instance=""}`` expose the same two series.
         """
+        own = sanitised((), key.labels)
+        if complaint := alike_complaint(own):
+            raise InconsistentPush(_times_complaint(own, complaint))
         labels = dict(key.labels)
         if labels.get("instance", "") != "":
             return
@@ -278,18 +281,21 @@ class Index:
             labels["instance"] = ""
         if GroupingKey(labels.items()).packed not in self._groups:
             return
-        own = sanitised((), key.labels)
-        found = Violations()
-        for family in (PUSH_FAILURE_TIME, PUSH_TIME):
-            metric = metric_text(own, "gauge:{value:0}")
-            found.add(family, f'collected metric "{family.name}" {{ {metric}}} {DUPLICATE}')
         raise InconsistentPush(
-            str(found),
+            _times_complaint(own, DUPLICATE),
             advice=(
                 f"The group {_shown(labels.items())} exists; no instance and an empty one are "  # noqa: ISC004 - one line of advice
                 "the same. Push to that group, or delete it first.",
             ),
         )
+
+
+def _times_complaint(labels: Labels, complaint: str) -> str:
+    found = Violations()
+    for family in (PUSH_FAILURE_TIME, PUSH_TIME):
+        metric = metric_text(labels, "gauge:{value:0}")
+        found.add(family, f'collected metric "{family.name}" {{ {metric}}} {complaint}')
+    return str(found)
 
 
 def _series(families: Iterable[FamilyShape], key: GroupingKey) -> Iterator[int]:

@@ -1,0 +1,177 @@
+"""A scrape never fails because of what was pushed."""
+
+import re
+from collections import Counter
+from contextlib import suppress
+
+from hypothesis import example, given, strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from pushgate.errors import InconsistentPush, InvalidPush
+from pushgate.formats.decoder import PushDecoder
+from pushgate.formats.encoding import Identity
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.names import Escaping, NameRule
+from pushgate.model.slices import finished
+from pushgate.server.exposition.cache import Exposition
+from pushgate.server.exposition.text import TextView
+from pushgate.server.store.change import Delete, Fail, Merge, Replace
+from pushgate.server.store.store import Store
+from pushgate.server.telemetry import Telemetry
+from tests.formats.protobuf.bodies import body, family
+
+NAMES = [
+    "m", "m_sum", "m_count", "m_bucket", "m_total", "n", "n.x", "n_x", "n_x_sum", "a:b",
+    "push_time_seconds", "go_info", "process_cpu_seconds_total", "pushgateway_http_requests_total",
+]  # fmt: skip
+LABELS = ["a", "quantile", "le", "instance", "job", "l.x", "l_x", "__x", "name"]
+VALUES = ["", "1", "0.5", "+Inf", 'x"\\\n', "ä", "%b"]
+NUMBERS = ["1", "0.5", "-0", "1e-05", "NaN", "+Inf", "7"]
+TYPES = ["counter", "gauge", "summary", "untyped", "histogram"]
+SUFFIXES = ["", "", "_sum", "_count", "_bucket", "_total"]
+
+PROTOBUF = (
+    b"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+)
+OPENMETRICS = b"application/openmetrics-text; version=1.0.0"
+
+PARTS = {"summary": ("_sum", "_count"), "histogram": ("_sum", "_count", "_bucket")}
+
+TELEMETRY = Telemetry()
+TELEMETRY.count_request(200, "push", "put")
+LABEL = re.compile(r'("(?:\\.|[^"\\])*"|[^",={}]+)="((?:\\.|[^"\\])*)"')
+
+
+def quoted(text: str) -> str:
+    return '"{}"'.format(text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\""))
+
+
+def name_text(name: str) -> str:
+    return quoted(name) if "." in name else name
+
+
+label_sets = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(VALUES)), max_size=3)
+
+
+@st.composite
+def text_families(draw) -> str:
+    name = draw(st.sampled_from(NAMES))
+    lines = []
+    if kind := draw(st.sampled_from(["", *TYPES, "unknown", "gaugehistogram"])):
+        lines.append(f"# TYPE {name_text(name)} {kind}")
+    for _ in range(draw(st.integers(0, 4))):
+        sample = name + draw(st.sampled_from(SUFFIXES))
+        pairs = [f"{name_text(label)}={quoted(value)}" for label, value in draw(label_sets)]
+        if "." in sample:
+            labels, sample = "{" + ",".join([quoted(sample), *pairs]) + "}", ""
+        else:
+            labels = "{" + ",".join(pairs) + "}" if pairs else ""
+        lines.append(f"{sample}{labels} {draw(st.sampled_from(NUMBERS))}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+texts = st.lists(text_families(), max_size=4).map("".join)
+
+points = st.floats(allow_nan=True, width=32)
+buckets = st.lists(
+    st.fixed_dictionaries({"upper_bound": points, "cumulative_count": st.integers(0, 9)}),
+    max_size=2,
+)
+quantiles = st.lists(st.fixed_dictionaries({"quantile": points, "value": points}), max_size=2)
+values = {
+    "counter": st.fixed_dictionaries({"value": points}),
+    "gauge": st.fixed_dictionaries({"value": points}),
+    "untyped": st.fixed_dictionaries({"value": points}),
+    "summary": st.fixed_dictionaries({"sample_count": st.integers(0, 9), "quantile": quantiles}),
+    "histogram": st.fixed_dictionaries({"sample_count": st.integers(0, 9), "bucket": buckets}),
+}
+
+
+@st.composite
+def protobuf_families(draw):
+    kind = draw(st.sampled_from(TYPES))
+    metrics = [
+        {
+            "label": [{"name": n.encode(), "value": v.encode()} for n, v in draw(label_sets)],
+            kind: draw(values[kind]),
+        }
+        for _ in range(draw(st.integers(0, 3)))
+    ]
+    name = draw(st.sampled_from(NAMES)).encode()
+    return family(name=name, type=TYPES.index(kind), metric=metrics)
+
+
+bodies = st.one_of(
+    st.tuples(st.just(b""), texts.map(str.encode)),
+    st.tuples(st.just(OPENMETRICS), texts.map(lambda text: f"{text}# EOF\n".encode())),
+    st.tuples(
+        st.just(PROTOBUF), st.lists(protobuf_families(), max_size=3).map(lambda fs: body(*fs))
+    ),
+)
+keys = st.dictionaries(st.sampled_from(LABELS[:-2]), st.sampled_from(VALUES), max_size=2).map(
+    lambda labels: GroupingKey({"job": "j", **labels}.items())
+)
+requests = st.lists(
+    st.tuples(st.sampled_from([Replace, Merge, Merge, Delete]), keys, bodies), max_size=6
+)
+
+
+def push(store: Store, decoder: PushDecoder, kind, key: GroupingKey, sent, time: int) -> None:
+    """Carry out one request as the server does; a refused one leaves its failure."""
+    if kind is Delete:
+        store.apply(store.admit(Delete(key)))
+        return
+    content_type, pushed = sent
+    with suppress(InvalidPush):
+        change = kind(key, decoder.read(pushed, content_type, b""), time)
+        try:
+            store.apply(store.admit(change))
+        except InconsistentPush:
+            store.apply(store.admit(Fail(key, time)))
+
+
+def assert_readable(exposition: str) -> None:
+    """The parser takes it, and no sample has a label twice."""
+    list(text_string_to_metric_families(exposition))
+    for line in exposition.split("\n"):
+        if line and not line.startswith("#"):
+            names = [name.strip(' "') for name, _ in LABEL.findall(line[line.find("{") :])]
+            assert len(set(names)) == len(names), line
+
+
+def assert_distinct(exposition: str) -> None:
+    """No series is there twice, and no family twice or as part of another."""
+    families = list(text_string_to_metric_families(exposition))
+    samples = Counter(
+        (sample.name, frozenset(sample.labels.items())) for f in families for sample in f.samples
+    )
+    assert [sample for sample, count in samples.items() if count > 1] == []
+    typed = [line.split(" ")[2] for line in exposition.split("\n") if line.startswith("# TYPE ")]
+    assert len(set(typed)) == len(typed)
+    parts = {f.name + suffix for f in families for suffix in PARTS.get(f.type, ())}
+    assert parts.isdisjoint(typed)
+
+
+@given(st.sampled_from(list(NameRule)), requests)
+@example(
+    NameRule.LEGACY,
+    [
+        (
+            Replace,
+            GroupingKey([("job", "j"), ("quantile", "0.5")]),
+            (b"", b'# TYPE s summary\ns{quantile="1"} 1\n'),
+        )
+    ],
+)
+def test_whatever_was_pushed_a_scrape_in_each_text_format_can_be_read(rule, sent):
+    store = Store(TELEMETRY.own)
+    decoder = PushDecoder(rule)
+    for number, (kind, key, pushed) in enumerate(sent, 1):
+        push(store, decoder, kind, key, pushed, number)
+    for escaping in Escaping:
+        view = TextView(escaping, TELEMETRY.families)
+        chunks = finished(Exposition(store, view, Identity()).scrape())
+        exposition = b"".join(chunks).decode()
+        assert_readable(exposition)
+        if escaping is Escaping.ALLOW_UTF8:  # others may write two names alike
+            assert_distinct(exposition)
