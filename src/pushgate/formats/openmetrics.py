@@ -491,8 +491,7 @@ def _detail(
     """Return the value part of the metric's message if the numbers do not say all of it."""
     if metric.time is None and not metric.exemplars:
         return b""
-    value_part = encoded(kind, list(map(packed, bounds)), numbers)
-    message = message_class("Metric").FromString(value_part)
+    message = message_class("Metric").FromString(encoded(kind, packed(bounds), numbers))
     value = getattr(message, VALUE_FIELDS[kind])
     if metric.time is not None:
         _set_time(value.created_timestamp, metric.time)

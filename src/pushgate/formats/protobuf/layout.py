@@ -12,7 +12,6 @@ from pushgate.formats.protobuf.values import (
     encoded,
     encoding,
     field,
-    packed,
     varint,
 )
 from pushgate.model.family import FamilyShape, MetricType
@@ -202,7 +201,7 @@ def _piece(
         template += [b"\x22%b", b"%b".join(piece.replace(b"%", b"%%") for piece in own), b"%b"]
     bounds = []
     for i, _, _ in metrics if family.bounds else ():
-        bounds.append((yield from listing(map(packed, family.bounds[i]))))
+        bounds.append((yield from listing(double(float(b)) for b in family.bounds[i])))
     return _Piece(
         at,
         family.type,

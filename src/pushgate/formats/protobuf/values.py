@@ -1,6 +1,6 @@
 """The value of a metric as bytes of its ``Metric`` message: all but labels and timestamp."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -38,9 +38,9 @@ def field(number: int, content: bytes) -> bytes:
     return _SMALL[number << 3 | 2] + varint(len(content)) + content
 
 
-def packed(bound: str) -> bytes:
-    """Return a bucket or quantile, written as canonical text, as eight bytes."""
-    return double(float(bound))
+def packed(bounds: Iterable[str]) -> tuple[bytes, ...]:
+    """Return buckets or quantiles, written as canonical text, as eight bytes each."""
+    return tuple(double(float(bound)) for bound in bounds)
 
 
 def encoded(kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
@@ -48,7 +48,7 @@ def encoded(kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float])
 
     Args:
         kind: the type of the family.
-        bounds: the buckets or quantiles, each from :func:`packed`.
+        bounds: the buckets or quantiles from :func:`packed`.
         numbers: the numbers of the metric's slots.
     """
     if kind.is_simple:
