@@ -11,6 +11,7 @@ from pushgate.formats.limits import BodyLimits
 from pushgate.formats.protobuf.description import describe, is_native
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.names import Escaping, NameRule
+from pushgate.model.slices import PER_SLICE
 from pushgate.server.exposition.text import TextView
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.change import Merge
@@ -203,6 +204,14 @@ def test_histograms_of_any_buckets_add_up_exactly(histograms):
     found = [line for line in after(bodies) if "_bucket" in line and "+Inf" not in line]
     assert found == expected
     assert after(bodies)[-1] == f"h_count {sum(totals)}"
+
+
+def test_a_large_group_is_added_to_in_slices():
+    served = store()
+    body = "".join(f'm{{a="{number}"}} 1\n' for number in range(5000))
+    change(served, post(key(), body))
+    slices = list(served.admission(post(key(), 'm{a="7"} 1\n')))
+    assert len(slices) >= 5000 // PER_SLICE
 
 
 # Protobuf.

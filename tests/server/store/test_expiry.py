@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from pushgate.errors import JournalFailed
 from pushgate.server.storage.sqlite import SqliteJournal
-from pushgate.server.store.change import Fail
+from pushgate.server.store.change import Expire, Fail
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.rules import Rule, Rules
@@ -250,6 +250,23 @@ async def test_expired_groups_are_logged_the_first_of_many(caplog):
         '{job="j01"}',
     ]
     assert (len(logged), logged[-1].more) == (21, 10)
+
+
+def test_many_groups_expire_in_slices():
+    store = Store(rules=rules(ttl=1))
+    for number in range(200):
+        store.apply(store.admit(put(key(f"j{number}"), "m 1\n", START)))
+    slices = list(store.admission(Expire(START + SECOND)))
+    assert len(slices) >= 200
+
+
+async def test_a_schedule_does_not_grow_with_groups_that_come_and_go():
+    clock = Clock()
+    gateway, _ = started(clock, rules(ttl=3600))
+    for number in range(3000):
+        await gateway.apply(put(key(f"j{number}"), "m 1\n", clock.wall))
+        await gateway.apply(Delete(key(f"j{number}")))
+    assert len(gateway.store._schedule._heap) <= 1001
 
 
 class SlowTwin:

@@ -65,6 +65,7 @@ class _Metric(NamedTuple):
 
 
 _Metrics: TypeAlias = dict[Labels, _Metric]
+_Content: TypeAlias = dict[str, tuple[FamilyShape, _Metrics]]
 
 
 def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced[Pushed]:
@@ -81,17 +82,15 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
     Raises:
         InconsistentPush: a metric can't be added to the stored one; with the reason.
     """
-    stored = {
-        family.name: (family, metrics)
-        for block in group.blocks
-        for family, metrics in _contents(block.pushed, pushed.shape.name_set - block.dropped)
-    }
-    yield
+    names = pushed.shape.name_set
+    stored: _Content = {}
+    for block in group.blocks:
+        stored |= yield from _contents(block.pushed, names - block.dropped)
+    more = yield from _contents(pushed, names)
     families: list[FamilyShape] = []
     numbers: list[bytes] = []
     details: list[bytes] = []
-    for family, metrics in _contents(pushed, pushed.shape.name_set):
-        yield
+    for family, metrics in more.values():
         old, out = stored.get(family.name, (family, {}))
         if old.type is not family.type:
             raise _refusal(family, f"it is stored as a {old.type.word}, not a {family.type.word}")
@@ -101,9 +100,12 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
                 yield
             before = out.get(labels)
             out[labels] = metric if before is None else _combined(family, operation, before, metric)
+        yield
         families.append(_shape(family, out))
+        yield
         numbers += [number for metric in out.values() for number in metric.numbers]
         details += [metric.detail for metric in out.values()]
+        yield
     return pushed._replace(
         shape=interned(tuple(families)),
         numbers=b" ".join(numbers),
@@ -111,29 +113,28 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
     )
 
 
-def _contents(pushed: Pushed, names: frozenset[str]) -> Iterator[tuple[FamilyShape, _Metrics]]:
-    """Yield the families of *pushed* that are called one of *names*, with their metrics."""
+def _contents(pushed: Pushed, names: frozenset[str]) -> Sliced[_Content]:
+    """Return the families of *pushed* that are called one of *names*, with their metrics."""
     shape, positions = pushed.shape, pushed.shape.frame.positions
     places = sorted(positions[name] for name in names if name in positions)
-    if not places:
-        return
-    tokens = pushed.numbers.split(b" ")
+    tokens = pushed.numbers.split(b" ") if places else []
     firsts = [*accumulate((len(family.labels) for family in shape.families), initial=0)]
+    out: _Content = {}
     for at in places:
-        family, start = shape.families[at], shape.starts[at]
-        bounds = family.bounds or ((),) * len(family.labels)
-        details = pushed.details[firsts[at] : firsts[at + 1]] or (b"",) * len(family.labels)
-        yield (
-            family,
-            {
-                labels: _Metric(
-                    its_bounds, tokens[start + slots.start : start + slots.stop], detail
-                )
-                for labels, its_bounds, slots, detail in zip(
-                    family.labels, bounds, family.metric_slots(), details, strict=True
-                )
-            },
-        )
+        family, start, first = shape.families[at], shape.starts[at], firsts[at]
+        metrics: _Metrics = {}
+        for number, (labels, slots) in enumerate(
+            zip(family.labels, family.metric_slots(), strict=True)
+        ):
+            if number % PER_SLICE == 0:
+                yield
+            metrics[labels] = _Metric(
+                family.bounds[number] if family.bounds else (),
+                tokens[start + slots.start : start + slots.stop],
+                pushed.details[first + number] if pushed.details else b"",
+            )
+        out[family.name] = family, metrics
+    return out
 
 
 def _shape(family: FamilyShape, metrics: _Metrics) -> FamilyShape:
