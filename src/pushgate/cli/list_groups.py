@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pushgate.cli.messages import failures_reported, say
-from pushgate.cli.options import Connection, Duration, option, takes
+from pushgate.cli.options import Connection, Duration, option, switch, takes
 from pushgate.cli.table import age, label_cells, printable, table
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ class Matching:
         metavar="SELECTOR",
         help="Only groups that match, such as '{job=~\"back.*\"}'; of several, one has to match.",
     )
-    failed: bool = option(
-        "--failed", default=False, is_flag=True, help="Only groups whose last push failed."
-    )
+    failed: bool = switch("--failed", help="Only groups whose last push failed.")
     older_than: float | None = option(
         "--older-than",
         type=Duration(),
@@ -51,16 +49,14 @@ class Matching:
 class Listing:
     """How groups are shown."""
 
-    as_json: bool = option("--json", default=False, is_flag=True, help="Print JSON.")
+    as_json: bool = switch("--json", help="Print JSON.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleting(Listing):
     """How groups are deleted."""
 
-    dry_run: bool = option(
-        "--dry-run", default=False, is_flag=True, help="Show the groups; delete nothing."
-    )
+    dry_run: bool = switch("--dry-run", help="Show the groups; delete nothing.")
 
 
 @click.command("list")

@@ -83,6 +83,7 @@ class AsyncPeriodicPusher(Schedule):
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
+        # wait() instead of await: the task's CancelledError is not ours.
         await asyncio.wait([self._task])
         try:
             if self._final is not None:

@@ -122,6 +122,7 @@ def credentials_of(options: Options, in_address: tuple[str, str] | None) -> Cred
         ConfigurationError: There is more than one.
     """
     token, file = options.bearer_token, options.bearer_token_file
+    # effective() has left out those of the properties if the program brings its own.
     given = (options.basic_auth, token, file, in_address)
     if sum(value is not None for value in given) > 1:
         raise ConfigurationError(

@@ -110,7 +110,7 @@ class JobRun:
         self.registry, self._own = CollectorRegistry(), CollectorRegistry()
         self._clock = time.perf_counter()
         self._set("last_start_timestamp_seconds", "When the job last started.", time.time())
-        JOB_GROUPS.add(self._gateway.url)
+        JOB_GROUPS.add(self._gateway.url)  # a push() there is warned about
 
     def _finish(self, error: BaseException | None) -> None:
         now, code = time.time(), None

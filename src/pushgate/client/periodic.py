@@ -52,6 +52,7 @@ class Schedule:
         started = time.monotonic()
         while True:
             now = time.monotonic()
+            # Counted from the start, so that pushes do not drift by what each of them takes.
             ticks = math.floor((now - started) / self._interval) + 1
             # Random, so that programs that started together do not push together.
             late = random.uniform(0, self._jitter * self._interval)  # noqa: S311  no secret

@@ -147,6 +147,7 @@ def _append_side(
 
 def _append_count(out: bytearray, whole: int, fraction: int, count: float) -> None:
     """Append *count* as the uint64 *whole*, or as the double *fraction* if it is none."""
+    # Counts of histograms of floats have fields of their own, beside those of whole numbers.
     if float(count).is_integer() and count >= 0:
         append_uint(out, whole, int(count))
     else:

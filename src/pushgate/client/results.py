@@ -149,6 +149,7 @@ def _group(entry: dict[str, Any]) -> Group:
         labels=entry["labels"],
         last_push_successful=bool(entry.get("last_push_successful", True)),
         families=tuple(sorted(families)),
+        # A group whose pushes have all failed has the time 0.
         last_push=float(pushed[0]["value"]) or None if pushed else None,
         series=sum(
             len(family["metrics"]) for name, family in families.items() if name not in _PUSH_TIMES

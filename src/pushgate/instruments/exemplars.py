@@ -94,6 +94,7 @@ class Sampler:
         context = span.get_span_context()
         if not (context.is_valid and context.trace_flags.sampled):
             return None
+        # One interval for all buckets and label sets of the histogram.
         self._next = now + self._interval
         span.set_attribute("exemplar", "true")
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

@@ -130,6 +130,7 @@ class LabelledHistogram:
     def _clear(self) -> None:
         bounds = self._settings.bounds
         self._total, self._sum = 0, 0.0
+        # Not cumulative: an observation changes one number, and add_to() adds them up.
         self._counts = [0] * len(bounds)
         self._newest: list[Exemplar | None] = [None] * len(bounds)
         self._spread: list[Exemplar] = []
@@ -192,6 +193,7 @@ class LabelledHistogram:
             now, is_expired = time.time(), self._sampler.is_expired
             self._newest = [None if is_expired(each, now) else each for each in self._newest]
             self._spread = [each for each in self._spread if not is_expired(each, now)]
+            # Copied under the lock; samples are made of the copies after it.
             counts, newest = list(self._counts), list(self._newest)
             count, total, created = self._total, self._sum, self._created
             if self._native is not None:
@@ -430,6 +432,7 @@ class Histogram:
         yield family
 
 
+# Histograms whose locks a forked child must replace.
 _live: WeakSet[Histogram] = WeakSet()
 
 

@@ -24,9 +24,11 @@ def index_of(value: float, schema: int) -> int:
     """Return the bucket of *value*, which is positive; infinity has one of its own."""
     if math.isinf(value):
         return index_of(_LARGEST, schema) + 1
+    # value = fraction * 2**exponent, with a fraction from 0.5 on and below 1.
     fraction, exponent = math.frexp(value)
     if schema > 0:
         return bisect_left(bounds(schema), fraction) + (exponent - 1 << schema)
+    # Upper bounds are inclusive: a power of two belongs to the bucket that it ends.
     whole = exponent - 1 if fraction == 0.5 else exponent
     return (whole + (1 << -schema) - 1) >> -schema
 
@@ -101,6 +103,7 @@ class NativeBuckets:
 
     def shrink(self) -> None:
         """Take one step towards fewer buckets: widen the zero bucket, or halve the schema."""
+        # Growing the zero bucket costs the least: it loses only values near zero.
         smallest = min((*self.positive, *self.negative))
         width = bound(smallest, self.schema)
         if width <= self._max_threshold:
@@ -129,6 +132,7 @@ class NativeBuckets:
 def _halved(side: Mapping[int, int]) -> dict[int, int]:
     halved: dict[int, int] = {}
     for index, count in side.items():
+        # Two buckets become one; the upper bound of the odd one is no bound any more.
         coarse = (index + 1) >> 1
         halved[coarse] = halved.get(coarse, 0) + count
     return halved

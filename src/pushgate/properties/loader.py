@@ -110,6 +110,7 @@ class PrometheusProperties:
         return next((self.origins[key] for key in keys if key in self.origins), "properties")
 
     def _spelling(self, name: str) -> str:
+        # Environment variables know no capitals, and files may write camelCase.
         plain, snake = _metric_name(name), _metric_name(_snake(name))
         return plain if plain in self.per_metric else snake
 
@@ -165,6 +166,7 @@ def _all(
     system: Mapping[str, str],
 ) -> Iterator[tuple[str, str, str]]:
     """Yield key, value and origin from every source, the weakest source first."""
+    # Set but empty, it says that there is no file, not even beside the program.
     named = env.get("PROMETHEUS_CONFIG", system.get("prometheus.config"))
     for path in (None if named == "" else _beside_program(), config_file or named):
         if path:
