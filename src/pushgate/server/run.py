@@ -20,7 +20,7 @@ from pushgate.errors import StartupError
 from pushgate.model.duration import format_duration
 from pushgate.model.quoting import is_utf8
 from pushgate.server import logs, sockets
-from pushgate.server.access.live import LiveConfig, Reloaded
+from pushgate.server.access.live import Reloaded
 from pushgate.server.access.tls import caveats
 from pushgate.server.compose import Composition, compose, lock_persistence
 from pushgate.server.http.server import HttpServer
@@ -146,7 +146,10 @@ class _Process:
         server = HttpServer(self._app, context)
         await server.start(listeners)
         for listener in listeners:
-            _announce(listener, context.live)
+            address = sockets.shown(listener)
+            _log.info("Listening on", extra={"address": address})
+            secured = "disabled" if context.live.context is None else "enabled"
+            _log.info(f"TLS is {secured}.", extra={"http2": "false", "address": address})
         self._log_config()
         self._notifier.send("READY=1")
         tasks = [
@@ -200,13 +203,6 @@ class _Process:
             _log.info("Rate Limiter is enabled.", extra={"burst": burst, "interval": interval})
         for caveat in caveats(config.tls) if config.tls else ():
             _log.warning(caveat)
-
-
-def _announce(listener: socket.socket, live: LiveConfig) -> None:
-    address = sockets.shown(listener)
-    _log.info("Listening on", extra={"address": address})
-    secured = "disabled" if live.context is None else "enabled"
-    _log.info(f"TLS is {secured}.", extra={"http2": "false", "address": address})
 
 
 def _allow_open_files() -> None:

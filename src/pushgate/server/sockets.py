@@ -11,7 +11,8 @@ from typing import Any
 
 from pushgate.errors import StartupError
 
-_BACKLOG = 2048
+BACKLOG = 2048
+"""How many connections may wait until they are accepted."""
 _FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 _UNIX = "unix:"
 
@@ -148,7 +149,7 @@ def _everywhere(port: int) -> socket.socket:
         # One socket for both families, as Go's listeners have it.
         name = ("::", port)
         return socket.create_server(
-            name, family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+            name, family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
         )
     except ValueError:  # Python knows that there is no IPv6
         pass
@@ -161,7 +162,7 @@ def _everywhere(port: int) -> socket.socket:
 
 def _bind(name: tuple[Any, ...], family: int) -> socket.socket:
     try:
-        return socket.create_server(name, family=family, backlog=_BACKLOG)
+        return socket.create_server(name, family=family, backlog=BACKLOG)
     except OSError as error:
         host, port = name[:2]
         where = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
@@ -178,7 +179,7 @@ def _listen_unix(path: Path) -> socket.socket:
         # A socket file outlives a killed server, and would make every later start fail.
         _remove_stale(path)
         listener.bind(str(path))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except (OSError, ValueError) as error:
         listener.close()
         reason = _reason(error) if isinstance(error, OSError) else str(error)

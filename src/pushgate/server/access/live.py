@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,8 @@ class LiveConfig:
         reading only one of them. Returns None if there is nothing to report: an error is
         reported once, not with every poll.
         """
-        signature = await asyncio.to_thread(_signature, self.config.files)
+        files = self.config.files
+        signature = await asyncio.to_thread(lambda: tuple(map(_stat, files)))
         settled, self._seen = signature == self._seen, signature
         # After an error the reason may be a file that is not among ours, so try each time.
         if not settled or (signature == self._loaded and self._error is None):
@@ -133,10 +134,6 @@ def _read(path: Path | None, previous: CredentialStore | None) -> _Loaded:
     config = load(path) if path else WebConfig()
     tls = server_context(config.tls) if config.tls else None
     return _Loaded(config, CredentialStore(config, previous), tls)
-
-
-def _signature(files: Iterable[Path]) -> _Signature:
-    return tuple(map(_stat, files))
 
 
 def _stat(file: Path) -> tuple[int, int, int] | None:

@@ -101,17 +101,14 @@ _RETRY: Final = frozenset({429, 503})
 
 def error_response(error: Exception) -> Response:
     """Return the response to a request that ended with *error*; 500 if no request may cause it."""
-    status = _status(error)
-    if status == 500:
+    if isinstance(error, LimitExceeded):
+        status = error.status
+    else:
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    if status == 500:  # its message is for the log
         return INTERNAL_ERROR
     retry = ((b"retry-after", _RETRY_SECONDS),) if status in _RETRY else ()
     return plain_error(status, _message(error), retry)
-
-
-def _status(error: Exception) -> int:
-    if isinstance(error, LimitExceeded):
-        return error.status
-    return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
 
 
 def _message(error: Exception) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import resource
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from starlette.types import ASGIApp
 
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.protocol import HttpProtocol, ServerState
+from pushgate.server.sockets import BACKLOG
 
-_BACKLOG = 2048
 # How long a TLS client that was sent away may take to say goodbye.
 _TLS_SHUTDOWN_SECONDS = 5
 # Files that stay free for the journal, the web configuration and its certificates.
@@ -38,15 +39,14 @@ class HttpServer:
             tls["ssl"] = self._tls
             tls["ssl_handshake_timeout"] = self._handshake_seconds
             tls["ssl_shutdown_timeout"] = _TLS_SHUTDOWN_SECONDS
+        connect = partial(HttpProtocol, self._state)
+        # The event loop listens once more, with a backlog of its own if it is not told one.
         self._servers = [
-            await loop.create_server(self._connection, sock=listener, backlog=_BACKLOG, **tls)
+            await loop.create_server(connect, sock=listener, backlog=BACKLOG, **tls)
             for listener in listeners
         ]
         self._state.max_connections["open-files"] = _free_files()
         self._tick()
-
-    def _connection(self) -> HttpProtocol:
-        return HttpProtocol(self._state)
 
     def _tick(self) -> None:
         """Do what is due each second."""
