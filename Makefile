@@ -9,7 +9,7 @@ FUZZ_READY := $(FUZZ_VENV)/.ready
 TARGETS ?= text protobuf path webconfig
 MINUTES ?= 20
 
-.PHONY: abuse crash docs fuzz run test interop check format conformance bench demo fuzz-diff clean
+.PHONY: abuse crash docs fuzz run test interop screenshots check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
@@ -62,6 +62,9 @@ crash: $(READY)  ## kill -9 a hundred times while everything is pushed: some min
 
 docs: $(READY)  ## write docs/flags.md from the settings
 	$(BIN)/python -m tests.flagspage >docs/flags.md.new && mv docs/flags.md.new docs/flags.md
+
+screenshots: $(READY)  ## of the web page, into docs/screenshots; needs Chromium
+	$(BIN)/python -m tests.showcase docs/screenshots
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py

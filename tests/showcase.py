@@ -250,7 +250,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         showcase() as url,
-        tempfile.TemporaryDirectory() as profile,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
         browser.chromium(Path(profile)) as page,
     ):
         for name, path, how in PICTURES:

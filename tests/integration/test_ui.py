@@ -5,7 +5,8 @@ import urllib.request
 
 import pytest
 
-from tests import browser, services
+from pushgate.server.ui.groups import group_id
+from tests import browser, services, showcase
 from tests.exchange import exchanged, statuses
 
 COMMAND = [
@@ -125,6 +126,35 @@ def test_credentials_in_the_url_of_a_page_do_not_break_it(profile):
         page.evaluate("document.querySelector('[data-menu-delete]').click()")
         page.evaluate("document.querySelector('dialog .danger').click()")
         page.wait_for("document.querySelector('.nothing')")
+        assert page.log == []
+
+
+AXE = "axe.run().then(found => window.violations = JSON.stringify(found.violations, null, 1))"
+
+
+def test_every_page_and_dialog_is_accessible_dark_and_light_desktop_and_phone(profile, tmp_path):
+    axe = services.built("axe/node_modules/axe-core/axe.min.js").read_text()
+    backup = f"/ui/group/{group_id(showcase.BACKUP)}"
+    paths = ["/", "/?q=nothing", "/?q=%7B", backup, "/status", "/rules", "/help"]
+    with showcase.showcase() as url, browser.chromium(profile) as page:
+
+        def check(what: str) -> None:
+            page.evaluate(axe)
+            page.evaluate(f"window.violations = ''; {AXE}")
+            page.wait_for("window.violations")
+            assert page.evaluate("window.violations") == "[]", what
+            wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+            assert not page.evaluate(wide), f"{what} is wider than the window"
+
+        for width, dark in ((1280, False), (390, True)):
+            page.screenshot(tmp_path / "page.png", width=width, height=900, dark=dark)
+            for path in paths:
+                page.open(url + path)
+                check(f"{path} {width} dark={dark}")
+        page.open(url + backup)
+        page.evaluate("document.querySelector('[data-delete-one]').click()")
+        page.wait_for("document.querySelector('dialog[open] .danger:enabled')")
+        check("the dialog")
         assert page.log == []
 
 

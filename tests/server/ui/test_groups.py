@@ -93,7 +93,7 @@ def test_any_other_text_is_the_id_of_no_group(text):
 
 
 def row(of: Group, rule: Rule = NO_RULE, most: int = 0):
-    match = Match(of, state_of(of, rule, NOW))
+    match = Match(of, state_of(of, rule, NOW), of.key.job)
     return group_row(match, rule, LEGACY, NOW, may_delete=True, most=most)
 
 

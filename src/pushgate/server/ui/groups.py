@@ -83,7 +83,7 @@ def group_row(
     return GroupRow(
         group_id(group.key),
         match.state,
-        job_of(group),
+        match.job,
         chips(group.key, settings, most=most),
         moment(group.pushed_at, now) if group.pushed_at else None,
         None if group.last_push_successful else moment(group.failed_at, now),

@@ -91,7 +91,7 @@ async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send
     now = time.time_ns()
     store = context.gateway.store
     result = await found(store, Search.from_query(_query(scope)), now)
-    jobs = {job_of(match.group) for match in result.groups}
+    jobs = {match.job for match in result.groups}
     may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
     may_wipe = context.settings.web_enable_admin_api and await _permitted(
         context, scope, [None], Permission.ADMIN
@@ -102,7 +102,7 @@ async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send
             store.rule(match.group.key),
             context.settings,
             now,
-            may_delete=job_of(match.group) in may_delete,
+            may_delete=match.job in may_delete,
             most=_MAX_CHIP,
         )
         for match in result.groups
@@ -135,12 +135,12 @@ async def deletable(context: AppContext, scope: Scope, receive: Receive, send: S
     """
     search = Search.from_query(_query(scope))
     matching, _, _ = await matching_groups(context.gateway.store, search, time.time_ns())
-    jobs = [job_of(match.group) for match in matching[:_MAX_DELETED]]
+    jobs = [match.job for match in matching[:_MAX_DELETED]]
     may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
     named = [
         {"name": legible(selector(group.key)[:_MAX_VALUE]), "path": path}
-        for group, _ in matching[:_MAX_DELETED]
-        if job_of(group) in may_delete and (path := delete_path(group.key, context.settings))
+        for group, _, job in matching[:_MAX_DELETED]
+        if job in may_delete and (path := delete_path(group.key, context.settings))
     ]
     headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
     await Response(200, orjson.dumps({"groups": named}), headers)(scope, receive, send)
@@ -188,7 +188,7 @@ def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool)
     telemetry = settings.telemetry_path.removeprefix(settings.route_prefix)
     return {
         "row": group_row(
-            Match(shown, state_of(shown, rule, now)),
+            Match(shown, state_of(shown, rule, now), job_of(shown)),
             rule,
             settings,
             now,

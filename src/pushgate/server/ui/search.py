@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -51,15 +52,16 @@ def job_of(group: Group) -> str:
 
 
 class Match(NamedTuple):
-    """A group that matches, and how it is."""
+    """A group that matches, how it is, and its job."""
 
     group: Group
     state: State
+    job: str
 
 
 _SEVERITY: Final = {state: rank for rank, state in enumerate(State)}
 _SORTS: Final[Mapping[str, Callable[[Match], Any]]] = {
-    "job": lambda match: job_of(match.group),
+    "job": attrgetter("job"),
     "pushed": lambda match: match.group.pushed_at,
     "series": lambda match: match.group.series,
     "state": lambda match: _SEVERITY[match.state],
@@ -193,7 +195,7 @@ async def matching_groups(
     """Return the groups that match *search*, the counts of all, and what is wrong with it."""
     error = ""
     selectors: tuple[Selector, ...] = ()
-    words: Callable[[Group], bool] = _anything
+    words: _Words | None = None
     try:
         if search.text.startswith("{"):
             selectors = (parse_selector(search.text),)
@@ -208,27 +210,27 @@ async def matching_groups(
     matching: list[Match] = []
     old_before, older = now - (search.older_than or _DAY), 0
     for run in store.walk():
-        states = [state_of(group, store.rule(group.key), now) for group in run]
-        counts.states.update(states)
-        counts.jobs.update(map(job_of, run))
+        rows = [
+            Match(group, state_of(group, store.rule(group.key), now), job_of(group))
+            for group in run
+        ]
+        counts.states.update([match.state for match in rows])
+        counts.jobs.update([match.job for match in rows])
         names.update([group.key.names for group in run])
         older += sum([group.last_pushed < old_before for group in run])
-        matching += [
-            Match(group, state)
-            for group, state in zip(run, states, strict=True)
-            if (not search.state or state == search.state)
-            and selection.includes(group)
-            and words(group)
-        ]
+        # Conditions that are not there cost nothing: a store may have a million groups.
+        if search.state:
+            rows = [match for match in rows if match.state == search.state]
+        if selectors or search.older_than:
+            rows = [match for match in rows if selection.includes(match.group)]
+        if words:
+            rows = [match for match in rows if words(match.group)]
+        matching += rows
         await asyncio.sleep(0)
     for of, count in names.items():
         counts.labels.update(dict.fromkeys(of, count))
     del counts.labels["job"]
     return ([] if error else matching), counts._replace(older=older), error
-
-
-def _anything(_group: Group) -> bool:
-    return True
 
 
 class _Words:
