@@ -52,6 +52,16 @@ STREAMS: dict[str, tuple[bytes, list[int], set[str]]] = {
         set(),
     ),
     "the same push again": (PUSH * 4, [200] * 4, {"a"}),
+    "a push whose head begins like that of an empty one": (
+        PUSH + request("PUT /metrics/job/a"),
+        [200, 200],
+        {"a"},
+    ),
+    "empty lines behind a head of line feeds": (
+        PUSH.replace(b"\r\n", b"\n") + PUSH.replace(b"\r\n", b"\n").replace(b"\n\n", b"\n\r\n\r\n"),
+        [200, 400, 400],
+        {"a"},
+    ),
     "chunks": (
         request("PUT /metrics/job/a", CHUNKS, "Transfer-Encoding: chunked") + READY,
         [200, 200],

@@ -363,9 +363,10 @@ class HttpProtocol(asyncio.Protocol):
 
     def _start_known_push(self, data: bytes) -> bool:
         """Start the push in *data*, if that is a whole one with a head that was seen before."""
-        head, _, body = data.partition(b"\r\n\r\n")
+        head, end, body = data.partition(b"\r\n\r\n")
         state = self._state
-        request = state.pushes.known(head)
+        # Without its end, a head that is known may be the start of a longer one.
+        request = state.pushes.known(head) if end else None
         if request is None or len(body) != request.length or not state.is_open:
             return False
         self._deadline = _NEVER
@@ -449,8 +450,9 @@ class HttpProtocol(asyncio.Protocol):
             if self._owes_response:
                 self._sink = sink
                 self.write_continue()
+                # A line that ends in LF alone would end elsewhere before CRLF CRLF.
                 if request.length is not None and not (
-                    request.is_http_1_0 or request.expects_continue
+                    request.is_http_1_0 or request.expects_continue or head.endswith(b"\n")
                 ):
                     state.pushes.remember(head, push)
         else:
