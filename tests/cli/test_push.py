@@ -178,3 +178,16 @@ def test_https_where_the_gateway_speaks_http_fails_at_once_and_says_so(ours):
     done = process("push", "-a", address, "-j", "j", "--retries", "0", input="rows 3\n")
     assert done.returncode == 4
     assert "that port speaks plain HTTP; use http://" in done.stderr
+
+
+def test_merge_keeps_all_other_series(ours):
+    for flags, text in (((), 'm{l="1"} 1\nm{l="2"} 2\n'), (("--merge",), 'm{l="2"} 3\n')):
+        done = pushgate("push", "-a", ours.url, "-j", "merged", *flags, stdin=text)
+        assert (done.exit_code, done.output) == (0, "")
+    shown = [line for line in ours.get("/metrics").splitlines() if 'job="merged",l=' in line]
+    assert [line[-1] for line in shown] == ["1", "3"]
+
+
+def test_add_and_merge_exclude_each_other():
+    done = pushgate("push", "-j", "j", "--add", "--merge", stdin="m 1\n")
+    assert (done.exit_code, "exclude each other" in done.stderr) == (2, True)

@@ -29,7 +29,9 @@ PROTOBUF = (
 )
 
 
-@pytest.mark.parametrize(("method", "verb"), [("push", "PUT"), ("push_add", "POST")])
+@pytest.mark.parametrize(
+    ("method", "verb"), [("push", "PUT"), ("push_add", "POST"), ("merge", "PATCH")]
+)
 def test_a_push_is_one_request(caller, registry, method, verb):
     with rogue(answer(202)) as server:
         gateway = caller.make(server.url, job="j", grouping_key={"l.1": "a b"}, registry=registry)

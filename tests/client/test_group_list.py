@@ -124,3 +124,27 @@ def test_nothing_is_deleted_while_pushing_is_switched_off(caller):
         gateway = caller.make(server.url, enabled=False)
         assert caller.call(gateway, "delete_groups", '{job="a"}') == ()
         assert server.seen == []
+
+
+def test_merge_replaces_the_same_series_and_keeps_all_others(gateway, caller):
+    def pushed_as(method, **values):
+        registry = CollectorRegistry()
+        gauge = Gauge("done", "Done", ["step"], registry=registry)
+        for step, value in values.items():
+            gauge.labels(step).set(value)
+        caller.call(gateway.replace(job="m", registry=registry), method)
+
+    pushed_as("push", one=1, two=2)
+    pushed_as("merge", two=20, three=30)
+    [group] = caller.call(gateway, "list_groups", '{job="m"}')
+    assert (group.families, group.series) == (1, 3)
+    pushed_as("push_add", two=20)
+    [group] = caller.call(gateway, "list_groups", '{job="m"}')
+    assert (group.families, group.series) == (1, 1)
+
+
+def test_a_gateway_without_patch_is_told_so(caller, registry):
+    with rogue(answer(405, b"Method Not Allowed")) as server:
+        gateway = caller.make(server.url, registry=registry)
+        with pytest.raises(PushRejectedError, match="cannot replace single series; Pushgate can"):
+            caller.call(gateway, "merge")

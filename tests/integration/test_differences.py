@@ -400,6 +400,27 @@ def test_l5_that_a_counter_came_as_openmetrics_is_known_after_a_restart(tmp_path
         assert len(lines(service, "x_total{")) == 2
 
 
+def test_l6_patch_replaces_single_series_and_keeps_all_others_after_a_restart_too(tmp_path):
+    data, group = tmp_path / "pushgate.db", "/metrics/job/l6"
+    with services.pushgate(data=data) as service:
+        before = b'# TYPE l6 gauge\nl6{d="a"} 1\nl6{d="b"} 2\nl6_other 3\n'
+        assert put(service, group, before).status == 200
+        patch = b'# TYPE l6 gauge\nl6{d="b"} 20\nl6{d="c"} 30\n'
+        assert ask(service.port, "PATCH", group, patch).status == 200
+        expected = [
+            f'l6{{d="{d}",instance="",job="l6"}} {n}' for d, n in (("a", 1), ("b", 20), ("c", 30))
+        ]
+        assert lines(service, "l6{") == expected
+        refused = ask(service.port, "PATCH", group, b"# TYPE l6 counter\nl6 1\n")
+        assert (refused.status, "it is stored as a gauge" in refused.text) == (400, True)
+    with services.pushgate(data=data) as service:
+        assert lines(service, "l6{") == expected
+        assert lines(service, "l6_other") == ['l6_other{instance="",job="l6"} 3']
+        assert lines(service, "push_failure_time_seconds{") != [
+            'push_failure_time_seconds{instance="",job="l6"} 0'
+        ]
+
+
 OPENMETRICS = b"""\
 # TYPE l5 counter
 # HELP l5 Fifth.

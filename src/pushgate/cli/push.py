@@ -25,12 +25,20 @@ class PushOptions:
     """What a push does with its input."""
 
     add: bool = switch("--add", help="Keep families of other names in the group.")
+    merge: bool = switch("--merge", help="Keep all other series in the group.")
     allow_empty: bool = switch(
         "--allow-empty",
-        help="Accept an input without metrics, which empties the group unless --add.",
+        help="Accept an input without metrics, which empties the group unless --add or --merge.",
     )
     dry_run: bool = switch("--dry-run", help="Check and print the body; send nothing.")
     verbose: bool = switch("--verbose", "-v", help="Say what was pushed.")
+
+    @property
+    def method(self) -> str:
+        """The method of the request."""
+        if self.merge:
+            return "PATCH"
+        return "POST" if self.add else "PUT"
 
 
 @click.command()
@@ -45,7 +53,8 @@ def push(
 ) -> None:
     """Push metrics in the text format from each FILE, or from stdin.
 
-    The group then holds exactly these metrics; with --add, families of other names stay.
+    The group then holds exactly these metrics; with --add, families of other names stay,
+    and with --merge, all other series.
     A file that ends in "# EOF" is read as OpenMetrics.
     """
     from pushgate.cli.configuration import gateway_for
@@ -54,6 +63,8 @@ def push(
     from pushgate.client.text import CONTENT_TYPE
 
     with failures_reported():
+        if options.add and options.merge:
+            raise ConfigurationError("--add and --merge exclude each other.")
         gateway = gateway_for(connection, group, body)
         texts = [
             (source, body.read(data, source, gateway.grouping_key))
@@ -67,11 +78,11 @@ def push(
             )
         payload = Payload(text.body, CONTENT_TYPE, len(text.types), text.series)
         if options.dry_run:
-            say(f"would {'POST' if options.add else 'PUT'} to {gateway.url}: {_size_of(payload)}")
+            say(f"would {options.method} to {gateway.url}: {_size_of(payload)}")
             sys.stdout.flush()
             sys.stdout.buffer.write(payload.body)
             return
-        result = _send_showing_progress(gateway, payload, add=options.add)
+        result = _send_showing_progress(gateway, payload, options)
         if options.verbose:
             sent = _size_of(payload) if result.status else "nothing, pushing is switched off"
             say(f"pushed to {result.url}: {sent}, {result.elapsed:.3f} s")
@@ -99,11 +110,11 @@ def _size_of(payload: "Payload") -> str:
 
 
 def _send_showing_progress(
-    gateway: "PushGateway", payload: "Payload", *, add: bool
+    gateway: "PushGateway", payload: "Payload", options: PushOptions
 ) -> "PushResult":
     size = len(payload.body)
     if size < _LARGE or not sys.stderr.isatty():
-        return gateway.push_payload(payload, add=add)
+        return gateway.push_payload(payload, add=options.add, merge=options.merge)
     with click.progressbar(length=size, label=f"Pushing {size >> 20} MiB", file=sys.stderr) as bar:
         gateway.watch(bar.update)
-        return gateway.push_payload(payload, add=add)
+        return gateway.push_payload(payload, add=options.add, merge=options.merge)

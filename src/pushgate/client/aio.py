@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar, assert_never, cast
 
 from pushgate.client.auth import LaterToken
 from pushgate.client.collect import Collectors, Selection
-from pushgate.client.delivery import Authorize, Pause, Send, Step, Steps
+from pushgate.client.delivery import Authorize, Pause, PushMethod, Send, Step, Steps
 from pushgate.client.failures import RequestInfo, too_late
 from pushgate.client.gateway import GatewayBase, PushGateway
 from pushgate.client.group_list import GroupQuery, ListedGroup
@@ -154,8 +154,20 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher]):
         """Replace the families of the same names; see :meth:`PushGateway.push_add`."""
         return await self.push_selection("POST", Selection(collectors, names, exclude), deadline)
 
+    async def merge(
+        self,
+        collectors: Collectors | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        exclude: Callable[[str], bool] | None = None,
+        deadline: float | None = None,
+    ) -> PushResult:
+        """Replace the same series; see :meth:`PushGateway.merge`."""
+        return await self.push_selection("PATCH", Selection(collectors, names, exclude), deadline)
+
     replace_group = push
     replace_families = push_add
+    replace_series = merge
 
     async def delete(self, *, deadline: float | None = None) -> PushResult:
         """Delete the group; see :meth:`PushGateway.delete`."""
@@ -238,7 +250,7 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher]):
 
     async def push_selection(
         self,
-        method: Literal["PUT", "POST"],
+        method: PushMethod,
         selection: Selection,
         deadline: float | None = None,
     ) -> PushResult:

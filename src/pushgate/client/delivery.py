@@ -7,7 +7,7 @@ blocking and the asyncio gateway differ only in how they do it.
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from os import urandom
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pushgate.client.failures import (
@@ -29,6 +29,7 @@ from pushgate.errors import (
     PushTimeoutError,
 )
 
+PushMethod: TypeAlias = Literal["PUT", "POST", "PATCH"]
 _MAX_REDIRECTS = 3
 
 

@@ -120,15 +120,21 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
         return "the gateway does not read protobuf; use format='text'"
     if error.status == 400 and any(words in text for words in _CONFLICTS):
         return "another group holds this name differently: rename it, or delete that group"
-    if error.status == 404 and "/api/v1/groups" in info.url:
-        return "the gateway has no list of groups; Pushgate has"
     if error.status in {404, 405, 501}:
-        return port_hint(info)
+        return _hint_on_what_is_missing(error, info)
     # Redirected from http to https: the most frequent redirect there is.
     there = urlsplit(location_in(error, info))
     if there.scheme != "https" or not info.url.startswith("http://"):
         return ""
     return f"the gateway wants https: use https://{there.netloc.rpartition('@')[2]} as the address"
+
+
+def _hint_on_what_is_missing(error: PushHTTPError, info: RequestInfo) -> str:
+    if error.status == 404 and "/api/v1/groups" in info.url:
+        return "the gateway has no list of groups; Pushgate has"
+    if error.status == 405 and info.method == "PATCH":
+        return "the gateway cannot replace single series; Pushgate can"
+    return port_hint(info)
 
 
 def location_in(error: PushHTTPError, info: RequestInfo) -> str:

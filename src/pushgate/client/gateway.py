@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, assert_never, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, assert_never, overload
 from weakref import WeakSet
 
 from pushgate.client import lifecycle, protobuf, text
@@ -28,6 +28,7 @@ from pushgate.client.delivery import (
     Delivery,
     Pause,
     PreparedRequest,
+    PushMethod,
     Send,
     Step,
     Steps,
@@ -441,6 +442,12 @@ def _result(delivery: Delivery, payload: Payload) -> PushResult:
     )
 
 
+def _method(*, add: bool, merge: bool) -> PushMethod:
+    if merge:
+        return "PATCH"
+    return "POST" if add else "PUT"
+
+
 class PushGateway(GatewayBase[Job, PeriodicPusher]):
     """A group on a gateway, and how to reach it.
 
@@ -527,23 +534,44 @@ class PushGateway(GatewayBase[Job, PeriodicPusher]):
         """
         return self.push_selection("POST", Selection(collectors, names, exclude), deadline)
 
+    def merge(
+        self,
+        collectors: Collectors | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        exclude: Callable[[str], bool] | None = None,
+        deadline: float | None = None,
+    ) -> PushResult:
+        """Replace the same series (PATCH); all other series of the group stay.
+
+        It needs a gateway that is Pushgate. Arguments and errors are those of :meth:`push`.
+        """
+        return self.push_selection("PATCH", Selection(collectors, names, exclude), deadline)
+
     def push_payload(
-        self, payload: Payload, *, add: bool = False, deadline: float | None = None
+        self,
+        payload: Payload,
+        *,
+        add: bool = False,
+        merge: bool = False,
+        deadline: float | None = None,
     ) -> PushResult:
         """Push a body that is already encoded, as it is; errors as for :meth:`push`.
 
         Args:
             payload: The body; nothing in it is checked.
             add: As :meth:`push_add` (POST), instead of :meth:`push` (PUT).
+            merge: As :meth:`merge` (PATCH).
             deadline: Seconds for all attempts together, instead of the gateway's.
         """
-        method, expires = "POST" if add else "PUT", self._expires(deadline)
+        method, expires = _method(add=add, merge=merge), self._expires(deadline)
         with self._turn(method, expires):
             result: PushResult = self._run(self._push_steps(method, Selection(), payload, expires))
             return result
 
     replace_group = push
     replace_families = push_add
+    replace_series = merge
 
     def delete(self, *, deadline: float | None = None) -> PushResult:
         """Delete the group; that it does not exist is no error. Errors as for :meth:`push`."""
@@ -654,7 +682,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher]):
 
     def push_selection(
         self,
-        method: Literal["PUT", "POST"],
+        method: PushMethod,
         selection: Selection,
         deadline: float | None = None,
     ) -> PushResult:

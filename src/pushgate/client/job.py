@@ -8,6 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from pushgate.client.collect import Collector, Selection
+from pushgate.client.delivery import PushMethod
 from pushgate.client.log import log
 from pushgate.errors import ConfigurationError, EncodingError, PushRejectedError
 
@@ -30,7 +31,7 @@ class Pusher(Protocol):
     @property
     def url(self) -> str: ...
 
-    def push_selection(self, method: Literal["PUT", "POST"], selection: Selection) -> Any: ...
+    def push_selection(self, method: PushMethod, selection: Selection) -> Any: ...
 
 
 class JobRun:

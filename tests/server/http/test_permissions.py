@@ -21,6 +21,8 @@ MINE, THEIRS = "mine", "theirs"
 ROUTES = [
     ("PUT", "/metrics/job/{job}", "push", True),
     ("POST", "/metrics/job/{job}", "push", True),
+    ("PATCH", "/metrics/job/{job}", "push", True),
+    ("PATCH", "/metrics/job@base64/{base64}/zone/a", "push", True),
     ("PUT", "/metrics/job/{job}/zone/a", "push", True),
     ("POST", "/metrics/job/{job}/zone/a", "push", True),
     ("PUT", "/metrics/job@base64/{base64}", "push", True),

@@ -8,7 +8,7 @@ from tests import services
 from tests.exchange import TIMEOUT, ask
 from tests.server.http.asgi import Response, Served
 
-PUSHES = "DELETE, OPTIONS, POST, PUT"
+PUSHES = "DELETE, OPTIONS, PATCH, POST, PUT"
 
 
 def opened(target: str, settings: Settings | None = None, host: str = "gw:9091") -> Response:
@@ -32,6 +32,7 @@ def test_the_path_of_a_group_says_in_a_browser_what_to_send_there():
     assert curl_lines(answer) == [
         ["-X", "PUT", "--data-binary", "@-", url],
         ["-X", "POST", "--data-binary", "@-", url],
+        ["-X", "PATCH", "--data-binary", "@-", url],
         ["-X", "DELETE", url],
     ]
     assert "Prometheus scrapes http://gw:9091/metrics." in answer.text
@@ -40,7 +41,7 @@ def test_the_path_of_a_group_says_in_a_browser_what_to_send_there():
 def test_behind_a_proxy_the_lines_name_the_external_url():
     settings = Settings(web_external_url="https://m.example/push", web_route_prefix="/in")
     answer = opened("/in/metrics/job/j", settings)
-    assert curl_lines(answer)[2] == ["-X", "DELETE", "https://m.example/push/metrics/job/j"]
+    assert curl_lines(answer)[3] == ["-X", "DELETE", "https://m.example/push/metrics/job/j"]
     assert "listed at https://m.example/push/." in answer.text
 
 
@@ -53,15 +54,15 @@ def test_behind_a_proxy_the_lines_name_the_external_url():
     ],
 )
 def test_any_path_is_one_argument_of_a_shell(target, shown):
-    assert curl_lines(opened(target))[2] == ["-X", "DELETE", "http://gw:9091" + shown]
+    assert curl_lines(opened(target))[3] == ["-X", "DELETE", "http://gw:9091" + shown]
 
 
 def test_the_lines_work_in_a_shell():
     curl = services.find_curl()
     with services.pushgate() as gateway:
         shown = ask(gateway.port, "GET", "/metrics/job/it's%20mine").text
-        replace, merge, delete = [line for line in shown.splitlines() if "curl " in line]
-        for line, lines in ((replace, 1), (merge, 1), (delete, 0)):
+        replace, add, merge, delete = [line for line in shown.splitlines() if "curl " in line]
+        for line, lines in ((replace, 1), (add, 1), (merge, 1), (delete, 0)):
             command = line.replace("curl", f"{curl} --silent --show-error --fail")
             subprocess.run(["sh", "-c", command], check=True, timeout=TIMEOUT)
             assert gateway.get("/metrics").count('job="it\'s mine"} 3.14\n') == lines

@@ -36,6 +36,7 @@ def _job_of_push(context: AppContext, scope: Scope) -> str:
 GROUP: Final = {
     "PUT": Action(endpoint=_push, permission=Permission.PUSH, job=_job_of_push),
     "POST": Action(endpoint=_push, permission=Permission.PUSH, job=_job_of_push),
+    "PATCH": Action(endpoint=_push, permission=Permission.PUSH, job=_job_of_push),
     "DELETE": Action(endpoint=_push, permission=Permission.DELETE, job=_job_of_push),
 }
 """What can be done at the path of a group."""

@@ -31,7 +31,7 @@ from pushgate.server.http.push_path import grouping_key
 from pushgate.server.http.responses import Response, error_response
 from pushgate.server.recent import Refusal
 from pushgate.server.settings import Settings
-from pushgate.server.store.change import Change, Delete, Merge, Replace
+from pushgate.server.store.change import Change, Delete, Merge, Push as PushChange, Replace, Update
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.group import without_times
@@ -57,7 +57,11 @@ UNEXPECTED_EOF: Final = "unexpected EOF"
 
 _OK = Response(200)
 _ACCEPTED = Response(202)
-_CHANGE_OF: Final[dict[str, type[Replace] | type[Merge]]] = {"PUT": Replace, "POST": Merge}
+_CHANGE_OF: Final[dict[str, type[PushChange]]] = {
+    "PUT": Replace,
+    "POST": Merge,
+    "PATCH": Update,
+}
 # The words under which refused pushes are counted; the first that matches is taken.
 _REASONS: Final[dict[type[Exception], str]] = {
     InconsistentPush: "inconsistent",
@@ -411,7 +415,7 @@ def find_header(headers: Headers, name: bytes) -> bytes:
 
 
 async def push_over_asgi(pushes: PushService, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a PUT, POST or DELETE of a group. The caller has let the client in."""
+    """Answer a PUT, POST, PATCH or DELETE of a group. The caller has let the client in."""
     request = push_request(
         scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
     )

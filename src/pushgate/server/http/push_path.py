@@ -11,7 +11,7 @@ from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
 from pushgate.model.names import NameRule
 from pushgate.server.settings import Settings
 
-PUSH_METHODS: Final = frozenset({"DELETE", "POST", "PUT"})
+PUSH_METHODS: Final = frozenset({"DELETE", "PATCH", "POST", "PUT"})
 # So many labels of a path are read whatever the limit is, in about 10 ms.
 _MIN_PATH_LABELS = 4096
 # Go's url.URL.EscapedPath leaves these alone.

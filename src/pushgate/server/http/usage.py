@@ -22,6 +22,8 @@ Replace all metrics of the group:
   echo 'some_metric 3.14' | curl -X PUT --data-binary @- {group}
 Replace only the metrics with these names:
   echo 'some_metric 3.14' | curl -X POST --data-binary @- {group}
+Replace only these series:
+  echo 'some_metric 3.14' | curl -X PATCH --data-binary @- {group}
 Delete the group:
   curl -X DELETE {group}
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from pushgate.errors import InconsistentPush
 from pushgate.formats.protobuf.addition import added_detail, has_native_buckets
 from pushgate.formats.protobuf.values import encoded, packed
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
+from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import Pushed, interned
@@ -42,6 +43,10 @@ class Aggregation:
         """Return the operation for *family*."""
         by_type = self.operations.get(family.type.word, Operation.LAST)
         return self.operations.get(family.name, by_type)
+
+
+REPLACE_SERIES: Final = Aggregation()
+"""A pushed series takes the place of the stored one."""
 
 
 class _Metric(NamedTuple):
@@ -90,18 +95,23 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
     families: list[FamilyShape] = []
     numbers: list[bytes] = []
     details: list[bytes] = []
+    own = {*group.key.names, "instance"}
+    held = (pushed, *(block.pushed for block in group.blocks))
+    is_plain = all(own.isdisjoint(each.shape.frame.label_names) for each in held)
     for family, metrics in more.values():
         old, out = stored.get(family.name, (family, {}))
         if old.type is not family.type:
             raise _refusal(family, f"it is stored as a {old.type.word}, not a {family.type.word}")
         operation = aggregation.of(family)
+        known = {} if is_plain else (yield from _places(out, group.key.labels))
         for number, (labels, metric) in enumerate(metrics.items()):
             if number % PER_SLICE == 0:
                 yield
-            before = out.get(labels)
-            out[labels] = metric if before is None else _combined(family, operation, before, metric)
+            place = known.get(sanitised(labels, group.key.labels), labels) if known else labels
+            before = out.get(place)
+            out[place] = metric if before is None else _combined(family, operation, before, metric)
         yield
-        families.append(_shape(family, out))
+        families.append(_shape(family, old, out))
         yield
         numbers += [number for metric in out.values() for number in metric.numbers]
         details += [metric.detail for metric in out.values()]
@@ -137,9 +147,28 @@ def _contents(pushed: Pushed, names: frozenset[str]) -> Sliced[_Content]:
     return out
 
 
-def _shape(family: FamilyShape, metrics: _Metrics) -> FamilyShape:
+def _places(metrics: _Metrics, grouping: Labels) -> Sliced[dict[Labels, Labels]]:
+    """Return the labels in *metrics* by those that the series have in the group.
+
+    Labels that an exposition replaces or adds do not tell series apart.
+    """
+    places: dict[Labels, Labels] = {}
+    for number, labels in enumerate(metrics):
+        if number % PER_SLICE == 0:
+            yield
+        places[sanitised(labels, grouping)] = labels
+    return places
+
+
+def _shape(family: FamilyShape, old: FamilyShape, metrics: _Metrics) -> FamilyShape:
+    """Return the shape of *family* with *metrics*; what it does not say is as in *old*."""
     bounds = () if family.type.is_simple else tuple(metric.bounds for metric in metrics.values())
-    return family._replace(labels=tuple(metrics), bounds=bounds)
+    return family._replace(
+        help=old.help if family.help is None else family.help,
+        labels=tuple(metrics),
+        bounds=bounds,
+        untyped_as_text=family.untyped_as_text and old.untyped_as_text,
+    )
 
 
 def _combined(family: FamilyShape, operation: Operation, before: _Metric, more: _Metric) -> _Metric:
@@ -220,5 +249,5 @@ def _by_bound(metric: _Metric) -> dict[float, bytes]:
 def _refusal(family: FamilyShape, reason: str) -> InconsistentPush:
     return InconsistentPush(
         f"metric {go_quote(family.name)} can't be added to what is stored: {reason}",
-        advice=("PUT the group to start anew, or change the rule for it.",),
+        advice=("PUT the group to start anew, or change the rule if one asks for this.",),
     )

@@ -34,6 +34,23 @@ class Merge(NamedTuple):
     once: bytes = b""
 
 
+class Update(NamedTuple):
+    """The group holds the series of this push besides all its other series (PATCH).
+
+    A family keeps its series that are not pushed. Rules change nothing about it.
+    """
+
+    key: GroupingKey
+    pushed: Pushed
+    time: int
+    source: str = ""
+    once: bytes = b""
+
+
+Push: TypeAlias = Replace | Merge | Update
+"""A change that the consistency check may refuse."""
+
+
 class Fail(NamedTuple):
     """A push to the group was refused by the store: the group remembers when, and why."""
 
@@ -65,4 +82,4 @@ class Expire(NamedTuple):
     time: int
 
 
-Change: TypeAlias = Replace | Merge | Fail | Delete | DeleteAll | Wipe | Expire
+Change: TypeAlias = Push | Fail | Delete | DeleteAll | Wipe | Expire

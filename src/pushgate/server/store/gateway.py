@@ -21,7 +21,7 @@ from typing import NamedTuple
 from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
 from pushgate.model.slices import Sliced
 from pushgate.server.storage.journal import Journal
-from pushgate.server.store.change import Change, Fail, Merge, Replace
+from pushgate.server.store.change import Change, Fail, Push
 from pushgate.server.store.group import Failure
 from pushgate.server.store.rules import Rules
 from pushgate.server.store.store import Step, Store
@@ -187,7 +187,7 @@ class Gateway:
         return self._loop
 
     def _record_failure(self, change: Change, error: InconsistentPush) -> Sliced[list[Step]]:
-        if isinstance(change, Replace | Merge):
+        if isinstance(change, Push):
             failure = Failure(str(error)[:_MAX_REASON], change.source)
             return (yield from self.store.admission(Fail(change.key, change.time, failure)))
         return []

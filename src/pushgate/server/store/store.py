@@ -16,7 +16,7 @@ from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed, PushShape, interned, size
 from pushgate.model.slices import PER_SLICE, Sliced, finished
-from pushgate.server.store.aggregation import aggregated
+from pushgate.server.store.aggregation import REPLACE_SERIES, Aggregation, aggregated
 from pushgate.server.store.change import (
     Change,
     Delete,
@@ -24,7 +24,9 @@ from pushgate.server.store.change import (
     Expire,
     Fail,
     Merge,
+    Push,
     Replace,
+    Update,
     Wipe,
 )
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
@@ -241,7 +243,7 @@ class Store:
             LimitExceeded: likewise.
         """
         match change:
-            case Replace() | Merge():
+            case Replace() | Merge() | Update():
                 return (yield from self._admit_once(change))
             case Fail():
                 return (yield from self._admit_failure(change))
@@ -320,7 +322,7 @@ class Store:
             yield
         return steps
 
-    def _admit_once(self, change: Replace | Merge) -> Sliced[list[Step]]:
+    def _admit_once(self, change: Push) -> Sliced[list[Step]]:
         """Admit a push, unless it was applied already and its group adds pushes up."""
         is_named = change.once and self.rules.aggregate and self.rule(change.key).aggregate
         if is_named and change.once in self.applied_keys:
@@ -331,7 +333,7 @@ class Store:
         self.applied_keys.add(change.once, change.time)
         return [step._replace(once=change.once)]
 
-    def _admit_push(self, change: Replace | Merge) -> Sliced[Step]:
+    def _admit_push(self, change: Push) -> Sliced[Step]:
         key, pushed, time = change.key, change.pushed, change.time
         before = self._admitted.get(key.packed)
         if pushed.timestamped:
@@ -339,13 +341,14 @@ class Store:
                 "pushed metrics must not have timestamps",
                 advice=("Send the samples without; push_time_seconds says when they were pushed.",),
             )
-        if self.rules.aggregate and before is not None and isinstance(change, Merge):
-            pushed = yield from self._added_up(key, pushed, before)
+        aggregation = self._aggregation(change)
+        if aggregation and before:
+            pushed = yield from self._added_up(pushed, before, aggregation)
         if before is not None and not pushed.wrong_types:
             others = tuple(
                 b for b in before.blocks if b.pushed.shape is not pushed.shape or b.dropped
             )
-            if len(others) < len(before.blocks) and (isinstance(change, Merge) or not others):
+            if len(others) < len(before.blocks) and (not isinstance(change, Replace) or not others):
                 # The group has this shape: there is nothing to check, and nothing to count.
                 after = _updated(before, (*others, Block(pushed, time)), time)
                 self._admitted[key.packed] = after
@@ -354,20 +357,32 @@ class Store:
         after = yield from self._reshaped(change, before, without_times(pushed))
         return (yield from self._count_in(Step(before, after)))
 
-    def _added_up(self, key: GroupingKey, pushed: Pushed, before: Group) -> Sliced[Pushed]:
-        """Return what a POST of *pushed* has its group hold: the sum, where a rule asks for one."""
-        aggregation = self.rule(key).aggregate
-        if aggregation is None or pushed.wrong_types:
+    def _aggregation(self, change: Push) -> Aggregation | None:
+        """Return how *change* is added to the stored series; None if it replaces families."""
+        match change:
+            case Replace():
+                return None
+            case Merge(key):
+                return self.rule(key).aggregate if self.rules.aggregate else None
+            case Update():
+                return REPLACE_SERIES
+            case _ as never:
+                assert_never(never)
+
+    def _added_up(self, pushed: Pushed, before: Group, aggregation: Aggregation) -> Sliced[Pushed]:
+        """Return what the families of *pushed* are when they are added to those of the group."""
+        if pushed.wrong_types:
             return pushed
         pushed = without_times(pushed)
-        if (yield from pushed.shape.examination(key)):
+        if (yield from pushed.shape.examination(before.key)):
             return pushed  # refused, because of itself
         return (yield from aggregated(before, pushed, aggregation))
 
-    def _reshaped(
-        self, change: Replace | Merge, before: Group | None, pushed: Pushed
-    ) -> Sliced[Group]:
-        """Return the group after a push of a shape it does not have."""
+    def _reshaped(self, change: Push, before: Group | None, pushed: Pushed) -> Sliced[Group]:
+        """Return the group after a push of a shape it does not have.
+
+        *pushed* is the content of *change*, with what it is added to.
+        """
         old = before.blocks if before else ()
         names = pushed.shape.name_set
         kept: list[Block] = []
@@ -384,7 +399,7 @@ class Store:
                     kept.append(rest)
         if before is None:
             self._index.check_times(change.key)
-        self._bounds.check(change.key, pushed.shape)
+        self._bounds.check(change.key, without_times(change.pushed).shape)
         violations = yield from self._index.check(change.key, pushed, replaced)
         if violations is not None:
             raise InconsistentPush(str(violations), advice=self._advice(change.key, violations))
