@@ -76,6 +76,18 @@ def test_what_clients_push_is_text_and_never_markup():
         assert not [name for _, attributes in page.tags for name in attributes if name[:2] == "on"]
 
 
+def test_values_do_not_touch_what_stands_beside_them_however_long_or_reversed():
+    hostile = key("\u202ereversed", path="x" * 10_000, zero="a\x01\u200b\tb")
+    one = served(hostile)
+    listed = one.ask("GET", "/").text
+    assert listed.count("\u202ereversed</bdi>") == 2  # in its row, and among the jobs
+    assert "x" * 1000 not in Page(one.ask("GET", "/")).text
+    shown = group_page(one, hostile).text
+    assert "<bdi>\u202ereversed</bdi>" in shown
+    assert f"<bdi>{'x' * 10_000}</bdi>" in shown
+    assert Page(group_page(one, hostile)).text.count("a\x01\u200b\tb") >= 1
+
+
 def test_what_browsers_ask_for_is_text_and_never_markup():
     page = Page(served().ask("GET", f"/?q={quote(HOSTILE)}"))
     assert HOSTILE in page.attributes("value", "input")
@@ -295,11 +307,14 @@ def test_the_status_page_shows_scrapes_and_refused_pushes():
 
 def test_the_rules_page_shows_each_rule_with_its_groups(tmp_path):
     rules = tmp_path / "rules.yml"
-    rules.write_text("rules: [{match: '{job=\"j\"}', expect_every: 1h, ttl: 2000000h}]")
+    rules.write_text(
+        "rules: [{match: '{job=\"j\"}', expect_every: 1h, ttl: 2000000h, "
+        "aggregate: {counter: sum, rows: max}}]"
+    )
     one = served(key(), key("other"), push_rules_file=str(rules))
     text = " ".join(Page(one.ask("GET", "/rules")).text.split())
-    assert '{job="j"} every 1 h after 83333 d never 1 Late 1 ' in text
-    assert "all others \u2013 never never 1 OK 1" in text
+    assert '{job="j"} every 1 h after 83333 d never counter sum, rows max 1 Late 1 ' in text
+    assert "all others \u2013 never never \u2013 1 OK 1" in text
 
 
 def test_the_help_is_for_the_address_that_was_asked():

@@ -202,6 +202,7 @@ class RuleRow(NamedTuple):
     expect_every: str
     ttl: str
     forget_after: str
+    aggregate: str
     groups: int
     states: list[tuple[str, str, int]]
 
@@ -233,4 +234,6 @@ def _rule_row(rule: Rule, counts: Counter[State]) -> RuleRow:
     )
     states = [(state.value, STATE_WORDS[state], counts[state]) for state in State if counts[state]]
     selector = str(rule.selector) if rule.selector else ""
-    return RuleRow(selector, every, ttl, forget, counts.total(), states)
+    operations = rule.aggregate.operations if rule.aggregate else {}
+    aggregate = ", ".join(f"{name} {operation.value}" for name, operation in operations.items())
+    return RuleRow(selector, every, ttl, forget, aggregate, counts.total(), states)

@@ -6,7 +6,6 @@ const live = document.getElementById("live");
 const text = document.getElementById("live-text");
 const toggle = document.getElementById("live-toggle");
 let updated = Date.now();
-let version = null;
 let timer = 0;
 let changed = () => {};
 
@@ -55,16 +54,13 @@ function copyAttributes(old, wanted) {
 export async function refresh() {
   const url = new URL(location.href);
   url.username = url.password = url.hash = "";
-  const headers = version ? { "If-None-Match": version } : {};
-  const answer = await fetch(url, { headers, cache: "no-store" });
-  if (answer.status !== 304 && answer.status !== 404 && !answer.ok) throw new Error(answer.statusText);
-  version = answer.headers.get("ETag");
-  if (answer.status !== 304) {
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    document.title = page.title;
-    morph(document.getElementById("main"), page.getElementById("main"));
-    changed();
-  }
+  const answer = await fetch(url, { headers: { Accept: "text/html" }, cache: "no-store" });
+  // 404 is the page of a group that is gone.
+  if (!answer.ok && answer.status !== 404) throw new Error(answer.statusText);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  document.title = page.title;
+  morph(document.getElementById("main"), page.getElementById("main"));
+  changed();
   updated = Date.now();
 }
 
