@@ -409,7 +409,7 @@ def test_ordinary_families_are_read_by_columns_as_the_scanner_reads_them(familie
         found, expected = outcome(reader.read, body), scanned(body)
         assert content(found) == content(expected)
         if isinstance(found, Pushed):
-            assert found.shape.frame is expected.shape.frame
+            assert found.shape.label_schema is expected.shape.label_schema
 
 
 @given(ordinary_families() | almost_valid.map(lambda body: (body.decode(), [])), rules)
@@ -504,7 +504,7 @@ def test_a_known_surround_with_other_values_gives_what_the_scanner_gives(lines, 
             continue
         assert found._replace(shape=expected.shape) == expected
         assert found.shape.families == expected.shape.families
-        assert found.shape.frame is expected.shape.frame
+        assert found.shape.label_schema is expected.shape.label_schema
         assert found.shape.starts == expected.shape.starts
         assert found.shape.extent == expected.shape.extent
         assert (
@@ -564,7 +564,7 @@ def test_a_known_surround_is_put_together_not_parsed():
     reader = TextReader(NameRule.LEGACY)
     body = b'a{x="%b",b=""} 1\nb{z="%b"} 2\n'
     shapes = [reader.read(body % (value, value)).shape for value in (b"1", b"2", b"3", b"3", b"3")]
-    assert all(shape.frame is shapes[0].frame for shape in shapes)
+    assert all(shape.label_schema is shapes[0].label_schema for shape in shapes)
     assert shapes[3] is not interned(shapes[3].families)
     assert shapes[4] is shapes[3]
 

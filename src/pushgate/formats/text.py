@@ -26,13 +26,13 @@ from pushgate.model.grouping import Labels
 from pushgate.model.names import NameRule
 from pushgate.model.numbers import go_float, parse_float
 from pushgate.model.shape import (
-    FamilyFrame,
-    Frame,
+    FamilyLabelSchema,
+    LabelSchema,
     Pushed,
     PushShape,
-    frame_of,
-    frame_of_families,
     interned,
+    label_schema_of,
+    label_schema_of_families,
 )
 
 # One call into C may not take long, because all other threads wait: a larger body is read
@@ -137,8 +137,8 @@ class TextReader:
             key = cut.comments, around
             structure = self._structures.get(key)
             if structure:
-                frame = structure.frame if inside else None
-                shape, mapping = structure.assembled(inside, frame)
+                label_schema = structure.label_schema if inside else None
+                shape, mapping = structure.assembled(inside, label_schema)
             else:
                 structure = _structure_of(cut.comments, around)
                 shape, mapping = structure.assembled(inside)
@@ -176,7 +176,7 @@ class TextReader:
                 labels += len(inside)
             shapes, mapping = _complete(assemble(families.by_name.values(), len(values)))
             is_huge = labels > _MAX_INTERNED_LABELS
-            shape = PushShape(shapes, frame_of(shapes)) if is_huge else interned(shapes)
+            shape = PushShape(shapes, label_schema_of(shapes)) if is_huge else interned(shapes)
             return Pushed(shape, mapping.numbers(values))
         except (Unusual, ValueError):
             return scan_leniently(body, self._names).pushed
@@ -258,7 +258,7 @@ class _Structure(NamedTuple):
 
     families: tuple[tuple[str, MetricType, str | None], ...]
     runs: tuple[_Run, ...]
-    frame: Frame
+    label_schema: LabelSchema
     samples: int
     mapping: SlotMapping | None
 
@@ -268,11 +268,11 @@ class _Structure(NamedTuple):
         return 600 * len(self.families) + 500 * len(self.runs)
 
     def assembled(
-        self, inside: Sequence[str], frame: Frame | None = None
+        self, inside: Sequence[str], label_schema: LabelSchema | None = None
     ) -> tuple[PushShape, SlotMapping]:
         """Return the shape with *inside* as label values.
 
-        It is interned without *frame*. With it, label values are taken to be new each time.
+        It is interned without *label_schema*. With it, label values are taken to be new each time.
         """
         if self.mapping:
             families, mapping = self._simple_families(inside), self.mapping
@@ -280,7 +280,11 @@ class _Structure(NamedTuple):
             builders = [FamilyBuilder(*family) for family in self.families]
             _fill(builders, self.runs, inside)
             families, mapping = _complete(assemble(builders, self.samples))
-        shape = PushShape(families, frame) if frame else interned(families, self.frame.families)
+        shape = (
+            PushShape(families, label_schema)
+            if label_schema
+            else interned(families, self.label_schema.families)
+        )
         shape.values_are_utf8 = True
         if "".join(inside).isascii():
             shape.longest_value = max(map(len, inside), default=0)
@@ -316,7 +320,7 @@ def _structure_of(comments: Sequence[bytes], around: str) -> _Structure:
     return _Structure(
         tuple((builder.name, _type(builder), builder.help) for builder in builders),
         runs,
-        _frame(families, runs),
+        _label_schema(families, runs),
         samples,
         slot_mapping(order, samples, [], []) if is_simple else None,
     )
@@ -326,13 +330,13 @@ def _type(family: FamilyBuilder) -> MetricType:
     return MetricType.UNTYPED if family.type is None else family.type
 
 
-def _frame(families: Families, runs: Iterable[_Run]) -> Frame:
+def _label_schema(families: Families, runs: Iterable[_Run]) -> LabelSchema:
     label_names: list[set[tuple[str, ...]]] = [set() for _ in families.by_name]
     for run in runs:
         label_names[run.family].add(tuple(name for name, _ in run.columns))
-    return frame_of_families(
+    return label_schema_of_families(
         tuple(
-            FamilyFrame(family.name, _type(family), family.help, frozenset(names))
+            FamilyLabelSchema(family.name, _type(family), family.help, frozenset(names))
             for family, names in zip(families.by_name.values(), label_names, strict=True)
             if names
         )

@@ -24,7 +24,7 @@ from pushgate.model.quoting import is_utf8, raw
 from pushgate.model.slices import Sliced, finished
 
 
-class FamilyFrame(NamedTuple):
+class FamilyLabelSchema(NamedTuple):
     """A metric family without its numbers and label values.
 
     ``label_names`` are the different sets of label names of its metrics, each sorted.
@@ -37,14 +37,14 @@ class FamilyFrame(NamedTuple):
     untyped_as_text: bool = False
 
 
-class Frame:
+class LabelSchema:
     """What shapes have in common that differ in nothing but label values. Interned.
 
     A job that labels its metrics with a run or a commit pushes a new shape each time,
-    but always of the same frame; what depends on names alone is computed once for it.
+    but always of the same label schema; what depends on names alone is computed once for it.
     """
 
-    def __init__(self, families: tuple[FamilyFrame, ...]) -> None:
+    def __init__(self, families: tuple[FamilyLabelSchema, ...]) -> None:
         self.families = families
         self.names = tuple(family.name for family in families)
         self.name_set = frozenset(self.names)
@@ -120,11 +120,11 @@ class Frame:
         return any(alike((*names, *grouping)) for names in sets)
 
 
-def frame_of(families: Iterable[FamilyShape]) -> Frame:
-    """Return the one frame of *families*."""
-    return frame_of_families(
+def label_schema_of(families: Iterable[FamilyShape]) -> LabelSchema:
+    """Return the one label schema of *families*."""
+    return label_schema_of_families(
         tuple(
-            FamilyFrame(
+            FamilyLabelSchema(
                 family.name,
                 family.type,
                 family.help,
@@ -136,35 +136,35 @@ def frame_of(families: Iterable[FamilyShape]) -> Frame:
     )
 
 
-def frame_of_families(families: tuple[FamilyFrame, ...]) -> Frame:
-    """Return the one frame that consists of *families*."""
-    frame = _FRAMES.get(families)
-    if frame is None:
-        frame = _FRAMES[families] = Frame(families)
-    return frame
+def label_schema_of_families(families: tuple[FamilyLabelSchema, ...]) -> LabelSchema:
+    """Return the one label schema that consists of *families*."""
+    label_schema = _LABEL_SCHEMAS.get(families)
+    if label_schema is None:
+        label_schema = _LABEL_SCHEMAS[families] = LabelSchema(families)
+    return label_schema
 
 
 class PushShape:
     """The shape of one push: its families, in the order pushed. Compare by identity.
 
     Get one from :func:`interned`, or, where label values are new each time, make one of a
-    known *frame*.
+    known *label_schema*.
     """
 
-    def __init__(self, families: tuple[FamilyShape, ...], frame: Frame) -> None:
+    def __init__(self, families: tuple[FamilyShape, ...], label_schema: LabelSchema) -> None:
         self.families = families
-        self.frame = frame
+        self.label_schema = label_schema
         self._layouts: dict[tuple[str, ...] | Labels, Layout] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The family names."""
-        return self.frame.names
+        return self.label_schema.names
 
     @property
     def name_set(self) -> frozenset[str]:
         """The family names."""
-        return self.frame.name_set
+        return self.label_schema.name_set
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
@@ -181,7 +181,7 @@ class PushShape:
 
         Costs time in proportion to the shape once for all keys with the same label names.
         """
-        if self.frame.is_clean(key.names) and self._is_distinct and self.values_are_utf8:
+        if self.label_schema.is_clean(key.names) and self._is_distinct and self.values_are_utf8:
             return ()
         return (yield from self.layout(key).examination())
 
@@ -193,7 +193,7 @@ class PushShape:
         """Compute now, maybe in another thread, what admitting a push to *key* will ask for."""
         self.violations(key)
         self.extent  # noqa: B018 - all of these are kept
-        self.frame.positions  # noqa: B018
+        self.label_schema.positions  # noqa: B018
 
     @cached_property
     def _is_distinct(self) -> bool:
@@ -218,7 +218,7 @@ class PushShape:
         One layout serves all keys with the same label names, unless the order of the
         metrics depends on the key's values.
         """
-        own = self.frame.order_needs_values or len(key.names) > MAX_MARKED_NAMES
+        own = self.label_schema.order_needs_values or len(key.names) > MAX_MARKED_NAMES
         kind: tuple[str, ...] | Labels = key.labels if own else key.names
         layout = self._layouts.get(kind)
         if layout is None:
@@ -232,8 +232,8 @@ class PushShape:
         """How large this shape is."""
         return Extent(
             series=self.series,
-            labels=self.frame.most_labels,
-            label_name_bytes=max(map(size, self.frame.label_names), default=0),
+            labels=self.label_schema.most_labels,
+            label_name_bytes=max(map(size, self.label_schema.label_names), default=0),
             label_value_bytes=self.longest_value,
         )
 
@@ -257,20 +257,26 @@ class Extent(NamedTuple):
 _MAX_LAYOUTS = 64
 
 _SHAPES: WeakValueDictionary[tuple[FamilyShape, ...], PushShape] = WeakValueDictionary()
-_FRAMES: WeakValueDictionary[tuple[FamilyFrame, ...], Frame] = WeakValueDictionary()
+_LABEL_SCHEMAS: WeakValueDictionary[tuple[FamilyLabelSchema, ...], LabelSchema] = (
+    WeakValueDictionary()
+)
 
 
 def interned(
-    families: tuple[FamilyShape, ...], frames: tuple[FamilyFrame, ...] | None = None
+    families: tuple[FamilyShape, ...], label_schemas: tuple[FamilyLabelSchema, ...] | None = None
 ) -> PushShape:
     """Return the one shape of *families*. It lives as long as it is held.
 
-    *frames*, if they are known already, are those of *families*.
+    *label_schemas*, if they are known already, are those of *families*.
     """
     shape = _SHAPES.get(families)
     if shape is None:
-        frame = frame_of(families) if frames is None else frame_of_families(frames)
-        shape = _SHAPES[families] = PushShape(families, frame)
+        label_schema = (
+            label_schema_of(families)
+            if label_schemas is None
+            else label_schema_of_families(label_schemas)
+        )
+        shape = _SHAPES[families] = PushShape(families, label_schema)
     return shape
 
 
@@ -309,7 +315,11 @@ class Pushed(NamedTuple):
         if not kept:
             return None
         yield
-        families, frames, starts = self.shape.families, self.shape.frame.families, self.shape.starts
+        families, label_schemas, starts = (
+            self.shape.families,
+            self.shape.label_schema.families,
+            self.shape.starts,
+        )
         tokens = self.numbers.split(b" ") if self.numbers else []
         yield
         numbers = b" ".join([t for i in kept for t in tokens[starts[i] : starts[i + 1]]])
@@ -319,7 +329,9 @@ class Pushed(NamedTuple):
             ends = list(accumulate((len(family.labels) for family in families), initial=0))
             details = tuple([d for i in kept for d in self.details[ends[i] : ends[i + 1]]])
         yield
-        shape = interned(tuple([families[i] for i in kept]), tuple([frames[i] for i in kept]))
+        shape = interned(
+            tuple([families[i] for i in kept]), tuple([label_schemas[i] for i in kept])
+        )
         wrong_types = (
             tuple(
                 wrong_type._replace(family=at)

@@ -260,7 +260,7 @@ def test_a_family_without_metrics_releases_nothing():
 def is_empty(store: Store) -> bool:
     index = store._index
     claims = any(index._claims.values())
-    return not (claims or index._frames or index._jobs or index.series or store._admitted)
+    return not (claims or index._label_schemas or index._jobs or index.series or store._admitted)
 
 
 # The slow twin: everything is gathered anew for each push, as the reference does it.

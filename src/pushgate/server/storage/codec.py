@@ -33,7 +33,7 @@ def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
     parts = [_TIMES.pack(group.pushed_at, group.failed_at, group.since)]
     for block in group.blocks:
         shape, numbers, details, *_ = block.pushed
-        dropped = [shape.frame.positions[name] for name in block.dropped]
+        dropped = [shape.label_schema.positions[name] for name in block.dropped]
         count = len(details) | (_HAS_DROPPED if dropped else 0)
         parts.append(_BLOCK.pack(shape_id(shape), block.received, len(numbers), count))
         parts.append(numbers)

@@ -97,7 +97,7 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
     details: list[bytes] = []
     own = {*group.key.names, "instance"}
     held = (pushed, *(block.pushed for block in group.blocks))
-    is_plain = all(own.isdisjoint(each.shape.frame.label_names) for each in held)
+    is_plain = all(own.isdisjoint(each.shape.label_schema.label_names) for each in held)
     for family, metrics in more.values():
         old, out = stored.get(family.name, (family, {}))
         if old.type is not family.type:
@@ -125,7 +125,7 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
 
 def _contents(pushed: Pushed, names: frozenset[str]) -> Sliced[_Content]:
     """Return the families of *pushed* that are called one of *names*, with their metrics."""
-    shape, positions = pushed.shape, pushed.shape.frame.positions
+    shape, positions = pushed.shape, pushed.shape.label_schema.positions
     places = sorted(positions[name] for name in names if name in positions)
     tokens = pushed.numbers.split(b" ") if places else []
     firsts = [*accumulate((len(family.labels) for family in shape.families), initial=0)]

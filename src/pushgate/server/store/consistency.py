@@ -6,7 +6,7 @@ The verdicts are those of the reference, which gathers everything anew for each 
 * *claims*: for each metric type the family names that groups hold with it. A name has one
   type, except that a histogram and a gauge histogram are the same to the reference, and an
   OpenMetrics counter agrees with a counter and with an untyped family of the text format;
-* *frames*: for each frame how many groups hold it; a frame in use is known to agree;
+* *label_schemas*: how many groups hold each label schema; one in use is known to agree;
 * *jobs*: for each job the sets of grouping label names of its groups. Two groups can hold
   the same series only within a job, and only if their label names differ: where a job has
   more than one such set, its series are indexed too.
@@ -26,7 +26,7 @@ from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import DUPLICATE, Violation, alike_complaint, sanitised
 from pushgate.model.quoting import go_quote
-from pushgate.model.shape import Frame, Pushed
+from pushgate.model.shape import LabelSchema, Pushed
 from pushgate.model.slices import PER_SLICE, Sliced
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 
@@ -110,7 +110,7 @@ class Index:
         self.own = own
         self._groups = groups
         self._claims: dict[Claim, dict[str, int]] = {claim: {} for claim in _CLAIMS}
-        self._frames: Counter[Frame] = Counter()
+        self._label_schemas: Counter[LabelSchema] = Counter()
         self._jobs: dict[str, _Job] = {}
         self.series = 0
 
@@ -133,7 +133,7 @@ class Index:
         for pushed in gone.keys() & come.keys():
             if gone[pushed].dropped and come[pushed].dropped:
                 yield from self._move(job, group.key, gone.pop(pushed), come.pop(pushed))
-        # In this order a frame or a series that stays is not released in between.
+        # In this order a label schema or a series that stays is not released in between.
         for block in come.values():
             yield from self._count(block, 1)
         for block in gone.values():
@@ -154,16 +154,16 @@ class Index:
 
     def _count(self, block: Block, sign: int) -> Sliced[None]:
         """Count *block* in, or out if *sign* is negative."""
-        frame = block.pushed.shape.frame
+        label_schema = block.pushed.shape.label_schema
         self.series += sign * block.series
         if block.dropped:
             yield from self._claim(block.families(), sign)
         else:
-            self._frames[frame] += sign
-            if self._frames[frame] == (sign > 0):  # the first, or none any more
+            self._label_schemas[label_schema] += sign
+            if self._label_schemas[label_schema] == (sign > 0):  # the first, or none any more
                 yield from self._claim(block.families(), sign)
-            if not self._frames[frame]:
-                del self._frames[frame]
+            if not self._label_schemas[label_schema]:
+                del self._label_schemas[label_schema]
 
     def _move(self, job: _Job, key: GroupingKey, before: Block, after: Block) -> Sliced[None]:
         """Count out what *after* drops and *before* does not, and in what is the reverse."""
@@ -173,7 +173,7 @@ class Index:
             (after.dropped - before.dropped, -1),
             (before.dropped - after.dropped, 1),
         ):
-            families = [shape.families[shape.frame.positions[name]] for name in names]
+            families = [shape.families[shape.label_schema.positions[name]] for name in names]
             yield from self._claim(families, sign)
             yield from self._own_series(job, key, families, sign)
 
@@ -219,13 +219,13 @@ class Index:
                 yield from self._own_series(job, group.key, block.families(), 1)
             yield
 
-    def is_in_use(self, frame: Frame) -> bool:
-        """Return whether some group holds a shape of *frame*."""
-        return frame in self._frames
+    def is_in_use(self, label_schema: LabelSchema) -> bool:
+        """Return whether some group holds a shape of *label_schema*."""
+        return label_schema in self._label_schemas
 
-    def users(self, frame: Frame) -> int:
-        """Return how many blocks hold *frame*, nothing dropped."""
-        return self._frames[frame]
+    def users(self, label_schema: LabelSchema) -> int:
+        """Return how many blocks hold *label_schema*, nothing dropped."""
+        return self._label_schemas[label_schema]
 
     def claimed(self, name: str, released: Claim | None = None) -> MetricType | None:
         """Return the type that groups claim for *name*, one claim of *released* left out."""
@@ -261,7 +261,7 @@ class Index:
         owners = job.owners if job is not None else None
         shape = pushed.shape
         violations = yield from shape.examination(key)
-        if not (owners or violations or pushed.wrong_types) and self.is_in_use(shape.frame):
+        if not (owners or violations or pushed.wrong_types) and self.is_in_use(shape.label_schema):
             return None
         check = _Check(self, key, pushed, replaced)
         return (yield from check.violations(violations, owners or {}))
@@ -376,7 +376,7 @@ class _Check:
     def violations(
         self, own_violations: Iterable[Violation], owners: Mapping[int, bytes]
     ) -> Sliced[Violations | None]:
-        is_new = not self._index.is_in_use(self._shape.frame)
+        is_new = not self._index.is_in_use(self._shape.label_schema)
         if is_new:
             yield from self._release()
         own = yield from self._by_family(own_violations)
@@ -394,7 +394,7 @@ class _Check:
     def _release(self) -> Sliced[None]:
         """Note the names that nobody claims any more once the push is stored."""
         for block, names in self._replaced:
-            if not block.dropped and self._index.users(block.pushed.shape.frame) > 1:
+            if not block.dropped and self._index.users(block.pushed.shape.label_schema) > 1:
                 continue
             for number, family in enumerate(block.families(names)):
                 if number % PER_SLICE == 0:
@@ -471,7 +471,7 @@ class _Check:
         if own is not None:
             return own.type
         claimed = self._claimed(name)
-        at = self._shape.frame.positions.get(name, before)
+        at = self._shape.label_schema.positions.get(name, before)
         if at >= before or claimed is MetricType.HISTOGRAM:
             return claimed
         return self._shape.families[at].type

@@ -78,7 +78,8 @@ class Block:
         self.received = received
         self.dropped = dropped
         self.series = pushed.shape.series - sum(
-            pushed.shape.families[pushed.shape.frame.positions[name]].slots for name in dropped
+            pushed.shape.families[pushed.shape.label_schema.positions[name]].slots
+            for name in dropped
         )
 
     def families(self, names: frozenset[str] | None = None) -> Iterable[FamilyShape]:
@@ -88,7 +89,7 @@ class Block:
         """
         shape = self.pushed.shape
         if names is not None:
-            at = shape.frame.positions
+            at = shape.label_schema.positions
             return [shape.families[at[name]] for name in names - self.dropped if name in at]
         if not self.dropped:
             return shape.families
@@ -101,7 +102,7 @@ class Block:
         only notes what it has dropped, until that is the half of it.
         """
         shape = self.pushed.shape
-        dropped = self.dropped.union(names & shape.frame.positions.keys())
+        dropped = self.dropped.union(names & shape.label_schema.positions.keys())
         if dropped == self.dropped:
             return self
         if len(shape.names) < _LARGE or 2 * len(dropped) > len(shape.names):

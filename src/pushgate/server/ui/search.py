@@ -12,7 +12,7 @@ from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote
-from pushgate.model.shape import Frame
+from pushgate.model.shape import LabelSchema
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selection import Selection
@@ -238,7 +238,7 @@ class _Words:
 
     def __init__(self, words: list[str]) -> None:
         self._words = words
-        self._named: dict[tuple[Frame, str], frozenset[str]] = {}
+        self._named: dict[tuple[LabelSchema, str], frozenset[str]] = {}
 
     def __call__(self, group: Group) -> bool:
         labels = "\n".join([f"{name}={value}" for name, value in group.key.labels]).casefold()
@@ -246,13 +246,14 @@ class _Words:
 
     def _has_metric(self, group: Group, word: str) -> bool:
         return any(
-            self._metrics(block.pushed.shape.frame, word) - block.dropped for block in group.blocks
+            self._metrics(block.pushed.shape.label_schema, word) - block.dropped
+            for block in group.blocks
         )
 
-    def _metrics(self, frame: Frame, word: str) -> frozenset[str]:
-        """Return the names of *frame* that have *word* in them."""
-        found = self._named.get((frame, word))
+    def _metrics(self, label_schema: LabelSchema, word: str) -> frozenset[str]:
+        """Return the names of *label_schema* that have *word* in them."""
+        found = self._named.get((label_schema, word))
         if found is None:
-            found = frozenset(name for name in frame.names if word in name.casefold())
-            self._named[frame, word] = found
+            found = frozenset(name for name in label_schema.names if word in name.casefold())
+            self._named[label_schema, word] = found
         return found
