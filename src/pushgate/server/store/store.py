@@ -244,7 +244,9 @@ class Store:
         """
         match change:
             case Replace() | Merge() | Update():
-                return (yield from self._admit_once(change))
+                if change.once and self.rules.aggregate:
+                    return (yield from self._admit_once(change))
+                return [(yield from self._admit_push(change))]
             case Fail():
                 return (yield from self._admit_failure(change))
             case Delete(key):
@@ -324,7 +326,7 @@ class Store:
 
     def _admit_once(self, change: Push) -> Sliced[list[Step]]:
         """Admit a push, unless it was applied already and its group adds pushes up."""
-        is_named = change.once and self.rules.aggregate and self.rule(change.key).aggregate
+        is_named = self.rule(change.key).aggregate is not None
         if is_named and change.once in self.applied_keys:
             return []
         step = yield from self._admit_push(change)
