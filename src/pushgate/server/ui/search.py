@@ -7,12 +7,15 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
+from weakref import WeakKeyDictionary
 
 from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import LabelSchema
+from pushgate.model.slices import sorting
+from pushgate.server.http.stream import in_steps
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selection import Selection
@@ -25,6 +28,9 @@ PAGE = 50
 
 _MAX_QUERY_LENGTH = 1000
 _DAY = 86_400 * 10**9
+
+
+_SEARCHING: Final[WeakKeyDictionary[Store, asyncio.Lock]] = WeakKeyDictionary()
 
 
 class State(StrEnum):
@@ -180,9 +186,13 @@ async def found(store: Store, search: Search, now: int) -> Result:
 
     Looks at every group, and lets other requests run in between.
     """
-    matching, counts, error = await matching_groups(store, search, now)
-    # Stable, so that groups of one job stay in the order of their keys.
-    matching.sort(key=_SORTS[search.sort], reverse=search.is_descending)
+    # One search at a time: slices of ten would follow each other without a push in between.
+    async with _SEARCHING.setdefault(store, asyncio.Lock()):
+        matching, counts, error = await matching_groups(store, search, now)
+        # Stable, so that groups of one job stay in the order of their keys.
+        matching = await in_steps(sorting(matching, _SORTS[search.sort]))
+    if search.is_descending:
+        matching.reverse()
     pages = max(1, -(-len(matching) // PAGE))
     page = min(search.page, pages)
     shown = matching[(page - 1) * PAGE : page * PAGE]
