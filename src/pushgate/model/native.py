@@ -108,20 +108,20 @@ class NativeBucket(NamedTuple):
     population: float
 
 
-def native_buckets(histogram: NativeHistogram) -> list[NativeBucket]:
-    """Return the populated buckets of *histogram*, ascending."""
+def native_buckets(histogram: NativeHistogram) -> Iterator[NativeBucket]:
+    """Yield the populated buckets of *histogram*, ascending."""
     schema = histogram.schema
-    negative = [
+    negative = (
         _bucket(-bound(index, schema), -bound(index - 1, schema), count)
-        for index, count in histogram.negative.buckets()
-    ]
+        for index, count in reversed([*histogram.negative.buckets()])
+    )
     width = histogram.zero_threshold
     zero = NativeBucket(3, -width, width, histogram.zero_count)
     positive = (
         _bucket(bound(index - 1, schema), bound(index, schema), count)
         for index, count in histogram.positive.buckets()
     )
-    return [one for one in chain(reversed(negative), [zero], positive) if one.population]
+    return (one for one in chain(negative, [zero], positive) if one.population)
 
 
 def _bucket(lower: float, upper: float, count: float) -> NativeBucket:

@@ -33,22 +33,27 @@ def test_native_buckets_are_those_of_the_reference(recorded):
 def test_large_counts_keep_every_digit():
     buckets = [{"cumulative_count": 2**53 + 1, "upper_bound": 1}]
     histogram = {"sample_count": 2**64 - 1, "bucket": buckets}
-    expected = Described("18446744073709551615", ("9007199254740993",))
-    assert describe(detail(histogram=histogram)) == expected
+    described = describe(detail(histogram=histogram))
+    assert described is not None
+    assert described.total == "18446744073709551615"
+    assert [*described.buckets] == ["9007199254740993"]
     assert describe(detail(summary={"sample_count": 2**53 + 1})) == Described("9007199254740993")
 
 
 def test_float_counts_are_shown_as_floats():
     buckets = [{"cumulative_count_float": 1e6, "upper_bound": 1}]
     histogram = {"sample_count_float": 2.5, "bucket": buckets}
-    assert describe(detail(histogram=histogram)) == Described("2.5", ("1e+06",))
+    described = describe(detail(histogram=histogram))
+    assert described is not None
+    assert (described.total, [*described.buckets]) == ("2.5", ["1e+06"])
 
 
 def test_counts_below_zero_wrap_as_the_unsigned_ones_of_the_reference_do():
     span = [{"offset": 0, "length": 1}]
     described = describe(detail(histogram={"positive_span": span, "positive_delta": [-1]}))
     assert described is not None
-    assert described.native == ((0, 0.5, 1.0, 2**64 - 1),)
+    assert described.native is not None
+    assert [*described.native] == [(0, 0.5, 1.0, 2**64 - 1)]
 
 
 @pytest.mark.parametrize("value", [{"counter": {"value": 1}}, {}])
@@ -60,4 +65,4 @@ def test_other_values_have_nothing_to_describe(value):
 def test_any_histogram_can_be_described(histogram):
     described = describe(detail(histogram=histogram))
     assert described is not None
-    assert len(described.buckets) == len(histogram.bucket)
+    assert len([*described.buckets]) == len(histogram.bucket)

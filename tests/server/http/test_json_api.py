@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.text import TextReader
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
@@ -184,6 +185,24 @@ def test_what_is_large_comes_in_small_pieces_and_looks_the_same(body, monkeypatc
     at_once = list(groups_as_json([large]))
     assert max(map(len, at_once)) > 50_000
     assert b"".join(pieces) == b"".join(at_once)
+
+
+def test_a_huge_native_histogram_comes_in_small_pieces():
+    buckets = 20_000
+    histogram = {
+        "sample_count": buckets,
+        "sample_sum": 1.0,
+        "schema": 8,
+        "positive_span": [{"offset": 0, "length": buckets}],
+        "positive_delta": [1] + [0] * (buckets - 1),
+    }
+    detail = message_class("Metric")(histogram=histogram).SerializeToString()
+    family = FamilyShape("h", MetricType.HISTOGRAM, "", ((),), ((),))
+    pushed = Pushed(interned((family,)), b"1 20000", (detail,))
+    pieces = [*groups_as_json([group(pushed)])]
+    assert max(map(len, pieces)) < 100_000
+    [found] = json.loads(b"".join(pieces))
+    assert [row[3] for row in found["h"]["metrics"][0]["buckets"]] == ["1"] * buckets
 
 
 @pytest.mark.parametrize(

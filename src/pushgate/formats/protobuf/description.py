@@ -19,12 +19,13 @@ class Described(NamedTuple):
     """The counts of a histogram or summary, exactly: whole ones in plain digits.
 
     ``total`` is that of all observations, ``buckets`` are those of the classic buckets;
-    ``native`` are the populated native buckets, None if the histogram is not native.
+    ``native`` are the populated native buckets, None if the histogram is not native. Both
+    can be read once and are made while they are read, since there may be very many.
     """
 
     total: str
-    buckets: tuple[str, ...] = ()
-    native: tuple[NativeBucket, ...] | None = None
+    buckets: Iterable[str] = ()
+    native: Iterable[NativeBucket] | None = None
 
 
 def describe(detail: bytes) -> Described | None:
@@ -50,8 +51,8 @@ def _histogram(histogram: Any) -> Described:
     native = histogram.positive_span or histogram.negative_span
     return Described(
         _count(histogram.sample_count_float, histogram.sample_count),
-        tuple(_count(one.cumulative_count_float, one.cumulative_count) for one in histogram.bucket),
-        tuple(native_buckets(native_histogram(histogram))) if native else None,
+        (_count(one.cumulative_count_float, one.cumulative_count) for one in histogram.bucket),
+        native_buckets(native_histogram(histogram)) if native else None,
     )
 
 

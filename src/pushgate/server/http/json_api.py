@@ -21,6 +21,7 @@ from pushgate.formats.slots import is_float_histogram
 from pushgate.model.family import MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
+from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
 from pushgate.server.http.context import AppContext
@@ -125,8 +126,15 @@ def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:
 
 
 def _size(group: Group) -> int:
-    shapes = [block.pushed.shape for block in group.blocks]
-    return sum(shape.series + len(shape.families) for shape in shapes)
+    pushes = [block.pushed for block in group.blocks]
+    return sum(
+        push.shape.series + len(push.shape.families) + _native_size(push.details) for push in pushes
+    )
+
+
+def _native_size(details: Sequence[bytes]) -> int:
+    """Return at least how many native buckets *details* have; each takes two bytes or more."""
+    return sum(map(len, details)) // 2
 
 
 def _meta(group: Group) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def _large_group(group: Group) -> Iterator[bytes]:
         yield b"%b%b:" % (separator, encoded(name))
         if family is None:
             yield encoded(meta[name])
-        elif family.shape.slots <= _SLOTS_PER_PIECE:
+        elif family.shape.slots + _native_size(family.details) <= _SLOTS_PER_PIECE:
             yield encoded(_whole_family(family, group.key.labels, written))
         else:
             yield encoded(_head(family, written))[:-1] + b',"metrics":['
@@ -181,7 +189,7 @@ def _in_batches(family: Family, grouping: Labels) -> Iterator[bytes]:
     """Yield the metrics of a large *family*, a few at a time or each in pieces."""
     shape = family.shape
     metrics = _metrics(family, grouping)
-    size = _SLOTS_PER_PIECE * len(shape.labels) // shape.slots
+    size = _SLOTS_PER_PIECE * len(shape.labels) // (shape.slots + _native_size(family.details))
     separator = b""
     if size == 0:
         for metric in metrics:
@@ -194,6 +202,17 @@ def _in_batches(family: Family, grouping: Labels) -> Iterator[bytes]:
         separator = b","
 
 
+class _NativeBuckets(NamedTuple):
+    """The buckets of a native histogram."""
+
+    buckets: Iterable[NativeBucket]
+
+    def rows(self) -> Iterator[tuple[int, str, str, str]]:
+        """Yield each bucket as the Go server shows it: boundaries, lower, upper, population."""
+        for boundaries, lower, upper, population in self.buckets:
+            yield boundaries, go_float(lower), go_float(upper), count_text(population)
+
+
 class _Points(NamedTuple):
     """The buckets or quantiles of a metric: bound and value as text, in any order."""
 
@@ -202,10 +221,17 @@ class _Points(NamedTuple):
 
 def _finished(metric: dict[str, Any]) -> dict[str, Any]:
     """Return *metric* with its points as an object, sorted; of equal bounds the last counts."""
-    return {
-        key: dict(sorted(dict(value.pairs).items())) if isinstance(value, _Points) else value
-        for key, value in metric.items()
-    }
+    return {key: _finished_value(value) for key, value in metric.items()}
+
+
+def _finished_value(value: Any) -> Any:
+    match value:
+        case _Points(pairs):
+            return dict(sorted(dict(pairs).items()))
+        case _NativeBuckets():
+            return [*value.rows()]
+        case _:
+            return value
 
 
 def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
@@ -214,11 +240,23 @@ def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
     for key, value in metric.items():
         yield b"%b%b:" % (separator, encoded(key))
         separator = b","
-        if isinstance(value, _Points):
-            yield from _points(value)
-        else:
-            yield encoded(value)
+        match value:
+            case _Points():
+                yield from _points(value)
+            case _NativeBuckets():
+                yield from _native_buckets(value)
+            case _:
+                yield encoded(value)
     yield b"}"
+
+
+def _native_buckets(native: _NativeBuckets) -> Iterator[bytes]:
+    rows = native.rows()
+    separator = b"["
+    while batch := [*islice(rows, _SLOTS_PER_PIECE)]:
+        yield separator + encoded(batch)[1:-1]
+        separator = b","
+    yield b"[]" if separator == b"[" else b"]"
 
 
 def _points(points: _Points) -> Iterator[bytes]:
@@ -271,10 +309,10 @@ def _histogram(
         counts, count = described.buckets, described.total
     elif not is_float_histogram([n.encode() for n in (*pushed, count) if not n.isdecimal()]):
         counts, count = map(_whole, pushed), _whole(count)
-    native = native_buckets(family.details[index]) if described else None
+    native = described.native if described else None
     classic = _Points(zip(family.shape.bounds[index], counts, strict=True))
     return {
-        "buckets": classic if native is None else native,
+        "buckets": classic if native is None else _NativeBuckets(native),
         "count": count,
         "labels": labels,
         "sum": total,
@@ -288,17 +326,6 @@ def _described(family: Family, index: int) -> Described | None:
 def _whole(number: str) -> str:
     """Return a whole *number* without an exponent."""
     return number if number.isdecimal() else str(int(float(number)))
-
-
-def native_buckets(detail: bytes) -> list[tuple[int, str, str, str]] | None:
-    """Return the buckets of a native histogram; None if there are none in *detail*."""
-    described = describe(detail)
-    if described is None or described.native is None:
-        return None
-    return [
-        (boundaries, go_float(lower), go_float(upper), count_text(population))
-        for boundaries, lower, upper, population in described.native
-    ]
 
 
 _SHOWN: Final[

@@ -27,6 +27,8 @@ MAX_ROWS = 500
 
 _MAX_CHARTS = 20
 _MAX_DRAWN = 2000
+# Populated buckets of a native histogram: more would hold up other requests for too long.
+_MAX_NATIVE_SHOWN = 5000
 _UNITS = ("bytes", "seconds", "ratio", "celsius", "meters", "volts", "amperes", "joules", "grams")
 # By the boundaries of a native bucket.
 _BRACKETS = (("(", "]"), ("[", ")"), ("(", ")"), ("[", "]"))
@@ -142,7 +144,9 @@ def _histogram(
     described = _described(family, index)
     if described:
         counts, count = [*described.buckets], described.total
-    native = described.native if described else None
+    native = None
+    if described and described.native is not None:
+        native = [*islice(described.native, _MAX_NATIVE_SHOWN)]
     classic = (
         (f"≤ {digits(bound)}", digits(value)) for bound, value in zip(bounds, counts, strict=True)
     )
