@@ -74,6 +74,14 @@ def test_what_makes_no_sense_is_not_drawn(bounds, cumulative):
 BOUNDS = st.lists(st.floats(allow_nan=False), unique=True, max_size=30)
 
 
+@pytest.mark.parametrize("is_native", [False, True])
+@pytest.mark.parametrize("bounds", [[1.0, 10.0, 1.5e308], [1e-300, 1.0, 1.7e308]])
+def test_bounds_near_the_largest_float_are_drawn(bounds, is_native):
+    chart = drawn(bounds, [1.0, 2.0, 3.0], is_native=is_native)
+    assert chart is not None
+    assert chart.ticks
+
+
 @given(BOUNDS, st.lists(st.integers(0, 10**6), min_size=30, max_size=30), st.booleans())
 def test_every_histogram_is_drawn_within_its_frame(bounds, counts, is_native):
     cumulative = [float(sum(counts[: n + 1])) for n in range(len(bounds))]

@@ -5,6 +5,7 @@ not stretched. Heights are pixels.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -191,10 +192,11 @@ def _ticks(finite: Sequence[float], *, is_log: bool) -> list[float]:
     low, high = min(finite), max(finite)
     sizes = [abs(bound) for bound in finite if abs(bound) > 1e-100]
     if not is_log or not sizes:
-        step = _round_step((high - low) / (_MAX_TICKS - 1) or 1.0)
+        step = _round_step(high / (_MAX_TICKS - 1) - low / (_MAX_TICKS - 1) or 1.0)
         first = math.ceil(low / step)
         return [step * at for at in range(first, first + _MAX_TICKS) if step * at <= high]
-    first, last = math.floor(math.log10(min(sizes))), math.ceil(math.log10(max(sizes)))
+    first = math.floor(math.log10(min(sizes)))
+    last = min(math.ceil(math.log10(max(sizes))), sys.float_info.max_10_exp)
     if last - first <= 2 and low > 0:
         powers = [m * 10.0**at for at in range(first, last + 1) for m in (1, 2, 5)]
     else:
