@@ -22,7 +22,6 @@ LINES = [
     b"DELETE /metrics/job/a HTTP/1.1",
     b"GET /-/ready HTTP/1.1",
     b"PUT http://g:80/metrics/job/c HTTP/1.1",
-    b"PATCH /metrics/job/a HTTP/1.1",
     b"PUT /nothing/here HTTP/1.1",
 ]
 FIELDS = [

@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from contextlib import suppress
 
-from hypothesis import example, given, strategies as st
+import pytest
+from hypothesis import example, given, settings, strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushgate.errors import InconsistentPush, InvalidPush
@@ -152,6 +153,9 @@ def assert_distinct(exposition: str) -> None:
     assert parts.isdisjoint(typed)
 
 
+# The parser takes a few milliseconds for each of the four expositions of an example.
+@pytest.mark.timeout(300)
+@settings(max_examples=60)
 @given(st.sampled_from(list(NameRule)), requests)
 @example(
     NameRule.LEGACY,
