@@ -5,7 +5,7 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushgate.errors import InconsistentPush, InvalidPush
@@ -155,7 +155,6 @@ def assert_distinct(exposition: str) -> None:
 
 # The parser takes a few milliseconds for each of the four expositions of an example.
 @pytest.mark.timeout(300)
-@settings(max_examples=60)
 @given(st.sampled_from(list(NameRule)), requests)
 @example(
     NameRule.LEGACY,
