@@ -85,6 +85,16 @@ def defines(context: click.Context, parameter: click.Parameter, values: tuple[st
     return {**(context.obj or {}), **pairs(context, parameter, values)}
 
 
+def pairs_option(
+    *flags: str,
+    help: str,  # noqa: A002  click's name for it
+    metavar: str = "NAME=VALUE",
+    callback: Callable[..., Pairs] = pairs,
+) -> Any:
+    """Return a dataclass field that is a mapping; each of *flags* adds an entry to it."""
+    return option(*flags, default=(), multiple=True, callback=callback, metavar=metavar, help=help)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Which gateway."""
@@ -92,11 +102,9 @@ class Target:
     address: str | None = option(
         "--address", "-a", help="Gateway: host:port or URL.  [default: localhost:9091]"
     )
-    define: Pairs = option(
+    define: Pairs = pairs_option(
         "--define",
         "-D",
-        default=(),
-        multiple=True,
         callback=defines,
         metavar="KEY=VALUE",
         help="Set a property, as in prometheus.properties; repeatable.",
@@ -136,15 +144,7 @@ class GroupKey:
     """Which group."""
 
     job: str | None = option("--job", "-j", help="Job of the group.")
-    labels: Pairs = option(
-        "--group",
-        "-g",
-        default=(),
-        multiple=True,
-        callback=pairs,
-        metavar="NAME=VALUE",
-        help="Further label of the group; repeatable.",
-    )
+    labels: Pairs = pairs_option("--group", "-g", help="Further label of the group; repeatable.")
     instance: str | None = option(
         "--instance", help="Label instance of the group: ip, hostname, fqdn, or any text."
     )

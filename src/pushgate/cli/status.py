@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pushgate.cli.messages import failures_reported, say
-from pushgate.cli.options import Connection, Duration, Pairs, option, pairs, switch, takes
+from pushgate.cli.options import Connection, Duration, Pairs, option, pairs_option, switch, takes
 from pushgate.cli.table import age, label_cells, table
 
 if TYPE_CHECKING:
@@ -24,15 +24,7 @@ class Selection:
     """Which groups to show, and how."""
 
     job: str | None = option("--job", "-j", help="Only groups of this job.")
-    labels: Pairs = option(
-        "--group",
-        "-g",
-        default=(),
-        multiple=True,
-        callback=pairs,
-        metavar="NAME=VALUE",
-        help="Only groups with this label; repeatable.",
-    )
+    labels: Pairs = pairs_option("--group", "-g", help="Only groups with this label; repeatable.")
     instance: str | None = option("--instance", help="Only groups with this label instance.")
     failed: bool = switch("--failed", help="Only groups whose last push failed.")
     older_than: float | None = option(

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +14,9 @@ from pushgate.server.access.config import WebConfig
 from pushgate.server.access.config_file import load
 from pushgate.server.access.credentials import CredentialStore
 from pushgate.server.access.tls import ListenerContext, ServerContext, server_context
+from pushgate.server.polling import polls
 
 _Signature = tuple[tuple[int, int, int] | None, ...]
-
-_POLL_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -61,11 +59,7 @@ class LiveConfig:
 
     async def watch(self, report: Callable[[Reloaded], None]) -> None:
         """Follow the files until cancelled; *report* gets each new outcome."""
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._reload_requested.wait(), _POLL_SECONDS)
-            is_requested = self._reload_requested.is_set()
-            self._reload_requested.clear()
+        async for is_requested in polls(self._reload_requested):
             try:
                 outcome = await (self.reload() if is_requested else self.poll())
             except Exception:  # noqa: BLE001 - without the watch, no later change would be seen

@@ -3,15 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from pushgate.errors import StartupError
 from pushgate.server.access.config_file import content
+from pushgate.server.polling import polls
 from pushgate.server.rules.file import parse
 from pushgate.server.store.rules import Rule, Rules
-
-_POLL_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -46,11 +44,9 @@ class LiveRules:
 
     async def watch(self, replace: Callable[[Rules], None]) -> None:
         """Follow the file until cancelled; *replace* gets each new set of rules."""
-        while self._path is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._requested.wait(), _POLL_SECONDS)
-            is_requested = self._requested.is_set()
-            self._requested.clear()
+        if self._path is None:
+            return
+        async for is_requested in polls(self._requested):
             try:
                 new = await self.poll(at_once=is_requested)
             except Exception:  # noqa: BLE001 - without the watch, no later change would be seen
