@@ -15,7 +15,9 @@ from pushgate.client.families import gather
 from pushgate.errors import InvalidBody, TextFormatError
 from pushgate.formats.openmetrics import OpenMetricsReader
 from pushgate.formats.protobuf.reader import decode
+from pushgate.formats.text import TextReader
 from pushgate.model.family import MetricType
+from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
 from tests.fuzz.schema import message_class
 
@@ -303,3 +305,9 @@ def test_histograms_with_any_buckets_arrive(bounds, counts):
     assert [float(bound) for bound in family.bounds[0]] == bounds
     total = counts[len(bounds) - 1]
     assert [*map(float, pushed.numbers.split())] == [*counts[: len(bounds)], 0, total]
+
+
+@pytest.mark.parametrize("count", ["+Inf", "2.5", "1e300", "7"])
+def test_counts_of_summaries_are_whole_as_in_the_text_format(count):
+    body = f"# TYPE s summary\ns_count {count}\n".encode()
+    assert read(f"{body.decode()}# EOF\n").numbers == TextReader(NameRule.UTF8).read(body).numbers

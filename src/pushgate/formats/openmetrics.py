@@ -32,7 +32,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from pushgate.errors import TextFormatError
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf.values import encoded, packed
-from pushgate.formats.slots import written_out
+from pushgate.formats.slots import whole_count, written_out
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float, parse_float
@@ -466,7 +466,9 @@ def _numbers(family: _Family, metric: _Metric) -> list[float]:
     counts = [*metric.points.values()]
     if kind.is_histogram:
         _check_buckets(family, metric)
-    count = parts.get(_Part.COUNT, counts[-1] if kind.is_histogram else 0.0)
+        count = parts.get(_Part.COUNT, counts[-1])
+    else:
+        count = whole_count(parts.get(_Part.COUNT, 0.0))  # as in the text format
     return [*counts, parts.get(_Part.SUM, 0.0), count]
 
 

@@ -61,7 +61,7 @@ class SlotMapping(NamedTuple):
             if float(tokens[slot]) <= 0:
                 tokens[slot] = _not_negative(tokens[slot])
         for slot in self.summary_counts:
-            tokens[slot] = _whole(float(tokens[slot]))
+            tokens[slot] = go_float(whole_count(float(tokens[slot]))).encode()
         return b" ".join(tokens)
 
 
@@ -85,10 +85,10 @@ def _not_negative(token: bytes) -> bytes:
     return b"0"  # negative zero
 
 
-def _whole(value: float) -> bytes:
-    """Return the count of a summary: cut to a whole number in [0, 2**64)."""
+def whole_count(value: float) -> float:
+    """Return the count of a summary: *value* cut to a whole number in [0, 2**64)."""
     whole = 0.0 if math.isnan(value) else min(max(value, 0.0), _MAX_COUNT)
-    return go_float(float(math.trunc(whole))).encode()
+    return float(math.trunc(whole))
 
 
 def is_float_histogram(counts: Sequence[bytes]) -> bool:
