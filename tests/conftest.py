@@ -18,6 +18,15 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL for all tests of this process; each of them uses a database of its own."""
+    from tests.postgres import Postgres
+
+    with Postgres.running() as cluster:
+        yield cluster
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return refuse_skip((yield))
