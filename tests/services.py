@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,18 +71,31 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], *, ready: str = "/-/ready") -> Iterator[Service]:
+def running(
+    command: Sequence[str],
+    *,
+    ready: str = "/-/ready",
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Service]:
     """Starts *command*, waits until GET *ready* answers, yields it, stops it.
 
-    ``{port}`` in an argument becomes the port to listen on. An error that leaves the block
+    ``{port}`` in an argument becomes the port to listen on: *port*, or a free one. *environment*
+    is added to that of this process. An error that leaves the block
     carries the server's log as a note.
     """
-    port = free_port()
+    port = port or free_port()
     argv = [argument.replace("{port}", str(port)) for argument in command]
     with tempfile.TemporaryDirectory(prefix="pushgate-test-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(environment or {})},
+            )
         service = Service(port, process, log)
         try:
             wait_until_ready(service, ready)

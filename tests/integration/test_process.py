@@ -460,6 +460,20 @@ def test_systemd_is_told_of_start_life_and_stop(tmp_path):
             told.add(systemd.recv(100))
 
 
+def test_the_ports_of_systemd_are_shared_by_systemd():
+    assert complaint("--web.systemd-socket", "--web.reuse-port", MEMORY) == (
+        "pushgate: --web.reuse-port has no effect on systemd's sockets; leave it out, and set "
+        "ReusePort=yes in the socket unit"
+    )
+
+
+def test_processes_that_say_so_share_a_port():
+    command = [PUSHGATEWAY, "--web.listen-address=127.0.0.1:{port}", MEMORY, "--web.reuse-port"]
+    with services.running(command) as one, services.running(command, port=one.port) as other:
+        one.stop()
+        services.wait_until_ready(other, "/-/ready")
+
+
 @pytest.mark.parametrize("address", ["/nonexistent/notify", "vsock:2:1234"])
 def test_a_systemd_that_cannot_be_reached_does_not_stop_the_start(address):
     around = ["env", f"NOTIFY_SOCKET={address}", "WATCHDOG_USEC=200000"]

@@ -87,6 +87,27 @@ def test_a_port_that_is_taken_is_named_with_what_to_do():
         )
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_a_port_is_shared_with_those_that_share_it_too(host):
+    (first,) = listen([f"{host}:0"], shares_ports=True)
+    with first:
+        address = f"{host}:{first.getsockname()[1]}"
+        (second,) = listen([address], shares_ports=True)
+        with second:
+            assert second.getsockname() == first.getsockname()
+        assert "address already in use" in refusal(address)
+
+
+def test_a_unix_socket_cannot_be_shared(tmp_path):
+    with pytest.raises(StartupError) as caught:
+        listen([f"unix:{tmp_path}/socket"], shares_ports=True)
+    assert str(caught.value) == (
+        f"listen unix:{tmp_path}/socket: processes cannot share a Unix socket as they share a"
+        " port; leave --web.reuse-port out, or listen on host:port"
+    )
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_an_address_of_another_machine_is_refused():
     assert refusal("192.0.2.1:1") == (
         "listen tcp 192.0.2.1:1: bind: cannot assign requested address;"

@@ -60,10 +60,11 @@ def serve(settings: Settings) -> int:
             opened.callback(notifier.close)
             # First: a server that waits for the file of another waits for its address too.
             lock = lock_persistence(settings)
-            listeners = _listen(settings)
-            for listener in listeners:
-                opened.callback(listener.close)
+            # Connections may wait until everything is loaded, but not on a port that is shared:
+            # there, other processes could serve them.
+            listeners = [] if settings.web_reuse_port else _listen(settings, opened)
             server = compose(settings, lock=lock, quit=stop.quit)
+            listeners = listeners or _listen(settings, opened)
             gc.collect()
             gc.freeze()
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -236,8 +237,20 @@ def _check_time_zone() -> None:
         ) from None
 
 
-def _listen(settings: Settings) -> list[socket.socket]:
+def _listen(settings: Settings, opened: ExitStack) -> list[socket.socket]:
+    """Return the listeners that *settings* ask for; closing *opened* closes them."""
     if settings.web_systemd_socket:
+        if settings.web_reuse_port:
+            raise StartupError(
+                "--web.reuse-port has no effect on systemd's sockets; leave it out, and set "
+                "ReusePort=yes in the socket unit"
+            )
         _log.info("Listening on systemd activated listeners instead of port listeners.")
-        return sockets.from_systemd(os.environ)
-    return sockets.listen(settings.web_listen_address)
+        listeners = sockets.from_systemd(os.environ)
+    else:
+        listeners = sockets.listen(
+            settings.web_listen_address, shares_ports=settings.web_reuse_port
+        )
+    for listener in listeners:
+        opened.callback(listener.close)
+    return listeners

@@ -36,6 +36,12 @@ class Settings:
         "Addresses on which to expose metrics and web interface. Repeatable for multiple "
         "addresses. Examples: `:9100` or `[::1]:9100`.",
     )
+    web_reuse_port: bool = _flag(
+        flags.SWITCH,
+        "",
+        "Let other processes of the same user that say so too listen on the same ports. For "
+        "replicas with one database; see docs/replicas.md.",
+    )
     web_config_file: str = _flag(
         flags.TEXT,
         "",

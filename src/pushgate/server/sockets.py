@@ -17,10 +17,11 @@ _FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 _UNIX = "unix:"
 
 
-def listen(addresses: Sequence[str]) -> list[socket.socket]:
+def listen(addresses: Sequence[str], *, shares_ports: bool = False) -> list[socket.socket]:
     """Return a listening socket for each of *addresses*; all of them, or none.
 
-    Closing a Unix socket also removes it.
+    Closing a Unix socket also removes it. With *shares_ports*, other processes of the same user
+    that say so too may listen on the same ports, and the kernel spreads connections among them.
 
     An address is ``host:port``, ``:port`` (IPv4 and IPv6), ``[::1]:port`` or ``unix:/path``.
 
@@ -30,7 +31,7 @@ def listen(addresses: Sequence[str]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for address in addresses:
-            sockets.append(_listen(address))  # noqa: PERF401 - what was opened must be closed if one fails
+            sockets.append(_listen(address, shares_ports=shares_ports))  # noqa: PERF401 - what was opened must be closed if one fails
     except BaseException:
         for opened in sockets:
             opened.close()
@@ -93,22 +94,27 @@ _NO_SOCKETS = (
 )
 
 
-def _listen(address: str) -> socket.socket:
+def _listen(address: str, *, shares_ports: bool) -> socket.socket:
     if address.startswith(_UNIX):
+        if shares_ports:
+            raise StartupError(
+                f"listen {address}: processes cannot share a Unix socket as they share a port; "
+                "leave --web.reuse-port out, or listen on host:port"
+            )
         return _listen_unix(Path(address.removeprefix(_UNIX)))
     if address.startswith("vsock:"):
         raise StartupError(f"listen {address}: no vsock here; use host:port or unix:/path")
     host, service = _split(address)
     port = _port(service)
     if host in ("", "::"):
-        return _everywhere(port)
+        return _everywhere(port, shares_ports=shares_ports)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
         raise StartupError(f"listen tcp: lookup {host}: no such host") from None
     # As Go does, an IPv4 address first: that is what localhost means to most.
     family, *_, name = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return _bind(name, family)
+    return _bind(name, family, shares_ports=shares_ports)
 
 
 def _split(address: str) -> tuple[str, str]:
@@ -143,13 +149,17 @@ def _port(service: str) -> int:
     return port
 
 
-def _everywhere(port: int) -> socket.socket:
+def _everywhere(port: int, *, shares_ports: bool) -> socket.socket:
     """Listen on all addresses: IPv6 and IPv4, or only IPv4 where IPv6 is off."""
     try:
         # One socket for both families, as Go's listeners have it.
         name = ("::", port)
         return socket.create_server(
-            name, family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+            name,
+            family=socket.AF_INET6,
+            backlog=BACKLOG,
+            dualstack_ipv6=True,
+            reuse_port=shares_ports,
         )
     except ValueError:  # Python knows that there is no IPv6
         pass
@@ -157,12 +167,13 @@ def _everywhere(port: int) -> socket.socket:
         # The kernel knows IPv6, but no interface has it.
         if error.errno not in _NO_IPV6:
             raise _refusal(f"[::]:{port}", error) from None
-    return _bind(("0.0.0.0", port), socket.AF_INET)  # noqa: S104 - what `:port` asks for
+    everywhere = ("0.0.0.0", port)  # noqa: S104 - what `:port` asks for
+    return _bind(everywhere, socket.AF_INET, shares_ports=shares_ports)
 
 
-def _bind(name: tuple[Any, ...], family: int) -> socket.socket:
+def _bind(name: tuple[Any, ...], family: int, *, shares_ports: bool) -> socket.socket:
     try:
-        return socket.create_server(name, family=family, backlog=BACKLOG)
+        return socket.create_server(name, family=family, backlog=BACKLOG, reuse_port=shares_ports)
     except OSError as error:
         host, port = name[:2]
         where = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
