@@ -10,7 +10,8 @@ PushgateError
 ├── InvalidSelector           a selector of groups breaks its grammar, at a known position
 ├── LimitExceeded             a limit of the server was passed; it names its flag
 ├── InconsistentPush          well-formed, but it contradicts itself or what is stored
-├── JournalFailed             the disk did not take the push
+├── JournalFailed             the disk, or the database, did not take the push
+├── StaleCopy                 what is in memory is too old to be shown
 ├── StartupError              the server can't start; the message says what to do
 │   ├── UsageError            its command line is wrong
 │   ├── DamagedFile           its persistence file is
@@ -135,6 +136,10 @@ class JournalFailed(PushgateError):
         if self.unknown:
             return f"{self.cause}; it is unknown whether the push is stored, so push again"
         return f"{self.cause}; the push is not stored, so push again"
+
+
+class StaleCopy(PushgateError):
+    """The database does not answer, and what is in memory is too old to be shown instead."""
 
 
 class StartupError(PushgateError):

@@ -211,7 +211,11 @@ def test_deleting_needs_a_matcher_or_an_age(query):
 class Full:
     """A journal on a disk that is full."""
 
+    is_shared = False
     tidy_failures = 0
+
+    def begin(self):
+        pass
 
     def append(self, steps):
         if any(step.after is None for step in steps):

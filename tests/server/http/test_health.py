@@ -11,12 +11,17 @@ from tests.server.http.asgi import Served
 class HeldJournal:
     """A journal that appends when it is let, and fails as long as it is told to."""
 
+    is_shared = False
+
     def __init__(self, *, fails: bool = False) -> None:
         self.let = threading.Event()
         self.fails = fails
 
     def load(self):
         return []
+
+    def begin(self):
+        pass
 
     def append(self, _steps):
         self.let.wait()

@@ -14,7 +14,7 @@ from pushgate.server.storage.codec import (
     encode_group,
     encode_shape,
 )
-from pushgate.server.store.group import Block, Group
+from pushgate.server.store.group import Block, Failure, Group
 from tests.server.pushes import key, pushed
 
 any_text = st.binary(max_size=6).map(text) | st.text(st.characters(exclude_categories=["Cs"]))
@@ -54,6 +54,8 @@ groups = st.builds(
     pushed_at=times,
     failed_at=times,
     since=times,
+    failure=st.none() | st.builds(Failure, any_text, any_text),
+    history=st.binary(max_size=100),
 )
 
 
@@ -76,8 +78,8 @@ def test_a_group_survives(group):
     assert [(b.pushed, b.received, b.dropped) for b in again.blocks] == [
         (b.pushed, b.received, b.dropped) for b in group.blocks
     ]
-    for time in ("pushed_at", "failed_at", "since"):
-        assert getattr(again, time) == getattr(group, time)
+    for part in ("pushed_at", "failed_at", "since", "failure", "history"):
+        assert getattr(again, part) == getattr(group, part)
 
 
 @given(shapes())

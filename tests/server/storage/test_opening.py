@@ -1,11 +1,13 @@
 """The persistence file at start: that of the Go server is imported once, and nothing is lost."""
 
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
 import apsw
 import pytest
@@ -16,6 +18,7 @@ from pushgate.server.storage.opening import locked, opened_journal
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
 from tests import old_gateway, services
+from tests.server.pushes import key
 from tests.server.storage import failingdisk
 
 SAMPLES = services.ROOT / "tests/data/gob-sample"
@@ -146,7 +149,7 @@ def test_a_file_of_the_first_format_is_converted_and_can_shrink_from_then_on(fil
     as_format_1(file)
     assert said(started(file)) == said(groups)
     with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchall() == [(2,)]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(3,)]
         assert connection.execute("PRAGMA auto_vacuum").fetchall() == [(2,)]
     assert said(started(file)) == said(groups)
     assert names(file) == ["", ".imported"]
@@ -169,9 +172,44 @@ def as_format_1(path: Path) -> None:
         connection.executemany(
             "INSERT INTO shapes VALUES (?, ?)", [(n, s[4:].decode()) for n, s in shapes]
         )
-        connection.executemany("INSERT INTO groups VALUES (?, ?, ?)", groups)
+        connection.executemany(
+            "INSERT INTO groups VALUES (?, ?, ?)",
+            [(number, labels, as_state_2(labels, state)) for number, labels, state in groups],
+        )
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
+
+
+def as_state_2(labels: bytes, state: bytes) -> bytes:
+    """Return *state* without history and failure, which groups did not have until format 2."""
+    times, past, blocks = state[4:28], state[28:33], state[33:]
+    history, reason, source = struct.unpack("<BHH", past)
+    left_out = history + (0 if reason == 0xFFFF else reason + source)
+    old = times + blocks[left_out:]
+    return struct.pack("<I", crc32(old, crc32(labels))) + old
+
+
+def test_a_file_of_the_second_format_is_converted_with_its_idempotency_keys(file):
+    journal, _ = opened(file)
+    journal.begin()
+    journal.append([Step(None, group("a", time=5), b"k")])
+    journal.close()
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute("SELECT id, labels, state FROM groups").fetchall()
+        connection.executemany(
+            "UPDATE groups SET state = ? WHERE id = ?",
+            [(as_state_2(labels, state), number) for number, labels, state in rows],
+        )
+        connection.execute("PRAGMA user_version = 2")
+        connection.commit()
+    journal, groups = opened(file)
+    assert "a" in {group.key.job for group in groups}
+    assert journal.applied_keys() == [(b"k", 5)]
+    journal.close()
+
+
+def group(job: str, *, time: int) -> Group:
+    return Group(key(job), (), pushed_at=time, failed_at=0, since=time)
 
 
 def test_a_disk_that_fails_is_never_damage_and_reset_damaged_touches_nothing(file):

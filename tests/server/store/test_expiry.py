@@ -133,10 +133,14 @@ async def test_what_became_due_while_the_server_was_down_is_never_shown(tmp_path
 class FullDisk:
     """A journal that refuses every append while it is full."""
 
+    is_shared = False
     is_full = False
 
     def load(self):
         return []
+
+    def begin(self):
+        pass
 
     def append(self, _steps):
         if self.is_full:

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.anyio
 class Disk:
     """A journal that waits for the test, and fails when the test wants it to."""
 
+    is_shared = False
+
     def __init__(self) -> None:
         self.batches: list[Sequence[Step]] = []
         self.error: Exception | None = None
@@ -32,6 +34,9 @@ class Disk:
 
     def load(self) -> list[Group]:
         return []
+
+    def begin(self) -> None:
+        pass
 
     def append(self, steps: Sequence[Step]) -> None:
         self.arrived.release()

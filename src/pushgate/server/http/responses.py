@@ -13,6 +13,7 @@ from pushgate.errors import (
     JournalFailed,
     LimitExceeded,
     PushgateError,
+    StaleCopy,
     UnsupportedEncoding,
 )
 from pushgate.model.quoting import raw
@@ -94,6 +95,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
     InvalidParameter: 400,
     InconsistentPush: 400,
     JournalFailed: 503,
+    StaleCopy: 503,
     MemoryError: 503,
 }
 _RETRY: Final = frozenset({429, 503})

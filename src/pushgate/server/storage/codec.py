@@ -1,7 +1,8 @@
 """Encodes groups and shapes for the journal. Every version must read what older ones wrote.
 
-The state of a group: a CRC-32 of its labels and of the rest, three times, and its blocks, each
-with shape id, time, numbers, details and dropped families. A shape: a CRC-32 of its id and of
+The state of a group: a CRC-32 of its labels and of the rest, three times, the history of its
+pushes, its last failure, and its blocks, each with shape id, time, numbers, details and dropped
+families. Until format 2 there was neither history nor failure. A shape: a CRC-32 of its id and of
 the rest, and JSON, in which text that is not UTF-8 has lone surrogates. Integers are
 little-endian; times are Unix nanoseconds.
 """
@@ -15,14 +16,18 @@ import orjson
 
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.quoting import text
+from pushgate.model.quoting import raw, text
 from pushgate.model.shape import Pushed, PushShape, interned
-from pushgate.server.store.group import Block, Group
+from pushgate.server.store.group import Block, Failure, Group
 
 _CHECKSUM = struct.Struct("<I")
 _TIMES = struct.Struct("<qqq")
 _BLOCK = struct.Struct("<QqII")
 _LENGTH = struct.Struct("<I")
+# Of the history, and of the failure's reason and source.
+_PAST = struct.Struct("<BHH")
+# Instead of the length of a reason: there is no failure.
+_NO_FAILURE = 0xFFFF
 # In the number of details: behind them come the places of the families that are dropped.
 _HAS_DROPPED = 1 << 31
 _NUMBER = struct.Struct("<q")
@@ -31,6 +36,12 @@ _NUMBER = struct.Struct("<q")
 def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
     """Return the state of *group*, without its key. *shape_id* names the shapes."""
     parts = [_TIMES.pack(group.pushed_at, group.failed_at, group.since)]
+    history, failure = group.history, group.failure
+    if failure is None:
+        parts += [_PAST.pack(len(history), _NO_FAILURE, 0), history]
+    else:
+        reason, source = raw(failure.reason), raw(failure.source)
+        parts += [_PAST.pack(len(history), len(reason), len(source)), history, reason, source]
     for block in group.blocks:
         shape, numbers, details, *_ = block.pushed
         dropped = [shape.label_schema.positions[name] for name in block.dropped]
@@ -52,17 +63,55 @@ def decode_group(key: bytes, state: bytes, shape: Callable[[int], PushShape]) ->
         ValueError: the bytes are not what :func:`encode_group` wrote.
         KeyError: a shape is missing.
     """
+    state = _checked(key, state)
     try:
-        (checksum,) = _CHECKSUM.unpack_from(state)
-        state = state[_CHECKSUM.size :]
-        if checksum != crc32(state, crc32(key)):
-            raise ValueError("its checksum is wrong")
-        pushed_at, failed_at, since = _TIMES.unpack_from(state)
-        blocks = tuple(_blocks(state, shape))
+        length, reason, source = _PAST.unpack_from(state, _TIMES.size)
+        at = _TIMES.size + _PAST.size
+        history = state[at : at + length]
+        at += length
+        failure = None
+        if reason != _NO_FAILURE:
+            ends = at + reason, at + reason + source
+            failure = Failure(text(state[at : ends[0]]), text(state[ends[0] : ends[1]]))
+            at = ends[1]
+        return _group(key, state, tuple(_blocks(state, at, shape)), failure, history)
     except struct.error as error:
         raise ValueError(f"it ends early: {error}") from error
+
+
+def decode_group_2(key: bytes, state: bytes, shape: Callable[[int], PushShape]) -> Group:
+    """Return the group that a file of format 1 or 2 has, as :func:`decode_group` does."""
+    state = _checked(key, state)
+    try:
+        return _group(key, state, tuple(_blocks(state, _TIMES.size, shape)), None, b"")
+    except struct.error as error:
+        raise ValueError(f"it ends early: {error}") from error
+
+
+def _checked(key: bytes, state: bytes) -> bytes:
+    """Return *state* without its checksum, which is right."""
+    try:
+        (checksum,) = _CHECKSUM.unpack_from(state)
+    except struct.error as error:
+        raise ValueError(f"it ends early: {error}") from error
+    state = state[_CHECKSUM.size :]
+    if checksum != crc32(state, crc32(key)):
+        raise ValueError("its checksum is wrong")
+    return state
+
+
+def _group(
+    key: bytes, state: bytes, blocks: tuple[Block, ...], failure: Failure | None, history: bytes
+) -> Group:
+    pushed_at, failed_at, since = _TIMES.unpack_from(state)
     return Group(
-        GroupingKey(_labels(key)), blocks, pushed_at=pushed_at, failed_at=failed_at, since=since
+        GroupingKey(_labels(key)),
+        blocks,
+        pushed_at=pushed_at,
+        failed_at=failed_at,
+        since=since,
+        failure=failure,
+        history=history,
     )
 
 
@@ -79,8 +128,7 @@ def _labels(key: bytes) -> list[tuple[str, str]]:
     return list(zip(names, names, strict=True))
 
 
-def _blocks(state: bytes, shape: Callable[[int], PushShape]) -> Iterator[Block]:
-    at = _TIMES.size
+def _blocks(state: bytes, at: int, shape: Callable[[int], PushShape]) -> Iterator[Block]:
     while at < len(state):
         shape_id, received, length, count = _BLOCK.unpack_from(state, at)
         at += _BLOCK.size

@@ -1,49 +1,92 @@
-"""The seam between the gateway and durable storage.
+"""The seam between the gateway and durable storage, which several servers may share.
 
-A journal that several servers share fits behind it: in its turn, :meth:`Journal.append` finds
-what the others have changed since, writes nothing, and hands it over. The gateway then
-withdraws what it has admitted, as after a failure, applies those changes, and admits again.
+The changes of all servers have one order. A server that wants to add to it takes a *turn*: it
+gets the news, what the others have changed since its last look, admits what waits against
+exactly that state, and appends it. Nobody else changes anything meanwhile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from pushgate.server.store.group import Group
-from pushgate.server.store.store import Step
+from pushgate.server.store.store import News, Step
+
+
+class TurnLost(Exception):
+    """The turn has ended early, and nothing was appended. Another one may be taken at once."""
 
 
 class Journal(Protocol):
     """Durable storage of groups. Used from one thread at a time."""
 
+    is_shared: bool
+    """Whether other servers may change what it holds."""
+
     def load(self) -> list[Group]:
         """Return all groups as of the last append. Called once, before anything else."""
         ...
 
+    def applied_keys(self) -> Sequence[tuple[bytes, int]]:
+        """Return the idempotency keys of recent pushes with their times, the oldest first.
+
+        Called once, after :meth:`load`.
+        """
+        ...
+
+    def begin(self) -> News | None:
+        """Take a turn, and return what others have changed since the last look, if anything.
+
+        The turn lasts until :meth:`append`. If the news are long, it is over already: others
+        need not wait until they are taken in.
+
+        Raises:
+            JournalFailed: there is no turn.
+        """
+        ...
+
     def append(self, steps: Sequence[Step]) -> None:
-        """Make *steps* durable, in order, all or none; return when they are.
+        """Make *steps* durable, in order, all or none; return when they are. Ends the turn.
 
         Without steps, find out whether a write would succeed.
 
         Raises:
-            JournalFailed: none of them is, unless it says ``unknown``. A later append may succeed.
+            TurnLost: none of them is.
+            JournalFailed: none of them is, unless it says ``unknown``. A later turn may succeed.
         """
         ...
 
-    def check(self) -> None:
-        """Find out, cheaply and without writing, whether the journal is still usable.
+    def check(self) -> News | None:
+        """Find out, cheaply and without a turn, whether the journal is still usable.
+
+        Returns what others have changed since the last look, if anything.
 
         Raises:
-            JournalFailed: it is not, and the next append would fail.
+            JournalFailed: it is not, and the next turn would fail.
         """
         ...
 
     def tidy(self) -> bool:
         """Do a few milliseconds of housekeeping; return whether there is more to do.
 
-        Called between appends. Handles and reports its own failures.
+        Called between turns. Handles and reports its own failures.
         """
         ...
 
     def close(self) -> None:
         """Close the file or connection."""
         ...
+
+
+def coalesced(steps: Iterable[Step]) -> list[Step]:
+    """Return one step for each group: from what it was before to what it is after."""
+    out: dict[bytes, Step] = {}
+    for step in steps:
+        key = step.key.packed
+        first = out.get(key)
+        out[key] = step if first is None else Step(first.before, step.after)
+    return [step for step in out.values() if step.before or step.after]
+
+
+def named(steps: Iterable[Step]) -> dict[bytes, int]:
+    """Return the idempotency keys of *steps*, with the times of their pushes."""
+    return {step.once: step.after.pushed_at for step in steps if step.once and step.after}

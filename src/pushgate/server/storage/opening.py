@@ -96,8 +96,9 @@ def _loaded(
     groups = journal.load()
     if journal.format == FORMAT:
         return journal, groups
+    keys = journal.applied_keys()
     journal.close(keep_lock=True)
-    _convert(path, groups)
+    _convert(path, groups, keys)
     journal = SqliteJournal(path, lock, vfs=vfs)
     return journal, journal.load()
 
@@ -134,12 +135,12 @@ def _import(path: Path, data: bytes, now: float) -> None:
         _log.warning("not imported", extra={"what": what})
 
 
-def _convert(path: Path, groups: Sequence[Group]) -> None:
+def _convert(path: Path, groups: Sequence[Group], keys: Sequence[tuple[bytes, int]]) -> None:
     """Replace the closed journal of an earlier format at *path* by one of ours, in one step."""
     with _as_it_was_on_failure(path, "convert"):
         if _beside(path, "-wal").exists():
             raise JournalFailed("its write-ahead log could not be written back")
-        _new_journal(groups, _beside(path, ".converting")).replace(path)
+        _new_journal(groups, _beside(path, ".converting"), keys).replace(path)
         sync_directory(path.parent)
     _log.info("converted the persistence file to a newer format", extra={"file": str(path)})
 
@@ -156,15 +157,17 @@ def _as_it_was_on_failure(path: Path, verb: str) -> Iterator[None]:
         ) from error
 
 
-def _new_journal(groups: Sequence[Group], path: Path) -> Path:
-    """Write *groups* to a new journal at *path*, replacing what was there; closed and on disk."""
+def _new_journal(
+    groups: Sequence[Group], path: Path, keys: Sequence[tuple[bytes, int]] = ()
+) -> Path:
+    """Write *groups* and *keys* to a new journal at *path*, replacing it; closed and on disk."""
     companions = [_beside(path, suffix) for suffix in _COMPANIONS]
     for file in (path, *companions):
         file.unlink(missing_ok=True)
     journal = SqliteJournal(path)
     try:
         journal.load()
-        journal.append([Step(None, group) for group in groups])
+        journal.write([Step(None, group) for group in groups], dict(keys))
     finally:
         journal.close()
     if any(companion.exists() for companion in companions):

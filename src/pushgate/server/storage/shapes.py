@@ -24,27 +24,28 @@ class ShapeIds:
     def __init__(self) -> None:
         self._ids: dict[PushShape, int] = {}
         self._uses: Counter[PushShape] = Counter()
-        self._last = 0
+        self.last = 0
+        """The largest id that was given so far."""
 
     def load(self, shapes: Mapping[int, PushShape], groups: Iterable[Group]) -> list[int]:
         """Take over what the file has; return the ids of shapes that no group uses."""
-        self._uses = Counter(chain.from_iterable(map(_shapes, groups)))
+        self._uses = Counter(chain.from_iterable(map(shapes_of, groups)))
         self._ids = {shape: number for number, shape in shapes.items() if shape in self._uses}
-        self._last = max(shapes, default=0)
+        self.last = max(shapes, default=0)
         return sorted(shapes.keys() - self._ids.values())
 
     def change(self, steps: Iterable[Step]) -> ShapeChange:
         """Return what *steps*, one for each group, will do. Nothing changes yet."""
         uses: Counter[PushShape] = Counter()
         for before, after, _ in steps:
-            old, new = _shapes(before), _shapes(after)
+            old, new = shapes_of(before), shapes_of(after)
             if old != new:
                 uses.update(new)
                 uses.subtract(old)
         added = [shape for shape, more in uses.items() if more > 0 and shape not in self._ids]
         return ShapeChange(
             uses,
-            {shape: number for number, shape in enumerate(added, self._last + 1)},
+            {shape: number for number, shape in enumerate(added, self.last + 1)},
             {
                 shape: self._ids[shape]
                 for shape, more in uses.items()
@@ -59,11 +60,22 @@ class ShapeIds:
     def apply(self, change: ShapeChange) -> None:
         """Make *change*: it is in the file."""
         self._ids |= change.new
-        self._last += len(change.new)
+        self.last += len(change.new)
         self._uses.update(change.uses)
         for shape in change.unused:
             del self._ids[shape], self._uses[shape]
 
+    def follow(self, new: Mapping[int, PushShape], uses: Counter[PushShape]) -> list[int]:
+        """Take over *new* shapes and a difference in *uses*; return the ids that went."""
+        self._ids |= {shape: number for number, shape in new.items()}
+        self._uses.update(uses)
+        touched = {*uses, *new.values()}
+        gone = [shape for shape in touched if self._uses[shape] == 0]
+        for shape in gone:
+            del self._uses[shape]
+        return [self._ids.pop(shape) for shape in gone if shape in self._ids]
 
-def _shapes(group: Group | None) -> list[PushShape]:
+
+def shapes_of(group: Group | None) -> list[PushShape]:
+    """Return the shapes of the blocks of *group*."""
     return [block.pushed.shape for block in group.blocks] if group else []

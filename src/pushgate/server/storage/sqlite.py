@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from pushgate.model.shape import PushShape
 from pushgate.server.storage import wal
 from pushgate.server.storage.codec import (
     decode_group,
+    decode_group_2,
     decode_shape,
     decode_shape_1,
     encode_group,
@@ -26,6 +27,7 @@ from pushgate.server.storage.codec import (
 )
 from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
+from pushgate.server.storage.journal import coalesced, named
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.shapes import ShapeIds
 from pushgate.server.store.group import Group
@@ -35,8 +37,10 @@ from pushgate.server.store.store import Step
 _log = logging.getLogger(__name__)
 
 MAGIC: Final = b"SQLite format 3\x00"
-FORMAT: Final = 2
-"""Format 1 had no checksums of shapes, and never gave space back to the file system."""
+FORMAT: Final = 3
+"""Format 2 did not keep failures and histories; format 1 had no checksums of shapes either, and
+never gave space back to the file system.
+"""
 
 _SET_FORMAT = f"PRAGMA user_version = {FORMAT}"
 # One transaction, so that a start that dies in between leaves an empty file.
@@ -78,6 +82,8 @@ _UNREADABLE_PAGE = re.compile(r"error code=(\d+)")
 
 class SqliteJournal:
     """A :class:`~pushgate.server.storage.journal.Journal` in the file *path*."""
+
+    is_shared = False
 
     def __init__(self, path: Path, lock: FileLock | None = None, *, vfs: str | None = None) -> None:
         """Open *path*, new if it is not there; *lock* is released by :meth:`close`.
@@ -137,7 +143,7 @@ class SqliteJournal:
     def _known_format(self) -> int:
         """Return the format of the file, 0 if it is new; nothing was written yet."""
         (version,) = self._rows("PRAGMA user_version")[0]
-        if version not in {0, 1, FORMAT}:
+        if version not in range(FORMAT + 1):
             raise StartupError(
                 f"{self._path} was written by a newer Pushgate (format {version}): "
                 "start that version, or name another --persistence.file"
@@ -189,11 +195,12 @@ class SqliteJournal:
 
     def _load_groups(self, shapes: dict[int, PushShape], damage: list[str]) -> list[Group]:
         groups: list[Group] = []
+        decode = decode_group if self.format == FORMAT else decode_group_2
         with _noted(damage, "groups"):
             for number, labels, state in self._execute("SELECT id, labels, state FROM groups"):
                 self._last_group = max(self._last_group, number)
                 try:
-                    groups.append(decode_group(labels, state, shapes.__getitem__))
+                    groups.append(decode(labels, state, shapes.__getitem__))
                     self._group_ids[labels] = number
                 except KeyError as error:
                     damage.append(f"group {labels_of(labels)}: it needs shape {error}")
@@ -211,6 +218,9 @@ class SqliteJournal:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return [" ".join(found.split())]
 
+    def begin(self) -> None:
+        """Do nothing: nobody else may change the file, so it is always our turn."""
+
     def append(self, steps: Sequence[Step]) -> None:
         """Make *steps* durable in one transaction with one sync.
 
@@ -220,10 +230,14 @@ class SqliteJournal:
             JournalFailed: the disk did not take them; the journal is as before, unless the
                 error says that this is unknown.
         """
+        self.write(coalesced(steps), named(steps))
+
+    def write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
+        """Write *steps*, one for each group, and idempotency keys as :meth:`append` does."""
         if time.monotonic() >= self._check_again:
             self.check()
         try:
-            self._write(_coalesced(steps), [step for step in steps if step.once])
+            self._write(steps, applied_keys)
         except apsw.Error as error:
             cause = f"{self._path} could not be written: {self._why(error)}"
             raise JournalFailed(cause, unknown=not self._undo()) from error
@@ -364,11 +378,8 @@ class SqliteJournal:
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._execute(sql).fetchall()
 
-    def _write(self, steps: list[Step], named: list[Step]) -> None:
-        """Write *steps*, one per group; update the ids only once the file has them.
-
-        *named* are the steps that have an idempotency key: it is written too.
-        """
+    def _write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
+        """Write *steps*, one per group, and keys; update the ids only once the file has them."""
         change = self._shapes.change(steps)
         new_ids: dict[bytes, int] = {}
         rows: list[tuple[int, bytes, bytes]] = []
@@ -390,7 +401,7 @@ class SqliteJournal:
                 *_inserts("REPLACE INTO groups (id, labels, state) VALUES", rows),
                 *[("DELETE FROM groups WHERE id = ?", [self._group_ids[key]]) for key in gone],
                 *[("DELETE FROM shapes WHERE id = ?", [n]) for n in change.unused.values()],
-                *self._written_keys(named),
+                *self._written_keys(applied_keys),
             ]
         )
         self._shapes.apply(change)
@@ -400,9 +411,8 @@ class SqliteJournal:
             del self._group_ids[key]
         self._may_shrink = self._may_shrink or bool(gone or change.unused)
 
-    def _written_keys(self, named: list[Step]) -> Iterator[tuple[str, list[Any]]]:
-        """Yield the statements that write the keys of *named*, and delete those too old."""
-        keys = {step.once: step.after.pushed_at for step in named if step.after}
+    def _written_keys(self, keys: Mapping[bytes, int]) -> Iterator[tuple[str, list[Any]]]:
+        """Yield the statements that write *keys*, and delete those too old."""
         if not keys:
             return
         if not self._rows(_FIND_KEYS):
@@ -457,16 +467,6 @@ def _inserts(sql: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, l
         some = rows[start : start + _ROWS_PER_STATEMENT]
         row = f"({','.join('?' * len(some[0]))})"
         yield f"{sql} {','.join([row] * len(some))}", list(chain.from_iterable(some))
-
-
-def _coalesced(steps: Sequence[Step]) -> list[Step]:
-    """Return one step for each group: from what it was before to what it is after."""
-    out: dict[bytes, Step] = {}
-    for step in steps:
-        key = step.key.packed
-        first = out.get(key)
-        out[key] = step if first is None else Step(first.before, step.after)
-    return [step for step in out.values() if step.before or step.after]
 
 
 @contextmanager

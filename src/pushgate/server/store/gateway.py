@@ -6,6 +6,10 @@ pushes that came in meanwhile, and the disk never waits for answers to be sent. 
 admission that takes long is done in slices, and later changes wait for it. The order
 of the steps in :meth:`Gateway.submit` and :meth:`Gateway._written` is the durability
 guarantee.
+
+Where several servers share a journal, each batch is appended in a turn, and a turn may bring
+news. Then everything that waits is withdrawn, the news are taken in, and it is admitted
+again, against what is now the state of all servers: see :meth:`Gateway._renewal`.
 """
 
 import asyncio
@@ -15,16 +19,15 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from time import perf_counter
-from typing import NamedTuple
+from time import monotonic, perf_counter
 
-from pushgate.errors import InconsistentPush, JournalFailed, PushgateError
+from pushgate.errors import InconsistentPush, JournalFailed, StaleCopy
 from pushgate.model.slices import Sliced
-from pushgate.server.storage.journal import Journal
+from pushgate.server.storage.journal import Journal, TurnLost
 from pushgate.server.store.change import Change, Fail, Push
 from pushgate.server.store.group import Failure
 from pushgate.server.store.rules import Rules
-from pushgate.server.store.store import Step, Store
+from pushgate.server.store.store import News, Step, Store
 
 _log = logging.getLogger(__name__)
 
@@ -33,33 +36,83 @@ _SLICE_SECONDS = 0.003
 # What a group keeps of the reason why a push was refused, in characters.
 _MAX_REASON = 1000
 
+# How long a reader waits for the journal before what is in memory has to do.
+_READ_SECONDS = 5.0
+# How often a turn may be lost before what waits for it is refused.
+_MAX_LOST = 3
+
 Done = Callable[[Exception | None], None]
 """Called on the event loop when a change is durable and visible, or why it is not."""
 
+_Question = asyncio.Future[JournalFailed | None]
 
-class _Waiting(NamedTuple):
-    """An admitted change: its steps, whom to tell, and what."""
 
-    steps: list[Step]
-    done: Done
-    answer: PushgateError | None
+class _Waiting:
+    """A change that is not yet settled, and what became of its last admission."""
+
+    __slots__ = ("_done", "_out", "answer", "change", "steps")
+
+    def __init__(self, change: Change, done: Done, out: list[Step] | None) -> None:
+        self.change = change
+        self.steps: list[Step] = []
+        self.answer: Exception | None = None
+        self._done = done
+        self._out = out
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell whoever submitted the change that it is durable and visible, or why not."""
+        if self._out is not None:
+            self._out += self.steps
+        self._done(error)
+
+
+class _Turn:
+    """What the journal's thread is about to do: append *batch*, and answer *questions*."""
+
+    def __init__(self, batch: list[_Waiting], questions: list[_Question]) -> None:
+        self.batch = batch
+        self.questions = questions
+        self.began = monotonic()
+        self.lost = 0
 
 
 class Gateway:
     """The write side of the server. Use it from one event loop, between start and close."""
 
-    def __init__(self, store: Store, journal: Journal | None = None) -> None:
-        """Serve *store*; without *journal* changes are only in memory."""
+    def __init__(
+        self, store: Store, journal: Journal | None = None, max_staleness: float = float("inf")
+    ) -> None:
+        """Serve *store*; without *journal* changes are only in memory.
+
+        *max_staleness* is for how many seconds readers are served while a shared journal does
+        not answer.
+        """
         self.store = store
         self._journal = journal
+        self._is_shared = journal is not None and journal.is_shared
+        self._max_staleness = max_staleness
         self._inbox: list[_Waiting] = []
         self._batches: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._questions: deque[_Question] = deque()
+        self._renewed: SimpleQueue[list[_Waiting]] = SimpleQueue()
         self._withdrawn = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = False
+        self._is_silent = False
+        self._current_at = monotonic()
         self.journal_failures = 0
         """How many attempts to write or find the journal have failed."""
+        self.turns = 0
+        """How many batches were appended."""
+        self.turn_seconds = 0.0
+        """How long all turns took, from the wait for the turn to its end."""
+        self.turn_changes = 0
+        """How many changes were settled in turns."""
+        self.news_groups = 0
+        """How many changed groups came from other servers."""
+        self.reloads = 0
+        """How often everything had to be loaded anew."""
         self._work: deque[Sliced[None]] = deque()
         self._unsettled = 0
         self._idle = asyncio.Event()
@@ -74,6 +127,16 @@ class Gateway:
     def is_ready(self) -> bool:
         """Whether the last attempt to write the journal succeeded."""
         return not self._failed
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the journal works and answers."""
+        return not (self._failed or self._is_silent)
+
+    @property
+    def copy_age(self) -> float:
+        """How many seconds ago memory was known to have what all servers had acknowledged."""
+        return monotonic() - self._current_at if self._is_shared else 0.0
 
     @property
     def waiting(self) -> int:
@@ -99,9 +162,9 @@ class Gateway:
         """Admit *change* and call *done* when it is settled, maybe before returning.
 
         A push that the store refuses is recorded in its group, durably, before *done*
-        gets the :exc:`InconsistentPush`. The steps of the change are added to *steps*.
+        gets the :exc:`InconsistentPush`. The steps of the change are added to *steps* before.
         """
-        self._enqueue(self._admission(change, done, steps))
+        self._enqueue(self._admission(_Waiting(change, done, steps)))
 
     def govern(self, rules: Rules) -> None:
         """Put *rules* in force for all changes that are submitted from now on."""
@@ -127,28 +190,42 @@ class Gateway:
                 return
         self._note_if_idle()
 
-    def _admission(self, change: Change, done: Done, out: list[Step] | None) -> Sliced[None]:
-        answer: PushgateError | None = None
-        try:
-            steps = yield from self.store.admission(change)
-            if out is not None:
-                out += steps
-        except InconsistentPush as error:
-            answer = error.with_traceback(None)  # with it, a cycle around the push
-            steps = yield from self._record_failure(change, answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
-            done(error)
-            return
-        if self._journal is None or not (steps or self._unsettled):
-            self.store.apply(steps)
-            done(answer)
+    def _enqueue_first(self, work: Sliced[None]) -> None:
+        """Do *work* before the next admission, and after the one that has begun."""
+        self._work.insert(min(len(self._work), 1), work)
+        if len(self._work) == 1:
+            self._work_on()
+
+    def _admission(self, waiting: _Waiting) -> Sliced[None]:
+        yield from self._admit(waiting)
+        if self._is_answered_at_once(waiting):
+            self.store.apply(waiting.steps)
+            waiting.settle(waiting.answer)
             return
         self._idle.clear()
         self._unsettled += 1
-        self._inbox.append(_Waiting(steps, done, answer))
+        self._inbox.append(waiting)
         if len(self._inbox) == 1:
             # At the end of this turn of the loop: what else arrived in it goes along.
             self._running_loop.call_soon(self._send)
+
+    def _admit(self, waiting: _Waiting) -> Sliced[None]:
+        waiting.answer = None
+        try:
+            waiting.steps = yield from self.store.admission(waiting.change)
+        except InconsistentPush as error:
+            waiting.answer = error.with_traceback(None)  # with it, a cycle around the push
+            waiting.steps = yield from self._record_failure(waiting.change, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+            waiting.answer, waiting.steps = error, []
+
+    def _is_answered_at_once(self, waiting: _Waiting) -> bool:
+        if self._journal is None:
+            return True
+        # Of a journal that others write too, only a turn tells whether there is nothing to do.
+        if waiting.steps or self._is_shared:
+            return False
+        return waiting.answer is not None or not self._unsettled
 
     def probe(self) -> None:
         """Find out whether the journal works when nobody pushes; call it each second.
@@ -180,6 +257,47 @@ class Gateway:
         self.submit(change, done)
         await settled
 
+    async def caught_up(self) -> None:
+        """Return when everything is visible that any server acknowledged before this call.
+
+        While the journal does not answer, return with what is in memory; see
+        :attr:`is_connected` and :attr:`copy_age`.
+
+        Raises:
+            StaleCopy: that is too old.
+        """
+        if not self._is_shared:
+            return
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                failure = await asyncio.shield(self._question())
+        except TimeoutError:
+            self._is_silent = True
+            failure = JournalFailed(f"the database has not answered for {_READ_SECONDS:g} s")
+        if failure is not None and self.copy_age > self._max_staleness:
+            raise StaleCopy(
+                f"{failure.cause}; what is in memory is {self.copy_age:.0f} s old, too old to be "
+                "shown (--persistence.max-staleness)"
+            )
+
+    def _question(self) -> _Question:
+        """Return a question to the journal that is not yet asked: readers share it."""
+        try:
+            return self._questions[-1]
+        except IndexError:
+            question: _Question = self._running_loop.create_future()
+            self._questions.append(question)
+            self._batches.put([])
+            return question
+
+    def _asked(self) -> list[_Question]:
+        """Return the questions that are answered by what the journal says from now on."""
+        out: list[_Question] = []
+        with suppress(IndexError):
+            while True:
+                out.append(self._questions.popleft())
+        return out
+
     @property
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -200,16 +318,61 @@ class Gateway:
 
     def _write(self) -> None:
         """Append batches as they come, and tidy between them. Runs in the journal's thread."""
-        assert self._journal is not None
         while (batch := self._batches.get()) is not None:
-            batch += self._more()
-            error = self._append(batch)
-            if batch or error is not None or self._failed:
-                self._running_loop.call_soon_threadsafe(self._written, batch, error)
-            if error is not None:
-                self._withdrawn.acquire()  # later batches stand on this one
+            self._take_turn(_Turn(batch + self._more(), self._asked()))
             while self._tidy() and self._batches.empty():
                 pass
+
+    def _take_turn(self, turn: _Turn) -> None:
+        """Give a batch its place in the order of all changes, or look what is new."""
+        error: JournalFailed | None = None
+        try:
+            while not self._is_carried_out(turn):
+                pass
+        except JournalFailed as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+            error = JournalFailed(f"the journal failed: {failure!r}")
+        if turn.batch or error is not None or self._failed:
+            self._running_loop.call_soon_threadsafe(self._written, turn.batch, error)
+        if error is not None:
+            self._answer(turn, error)
+            self._withdrawn.acquire()  # later batches stand on this one
+
+    def _is_carried_out(self, turn: _Turn) -> bool:
+        """Do the next part of *turn*; return whether it was the last."""
+        journal = self._journal
+        assert journal is not None
+        is_turn = bool(turn.batch) or self._failed
+        news = journal.begin() if is_turn else journal.check()
+        if news is not None:
+            self._running_loop.call_soon_threadsafe(
+                self._enqueue_first, self._renewal(turn.batch, news)
+            )
+            turn.batch = self._renewed.get()
+        self._answer(turn, None)
+        if not is_turn or (news is not None and not news.in_turn):
+            return not turn.batch
+        try:
+            journal.append([step for waiting in turn.batch for step in waiting.steps])
+        except TurnLost as error:
+            turn.lost += 1
+            if turn.lost == _MAX_LOST:
+                raise JournalFailed(str(error)) from error
+            return False
+        self.turns += 1
+        self.turn_changes += len(turn.batch)
+        self.turn_seconds += monotonic() - turn.began
+        return True
+
+    def _answer(self, turn: _Turn, error: JournalFailed | None) -> None:
+        """Answer the questions of *turn*: memory is as current as the journal, or *error*."""
+        if error is None:
+            self._current_at = turn.began
+            self._is_silent = False
+        if turn.questions:
+            self._running_loop.call_soon_threadsafe(_answer, turn.questions, error)
+            turn.questions = []
 
     def _tidy(self) -> bool:
         assert self._journal is not None
@@ -229,31 +392,39 @@ class Gateway:
             self._batches.put(None)
         return out
 
-    def _append(self, batch: list[_Waiting]) -> JournalFailed | None:
-        assert self._journal is not None
-        try:
-            if batch or self._failed:
-                self._journal.append([step for waiting in batch for step in waiting.steps])
-            else:
-                self._journal.check()
-        except JournalFailed as failure:
-            return failure
-        except Exception as failure:  # noqa: BLE001 - whatever it is, nobody may be left waiting
-            return JournalFailed(f"the journal failed: {failure!r}")
-        return None
+    def _recalled(self) -> list[_Waiting]:
+        """Take back what the journal's thread, which waits, did not take up yet."""
+        behind = [*self._more(), *self._inbox]
+        self._inbox = []
+        if self._questions:
+            self._batches.put([])  # the thread has to be told again
+        return behind
+
+    def _renewal(self, batch: list[_Waiting], news: News) -> Sliced[None]:
+        """Take in *news*, before *batch* and everything that is admitted behind it.
+
+        These were admitted against a state that is not the last one any more. When this ends,
+        they are admitted again, in the same order, and their answers may be different.
+        """
+        self.news_groups += len(news.groups)
+        self.reloads += news.is_all
+        batch = [*batch, *self._recalled()]
+        for waiting in reversed(batch):
+            yield from self.store.withdrawal(reversed(waiting.steps))
+        yield from self.store.renewal(news)
+        for waiting in batch:
+            yield from self._admit(waiting)
+        self._renewed.put(batch)
 
     def _written(self, batch: list[_Waiting], error: JournalFailed | None) -> None:
         """Apply and answer a batch that is durable, or withdraw everything that is not."""
         self._note_outage(error)
         if error is not None:
-            # Before the next admission, and after the one that has begun.
-            self._work.insert(min(len(self._work), 1), self._withdrawal(batch, error))
-            if len(self._work) == 1:
-                self._work_on()
+            self._enqueue_first(self._withdrawal(batch, error))
             return
         for waiting in batch:
             self.store.apply(waiting.steps)
-            waiting.done(waiting.answer)
+            waiting.settle(waiting.answer)
         self._unsettled -= len(batch)
         self._note_if_idle()
 
@@ -272,18 +443,24 @@ class Gateway:
 
     def _withdrawal(self, batch: list[_Waiting], error: JournalFailed) -> Sliced[None]:
         """Undo *batch* and what is admitted behind it: memory may not run ahead of the disk."""
-        behind = [*self._more(), *self._inbox]
-        self._inbox = []
+        behind = self._recalled()
         for waiting in reversed([*batch, *behind]):
             yield from self.store.withdrawal(reversed(waiting.steps))
+            waiting.steps = []
         self._withdrawn.release()
         never_written = JournalFailed(error.cause)
         for waiting in batch:
-            waiting.done(error)
+            waiting.settle(error)
         for waiting in behind:
-            waiting.done(never_written)
+            waiting.settle(never_written)
         self._unsettled -= len(batch) + len(behind)
 
     def _note_if_idle(self) -> None:
         if not self.waiting:
             self._idle.set()
+
+
+def _answer(questions: list[_Question], error: JournalFailed | None) -> None:
+    for question in questions:
+        if not question.done():
+            question.set_result(error)

@@ -123,8 +123,7 @@ class Group:
 
     ``blocks`` have no family name in common. Times are Unix nanoseconds: ``pushed_at``
     and ``failed_at`` are 0 for never, ``since`` is the group's first push or failure. ``failure``
-    is what happened at ``failed_at``, and ``history`` what :func:`noted` made of the last pushes;
-    both are only in memory, and empty after a restart.
+    is what happened at ``failed_at``, and ``history`` what :func:`noted` made of the last pushes.
     """
 
     __slots__ = ("blocks", "failed_at", "failure", "history", "key", "pushed_at", "since")
@@ -160,7 +159,7 @@ class Group:
 
     @property
     def attempts(self) -> list[Attempt]:
-        """The last pushes, oldest first: those since the start, or else the last of each kind."""
+        """The last pushes, oldest first; without a history the last of each kind."""
         if not self.history:
             last = (Attempt(self.pushed_at, True), Attempt(self.failed_at, False))
             return sorted(attempt for attempt in last if attempt.time)

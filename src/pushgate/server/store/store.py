@@ -55,6 +55,22 @@ class Step(NamedTuple):
         return group.key
 
 
+class News(NamedTuple):
+    """What others have changed, and the store has not: checked by them, durable and visible there.
+
+    Attributes:
+        groups: the groups that changed, by packed key, as they are now; None for one that is gone.
+        applied_keys: the idempotency keys that came, with the times of their pushes.
+        is_all: *groups* are all there are, and any other one is gone.
+        in_turn: a turn was taken, and these are the last news before it.
+    """
+
+    groups: Sequence[tuple[bytes, Group | None]]
+    applied_keys: Sequence[tuple[bytes, int]] = ()
+    is_all: bool = False
+    in_turn: bool = False
+
+
 class Bounds(NamedTuple):
     """How large pushes and the store may become; 0 is no limit. Fields are named as the flags."""
 
@@ -284,6 +300,26 @@ class Store:
     def withdraw(self, steps: Iterable[Step]) -> None:
         """Do all of :meth:`withdrawal` at once."""
         finished(self.withdrawal(steps))
+
+    def renewal(self, news: News) -> Sliced[None]:
+        """Take *news* as they are, unchecked, and make them visible.
+
+        Everything that was admitted must have been applied or withdrawn.
+        """
+        changed = list(news.groups)
+        if news.is_all:
+            changed += [(key, None) for key in self._admitted.keys() - dict(changed).keys()]
+            self.applied_keys = AppliedKeys()
+        steps: list[Step] = []
+        for key, after in changed:
+            before = self._admitted.get(key)
+            if before or after:
+                steps.append((yield from self._count_in(Step(before, after))))
+                yield
+        self.applied_keys.load(news.applied_keys)
+        for start in range(0, len(steps), PER_SLICE):
+            self.apply(steps[start : start + PER_SLICE])
+            yield
 
     def load(self, groups: Iterable[Group]) -> None:
         """Take *groups* as they are, unchecked, and make them visible. For the start."""
