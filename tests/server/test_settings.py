@@ -108,6 +108,55 @@ def test_an_external_url_may_be_short(url):
     assert settings(f"--web.external-url={url}").web_external_url == url
 
 
+SECRET_URL = "postgresql://u:s3cret@h:5432/db?sslmode=require&sslpassword=s3cret"
+
+
+def test_a_database_takes_the_place_of_the_persistence_file():
+    assert settings(f"--persistence.url={SECRET_URL}").persistence_url == SECRET_URL
+    from_environment = parse([], "p", {"PUSHGATE_PERSISTENCE_URL": SECRET_URL})
+    assert from_environment.persistence_url == SECRET_URL
+    both = parse(["--persistence.url=postgres://h/"], "p", {"PUSHGATE_PERSISTENCE_URL": SECRET_URL})
+    assert both.persistence_url == "postgres://h/"
+
+
+def test_the_password_of_the_database_is_never_shown():
+    rows = settings(f"--persistence.url={SECRET_URL}").rows()
+    shown = "postgresql://u:xxxxx@h:5432/db?sslmode=require&sslpassword=xxxxx"
+    assert rows["persistence.url"] == shown
+    for argument in (
+        f"--persistence.ulr={SECRET_URL}",
+        f"--persistence.url={SECRET_URL} ",
+        f"--persistence.url=x{SECRET_URL}",
+    ):
+        assert "s3cret" not in complaint(argument)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mysql://h/", "expected a URL like postgresql://user@host/name"),
+        ("host=h", "expected a URL like postgresql://user@host/name"),
+        ("postgresql://h/a b", "a URL has no blanks"),
+    ],
+)
+def test_what_names_no_database_is_refused(url, reason):
+    assert reason in complaint(f"--persistence.url={url}")
+    with pytest.raises(UsageError, match=reason):
+        parse([], "p", {"PUSHGATE_PERSISTENCE_URL": url})
+
+
+@pytest.mark.parametrize("file", ["", "data/pushgate.db"])
+def test_a_file_and_a_database_together_are_refused(file):
+    line = complaint(f"--persistence.file={file}", f"--persistence.url={SECRET_URL}")
+    assert "leave one of them out" in line
+    assert "s3cret" not in line
+
+
+def test_staleness_is_not_negative():
+    assert settings("--persistence.max-staleness=90s").persistence_max_staleness == 90 * 10**9
+    assert "may not be negative" in complaint("--persistence.max-staleness=-1s")
+
+
 def test_trusted_proxies_are_networks():
     assert settings().web_trusted_proxies == ()
     given = settings("--web.trusted-proxies=127.0.0.1, 10.1.0.0/8,::1/128")

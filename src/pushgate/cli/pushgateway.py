@@ -1,5 +1,6 @@
 """The command ``pushgateway``: the server with the Go Pushgateway's command line."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     prog = prog or Path(sys.argv[0]).name
     try:
-        settings = parse(sys.argv[1:] if argv is None else argv, prog)
+        settings = parse(sys.argv[1:] if argv is None else argv, prog, os.environ)
     except TextRequested as requested:
         return _print(requested.text, prog)
     except UsageError as error:

@@ -47,7 +47,7 @@ def lock_persistence(settings: Settings) -> FileLock | None:
     Raises:
         StartupError: the file is in use, or cannot be used.
     """
-    if not settings.persistence_file:
+    if not settings.persistence_file or settings.persistence_url:
         return None
     try:
         return locked(Path(settings.persistence_file), settings.persistence_wait / 1e9)
@@ -87,8 +87,10 @@ def compose(
     bounds = Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
     store = Store(telemetry.own, bounds, live_rules.rules)
     if lock is not None:
-        journal = _load(settings, lock, store, telemetry)
-    gateway = Gateway(store, journal)
+        journal = _opened_file(settings, lock, store, telemetry)
+    elif settings.persistence_url:
+        journal = _opened_database(settings, store, telemetry)
+    gateway = Gateway(store, journal, settings.persistence_max_staleness / 1e9)
     expiry = Expiry(gateway)
     decoder = PushDecoder(
         NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
@@ -140,7 +142,7 @@ def _rules(settings: Settings) -> LiveRules:
         raise StartupError(f"--push.rules-file={file}: {error}") from error
 
 
-def _load(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry) -> Journal:
+def _opened_file(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry) -> Journal:
     """Open the persistence file and load what it holds into *store*."""
     path = Path(settings.persistence_file)
     reset = settings.persistence_reset_damaged
@@ -151,6 +153,26 @@ def _load(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry
         "pushgate_journal_checkpoint_failures_total",
         "Checkpoints of the journal that failed.",
         lambda: journal.tidy_failures,
+    )
+    return journal
+
+
+def _opened_database(settings: Settings, store: Store, telemetry: Telemetry) -> Journal:
+    """Connect to the database and load what it holds into *store*."""
+    try:
+        from pushgate.server.storage.postgres import PostgresJournal
+    except ImportError as error:
+        raise StartupError(
+            f"--persistence.url needs psycopg ({error}): run pip install '.[server,postgres]' in a "
+            "checkout, or install a wheel with these extras"
+        ) from error
+    journal = PostgresJournal(settings.persistence_url)
+    store.load(journal.load())
+    store.applied_keys.load(journal.applied_keys())
+    telemetry.counter(
+        "pushgate_storage_losses_total",
+        "Times the database was found to lack changes that this server had seen.",
+        lambda: journal.losses,
     )
     return journal
 
@@ -172,17 +194,55 @@ def _show(gateway: Gateway, decoder: PushDecoder, telemetry: Telemetry) -> None:
             lambda: gateway.is_ready,
         ),
         (
+            "pushgate_storage_connected",
+            "1 if the storage works and answers, else 0: then metrics are shown from memory.",
+            lambda: gateway.is_connected,
+        ),
+        (
+            "pushgate_storage_copy_age_seconds",
+            "How long ago the groups in memory were known to be those in the storage.",
+            lambda: gateway.copy_age,
+        ),
+        (
             "pushgate_shape_cache_bytes",
             "Memory that known shapes of pushes cost besides the stored ones, in bytes.",
             lambda: decoder.cache_bytes,
         ),
     ):
         telemetry.gauge(name, text, read)
-    telemetry.counter(
-        "pushgate_journal_failures_total",
-        "Failed attempts to write or find the journal.",
-        lambda: gateway.journal_failures,
-    )
+    for name, text, read in (
+        (
+            "pushgate_journal_failures_total",
+            "Failed attempts to write or find the journal.",
+            lambda: gateway.journal_failures,
+        ),
+        (
+            "pushgate_storage_turns_total",
+            "Turns in which pushes and deletes were written together.",
+            lambda: gateway.turns,
+        ),
+        (
+            "pushgate_storage_turn_seconds_total",
+            "Seconds that turns took, with the wait for those of other servers.",
+            lambda: gateway.turn_seconds,
+        ),
+        (
+            "pushgate_storage_turn_changes_total",
+            "Pushes and deletes that were settled in turns.",
+            lambda: gateway.turn_changes,
+        ),
+        (
+            "pushgate_storage_news_groups_total",
+            "Groups that other servers changed.",
+            lambda: gateway.news_groups,
+        ),
+        (
+            "pushgate_storage_reloads_total",
+            "Times everything had to be loaded from the storage anew.",
+            lambda: gateway.reloads,
+        ),
+    ):
+        telemetry.counter(name, text, read)
 
 
 def _show_rules(live_rules: LiveRules, expiry: Expiry, telemetry: Telemetry) -> None:

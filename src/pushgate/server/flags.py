@@ -127,7 +127,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of writing to stderr and ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: error: {message}, try --help")
+        raise UsageError(f"{self.prog}: error: {without_password(message)}, try --help")
 
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
         """Return the argument on a line of a file; comments and blank lines have none."""
@@ -235,6 +235,15 @@ def _url(text: str) -> str:
     return text
 
 
+def _database(text: str) -> str:
+    # Whatever is wrong, the message must not repeat the text: it may have a password.
+    if text and not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("expected a URL like postgresql://user@host/name")
+    if re.search("[\x00-\x20\x7f]", text):
+        raise ValueError("a URL has no blanks and no control characters: write them as %20")
+    return text
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     return tuple(map(_network, text.split(","))) if text else ()
 
@@ -248,14 +257,17 @@ def _network(text: str) -> Network:
         ) from None
 
 
-def _without_password(url: str) -> str:
-    return re.sub("^([^/?#]*//[^/?#@:]*):[^/?#]*@", r"\1:xxxxx@", url)
+def without_password(url: str) -> str:
+    """Return *url* without its password and other secrets, to be shown."""
+    url = re.sub("^([^/?#]*//[^/?#@:]*):[^/?#]*@", r"\1:xxxxx@", url)
+    return re.sub("([?&][^=&]*password=)[^&#]*", r"\1xxxxx", url)
 
 
 SWITCH = Kind(bool, lambda on: str(on).lower(), switch=True)
 TEXT = Kind(str, quoted=True)
 TEXTS = Kind(str, repeatable=True)
-URL = Kind(_url, _without_password)
+URL = Kind(_url, without_password)
+DATABASE = Kind(_database, without_password)
 NETWORKS = Kind(_networks, lambda networks: ",".join(map(str, networks)), quoted=True)
 DURATION = Kind(parse_duration, format_duration)
 LOG_LEVEL = Kind(_level)

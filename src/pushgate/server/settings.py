@@ -5,7 +5,7 @@ line in ``--help`` and docs/flags.md, and its row on the status page.
 """
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -78,6 +78,19 @@ class Settings:
         flags.TEXT,
         "data/pushgate.db",
         "File to persist metrics. If empty, metrics are only kept in memory.",
+    )
+    persistence_url: str = _flag(
+        flags.DATABASE,
+        "",
+        "PostgreSQL database to persist metrics in, instead of a file; any number of servers may "
+        "share one: postgresql://user@host/name. PUSHGATE_PERSISTENCE_URL keeps a password out "
+        "of the command line.",
+        name="persistence.url",
+    )
+    persistence_max_staleness: int = _flag(
+        flags.DURATION,
+        "5m",
+        "How long metrics are served from memory while the database does not answer.",
     )
     persistence_interval: int = _flag(
         flags.DURATION,
@@ -227,8 +240,10 @@ FLAGS = (_HELP, *_BY_FIELD.values(), _VERSION)
 """Every flag, in the order of ``--help``."""
 
 
-def parse(argv: Sequence[str], prog: str) -> Settings:
+def parse(argv: Sequence[str], prog: str, environ: Mapping[str, str] | None = None) -> Settings:
     """Return the settings that the arguments *argv* (without the program's name) ask for.
+
+    ``PUSHGATE_PERSISTENCE_URL`` in *environ* stands for ``--persistence.url``.
 
     Raises:
         UsageError: *argv* is wrong; the message is the whole line for stderr, exit status 1.
@@ -237,12 +252,29 @@ def parse(argv: Sequence[str], prog: str) -> Settings:
     """
     texts = {"help": help_text(prog), "version": version_text(prog)}
     values = read_arguments(argv, prog, _BY_FIELD, texts)
-    settings = Settings(**values, given=frozenset(values))
+    url = (environ or {}).get(_URL_VARIABLE, "")
     try:
+        if url and "persistence_url" not in values:
+            values["persistence_url"] = flags.DATABASE.read(url)
+        settings = Settings(**values, given=frozenset(values))
+        _check_storage(settings)
         _check_telemetry_path(settings)
     except ValueError as error:
         raise UsageError(f"{prog}: error: {error}, try --help") from error
     return settings
+
+
+_URL_VARIABLE = "PUSHGATE_PERSISTENCE_URL"
+
+
+def _check_storage(settings: Settings) -> None:
+    if settings.persistence_url and "persistence_file" in settings.given:
+        raise ValueError(
+            "metrics are persisted either in --persistence.file or in the database that "
+            f"--persistence.url or {_URL_VARIABLE} names: leave one of them out"
+        )
+    if settings.persistence_max_staleness < 0:
+        raise ValueError("--persistence.max-staleness may not be negative")
 
 
 _TAKEN = ("/", "/status", "/rules", "/help", "/ui/groups", "/-/healthy", "/-/ready", "/-/quit")

@@ -80,6 +80,7 @@ async def deletion(context: AppContext, scope: Scope, receive: Receive, send: Se
     if selection.before is None and not has_matchers:
         reason = "a selector with a matcher, or older_than, has to say which groups to delete"
         raise InvalidParameter("match[]", reason)
+    await context.gateway.caught_up()
     store = context.gateway.store
     groups = await in_steps(selection.of(store))
     refusal = await context.live.access.admit_jobs(

@@ -12,7 +12,8 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.csrf import cross_site_write
 from pushgate.server.http.responses import NOT_FOUND, Response, error_response, plain_error
 
-# What shows groups. Those that are due have to expire first.
+# What shows groups. It has to know what other servers have changed, and those that are due have
+# to expire first.
 _READING = (Permission.READ, Permission.SCRAPE)
 
 Endpoint: TypeAlias = Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]
@@ -115,6 +116,7 @@ class Resource:
 
         try:
             if action.permission in _READING:
+                await self._context.gateway.caught_up()
                 await self._context.expiry.settle()
             await action.endpoint(self._context, scope, receive, send_counted)
         except PushgateError as error:

@@ -1,0 +1,475 @@
+"""The journal in a PostgreSQL database, which any number of servers share.
+
+A turn takes two round trips: one that takes the lock of the head and brings the news, and one
+that writes and commits. :mod:`.schema` says what the tables are.
+"""
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Final, NamedTuple
+
+from pushgate.errors import JournalFailed, StartupError
+from pushgate.model.shape import PushShape
+from pushgate.server.storage.codec import (
+    decode_group,
+    decode_shape,
+    encode_group,
+    encode_shape,
+    labels_of,
+)
+from pushgate.server.storage.database import (
+    COMMIT,
+    READ_ONLY,
+    READING,
+    WRITING,
+    Away,
+    Database,
+    Refused,
+    Row,
+    array,
+    literal,
+)
+from pushgate.server.storage.journal import TurnLost, coalesced, named
+from pushgate.server.storage.schema import VERSION, newer, prepare
+from pushgate.server.storage.shapes import ShapeIds, shapes_of
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import News, Step
+
+_log = logging.getLogger(__name__)
+
+# A server that has missed more turns than this loads everything anew.
+_MAX_MISSED = 10_000
+# News of more groups than this are taken in without keeping the turn.
+_MAX_NEWS = 2_000
+_ROWS_AT_ONCE = 1_000
+_CHARACTERS_AT_ONCE = 4 << 20
+_KEPT = "65 minutes"
+_TIDY_SECONDS = 10.0
+_TIDY_ROWS = 2_000
+# How long to find out what became of a commit whose answer did not arrive.
+_FIND_OUT_SECONDS = 6.0
+_RETRY_SECONDS = 0.2
+
+_HEAD = "SELECT version, rev, stamp, last_group, last_shape FROM pushgate_head"
+# What the statements before these two return is nothing.
+_HEAD_AT: Final = WRITING.count(";")
+
+
+class _Place(NamedTuple):
+    """A place in the history of changes. Two histories that differ have other stamps."""
+
+    rev: int
+    stamp: int
+
+
+class _Known(NamedTuple):
+    """A group as the database has it: its packed key, and the shapes of its blocks."""
+
+    key: bytes
+    shapes: Sequence[PushShape]
+
+
+class PostgresJournal:
+    """A :class:`~pushgate.server.storage.journal.Journal` in the database that *url* names."""
+
+    is_shared = True
+
+    def __init__(self, url: str) -> None:
+        """Connect, and make the tables if they are missing.
+
+        Raises:
+            StartupError: the database can't be used; the message says what to do.
+        """
+        try:
+            self._database = Database(url)
+        except ValueError as error:
+            raise StartupError(f"--persistence.url: {error}") from error
+        self.losses = 0
+        """How often the database was found to lack changes that this server had seen."""
+        self._seen = _Place(-1, 0)
+        self._last_group = 0
+        self._groups: dict[int, _Known] = {}
+        self._ids: dict[bytes, int] = {}
+        self._shapes = ShapeIds()
+        self._shape_of: dict[int, PushShape] = {}
+        self._keys: list[tuple[bytes, int]] = []
+        self._tidy_at = 0.0
+        with self._explained():
+            prepare(self._database)
+
+    @property
+    def name(self) -> str:
+        """Where the database is, to be shown."""
+        return self._database.name
+
+    def load(self) -> list[Group]:
+        """Return all groups as of the last turn.
+
+        Raises:
+            StartupError: they can't be read.
+        """
+        with self._explained():
+            return self._load()
+
+    def applied_keys(self) -> list[tuple[bytes, int]]:
+        """Return the idempotency keys of the last hour, the oldest first."""
+        return sorted(self._keys, key=lambda key: key[1])
+
+    def begin(self) -> News | None:
+        """Take the turn, and return what others have changed.
+
+        Raises:
+            JournalFailed: the database can't be reached, or does not allow it.
+        """
+        with self._failing():
+            news = self._look(f"{WRITING}{_HEAD} FOR UPDATE;{self._news_query()}")
+            if news is not None and not news.in_turn:
+                self._database.roll_back()
+            return news
+
+    def check(self) -> News | None:
+        """Return what others have changed, as of one moment after this was called.
+
+        Raises:
+            JournalFailed: the database can't be reached, or does not allow it.
+        """
+        with self._failing():
+            news = self._look(f"{READING}{_HEAD};{self._news_query()};COMMIT")
+            return news and news._replace(in_turn=False)
+
+    def append(self, steps: Sequence[Step]) -> None:
+        """Write *steps* as one turn, and end it.
+
+        Raises:
+            TurnLost: the connection broke, and the turn is not in the database.
+            JournalFailed: the database refused it, or it is unknown whether it is there.
+        """
+        self.write(coalesced(steps), named(steps))
+
+    def write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
+        """Write *steps*, one for each group, and idempotency keys as :meth:`append` does."""
+        if not steps and not applied_keys:
+            self._database.roll_back()
+            return
+        change = self._shapes.change(steps)
+        ids = self._new_ids(steps)
+        place = _Place(self._seen.rev + 1, int.from_bytes(os.urandom(8), signed=True))
+        statements = chain(
+            _inserts(
+                "INSERT INTO pushgate_shapes (id, families) VALUES ",
+                (
+                    f"({number},{literal(encode_shape(number, shape))})"
+                    for shape, number in change.new.items()
+                ),
+            ),
+            _inserts(
+                "INSERT INTO pushgate_groups (id, labels, state) VALUES ",
+                (
+                    f"({ids[key]},{literal(key)},"
+                    f"{literal(encode_group(after, lambda s: self._shapes.id_of(s, change)))})"
+                    for key, after in ((step.key.packed, step.after) for step in steps)
+                    if after
+                ),
+                " ON CONFLICT (id) DO UPDATE SET state = excluded.state",
+            ),
+            _deletion("pushgate_groups", [ids[s.key.packed] for s in steps if not s.after]),
+            _deletion("pushgate_shapes", [*change.unused.values()]),
+        )
+        last_group = max(self._last_group, *ids.values(), 0)
+        turn = (
+            "INSERT INTO pushgate_turns (rev, stamp, groups, keys, times) VALUES "
+            f"({place.rev},{place.stamp},{array([*ids.values()])},{_keys(applied_keys)});"
+            f"UPDATE pushgate_head SET rev = {place.rev}, stamp = {place.stamp},"
+            f" last_group = {last_group}, last_shape = {self._shapes.last + len(change.new)};"
+            f"{COMMIT}"
+        )
+        self._commit(place, chain(statements, [turn]))
+        self._seen = place
+        self._last_group = last_group
+        self._shapes.apply(change)
+        self._shape_of |= {number: shape for shape, number in change.new.items()}
+        for number in change.unused.values():
+            del self._shape_of[number]
+        for step in steps:
+            self._note(ids[step.key.packed], step.key.packed, step.after)
+
+    def tidy(self) -> bool:
+        """Delete some of the turns that are too old to be of use, every few seconds."""
+        if time.monotonic() < self._tidy_at:
+            return False
+        self._tidy_at = time.monotonic() + _TIDY_SECONDS
+        try:
+            *_, deleted, _ = self._database.start(
+                f"{WRITING}DELETE FROM pushgate_turns WHERE rev <= (SELECT max(rev) FROM "
+                f"(SELECT rev, at FROM pushgate_turns ORDER BY rev LIMIT {_TIDY_ROWS}) AS oldest "
+                f"WHERE at < now() - interval '{_KEPT}') AND rev < (SELECT rev FROM pushgate_head) "
+                "RETURNING rev;COMMIT"
+            )
+        except Away:  # who needs the database will notice
+            return False
+        except Refused as error:
+            _log.warning("old turns could not be deleted", extra={"err": str(error)})
+            return False
+        if len(deleted) == _TIDY_ROWS:
+            self._tidy_at = 0.0
+        return not self._tidy_at
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.disconnect()
+
+    def _load(self) -> list[Group]:
+        database = self._database
+        *_, (head,), keys, encoded = database.start(
+            f"{READING}{_HEAD};"
+            "SELECT keys, times FROM pushgate_turns WHERE keys IS NOT NULL ORDER BY rev;"
+            "SELECT id, families FROM pushgate_shapes"
+        )
+        self._check_version(head)
+        _, rev, stamp, self._last_group, last_shape = head
+        shapes = self._shape_of = {number: _shape(number, families) for number, families in encoded}
+        self._groups, self._ids, groups = {}, {}, []
+        query = "SELECT id, labels, state FROM pushgate_groups"
+        for number, labels, state in database.rows(query, _ROWS_AT_ONCE):
+            groups.append(_group(labels, state, shapes))
+            self._note(number, labels, groups[-1])
+        database.run("COMMIT")
+        self._shapes = ShapeIds()
+        self._shapes.load(shapes, groups)
+        self._shapes.last = last_shape
+        self._keys = [pair for row in keys for pair in zip(*row, strict=True)]
+        self._seen = _Place(rev, stamp)
+        return groups
+
+    def _news_query(self) -> str:
+        """Return a query for all that changed since the last place seen, as of one moment.
+
+        Rows are of kind 0, turns, from the last one seen on; 1, groups; 2, shapes.
+        """
+        rev = self._seen.rev
+        return (
+            "WITH turn AS MATERIALIZED (SELECT rev, stamp, groups, keys, times"
+            f" FROM pushgate_turns WHERE rev >= {rev} ORDER BY rev LIMIT {_MAX_MISSED + 2}),"
+            f" changed AS (SELECT DISTINCT unnest(groups) AS id FROM turn WHERE rev > {rev})"
+            " SELECT 0 AS kind, rev AS id, stamp, NULL::bytea, NULL::bytea, keys, times FROM turn"
+            " UNION ALL SELECT 1, id, 0, labels, state, NULL, NULL"
+            " FROM changed LEFT JOIN pushgate_groups USING (id)"
+            " UNION ALL SELECT 2, id, 0, families, NULL, NULL, NULL FROM pushgate_shapes"
+            f" WHERE id > {self._shapes.last} ORDER BY kind, id"
+        )
+
+    def _look(self, sql: str) -> News | None:
+        """Return what is new, by the head and the news that *sql* asks for."""
+        head_rows, rows = self._database.start(sql)[_HEAD_AT : _HEAD_AT + 2]
+        (head,) = head_rows
+        self._check_version(head)
+        _, rev, stamp, last_group, last_shape = head
+        turns = [row for row in rows if row[0] == 0]
+        last_seen = turns[0][1:3] if turns else ()
+        if last_seen != self._seen or len(turns) > _MAX_MISSED + 1:
+            differs = bool(turns) and turns[0][1] == self._seen.rev and last_seen != self._seen
+            return self._reloaded(is_loss=differs or rev < self._seen.rev)
+        if self._seen == (rev, stamp):
+            return None
+        news = self._taken_in(rows)
+        self._last_group, self._shapes.last = last_group, last_shape
+        self._seen = _Place(rev, stamp)
+        keys = [
+            pair
+            for *_, named, times in turns[1:]
+            if named
+            for pair in zip(named, times, strict=True)
+        ]
+        return News(news, keys, in_turn=len(news) <= _MAX_NEWS)
+
+    def _taken_in(self, rows: Sequence[Row]) -> list[tuple[bytes, Group | None]]:
+        """Return the groups that changed, and note them and their shapes."""
+        shapes = {row[1]: _shape(row[1], row[3]) for row in rows if row[0] == 2}
+        self._shape_of |= shapes
+        found = [
+            (number, labels, None if state is None else _group(labels, state, self._shape_of))
+            for kind, number, _, labels, state, _, _ in rows
+            if kind == 1
+        ]
+        uses: Counter[PushShape] = Counter()
+        changed: list[tuple[bytes, Group | None]] = []
+        for number, labels, group in found:
+            old = self._groups.get(number)
+            if old is not None:
+                uses.subtract(old.shapes)
+            elif group is None:
+                continue  # it came and went
+            uses.update(shapes_of(group))
+            key = old.key if old else labels
+            changed.append((key, group))
+            self._note(number, key, group)
+        for number in self._shapes.follow(shapes, uses):
+            del self._shape_of[number]
+        return changed
+
+    def _reloaded(self, *, is_loss: bool) -> News:
+        """Load everything anew: the last turn that this server saw is not there any more."""
+        self._database.roll_back()
+        if is_loss:
+            self.losses += 1
+            _log.error(
+                "the database has lost changes that this server had seen (a standby without them "
+                "was promoted, or a backup restored); everything is loaded anew",
+                extra={"database": self.name},
+            )
+        else:
+            _log.warning(
+                "this server has missed too many changes; everything is loaded anew",
+                extra={"database": self.name},
+            )
+        groups = self._load()
+        return News([(group.key.packed, group) for group in groups], self._keys, is_all=True)
+
+    def _new_ids(self, steps: Sequence[Step]) -> dict[bytes, int]:
+        """Return the id of the group of each of *steps*, new ones for new groups."""
+        ids: dict[bytes, int] = {}
+        last = self._last_group
+        for step in steps:
+            key = step.key.packed
+            number = self._ids.get(key)
+            if number is None:
+                number = last = last + 1
+            ids[key] = number
+        return ids
+
+    def _note(self, number: int, key: bytes, group: Group | None) -> None:
+        """Remember what the database has of a group."""
+        if group is None:
+            del self._groups[number], self._ids[key]
+        else:
+            self._ids[key] = number
+            self._groups[number] = _Known(key, shapes_of(group))
+
+    def _commit(self, place: _Place, statements: Iterable[str]) -> None:
+        """Run *statements*, the last of which commits the turn at *place*."""
+        pending: list[str] = []
+        with self._failing():
+            try:
+                for statement in statements:
+                    if sum(map(len, pending)) > _CHARACTERS_AT_ONCE:
+                        self._database.run(";".join(pending))
+                        pending = []
+                    pending.append(statement)
+            except Away as error:
+                raise TurnLost(self._cause(error)) from error
+            try:
+                self._database.run(";".join(pending))
+            except Away as error:
+                if self._is_there(place):
+                    return
+                raise TurnLost(self._cause(error)) from error
+            if self._database.has_warned:
+                # It did not wait for the standby, so the commit may get lost.
+                raise JournalFailed(f"{self.name} committed with a warning", unknown=True)
+
+    def _is_there(self, place: _Place) -> bool:
+        """Find out whether the turn at *place* was committed before the connection broke."""
+        give_up = time.monotonic() + _FIND_OUT_SECONDS
+        while True:
+            try:
+                # With the lock, it is certain that the transaction has ended.
+                *_, found = self._database.start(
+                    f"{WRITING}SELECT FROM pushgate_head FOR UPDATE;SELECT FROM pushgate_turns"
+                    f" WHERE rev = {place.rev} AND stamp = {place.stamp}"
+                )
+            except (Away, Refused) as error:
+                if time.monotonic() >= give_up:
+                    raise JournalFailed(self._cause(error), unknown=True) from error
+                time.sleep(_RETRY_SECONDS)
+            else:
+                self._database.roll_back()
+                return bool(found)
+
+    def _check_version(self, head: Row) -> None:
+        if head[0] > VERSION:
+            raise newer(self._database, head[0])
+
+    def _cause(self, error: Exception) -> str:
+        return f"database {self.name}: {error}"
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """End the transaction if the block fails, with a :exc:`JournalFailed` that says why."""
+        try:
+            yield
+        except (Away, Refused) as error:
+            raise JournalFailed(self._cause(error)) from error
+        except (ValueError, KeyError, StartupError) as error:
+            self._database.roll_back()
+            raise JournalFailed(self._cause(error)) from error
+        except TurnLost:
+            raise
+        except BaseException:
+            self._database.roll_back()
+            raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Disconnect if the block fails, with a :exc:`StartupError` that says what to do."""
+        try:
+            yield
+        except (Away, Refused, ValueError, StartupError) as error:
+            self._database.disconnect()
+            if isinstance(error, StartupError):
+                raise
+            advice = _ADVICE.get(getattr(error, "state", ""), _DEFAULT_ADVICE)
+            raise StartupError(f"can't use the {self._cause(error)}; {advice}") from error
+
+
+_ADVICE: Final = {
+    "42501": "grant the role the right to create tables, or to use those that there are",
+    "3D000": "create it, or name another --persistence.url",
+    READ_ONLY: "name the primary in --persistence.url, or all hosts",
+}
+_DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs and lets it in"
+
+
+def _shape(number: int, families: bytes) -> PushShape:
+    try:
+        return decode_shape(number, families)
+    except ValueError as error:
+        raise ValueError(f"shape {number} is damaged: {error}") from error
+
+
+def _group(labels: bytes, state: bytes, shapes: Mapping[int, PushShape]) -> Group:
+    try:
+        return decode_group(labels, state, shapes.__getitem__)
+    except KeyError as error:
+        raise ValueError(f"group {labels_of(labels)} needs shape {error}") from error
+    except ValueError as error:
+        raise ValueError(f"group {labels_of(labels)} is damaged: {error}") from error
+
+
+def _inserts(head: str, rows: Iterable[str], tail: str = "") -> Iterator[str]:
+    """Yield statements that insert *rows*, each of a bounded size unless a row is larger."""
+    some: list[str] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += len(row)
+        if size > _CHARACTERS_AT_ONCE:
+            yield head + ",".join(some) + tail
+            some, size = [], 0
+    if some:
+        yield head + ",".join(some) + tail
+
+
+def _deletion(table: str, ids: Sequence[int]) -> Iterator[str]:
+    if ids:
+        yield f"DELETE FROM {table} WHERE id = ANY({array(ids)}::bigint[])"
+
+
+def _keys(keys: Mapping[bytes, int]) -> str:
+    if not keys:
+        return "NULL,NULL"
+    return f"ARRAY[{','.join(map(literal, keys))}]::bytea[],{array([*keys.values()])}"
