@@ -253,6 +253,16 @@ def test_whatever_is_wrong_is_an_os_error(arguments, options, kind):
     assert "urlopen" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("job", "grouping_key"), [("", None), ("j", {"job": "x"}), ("j", {"": 1})])
+def test_what_no_gateway_takes_as_a_group_has_the_status_that_a_gateway_answers(job, grouping_key):
+    with pytest.raises(HTTPError) as caught:
+        compat.push_to_gateway("h:1", job, None, grouping_key)
+    assert isinstance(caught.value, ConfigurationError)
+    assert caught.value.code == 400
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.code, str(again)) == (400, str(caught.value))
+
+
 def test_no_address_does_not_push_to_the_default_one(registry):
     with pytest.raises(URLError, match="http://None"):
         compat.push_to_gateway(None, "j", registry, timeout=5)

@@ -13,6 +13,7 @@ from pushgate.client.options import ABOUT
 
 MODULES = [
     "pushgate.client.aio",
+    "pushgate.client.base",
     "pushgate.client.gateway",
     "pushgate.client.results",
     "pushgate.client.retry",

@@ -4,20 +4,19 @@ They send the same requests, once, without runtime configuration. What they add:
 gateway's own explanation is in the error, the address may hold credentials, the timeout
 bounds the whole push, and :func:`instance_ip_grouping_key` is not ``127.0.0.1``.
 
-Every failure is an ``OSError``: an ``HTTPError`` (with ``.code``) if the gateway answered,
-else a ``URLError``, and the :class:`~pushgate.PushgatewayError` that says what it was.
-Only what a custom *handler* raises besides ``HTTPError`` comes out as it is.
+Every failure is an ``OSError``: an ``HTTPError`` (with ``.code``) if the gateway refused the
+push, or would refuse its job or grouping key, else a ``URLError``. It is also the
+:class:`~pushgate.PushgatewayError` that says what was wrong. Only what a custom *handler*
+raises besides ``HTTPError`` comes out as it is.
 
 Example:
     >>> from pushgate.compat import push_to_gateway  # instead of prometheus_client
 """
 
 import io
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, Protocol, cast, get_args
+from typing import Any, NamedTuple, Protocol, cast, get_args
 from urllib.error import HTTPError, URLError
 
 from prometheus_client.exposition import default_handler, generate_latest
@@ -25,10 +24,10 @@ from prometheus_client.registry import REGISTRY
 
 from pushgate.client.address import DEFAULT_ADDRESS, instance_label, parse_address, push_url
 from pushgate.client.auth import basic
+from pushgate.client.base import compressed
 from pushgate.client.collect import Collector
-from pushgate.client.delivery import deliver
 from pushgate.client.failures import Answer, RequestInfo, failure_in
-from pushgate.client.gateway import PushGateway, compressed
+from pushgate.client.gateway import PushGateway
 from pushgate.client.text import CONTENT_TYPE
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError, PushHTTPError
 from pushgate.properties.schema import Compression
@@ -62,8 +61,8 @@ def push_to_gateway(
 ) -> None:
     """Replace the whole group; as ``prometheus_client.push_to_gateway``."""
     with _url_errors():
-        target = _Gateway.of(gateway, job, grouping_key, timeout)
-        target.send("PUT", handler, timeout, *_text(registry, compression))
+        content = _text(registry, compression)
+        _send("PUT", gateway, job, grouping_key, timeout, handler, content)
 
 
 def pushadd_to_gateway(
@@ -77,8 +76,8 @@ def pushadd_to_gateway(
 ) -> None:
     """Replace the families of the same names; as ``prometheus_client.pushadd_to_gateway``."""
     with _url_errors():
-        target = _Gateway.of(gateway, job, grouping_key, timeout)
-        target.send("POST", handler, timeout, *_text(registry, compression))
+        content = _text(registry, compression)
+        _send("POST", gateway, job, grouping_key, timeout, handler, content)
 
 
 def delete_from_gateway(
@@ -90,8 +89,8 @@ def delete_from_gateway(
 ) -> None:
     """Delete the group; as ``prometheus_client.delete_from_gateway``."""
     with _url_errors():
-        target = _Gateway.of(gateway, job, grouping_key, timeout)
-        target.send("DELETE", handler, timeout, [("Content-Type", CONTENT_TYPE)], b"")
+        content = _Content([("Content-Type", CONTENT_TYPE)], b"")
+        _send("DELETE", gateway, job, grouping_key, timeout, handler, content)
 
 
 def instance_ip_grouping_key(gateway: str = DEFAULT_ADDRESS) -> dict[str, str]:
@@ -100,10 +99,13 @@ def instance_ip_grouping_key(gateway: str = DEFAULT_ADDRESS) -> dict[str, str]:
         return {"instance": instance_label("ip", parse_address(gateway))}
 
 
-def _text(
-    registry: Collector | None, compression: Compression | None
-) -> tuple[list[tuple[str, str]], bytes]:
-    """Return the headers and the body of a push; the body is prometheus_client's own."""
+class _Content(NamedTuple):
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def _text(registry: Collector | None, compression: Compression | None) -> _Content:
+    """Return what is pushed; the body is prometheus_client's own."""
     headers = [("Content-Type", CONTENT_TYPE)]
     try:
         body = generate_latest(cast("Any", REGISTRY if registry is None else registry))
@@ -113,67 +115,56 @@ def _text(
         # Whatever a collector yields or raises, callers catch OSError.
         raise EncodingError(f"The metrics cannot be written as text: {error}") from error
     if compression is None:
-        return headers, body
+        return _Content(headers, body)
     coding = compression.lower()
     if coding not in get_args(Compression):
         raise ConfigurationError(f"Unsupported compression type: {compression}", key="compression")
-    return [*headers, ("Content-Encoding", coding)], compressed(body, coding)
+    return _Content([*headers, ("Content-Encoding", coding)], compressed(body, coding))
 
 
-class _Gateway(PushGateway):
-    """A gateway that is sent the requests of prometheus_client."""
-
-    @classmethod
-    def of(
-        cls, gateway: str, job: str, grouping_key: Mapping[str, Any] | None, timeout: float | None
-    ) -> "_Gateway":
-        """Return the gateway that the arguments of a function of prometheus_client name."""
-        return cls(
-            str(gateway),  # None is the mistake of a caller, not the default address
-            job=job,
-            grouping_key={str(name): str(value) for name, value in (grouping_key or {}).items()},
-            retry=0,
-            deadline=timeout,
-            connect_timeout=_FOREVER if timeout is None else timeout,
-            read_timeout=_FOREVER if timeout is None else timeout,
-            properties=False,
-        )
-
-    def send(
-        self,
-        method: str,
-        handler: Handler,
-        timeout: float | None,
-        headers: list[tuple[str, str]],
-        body: bytes,
-    ) -> None:
-        """Send *body* once: with our connection, or with the *handler* of the caller."""
-        base, credentials = self._address.base, self._address.credentials
-        # As prometheus_client writes it: values with blanks are in base64.
-        url = push_url(base, self.job, self.grouping_key, blanks_in_base64=True)
-        if handler is default_handler:
-            expires = self._expires(None)
-            request = self._prepared(method, expires)
-            request = replace(
-                request,
-                info=replace(request.info, url=url),
-                headers={**request.headers, **dict(headers), "Content-Length": str(len(body))},
-                body=body,
-            )
-            with self._turn(method, expires):
-                self._run(deliver(request, time.monotonic))
-            return
-        if credentials is not None:
-            headers = [*headers, ("Authorization", basic(*credentials))]
-        try:
-            handler(url=url, method=method, timeout=timeout, headers=headers, data=body)()
-        except HTTPError as error:
-            with error:
-                headers_of = {name.lower(): value for name, value in (error.headers or {}).items()}
-                answer = Answer(error.code, error.msg, headers_of, error.read())
-            # No handler raises it for a success, but it would be no failure to us.
-            failure = failure_in(answer, RequestInfo(base, url, method))
-            raise failure or error from error
+def _send(
+    method: str,
+    written: str,
+    job: str,
+    grouping_key: Mapping[str, Any] | None,
+    timeout: float | None,
+    handler: Handler,
+    content: _Content,
+) -> None:
+    """Send *content* once: with our connection, or with the *handler* of the caller."""
+    headers, body = content
+    written = str(written)  # None is the mistake of a caller, not the default address
+    seconds = _FOREVER if timeout is None else timeout
+    gateway = PushGateway(
+        written,
+        job=job,
+        grouping_key={str(name): str(value) for name, value in (grouping_key or {}).items()},
+        retry=0,
+        deadline=timeout,
+        connect_timeout=seconds,
+        read_timeout=seconds,
+        properties=False,
+    )
+    address = parse_address(written)
+    # As prometheus_client writes it: values with blanks are in base64.
+    url = push_url(address.base, gateway.job, gateway.grouping_key, blanks_in_base64=True)
+    if handler is default_handler:
+        request = gateway.prepared(method)
+        sent = {**request.headers, **dict(headers), "Content-Length": str(len(body))}
+        info = request.info._replace(url=url)
+        gateway.send(request._replace(info=info, headers=sent, body=body))
+        return
+    if address.credentials is not None:
+        headers = [*headers, ("Authorization", basic(*address.credentials))]
+    try:
+        handler(url=url, method=method, timeout=timeout, headers=headers, data=body)()
+    except HTTPError as error:
+        with error:
+            answered = {name.lower(): value for name, value in (error.headers or {}).items()}
+            answer = Answer(error.code, error.msg, answered, error.read())
+        # No handler raises it for a success, but it would be no failure to us.
+        failure = failure_in(answer, RequestInfo(address.base, url, method))
+        raise failure or error from error
 
 
 @contextmanager
@@ -186,21 +177,25 @@ def _url_errors() -> Iterator[None]:
 
 
 def _url_error(error: PushgatewayError) -> Exception:
-    kind = _url_error_class(type(error))
+    # What no gateway takes as a group is not sent. prometheus_client sends it, and callers
+    # expect what it is answered.
+    is_no_group = isinstance(error, ConfigurationError) and error.key in {"job", "grouping_key"}
+    urllib_error = HTTPError if is_no_group or isinstance(error, PushHTTPError) else URLError
+    kind = _url_error_class(type(error), urllib_error)
     new = OSError.__new__(kind)  # the constructors of both parents want other arguments
     if isinstance(error, PushHTTPError):
-        assert issubclass(kind, HTTPError)
         body = io.BytesIO(error.body)
         HTTPError.__init__(new, error.url, error.status, error.reason, error.headers, body)  # type: ignore[arg-type]
+    elif is_no_group:
+        HTTPError.__init__(new, "", 400, "Bad Request", {}, io.BytesIO(str(error).encode()))  # type: ignore[arg-type]
     else:
         URLError.__init__(new, error.__cause__ or str(error))  # type: ignore[arg-type]
     new.__dict__.update(error.__dict__, original=error)
     return new
 
 
-def _url_error_class(kind: type[PushgatewayError]) -> type[OSError]:
+def _url_error_class(kind: type[PushgatewayError], urllib_error: type[OSError]) -> type[OSError]:
     """Return a subclass of *kind* and of the error that urllib raises in its place."""
-    urllib_error = HTTPError if issubclass(kind, PushHTTPError) else URLError
     members = {
         "__module__": __name__,
         "__doc__": kind.__doc__,

@@ -76,7 +76,7 @@ def test_a_listed_group_says_when_and_why(pushed, caller):
 
 
 def test_all_pages_are_listed(pushed, caller, monkeypatch):
-    monkeypatch.setattr("pushgate.client.gateway.PAGE", 2)
+    monkeypatch.setattr("pushgate.client.base.PAGE", 2)
     assert hosts(caller.call(pushed, "list_groups")) == ["x1", "x2", "y"]
     assert group_list.PAGE == 1000
 

@@ -8,10 +8,11 @@ import pytest
 from google.protobuf import text_format
 from hypothesis import given, strategies as st
 
+from pushgate import PushGateway
 from pushgate.errors import PushgatewayError
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
-from pushgate.migration.running import Copy, Endpoint
+from pushgate.migration.running import Copy, copies
 from tests import old_gateway
 
 
@@ -42,7 +43,7 @@ def copied(listing: bytes, scrape: bytes = b"") -> list[Copy]:
     transport = httpx2.MockTransport(
         lambda request: httpx2.Response(200, content=bodies[request.url.path])
     )
-    return Endpoint("old:9091", job="x", transport=transport, properties=False).copies()
+    return copies(PushGateway("old:9091", job="x", transport=transport, properties=False))
 
 
 OF_GROUP = 'label { name: "job" value: "j" } label { name: "instance" value: "i" }'

@@ -10,8 +10,9 @@ import click
 
 from pushgate.cli.messages import REJECTED, failures_reported
 from pushgate.cli.options import option, switch, takes
+from pushgate.client.gateway import PushGateway
 from pushgate.errors import PushgatewayError, PushRejectedError, needs_server
-from pushgate.migration.running import ACCEPT, Copy, Endpoint
+from pushgate.migration.running import ACCEPT, Copy, copies, put
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ def import_groups(source: str, options: ImportOptions) -> None:
     with failures_reported():
         old = _endpoint(source, options, options.source_bearer_token_file, {"Accept": ACCEPT})
         new = _endpoint(options.target, options, options.bearer_token_file)
-        found = old.copies()
+        found = copies(old)
         held = [] if options.replace else [dict(group.labels) for group in new.groups()]
         there = [copy for copy in found if copy.group in held]
         wanted = [copy for copy in found if copy not in there and not copy.is_empty_failure]
@@ -99,8 +100,8 @@ def _endpoint(
     options: ImportOptions,
     token_file: str | None,
     headers: dict[str, str] | None = None,
-) -> Endpoint:
-    return Endpoint(
+) -> PushGateway:
+    return PushGateway(
         address,
         job="import",
         headers=headers,
@@ -114,7 +115,7 @@ def _endpoint(
     )
 
 
-def _push(target: Endpoint, wanted: Sequence[Copy], refused: list[str]) -> list[Copy]:
+def _push(target: PushGateway, wanted: Sequence[Copy], refused: list[str]) -> list[Copy]:
     """Push what is *wanted*, and return what arrived; *refused* gets a line for each other."""
     copied: list[Copy] = []
     bar: AbstractContextManager[Iterable[Copy]] = nullcontext(wanted)
@@ -124,7 +125,7 @@ def _push(target: Endpoint, wanted: Sequence[Copy], refused: list[str]) -> list[
     with target, bar as groups:
         for copy in groups:
             try:
-                target.put(copy.group, copy.body)
+                put(target, copy)
             except PushRejectedError as error:
                 why = error.body.decode(errors="replace").strip()
                 refused.append(f"refused {copy.labels}: {why}")

@@ -6,9 +6,8 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 from pushgate.client.escaping import escape_name
@@ -31,8 +30,7 @@ _LOOKS_UNIQUE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A gateway: its base URL, and the credentials the address carried."""
 
     scheme: str

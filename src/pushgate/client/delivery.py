@@ -1,13 +1,12 @@
 """A push from its first attempt to its last, without sockets and without a clock of its own.
 
-:func:`deliver` is a generator: it yields what to do next and is sent what came of it. The
-blocking and the asyncio gateway differ only in how they do it.
+:func:`deliver` is a generator: it yields what to do next, a step, and is sent what came of it.
+Blocking and asyncio gateways differ only in how they take a step.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
 from os import urandom
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from pushgate.client.failures import (
@@ -20,6 +19,7 @@ from pushgate.client.failures import (
     warn_about_page,
 )
 from pushgate.client.log import log
+from pushgate.client.results import Payload
 from pushgate.client.retry import Retry
 from pushgate.errors import (
     PushAuthError,
@@ -30,11 +30,27 @@ from pushgate.errors import (
 )
 
 PushMethod: TypeAlias = Literal["PUT", "POST", "PATCH"]
+_Result = TypeVar("_Result")
 _MAX_REDIRECTS = 3
 
+# Named tuples here and in much of the client: a dataclass takes ten times as long to define,
+# and a job that pushes once pays for that at each start.
 
-@dataclass(frozen=True, slots=True)
-class Authorize:
+
+class Turn(NamedTuple):
+    """Wait until the operations before this one have ended. It ends the last turn."""
+
+    info: RequestInfo
+    expires: float
+
+
+class Encode(NamedTuple):
+    """Call *encode*, which may take long. The outcome is what it returns."""
+
+    encode: Callable[[], Payload]
+
+
+class Authorize(NamedTuple):
     """Get the Authorization header, or None; *renew* if the last one was refused."""
 
     renew: bool
@@ -42,8 +58,7 @@ class Authorize:
     expires: float
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send a request. The outcome is an Answer, or the PushgatewayError in its place."""
 
     info: RequestInfo
@@ -52,46 +67,44 @@ class Send:
     expires: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Wait for this many seconds."""
 
     seconds: float
 
 
-Step: TypeAlias = Authorize | Send | Pause
-Steps: TypeAlias = Generator[Step, Any, Any]
+Step: TypeAlias = Turn | Encode | Authorize | Send | Pause
+Steps: TypeAlias = Generator[Step, Any, _Result]
+"""What to do, one thing after the other. An error of a step is raised where it was yielded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedRequest:
+class PreparedRequest(NamedTuple):
     """A request that is ready to be sent, and the rules for sending it.
 
     Attributes:
         info: Gateway, URL and method.
         headers: All headers but Authorization.
         body: The same bytes at every attempt.
-        as_text: Prepares the same request in text, for a gateway that cannot read protobuf.
         renewable: Whether new credentials may help after a 401.
         retry: How often to try.
         expires: When the deadline passes, on the clock given to :func:`deliver`.
         job: Of the group, for the error.
         grouping_key: Of the group, for the error.
+        as_text: Prepares the same request in text, for a gateway that cannot read protobuf.
     """
 
     info: RequestInfo
     headers: Mapping[str, str]
     body: bytes
-    as_text: Callable[[], "PreparedRequest"] | None = None
     renewable: bool
     retry: Retry
     expires: float
     job: str
     grouping_key: Mapping[str, str]
+    as_text: "Callable[[], PreparedRequest] | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What became of a request; *request* is the last one that was sent for it."""
 
     request: PreparedRequest
@@ -100,7 +113,7 @@ class Delivery:
     elapsed: float
 
 
-def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps:
+def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps[Delivery]:
     """Yield the steps of *request*; return its Delivery or raise the last failure.
 
     Args:
@@ -160,7 +173,13 @@ class FollowUps:
         """Return what to send instead of *request*, or None if only a retry can help."""
         if isinstance(failure, PushRedirectError):
             self._redirects += 1
-            return _redirected(failure, request) if self._redirects <= _MAX_REDIRECTS else None
+            here, there = request.info.url, location_in(failure, request.info)
+            # On another server the credentials and the metrics would go to whoever can make
+            # the gateway redirect, so that is an error which names the place.
+            is_elsewhere = urlsplit(here)[:2] != urlsplit(there)[:2]
+            if is_elsewhere or self._redirects > _MAX_REDIRECTS:
+                return None
+            return request._replace(info=request.info._replace(url=there))
         if isinstance(failure, PushAuthError):
             first, self.renewed = not self.renewed, True
             return request if failure.status == 401 and request.renewable and first else None
@@ -168,18 +187,6 @@ class FollowUps:
             self._in_text = is_about_text(failure)
             return request.as_text() if self._in_text else None
         return None
-
-
-def _redirected(failure: PushRedirectError, request: PreparedRequest) -> PreparedRequest | None:
-    """Return *request* for the place the gateway names, if that is the same server.
-
-    Elsewhere the credentials and the metrics would go to whoever can make the gateway
-    redirect, so that is an error which names the place.
-    """
-    here, there = request.info.url, location_in(failure, request.info)
-    if urlsplit(here)[:2] != urlsplit(there)[:2]:
-        return None
-    return replace(request, info=replace(request.info, url=there))
 
 
 def _complete(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from pushgate.client.log import warn_once
@@ -31,8 +31,7 @@ _CONFLICTS = ("inconsistent", "is not a", "should have")
 _TEXT_PARSER = ("expected float as value", "text format parsing error")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An HTTP answer; header names are in lower case."""
 
     status: int
@@ -41,8 +40,7 @@ class Answer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RequestInfo:
+class RequestInfo(NamedTuple):
     """What messages say about a request."""
 
     base: str

@@ -8,8 +8,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from pushgate.client.collect import Collector, Selection
-from pushgate.client.delivery import PushMethod
+from pushgate.client.delivery import PushMethod, Steps
 from pushgate.client.log import log
+from pushgate.client.results import PushResult
 from pushgate.errors import ConfigurationError, EncodingError, PushRejectedError
 
 if TYPE_CHECKING:  # imported when a job runs: most gateways run none
@@ -26,12 +27,14 @@ OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
 
 class Pusher(Protocol):
-    """The gateway of a job; what :class:`AsyncJob` gets from a push has to be awaited."""
+    """The gateway of a job; what :class:`AsyncJob` gets from ``carry_out`` has to be awaited."""
 
     @property
     def url(self) -> str: ...
 
-    def push_selection(self, method: PushMethod, selection: Selection) -> Any: ...
+    def pushing(self, method: PushMethod, selection: Selection) -> Steps[PushResult]: ...
+
+    def carry_out(self, steps: Steps[None]) -> Any: ...
 
 
 class JobRun:
@@ -92,18 +95,23 @@ class JobRun:
         """Add *collectors* to the push at the end."""
         self._include += collectors
 
-    def _selection(self) -> Selection:
-        """Return the metrics of the run, without those that cannot be pushed."""
+    def _pushing(self, error: BaseException | None) -> Steps[None]:
+        """Yield the steps of a push of all metrics; *error* has ended the run."""
 
         def left_out(error: EncodingError) -> None:
             log.warning("Left out of the push of the job metrics: %s", error)
 
-        return Selection([self._own, self.registry, *self._include], left_out=left_out)
-
-    def _own_selection(self, refused: PushRejectedError) -> Selection:
-        """Return the metrics about the run, to be pushed alone after all were *refused*."""
-        refused.add_note("The job is pushed without its other metrics.")
-        return Selection([self._own])
+        everything = Selection([self._own, self.registry, *self._include], left_out=left_out)
+        try:
+            try:
+                yield from self._gateway.pushing("POST", everything)
+            except PushRejectedError as refused:
+                # The job's own metrics are valid: that the run ended must not be lost.
+                refused.add_note("The job is pushed without its other metrics.")
+                yield from self._gateway.pushing("POST", Selection([self._own]))
+                raise
+        except Exception as failure:  # noqa: BLE001  no push may break the job
+            self._push_failed(failure, error)
 
     def _begin(self) -> None:
         from prometheus_client.registry import CollectorRegistry
@@ -165,24 +173,14 @@ class Job(JobRun):
     def __enter__(self) -> Self:
         self._begin()
         if self._push_start:
-            self._push(None)
+            self._gateway.carry_out(self._pushing(None))
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, self._ignore):
             return
         self._finish(error)
-        self._push(error)
-
-    def _push(self, error: BaseException | None) -> None:
-        try:
-            try:
-                self._gateway.push_selection("POST", self._selection())
-            except PushRejectedError as refused:
-                self._gateway.push_selection("POST", self._own_selection(refused))
-                raise
-        except Exception as failure:  # noqa: BLE001  no push may break the job
-            self._push_failed(failure, error)
+        self._gateway.carry_out(self._pushing(error))
 
     def __call__(self, function: Function) -> Function:
         refuse_generator(function)

@@ -6,14 +6,11 @@ times.
 """
 
 import json
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pushgate.client import protobuf
 from pushgate.client.address import push_url
-from pushgate.client.delivery import deliver
 from pushgate.client.gateway import PushGateway
 from pushgate.client.results import Payload
 from pushgate.errors import InvalidBody, PushgatewayError, PushHTTPError
@@ -25,13 +22,14 @@ from pushgate.model.quoting import text
 ACCEPT = f"{protobuf.CONTENT_TYPE}; escaping=allow-utf-8"
 _PUSH_TIME = "push_time_seconds"
 _TIMES = {_PUSH_TIME, "push_failure_time_seconds", "push_expected_interval_seconds"}
+# A scrape shows this label where a group has no instance.
+_NO_INSTANCE = ("instance", "")
 
 Metrics = Mapping[frozenset[tuple[str, str]], Any]
 """The ``Metric`` messages of a family by their labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """A group and the body that pushes it; *missing* names metrics that the scrape lacks."""
 
     group: Mapping[str, str]
@@ -51,42 +49,40 @@ class Copy:
         return not self.metrics and not self.missing and not self.last_push_successful
 
 
-class Endpoint(PushGateway):
-    """A gateway of which any group can be read or replaced."""
+def copies(gateway: PushGateway) -> list[Copy]:
+    """Return the groups of *gateway*, ready to be pushed.
 
-    def copies(self) -> list[Copy]:
-        """Return its groups, ready to be pushed. The headers must have ``Accept`` :data:`ACCEPT`.
+    Args:
+        gateway: Its headers must have ``Accept: `` and :data:`ACCEPT`.
 
-        Raises:
-            PushgatewayError: they can't be read.
-        """
-        try:
-            listing = json.loads(self._read("/api/v1/metrics", None))["data"] or []
-            path = self.status().flags.get("web.telemetry-path") or "/metrics"
-            families = {
-                text(family.name): (family, {_labels(metric): metric for metric in family.metric})
-                for family in messages(self._read(path, None))
-            }
-            return [_copy(entry, families) for entry in listing]
-        except PushHTTPError as error:
-            error.add_note("Or import the file of the old gateway, see docs/migration.md.")
-            raise
-        except (InvalidBody, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PushgatewayError(
-                f"The answers of {self._address.base} are not those of a Pushgateway; is the "
-                "address right?"
-            ) from error
+    Raises:
+        PushgatewayError: They cannot be read.
+    """
+    try:
+        listing = json.loads(gateway.read("/api/v1/metrics"))["data"] or []
+        path = gateway.status().flags.get("web.telemetry-path") or "/metrics"
+        families = {
+            text(family.name): (family, {_labels(metric): metric for metric in family.metric})
+            for family in messages(gateway.read(path))
+        }
+        return [_copy(entry, families) for entry in listing]
+    except PushHTTPError as error:
+        error.add_note("Or import the file of the old gateway, see docs/migration.md.")
+        raise
+    except (InvalidBody, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PushgatewayError(
+            f"The answers of {gateway.prepared('GET').info.base} are not those of a Pushgateway;"
+            " is the address right?"
+        ) from error
 
-    def put(self, group: Mapping[str, str], body: bytes) -> None:
-        """Replace *group* by the delimited protobuf *body*; errors as for a push."""
-        labels = dict(group)
-        job = labels.pop("job")
-        expires = self._expires(None)
-        request = self._prepared("PUT", expires, Payload(body, protobuf.CONTENT_TYPE))
-        info = replace(request.info, url=push_url(self._address.base, job, labels))
-        request = replace(request, info=info, job=job, grouping_key=labels)
-        with self._turn("PUT", expires):
-            self._run(deliver(request, time.monotonic))
+
+def put(gateway: PushGateway, copy: Copy) -> None:
+    """Replace the group of *copy*; the group of *gateway* is not used. Errors as for a push."""
+    labels = dict(copy.group)
+    job = labels.pop("job")
+    request = gateway.prepared("PUT", Payload(copy.body, protobuf.CONTENT_TYPE))
+    info = request.info._replace(url=push_url(request.info.base, job, labels))
+    gateway.send(request._replace(info=info, job=job, grouping_key=labels))
 
 
 def _labels(metric: Any) -> frozenset[tuple[str, str]]:
@@ -95,7 +91,12 @@ def _labels(metric: Any) -> frozenset[tuple[str, str]]:
 
 def _copy(entry: Mapping[str, Any], families: Mapping[str, tuple[Any, Metrics]]) -> Copy:
     """Return the group of *entry* in the listing, its values taken from the scraped *families*."""
-    group = _group_of(entry)
+    group: dict[str, str] = dict(entry["labels"])
+    if isinstance(group.get("metrics"), list):
+        # In the Go server's listing a family called ``labels`` hides those of the group. The
+        # labels of its push time are the same, apart from an empty instance.
+        labels = entry[_PUSH_TIME]["metrics"][0]["labels"]
+        group = {name: value for name, value in labels.items() if (name, value) != _NO_INSTANCE}
     body, count, missing = bytearray(), 0, list[str]()
     for name, listed in sorted(entry.items()):
         if name in _TIMES or not isinstance(listed, dict) or "metrics" not in listed:
@@ -126,18 +127,6 @@ def _without_labels(metric: Any, group: Mapping[str, str]) -> Any:
     out.ClearField("label")
     for pair in metric.label:
         name, value = text(pair.name), text(pair.value)
-        if name not in group and (name, value) != ("instance", ""):
+        if name not in group and (name, value) != _NO_INSTANCE:
             out.label.append(pair)
     return out
-
-
-def _group_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Return the labels of a listed group.
-
-    In the Go server's listing a family called ``labels`` hides them. The labels of its push
-    time are the same, apart from an empty instance.
-    """
-    if not isinstance(entry["labels"].get("metrics"), list):
-        return dict(entry["labels"])
-    labels: dict[str, str] = entry[_PUSH_TIME]["metrics"][0]["labels"]
-    return {name: value for name, value in labels.items() if (name, value) != ("instance", "")}

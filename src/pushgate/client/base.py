@@ -1,0 +1,623 @@
+"""What the gateways for blocking code and for asyncio have in common: all but the waiting."""
+
+import gzip
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Generic, Self, TypeVar, overload
+
+from pushgate.client.address import (
+    DEFAULT_ADDRESS,
+    group_labels,
+    job_label,
+    parse_address,
+    push_url,
+)
+from pushgate.client.auth import checked_header, credentials_of
+from pushgate.client.collect import Collector, Collectors, Selection, Source
+from pushgate.client.delivery import (
+    Delivery,
+    Encode,
+    PreparedRequest,
+    PushMethod,
+    Steps,
+    Turn,
+    deliver,
+)
+from pushgate.client.failures import RequestInfo
+from pushgate.client.families import Rules, described, gather, report
+from pushgate.client.group_list import PAGE, GroupQuery, ListedGroup, listed_in
+from pushgate.client.job import JOB_GROUPS, Function, OnPushError
+from pushgate.client.log import log, warn_once
+from pushgate.client.operation import operation
+from pushgate.client.options import Options, checked_seconds, takes_options, wrong_type
+from pushgate.client.periodic import Final
+from pushgate.client.results import (
+    GatewayStatus,
+    Group,
+    Payload,
+    PushResult,
+    groups_in,
+    status_in,
+)
+from pushgate.client.retry import Retry
+from pushgate.client.route import Route
+from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
+from pushgate.properties import resolve
+from pushgate.version import __version__
+
+_MIN_COMPRESSED = 1024
+"""Bytes. A smaller body fits into one packet anyway."""
+
+# What job_run() and periodic() of a kind of gateway return.
+_Job = TypeVar("_Job")
+_Periodic = TypeVar("_Periodic")
+
+
+class GatewayBase(Generic[_Job, _Periodic]):
+    """A group on a gateway, its options, and what to send."""
+
+    _job_kind: Callable[..., _Job]
+    _periodic_kind: Callable[..., _Periodic]
+    # What the gateway object has learned about its gateway.
+    _text_only = False
+    _version_known = False
+
+    @takes_options(Options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._given = Options(*args, **options)
+        properties = resolve(self._given.properties)
+        try:
+            chosen = self._options = self._given.effective(properties)
+            written = DEFAULT_ADDRESS if chosen.address is None else chosen.address
+            self._address = parse_address(written, chosen.scheme)
+            self._job = job_label(chosen.job)
+            self._labels = group_labels(chosen.grouping_key or {}, chosen.instance, self._address)
+            self._url = push_url(
+                self._address.base, self._job, self._labels, encoding=chosen.url_encoding
+            )
+            self._credentials = credentials_of(chosen, self._address.credentials)
+            self._route = Route(self._address, chosen)
+        except ConfigurationError as error:
+            if not error.source:
+                error.comes_from(self._given.source_of(error.key, properties))
+            raise
+        self._retry = chosen.retry if isinstance(chosen.retry, Retry) else Retry(chosen.retry + 1)
+        self._source = Source(
+            chosen.registry,
+            chosen.include_default_collectors,
+            chosen.multiprocess,
+            properties.filter if chosen.apply_filter else None,
+        )
+        may_clash = chosen.on_label_clash == "allow"
+        self._rules = Rules(
+            escaping=chosen.escaping_scheme or "underscores",
+            include_created=chosen.include_created,
+            timestamps=chosen.timestamps,
+            forbidden_labels=frozenset() if may_clash else frozenset({"job", *self._labels}),
+        )
+        self._last_size = 0
+        self._users = 0  # `with` blocks that keep the connection
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Create what the kind of gateway needs to wait: a lock, a connection."""
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        """The URL of the group, without credentials."""
+        return self._url
+
+    @property
+    def job(self) -> str:
+        """The ``job`` of the group."""
+        return self._job
+
+    @property
+    def grouping_key(self) -> Mapping[str, str]:
+        """The other labels of the group, sorted by name."""
+        return dict(self._labels)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the options alone: the copy makes a connection of its own."""
+        from prometheus_client.registry import REGISTRY, CollectorRegistry
+
+        options = self._given.arguments()
+        if options["registry"] is REGISTRY:
+            options["registry"] = None  # that of the other process
+        elif isinstance(options["registry"], CollectorRegistry):
+            raise TypeError(
+                "A gateway with registry= cannot be pickled, because its metrics would be copies:"
+                " make it where it pushes."
+            )
+        return partial(type(self), **options), ()
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a gateway that differs in these options, with a connection of its own.
+
+        Example:
+            >>> from pushgate import PushGateway
+            >>> PushGateway("gateway:9091", job="a").replace(job="b").url
+            'http://gateway:9091/metrics/job/b'
+        """
+        unknown = changes.keys() - self._given.arguments().keys()
+        if unknown:
+            raise TypeError(f"no such option: {min(unknown)}")
+        return type(self)(**(self._given.arguments() | changes))
+
+    @overload
+    def job_run(self, name: Function, /) -> Function: ...
+    @overload
+    def job_run(
+        self,
+        name: str | None = None,
+        *,
+        include: Iterable[Collector] = (),
+        prefix: str = "batch_job_",
+        push_start: bool = False,
+        on_push_error: OnPushError = "log",
+        ignore: type[BaseException] | Iterable[type[BaseException]] = (),
+    ) -> _Job: ...
+    def job_run(
+        self,
+        name: str | Function | None = None,
+        *,
+        include: Iterable[Collector] = (),
+        prefix: str = "batch_job_",
+        push_start: bool = False,
+        on_push_error: OnPushError = "log",
+        ignore: type[BaseException] | Iterable[type[BaseException]] = (),
+    ) -> _Job | Function:
+        """Return a context manager and decorator that pushes how a job went.
+
+        That of :class:`AsyncPushGateway` is for ``async with`` and coroutine functions.
+
+        The push at the end says when the job started and ended, how long it took, and
+        whether it succeeded. A failed push never changes what the job does.
+
+        Args:
+            name: The ``job`` of the group, unless it is this gateway's.
+            include: Collectors to push in the same request.
+            prefix: What the names of the job metrics begin with.
+            push_start: Whether to push at the start, too, so that a killed job is seen.
+            on_push_error: ``log``, ``raise``, or a function that is given the error.
+            ignore: Exceptions (or one) that end a run without an outcome, such as Celery's
+                ``Retry``: nothing is pushed, because the run will go on later.
+
+        Example:
+            >>> with gateway.job_run("nightly") as job:  # doctest: +SKIP
+            ...     job.counter("rows", "Rows read").inc(3)
+        """
+        if callable(name):  # @gateway.job_run without parentheses
+            decorated: Function = self.job_run()(name)  # type: ignore[operator]  # a job
+            return decorated
+        return self._job_kind(
+            self if name is None else self.replace(job=name),
+            tuple(include),
+            prefix,
+            on_push_error,
+            push_start=push_start,
+            ignore=(ignore,) if isinstance(ignore, type) else tuple(ignore),
+        )
+
+    def periodic(self, interval: float, *, jitter: float = 0.1, final: Final = "push") -> _Periodic:
+        """Return a context manager that pushes every *interval* seconds beside the program.
+
+        It pushes from a thread; that of :class:`AsyncPushGateway` from a task.
+
+        Args:
+            interval: Seconds from one push to the next.
+            jitter: How much later a push may be, as a share of *interval*.
+            final: What to do at the end: ``push``, ``delete``, or None.
+        """
+        return self._periodic_kind(self, interval, jitter, final)
+
+    def render(
+        self,
+        collectors: Collectors | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        exclude: Callable[[str], bool] | None = None,
+    ) -> Payload:
+        """Return what a push would send, before compression. Nothing is sent.
+
+        Args:
+            collectors: One or many, instead of the registry.
+            names: Push only the metrics of these names.
+            exclude: Returns whether to leave out the metric of this name.
+
+        Raises:
+            EncodingError: The metrics cannot be pushed as they are.
+
+        Example:
+            >>> from pushgate import PushGateway
+            >>> PushGateway(format="text").render(names=[]).body
+            b''
+        """
+        return self._render(Selection(collectors, names, exclude))
+
+    @operation
+    def push(
+        self,
+        collectors: Collectors | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        exclude: Callable[[str], bool] | None = None,
+        deadline: float | None = None,
+    ) -> Steps[PushResult]:
+        """Replace the whole group (PUT): metrics that it held and that are not pushed are gone.
+
+        Args:
+            collectors: One or many, instead of the registry.
+            names: Push only the metrics of these names.
+            exclude: Returns whether to leave out the metric of this name.
+            deadline: Seconds for all attempts together, instead of the gateway's.
+
+        Raises:
+            EncodingError: The metrics cannot be pushed as they are.
+            PushConnectionError: There was no answer; a PushTimeoutError if not in time.
+            PushHTTPError: The gateway refused the push; the message has its explanation.
+
+        Example:
+            >>> PushGateway("gateway:9091", job="nightly").push()  # doctest: +SKIP
+        """
+        if self.url in JOB_GROUPS:
+            warn_once(
+                f"push() replaces the whole group {self.url}, the metrics of its job_run too;"
+                " use push_add(), or include= in job_run()."
+            )
+        return self.pushing("PUT", Selection(collectors, names, exclude), deadline)
+
+    @operation
+    def push_add(
+        self,
+        collectors: Collectors | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        exclude: Callable[[str], bool] | None = None,
+        deadline: float | None = None,
+    ) -> Steps[PushResult]:
+        """Replace the families of the same names (POST); the other families of the group stay.
+
+        Arguments and errors are those of :meth:`push`.
+        """
+        return self.pushing("POST", Selection(collectors, names, exclude), deadline)
+
+    @operation
+    def merge(
+        self,
+        collectors: Collectors | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        exclude: Callable[[str], bool] | None = None,
+        deadline: float | None = None,
+    ) -> Steps[PushResult]:
+        """Replace the same series (PATCH); all other series of the group stay.
+
+        It needs a gateway that is Pushgate. Arguments and errors are those of :meth:`push`.
+        """
+        return self.pushing("PATCH", Selection(collectors, names, exclude), deadline)
+
+    replace_group = push
+    replace_families = push_add
+    replace_series = merge
+
+    @operation
+    def push_payload(
+        self,
+        payload: Payload,
+        *,
+        add: bool = False,
+        merge: bool = False,
+        deadline: float | None = None,
+    ) -> Steps[PushResult]:
+        """Push a body that is already encoded, as it is; errors as for :meth:`push`.
+
+        Args:
+            payload: The body; nothing in it is checked.
+            add: As :meth:`push_add` (POST), instead of :meth:`push` (PUT).
+            merge: As :meth:`merge` (PATCH).
+            deadline: Seconds for all attempts together, instead of the gateway's.
+        """
+        method: PushMethod = "PATCH" if merge else "POST" if add else "PUT"
+        expires = yield from self._turn(method, deadline)
+        return (yield from self._push(method, Selection(), payload, expires))
+
+    @operation
+    def delete(self, *, deadline: float | None = None) -> Steps[PushResult]:
+        """Delete the group; that it does not exist is no error. Errors as for :meth:`push`."""
+        expires = yield from self._turn("DELETE", deadline)
+        if not self._is_enabled("DELETE"):
+            return PushResult(0, 0, 0.0, 0, 0, 0, self.url, "")
+        delivery = yield from deliver(self._prepared("DELETE", expires), time.monotonic)
+        return _result(delivery, Payload(b"", ""))
+
+    @operation
+    def status(self, *, deadline: float | None = None) -> Steps[GatewayStatus]:
+        """Return version and flags of the gateway. Errors as for :meth:`push`."""
+        return status_in((yield from self._get("/api/v1/status", deadline)))
+
+    @operation
+    def groups(self, *, deadline: float | None = None) -> Steps[tuple[Group, ...]]:
+        """Return every group the gateway holds. Errors as for :meth:`push`."""
+        return groups_in((yield from self._get("/api/v1/metrics", deadline)))
+
+    @operation
+    def list_groups(
+        self,
+        match: str | Iterable[str] = (),
+        *,
+        failed: bool | None = None,
+        older_than: float | None = None,
+        deadline: float | None = None,
+    ) -> Steps[tuple[ListedGroup, ...]]:
+        """Return the groups that meet all conditions, without their metrics.
+
+        Unlike :meth:`groups`, it needs a gateway that is Pushgate.
+
+        Args:
+            match: Selectors such as ``{job="backup",instance=~"db.*"}``, of which one has to
+                match. Unless given, every group does.
+            failed: Whether the last push to the group failed; None for both.
+            older_than: The last successful push is more seconds ago than this.
+            deadline: Seconds for all requests together, instead of the gateway's.
+
+        Raises:
+            PushConnectionError: There was no answer; a PushTimeoutError if not in time.
+            PushHTTPError: The gateway refused the request, for a wrong selector for example.
+
+        Example:
+            >>> gateway.list_groups('{job=~"back.*"}', failed=True)  # doctest: +SKIP
+        """
+        query = GroupQuery.of(match, failed=failed, older_than=older_than)
+        expires = yield from self._turn("GET", deadline)
+        groups: list[ListedGroup] = []
+        total = 1
+        while len(groups) < total:
+            path = query.path(limit=PAGE, offset=len(groups))
+            total, page = listed_in((yield from self._read(path, expires)))
+            if not page:
+                break  # some were deleted in the meantime
+            groups += page
+        return tuple(groups)
+
+    @operation
+    def delete_groups(
+        self,
+        match: str | Iterable[str] = (),
+        *,
+        failed: bool | None = None,
+        older_than: float | None = None,
+        dry_run: bool = False,
+        deadline: float | None = None,
+    ) -> Steps[tuple[ListedGroup, ...]]:
+        """Delete the groups that meet all conditions, all or none; return them.
+
+        It needs *match*, with a matcher in each selector, or *older_than*. Arguments and
+        errors are those of :meth:`list_groups`; with *dry_run* nothing is deleted.
+        """
+        query = GroupQuery.of(match, failed=failed, older_than=older_than)
+        expires = yield from self._turn("DELETE", deadline)
+        if not dry_run and not self._is_enabled("DELETE"):
+            return ()
+        path = query.path(dry_run=str(dry_run).lower())
+        return tuple(listed_in((yield from self._read(path, expires, "DELETE")))[1])
+
+    @operation
+    def ready(self, *, deadline: float | None = None) -> Steps[bool]:
+        """Return whether the gateway answers, and that it is ready."""
+        try:
+            yield from self._get("/-/ready", deadline)
+        except PushgatewayError:
+            return False
+        return True
+
+    @operation
+    def read(self, path: str, *, deadline: float | None = None) -> Steps[bytes]:
+        """Return what the gateway answers to a GET of *path*. Errors as for :meth:`push`."""
+        return self._get(path, deadline)
+
+    def prepared(self, method: str, payload: Payload | None = None) -> PreparedRequest:
+        """Return the request that sends *payload* to the group, for :meth:`send`."""
+        return self._prepared(method, self._expires(None), payload)
+
+    @operation
+    def send(self, request: PreparedRequest) -> Steps[Delivery]:
+        """Send *request*, which :meth:`prepared` has made and the caller may have changed.
+
+        The gateway's credentials are added, and its retries apply. Errors as for :meth:`push`.
+        """
+        yield Turn(request.info, request.expires)
+        return (yield from deliver(request, time.monotonic))
+
+    def pushing(
+        self, method: PushMethod, selection: Selection, deadline: float | None = None
+    ) -> Steps[PushResult]:
+        """Yield the steps of a push of what *selection* takes. Errors as for :meth:`push`."""
+        expires = yield from self._turn(method, deadline)
+        payload = yield Encode(partial(self._render, selection))
+        return (yield from self._push(method, selection, payload, expires))
+
+    def _expires(self, deadline: float | None) -> float:
+        limit = self._options.deadline if deadline is None else deadline
+        seconds = checked_seconds("deadline", limit)
+        return math.inf if seconds is None else time.monotonic() + seconds
+
+    def _turn(self, method: str, deadline: float | None) -> Steps[float]:
+        """Wait for the operations before this one; return when its deadline passes."""
+        expires = self._expires(deadline)
+        yield Turn(RequestInfo(self._address.base, self.url, method), expires)
+        return expires
+
+    def _is_enabled(self, method: str) -> bool:
+        if not self._options.enabled:
+            log.info("%s %s is not sent: pushgate.enabled is false", method, self.url)
+        return self._options.enabled
+
+    def _render(self, selection: Selection, *, in_text: bool = False) -> Payload:
+        from pushgate.client import protobuf, text
+
+        in_text = in_text or self._options.format == "text" or self._text_only
+        writer = text if in_text else protobuf
+        body = bytearray()
+        families = samples = 0
+        metrics = self._source.metrics(selection)
+        for family in gather(metrics, self._rules, selection.left_out):
+            try:
+                body += writer.encode(family)
+            except Exception as error:  # noqa: BLE001  collectors yield whatever they like
+                reason = f"{family.name!a} cannot be pushed: {described(error)}"
+                report(EncodingError(reason), selection.left_out, error)
+            else:
+                families += 1
+                samples += len(family.points)
+        self._last_size = len(body)
+        return Payload(bytes(body), writer.CONTENT_TYPE, families, samples)
+
+    def _push(
+        self, method: str, selection: Selection, payload: Payload, expires: float
+    ) -> Steps[PushResult]:
+        nothing = PushResult(0, 0, 0.0, 0, payload.families, payload.samples, self.url, "")
+        if not self._is_enabled(method):
+            return nothing
+        if not payload.families:
+            match self._options.on_empty:
+                case "error":
+                    raise EncodingError("There is nothing to push.")
+                case "warn":
+                    warn_once("There is nothing to push; a push of nothing empties the group.")
+                case "skip":
+                    return nothing
+        if self._rules.escaping == "allow-utf-8" and not self._version_known:
+            yield from self._check_version(expires)
+        request = self._prepared(method, expires, payload)
+        if self._options.format == "auto" and payload.format == "protobuf":
+            # Encoded only if the gateway turns out not to read protobuf.
+            def as_text() -> PreparedRequest:
+                return self._prepared(method, expires, self._render(selection, in_text=True))
+
+            request = request._replace(as_text=as_text)
+        delivery = yield from deliver(request, time.monotonic)
+        if delivery.request.info.is_protobuf is not request.info.is_protobuf:
+            self._text_only = True
+            warn_once("The gateway does not read protobuf: native histograms are lost.")
+        return _result(delivery, payload)
+
+    def _check_version(self, expires: float) -> Steps[None]:
+        """Refuse a gateway whose scrapes UTF-8 names would break."""
+        try:
+            status = status_in((yield from self._read("/api/v1/status", expires)))
+        except PushgatewayError:
+            status = None
+        if status is None or not status.version:
+            warn_once("It is unknown whether the gateway can keep UTF-8 names.")
+        elif not status.keeps_utf8_names:
+            raise ConfigurationError(
+                f"Pushgateway {status.version} breaks its scrapes with UTF-8 names;"
+                " it takes 1.11.0, or another escaping_scheme.",
+                key="escaping_scheme",
+            )
+        self._version_known = True
+
+    def _get(self, path: str, deadline: float | None) -> Steps[bytes]:
+        expires = yield from self._turn("GET", deadline)
+        return (yield from self._read(path, expires))
+
+    def _read(self, path: str, expires: float, method: str = "GET") -> Steps[bytes]:
+        """Request *path* below the gateway's address; return the body of the answer."""
+        info = RequestInfo(self._address.base, f"{self._address.base}{path}", method)
+        request = self._prepared(method, expires)._replace(info=info)
+        delivery = yield from deliver(request, time.monotonic)
+        return delivery.answer.body
+
+    def _prepared(
+        self, method: str, expires: float, payload: Payload | None = None
+    ) -> PreparedRequest:
+        headers = {"User-Agent": f"pushgate/{__version__}"}
+        # A function is asked at each push, for values that change.
+        for name, value in (self._options.headers or {}).items():
+            headers[name] = checked_header(name, value() if callable(value) else value)
+        body = b""
+        if payload is not None:
+            headers["Content-Type"] = payload.content_type
+            body, coding = payload.body, self._options.compression
+            if coding is not None and len(body) >= _MIN_COMPRESSED:
+                headers["Content-Encoding"] = coding
+                body = compressed(body, coding)
+        return PreparedRequest(
+            info=RequestInfo(
+                base=self._address.base,
+                url=self.url,
+                method=method,
+                is_protobuf=payload is not None and payload.format == "protobuf",
+                is_compressed="Content-Encoding" in headers,
+            ),
+            headers=headers,
+            body=body,
+            renewable=self._credentials is not None and self._credentials.renewable,
+            retry=self._retry,
+            expires=expires,
+            job=self._job,
+            grouping_key=self._labels,
+        )
+
+    def _check_connection(self, *, is_awaited: bool) -> None:
+        """Refuse a transport or client of the user's that this kind of gateway cannot use."""
+        transport, client = self._options.transport, self._options.http_client
+        if transport is None and client is None:
+            return
+        import httpx2
+
+        for key, what, value, kinds in (
+            (
+                "transport",
+                "transport",
+                transport,
+                (httpx2.BaseTransport, httpx2.AsyncBaseTransport),
+            ),
+            ("http_client", "client", client, (httpx2.Client, httpx2.AsyncClient)),
+        ):
+            other = "PushGateway" if is_awaited else "AsyncPushGateway"
+            if value is None or isinstance(value, kinds[is_awaited]):
+                continue
+            if isinstance(value, kinds):
+                raise ConfigurationError(f"This {what} is for {other}.", key=key)
+            raise wrong_type(key, f"an httpx2 {what}", value)
+
+
+def compressed(body: bytes, coding: str) -> bytes:
+    """Return *body* in the content coding ``gzip`` or ``snappy`` (framed).
+
+    Raises:
+        ConfigurationError: snappy needs a package that is not installed.
+    """
+    if coding == "gzip":
+        # Without a time in the header, the same metrics are the same bytes.
+        return gzip.compress(body, compresslevel=6, mtime=0)
+    try:
+        import cramjam
+    except ImportError as error:
+        raise ConfigurationError(
+            "snappy needs another package: pip install cramjam", key="compression"
+        ) from error
+    return bytes(cramjam.snappy.compress(body))
+
+
+def _result(delivery: Delivery, payload: Payload) -> PushResult:
+    info = delivery.request.info
+    sent_as = "protobuf" if info.is_protobuf else "text"
+    return PushResult(
+        status=delivery.answer.status,
+        attempts=delivery.attempts,
+        elapsed=delivery.elapsed,
+        bytes_sent=len(delivery.request.body),
+        families=payload.families,
+        samples=payload.samples,
+        url=info.url,
+        format=sent_as if payload.content_type else "",
+    )
