@@ -5,6 +5,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from pushgate.formats.slots import MISSING, SlotMapping, slot_mapping
+from pushgate.model import shape as shapes
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 
@@ -57,6 +58,11 @@ class FamilyBuilder:
         self.labels: list[Labels] = []
         self.at: list[int] = []
         self.distributions: dict[Labels, Distribution] = {}
+
+    def __del__(self) -> None:
+        """Leave what takes long to free to :data:`pushgate.model.shape.release`."""
+        if shapes.release and len(self.labels) + len(self.distributions) > shapes.LARGE:
+            shapes.release([self.labels, [*self.distributions.items()]])
 
     @property
     def special_label(self) -> str | None:

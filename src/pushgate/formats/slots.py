@@ -6,9 +6,9 @@ times as fast as one by one. A base install, whose command line reads few number
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from operator import eq, itemgetter
+from typing import NamedTuple, TypeVar
 
 from pushgate.model.numbers import go_float, is_whole_count, parse_float
 
@@ -19,10 +19,13 @@ try:
 except ModuleNotFoundError:
     _HAS_ORJSON = False
 
+T = TypeVar("T")
+
 MISSING = -1
 """In place of a sample: the slot has none, and is zero."""
 # Small whole numbers, which counts nearly always are.
 _all_small_counts = re.compile(rb"(?:(?:0|[1-9]\d{0,5})(?: |$))*").fullmatch
+_AT_ONCE = 8192  # all other threads wait for one call into C
 _MAX_COUNT = math.nextafter(2.0**64, 0)
 
 
@@ -69,7 +72,8 @@ def slot_mapping(
     order: list[int], samples: int, counts: list[int], summary_counts: list[int]
 ) -> SlotMapping:
     """Return the mapping that fills slot *i* with sample ``order[i]``, or :data:`MISSING`."""
-    pick = None if order == [*range(samples)] else _picker(order)
+    is_same = len(order) == samples and all(map(eq, order, range(samples)))
+    pick = None if is_same else _picker(order)
     return SlotMapping(pick, tuple(counts), tuple(summary_counts))
 
 
@@ -105,6 +109,8 @@ def canonical_line(tokens: Sequence[bytes]) -> bytes:
     Raises:
         ValueError: as :func:`~pushgate.model.numbers.parse_float`.
     """
+    if len(tokens) > _AT_ONCE:
+        return b" ".join(map(canonical_line, _pieces(tokens)))
     line = b",".join(tokens)
     if not _HAS_ORJSON or not line or b"-0," in line or line.endswith(b"-0"):
         return _one_by_one(tokens)  # JSON's integers have no negative zero
@@ -112,6 +118,10 @@ def canonical_line(tokens: Sequence[bytes]) -> bytes:
         return written_out(orjson.loads(b"[" + line + b"]"))
     except orjson.JSONDecodeError:  # it has no NaN, no +1 and no .5
         return _one_by_one(tokens)
+
+
+def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE))
 
 
 def _one_by_one(tokens: Sequence[bytes]) -> bytes:
@@ -122,6 +132,8 @@ def written_out(numbers: Sequence[float]) -> bytes:
     """Return the canonical texts of *numbers*, one blank between."""
     if not numbers:
         return b""
+    if len(numbers) > _AT_ONCE:
+        return b" ".join(map(written_out, _pieces(numbers)))
     if not _HAS_ORJSON:
         return b" ".join([go_float(float(number)).encode() for number in numbers])
     line = orjson.dumps(numbers).replace(b".0,", b",").replace(b".0]", b"]")[1:-1]

@@ -10,7 +10,7 @@ Names in quotes, unusual blanks, duplicates and all errors are left to the scann
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, repeat
 from operator import attrgetter, itemgetter
@@ -23,6 +23,7 @@ from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import SlotMapping, slot_mapping
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
+from pushgate.model.keys import key_of
 from pushgate.model.names import NameRule
 from pushgate.model.numbers import go_float, parse_float
 from pushgate.model.shape import (
@@ -31,14 +32,12 @@ from pushgate.model.shape import (
     Pushed,
     PushShape,
     interned,
-    label_schema_of,
     label_schema_of_families,
 )
 
-# One call into C may not take long, because all other threads wait: a larger body is read
-# in pieces, and not remembered.
-_PIECE_BYTES = 1 << 20
-_MAX_INTERNED_LABELS = 300_000  # to look them up is one call as well
+# One call into C may not take long, because all other threads wait: bodies are cut in pieces.
+_PIECE_BYTES = 128 << 10
+_MAX_REMEMBERED_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
 # What looks like a number, and the comments and empty lines behind it.
@@ -75,8 +74,27 @@ class _Cut(NamedTuple):
     heads: tuple[bytes, ...]
     values: list[bytes]
 
+    @property
+    def key(self) -> Hashable:
+        """The body but for its numbers."""
+        return key_of(self.comments, self.heads)
+
 
 def _cut(body: bytes) -> _Cut:
+    if len(body) <= _PIECE_BYTES:
+        return _cut_at_once(body)
+    first, *more = map(_cut_at_once, _pieces(body))
+    comments, heads, values = [*first.comments], [*first.heads], first.values
+    for piece in more:
+        comments[-1] += piece.comments[0]
+        comments += piece.comments[1:]
+        heads[-1] += piece.heads[0]
+        heads += piece.heads[1:]
+        values += piece.values
+    return _Cut(tuple(comments), tuple(heads), values)
+
+
+def _cut_at_once(body: bytes) -> _Cut:
     pieces = _cut_at_numbers(b" 0\n" + body)
     return _Cut(tuple(pieces[2::3]), tuple(pieces[3::3]), pieces[4::3])
 
@@ -110,7 +128,7 @@ class TextReader:
         Raises:
             TextFormatError: with the reference's text, for the first error in *body*.
         """
-        if len(body) > _PIECE_BYTES:
+        if len(body) > _MAX_REMEMBERED_BYTES:
             return self._read_large(normalised(body, self._names))
         cut = _cut(body)
         pushed = self._known(cut)
@@ -122,7 +140,7 @@ class TextReader:
         return pushed or self._read_new(body, cut)
 
     def _known(self, cut: _Cut) -> Pushed | None:
-        known = self._shapes.get(cut[:2])
+        known = self._shapes.get(cut.key)
         if known is None:
             return None
         shape, mapping = known
@@ -134,7 +152,7 @@ class TextReader:
     def _read_new(self, body: bytes, cut: _Cut) -> Pushed:
         try:
             around, inside = _unquoted(cut.heads)
-            key = cut.comments, around
+            key = key_of(cut.comments), around
             structure = self._structures.get(key)
             if structure:
                 label_schema = structure.label_schema if inside else None
@@ -151,7 +169,7 @@ class TextReader:
         return pushed
 
     def _remember(self, body: bytes, cut: _Cut, shape: PushShape, mapping: SlotMapping) -> None:
-        key = cut[:2]
+        key = cut.key
         if self._shapes.wants(key):
             self._shapes.put(key, shape, mapping, key_cost(cut.heads, len(body)))
 
@@ -165,19 +183,16 @@ class TextReader:
         return pushed
 
     def _read_large(self, body: bytes) -> Pushed:
-        families, values, labels = Families(), list[bytes](), 0
+        families, values = Families(), list[bytes]()
         try:
             for piece in _pieces(body):
-                comments, heads, some = _cut(piece)
+                comments, heads, some = _cut_at_once(piece)
                 around, inside = _unquoted(heads)
                 runs = _runs(families, comments, around)
                 _fill([*families.by_name.values()], runs, inside, len(values))
                 values += some
-                labels += len(inside)
             shapes, mapping = _complete(assemble(families.by_name.values(), len(values)))
-            is_huge = labels > _MAX_INTERNED_LABELS
-            shape = PushShape(shapes, label_schema_of(shapes)) if is_huge else interned(shapes)
-            return Pushed(shape, mapping.numbers(values))
+            return Pushed(interned(shapes), mapping.numbers(values))
         except (Unusual, ValueError):
             return scan_leniently(body, self._names).pushed
 
@@ -186,7 +201,8 @@ def _pieces(body: bytes) -> Iterator[bytes]:
     """Cut *body* behind lines."""
     at = 0
     while at < len(body):
-        end = body.rfind(b"\n", at, at + _PIECE_BYTES) + 1 or body.find(b"\n", at) + 1
+        end = body.rfind(b"\n", at, at + _PIECE_BYTES) + 1
+        end = end or body.find(b"\n", at) + 1 or len(body)
         yield body[at:end]
         at = end
 

@@ -15,7 +15,7 @@ from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.names import LEGACY_METRIC, Escaping, alike, escape, is_plain
 from pushgate.model.numbers import exposed
 from pushgate.model.quoting import go_quote, is_utf8, legible, raw
-from pushgate.model.slices import PER_SLICE, Sliced, finished, listing, pausing, sorting
+from pushgate.model.slices import PER_SLICE, Sliced, finished, listing, pausing, releasing, sorting
 
 # 0xFE and 0xFF never occur in UTF-8. Names of families that came by protobuf need not be
 # UTF-8; but they hold no line feed and no quote that is not escaped.
@@ -291,6 +291,8 @@ def _violations(
         seen.add(labels)
         if complaint:
             out.append(Violation(index, position, complaint))
+    if len(seen) > PER_SLICE:
+        yield from releasing(seen)
 
 
 def _complaint(family: FamilyShape, labels: Labels, grouping: frozenset[str]) -> str | None:

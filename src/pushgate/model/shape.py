@@ -10,14 +10,15 @@ a counter, gauge or untyped metric has one slot; a summary or histogram has one 
 quantile or bucket, then the sum, then the count.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
+from pushgate.model.keys import PER_PIECE, LongKey, key_of
 from pushgate.model.layout import MAX_MARKED_NAMES, Layout, Violation, layout_of
 from pushgate.model.names import alike, is_plain
 from pushgate.model.quoting import is_utf8, raw
@@ -138,9 +139,10 @@ def label_schema_of(families: Iterable[FamilyShape]) -> LabelSchema:
 
 def label_schema_of_families(families: tuple[FamilyLabelSchema, ...]) -> LabelSchema:
     """Return the one label schema that consists of *families*."""
-    label_schema = _LABEL_SCHEMAS.get(families)
+    key = key_of(families)
+    label_schema = _LABEL_SCHEMAS.get(key)
     if label_schema is None:
-        label_schema = _LABEL_SCHEMAS[families] = LabelSchema(families)
+        label_schema = _LABEL_SCHEMAS[key] = LabelSchema(families)
     return label_schema
 
 
@@ -155,6 +157,11 @@ class PushShape:
         self.families = families
         self.label_schema = label_schema
         self._layouts: dict[tuple[str, ...] | Labels, Layout] = {}
+
+    def __del__(self) -> None:
+        """Leave what takes long to free to :data:`release`."""
+        if release and _is_large(self.families):
+            release([self.families, self.label_schema.families])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -197,7 +204,7 @@ class PushShape:
 
     @cached_property
     def _is_distinct(self) -> bool:
-        return all(len(f.labels) == 1 or len(set(f.labels)) == len(f.labels) for f in self.families)
+        return all(len(f.labels) == 1 or _are_distinct(f.labels) for f in self.families)
 
     @cached_property
     def values_are_utf8(self) -> bool:
@@ -238,6 +245,14 @@ class PushShape:
         )
 
 
+def _are_distinct(metrics: tuple[Labels, ...]) -> bool:
+    """Return whether all *metrics* differ, in steps: all other threads wait for one call."""
+    seen: set[Labels] = set()
+    for at in range(0, len(metrics), PER_PIECE):
+        seen.update(metrics[at : at + PER_PIECE])
+    return len(seen) == len(metrics)
+
+
 def size(value: str) -> int:
     """Return the number of bytes of a label's name or value."""
     return len(value) if value.isascii() else len(raw(value))
@@ -252,14 +267,17 @@ class Extent(NamedTuple):
     label_value_bytes: int
 
 
+release: Callable[[list[Collection[Any]]], None] | None = None
+"""Takes the parts of a large shape that nobody needs: to free them at once is one long call."""
+LARGE = 4096
+"""Families and metrics of a large shape."""
+
 # Layouts that are kept per shape. Jobs agree on their label names, so there is nearly
 # always one; a shape whose order needs the values has one per group.
 _MAX_LAYOUTS = 64
 
-_SHAPES: WeakValueDictionary[tuple[FamilyShape, ...], PushShape] = WeakValueDictionary()
-_LABEL_SCHEMAS: WeakValueDictionary[tuple[FamilyLabelSchema, ...], LabelSchema] = (
-    WeakValueDictionary()
-)
+_SHAPES: WeakValueDictionary[Hashable, PushShape] = WeakValueDictionary()
+_LABEL_SCHEMAS: WeakValueDictionary[Hashable, LabelSchema] = WeakValueDictionary()
 
 
 def interned(
@@ -269,15 +287,48 @@ def interned(
 
     *label_schemas*, if they are known already, are those of *families*.
     """
-    shape = _SHAPES.get(families)
+    key = _key_of(families)
+    shape = _SHAPES.get(key)
     if shape is None:
         label_schema = (
             label_schema_of(families)
             if label_schemas is None
             else label_schema_of_families(label_schemas)
         )
-        shape = _SHAPES[families] = PushShape(families, label_schema)
+        shape = _SHAPES[key] = PushShape(families, label_schema)
+    elif release and shape.families is not families and _is_large(families):
+        release([families])
     return shape
+
+
+def _is_large(families: tuple[FamilyShape, ...]) -> bool:
+    return len(families) + sum([len(family.labels) for family in families]) > LARGE
+
+
+def _key_of(families: tuple[FamilyShape, ...]) -> Hashable:
+    """Return *families* as a key, cut up if they have many metrics."""
+    if sum([1 + len(family.labels) for family in families]) <= PER_PIECE:
+        return families
+    return LongKey([*_pieces(families)])
+
+
+def _pieces(families: Iterable[FamilyShape]) -> Iterator[Hashable]:
+    some: list[FamilyShape] = []
+    weight = 0
+    for family in families:
+        weight += 1 + len(family.labels)
+        if weight > PER_PIECE:
+            yield tuple(some)
+            some, weight = [], 1 + len(family.labels)
+        if weight <= PER_PIECE:
+            some.append(family)
+            continue
+        name, kind, said, labels, bounds, as_text = family
+        yield name, kind, said, len(labels), len(bounds), as_text
+        for column in (labels, bounds):
+            yield from (column[at : at + PER_PIECE] for at in range(0, len(column), PER_PIECE))
+        weight = 0
+    yield tuple(some)
 
 
 class WrongType(NamedTuple):

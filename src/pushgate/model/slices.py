@@ -67,3 +67,11 @@ def sorting(items: Sequence[T], key: Callable[[T], Any]) -> Sliced[list[T]]:
             yield
         out.append(item)
     return out
+
+
+def releasing(items: set[T] | list[T]) -> Sliced[None]:
+    """Take nearly all out of *items*, in slices: to free them at once is one long call."""
+    while len(items) > _AT_ONCE:
+        for _ in range(PER_SLICE):
+            items.pop()
+        yield

@@ -19,7 +19,7 @@ import uvloop
 from pushgate.errors import StartupError
 from pushgate.model.duration import format_duration
 from pushgate.model.quoting import is_utf8
-from pushgate.server import logs, sockets
+from pushgate.server import logs, release, sockets
 from pushgate.server.access.live import Reloaded
 from pushgate.server.access.tls import caveats
 from pushgate.server.compose import Composition, compose, lock_persistence
@@ -35,8 +35,9 @@ _UNUSED_SECONDS = 300
 # The journal's thread needs the interpreter lock for a moment after each sync. Python's
 # default would let it wait five milliseconds, and every push of the batch with it.
 _SWITCH_SECONDS = 0.0005
-# Nearly nothing here is cyclic; each full collection would walk all groups.
-_GC_THRESHOLDS = (20_000, 2, 1000)
+# All threads wait for a collection, so each may only walk few objects. Nearly nothing here is
+# cyclic, and a full one would walk all groups: it is rare.
+_GC_THRESHOLDS = (4_000, 2, 5_000)
 # How much longer than its timeout a stop may take until the process is ended all the same.
 _LAST_RESORT_SECONDS = 5.0
 
@@ -50,6 +51,7 @@ def serve(settings: Settings) -> int:
     sys.setswitchinterval(_SWITCH_SECONDS)
     _allow_open_files()
     gc.set_threshold(*_GC_THRESHOLDS)
+    release.start()
     stop = _Stop(settings.web_shutdown_timeout / 1e9)
     try:
         with stop.on_signals(), ExitStack() as opened:

@@ -10,7 +10,7 @@ where all numbers are doubles, at the same places as in a body seen before, one
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
@@ -27,6 +27,7 @@ from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import written_out
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
+from pushgate.model.keys import key_of
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, text
 from pushgate.model.shape import Pushed, PushShape, WrongType, interned
@@ -46,8 +47,8 @@ class ProtobufReader:
             limits: how much a body may hold.
         """
         self._limits = limits
-        self._shapes: ShapeCache[tuple[bytes, ...], None] = ShapeCache(cache_bytes // 2)
-        self._fixed: ShapeCache[tuple[bytes, ...], _Spans] = ShapeCache(cache_bytes // 2)
+        self._shapes: ShapeCache[Hashable, None] = ShapeCache(cache_bytes // 2)
+        self._fixed: ShapeCache[Hashable, _Spans] = ShapeCache(cache_bytes // 2)
         self._layouts: BoundedCache[int, _Layout] = BoundedCache(_MAX_LAYOUT_BYTES)
 
     @property
@@ -68,7 +69,7 @@ class ProtobufReader:
         layout = self._layouts.get(len(body))
         if layout is not None and layout.unpack is not None:
             pieces = layout.unpack(body)
-            fixed = self._fixed.get(pieces[0::2])
+            fixed = self._fixed.get(key_of(pieces[0::2]))
             if fixed is not None:
                 shape, spans = fixed
                 details = tuple([body[start:end] for start, end in spans])
@@ -79,7 +80,8 @@ class ProtobufReader:
         found = scan(body, self._limits.series)
         if found is None:
             return None
-        known = self._shapes.get(found.skeleton)
+        key = key_of(found.skeleton)
+        known = self._shapes.get(key)
         if known:
             shape, _ = known
             if found.doubles:
@@ -91,9 +93,8 @@ class ProtobufReader:
             shape = _shape_of(found.skeleton)
         except (ValueError, IndexError, _Unusual):
             return None
-        if self._shapes.wants(found.skeleton):
-            cost = key_cost(found.skeleton, len(body))
-            self._shapes.put(found.skeleton, shape, None, cost)
+        if self._shapes.wants(key):
+            self._shapes.put(key, shape, None, key_cost(found.skeleton, len(body)))
         return found.pushed(shape)
 
     def _remember(self, body: bytes, found: "Scan", shape: PushShape) -> None:
@@ -102,8 +103,9 @@ class ProtobufReader:
             self._layouts.put(len(body), _Layout(found.doubles), 200 * len(found.doubles))
             return
         gaps = layout.compiled(len(body))(body)[0::2]
-        if self._fixed.wants(gaps):
-            self._fixed.put(gaps, shape, found.spans, key_cost(gaps, len(body)))
+        key = key_of(gaps)
+        if self._fixed.wants(key):
+            self._fixed.put(key, shape, found.spans, key_cost(gaps, len(body)))
 
 
 _MAX_LAYOUT_BYTES = 4 << 20

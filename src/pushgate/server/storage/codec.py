@@ -9,7 +9,7 @@ little-endian; times are Unix nanoseconds.
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from zlib import crc32
 
 import orjson
@@ -31,6 +31,7 @@ _NO_FAILURE = 0xFFFF
 # In the number of details: behind them come the places of the families that are dropped.
 _HAS_DROPPED = 1 << 31
 _NUMBER = struct.Struct("<q")
+_AT_ONCE = 1024  # labels of metrics that become JSON in one call
 
 
 def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
@@ -154,15 +155,35 @@ def _blocks(state: bytes, at: int, shape: Callable[[int], PushShape]) -> Iterato
 
 def encode_shape(number: int, shape: PushShape) -> bytes:
     """Return *shape*, which has the id *number*."""
-    families = [
-        [f.name, int(f.type), f.help, f.labels, f.bounds, *([True] if f.untyped_as_text else [])]
-        for f in shape.families
-    ]
-    try:
-        encoded = orjson.dumps(families)
-    except orjson.JSONEncodeError:
-        encoded = json.dumps(families).encode()  # it writes lone surrogates
+    encoded = b"[" + b",".join([_encoded_family(family) for family in shape.families]) + b"]"
     return _CHECKSUM.pack(_shape_checksum(number, encoded)) + encoded
+
+
+def _encoded_family(family: FamilyShape) -> bytes:
+    name, kind, said, labels, bounds, as_text = family
+    ends = [True] if as_text else []
+    if len(labels) <= _AT_ONCE:
+        return _json([name, int(kind), said, labels, bounds, *ends])
+    parts = [
+        *map(_json, (name, int(kind), said)),
+        _array(labels),
+        _array(bounds),
+        *map(_json, ends),
+    ]
+    return b"[" + b",".join(parts) + b"]"
+
+
+def _array(items: Sequence[object]) -> bytes:
+    """Return *items* as JSON, made in steps: all other threads wait for one call."""
+    starts = range(0, len(items), _AT_ONCE)
+    return b"[" + b",".join([_json(items[at : at + _AT_ONCE])[1:-1] for at in starts]) + b"]"
+
+
+def _json(value: object) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value).encode()  # it writes lone surrogates
 
 
 def decode_shape(number: int, encoded: bytes) -> PushShape:

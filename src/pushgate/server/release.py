@@ -1,0 +1,45 @@
+"""Frees large shapes in a thread of its own, piece by piece.
+
+A shape of 99,000 series is a million objects. To free them at once is one call into C, for
+which all other threads wait.
+"""
+
+import threading
+import time
+from collections.abc import Collection
+from queue import SimpleQueue
+from typing import Any
+
+from pushgate.model import shape
+
+_SMALL = 256
+_DELAY_SECONDS = 0.1  # until the code that had it last has let go of it, too
+_Part = Collection[Any]
+
+
+def start() -> None:
+    """Free large shapes in a thread from now on."""
+    dropped: SimpleQueue[list[_Part]] = SimpleQueue()
+    threading.Thread(target=_free, args=(dropped,), name="release", daemon=True).start()
+    shape.release = dropped.put
+
+
+def _free(dropped: SimpleQueue[list[_Part]]) -> None:
+    while True:
+        parts = dropped.get()
+        time.sleep(_DELAY_SECONDS)
+        take_apart(parts)
+
+
+def take_apart(parts: list[_Part]) -> None:
+    """Empty *parts* so that no call frees more than a few objects."""
+    while parts:
+        items = [*parts.pop()]
+        while items:
+            item = items.pop()
+            if isinstance(item, tuple):
+                parts += [part for part in item if _is_long(part)]
+
+
+def _is_long(part: object) -> bool:
+    return isinstance(part, (tuple, frozenset)) and len(part) > _SMALL
