@@ -154,6 +154,8 @@ class Layout:
                     lines = []
         if lines:
             pieces.append((at, b"".join(lines), len(lines)))
+        if len(metrics) > PER_SLICE:
+            yield from releasing(metrics)
         return pieces
 
     def render(
@@ -268,7 +270,10 @@ def ranking(metrics: Sequence[Labels]) -> Sliced[list[int]]:
         if number % PER_SLICE == PER_SLICE - 1:
             yield
         keys.append((len(labels), [raw(value) for _, value in labels]))
-    return (yield from sorting(range(len(metrics)), keys.__getitem__))
+    ranks = yield from sorting(range(len(metrics)), keys.__getitem__)
+    if len(keys) > PER_SLICE:
+        yield from releasing(keys)
+    return ranks
 
 
 def label_values(key: GroupingKey) -> tuple[bytes, ...]:

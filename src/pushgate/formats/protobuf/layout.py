@@ -20,7 +20,7 @@ from pushgate.model.layout import Layout, is_mark, ranking
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw
 from pushgate.model.shape import Pushed, PushShape
-from pushgate.model.slices import Sliced, listing, pausing
+from pushgate.model.slices import Sliced, listing, pausing, releasing
 
 
 def encode_metrics(
@@ -173,6 +173,7 @@ def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_P
             batch = [(place, metrics[place], slots[place]) for place in some]
             pieces.append((yield from _piece(at, family, batch, escaping)))
         starts.append(starts[-1] + len(order))
+        yield from releasing(metrics)
         yield
     return _ProtobufLayout(shape, starts, pieces, escaping, is_marked=layout.is_marked)
 
