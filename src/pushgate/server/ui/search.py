@@ -15,7 +15,6 @@ from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import LabelSchema
 from pushgate.model.slices import sorting
-from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
@@ -237,7 +236,7 @@ async def matching_groups(
         if words:
             rows = [match for match in rows if words(match.group)]
         matching += rows
-        await next_slice()
+        await asyncio.sleep(0)
     for of, count in names.items():
         counts.labels.update(dict.fromkeys(of, count))
     del counts.labels["job"]
