@@ -54,9 +54,9 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     stop = _ADMIN(endpoint=health.stop)
     table = {
         "/": {"GET": _READ(endpoint=pages.groups, counted_as="status")},
-        "/status": {"GET": _READ(endpoint=pages.status, counted_as="status")},
+        "/status": {"GET": _READ(endpoint=pages.status, shows_groups=False, counted_as="status")},
         "/rules": {"GET": _READ(endpoint=pages.rules, counted_as="status")},
-        "/help": {"GET": _READ(endpoint=pages.help, counted_as="status")},
+        "/help": {"GET": _READ(endpoint=pages.help, shows_groups=False, counted_as="status")},
         "/ui/groups": {"GET": _READ(endpoint=pages.deletable, counted_as="status")},
         "/ui/group/{id}": {
             "GET": _READ(endpoint=pages.group, job=pages.job_in_path, counted_as="status")
@@ -66,7 +66,7 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         "/-/ready": {"GET": _HEALTH(endpoint=health.ready, counted_as="ready")},
         "/-/quit": {"PUT": stop, "POST": stop},
         "/api/v1/status": options
-        | {"GET": _READ(endpoint=json_api.status, counted_as="api/v1/status")},
+        | {"GET": _READ(endpoint=json_api.status, shows_groups=False, counted_as="api/v1/status")},
         "/api/v1/groups": options
         | {
             "GET": _READ(endpoint=groups_api.listing, counted_as="api/v1/groups"),

@@ -12,8 +12,6 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.csrf import cross_site_write
 from pushgate.server.http.responses import NOT_FOUND, Response, error_response, plain_error
 
-# What shows groups. It has to know what other servers have changed, and those that are due have
-# to expire first.
 _READING = (Permission.READ, Permission.SCRAPE)
 
 Endpoint: TypeAlias = Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]
@@ -30,6 +28,8 @@ class Action:
             makes it raise needs no permission: it will be refused anyway.
         checks_jobs: the endpoint finds out which jobs the request is about, and checks the
             permission for each of them. Before that, it is enough to be known.
+        shows_groups: the endpoint shows groups, if *permission* is one to read: it has to know
+            what other servers have changed, and those that are due have to expire first.
         counted_as: the handler under which requests are counted; empty if they are not.
     """
 
@@ -37,6 +37,7 @@ class Action:
     permission: Permission
     job: Callable[[AppContext, Scope], str | None] = lambda _context, _scope: None
     checks_jobs: bool = False
+    shows_groups: bool = True
     counted_as: str = ""
 
     def needs(self, context: AppContext, scope: Scope) -> tuple[Permission, str | None]:
@@ -115,7 +116,7 @@ class Resource:
             await send(message)
 
         try:
-            if action.permission in _READING:
+            if action.shows_groups and action.permission in _READING:
                 await self._context.gateway.caught_up()
                 await self._context.expiry.settle()
             await action.endpoint(self._context, scope, receive, send_counted)

@@ -36,8 +36,10 @@ READING: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{_LIMITS}"
 COMMIT: Final = "SET LOCAL statement_timeout = 0;COMMIT"
 """A commit that waits for a standby: the timeout would only end the wait, not undo it."""
 
-READ_ONLY: Final = "25006"
-"""The SQLSTATE of a write to a standby."""
+# The SQLSTATEs of a write to a standby, and of BEGIN READ WRITE there.
+_READ_ONLY: Final = ("25006", "0A000")
+STANDBY: Final = "it is a standby; name the primary, or all hosts"
+"""What is wrong with a database that follows another one."""
 
 Row = tuple[Any, ...]
 
@@ -146,10 +148,11 @@ class Database:
 
     def roll_back(self) -> None:
         """End the transaction, if there is one, without its changes."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None or connection.info.transaction_status == TransactionStatus.IDLE:
             return
         try:
-            self._connection.execute(b"ROLLBACK")
+            connection.execute(b"ROLLBACK")
         except psycopg.Error:
             self.disconnect()
 
@@ -162,10 +165,11 @@ class Database:
     def explained(self, error: psycopg.Error) -> str:
         """Return in one line why *error* happened, without secrets."""
         said = error.diag.message_primary or str(error) or type(error).__name__
-        if error.sqlstate == READ_ONLY or "session is read-only" in said:
-            said = f"{said.partition(': session is')[0]}: it is read-only, as a standby is"
-        lines = (line.strip() for line in said.splitlines())
-        said = "; ".join(line for line in lines if line and not line.endswith("?"))
+        first, *more = said.splitlines()
+        # Only where several hosts failed, the further lines tell more.
+        said = " ".join([first, *map(str.strip, more)]) if first.endswith(":") else first
+        if error.sqlstate in _READ_ONLY or "session is read-only" in said:
+            said += f": {STANDBY}"
         for secret in self._secrets:
             said = said.replace(secret, "xxxxx")
         return said

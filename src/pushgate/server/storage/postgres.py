@@ -24,8 +24,8 @@ from pushgate.server.storage.codec import (
 )
 from pushgate.server.storage.database import (
     COMMIT,
-    READ_ONLY,
     READING,
+    STANDBY,
     WRITING,
     Away,
     Database,
@@ -55,7 +55,7 @@ _TIDY_ROWS = 2_000
 _FIND_OUT_SECONDS = 6.0
 _RETRY_SECONDS = 0.2
 
-_HEAD = "SELECT version, rev, stamp, last_group, last_shape FROM pushgate_head"
+_HEAD = "SELECT version, pg_is_in_recovery(), rev, stamp, last_group, last_shape FROM pushgate_head"
 # What the statements before these two return is nothing.
 _HEAD_AT: Final = WRITING.count(";")
 
@@ -230,8 +230,8 @@ class PostgresJournal:
             "SELECT keys, times FROM pushgate_turns WHERE keys IS NOT NULL ORDER BY rev;"
             "SELECT id, families FROM pushgate_shapes"
         )
-        self._check_version(head)
-        _, rev, stamp, self._last_group, last_shape = head
+        self._check(head)
+        _, _, rev, stamp, self._last_group, last_shape = head
         shapes = self._shape_of = {number: _shape(number, families) for number, families in encoded}
         self._groups, self._ids, groups = {}, {}, []
         query = "SELECT id, labels, state FROM pushgate_groups"
@@ -247,54 +247,42 @@ class PostgresJournal:
         return groups
 
     def _news_query(self) -> str:
-        """Return a query for all that changed since the last place seen, as of one moment.
-
-        Rows are of kind 0, turns, from the last one seen on; 1, groups; 2, shapes.
-        """
+        """Return queries for the turns from the last one seen on, and what they changed."""
         rev = self._seen.rev
+        turns = f"FROM pushgate_turns WHERE rev <= {rev + _MAX_MISSED} AND rev"
         return (
-            "WITH turn AS MATERIALIZED (SELECT rev, stamp, groups, keys, times"
-            f" FROM pushgate_turns WHERE rev >= {rev} ORDER BY rev LIMIT {_MAX_MISSED + 2}),"
-            f" changed AS (SELECT DISTINCT unnest(groups) AS id FROM turn WHERE rev > {rev})"
-            " SELECT 0 AS kind, rev AS id, stamp, NULL::bytea, NULL::bytea, keys, times FROM turn"
-            " UNION ALL SELECT 1, id, 0, labels, state, NULL, NULL"
-            " FROM changed LEFT JOIN pushgate_groups USING (id)"
-            " UNION ALL SELECT 2, id, 0, families, NULL, NULL, NULL FROM pushgate_shapes"
-            f" WHERE id > {self._shapes.last} ORDER BY kind, id"
+            f"SELECT rev, stamp, keys, times {turns} >= {rev} ORDER BY rev;"
+            f"WITH changed AS (SELECT DISTINCT unnest(groups) AS id {turns} > {rev})"
+            " SELECT id, labels, state FROM changed LEFT JOIN pushgate_groups USING (id);"
+            f"SELECT id, families FROM pushgate_shapes WHERE id > {self._shapes.last}"
         )
 
     def _look(self, sql: str) -> News | None:
         """Return what is new, by the head and the news that *sql* asks for."""
-        head_rows, rows = self._database.start(sql)[_HEAD_AT : _HEAD_AT + 2]
-        (head,) = head_rows
-        self._check_version(head)
-        _, rev, stamp, last_group, last_shape = head
-        turns = [row for row in rows if row[0] == 0]
-        last_seen = turns[0][1:3] if turns else ()
-        if last_seen != self._seen or len(turns) > _MAX_MISSED + 1:
-            differs = bool(turns) and turns[0][1] == self._seen.rev and last_seen != self._seen
+        (head,), turns, groups, shapes = self._database.start(sql)[_HEAD_AT : _HEAD_AT + 4]
+        self._check(head)
+        _, _, rev, stamp, last_group, last_shape = head
+        last_seen = turns[0][:2] if turns else ()
+        if last_seen != self._seen or rev > self._seen.rev + _MAX_MISSED:
+            differs = bool(turns) and turns[0][0] == self._seen.rev and last_seen != self._seen
             return self._reloaded(is_loss=differs or rev < self._seen.rev)
         if self._seen == (rev, stamp):
             return None
-        news = self._taken_in(rows)
+        changed = self._taken_in(groups, shapes)
         self._last_group, self._shapes.last = last_group, last_shape
         self._seen = _Place(rev, stamp)
-        keys = [
-            pair
-            for *_, named, times in turns[1:]
-            if named
-            for pair in zip(named, times, strict=True)
-        ]
-        return News(news, keys, in_turn=len(news) <= _MAX_NEWS)
+        keys = [(k, t) for *_, ks, ts in turns[1:] if ks for k, t in zip(ks, ts, strict=True)]
+        return News(changed, keys, in_turn=len(changed) <= _MAX_NEWS)
 
-    def _taken_in(self, rows: Sequence[Row]) -> list[tuple[bytes, Group | None]]:
+    def _taken_in(
+        self, groups: Sequence[Row], encoded: Sequence[Row]
+    ) -> list[tuple[bytes, Group | None]]:
         """Return the groups that changed, and note them and their shapes."""
-        shapes = {row[1]: _shape(row[1], row[3]) for row in rows if row[0] == 2}
+        shapes = {number: _shape(number, families) for number, families in encoded}
         self._shape_of |= shapes
         found = [
             (number, labels, None if state is None else _group(labels, state, self._shape_of))
-            for kind, number, _, labels, state, _, _ in rows
-            if kind == 1
+            for number, labels, state in groups
         ]
         uses: Counter[PushShape] = Counter()
         changed: list[tuple[bytes, Group | None]] = []
@@ -379,7 +367,7 @@ class PostgresJournal:
             try:
                 # With the lock, it is certain that the transaction has ended.
                 *_, found = self._database.start(
-                    f"{WRITING}SELECT FROM pushgate_head FOR UPDATE;SELECT FROM pushgate_turns"
+                    f"{WRITING}SELECT 1 FROM pushgate_head FOR UPDATE;SELECT 1 FROM pushgate_turns"
                     f" WHERE rev = {place.rev} AND stamp = {place.stamp}"
                 )
             except (Away, Refused) as error:
@@ -390,9 +378,12 @@ class PostgresJournal:
                 self._database.roll_back()
                 return bool(found)
 
-    def _check_version(self, head: Row) -> None:
-        if head[0] > VERSION:
-            raise newer(self._database, head[0])
+    def _check(self, head: Row) -> None:
+        version, is_standby, *_ = head
+        if version > VERSION:
+            raise newer(self._database, version)
+        if is_standby:  # which may be behind what was acknowledged
+            raise ValueError(STANDBY)
 
     def _cause(self, error: Exception) -> str:
         return f"database {self.name}: {error}"
@@ -422,15 +413,13 @@ class PostgresJournal:
             self._database.disconnect()
             if isinstance(error, StartupError):
                 raise
-            advice = _ADVICE.get(getattr(error, "state", ""), _DEFAULT_ADVICE)
+            lacks_right = isinstance(error, Refused) and error.state == _NOT_ALLOWED
+            advice = _GRANT if lacks_right else _DEFAULT_ADVICE
             raise StartupError(f"can't use the {self._cause(error)}; {advice}") from error
 
 
-_ADVICE: Final = {
-    "42501": "grant the role the right to create tables, or to use those that there are",
-    "3D000": "create it, or name another --persistence.url",
-    READ_ONLY: "name the primary in --persistence.url, or all hosts",
-}
+_NOT_ALLOWED: Final = "42501"
+_GRANT: Final = "grant the role the right to create tables, or to use those that there are"
 _DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs and lets it in"
 
 

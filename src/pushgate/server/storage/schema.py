@@ -73,7 +73,7 @@ def prepare(database: Database) -> None:
         database.start(f"{WRITING}{_ONE_AT_A_TIME}")
         version = _version(database)
         if version:
-            database.run("SELECT FROM pushgate_head FOR UPDATE")
+            database.run("SELECT 1 FROM pushgate_head FOR UPDATE")
         for number, sql in enumerate(_VERSIONS[version:], version + 1):
             database.run(f"{sql};UPDATE pushgate_head SET version = {number}")
         database.run("COMMIT")
@@ -89,8 +89,11 @@ def newer(database: Database, version: int) -> StartupError:
 
 def _version(database: Database) -> int:
     """Return the version of the tables, 0 if there are none."""
-    (((exists,),),) = database.run("SELECT to_regclass('pushgate_head') IS NOT NULL")
-    if not exists:
+    # Not to_regclass(), which may not know yet what others have made.
+    (found,) = database.run(
+        "SELECT 1 FROM pg_class WHERE relname = 'pushgate_head' AND pg_table_is_visible(oid)"
+    )
+    if not found:
         return 0
     (((version,),),) = database.run("SELECT version FROM pushgate_head")
     return int(version)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from pushgate.server.store.change import Expire
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 _MAX_STEP = 10 * 10**9
 _SECOND_LOOK = 60 * 10**9
 _MAX_LOGGED = 20
+_SETTLE_SECONDS = 5.0
 
 Clock = Callable[[], int]
 """Returns nanoseconds."""
@@ -64,11 +66,13 @@ class Expiry:
     async def settle(self) -> None:
         """Let what is due expire, and return when nothing of it is visible any more.
 
-        If the journal fails, it stays visible: a full disk does not end all scrapes.
+        If the journal fails or hangs, it stays visible: a full disk does not end all scrapes.
         """
         self.begin()
-        if self._last is not None:
-            await asyncio.shield(self._last)
+        if self._last is not None and self._gateway.is_connected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE_SECONDS):
+                    await asyncio.shield(self._last)
 
     def _settled(
         self, end: asyncio.Future[None], steps: Sequence[Step], error: Exception | None
