@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _MAX_STEP = 10 * 10**9
 _SECOND_LOOK = 60 * 10**9
 _MAX_LOGGED = 20
-_SETTLE_SECONDS = 5.0
+_SETTLE_SECONDS = 4.0
 
 Clock = Callable[[], int]
 """Returns nanoseconds."""
@@ -69,7 +69,7 @@ class Expiry:
         If the journal fails or hangs, it stays visible: a full disk does not end all scrapes.
         """
         self.begin()
-        if self._last is not None and self._gateway.is_connected:
+        if self._last is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SETTLE_SECONDS):
                     await asyncio.shield(self._last)

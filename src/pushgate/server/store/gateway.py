@@ -37,7 +37,7 @@ _SLICE_SECONDS = 0.003
 _MAX_REASON = 1000
 
 # How long a reader waits for the journal before what is in memory has to do.
-_READ_SECONDS = 5.0
+_READ_SECONDS = 4.0
 # How often a turn may be lost before what waits for it is refused.
 _MAX_LOST = 3
 
