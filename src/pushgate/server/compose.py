@@ -16,6 +16,7 @@ from pushgate.server.http.app import App
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import PushService
 from pushgate.server.http.readers import SlowReaders
+from pushgate.server.http.renderings import Renderings
 from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
@@ -111,6 +112,7 @@ def compose(
         pushes=PushService(settings, gateway, expiry, telemetry, decoder),
         slow_readers=SlowReaders(settings.limit_held_bytes),
         views=Views(store, telemetry),
+        renderings=Renderings(),
         telemetry=telemetry,
         live=live,
         started=time.time_ns(),

@@ -7,6 +7,7 @@ from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
 from pushgate.server.http.push import PushService
 from pushgate.server.http.readers import SlowReaders
+from pushgate.server.http.renderings import Renderings
 from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.store.expiry import Expiry
@@ -28,6 +29,7 @@ class AppContext:
     pushes: PushService
     slow_readers: SlowReaders
     views: Views
+    renderings: Renderings
     live: LiveConfig
     telemetry: Telemetry
     started: int

@@ -44,15 +44,14 @@ from pushgate.server.http.responses import (
     error_response,
     plain_error,
 )
+from pushgate.server.http.slices import SLICE_SECONDS, queue_slice
 
 _log = logging.getLogger(__name__)
 
 _LARGE_HEAD_BYTES = 8 << 10
 # Received and not yet read: from here on the client has to wait.
 _HIGH_WATER_BYTES = 64 << 10
-# How long one connection may keep the event loop before the others have a turn, and how much
-# of a body is read in one step.
-_TURN_SECONDS = 0.002
+# How much of a body is read in one step.
 _PIECE_BYTES = 16 << 10
 # The rest of a body that was refused: up to so much is read and dropped for the next request.
 _MAX_DISCARDED_BYTES = 1 << 20
@@ -311,11 +310,11 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._is_advancing = True
         try:
-            pause = self._loop.time() + _TURN_SECONDS
+            pause = self._loop.time() + SLICE_SECONDS
             while self._step():
                 if self._loop.time() >= pause:
                     self._is_scheduled = True
-                    self._loop.call_soon(self._go_on)
+                    queue_slice(self._go_on)
                     break
         finally:
             self._is_advancing = False

@@ -1,6 +1,5 @@
 """Long responses, made while they are sent, without blocking the event loop."""
 
-import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable
 from time import perf_counter
 from typing import Any, TypeVar
@@ -8,25 +7,30 @@ from typing import Any, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from pushgate.server.http.responses import Headers, Response
+from pushgate.server.http.slices import SLICE_SECONDS, next_slice
 
 T = TypeVar("T")
 
-# After so much work at a stretch, other requests get a turn; so much is sent at a time.
-_SLICE_SECONDS = 0.002
+# How much is sent at a time.
 _CHUNK_BYTES = 64 << 10
 
 
 async def in_steps(work: Generator[Any, None, T]) -> T:
     """Return the result of *work*. Other requests get a turn every few of its yields."""
     while True:
-        pause = perf_counter() + _SLICE_SECONDS
+        pause = perf_counter() + SLICE_SECONDS
         try:
             while perf_counter() < pause:
                 next(work)
         except StopIteration as end:
             result: T = end.value
             return result
-        await asyncio.sleep(0)
+        await next_slice()
+
+
+async def collected(pieces: Iterable[bytes]) -> bytes:
+    """Return *pieces*, each of which takes a millisecond or less to make, as one."""
+    return b"".join([chunk async for chunk in _chunks(pieces)])
 
 
 async def stream(
@@ -53,13 +57,13 @@ async def stream(
 async def _chunks(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
     """Yield *pieces* joined to chunks, at least one; let other requests run in between."""
     chunk = bytearray()
-    pause = perf_counter() + _SLICE_SECONDS
+    pause = perf_counter() + SLICE_SECONDS
     for piece in pieces:
         chunk += piece
         if len(chunk) >= _CHUNK_BYTES:
             yield bytes(chunk)
             chunk.clear()
         if perf_counter() >= pause:
-            await asyncio.sleep(0)
-            pause = perf_counter() + _SLICE_SECONDS
+            await next_slice()
+            pause = perf_counter() + SLICE_SECONDS
     yield bytes(chunk)

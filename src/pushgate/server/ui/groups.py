@@ -134,9 +134,8 @@ def strip(attempts: Sequence[Attempt], expect_every: int) -> Strip:
         (kinds.count(kind), word) for kind, word in (("late", "late"), ("failed", "refused"))
     ]
     said = "".join(f", {count} {word}" for count, word in counted if count)
-    label = (
-        f"Last {len(attempts)} pushes{said or ', all accepted'}" if attempts else "No pushes yet"
-    )
+    what = "push" if len(attempts) == 1 else f"{len(attempts)} pushes"
+    label = f"Last {what}{said or ', all accepted'}" if attempts else "No pushes yet"
     return Strip([(kind, path) for kind, path in paths.items() if path], label)
 
 

@@ -1,9 +1,10 @@
 """The pages of the web interface, and its static files."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, quote
 from zlib import compressobj
 
@@ -17,8 +18,9 @@ from pushgate.model.quoting import legible
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import find_header
+from pushgate.server.http.renderings import Render
 from pushgate.server.http.responses import NOT_FOUND, Response
-from pushgate.server.http.stream import in_steps, stream
+from pushgate.server.http.stream import in_steps
 from pushgate.server.http.usage import base_url
 from pushgate.server.store.group import Group
 from pushgate.server.ui import help as help_, status as status_
@@ -84,30 +86,38 @@ _MAX_DELETED = 1000
 _MAX_CHIP = 80
 _MAX_FACETS = 8
 _MAX_VALUE = 4000
+_AGES_SECONDS = 10
+
+_Render: TypeAlias = Callable[[], Awaitable[Iterator[str]]]
 
 
 async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with one page of the groups that match the query, see :class:`Search`."""
+    render = partial(_groups, context, scope)
+    await _share(render, partial(_version, context), context, scope, receive, send)
+
+
+async def _groups(context: AppContext, scope: Scope) -> Iterator[str]:
     now = time.time_ns()
-    store = context.gateway.store
+    store, settings = context.gateway.store, context.settings
     result = await found(store, Search.from_query(_query(scope)), now)
     jobs = {match.job for match in result.groups}
     may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
-    may_wipe = context.settings.web_enable_admin_api and await _permitted(
+    may_wipe = settings.web_enable_admin_api and await _permitted(
         context, scope, [None], Permission.ADMIN
     )
     rows = (
         group_row(
             match,
             store.rule(match.group.key),
-            context.settings,
+            settings,
             now,
             may_delete=match.job in may_delete,
             most=_MAX_CHIP,
         )
         for match in result.groups
     )
-    pieces = _page(
+    return _page(
         _GROUPS,
         context,
         ".",
@@ -125,7 +135,6 @@ async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send
         words=STATE_WORDS,
         states=[*State],
     )
-    await _send_page(pieces, context, scope, receive, send)
 
 
 async def deletable(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,24 +168,31 @@ async def group(context: AppContext, scope: Scope, receive: Receive, send: Send)
     if shown is None:
         await missing(context, scope, receive, send, up="../..", what="group")
         return
+    version = (shown.pushed_at, shown.failed_at, len(shown.blocks), context.gateway.store.rules)
+    await context.renderings.stream(
+        _packed(partial(_group, context, scope, shown), scope),
+        (*version, context.live.access, _ages()),
+        _headers(context, scope),
+        scope,
+        receive,
+        send,
+    )
+
+
+async def _group(context: AppContext, scope: Scope, shown: Group) -> Iterator[str]:
+    may_delete = await _permitted(context, scope, [job_of(shown)], Permission.DELETE)
     max_rows = None if "all" in _query(scope) else MAX_ROWS
-    pieces = _page(
+    cards = family_cards(shown, context.settings, time.time_ns(), max_rows=max_rows)
+    about = _about(context, scope, shown, may_delete=bool(may_delete))
+    return _page(
         _GROUP,
         context,
         "../..",
         tab="groups",
         title=title(shown),
-        **_about(
-            context,
-            scope,
-            shown,
-            may_delete=bool(await _permitted(context, scope, [job_of(shown)], Permission.DELETE)),
-        ),
-        families=await in_steps(
-            family_cards(shown, context.settings, time.time_ns(), max_rows=max_rows)
-        ),
+        **about,
+        families=await in_steps(cards),
     )
-    await _send_page(pieces, context, scope, receive, send)
 
 
 def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool) -> dict[str, Any]:
@@ -210,23 +226,32 @@ def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool)
 
 async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with how the server is: storage, traffic, refused pushes, limits and flags."""
-    shown = status_.status(context, time.time_ns())
-    pieces = _page(_STATUS, context, ".", tab="status", title="Status", **shown)
-    await _send_page(pieces, context, scope, receive, send)
+
+    async def render() -> Iterator[str]:
+        shown = status_.status(context, time.time_ns())
+        return _page(_STATUS, context, ".", tab="status", title="Status", **shown)
+
+    await _share(render, lambda: None, context, scope, receive, send)
 
 
 async def rules(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the rules in force, and the groups that each is for."""
-    shown = await status_.rules(context, time.time_ns())
-    pieces = _page(_RULES, context, ".", tab="rules", title="Rules", **shown)
-    await _send_page(pieces, context, scope, receive, send)
+
+    async def render() -> Iterator[str]:
+        shown = await status_.rules(context, time.time_ns())
+        return _page(_RULES, context, ".", tab="rules", title="Rules", **shown)
+
+    await _share(render, partial(_version, context), context, scope, receive, send)
 
 
 async def help(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: A001 - the page is called so
     """Answer with how to push to this gateway and how to scrape it, at its own address."""
-    sections = help_.sections(context.settings, base_url(scope, context.settings))
-    pieces = _page(_HELP, context, ".", tab="help", title="Help", sections=sections)
-    await _send_page(pieces, context, scope, receive, send)
+
+    async def render() -> Iterator[str]:
+        sections = help_.sections(context.settings, base_url(scope, context.settings))
+        return _page(_HELP, context, ".", tab="help", title="Help", sections=sections)
+
+    await _share(render, lambda: context.live.access, context, scope, receive, send)
 
 
 async def missing(
@@ -244,8 +269,8 @@ async def missing(
         return
     below = scope["path"].removeprefix(context.settings.route_prefix)
     up = up or "/".join([".", *[".."] * (below.count("/") - 1)])
-    body = b"".join(_page(_MISSING, context, up, tab="", title="Not found", what=what))
-    await Response(404, body, _headers(context))(scope, receive, send)
+    body = "".join(_page(_MISSING, context, up, tab="", title="Not found", what=what))
+    await Response(404, body.encode(), _headers(context))(scope, receive, send)
 
 
 async def static(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
@@ -280,29 +305,56 @@ def _query(scope: Scope) -> dict[str, str]:
         return {}
 
 
-def _page(template: Template, context: AppContext, up: str, **shown: Any) -> Iterator[bytes]:
+def _page(template: Template, context: AppContext, up: str, **shown: Any) -> Iterator[str]:
     """Yield a page; *up* is the relative URL of the route prefix, used without an external URL."""
     settings = context.settings
     base = settings.external_prefix or up
-    pieces = template.generate(
+    return template.generate(
         base=base,
         metrics=base + settings.telemetry_path.removeprefix(settings.route_prefix),
         version=BUILD.version,
+        now=time.time_ns() // 10**6,
         **shown,
     )
-    # Help texts need not be UTF-8.
-    return (piece.encode(errors="replace") for piece in pieces)
 
 
-async def _send_page(
-    pieces: Iterable[bytes], context: AppContext, scope: Scope, receive: Receive, send: Send
+def _version(context: AppContext) -> Hashable:
+    """Return what pages about the groups depend on."""
+    revision = context.gateway.store.revision
+    return revision, context.live.access, context.live_rules.error, _ages()
+
+
+def _ages() -> int:
+    """Return what the ages on a page depend on. The browser counts on by itself meanwhile."""
+    return int(time.time() // _AGES_SECONDS)
+
+
+async def _share(
+    render: _Render,
+    version: Callable[[], Hashable],
+    context: AppContext,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
-    """Answer with *pieces*, compressed if the browser takes that."""
-    headers = _headers(context)
+    packed, headers = _packed(render, scope), _headers(context, scope)
+    await context.renderings.share(packed, version, headers, scope, receive, send)
+
+
+def _packed(render: _Render, scope: Scope) -> Render:
+    """Return *render*, its pieces as bytes, compressed if the browser takes that."""
+
+    async def packed() -> Iterator[bytes]:
+        # Help texts need not be UTF-8.
+        pieces = (piece.encode(errors="replace") for piece in await render())
+        return _compressed(pieces) if _takes_gzip(scope) else pieces
+
+    return packed
+
+
+def _takes_gzip(scope: Scope) -> bool:
     accepted = tuple(value for name, value in scope["headers"] if name == b"accept-encoding")
-    if accepted_encoding(accepted) == "gzip":
-        pieces, headers = _compressed(pieces), (*headers, _GZIP)
-    await stream(pieces, headers, scope, receive, send)
+    return accepted_encoding(accepted) == "gzip"
 
 
 def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -312,8 +364,9 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield packer.flush()
 
 
-def _headers(context: AppContext) -> tuple[tuple[bytes, bytes], ...]:
+def _headers(context: AppContext, scope: Scope | None = None) -> tuple[tuple[bytes, bytes], ...]:
     """Return the headers of a page. A policy in the web configuration replaces the default."""
-    if any(name.lower() == _CSP for name, _ in context.live.access.headers):
-        return _HEADERS
-    return (*_HEADERS, (_CSP, _POLICY))
+    configured = [name.lower() for name, _ in context.live.access.headers]
+    policy = () if _CSP in configured else ((_CSP, _POLICY),)
+    packing = (_GZIP,) if scope and _takes_gzip(scope) else ()
+    return *_HEADERS, *policy, *packing

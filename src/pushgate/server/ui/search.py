@@ -1,13 +1,11 @@
 """What the list of groups shows: the groups that match, their order, and how many are what."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
-from weakref import WeakKeyDictionary
 
 from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
@@ -15,6 +13,7 @@ from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import LabelSchema
 from pushgate.model.slices import sorting
+from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
@@ -28,9 +27,6 @@ PAGE = 50
 
 _MAX_QUERY_LENGTH = 1000
 _DAY = 86_400 * 10**9
-
-
-_SEARCHING: Final[WeakKeyDictionary[Store, asyncio.Lock]] = WeakKeyDictionary()
 
 
 class State(StrEnum):
@@ -186,11 +182,9 @@ async def found(store: Store, search: Search, now: int) -> Result:
 
     Looks at every group, and lets other requests run in between.
     """
-    # One search at a time: slices of ten would follow each other without a push in between.
-    async with _SEARCHING.setdefault(store, asyncio.Lock()):
-        matching, counts, error = await matching_groups(store, search, now)
-        # Stable, so that groups of one job stay in the order of their keys.
-        matching = await in_steps(sorting(matching, _SORTS[search.sort]))
+    matching, counts, error = await matching_groups(store, search, now)
+    # Stable, so that groups of one job stay in the order of their keys.
+    matching = await in_steps(sorting(matching, _SORTS[search.sort]))
     if search.is_descending:
         matching.reverse()
     pages = max(1, -(-len(matching) // PAGE))
@@ -236,7 +230,7 @@ async def matching_groups(
         if words:
             rows = [match for match in rows if words(match.group)]
         matching += rows
-        await asyncio.sleep(0)
+        await next_slice()
     for of, count in names.items():
         counts.labels.update(dict.fromkeys(of, count))
     del counts.labels["job"]

@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from pushgate.server.http.families import local_time
-
 
 class Value(NamedTuple):
     """A number: ``835 GB``, and ``raw`` in plain digits, as it was pushed."""
@@ -17,10 +15,11 @@ class Value(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A time: ``6 min ago``, and in full."""
+    """A time: ``6 min ago``, in full to the second, and as HTML writes it."""
 
-    full: str
     ago: str
+    full: str
+    iso: str
 
 
 _AGES: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -32,7 +31,8 @@ _TIMES: Final = (1e9, 4.1e9)
 
 def moment(time: int, now: int) -> Moment:
     """Return *time* as of *now*, both in Unix nanoseconds."""
-    return Moment(local_time(time // 10**9 * 10**9), f"{age(now - time)} ago")
+    local = datetime.fromtimestamp(time // 10**9, UTC).astimezone()
+    return Moment(f"{age(now - time)} ago", f"{local:%Y-%m-%d %H:%M:%S %Z}", local.isoformat())
 
 
 def age(nanoseconds: int) -> str:

@@ -35,7 +35,8 @@ export function startCopying() {
   // Who selects a number that is written for people copies the number that was pushed.
   document.addEventListener("copy", (event) => {
     const selection = document.getSelection();
-    const node = selection.anchorNode?.parentElement?.closest("[data-raw]");
+    const anchor = selection.anchorNode;
+    const node = (anchor instanceof Element ? anchor : anchor?.parentElement)?.closest("[data-raw]");
     if (!node?.dataset.raw || !node.contains(selection.focusNode) || selection.isCollapsed) return;
     event.clipboardData.setData("text/plain", node.dataset.raw);
     event.preventDefault();

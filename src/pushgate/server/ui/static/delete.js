@@ -1,5 +1,8 @@
 // Asks, naming what goes, and deletes; stays open with the reason if that fails.
 
+import { say } from "./copy.js";
+import { refresh } from "./live.js";
+
 const AT_ONCE = 6;
 const dialog = document.getElementById("confirm");
 const title = document.getElementById("confirm-title");
@@ -17,11 +20,13 @@ function named(group) {
   return line;
 }
 
-async function remove({ path, method = "DELETE" }) {
+// A page that was opened with credentials in its URL may not pass them on to fetch.
+async function asked(path, method = "GET") {
   const url = new URL(path, location.href);
   url.username = url.password = "";
   const answer = await fetch(url, { method });
   if (!answer.ok) throw new Error(`${answer.status} ${(await answer.text()) || answer.statusText}`);
+  return answer;
 }
 
 // Several at a time. What could not be deleted stays in the list.
@@ -31,7 +36,7 @@ async function removeAll(groups) {
   const worker = async () => {
     for (let group; (group = waiting.shift()); ) {
       try {
-        await remove(group);
+        await asked(group.path, group.method ?? "DELETE");
         groups.splice(groups.indexOf(group), 1);
       } catch (failure) {
         failures.push(failure.message);
@@ -42,7 +47,7 @@ async function removeAll(groups) {
   return failures;
 }
 
-export async function askAndDelete(question, load, done) {
+async function ask(question, load, done) {
   let groups = [];
   title.textContent = question;
   error.textContent = "";
@@ -61,6 +66,7 @@ export async function askAndDelete(question, load, done) {
     }
     dialog.close();
     await done();
+    say("Deleted.");
   };
   dialog.showModal();
   try {
@@ -72,4 +78,54 @@ export async function askAndDelete(question, load, done) {
     buttons[0].disabled = false;
     error.textContent = `The groups could not be listed: ${failure.message}`;
   }
+}
+
+// *element* is the row of a group, or the actions of its page.
+export function deleteOne(element) {
+  const { selector: name, delete: path, home } = element.dataset;
+  ask(
+    "Delete this group?",
+    async () => [{ name, path }],
+    async () => {
+      if (home) location.assign(home);
+      else await afterRow(element);
+    },
+  );
+}
+
+// The focus goes to the row that takes the place of the one that is gone.
+async function afterRow(row) {
+  const at = [...document.querySelectorAll("tr[data-selector]")].indexOf(row);
+  await refresh();
+  const left = [...document.querySelectorAll("tr[data-selector] a")];
+  (left[Math.min(at, left.length - 1)] ?? document.getElementById("q")).focus();
+}
+
+function deleteAll(url) {
+  const base = url.slice(0, url.indexOf("/ui/groups"));
+  const groups = async () => {
+    const answer = await (await asked(url)).json();
+    return answer.groups.map(({ name, path }) => ({ name, path: `${base}/${path}` }));
+  };
+  ask("Delete these groups?", groups, afterMany);
+}
+
+async function afterMany() {
+  await refresh();
+  document.getElementById("q").focus();
+}
+
+function wipe(button) {
+  const all = { name: "Every group of this gateway. This cannot be undone.", path: button.dataset.wipe, method: "PUT" };
+  ask(button.textContent.replace("…", "?"), async () => [all], afterMany);
+}
+
+export function startDeleting() {
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest("button");
+    if (!button) return;
+    if ("deleteOne" in button.dataset) deleteOne(button.closest("[data-delete]"));
+    if (button.dataset.deleteAll) deleteAll(button.dataset.deleteAll);
+    if (button.dataset.wipe) wipe(button);
+  });
 }

@@ -1,15 +1,106 @@
 // Keeps the page up to date: asks for it again, and changes only what is different.
 
+import { setClock } from "./times.js";
+
 const EVERY_MS = 5000;
 const STORED = "pushgate-paused";
 const live = document.getElementById("live");
-const text = document.getElementById("live-text");
 const toggle = document.getElementById("live-toggle");
+const bar = document.getElementById("bar");
+let etag = "";
 let updated = Date.now();
+let trouble = "";
 let timer = 0;
 let changed = () => {};
 
 const isPaused = () => live.classList.contains("paused");
+const isBusy = () => document.querySelector("dialog[open], [popover]:popover-open") !== null;
+
+// Asks for the page; *isPoll* says that one from a moment ago will do. Returns nothing if it is the same.
+async function fetched(isPoll) {
+  const url = new URL(location.href);
+  url.username = url.password = url.hash = "";
+  const headers = { Accept: "text/html", "If-None-Match": etag };
+  if (isPoll) headers["Cache-Control"] = "max-stale";
+  let answer;
+  try {
+    answer = await fetch(url, { headers, cache: "no-store" });
+  } catch {
+    throw new Error("The gateway does not answer");
+  }
+  // 404 is the page of a group that is gone.
+  if (!answer.ok && answer.status !== 304 && answer.status !== 404) throw new Error(`The gateway answers ${answer.status}`);
+  setClock(Date.parse(answer.headers.get("Date")));
+  if (answer.status === 304) return null;
+  etag = answer.headers.get("ETag") ?? "";
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+export async function refresh(isPoll = false) {
+  const page = await fetched(isPoll);
+  updated = Date.now();
+  if (!page) return;
+  document.title = page.title;
+  morph(document.getElementById("main"), page.getElementById("main"));
+  changed();
+}
+
+async function tick() {
+  clearTimeout(timer);
+  if (!document.hidden && !isPaused() && !isBusy() && document.getSelection().isCollapsed) {
+    try {
+      await refresh(true);
+      if (trouble) {
+        trouble = "";
+        say("The gateway answers again.");
+      }
+    } catch (failure) {
+      trouble = failure.message;
+    }
+    show();
+  }
+  timer = setTimeout(tick, EVERY_MS);
+}
+
+// What the bar says stays until something else is to be said, or for some seconds.
+function say(text) {
+  if (bar.textContent === text) return;
+  bar.textContent = text;
+  if (text && !trouble && !isPaused()) setTimeout(() => bar.textContent === text && say(""), 4000);
+}
+
+function show() {
+  const state = isPaused() ? "paused" : trouble ? "no answer" : "live";
+  const seconds = Math.round((Date.now() - updated) / 1000);
+  document.getElementById("live-text").textContent = `${state} · updated ${seconds < 120 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`} ago ·`;
+  live.classList.toggle("broken", trouble !== "");
+  bar.classList.toggle("broken", trouble !== "" && !isPaused());
+  toggle.textContent = isPaused() ? "resume" : "pause";
+  const since = new Date(updated).toLocaleTimeString("en-GB");
+  if (isPaused()) say(`Paused. This is how it was at ${since}.`);
+  else if (trouble) say(`${trouble}. This is how it was at ${since}; trying again every ${EVERY_MS / 1000} s.`);
+}
+
+export function startRefreshing(whenChanged) {
+  if (!live) return;
+  changed = whenChanged;
+  live.hidden = false;
+  live.classList.toggle("paused", sessionStorage.getItem(STORED) === "yes");
+  toggle.addEventListener("click", () => {
+    live.classList.toggle("paused");
+    sessionStorage.setItem(STORED, isPaused() ? "yes" : "no");
+    if (!isPaused()) {
+      say("");
+      tick();
+    }
+    show();
+  });
+  // A tab in the background asks nothing, and catches up when it is seen again.
+  document.addEventListener("visibilitychange", () => document.hidden || tick());
+  setInterval(() => document.hidden || show(), 1000);
+  show();
+  timer = setTimeout(tick, EVERY_MS);
+}
 
 // Makes the children of *old* those of *fresh*, and keeps every element that stays what it is.
 function morph(old, fresh) {
@@ -49,57 +140,4 @@ function copyAttributes(old, wanted) {
   for (const { name } of [...old.attributes]) {
     if (!wanted.hasAttribute(name) && name !== "open" && name !== "style") old.removeAttribute(name);
   }
-}
-
-export async function refresh() {
-  const url = new URL(location.href);
-  url.username = url.password = url.hash = "";
-  const answer = await fetch(url, { headers: { Accept: "text/html" }, cache: "no-store" });
-  // 404 is the page of a group that is gone.
-  if (!answer.ok && answer.status !== 404) throw new Error(answer.statusText);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  document.title = page.title;
-  morph(document.getElementById("main"), page.getElementById("main"));
-  changed();
-  updated = Date.now();
-}
-
-const isBusy = () => document.querySelector("dialog[open], [popover]:popover-open") !== null;
-
-async function tick() {
-  clearTimeout(timer);
-  if (!document.hidden && !isPaused() && !isBusy() && document.getSelection().isCollapsed) {
-    try {
-      await refresh();
-      live.classList.remove("broken");
-    } catch {
-      live.classList.add("broken");
-    }
-  }
-  timer = setTimeout(tick, EVERY_MS);
-}
-
-function show() {
-  const seconds = Math.round((Date.now() - updated) / 1000);
-  const state = isPaused() ? "paused" : live.classList.contains("broken") ? "no answer" : "live";
-  text.textContent = `${state} · updated ${seconds} s ago ·`;
-  toggle.textContent = isPaused() ? "resume" : "pause";
-}
-
-export function startRefreshing(whenChanged) {
-  if (!live) return;
-  changed = whenChanged;
-  live.hidden = false;
-  live.classList.toggle("paused", sessionStorage.getItem(STORED) === "yes");
-  toggle.addEventListener("click", () => {
-    live.classList.toggle("paused");
-    sessionStorage.setItem(STORED, isPaused() ? "yes" : "no");
-    show();
-    if (!isPaused()) tick();
-  });
-  // A tab in the background asks nothing, and catches up when it is seen again.
-  document.addEventListener("visibilitychange", () => document.hidden || tick());
-  setInterval(() => document.hidden || show(), 1000);
-  show();
-  timer = setTimeout(tick, EVERY_MS);
 }

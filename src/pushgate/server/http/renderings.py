@@ -1,0 +1,135 @@
+"""Pages that many browsers ask for again and again: rendered once for all of them.
+
+A browser that keeps a page up to date sends ``If-None-Match``, and ``Cache-Control: max-stale``
+to say that a page somewhat behind will do. Every other request gets the page as it is now.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from secrets import token_hex
+from time import perf_counter
+from typing import TypeAlias
+
+from starlette.types import Receive, Scope, Send
+
+from pushgate.server.http.push import find_header
+from pushgate.server.http.responses import Headers, Response
+from pushgate.server.http.stream import collected, stream
+
+Render: TypeAlias = Callable[[], Awaitable[Iterable[bytes]]]
+"""Makes a page: its pieces, each of which takes a millisecond or less."""
+
+_MAX_KEPT = 32
+_BEHIND_SECONDS = 1.0
+# Refreshes keep the server busy for at most one tenth of the time, however long a page takes.
+_BEHIND_TIMES = 10
+# What an answer depends on, beside the target.
+_READ_HEADERS = (b"authorization", b"accept-encoding", b"host")
+
+_Asked: TypeAlias = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _Rendering:
+    version: Hashable
+    etag: bytes
+    response: Response | None = None
+    until: float = 0.0
+
+
+class Renderings:
+    """The last renderings. One page is rendered at a time, so that pushes come in between.
+
+    A *version* says what a page shows: while it is the same, so is the page. None is a version
+    that no other is the same as.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[_Asked, _Rendering] = {}
+        self._turn = asyncio.Lock()
+        # Versions begin anew with every process, and so must the tags.
+        self._etags = (b'"%s-%x"' % (token_hex(6).encode(), number) for number in count())
+
+    async def share(
+        self,
+        render: Render,
+        version: Callable[[], Hashable],
+        headers: Headers,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer with a page of bounded size, which is kept for the next who asks."""
+        asked = _asked(scope)
+        may_be_behind = b"max-stale" in find_header(scope["headers"], b"cache-control")
+
+        def kept() -> Response | None:
+            one = self._kept.get(asked)
+            if one is None or one.response is None:
+                return None
+            is_current = one.version is not None and one.version == version()
+            is_recent = may_be_behind and perf_counter() < one.until
+            return one.response if is_current or is_recent else None
+
+        response = kept()
+        if response is None:
+            async with self._turn:
+                response = kept() or await self._rendered(asked, render, version(), headers)
+        if not await _is_known(response.headers, scope, send):
+            await response(scope, receive, send)
+
+    async def _rendered(
+        self, asked: _Asked, render: Render, version: Hashable, headers: Headers
+    ) -> Response:
+        began = perf_counter()
+        body = await collected(await render())
+        one = _Rendering(version, next(self._etags))
+        tag = () if version is None else ((b"etag", one.etag),)
+        one.response = Response(200, body, (*headers, *tag))
+        ended = perf_counter()
+        one.until = ended + max(_BEHIND_SECONDS, _BEHIND_TIMES * (ended - began))
+        self._keep(asked, one)
+        return one.response
+
+    async def stream(
+        self,
+        render: Render,
+        version: Hashable,
+        headers: Headers,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer with a page of any size, unless the client has this *version* of it."""
+        asked = _asked(scope)
+        one = self._kept.get(asked)
+        if one is None or one.version != version:
+            one = _Rendering(version, next(self._etags))
+            self._keep(asked, one)
+        tagged = (*headers, (b"etag", one.etag))
+        if not await _is_known(tagged, scope, send):
+            await stream(await render(), tagged, scope, receive, send)
+
+    def _keep(self, asked: _Asked, one: _Rendering) -> None:
+        self._kept.pop(asked, None)
+        self._kept[asked] = one
+        if len(self._kept) > _MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+
+def _asked(scope: Scope) -> _Asked:
+    certificate = scope["state"].get("peer_certificate")
+    headers = [find_header(scope["headers"], name) for name in _READ_HEADERS]
+    return scope["scheme"], scope["path"], scope["query_string"], repr(certificate), *headers
+
+
+async def _is_known(headers: Sequence[tuple[bytes, bytes]], scope: Scope, send: Send) -> bool:
+    """Answer 304 if the client has the page with these *headers*; return whether it has."""
+    known = find_header(scope["headers"], b"if-none-match")
+    is_known = known != b"" and known == find_header(headers, b"etag")
+    if is_known:
+        await send({"type": "http.response.start", "status": 304, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+    return is_known
