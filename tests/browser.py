@@ -1,140 +1,72 @@
-"""A headless Chromium, spoken to over its debugging pipe (fds 3 and 4, messages end in NUL)."""
+"""Debian's Chromium, driven by Playwright."""
 
-import base64
-import json
-import os
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests import services
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--remote-debugging-pipe",
-)
-ANSWERED_WITHIN = 30.0
-
-
-class Page:
-    """The one tab of a browser. *log* collects its console, its errors and refusals by the CSP."""
-
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands = commands
-        self._answers = answers
-        self._pending = b""
-        self._last = 0
-        self._session: str | None = None
-        self.log: list[str] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """The result of a command of the DevTools protocol."""
-        self._last += 1
-        message: dict[str, Any] = {"id": self._last, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._last:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    def _next(self) -> dict[str, Any]:
-        while b"\0" not in self._pending:
-            chunk = os.read(self._answers, 65536)
-            assert chunk, "the browser has ended"
-            self._pending += chunk
-        first, _, self._pending = self._pending.partition(b"\0")
-        message = json.loads(first)
-        if message.get("method") == "Log.entryAdded":
-            self.log.append(message["params"]["entry"]["text"])
-        if message.get("method") == "Runtime.exceptionThrown":
-            self.log.append(str(message["params"]["exceptionDetails"]))
-        return message
-
-    def open(self, url: str, as_seen: str = "") -> None:
-        """Goes to *url*, *as_seen* by scripts, and waits until page and script are loaded."""
-        self.call("Page.navigate", url=url)
-        seen = as_seen or url
-        self.wait_for(f"document.readyState === 'complete' && location.href === {seen!r}")
-
-    def press(self, key: str) -> None:
-        """Presses and releases a key such as ``ArrowUp`` or ``Enter``."""
-        code = {"Enter": 13, "Escape": 27, "ArrowUp": 38, "ArrowDown": 40}[key]
-        text = {"text": "\r"} if key == "Enter" else {}
-        for what in ("keyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent", type=what, key=key, windowsVirtualKeyCode=code, **text
-            )
-
-    def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression."""
-        got = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in got, got
-        return got["result"].get("value")
-
-    def wait_for(self, expression: str) -> None:
-        """Waits until *expression* is true, across reloads."""
-        deadline = time.monotonic() + ANSWERED_WITHIN
-        while True:
-            with suppress(AssertionError):  # the page is being replaced
-                if self.evaluate(f"Boolean({expression})"):
-                    return
-            assert time.monotonic() < deadline, f"never true: {expression}\n{self.log}"
-            time.sleep(0.05)
-
-    def screenshot(self, file: Path, *, width: int, height: int, dark: bool = False) -> None:
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=False)
-        file.write_bytes(base64.b64decode(shot["data"]))
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage")
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 780}
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Page]:
-    """A browser with the empty directory *profile* to itself; skips where there is none."""
+def chromium() -> Iterator[Browser]:
+    """A headless browser; skips where there is none. No event loop may run beside it."""
     program = services.found("PUSHGATE_TEST_CHROMIUM", "chromium", "Chromium")
-    from_us, commands = os.pipe()
-    answers, to_us = os.pipe()
-    # The browser reads its fd 3 and writes its fd 4.
-    script = f'exec "$@" 3<&{from_us} 4>&{to_us}'
-    process = subprocess.Popen(
-        ["/bin/bash", "-c", script, "chromium", program, *FLAGS, f"--user-data-dir={profile}"],
-        pass_fds=(from_us, to_us),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(from_us)
-    os.close(to_us)
+    with sync_playwright() as playwright, launched(playwright, program) as browser:
+        yield browser
+
+
+@contextmanager
+def launched(playwright: Playwright, program: str) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
     try:
-        yield Page(commands, answers)
+        yield browser
     finally:
-        os.close(answers)
-        os.close(commands)
-        process.terminate()
-        process.wait(20)
+        browser.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads a page: on which screen, in which colors, with scripts or without."""
+
+    name: str
+    viewport: dict[str, int]
+    is_dark: bool = False
+    has_scripts: bool = True
+
+    @contextmanager
+    def tab(self, browser: Browser, *, may_log: str = "", **options: Any) -> Iterator[Page]:
+        """A tab. Nothing may be refused by the policy or logged, but what has *may_log* in it."""
+        context = browser.new_context(
+            viewport=self.viewport,
+            color_scheme="dark" if self.is_dark else "light",
+            java_script_enabled=self.has_scripts,
+            **options,
+        )
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        log: list[str] = []
+        page.on("console", lambda message: log.append(message.text))
+        page.on("pageerror", lambda error: log.append(str(error)))
+        try:
+            yield page
+        finally:
+            context.close()
+        unexpected = [line for line in log if not may_log or may_log not in line]
+        assert not unexpected, unexpected
+
+
+READERS = (
+    Reader("desktop", DESKTOP),
+    Reader("desktop-dark", DESKTOP, is_dark=True),
+    Reader("phone", PHONE),
+    Reader("phone-dark", PHONE, is_dark=True),
+    Reader("without scripts", DESKTOP, has_scripts=False),
+)
+ON_DESKTOP, _, ON_PHONE, IN_THE_DARK, WITHOUT_SCRIPTS = READERS

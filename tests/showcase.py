@@ -26,6 +26,7 @@ from pushgate.server.recent import Minute
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Fail, Replace
 from pushgate.server.store.store import Store
+from pushgate.server.ui.groups import group_id
 from tests import browser
 from tests.server.pushes import change, key, pushed, put
 
@@ -231,34 +232,29 @@ def _native():
     return family
 
 
-PICTURES = (
-    ("groups", "/", {"width": 1280, "height": 700}),
-    ("groups-dark", "/", {"width": 1280, "height": 700, "dark": True}),
-    ("groups-phone", "/", {"width": 390, "height": 780}),
-    ("group", "{backup}", {"width": 1280, "height": 1500}),
-    ("group-dark-phone", "{backup}", {"width": 390, "height": 1400, "dark": True}),
-    ("status", "/status", {"width": 1280, "height": 900}),
-    ("rules", "/rules", {"width": 1280, "height": 420}),
-    ("help", "/help", {"width": 1280, "height": 900}),
-)
+_GROUP = f"/ui/group/{group_id(BACKUP)}"
+# Each with its path, its size, and whether it is dark.
+PICTURES = {
+    "groups": ("/", 1280, 700, False),
+    "groups-dark": ("/", 1280, 700, True),
+    "groups-phone": ("/", 390, 780, False),
+    "group": (_GROUP, 1280, 1500, False),
+    "group-dark-phone": (_GROUP, 390, 1400, True),
+    "status": ("/status", 1280, 900, False),
+    "rules": ("/rules", 1280, 420, False),
+    "help": ("/help", 1280, 900, False),
+}
 
 
 def main(folder: Path) -> None:
     """Writes the pictures into *folder*."""
-    from pushgate.server.ui.groups import group_id
-
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        showcase() as url,
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-        browser.chromium(Path(profile)) as page,
-    ):
-        for name, path, how in PICTURES:
-            page.screenshot(folder / f"{name}.png", **how)  # the size and colors, then the page
-            page.open(url + path.format(backup=f"/ui/group/{group_id(BACKUP)}"))
-            page.screenshot(folder / f"{name}.png", **how)
-        if page.log:
-            sys.exit("\n".join(page.log))
+    with browser.chromium() as chromium, showcase() as url:
+        for name, (path, width, height, is_dark) in PICTURES.items():
+            reader = browser.Reader(name, {"width": width, "height": height}, is_dark)
+            with reader.tab(chromium) as page:
+                page.goto(url + path)
+                page.screenshot(path=folder / f"{name}.png")
 
 
 if __name__ == "__main__":
