@@ -172,6 +172,22 @@ def test_a_group_that_came_and_went_between_two_looks_is_no_news(servers):
     assert other.journal.check().groups == []
 
 
+def test_groups_that_were_deleted_and_pushed_anew_between_two_looks_are_the_new_ones(servers):
+    one, other = servers
+    keys = [key(f"job{number}") for number in range(50)]
+    one.turn(*[put(each, "m 1\n") for each in keys])
+    other.look()
+    for each in keys:
+        one.turn(Delete(each))
+        one.turn(put(each, "m 2\n"))
+    other.look()
+    assert state(other.store) == state(one.store)
+    other.turn(*[put(each, "m 3\n") for each in keys])
+    one.look()
+    assert state(one.store) == state(other.store)
+    assert len(one.store) == len(keys)
+
+
 def test_only_one_server_at_a_time_has_the_turn(servers):
     one, other = servers
     one.begin()

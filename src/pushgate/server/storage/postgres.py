@@ -253,7 +253,9 @@ class PostgresJournal:
         return (
             f"SELECT rev, stamp, keys, times {turns} >= {rev} ORDER BY rev;"
             f"WITH changed AS (SELECT DISTINCT unnest(groups) AS id {turns} > {rev})"
-            " SELECT id, labels, state FROM changed LEFT JOIN pushgate_groups USING (id);"
+            # In order: of a group that was deleted and pushed anew, the new id comes last.
+            " SELECT id, labels, state FROM changed LEFT JOIN pushgate_groups USING (id)"
+            " ORDER BY id;"
             f"SELECT id, families FROM pushgate_shapes WHERE id > {self._shapes.last}"
         )
 
