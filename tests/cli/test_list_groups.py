@@ -71,8 +71,6 @@ def left(gateway):
         (("delete", "--match", '{job="a"}'), ["host=x1", "host=x2"]),
         (("delete", "--match", '{job=~".+"}', "--failed"), ["-"]),
         (("delete", "--older-than", "1ms"), ["host=x1", "host=x2", "host=y\\n", "-"]),
-        (("prune", "--older-than", "1ms", "--match", '{job="b"}'), ["host=y\\n"]),
-        (("prune", "--older-than", "30d"), []),
     ],
 )
 def test_groups_are_deleted_by_selector_and_age_after_a_dry_run(filled, arguments, gone):
@@ -90,8 +88,6 @@ def test_groups_are_deleted_by_selector_and_age_after_a_dry_run(filled, argument
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("prune",), "Say it with --older-than"),
-        (("prune", "--match", '{job="a"}'), "Say it with --older-than"),
         (("delete", "--failed"), "need --match or --older-than"),
         (("delete", "-j", "a", "--dry-run"), "need --match or --older-than"),
         (("delete", "-j", "a", "--match", '{job="a"}'), "name one group"),

@@ -66,10 +66,12 @@ def test_timeouts_come_from_properties_unless_they_are_zero():
 
 def test_the_escaping_scheme_property_is_used():
     assert (
-        gateway({f"{PREFIX}escaping_scheme": "dots"}, escaping_scheme="values")._rules.escaping
+        gateway(
+            {f"{PREFIX}escaping_scheme": "dots"}, escaping_scheme="values"
+        )._options.escaping_scheme
         == "dots"
     )
-    assert gateway(False)._rules.escaping == "underscores"
+    assert gateway(False)._options.escaping_scheme is None
 
 
 def test_of_our_own_properties_a_keyword_wins(tmp_path):

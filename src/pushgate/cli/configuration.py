@@ -4,7 +4,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from pushgate.cli.messages import report
@@ -44,10 +43,17 @@ def gateway_for(
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     if properties is None:
         properties = _load(connection.define)
-    texts = _texts(connection, group)
+    # Argument of PushGateway, flag, text.
+    texts = [
+        ("address", "--address", connection.address),
+        ("job", "--job", group.job),
+        ("instance", "--instance", group.instance),
+        ("basic_auth", "--user", connection.user),
+        *(("grouping_key", "--group", text) for pair in group.labels.items() for text in pair),
+    ]
     for argument, flag, text in texts:
         # Python reads bytes of the command line that are not UTF-8 as surrogates.
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if any("\ud800" <= character <= "\udfff" for character in text or ""):
             raise ConfigurationError(f"{flag}: {text!r} is not valid UTF-8", key=argument)
     # PushGateway lets properties win over arguments, as client_java does.
     properties = _without_overridden(properties, connection, group, body)
@@ -73,7 +79,9 @@ def gateway_for(
             properties=properties,
         )
     except ConfigurationError as error:
-        flags = {flag for argument, flag, _ in texts if argument == error.key}
+        flags = {
+            flag for argument, flag, text in texts if argument == error.key and text is not None
+        }
         if flags and not error.source:
             error.comes_from(flags.pop())
         raise
@@ -129,18 +137,18 @@ def _without_overridden(
         connection.user or connection.bearer_token_file or _userinfo(connection.address or "")
     )
     if gives_credentials:
-        own = replace(own, basic_auth_file=None, bearer_token=None, bearer_token_file=None)
+        own = own._replace(basic_auth_file=None, bearer_token=None, bearer_token_file=None)
     if connection.address is not None:
-        java = replace(java, address=None)
+        java = java._replace(address=None)
         if "://" in connection.address:
-            java = replace(java, scheme=None)
+            java = java._replace(scheme=None)
     elif gives_credentials and java.address and (userinfo := _userinfo(java.address)):
-        java = replace(java, address=userinfo[1] + java.address[userinfo.end() :])
+        java = java._replace(address=userinfo[1] + java.address[userinfo.end() :])
     if group.job is not None:
-        java = replace(java, job=None)
+        java = java._replace(job=None)
     if group.instance is not None and own.grouping_key is not None:
         labels = {name: text for name, text in own.grouping_key.items() if name != "instance"}
-        own = replace(own, grouping_key=labels or None)
+        own = own._replace(grouping_key=labels or None)
     overridden = {
         "instance": group.instance is not None,
         "grouping_key": bool(group.labels),
@@ -150,20 +158,8 @@ def _without_overridden(
         "verify": connection.insecure,
         "compression": body.compression is not None,
     }
-    own = replace(own, **{name: None for name, is_given in overridden.items() if is_given})
-    return replace(properties, pushgateway=java, own=own)
-
-
-def _texts(connection: Connection, group: GroupKey) -> list[tuple[str, str, str]]:
-    """Return the texts that flags give: argument of PushGateway, flag, text."""
-    texts = [
-        ("address", "--address", connection.address),
-        ("job", "--job", group.job),
-        ("instance", "--instance", group.instance),
-        ("basic_auth", "--user", connection.user),
-        *(("grouping_key", "--group", text) for pair in group.labels.items() for text in pair),
-    ]
-    return [(argument, flag, text) for argument, flag, text in texts if text is not None]
+    own = own._replace(**{name: None for name, is_given in overridden.items() if is_given})
+    return properties._replace(pushgateway=java, own=own)
 
 
 def _basic_auth(connection: Connection) -> tuple[str, str] | None:

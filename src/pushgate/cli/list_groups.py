@@ -93,7 +93,7 @@ def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
         (
             *label_cells(group.labels),
             age(group.last_push, now),
-            _state(group),
+            "failed" if not group.last_push_successful else "late" if group.late else "ok",
             str(group.series),
             printable(group.failure_reason) if not group.last_push_successful else "",
         )
@@ -101,9 +101,3 @@ def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
     ]
     for line in table(("JOB", "LABELS", "AGE", "STATE", "SERIES", "REASON"), rows):
         click.echo(line)
-
-
-def _state(group: "ListedGroup") -> str:
-    if not group.last_push_successful:
-        return "failed"
-    return "late" if group.late else "ok"

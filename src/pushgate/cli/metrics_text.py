@@ -59,7 +59,10 @@ def read_metrics(
     lines = text.removesuffix(b"\n").split(b"\n") if text else []
     lines = [line if _is_comment(line) else line.rstrip(b" \t\r") for line in lines]
     if strip_timestamps:
-        lines = [_without_timestamp(line) for line in lines]
+        for number, line in enumerate(lines):
+            if line.strip() and not _is_comment(line):
+                series, fields = _fields(line)
+                lines[number] = line if len(fields) < 2 else series + b" " + fields[0]
     body = b"\n".join(lines) + b"\n" if lines else b""
     try:
         pushed = TextReader(NameRule.UTF8).read(body)
@@ -70,7 +73,15 @@ def read_metrics(
     except InvalidBody as error:
         raise EncodingError(f"{source}: {error}") from error
     if pushed.timestamped:
-        _refuse_timestamp(lines, source)
+        number, line = next(
+            (number, line)
+            for number, line in enumerate(lines, 1)
+            if line.strip() and not _is_comment(line) and len(_fields(line)[1]) > 1
+        )
+        raise EncodingError(
+            f"{source}, line {number}: {_name_in(line)} has a timestamp, which a gateway refuses;"
+            " timestamps='strip' removes it"
+        )
     families = pushed.shape.families
     for family in families:
         for labels in family.labels:
@@ -103,7 +114,15 @@ def joined(texts: Sequence[tuple[str, MetricsText]]) -> MetricsText:
                     f"{name} is a {types[name].word} in {sources[name]}"
                     f" and a {text.types[name].word} in {source}"
                 )
-        bodies.append(_without_comments(text.body, known) if known else text.body)
+        body = text.body
+        if known:
+            written = {name.encode() for name in known} | {f'"{name}"'.encode() for name in known}
+            body = b"\n".join(
+                line
+                for line in body.split(b"\n")
+                if not ((match := _comment(line)) and match[1] in written)
+            )
+        bodies.append(body)
         types.update(text.types)
         sources.update(dict.fromkeys(text.types.keys() - known, source))
     return MetricsText(b"".join(bodies), types, sum(text.series for _, text in texts))
@@ -168,25 +187,6 @@ def _fields(line: bytes) -> tuple[bytes, list[bytes]]:
     return name, rest_fields
 
 
-def _without_timestamp(line: bytes) -> bytes:
-    if not line.strip() or _is_comment(line):
-        return line
-    series, fields = _fields(line)
-    return line if len(fields) < 2 else series + b" " + fields[0]
-
-
-def _refuse_timestamp(lines: Sequence[bytes], source: str) -> NoReturn:
-    number, line = next(
-        (number, line)
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not _is_comment(line) and len(_fields(line)[1]) > 1
-    )
-    raise EncodingError(
-        f"{source}, line {number}: {_name_in(line)} has a timestamp, which a gateway refuses;"
-        " timestamps='strip' removes it"
-    )
-
-
 def _refuse_label(family: str, label: str, lines: Sequence[bytes], source: str) -> NoReturn:
     where = source
     for number, line in enumerate(lines, 1):
@@ -199,12 +199,4 @@ def _refuse_label(family: str, label: str, lines: Sequence[bytes], source: str) 
     raise EncodingError(
         f"{where}: {family} has the label {label!r}, which is also a label of the group:"
         " the gateway would overwrite it; rename it, or use on_label_clash='allow'"
-    )
-
-
-def _without_comments(body: bytes, names: AbstractSet[str]) -> bytes:
-    encoded = {name.encode() for name in names} | {f'"{name}"'.encode() for name in names}
-    lines = body.split(b"\n")
-    return b"\n".join(
-        line for line in lines if not ((match := _comment(line)) and match[1] in encoded)
     )

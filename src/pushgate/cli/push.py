@@ -1,9 +1,10 @@
 """``pushgate push``: metrics in the text format, from files or stdin."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +13,7 @@ from pushgate.cli.options import Connection, FileBody, GroupKey, switch, takes
 from pushgate.errors import ConfigurationError, EncodingError
 
 if TYPE_CHECKING:
-    from pushgate.client.gateway import PushGateway
-    from pushgate.client.results import Payload, PushResult
+    from pushgate.client.results import Payload
 
 # A smaller push is over before anybody can read a progress bar.
 _LARGE = 1 << 20
@@ -82,7 +82,13 @@ def push(
             sys.stdout.flush()
             sys.stdout.buffer.write(payload.body)
             return
-        result = _send_showing_progress(gateway, payload, options)
+        bar: AbstractContextManager[Any] = nullcontext()
+        if len(payload.body) >= _LARGE and sys.stderr.isatty():
+            label = f"Pushing {len(payload.body) >> 20} MiB"
+            bar = click.progressbar(length=len(payload.body), label=label, file=sys.stderr)
+            gateway.watch(bar.update)
+        with bar:
+            result = gateway.push_payload(payload, add=options.add, merge=options.merge)
         if options.verbose:
             sent = _size_of(payload) if result.status else "nothing, pushing is switched off"
             say(f"pushed to {result.url}: {sent}, {result.elapsed:.3f} s")
@@ -94,27 +100,14 @@ def _read(file: str) -> tuple[str, bytes]:
     Raises:
         ConfigurationError: It cannot be read.
     """
+    name = "stdin" if file == _STDIN else click.format_filename(file)
+    if file == _STDIN and sys.stdin is None:
+        raise ConfigurationError("stdin is closed")
     try:
-        if file != _STDIN:
-            return click.format_filename(file), Path(file).read_bytes()
-        if sys.stdin is None:
-            raise ConfigurationError("stdin is closed")
-        return "stdin", sys.stdin.buffer.read()
+        return name, sys.stdin.buffer.read() if file == _STDIN else Path(file).read_bytes()
     except OSError as error:
-        name = "stdin" if file == _STDIN else click.format_filename(file)
         raise ConfigurationError(f"{name} cannot be read: {error.strerror or error}") from error
 
 
 def _size_of(payload: "Payload") -> str:
     return f"{payload.families} families, {payload.samples} series, {len(payload.body)} bytes"
-
-
-def _send_showing_progress(
-    gateway: "PushGateway", payload: "Payload", options: PushOptions
-) -> "PushResult":
-    size = len(payload.body)
-    if size < _LARGE or not sys.stderr.isatty():
-        return gateway.push_payload(payload, add=options.add, merge=options.merge)
-    with click.progressbar(length=size, label=f"Pushing {size >> 20} MiB", file=sys.stderr) as bar:
-        gateway.watch(bar.update)
-        return gateway.push_payload(payload, add=options.add, merge=options.merge)

@@ -22,7 +22,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     try:
         settings = parse(sys.argv[1:] if argv is None else argv, prog, os.environ)
     except TextRequested as requested:
-        return _print(requested.text, prog)
+        try:
+            click.echo(requested.text, nl=False)
+        except OSError as error:
+            sys.stdout = None  # or Python flushes it once more
+            click.echo(f"{prog}: error: cannot write to stdout: {error.strerror}", err=True)
+            return 1
+        return 0
     except UsageError as error:
         click.echo(str(error), err=True)
         return 1
@@ -34,13 +40,3 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         click.echo(f"{prog}: error: {needs_server(prog, error)}", err=True)
         return 1
     return serve(settings)
-
-
-def _print(text: str, prog: str) -> int:
-    try:
-        click.echo(text, nl=False)
-    except OSError as error:
-        sys.stdout = None  # or Python flushes it once more
-        click.echo(f"{prog}: error: cannot write to stdout: {error.strerror}", err=True)
-        return 1
-    return 0

@@ -149,10 +149,14 @@ def run(
             descriptors = {number: held.fileno() for number, held in output.items()}
             child = process.start(command, environment, mask, descriptors)
         except OSError as error:
-            _report_no_start(command, error)
+            say(f"{command[0]}: {error.strerror}")
+            is_absent = isinstance(error, FileNotFoundError)
+            if is_absent and len(command) == 1 and _needs_shell(command[0]):
+                quoted = command[0].replace("'", "'\\''")
+                say(f"for a command line, start a shell: pushgate run -- sh -c '{quoted}'")
             pusher.start(every=None)
-            is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-            ended = process.Ended(_NOT_FOUND if is_missing else _NOT_EXECUTABLE)
+            is_absent = is_absent or isinstance(error, NotADirectoryError)
+            ended = process.Ended(_NOT_FOUND if is_absent else _NOT_EXECUTABLE)
         else:
             pusher.start(every=job.heartbeat)
             ended = process.wait(child, job.kill_after)
@@ -162,13 +166,6 @@ def run(
     if job.strict and failures and ended.status == 0:
         sys.exit(exit_status(failures[-1]))
     sys.exit(ended.status)
-
-
-def _report_no_start(command: tuple[str, ...], error: OSError) -> None:
-    say(f"{command[0]}: {error.strerror}")
-    if isinstance(error, FileNotFoundError) and len(command) == 1 and _needs_shell(command[0]):
-        quoted = command[0].replace("'", "'\\''")
-        say(f"for a command line, start a shell: pushgate run -- sh -c '{quoted}'")
 
 
 def _metrics_file(chosen: str | None, stack: ExitStack) -> Path | None:

@@ -28,22 +28,17 @@ def set_values(
         reserved = body.reserved_labels(gateway.grouping_key)
         samples: dict[str, list[bytes]] = {}
         for value in values:
-            name, sample = _sample(value)
+            match = _assignment(value)
+            if match is None:
+                raise EncodingError(f"expecting NAME=VALUE, such as rows=3, not {value!r}")
+            name, braces, number = match.groups(default="")
+            try:
+                sample = f"{name}{braces} {number}\n".encode()
+            except UnicodeEncodeError as error:
+                raise EncodingError(f"{value!r} is not valid UTF-8") from error
             read_metrics(sample, repr(value), group_labels=reserved)
             samples.setdefault(name, []).append(sample)
         text = b"".join(
             f"# TYPE {name} gauge\n".encode() + b"".join(lines) for name, lines in samples.items()
         )
         gateway.push_payload(Payload(text, CONTENT_TYPE, len(samples), len(values)), add=True)
-
-
-def _sample(value: str) -> tuple[str, bytes]:
-    """Return the metric's name in *value*, and *value* as a line of the text format."""
-    match = _assignment(value)
-    if match is None:
-        raise EncodingError(f"expecting NAME=VALUE, such as rows=3, not {value!r}")
-    name, labels, number = match.groups(default="")
-    try:
-        return name, f"{name}{labels} {number}\n".encode()
-    except UnicodeEncodeError as error:
-        raise EncodingError(f"{value!r} is not valid UTF-8") from error

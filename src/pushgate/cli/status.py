@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from pushgate.cli.options import Connection, Duration, Pairs, option, pairs_opti
 from pushgate.cli.table import age, label_cells, table
 
 if TYPE_CHECKING:
-    from pushgate.client.results import GatewayStatus, Group
+    from pushgate.client.results import Group
 
 _ABSENT = 1
 
@@ -72,36 +71,22 @@ def status(family: str | None, connection: Connection, selection: Selection) -> 
         ]
         shown = [group for group in groups if selection.is_in_state(group, now)]
         if selection.as_json:
-            click.echo(_as_json(about, shown))
+            shown_groups = [asdict(group) for group in shown]
+            answer = {"version": about.version, "start_time": about.start_time}
+            click.echo(json.dumps({**answer, "groups": shown_groups}, indent=2))
         else:
             click.echo(f"version {about.version or 'unknown'}, started {about.start_time}")
-            for line in _table(shown, now):
+            rows = [
+                (
+                    *label_cells(group.labels),
+                    age(group.last_push, now),
+                    "ok" if group.last_push_successful else "failed",
+                    str(group.series),
+                )
+                for group in shown
+            ]
+            for line in table(("JOB", "LABELS", "AGE", "STATE", "SERIES"), rows):
                 click.echo(line)
         if family is not None and not groups:
             say(f"no such group has a metric {family!r}")
             sys.exit(_ABSENT)
-
-
-def _as_json(about: "GatewayStatus", groups: Sequence["Group"]) -> str:
-    return json.dumps(
-        {
-            "version": about.version,
-            "start_time": about.start_time,
-            "groups": [asdict(group) for group in groups],
-        },
-        indent=2,
-    )
-
-
-def _table(groups: Sequence["Group"], now: float) -> list[str]:
-    """Return the lines of a table of *groups*, its head first, or none without groups."""
-    rows = [
-        (
-            *label_cells(group.labels),
-            age(group.last_push, now),
-            "ok" if group.last_push_successful else "failed",
-            str(group.series),
-        )
-        for group in groups
-    ]
-    return table(("JOB", "LABELS", "AGE", "STATE", "SERIES"), rows)

@@ -6,6 +6,7 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote
@@ -204,24 +205,20 @@ def instance_label(kind: str, address: Address) -> str:
     """
     match kind:
         case "ip":
-            return _local_ip(address) or socket.gethostname()
+            with suppress(OSError):
+                family, socket_kind, protocol, _, target = socket.getaddrinfo(
+                    address.host, address.port, type=socket.SOCK_DGRAM
+                )[0]
+                # Connecting a datagram socket sends nothing, but chooses the route.
+                with socket.socket(family, socket_kind, protocol) as probe:
+                    probe.connect(target)
+                    local = str(probe.getsockname()[0])
+                if local != "::1" and not local.startswith("127."):
+                    return local
+            return socket.gethostname()
         case "hostname":
             return socket.gethostname()
         case "fqdn":
             return socket.getfqdn()
         case text:
             return text
-
-
-def _local_ip(address: Address) -> str | None:
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_DGRAM
-        )[0]
-        # Connecting a datagram socket sends nothing, but chooses the route.
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(target)
-            local = str(probe.getsockname()[0])
-    except OSError:
-        return None
-    return None if local == "::1" or local.startswith("127.") else local

@@ -15,7 +15,7 @@ from pushgate.client.address import (
     push_url,
 )
 from pushgate.client.auth import checked_header, credentials_of
-from pushgate.client.collect import Collector, Collectors, Selection, Source
+from pushgate.client.collect import Collector, Collectors, Selection, Source, described, report
 from pushgate.client.delivery import (
     Delivery,
     Encode,
@@ -26,7 +26,6 @@ from pushgate.client.delivery import (
     deliver,
 )
 from pushgate.client.failures import RequestInfo
-from pushgate.client.families import Rules, described, gather, report
 from pushgate.client.group_list import PAGE, GroupQuery, ListedGroup, listed_in
 from pushgate.client.job import JOB_GROUPS, Function, OnPushError
 from pushgate.client.log import log, warn_once
@@ -89,13 +88,6 @@ class GatewayBase(Generic[_Job, _Periodic]):
             chosen.include_default_collectors,
             chosen.multiprocess,
             properties.filter if chosen.apply_filter else None,
-        )
-        may_clash = chosen.on_label_clash == "allow"
-        self._rules = Rules(
-            escaping=chosen.escaping_scheme or "underscores",
-            include_created=chosen.include_created,
-            timestamps=chosen.timestamps,
-            forbidden_labels=frozenset() if may_clash else frozenset({"job", *self._labels}),
         )
         self._last_size = 0
         self._users = 0  # `with` blocks that keep the connection
@@ -460,14 +452,27 @@ class GatewayBase(Generic[_Job, _Periodic]):
         return self._options.enabled
 
     def _render(self, selection: Selection, *, in_text: bool = False) -> Payload:
+        # Not at the top: the command line pushes bodies that are encoded already.
         from pushgate.client import protobuf, text
+        from pushgate.client.families import Rules, gather
 
-        in_text = in_text or self._options.format == "text" or self._text_only
+        chosen = self._options
+        in_text = in_text or chosen.format == "text" or self._text_only
         writer = text if in_text else protobuf
+        rules = Rules(
+            escaping=chosen.escaping_scheme or "underscores",
+            include_created=chosen.include_created,
+            timestamps=chosen.timestamps,
+            forbidden_labels=(
+                frozenset({"job", *self._labels})
+                if chosen.on_label_clash == "error"
+                else frozenset()
+            ),
+        )
         body = bytearray()
         families = samples = 0
         metrics = self._source.metrics(selection)
-        for family in gather(metrics, self._rules, selection.left_out):
+        for family in gather(metrics, rules, selection.left_out):
             try:
                 body += writer.encode(family)
             except Exception as error:  # noqa: BLE001  collectors yield whatever they like
@@ -493,7 +498,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
                     warn_once("There is nothing to push; a push of nothing empties the group.")
                 case "skip":
                     return nothing
-        if self._rules.escaping == "allow-utf-8" and not self._version_known:
+        if self._options.escaping_scheme == "allow-utf-8" and not self._version_known:
             yield from self._check_version(expires)
         request = self._prepared(method, expires, payload)
         if self._options.format == "auto" and payload.format == "protobuf":

@@ -8,12 +8,10 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from pushgate.client.families import LeftOut, described, report
 from pushgate.client.log import warn_once
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.properties.schema import FilterProperties
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 Multiprocess = Literal["auto"] | bool
+LeftOut = Callable[[EncodingError], object]
+"""Called with the error of each metric that is left out because it cannot be pushed."""
 
 
 @runtime_checkable
@@ -53,8 +53,7 @@ class Selection(NamedTuple):
     left_out: LeftOut | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """The metrics of a gateway, for pushes that do not name collectors."""
 
     registry: Collector | None
@@ -104,6 +103,18 @@ class Source:
                 yield metric
 
 
+def described(error: Exception) -> str:
+    """Return the message of an error of foreign code, with its type to make sense of it."""
+    return f"{type(error).__name__}: {error}"
+
+
+def report(error: EncodingError, left_out: LeftOut | None, cause: Exception) -> None:
+    """Give *error* to *left_out*, or raise it."""
+    if left_out is None:
+        raise error from cause
+    left_out(error)
+
+
 def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metric]:
     """Yield the metrics of *collector*, which may be a registry of many collectors."""
     try:
@@ -111,16 +122,13 @@ def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metri
     except PushgatewayError:
         raise
     except Exception as error:  # noqa: BLE001  collectors are not our code
-        failed = f"The collector {_failed_in(error, collector)} failed: {described(error)}"
+        # The first function that is neither ours nor the registry's is the collector's own.
+        where = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        between = {__name__, "prometheus_client.registry"}
+        own = [frame for frame in where if frame.f_globals.get("__name__") not in between]
+        name = own[0].f_code.co_qualname if own else type(collector).__qualname__
+        failed = f"The collector {name} failed: {described(error)}"
         report(EncodingError(failed), left_out, error)
-
-
-def _failed_in(error: Exception, collector: Collector) -> str:
-    """Return the function in which *collector* or one of its own failed: ``X.collect``."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_globals.get("__name__") not in {__name__, "prometheus_client.registry"}:
-            return frame.f_code.co_qualname
-    return type(collector).__qualname__
 
 
 def _of_all_processes() -> Iterator[Metric]:

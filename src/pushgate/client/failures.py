@@ -1,7 +1,9 @@
 """Failures as errors that say what was wrong and what to do."""
 
 import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -66,13 +68,18 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
     """Return the error that *answer* stands for, or None if it is a success (any 2xx)."""
     if 200 <= answer.status < 300:
         return None
-    text = _text_of(answer.body)
+    text = answer.body.decode(errors="replace").strip()
+    if text.startswith('{"status":"error"'):  # Prometheus' API: the message is one field of it
+        with suppress(KeyError, ValueError):
+            text = str(json.loads(text)["error"])
     message = f"{info.prefix}Response code from {info.url} was {answer.status}"
     if text:
         message += f", response body: {text[:_MAX_SHOWN]}"
     location = answer.headers.get("location")
     if location and 300 <= answer.status < 400:
-        message += f", which leads to {_without_secrets(location)}"
+        # Without the credentials that it may hold.
+        shown = re.sub(r"(?<=://)[^/]*@|^[^/]*@", "", location)
+        message += f", which leads to {shown}"
     status = answer.status
     kind: type[PushHTTPError] = PushRejectedError
     if status in _AUTH:
@@ -86,17 +93,6 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
     error.body, error.headers = answer.body, answer.headers
     error.hint = _hint(error, text.lower(), info)
     return error
-
-
-def _text_of(body: bytes) -> str:
-    """Return the text of an error: of an error of Prometheus' API only the message."""
-    text = body.decode(errors="replace").strip()
-    if not text.startswith('{"status":"error"'):
-        return text
-    try:
-        return str(json.loads(text)["error"])
-    except (KeyError, ValueError):
-        return text
 
 
 def warn_about_page(answer: Answer, info: RequestInfo) -> None:
@@ -119,20 +115,17 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
     if error.status == 400 and any(words in text for words in _CONFLICTS):
         return "another group holds this name differently: rename it, or delete that group"
     if error.status in {404, 405, 501}:
-        return _hint_on_what_is_missing(error, info)
+        hint = port_hint(info)
+        if error.status == 404 and "/api/v1/groups" in info.url:
+            hint = "the gateway has no list of groups; Pushgate has"
+        elif error.status == 405 and info.method == "PATCH":
+            hint = "the gateway cannot replace single series; Pushgate can"
+        return hint
     # Redirected from http to https: the most frequent redirect there is.
     there = urlsplit(location_in(error, info))
     if there.scheme != "https" or not info.url.startswith("http://"):
         return ""
     return f"the gateway wants https: use https://{there.netloc.rpartition('@')[2]} as the address"
-
-
-def _hint_on_what_is_missing(error: PushHTTPError, info: RequestInfo) -> str:
-    if error.status == 404 and "/api/v1/groups" in info.url:
-        return "the gateway has no list of groups; Pushgate has"
-    if error.status == 405 and info.method == "PATCH":
-        return "the gateway cannot replace single series; Pushgate can"
-    return port_hint(info)
 
 
 def location_in(error: PushHTTPError, info: RequestInfo) -> str:
@@ -155,12 +148,6 @@ def port_hint(info: RequestInfo) -> str:
         return ""
     port = 443 if base.scheme == "https" else 80
     return f"the address has no port, so this was port {port}; a Pushgateway listens on 9091"
-
-
-def _without_secrets(location: str) -> str:
-    scheme, separator, rest = location.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def too_late(info: RequestInfo, when: str) -> PushTimeoutError:

@@ -6,12 +6,13 @@ or silently overwrite is found before anything is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
+from collections.abc import Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pushgate.client.collect import LeftOut, described, report
 from pushgate.client.escaping import escape_name
 from pushgate.errors import EncodingError
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 Labels = tuple[tuple[str, str], ...]
 """Names and values, sorted by name."""
-LeftOut = Callable[[EncodingError], object]
-"""Called with the error of each metric that is left out because it cannot be pushed."""
 
 
 class Kind(Enum):
@@ -70,15 +69,17 @@ class Family:
     points: dict[Labels, Point] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What a gateway pushes and how it writes names."""
+class Rules(NamedTuple):
+    """What a gateway pushes and how it writes names.
+
+    Attributes:
+        forbidden_labels: Those of the group: the gateway would overwrite the metric's.
+    """
 
     escaping: str = "underscores"
     include_created: bool = False
     timestamps: Literal["error", "strip"] = "error"
     forbidden_labels: AbstractSet[str] = frozenset()
-    """The labels of the group, with which the gateway would overwrite those of a metric."""
 
 
 # By prometheus_client's type: the kind, and the suffix that the exposition adds to the name.
@@ -124,7 +125,7 @@ _OWN_LABEL = {
 
 def gather(
     metrics: Iterable[Metric],
-    rules: Rules = Rules(),
+    rules: Rules = Rules(),  # noqa: B008  immutable
     left_out: LeftOut | None = None,
 ) -> list[Family]:
     """Return what *metrics* will be pushed as, sorted by name; empty families are left out.
@@ -153,18 +154,6 @@ def gather(
             reason = str(error) if isinstance(error, EncodingError) else described(error)
             report(EncodingError(f"{name} cannot be pushed: {reason}"), left_out, error)
     return [family for _, family in sorted(families.items())]
-
-
-def described(error: Exception) -> str:
-    """Return the message of an error of foreign code, with its type to make sense of it."""
-    return f"{type(error).__name__}: {error}"
-
-
-def report(error: EncodingError, left_out: LeftOut | None, cause: Exception) -> None:
-    """Give *error* to *left_out*, or raise it."""
-    if left_out is None:
-        raise error from cause
-    left_out(error)
 
 
 def _merge(families: dict[str, Family], family: Family) -> None:
@@ -199,7 +188,13 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
             )
         part = parts.get(sample.name[cut:]) if sample.name.startswith(metric.name) else None
         if part is None:
-            _add_stray(strays, sample, rules)
+            # Its name does not fit the type of its family: a family of its own, untyped.
+            stray = escape_name("metric", sample.name, rules.escaping)
+            other = strays.setdefault(stray, Family(stray, "", Kind.UNTYPED))
+            labels = _labels_of(sample.labels, None, rules)
+            if labels in other.points:
+                raise _duplicate(stray, labels)
+            other.points[labels] = Point(labels, float(sample.value))
             continue
         labels = _labels_of(sample.labels, own_label, rules)
         point = family.points.get(labels)
@@ -279,13 +274,3 @@ def _label_plan(
     if len(written) < len(plan):
         raise EncodingError(f"two labels get the same name when escaped: {sorted(names)}")
     return plan
-
-
-def _add_stray(strays: dict[str, Family], sample: Sample, rules: Rules) -> None:
-    """Add a sample whose name does not fit the type of its family to an untyped family."""
-    name = escape_name("metric", sample.name, rules.escaping)
-    family = strays.setdefault(name, Family(name, "", Kind.UNTYPED))
-    labels = _labels_of(sample.labels, None, rules)
-    if labels in family.points:
-        raise _duplicate(name, labels)
-    family.points[labels] = Point(labels, float(sample.value))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from pushgate.client.options import checked_seconds
@@ -46,8 +46,7 @@ class ListedGroup:
     late: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GroupQuery:
+class GroupQuery(NamedTuple):
     """Which groups are meant; see :meth:`PushGateway.list_groups`."""
 
     match: tuple[str, ...]
@@ -76,24 +75,24 @@ def listed_in(body: bytes) -> tuple[int, list[ListedGroup]]:
     """Return how many groups there are, and those in the answer *body*."""
     with expected_answer():
         data = json.loads(body)["data"]
-        return int(data["total"]), [_listed(entry) for entry in data["groups"]]
-
-
-def _listed(entry: dict[str, Any]) -> ListedGroup:
-    failure = entry["last_failure"] or {}
-    return ListedGroup(
-        labels=entry["labels"],
-        last_push=_seconds(entry["push_time"]),
-        last_failure=_seconds(entry["failure_time"]),
-        last_push_successful=entry["last_push_successful"],
-        failure_reason=failure.get("reason", ""),
-        failure_source=failure.get("source", ""),
-        series=entry["series"],
-        families=entry["families"],
-        expires_at=_seconds(entry.get("expires_at")),
-        expected_interval=entry.get("expected_interval_seconds"),
-        late=bool(entry.get("late")),
-    )
+        groups: list[ListedGroup] = []
+        for entry in data["groups"]:
+            failure: dict[str, str] = entry["last_failure"] or {}
+            listed = ListedGroup(
+                labels=entry["labels"],
+                last_push=_seconds(entry["push_time"]),
+                last_failure=_seconds(entry["failure_time"]),
+                last_push_successful=entry["last_push_successful"],
+                failure_reason=failure.get("reason", ""),
+                failure_source=failure.get("source", ""),
+                series=entry["series"],
+                families=entry["families"],
+                expires_at=_seconds(entry.get("expires_at")),
+                expected_interval=entry.get("expected_interval_seconds"),
+                late=bool(entry.get("late")),
+            )
+            groups.append(listed)
+        return int(data["total"]), groups
 
 
 def _seconds(time: str | None) -> float | None:

@@ -15,6 +15,7 @@ from typing import (
     Any,
     Concatenate,
     Literal,
+    NamedTuple,
     ParamSpec,
     Self,
     TypeVar,
@@ -30,6 +31,8 @@ from pushgate.errors import ConfigurationError
 from pushgate.properties import PrometheusProperties
 from pushgate.properties.schema import (
     OWN,
+    PUSHGATEWAY,
+    READERS,
     Compression,
     EscapingScheme,
     Format,
@@ -56,13 +59,21 @@ _KINDS: Mapping[Any, tuple[Any, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _About:
+# The properties that set options. One with the option's own name needs no declaration there.
+_PROPERTIES = {
+    setting: f"{section}.{setting}"
+    for section in (PUSHGATEWAY, OWN)
+    for setting in READERS[section]
+}
+
+
+class _About(NamedTuple):
     """What is known about an option besides its name, type and default.
 
     Attributes:
         doc: What it means.
-        property: The property that sets it, too.
+        setting: The last part of the property that sets it, unless that is its own name.
+        property: The property in full, empty if there is none.
         kinds: What a value other than None is an instance of, unless the type says it.
         expected: The same in words.
         choices: All values there are; those of a Literal unless given.
@@ -72,6 +83,7 @@ class _About:
     """
 
     doc: str
+    setting: str = ""
     property: str = ""
     kinds: Any = object
     expected: str = ""
@@ -83,6 +95,26 @@ class _About:
 def option(default: Any, doc: str, **about: Any) -> Any:
     """Declare an option; *about* are the other attributes of its :class:`_About`."""
     return field(default=default, metadata={"about": _About(doc, **about)})
+
+
+def _user_and_password(path: str, _: OwnProperties) -> tuple[str, str]:
+    user, _separator, password = _text_of(path, "pushgate.basic_auth_file").strip().partition(":")
+    return user, password
+
+
+def _headers_in(path: str, _: OwnProperties) -> dict[str, str]:
+    lines = _text_of(path, "pushgate.headers_file").splitlines()
+    pairs = [line.partition(":") for line in lines if line.strip()]
+    return {name.strip(): value.strip() for name, _colon, value in pairs}
+
+
+def _text_of(path: str, key: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib is slow to import
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{key}: the file cannot be read: {reason}", key=key) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)  # a repr would show credentials
@@ -98,32 +130,27 @@ class Options:
         "``host:port``, with a path if need be, or a whole URL, perhaps with"
         " ``user:password@``. Unless given, ``localhost:9091``.",
         expected="text such as 'gateway:9091'",
-        property="io.prometheus.exporter.pushgateway.address",
     )
     _: KW_ONLY
     job: str | None = option(
         None,
         "The ``job`` of the group. Unless given, the name of the running program.",
-        property="io.prometheus.exporter.pushgateway.job",
     )
     scheme: Scheme | None = option(
         None,
         "``http`` or ``https``, for an address that has none.",
         kinds=str,  # the address has the last word, and the better message
         expected="text",
-        property="io.prometheus.exporter.pushgateway.scheme",
     )
     grouping_key: Mapping[str, object] | None = option(
         None,
         "Further labels of the group; values become text.",
         kinds=Mapping,
         expected="a mapping of label names to values",
-        property="pushgate.grouping_key",
     )
     instance: str | None = option(
         None,
         "The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or a text.",
-        property="pushgate.instance",
     )
     registry: Collector | None = option(
         None,
@@ -144,12 +171,10 @@ class Options:
     format: Format = option(
         "auto",
         "``auto`` is protobuf, until the gateway turns out not to read it, and text from then on.",
-        property="pushgate.format",
     )
     escaping_scheme: EscapingScheme | None = option(
         None,
         "How names beyond the classic data model are written. Unless given, ``underscores``.",
-        property="io.prometheus.exporter.pushgateway.escaping_scheme",
     )
     include_created: bool = option(
         False, "Whether creation times are pushed as ``_created`` gauges, too."
@@ -171,15 +196,14 @@ class Options:
     enabled: bool = option(
         True,
         "False turns every push into nothing: for laptops and tests.",
-        property="pushgate.enabled",
     )
     basic_auth: tuple[str, str] | None = option(
         None,
         "User and password.",
         kinds=tuple | list,
         expected="(user, password)",
-        property="pushgate.basic_auth_file",
-        read=lambda path, _: _user_and_password(path),
+        setting="basic_auth_file",
+        read=_user_and_password,
         unless=_CREDENTIALS,
     )
     bearer_token: TokenSource | None = option(
@@ -187,13 +211,11 @@ class Options:
         "A token, or a function or coroutine function that returns one.",
         kinds=(str, Callable),
         expected="text or a function",
-        property="pushgate.bearer_token",
         unless=_CREDENTIALS,
     )
     bearer_token_file: FilePath | None = option(
         None,
         "A file with a token, read again whenever it changes.",
-        property="pushgate.bearer_token_file",
         unless=_CREDENTIALS,
     )
     headers: Mapping[str, Header] | None = option(
@@ -201,20 +223,18 @@ class Options:
         "Further headers; a value may be a function.",
         kinds=Mapping,
         expected="a mapping of names to values",
-        property="pushgate.headers_file",
-        read=lambda path, _: _headers_in(path),
+        setting="headers_file",
+        read=_headers_in,
     )
     verify: bool = option(
         True,
         "False accepts any certificate.",
         expected="True or False; a file of authorities is ca_file=",
-        property="pushgate.verify",
         unless=_CONNECTION,
     )
     ca_file: FilePath | None = option(
         None,
         "PEM file of the authorities to trust, instead of the system's.",
-        property="pushgate.ca_file",
         unless=_CONNECTION,
     )
     ca_path: FilePath | None = option(
@@ -231,7 +251,6 @@ class Options:
         "Files of certificate and key, and the key's password if it has one.",
         kinds=tuple | list,
         expected="(certificate, key)",
-        property="pushgate.client_cert",
         read=lambda certificate, own: (certificate, own.client_key or certificate),
         unless=_CONNECTION,
     )
@@ -248,35 +267,33 @@ class Options:
         "env",
         "Its URL. ``env``: what ``HTTP_PROXY`` and its kind say, as curl reads them. None: none.",
         expected="a URL, 'env' or None",
-        property="pushgate.proxy",
         unless=_CONNECTION,
     )
     connect_timeout: float | None = option(
         None,
         "Seconds. Unless given, 10.",
-        property="io.prometheus.exporter.pushgateway.connect_timeout_seconds",
+        setting="connect_timeout_seconds",
     )
     read_timeout: float | None = option(
         None,
         "Seconds without a byte of the answer. Unless given, 10.",
-        property="io.prometheus.exporter.pushgateway.read_timeout_seconds",
+        setting="read_timeout_seconds",
     )
     deadline: float | None = option(
         30.0,
         "Seconds for a push with all its attempts; None is no limit.",
-        property="pushgate.deadline_seconds",
+        setting="deadline_seconds",
     )
     retry: Retry | int = option(
         Retry(),
         "A :class:`Retry`, or how many retries.",
         kinds=(Retry, int),
         expected="a Retry, or the number of retries",
-        property="pushgate.retries",
+        setting="retries",
     )
     compression: Compression | None = option(
         None,
         "``gzip``, ``snappy`` (``pip install cramjam``), or None.",
-        property="pushgate.compression",
     )
     url_encoding: UrlEncoding = option(
         "base64",
@@ -296,7 +313,17 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, about in ABOUT.items():
-            _check(name, about, getattr(self, name))
+            value = getattr(self, name)
+            if about.choices and value not in about.choices:
+                expected = ", ".join(repr(choice) for choice in about.choices)
+                raise ConfigurationError(f"{name}: expecting one of {expected}", key=name)
+            if about.kinds is float:
+                checked_seconds(name, value)
+            elif value is not None:
+                # A bool is an int to isinstance, but no number of retries.
+                stray_bool = isinstance(value, bool) and about.kinds not in {bool, object}
+                if stray_bool or not isinstance(value, about.kinds):
+                    raise wrong_type(name, about.expected, value)
         if self.basic_auth is not None and [type(part) for part in self.basic_auth] != [str, str]:
             raise ConfigurationError("basic_auth: expecting (user, password)", key="basic_auth")
         if self.client_cert is not None and len(self.client_cert) not in {2, 3}:
@@ -381,36 +408,24 @@ class Options:
         return replace(self, **changes)
 
 
-def _typed(about: _About, annotation: Any) -> _About:
-    """Return *about* with what the type of the option says."""
+def _complete(name: str, about: _About, annotation: Any) -> _About:
+    """Return *about* with what name and type of the option say."""
+    about = about._replace(property=_PROPERTIES.get(about.setting or name, ""))
     if about.choices or about.kinds is not object:
         return about
     if annotation in _KINDS:
         kinds, expected = _KINDS[annotation]
-        return replace(about, kinds=kinds, expected=about.expected or expected)
+        return about._replace(kinds=kinds, expected=about.expected or expected)
     parts = (annotation, *get_args(annotation))
     words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
     if words in ([], [False]):
         return about
-    return replace(about, choices=(*words, None) if NoneType in parts else tuple(words))
+    return about._replace(choices=(*words, None) if NoneType in parts else tuple(words))
 
 
 ABOUT: Mapping[str, _About] = {
-    each.name: _typed(each.metadata["about"], each.type) for each in fields(Options)
+    each.name: _complete(each.name, each.metadata["about"], each.type) for each in fields(Options)
 }
-
-
-def _check(name: str, about: _About, value: Any) -> None:
-    if about.choices and value not in about.choices:
-        expected = ", ".join(repr(choice) for choice in about.choices)
-        raise ConfigurationError(f"{name}: expecting one of {expected}", key=name)
-    if about.kinds is float:
-        checked_seconds(name, value)
-    elif value is not None:
-        # A bool is an int to isinstance, but no number of retries.
-        stray_bool = isinstance(value, bool) and about.kinds not in {bool, object}
-        if stray_bool or not isinstance(value, about.kinds):
-            raise wrong_type(name, about.expected, value)
 
 
 def checked_seconds(name: str, value: float | None) -> float | None:
@@ -433,26 +448,6 @@ def wrong_type(name: str, expected: str, value: object) -> ConfigurationError:
     return ConfigurationError(
         f"{name}: expecting {expected}, found {type(value).__name__}", key=name
     )
-
-
-def _read(path: str, key: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib is slow to import
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"{key}: the file cannot be read: {reason}", key=key) from error
-
-
-def _user_and_password(path: str) -> tuple[str, str]:
-    user, _, password = _read(path, "pushgate.basic_auth_file").strip().partition(":")
-    return user, password
-
-
-def _headers_in(path: str) -> dict[str, str]:
-    lines = _read(path, "pushgate.headers_file").splitlines()
-    pairs = [line.partition(":") for line in lines if line.strip()]
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 _Arguments = ParamSpec("_Arguments")

@@ -31,12 +31,6 @@ CONTENT_TYPE = (
 
 def encode(family: Family) -> bytearray:
     """Return *family* as a delimited protobuf message."""
-    out = bytearray()
-    append_delimited(out, _family(family))
-    return out
-
-
-def _family(family: Family) -> bytearray:
     # MetricFamily: name 1, help 2, type 3, metric 4. Metric: label 1, and a field by type.
     out = bytearray()
     field, write = _WRITERS[family.kind]
@@ -48,7 +42,9 @@ def _family(family: Family) -> bytearray:
         metric = bytearray(_labels(point.labels))
         append_bytes(metric, field, write(point))
         append_bytes(out, 4, metric)
-    return out
+    delimited = bytearray()
+    append_delimited(delimited, out)
+    return delimited
 
 
 @lru_cache(maxsize=8192)  # the same series are pushed again and again

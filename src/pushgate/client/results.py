@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from pushgate.errors import PushgatewayError
 
@@ -138,23 +137,23 @@ def status_in(body: bytes) -> GatewayStatus:
 
 def groups_in(body: bytes) -> tuple[Group, ...]:
     """Return the groups in the answer of ``/api/v1/metrics``."""
+    groups: list[Group] = []
     with expected_answer():
-        return tuple(_group(entry) for entry in json.loads(body)["data"] or ())
-
-
-def _group(entry: dict[str, Any]) -> Group:
-    families = {k: v for k, v in entry.items() if isinstance(v, dict) and "metrics" in v}
-    pushed = families.get("push_time_seconds", {"metrics": []})["metrics"]
-    return Group(
-        labels=entry["labels"],
-        last_push_successful=bool(entry.get("last_push_successful", True)),
-        families=tuple(sorted(families)),
-        # A group whose pushes have all failed has the time 0.
-        last_push=float(pushed[0]["value"]) or None if pushed else None,
-        series=sum(
-            len(family["metrics"]) for name, family in families.items() if name not in _PUSH_TIMES
-        ),
-    )
+        for entry in json.loads(body)["data"] or ():
+            # Families are keys beside the labels; what is no family has no metrics.
+            families = {k: v for k, v in entry.items() if isinstance(v, dict) and "metrics" in v}
+            pushed = families.get("push_time_seconds", {"metrics": []})["metrics"]
+            counts = [len(v["metrics"]) for k, v in families.items() if k not in _PUSH_TIMES]
+            group = Group(
+                labels=entry["labels"],
+                last_push_successful=bool(entry.get("last_push_successful", True)),
+                families=tuple(sorted(families)),
+                # A group whose pushes have all failed has the time 0.
+                last_push=float(pushed[0]["value"]) or None if pushed else None,
+                series=sum(counts),
+            )
+            groups.append(group)
+    return tuple(groups)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Families as the text format 0.0.4."""
 
 import re
-from collections.abc import Iterator
 
 from pushgate.client.families import Family, Kind, Labels
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
@@ -13,30 +12,28 @@ _ESCAPES = {"\\": r"\\", "\n": r"\n", '"': r"\""}
 
 def encode(family: Family) -> bytes:
     """Return *family* as text. Exemplars, created times and native parts are lost."""
-    return "".join(_lines(family)).encode()
-
-
-def _lines(family: Family) -> Iterator[str]:
+    lines: list[str] = []
     name = family.name
     shown = name if LEGACY_METRIC(name) else _quoted(name)
     if family.help:
         text = family.help.replace("\\", r"\\").replace("\n", r"\n")
-        yield f"# HELP {shown} {text}\n"
-    yield f"# TYPE {shown} {family.kind.value[0]}\n"
+        lines.append(f"# HELP {shown} {text}\n")
+    lines.append(f"# TYPE {shown} {family.kind.value[0]}\n")
     for point in family.points.values():
         labels = point.labels
         match family.kind:
             case Kind.COUNTER | Kind.GAUGE | Kind.UNTYPED:
-                yield _line(name, labels, point.value)
+                lines.append(_line(name, labels, point.value))
                 continue
             case Kind.SUMMARY:
                 for quantile, value in point.quantiles:
-                    yield _line(name, (*labels, ("quantile", go_float(quantile))), value)
+                    lines.append(_line(name, (*labels, ("quantile", go_float(quantile))), value))
             case Kind.HISTOGRAM | Kind.GAUGE_HISTOGRAM:
                 for bound, total, _ in sorted(point.buckets):
-                    yield _line(f"{name}_bucket", (*labels, ("le", go_float(bound))), total)
-        yield _line(f"{name}_sum", labels, point.sum)
-        yield _line(f"{name}_count", labels, point.count)
+                    lines.append(_line(f"{name}_bucket", (*labels, ("le", go_float(bound))), total))
+        lines.append(_line(f"{name}_sum", labels, point.sum))
+        lines.append(_line(f"{name}_count", labels, point.count))
+    return "".join(lines).encode()
 
 
 def _line(name: str, labels: Labels, value: float) -> str:

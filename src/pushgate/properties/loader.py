@@ -9,9 +9,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from pushgate.errors import ConfigurationError
@@ -19,6 +19,7 @@ from pushgate.properties import grammar
 from pushgate.properties.schema import (
     METRICS,
     OWN,
+    PUSHGATEWAY,
     READERS,
     SECTIONS,
     ExemplarProperties,
@@ -31,7 +32,6 @@ from pushgate.properties.schema import (
 
 _log = logging.getLogger("pushgate.properties")
 FILE_NAME = "prometheus.properties"
-_PUSHGATEWAY = "io.prometheus.exporter.pushgateway"
 _JAVAS = ("io.prometheus", "io_prometheus")
 # Variables of ours that are no properties.
 _OTHER_VARIABLES = {"pushgate_strict", "pushgate_metrics_file"}
@@ -58,8 +58,7 @@ class Name(NamedTuple):
         return f"{self.prefix}.{self.setting}"
 
 
-# Every key, with the separator of files and that of variables, and the pattern of those of a
-# single metric.
+# Every key, with the separator of files and that of variables.
 _KNOWN = {
     separator: {
         f"{section}.{setting}".replace(".", separator): Name(section, "", setting)
@@ -68,11 +67,6 @@ _KNOWN = {
     }
     for separator in "._"
 }
-_METRIC_SETTINGS = "|".join(sorted(READERS[METRICS], key=len, reverse=True))
-_OF_METRIC = {
-    separator: re.compile(rf"{prefix}(.+)[{separator}]({_METRIC_SETTINGS})")
-    for separator, prefix in ((".", r"io\.prometheus\.metrics\."), ("_", "io_prometheus_metrics_"))
-}
 
 
 class _Found(NamedTuple):
@@ -80,21 +74,20 @@ class _Found(NamedTuple):
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class PrometheusProperties:
+class PrometheusProperties(NamedTuple):
     """All properties, typed and checked. A setting that nobody made is None.
 
     Attributes:
         origins: For each key that was found, where: ``file:line``, a variable.
     """
 
-    pushgateway: PushgatewayProperties = field(default_factory=PushgatewayProperties)
-    filter: FilterProperties = field(default_factory=FilterProperties)
-    metrics: MetricProperties = field(default_factory=MetricProperties)
-    exemplars: ExemplarProperties = field(default_factory=ExemplarProperties)
-    own: OwnProperties = field(default_factory=OwnProperties)
-    per_metric: Mapping[str, MetricProperties] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
+    pushgateway: PushgatewayProperties = PushgatewayProperties()
+    filter: FilterProperties = FilterProperties()
+    metrics: MetricProperties = MetricProperties()
+    exemplars: ExemplarProperties = ExemplarProperties()
+    own: OwnProperties = OwnProperties()
+    per_metric: Mapping[str, MetricProperties] = MappingProxyType({})
+    origins: Mapping[str, str] = MappingProxyType({})
 
     def metric(self, name: str) -> MetricProperties:
         """Return what is set for the metric called *name* alone.
@@ -149,8 +142,12 @@ def load(
     for key, value, origin in _all(external or {}, external_origin, env, config_file, system):
         separator = "_" if origin.startswith("$") else "."
         name = _KNOWN[separator].get(key)
-        if name is None and (match := _OF_METRIC[separator].fullmatch(key)):
-            name = Name(METRICS, _metric_name(match[1]), match[2])
+        prefix = METRICS.replace(".", separator) + separator
+        if name is None and key.startswith(prefix):  # perhaps a setting of a single metric
+            for setting in READERS[METRICS]:
+                metric = key.removeprefix(prefix).removesuffix(f"{separator}{setting}")
+                if metric and f"{prefix}{metric}{separator}{setting}" == key:
+                    name = Name(METRICS, _metric_name(metric), setting)
         if name is None:
             _refuse_unknown(key, origin, strict=strict)
         else:
@@ -214,7 +211,18 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
     is_variable = origin.startswith("$")
     separator = "_" if is_variable else "."
     if key.startswith(f"{OWN}{separator}") and key not in _OTHER_VARIABLES:
-        meant = _meant(key.removeprefix(f"{OWN}{separator}"))
+        setting = key.removeprefix(f"{OWN}{separator}")
+        known = {
+            name: f"{section}.{name}" for section in (PUSHGATEWAY, OWN) for name in READERS[section]
+        }
+        # A part of a name is a near miss, too: ``token``, ``timeout``.
+        parts = [
+            name
+            for name in known
+            if len(setting) > 4 and (name.startswith(setting) or setting in name.split("_"))
+        ]
+        near = [*get_close_matches(setting, known, n=1, cutoff=_NEAR_MISS), *parts]
+        meant = known[near[0]] if near else ""
         if is_variable and not meant:
             return  # other programs' variables may begin with PUSHGATE_ too
     elif key.startswith(_JAVAS):
@@ -227,25 +235,6 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
     if strict:
         raise ConfigurationError(message, key=key, source=origin)
     _log.warning("%s (from %s)", message, origin)
-
-
-def _meant(setting: str) -> str:
-    """Return the key that an unknown *setting* of ours is a near miss of, or nothing.
-
-    Part of a name is one: ``token``, ``timeout``. So is what only client_java has a name for.
-    """
-    from difflib import get_close_matches
-
-    keys = {
-        name: f"{section}.{name}" for section in (_PUSHGATEWAY, OWN) for name in READERS[section]
-    }
-    near = get_close_matches(setting, keys, n=1, cutoff=_NEAR_MISS)
-    parts = [
-        name
-        for name in keys
-        if len(setting) > 4 and (name.startswith(setting) or setting in name.split("_"))
-    ]
-    return next((keys[name] for name in (*near, *parts)), "")
 
 
 def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:

@@ -7,9 +7,8 @@ serves programs in both languages. Ours are under ``pushgate.``, which Java igno
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pushgate.errors import ConfigurationError
 
@@ -47,7 +46,7 @@ def _integer(kind: str, bits: int, lowest: int | None = None) -> Reader:
 
 def _schema(raw: str) -> int:
     value: int = _integer("integer", 32)(raw)
-    if not -4 <= value <= 8:
+    if not -4 <= value <= 8:  # what the native histograms of Prometheus have
         raise ValueError(f"Expecting number between -4 and +8. Found: {value}")
     return value
 
@@ -76,29 +75,16 @@ def _double(raw: str) -> float:
 
 def _threshold(raw: str) -> float:
     value = _double(raw)
-    if not value >= 0:
-        raise ValueError(f"Expecting value >= 0. Found: {_java_double(value)}")
+    if not value >= 0:  # NaN is none either
+        raise ValueError(f"Expecting value >= 0. Found: {value}")
     return value
-
-
-def _java_double(value: float) -> str:
-    """Return *value* as ``Double.toString`` writes it."""
-    if not math.isfinite(value):
-        return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
-    if value == 0 or 1e-3 <= abs(value) < 1e7:
-        return repr(value)
-    from decimal import Decimal
-
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    first, rest = digits[0], "".join(map(str, digits[1:])) or "0"
-    return f"{'-' * sign}{first}.{rest}E{len(digits) - 1 + int(exponent)}"
 
 
 def _items(raw: str) -> list[str]:
     items = re.split(r"\s*,\s*", raw.strip())
     if items == [""]:
         return items
-    while items and not items[-1]:
+    while items and not items[-1]:  # Java's String.split drops them
         items.pop()
     return items
 
@@ -160,8 +146,7 @@ def _reader(annotation: Any) -> Reader:
     return read
 
 
-@dataclass(frozen=True, slots=True)
-class PushgatewayProperties:
+class PushgatewayProperties(NamedTuple):
     """``io.prometheus.exporter.pushgateway.*``: where and how to push."""
 
     address: str | None = None
@@ -172,8 +157,7 @@ class PushgatewayProperties:
     read_timeout_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FilterProperties:
+class FilterProperties(NamedTuple):
     """``io.prometheus.exporter.filter.*``; honored with ``apply_filter=True``."""
 
     metric_name_must_be_equal_to: tuple[str, ...] | None = None
@@ -192,8 +176,7 @@ class FilterProperties:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class MetricProperties:
+class MetricProperties(NamedTuple):
     """``io.prometheus.metrics.*``, or ``io.prometheus.metrics.<name>.*`` for one metric."""
 
     exemplars_enabled: bool | None = None
@@ -217,8 +200,7 @@ class MetricProperties:
         return "classic" if classic or classic is None else "both"
 
 
-@dataclass(frozen=True, slots=True)
-class ExemplarProperties:
+class ExemplarProperties(NamedTuple):
     """``io.prometheus.exemplars.*``: limits of automatic sampling; 7 s, 70 s, 90 ms unless set."""
 
     min_retention_period_seconds: _Positive | None = None
@@ -226,8 +208,7 @@ class ExemplarProperties:
     sample_interval_milliseconds: _Positive | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnProperties:
+class OwnProperties(NamedTuple):
     """``pushgate.*``: what only this client knows."""
 
     format: Format | None = None
@@ -249,9 +230,10 @@ class OwnProperties:
 
 
 METRICS = "io.prometheus.metrics"
+PUSHGATEWAY = "io.prometheus.exporter.pushgateway"
 OWN = "pushgate"
 SECTIONS: Mapping[str, type] = {
-    "io.prometheus.exporter.pushgateway": PushgatewayProperties,
+    PUSHGATEWAY: PushgatewayProperties,
     "io.prometheus.exporter.filter": FilterProperties,
     METRICS: MetricProperties,
     "io.prometheus.exemplars": ExemplarProperties,
@@ -273,12 +255,14 @@ _UNUSED: Mapping[str, str] = {
 }
 # Section, name, and what reads the value; None for one that is not used.
 READERS: Mapping[str, Mapping[str, Reader | None]] = {
-    prefix: {
-        **{each.name: _reader(each.type) for each in section_fields},
-        **dict.fromkeys(_UNUSED.get(prefix, "").split()),
+    section: {
+        **{
+            name: _reader(annotation)
+            for name, annotation in getattr(SECTIONS.get(section), "__annotations__", {}).items()
+        },
+        **dict.fromkeys(_UNUSED.get(section, "").split()),
     }
-    for prefix in {**SECTIONS, **_UNUSED}
-    for section_fields in [fields(SECTIONS[prefix]) if prefix in SECTIONS else ()]
+    for section in {**SECTIONS, **_UNUSED}
 }
 # Two settings of which the first must not be greater, and the words of client_java for it.
 _ORDERED: Mapping[type, tuple[str, str, str]] = {
