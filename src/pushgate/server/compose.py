@@ -102,7 +102,7 @@ def compose(
             value=settings.limit_label_value_bytes,
         ),
     )
-    _show(gateway, decoder, telemetry)
+    _show(gateway, decoder, bounds, telemetry)
     _show_rules(live_rules, expiry, telemetry)
     context = AppContext(
         settings=settings,
@@ -179,12 +179,14 @@ def _opened_database(settings: Settings, store: Store, telemetry: Telemetry) -> 
     return journal
 
 
-def _show(gateway: Gateway, decoder: PushDecoder, telemetry: Telemetry) -> None:
+def _show(gateway: Gateway, decoder: PushDecoder, bounds: Bounds, telemetry: Telemetry) -> None:
     """Show the state of these parts among the server's own metrics."""
     store = gateway.store
     for name, text, read in (
         ("pushgate_groups", "Groups stored.", lambda: len(store)),
         ("pushgate_series", "Series stored, the push times left out.", lambda: store.series),
+        ("pushgate_limit_groups", "Limit of groups stored, 0 for none.", lambda: bounds.groups),
+        ("pushgate_limit_series", "Limit of series stored, 0 for none.", lambda: bounds.series),
         (
             "pushgate_pushes_waiting",
             "Changes admitted and not yet durable.",
