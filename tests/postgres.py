@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -57,7 +57,7 @@ class Postgres:
     def __init__(self, folder: Path, name: str, settings: dict[str, str]) -> None:
         """Describe the cluster *name* in *folder*; nothing is created or started."""
         self.name = name
-        self.port = _free_port()
+        self.port = free_port()
         self.log = folder / f"{name}.log"
         self.settings = settings
         self.standbys: list[Postgres] = []
@@ -71,7 +71,7 @@ class Postgres:
     def running(cls, **settings: str) -> Iterator["Postgres"]:
         """A new cluster that runs until the block ends; *settings* are those of its server."""
         find_programs()
-        with _folder() as folder:
+        with unprivileged_folder() as folder:
             cluster = cls(folder, "primary", settings)
             cluster._create()
             try:
@@ -142,8 +142,8 @@ class Postgres:
                 _kill(child)
         process.wait(STOPPED_WITHIN)
 
-    def standby(self, *, synchronous: bool) -> "Postgres":
-        """Start and return a copy that follows this server.
+    def standby(self, *, synchronous: bool, port: int | None = None) -> "Postgres":
+        """Start and return a copy that follows this server, through a proxy at *port* if given.
 
         If it is *synchronous*, each commit waits until the copy has it on disk.
         """
@@ -151,7 +151,7 @@ class Postgres:
         self.standbys.append(copy)
         with copy.log.open("ab") as output:
             backup = _popen(
-                "pg_basebackup", "-h", "127.0.0.1", "-p", self.port, "-U", SUPERUSER,
+                "pg_basebackup", "-h", "127.0.0.1", "-p", port or self.port, "-U", SUPERUSER,
                 "-D", copy._data, "-R", "-X", "stream", "--checkpoint=fast", output=output,
             )  # fmt: skip
         if backup.wait(READY_WITHIN):
@@ -207,7 +207,7 @@ def _version(folder: Path) -> int:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def unprivileged_folder() -> Iterator[Path]:
     """A directory that belongs to whom PostgreSQL runs as: it refuses to run as root."""
     with tempfile.TemporaryDirectory(prefix="pushgate-postgres-") as folder:
         if os.geteuid() == 0:
@@ -221,14 +221,19 @@ def _user() -> str:
     return SUPERUSER if SUPERUSER in names else "nobody"
 
 
+def unprivileged() -> dict[str, Any]:
+    """The arguments of Popen for programs that refuse to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam(_user())
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/"}
+
+
 def _popen(program: str, *arguments: object, output) -> subprocess.Popen[bytes]:
     command = [str(find_programs() / program), *map(str, arguments)]
-    user = _user() if os.geteuid() == 0 else None
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
-        user=user, group=pwd.getpwnam(user).pw_gid if user else None,
-        extra_groups=[] if user else None,
-    )  # fmt: skip
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **unprivileged()
+    )
 
 
 def _kill(process: int) -> None:
@@ -236,7 +241,7 @@ def _kill(process: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that stays free while the server is stopped: outgoing connections never get it."""
     while True:
         port = random.randrange(20_000, 32_000)

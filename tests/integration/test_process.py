@@ -472,6 +472,7 @@ def test_processes_that_say_so_share_a_port():
     with services.running(command) as one, services.running(command, port=one.port) as other:
         one.stop()
         services.wait_until_ready(other, "/-/ready")
+        assert "do not share the metrics" in other.log.read_text()
 
 
 @pytest.mark.parametrize("address", ["/nonexistent/notify", "vsock:2:1234"])

@@ -250,6 +250,11 @@ def _listen(settings: Settings, opened: ExitStack) -> list[socket.socket]:
         _log.info("Listening on systemd activated listeners instead of port listeners.")
         listeners = sockets.from_systemd(os.environ)
     else:
+        if settings.web_reuse_port and not settings.persistence_url:
+            _log.warning(
+                "other processes on the same ports do not share the metrics of this one; name a "
+                "database with --persistence.url"
+            )
         listeners = sockets.listen(
             settings.web_listen_address, shares_ports=settings.web_reuse_port
         )
