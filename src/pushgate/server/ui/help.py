@@ -25,8 +25,8 @@ scrape_configs:
       - targets: ["{host}"]
 """
 _CURL: Final = """\
-# Replace all metrics of the group; POST instead of PUT keeps those with other names.
-cat <<'END' | curl -X PUT --data-binary @- {url}/metrics/job/backup/instance/db1
+# PUT replaces the group; POST keeps its metrics of other names.
+curl --fail -X PUT --data-binary @- {url}/metrics/job/backup/instance/db1 <<'END'
 # TYPE backup_size_bytes gauge
 # HELP backup_size_bytes Size of what was written.
 backup_size_bytes 835306302261
@@ -35,7 +35,7 @@ END
 _PYTHON: Final = """\
 from pushgate import PushGateway
 
-gateway = PushGateway("{url}")
+gateway = PushGateway("{url}", grouping_key={{"instance": "db1"}})
 
 with gateway.job_run("backup") as job:
     job.gauge("backup_size_bytes", "Size of what was written.").set(835306302261)
@@ -46,35 +46,65 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 registry = CollectorRegistry()
 size = Gauge("backup_size_bytes", "Size of what was written.", registry=registry)
 size.set(835306302261)
-push_to_gateway("{url}", job="backup", registry=registry)
+push_to_gateway("{url}", "backup", registry, grouping_key={{"instance": "db1"}})
 """
 _JAVA: Final = """\
-PushGateway gateway = PushGateway.builder()
-    .address("{host}")
-    .scheme(Scheme.{java_scheme})
-    .job("backup")
-    .groupingKey("instance", "db1")
-    .build();
-gateway.push();
+import io.prometheus.metrics.core.metrics.Gauge;
+import io.prometheus.metrics.exporter.pushgateway.PushGateway;
+import io.prometheus.metrics.exporter.pushgateway.Scheme;
+
+class Backup {{
+  public static void main(String[] arguments) throws Exception {{
+    Gauge size =
+        Gauge.builder().name("backup_size_bytes").help("Size of what was written.").register();
+    size.set(835306302261.0);
+    PushGateway.builder()
+        .scheme(Scheme.{java_scheme})
+        .address("{address}")
+        .job("backup")
+        .groupingKey("instance", "db1")
+        .build()
+        .push();
+  }}
+}}
 """
 _GO: Final = """\
-err := push.New("{url}", "backup").
-	Grouping("instance", "db1").
-	Collector(size).
-	Push()
+package main
+
+import (
+	"log"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/push"
+)
+
+func main() {{
+	size := prometheus.NewGauge(prometheus.GaugeOpts{{
+		Name: "backup_size_bytes",
+		Help: "Size of what was written.",
+	}})
+	size.Set(835306302261)
+	pusher := push.New("{url}", "backup").Grouping("instance", "db1").Collector(size)
+	if err := pusher.Push(); err != nil {{
+		log.Fatal(err)
+	}}
+}}
 """
 _NODE: Final = """\
 const client = require("prom-client");
+
+const size = new client.Gauge({{ name: "backup_size_bytes", help: "Size of what was written." }});
+size.set(835306302261);
 const gateway = new client.Pushgateway("{url}");
-await gateway.push({{ jobName: "backup", groupings: {{ instance: "db1" }} }});
+gateway.push({{ jobName: "backup", groupings: {{ instance: "db1" }} }});
 """
 _POWERSHELL: Final = """\
-$body = "backup_size_bytes 835306302261`n"
+$body = "# TYPE backup_size_bytes gauge`nbackup_size_bytes 835306302261`n"
 Invoke-RestMethod -Method Put -Uri "{url}/metrics/job/backup/instance/db1" -Body $body
 """
 _COMMAND: Final = """\
 # Runs the command and pushes when it ran, how long, and whether it worked.
-pushgate run --address {url} --job backup -- ./backup.sh
+pushgate run --address {url} --job backup --group instance=db1 -- ./backup.sh
 """
 _ALERTS: Final = """\
 groups:
@@ -102,6 +132,7 @@ def sections(settings: Settings, base_url: str) -> list[Section]:
     words = {
         "url": base_url,
         "host": parts.netloc,
+        "address": base_url.removeprefix(f"{parts.scheme}://"),
         "scheme": parts.scheme,
         "java_scheme": parts.scheme.upper(),
         "path": f"{settings.external_prefix}{telemetry}",
