@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from pushgate import testing
@@ -21,11 +21,12 @@ from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
 from pushgate.formats.protobuf.wire import append_delimited
 from pushgate.server import sockets
-from pushgate.server.compose import compose
+from pushgate.server.compose import compose, lock_persistence
 from pushgate.server.recent import Minute
 from pushgate.server.settings import Settings
+from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.change import Fail, Replace
-from pushgate.server.store.store import Store
+from pushgate.server.store.store import Step, Store
 from pushgate.server.ui.groups import group_id
 from tests import browser
 from tests.server.pushes import change, key, pushed, put
@@ -54,12 +55,16 @@ def showcase() -> Iterator[str]:
         rules.write_text(RULES)
         settings = Settings(
             push_rules_file=str(rules),
-            persistence_file="",
-            limit_series=10_000,
-            given=frozenset({"push_rules_file", "limit_series"}),
+            persistence_file=f"{folder}/pushgate.db",
+            limit_series=700,
+            limit_groups=1000,
+            given=frozenset({"push_rules_file", "limit_series", "limit_groups"}),
         )
-        server = compose(settings)
-        fill(server.context.gateway.store)
+        with closing(SqliteJournal(Path(settings.persistence_file))) as journal:
+            journal.load()
+            journal.append([Step(None, group) for group in filled().groups()])
+        server = compose(settings, lock=lock_persistence(settings))
+        object.__setattr__(settings, "push_rules_file", "/etc/pushgate/rules.yml")  # to be shown
         dice = random.Random(5)
         recent = server.context.telemetry.recent
         for _ in range(59):
@@ -104,8 +109,9 @@ def traffic(url: str) -> None:
             urllib.request.urlopen(request).read()
 
 
-def fill(store: Store) -> None:
-    """Puts groups with their last pushes into *store*."""
+def filled() -> Store:
+    """Groups with their last pushes."""
+    store = Store()
     now = time.time()
     dice = random.Random(3)
     day = 24 * HOUR
@@ -135,6 +141,7 @@ def fill(store: Store) -> None:
         (key("invoice_export", tenant="acme"), HOUR, 41 * 60, _rows(dice, 14)),
         (key("invoice_export", tenant="globex"), HOUR, 43 * 60, _rows(dice, 14)),
         (key("lambda_resize"), 1200, 50 * 60, "resized_images_total 41\n"),
+        (key("lambda_resize", region="us-east-2"), HOUR, 5 * HOUR, "resized_images_total 7\n"),
         (key("node_patching", instance="web-12", rack="b4"), 7 * day, 6 * HOUR, _rows(dice, 3)),
         (key("restic", instance="nas", repository="s3:eu-backup"), day, 11 * HOUR, _rows(dice, 9)),
         (key("spark_features", date="2026-11-26"), day, 17 * 60, _rows(dice, 90)),
@@ -142,9 +149,10 @@ def fill(store: Store) -> None:
     for group, every, age, body in fleet:
         for back in range(dice.choice((20, 20, 20, 11)) - 1, -1, -1):
             at = now - age - back * every * dice.uniform(0.99, 1.01)
-            if dice.random() < 0.04 and back:
+            luck = dice.random() if back else 1
+            if luck < 0.03:
                 change(store, Fail(group, int(at * SECOND)))
-            else:
+            elif luck > 0.08:  # between, it was not pushed at all
                 change(store, put(group, body, int(at * SECOND)))
     for back in range(19, -1, -1):
         at = int((now - 3 * HOUR - back * day * dice.uniform(0.998, 1.002)) * SECOND)
@@ -152,6 +160,7 @@ def fill(store: Store) -> None:
             change(store, Fail(BACKUP, at))
         else:
             change(store, Replace(BACKUP, _backup(int(at / SECOND), dice), at))
+    return store
 
 
 def _rows(dice: random.Random, tables: int) -> str:

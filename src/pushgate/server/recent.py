@@ -1,6 +1,7 @@
 """What happened lately, for the status page: in memory, and a bounded number of each."""
 
 from collections import Counter, deque
+from collections.abc import Sized
 from typing import NamedTuple
 
 from pushgate.model.grouping import GroupingKey
@@ -47,6 +48,8 @@ class Recent:
 
     def __init__(self) -> None:
         self.refused: deque[Refusal] = deque(maxlen=_MAX_REFUSED)
+        self.connections: Sized = ()
+        """Those that are open; the server puts its own set here."""
         self.refusals: Counter[str] = Counter()
         """How many pushes were refused since the start, by the reason."""
         self._scrapes: dict[tuple[str, str], Scrape] = {}

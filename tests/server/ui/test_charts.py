@@ -10,6 +10,7 @@ from pushgate.server.ui.charts import (
     histogram,
     line,
     quantile,
+    top,
 )
 from pushgate.server.ui.values import plain
 
@@ -110,4 +111,12 @@ def test_a_bar_is_as_long_as_its_share(value, share):
 
 
 def test_a_line_is_interrupted_where_there_is_nothing():
-    assert line([0.0, 2.0, NAN, 1.0], width=30, height=14) == "M0 14.0L10 4.0M30 9.0"
+    drawn = line([0.0, 2.0, NAN, 1.0], top=2.0, width=40, height=10)
+    assert drawn == "M5.0 10.0L15.0 0.0M35.0 5.0"
+
+
+@pytest.mark.parametrize(
+    ("values", "end"), [([], 1), ([NAN, 0.0], 1), ([43.3, 1], 50), ([0.0021], 0.005), ([1.0], 1)]
+)
+def test_an_axis_ends_at_a_round_number(values, end):
+    assert top(values) == pytest.approx(end)

@@ -1,6 +1,8 @@
+import asyncio
 import gzip
 import json
 import re
+import time
 from base64 import b64encode
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,6 +14,7 @@ import pytest
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.http.app import App
 from pushgate.server.settings import Settings
+from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.ui.families import MAX_ROWS
 from pushgate.server.ui.groups import group_id
 from pushgate.server.ui.search import PAGE
@@ -314,7 +317,49 @@ def test_the_rules_page_shows_each_rule_with_its_groups(tmp_path):
     one = served(key(), key("other"), push_rules_file=str(rules))
     text = " ".join(Page(one.ask("GET", "/rules")).text.split())
     assert '{job="j"} every 1 h after 83333 d never counter sum, rows max 1 Late 1 ' in text
+    assert '{job="j"} every 1 h after' in " ".join(Page(one.ask("GET", "/status")).text.split())
     assert "all others \u2013 never never \u2013 1 OK 1" in text
+
+
+def test_the_rules_page_counts_what_expired_and_what_was_forgotten(tmp_path):
+    rules = tmp_path / "rules.yml"
+    rules.write_text(
+        "rules: [{match: '{job=\"old\"}', ttl: 1h}, {match: '{job=\"older\"}', forget_after: 1h}]"
+    )
+    one = Served(Settings(push_rules_file=str(rules)))
+
+    async def asked() -> str:
+        one.gateway.start()
+        for job in ("old", "older"):
+            await one.gateway.apply(put(key(job), "m 1\n", time=10**18))
+        answer = await one.asked("GET", "/rules")
+        await one.gateway.close()
+        return " ".join(Page(answer).text.split())
+
+    text = asyncio.run(asked())
+    assert '{job="old"} \u2013 after 1 h1 so far never \u2013 1 Expired 1' in text
+    assert '{job="older"} \u2013 never1 so far after 1 h1 so far \u2013 0' in text
+
+
+def test_the_status_page_plots_the_last_hour():
+    one = served()
+    recent = one.telemetry.recent
+    for second in range(150):
+        recent.push(0.002, time.perf_counter() - 150 + second)
+    text = one.ask("GET", "/status").text
+    assert "<title>2 min ago: rate 1</title>" in text
+    assert "<title>1 min ago: p50 2 ms, p99 2 ms</title>" in text
+    assert "p50 2 ms · p99 2 ms" in text
+
+
+def test_the_status_page_says_when_the_file_was_last_written(tmp_path):
+    file = tmp_path / "pushgate.db"
+    journal = SqliteJournal(file)
+    journal.load()
+    one = Served(Settings(persistence_file=str(file)), journal=journal)
+    text = " ".join(Page(one.ask("GET", "/status")).text.split())
+    assert re.search(r"durablepushgate.db [\d.]+ k?B, checkpoint \d+ s ago · log \d+", text), text
+    journal.close()
 
 
 def test_the_help_is_for_the_address_that_was_asked():

@@ -119,6 +119,7 @@ class ServerState:
         }
         """How many connections there may be, by the reason for which more are refused."""
         self.connections: set[HttpProtocol] = set()
+        context.telemetry.recent.connections = self.connections
         self.exchanges: set[asyncio.Task[None]] = set()
         self.held_head_bytes = 0
         """Bytes of all large heads that have not arrived completely."""

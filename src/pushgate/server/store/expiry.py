@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,12 +34,16 @@ class Expiry:
 
     Attributes:
         expired: how many groups have lost their metrics.
+        expired_by, forgotten_by: how many have lost their metrics and how many were deleted,
+            by the selector of their rule; the default rule is the empty text.
     """
 
     def __init__(
         self, gateway: Gateway, wall: Clock = time.time_ns, monotonic: Clock = time.monotonic_ns
     ) -> None:
         self.expired = 0
+        self.expired_by: Counter[str] = Counter()
+        self.forgotten_by: Counter[str] = Counter()
         self._gateway = gateway
         self._wall = wall
         self._monotonic = monotonic
@@ -86,6 +91,8 @@ class Expiry:
     def _count(self, steps: Sequence[Step]) -> None:
         expired = [step for step in steps if step.before and step.before.blocks]
         self.expired += len(expired)
+        self.expired_by.update(map(self._rule, expired))
+        self.forgotten_by.update(self._rule(step) for step in steps if step.after is None)
         for text, some in (
             ("metrics of a group expired", [step for step in steps if step.after is not None]),
             ("a group was forgotten", [step for step in steps if step.after is None]),
@@ -94,6 +101,9 @@ class Expiry:
                 _log.info(text, extra={"group": str(step.key)})
             if len(some) > _MAX_LOGGED:
                 _log.info(f"{text}; and others", extra={"more": len(some) - _MAX_LOGGED})
+
+    def _rule(self, step: Step) -> str:
+        return str(self._gateway.store.rules.of(step.key).selector or "")
 
     def _believed_time(self) -> int:
         wall, monotonic = self._wall(), self._monotonic()

@@ -6,7 +6,7 @@ not stretched. Heights are pixels.
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -235,18 +235,21 @@ def bar_share(value: float, most: float) -> str:
     return f"{max(0.5, min(100.0, 100 * value / most)):.1f}%" if is_drawn else "0%"
 
 
-def line(values: Sequence[float], *, width: int, height: int) -> str:
-    """Return the path of a line through *values*, from left to right; NaN interrupts it."""
-    most = max((value for value in values if math.isfinite(value)), default=0.0) or 1.0
-    step = width / max(1, len(values) - 1)
-    return "".join(_line_parts(values, step, most, height))
+def top(values: Iterable[float]) -> float:
+    """Return the end of an axis from zero on for *values*: 1, 2 or 5 times a power of 10."""
+    most = max((value for value in values if math.isfinite(value)), default=0.0)
+    return _round_step(most) if most > 0 else 1.0
 
 
-def _line_parts(values: Sequence[float], step: float, most: float, height: int) -> Iterator[str]:
-    command = "M"
+def line(values: Sequence[float], *, top: float, width: int, height: int) -> str:
+    """Return the path of a line through *values*, from left to right; NaN interrupts it.
+
+    Each value is in the middle of its share of *width*; *top* is at the height of 0.
+    """
+    step = width / len(values)
+    parts, command = [], "M"
     for at, value in enumerate(values):
-        if not math.isfinite(value):
-            command = "M"
-            continue
-        yield f"{command}{at * step:.0f} {height - (height - 4) * value / most:.1f}"
-        command = "L"
+        if math.isfinite(value):
+            parts.append(f"{command}{(at + 0.5) * step:.1f} {height - height * value / top:.1f}")
+        command = "L" if math.isfinite(value) else "M"
+    return "".join(parts)

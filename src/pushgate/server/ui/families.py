@@ -9,9 +9,10 @@ from pushgate.formats.protobuf.description import Described, count_text, describ
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
-from pushgate.server.http.families import Family, Steps, sorted_families
+from pushgate.model.quoting import raw
+from pushgate.server.http.families import Family, Steps, families as families_of, sorted_in_steps
 from pushgate.server.settings import Settings
-from pushgate.server.store.group import Group
+from pushgate.server.store.group import TIME_FAMILIES, Group
 from pushgate.server.ui.charts import (
     Bucket,
     Chart,
@@ -67,7 +68,7 @@ def family_cards(
     group: Group, settings: Settings, now: int, *, max_rows: int | None
 ) -> Steps[Iterator[FamilyCard]]:
     """Return the families of *group* by name, with at most *max_rows* metrics of each."""
-    families = yield from sorted_families(group)
+    families = yield from sorted_in_steps(families_of(group), _order)
     own = frozenset(group.key.names)
     return (
         FamilyCard(
@@ -81,6 +82,11 @@ def family_cards(
         )
         for family in families
     )
+
+
+def _order(family: Family) -> tuple[bool, bytes]:
+    """Return what families are sorted by: by name, those of the push times last."""
+    return family.shape.name in TIME_FAMILIES, raw(family.shape.name)
 
 
 def _type(family: Family) -> str:
@@ -157,6 +163,7 @@ def _histogram(
     if chart:
         totals += [(name, Value(shown, "")) for name, shown in chart.quantiles]
     if native is not None:
+        totals.append(("buckets", Value(f"{len(native):,}", "")))
         text = native_text(native, count, total)
         return Row(chips, None, totals, chart, [], classic if bounds else None, text)
     points = chain(classic, [("Count", digits(count)), ("Sum", digits(total))])

@@ -87,7 +87,7 @@ def group_row(
         chips(group.key, settings, most=most),
         moment(group.pushed_at, now) if group.pushed_at else None,
         None if group.last_push_successful else moment(group.failed_at, now),
-        _expected(match.state, rule),
+        _expected(match, rule, now),
         strip(group.attempts, rule.expect_every),
         group.series,
         selector(group.key),
@@ -96,10 +96,13 @@ def group_row(
     )
 
 
-def _expected(state: State, rule: Rule) -> str:
-    if state is State.EXPIRED:
+def _expected(match: Match, rule: Rule, now: int) -> str:
+    if match.state is State.EXPIRED:
         return f"expired after {age(rule.ttl)}"
-    return f"every {age(rule.expect_every)}" if rule.expect_every else ""
+    if rule.expect_every:
+        return f"every {age(rule.expect_every)}"
+    expires_at = rule.expires_at(match.group)
+    return f"expires in {age(expires_at - now)}" if expires_at else ""
 
 
 def chips(key: GroupingKey, settings: Settings, *, most: int) -> list[Chip]:

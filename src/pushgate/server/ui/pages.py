@@ -228,7 +228,7 @@ async def status(context: AppContext, scope: Scope, receive: Receive, send: Send
     """Answer with how the server is: storage, traffic, refused pushes, limits and flags."""
 
     async def render() -> Iterator[str]:
-        shown = status_.status(context, time.time_ns())
+        shown = await status_.status(context, time.time_ns())
         return _page(_STATUS, context, ".", tab="status", title="Status", **shown)
 
     await _share(render, lambda: None, context, scope, receive, send)

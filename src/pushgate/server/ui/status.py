@@ -3,20 +3,26 @@
 import os
 import time
 from collections import Counter
-from math import isfinite
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pushgate.server.http.context import AppContext
+from pushgate.server.http.slices import next_slice
 from pushgate.server.recent import MINUTES, Minute, Scrape
+from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.rules import Rule
-from pushgate.server.ui.charts import bar_share, line
+from pushgate.server.ui.charts import bar_share, line, top
 from pushgate.server.ui.groups import STATE_WORDS, Chip, chips
 from pushgate.server.ui.search import State, state_of
 from pushgate.server.ui.values import Moment, age, duration, moment, plain, size
 from pushgate.server.version import BUILD
 
-_PLOT = (600, 90)
+PLOT = (10 * (MINUTES - 1), 90)
+"""Width and height of a plot, which is stretched to the width of the page."""
+_MINUTE = 60 * 10**9
 _MAX_CHIP = 40
 _NEARLY_FULL = 0.8
 
@@ -40,12 +46,16 @@ class Limit(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """A line over the last hour."""
+    """Lines over the last hour, up to ``top``.
+
+    ``lines`` are paths by their CSS class, ``minutes`` what each minute says by its place.
+    """
 
     title: str
     now: str
-    path: str
-    label: str
+    top: str
+    lines: list[tuple[str, str]]
+    minutes: list[tuple[int, str]]
 
 
 class RefusedRow(NamedTuple):
@@ -59,7 +69,7 @@ class RefusedRow(NamedTuple):
     message: str
 
 
-def status(context: AppContext, now: int) -> dict[str, Any]:
+async def status(context: AppContext, now: int) -> dict[str, Any]:
     """Return what the status page shows at *now*, in Unix nanoseconds."""
     settings, recent = context.settings, context.telemetry.recent
     rows, changed = settings.rows(), settings.changed
@@ -75,9 +85,10 @@ def status(context: AppContext, now: int) -> dict[str, Any]:
         for one in recent.refused
     ]
     return {
+        **await rules(context, now),
         "tiles": _tiles(context, now),
         "plots": _plots(recent.minutes(time.perf_counter())),
-        "plot_size": _PLOT,
+        "plot_size": PLOT,
         "scrapes": [
             (moment(one.time, now), one.address, one.agent, duration(one.seconds), size(one.size))
             for one in recent.scrapes()
@@ -125,23 +136,27 @@ def _last_scrape(scrape: Scrape) -> str:
 
 
 def _storage(context: AppContext, now: int) -> Tile:
-    gateway = context.gateway
+    gateway, settings = context.gateway, context.settings
     if not gateway.is_durable:
         return Tile("Storage", "in memory", "lost at the next stop, see --persistence.file")
     if not gateway.is_ready:
         return Tile(
             "Storage", "cannot be written", "pushes are refused, the log says why", is_bad=True
         )
-    file = Path(context.settings.persistence_file)
+    if settings.persistence_url:
+        return Tile("Storage", "durable", "in a database that servers share")
+    file = Path(settings.persistence_file)
     try:
         main, log = file.stat(), Path(f"{file}-wal").stat()
     except OSError:
         return Tile("Storage", "durable", file.name)
-    written = moment(max(main.st_mtime_ns, log.st_mtime_ns), now)
+    # SQLite writes the log with every commit, and the file itself only at a checkpoint.
+    commit, checkpoint = (moment(stat.st_mtime_ns, now).ago for stat in (log, main))
     return Tile(
         "Storage",
         "durable",
-        f"{file.name} {size(main.st_size)} · log {size(log.st_size)} · written {written.ago}",
+        f"{file.name} {size(main.st_size)}, checkpoint {checkpoint} · "
+        f"log {size(log.st_size)}, commit {commit}",
     )
 
 
@@ -154,27 +169,45 @@ def _memory() -> int:
 
 
 def _plots(minutes: list[Minute]) -> list[Plot]:
-    minutes = minutes[:-1] or minutes  # the current one has not ended
-    nothing = [Minute(0, float("nan"), float("nan"))] * (MINUTES - len(minutes))
-    minutes = [*nothing, *minutes]
+    minutes = minutes[:-1]  # the last one has not ended
     rates = [minute.pushes / 60 for minute in minutes]
-    p99 = [minute.p99 for minute in minutes]
-    now = next((m for m in reversed(minutes) if isfinite(m.p50)), None)
-    latency = f"p50 {duration(now.p50)} · p99 {duration(now.p99)}" if now else "no pushes yet"
+    last = next((minute for minute in reversed(minutes) if minute.pushes), None)
     return [
-        Plot(
+        _plot(
             "Pushes per second",
-            f"last minute {plain(rates[-1])} · most {plain(max(rates))}",
-            line(rates, width=_PLOT[0], height=_PLOT[1]),
-            f"Pushes per second over the last hour, at most {plain(max(rates))}",
+            f"last minute {plain(rates[-1])} · most {plain(max(rates))}" if rates else "",
+            {"rate": rates},
+            plain,
         ),
-        Plot(
-            "Push duration, p99",
-            latency,
-            line(p99, width=_PLOT[0], height=_PLOT[1]),
-            f"99th percentile of the duration of pushes over the last hour: {latency}",
+        _plot(
+            "Push duration",
+            f"p50 {duration(last.p50)} · p99 {duration(last.p99)}" if last else "no pushes yet",
+            {"p50": [m.p50 for m in minutes], "p99": [m.p99 for m in minutes]},
+            duration,
         ),
     ]
+
+
+def _plot(
+    title: str, now: str, series: Mapping[str, list[float]], read: Callable[[float], str]
+) -> Plot:
+    """Return the plot of *series*, each with a number for each minute up to now; NaN is none."""
+    most = top(chain(*series.values()))
+    width, height = PLOT
+    padded = {name: [nan] * (MINUTES - 1 - len(some)) + some for name, some in series.items()}
+    lines = [
+        (name, line(some, top=most, width=width, height=height)) for name, some in padded.items()
+    ]
+    minutes = [
+        (at, f"{age((MINUTES - 1 - at) * _MINUTE)} ago: {_said(padded, numbers, read)}")
+        for at, numbers in enumerate(zip(*padded.values(), strict=True))
+        if isfinite(numbers[0])
+    ]
+    return Plot(title, now, read(most), lines, minutes)
+
+
+def _said(names: Iterable[str], numbers: Iterable[float], read: Callable[[float], str]) -> str:
+    return ", ".join(f"{name} {read(number)}" for name, number in zip(names, numbers, strict=True))
 
 
 def _limits(context: AppContext) -> list[Limit]:
@@ -182,6 +215,7 @@ def _limits(context: AppContext) -> list[Limit]:
     used = {
         "series": (gateway.store.series, settings.limit_series),
         "groups": (len(gateway.store), settings.limit_groups),
+        "connections": (len(context.telemetry.recent.connections), settings.limit_connections),
         "pushes in flight": (gateway.waiting, settings.limit_pushes_in_flight),
     }
     return [
@@ -196,7 +230,7 @@ def _limits(context: AppContext) -> list[Limit]:
 
 
 class RuleRow(NamedTuple):
-    """A rule, and how many groups it is for, by state."""
+    """A rule, how many groups it is for, by state, and what it did since the start."""
 
     selector: str
     expect_every: str
@@ -205,35 +239,44 @@ class RuleRow(NamedTuple):
     aggregate: str
     groups: int
     states: list[tuple[str, str, int]]
+    expired: int
+    forgotten: int
 
 
 async def rules(context: AppContext, now: int) -> dict[str, Any]:
-    """Return what the page of the rules shows at *now*, in Unix nanoseconds."""
+    """Return the rules in force as of *now*, in Unix nanoseconds. Looks at every group."""
     store = context.gateway.store
     counts: dict[int, Counter[State]] = {}
     for run in store.walk():
         for group in run:
             rule = store.rule(group.key)
             counts.setdefault(id(rule), Counter())[state_of(group, rule, now)] += 1
-    live = context.live_rules
+        await next_slice()
     return {
         "file": context.settings.push_rules_file,
-        "error": str(live.error or ""),
+        "error": str(context.live_rules.error or ""),
         "rules": [
-            _rule_row(rule, counts.get(id(rule), Counter()))
+            _rule_row(rule, counts.get(id(rule), Counter()), context.expiry)
             for rule in (*store.rules.rules, store.rules.default)
         ],
-        "expired": context.expiry.expired,
     }
 
 
-def _rule_row(rule: Rule, counts: Counter[State]) -> RuleRow:
+def _rule_row(rule: Rule, counts: Counter[State], expiry: Expiry) -> RuleRow:
     every, ttl, forget = (
         age(nanoseconds) if nanoseconds else ""
         for nanoseconds in (rule.expect_every, rule.ttl, rule.forget_after)
     )
-    states = [(state.value, STATE_WORDS[state], counts[state]) for state in State if counts[state]]
-    selector = str(rule.selector) if rule.selector else ""
+    selector = str(rule.selector or "")
     operations = rule.aggregate.operations if rule.aggregate else {}
-    aggregate = ", ".join(f"{name} {operation.value}" for name, operation in operations.items())
-    return RuleRow(selector, every, ttl, forget, aggregate, counts.total(), states)
+    return RuleRow(
+        selector,
+        every,
+        ttl,
+        forget,
+        ", ".join(f"{name} {operation.value}" for name, operation in operations.items()),
+        counts.total(),
+        [(state.value, STATE_WORDS[state], counts[state]) for state in State if counts[state]],
+        expiry.expired_by[selector],
+        expiry.forgotten_by[selector],
+    )
