@@ -263,7 +263,7 @@ def test_files_are_found_beside_the_configuration_and_win_over_inline_text(tmp_p
     )
     config = load(path)
     assert config.tls is not None
-    assert config.tls.certificate == pair.certificate.read_bytes()
+    assert config.tls.cert == pair.certificate.read_text()
     assert config.files == (path, pair.certificate, pair.key)
 
 
@@ -296,9 +296,9 @@ rate_limit:
     )
     assert config.tls is not None
     assert config.tls.client_auth is ClientAuth.REQUIRE_ANY
-    assert config.tls.allowed_sans == ("a.example", "10.0.0.1")
+    assert config.tls.client_allowed_sans == ("a.example", "10.0.0.1")
     assert config.tls.min_version == config.tls.max_version
-    assert config.tls.curves == ("X25519",)
+    assert config.tls.curve_preferences == ("X25519",)
     assert config.headers == {"Strict-Transport-Security": "max-age=1", "X-XSS-Protection": ""}
     assert config.users == {"alice": HASH}
     assert config.rate_limit == RateLimit(interval=Nanoseconds(90_000_000_000), burst=Whole(5))

@@ -76,7 +76,7 @@ def test_a_token_is_made_as_described():
 @pytest.mark.parametrize(
     "section",
     [
-        *(config_file.Top, config_file.TlsServerConfig, config_file.HttpServerConfig),
+        *(config_file.Top, config_file.TlsConfig, config_file.HttpServerConfig),
         *(config_file.PermissionSections, BearerToken, JwtIssuer, ClaimRule, RateLimit),
     ],
 )

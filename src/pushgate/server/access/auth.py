@@ -111,10 +111,8 @@ class Access:
         self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}
         # The one queue of the process: reloading must not multiply the work of passwords.
         self._turns: Turns = previous._turns if previous else Turns(_MAX_WAITING)  # noqa: SLF001 - of our own kind
-        if previous is not None:
-            self._inherit(previous)
-
-    def _inherit(self, previous: "Access") -> None:
+        if previous is None:
+            return
         if previous.config.rate_limit == self.config.rate_limit:
             self._bucket = previous._bucket  # noqa: SLF001 - of our own kind
         hashes, before = self.config.users, previous.config.users
@@ -201,14 +199,10 @@ class Access:
         if len(credentials) > _MAX_CREDENTIALS:
             return None
         digest = self._memory.digest(credentials)
-        known = self._memory.recall(digest, self._clock())
-        return known or await self._authenticate(credentials, digest, address)
-
-    async def _authenticate(
-        self, credentials: bytes, digest: bytes, address: str
-    ) -> Identity | None:
+        identity = self._memory.recall(digest, self._clock())
+        if identity is not None:
+            return identity
         scheme, _, parameter = credentials.partition(b" ")
-        identity: Identity | None = None
         match scheme.lower():
             case b"basic" if self.config.users:
                 identity = await self._by_password(parameter, digest, address)
@@ -228,13 +222,14 @@ class Access:
         if check is None:  # requests with the same credentials share one check
             check = asyncio.create_task(self._check(*pair, digest, address))
             self._checks[digest] = check
-            check.add_done_callback(lambda check: self._checked(digest, check))
-        return await asyncio.shield(check)
 
-    def _checked(self, digest: bytes, check: "asyncio.Task[Identity | None]") -> None:
-        del self._checks[digest]
-        if not check.cancelled():
-            check.exception()  # asyncio logs an exception that nobody has looked at
+            def checked(check: "asyncio.Task[Identity | None]") -> None:
+                del self._checks[digest]
+                if not check.cancelled():
+                    check.exception()  # asyncio logs an exception that nobody has looked at
+
+            check.add_done_callback(checked)
+        return await asyncio.shield(check)
 
     async def _check(
         self, user: str, password: bytes, digest: bytes, address: str

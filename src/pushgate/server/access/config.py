@@ -4,20 +4,20 @@ The sections are those of the file, key by key, and refuse what could not work. 
 errors are exporter-toolkit's where it has the same check.
 """
 
-import difflib
+import fnmatch
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pushgate.model.quoting import go_quote
-from pushgate.server.access.document import Nanoseconds, Section, Whole
+from pushgate.server.access.document import Nanoseconds, Section, Whole, check_known
 from pushgate.server.access.tls import TlsConfig
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
-_MAX_LISTED = 8  # names that an error lists; of more it says which is closest
 
 
 class Permission(Enum):
@@ -77,6 +77,15 @@ class ClaimRule(Grant, frozen=True, kw_only=True):
         """The names that lead to the claim."""
         return (self.claim,) if isinstance(self.claim, str) else self.claim
 
+    def matches(self, claims: Any) -> bool:
+        """Return whether *claims*, those of a verified token, meet the rule."""
+        for name in self.path:
+            if not isinstance(claims, dict):
+                return False
+            claims = claims.get(name)
+        values = claims if isinstance(claims, list) else [claims]
+        return any(isinstance(v, str) and fnmatch.fnmatchcase(v, self.value) for v in values)
+
 
 class JwtIssuer(Section, frozen=True, kw_only=True):
     """An item of ``jwt``. Of its files, *jwks* and *jwks_ca* are the content."""
@@ -95,7 +104,12 @@ class JwtIssuer(Section, frozen=True, kw_only=True):
             raise ValueError("issuer, audience and permissions are needed")
         if bool(self.jwks or self.jwks_file) == bool(self.jwks_url):
             raise ValueError(f"{go_quote(self.issuer)} needs one of jwks_file or jwks_url")
-        if self.jwks_url and not _is_https(self.jwks_url):
+        try:
+            parts = urlsplit(self.jwks_url)
+            is_https = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # brackets that do not match, a port that is none
+            is_https = False
+        if self.jwks_url and not is_https:
             raise ValueError("jwks_url must be an https URL: its keys decide who comes in")
 
 
@@ -162,19 +176,3 @@ class WebConfig:
         """Whether a request needs credentials, or a certificate that has permissions."""
         certificates = self.permissions and self.permissions.certificates
         return bool(self.users or self.bearer_tokens or self.jwt or certificates)
-
-
-def check_known(what: str, name: str, known: Collection[str]) -> None:
-    """Raise ValueError if *name* is not among those *known*."""
-    if name in known:
-        return
-    use = known if len(known) < _MAX_LISTED else difflib.get_close_matches(name, known, 1)
-    raise ValueError(f"unknown {what}: {name}" + (f"; use {' or '.join(use)}" if use else ""))
-
-
-def _is_https(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not match, a port that is none
-        return False

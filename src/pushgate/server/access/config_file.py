@@ -21,17 +21,9 @@ from pushgate.server.access.config import (
     Permissions,
     RateLimit,
     WebConfig,
-    check_known,
 )
 from pushgate.server.access.document import Document, Section, Switch
-from pushgate.server.access.tls import (
-    CIPHERS,
-    CURVES,
-    TLS13_CIPHERS,
-    VERSIONS,
-    ClientAuth,
-    TlsConfig,
-)
+from pushgate.server.access.tls import TlsConfig
 
 _S = TypeVar("_S", bound=Section)
 
@@ -44,73 +36,8 @@ _HEADERS: Mapping[str, tuple[str, ...] | None] = {
     "X-Frame-Options": ("deny", "sameorigin"),
     "X-XSS-Protection": None,
 }
-_CLIENT_AUTH = {
-    "": ClientAuth.NONE,
-    "RequireClientCert": ClientAuth.REQUIRE_ANY,
-    **{policy.value: policy for policy in ClientAuth},
-}
 _MIN_BCRYPT = 59  # characters of the shortest hash that Go's bcrypt accepts
 _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
-
-
-class TlsServerConfig(Section, frozen=True, kw_only=True):
-    """``tls_server_config``. A file wins over the text beside it."""
-
-    cert: str = ""
-    cert_file: str = ""
-    key: str = ""
-    key_file: str = ""
-    client_ca: str = ""
-    client_ca_file: str = ""
-    client_auth_type: str = ""
-    client_allowed_sans: tuple[str, ...] = ()
-    min_version: str = ""
-    max_version: str = ""
-    cipher_suites: tuple[str, ...] = ()
-    curve_preferences: tuple[str, ...] = ()
-    prefer_server_cipher_suites: Switch = Switch(True)
-
-    def __post_init__(self) -> None:
-        for version in filter(None, (self.min_version, self.max_version)):
-            check_known("TLS version", version, VERSIONS)
-        for cipher in self.cipher_suites:
-            check_known("cipher", cipher, {*CIPHERS, *TLS13_CIPHERS})
-        for curve in self.curve_preferences:
-            check_known("curve", curve, CURVES)
-        if not self.turns_tls_on:
-            return
-        for part in ("cert", "key"):
-            if not getattr(self, part) and not getattr(self, f"{part}_file"):
-                raise ValueError(f"missing one of {part} or {part}_file")
-        if self.client_auth_type not in _CLIENT_AUTH:
-            raise ValueError(f"invalid ClientAuth: {self.client_auth_type}")
-        has_ca = self.client_ca or self.client_ca_file
-        if has_ca and _CLIENT_AUTH[self.client_auth_type] is ClientAuth.NONE:
-            raise ValueError("client CA's have been configured without a Client Auth Policy")
-
-    @property
-    def turns_tls_on(self) -> bool:
-        """Whether there is TLS. As in the toolkit, the other keys alone mean nothing."""
-        pem = (self.cert, self.cert_file, self.key, self.key_file)
-        return any((*pem, self.client_ca, self.client_ca_file, self.client_auth_type))
-
-    @property
-    def config(self) -> TlsConfig | None:
-        """The same as a value, once the files were read; None without TLS."""
-        if not self.turns_tls_on:
-            return None
-        return TlsConfig(
-            certificate=self.cert.encode(),
-            key=self.key.encode(),
-            # An empty file is not the absence of one, which means the system's authorities.
-            client_ca=self.client_ca.encode() if self.client_ca or self.client_ca_file else None,
-            client_auth=_CLIENT_AUTH[self.client_auth_type],
-            allowed_sans=self.client_allowed_sans,
-            min_version=VERSIONS[self.min_version or "TLS12"],
-            max_version=VERSIONS[self.max_version or "TLS13"],
-            ciphers=self.cipher_suites,
-            curves=self.curve_preferences,
-        )
 
 
 # What a mapping with keys of the operator's choice holds is converted key by key, so that errors
@@ -136,7 +63,7 @@ class PermissionSections(Section, frozen=True, kw_only=True):
 class Top(Section, frozen=True, kw_only=True):
     """The whole file."""
 
-    tls_server_config: TlsServerConfig = TlsServerConfig()
+    tls_server_config: TlsConfig = TlsConfig()
     http_server_config: HttpServerConfig = HttpServerConfig()
     basic_auth_users: _Free = field(default_factory=dict)
     rate_limit: RateLimit = RateLimit()
@@ -166,8 +93,9 @@ def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
     data = {} if document.data is None else document.data
     top = document.convert(_without_nulls(data), Top)
     files = _Files(base)
+    tls = files.read(top.tls_server_config)
     config = WebConfig(
-        tls=files.read(top.tls_server_config).config,
+        tls=tls if tls.turns_tls_on else None,
         headers=_texts(
             document, top.http_server_config.headers, _header, ("http_server_config", "headers")
         ),
@@ -226,7 +154,8 @@ def content(path: Path) -> bytes:
         StartupError: it can't be read, is no regular file, or is too large.
     """
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        # Opening a pipe would wait for its writer, which may never come.
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise StartupError(f"read {path}: not a regular file")
             content = file.read(_MAX_FILE + 1)
@@ -238,11 +167,6 @@ def content(path: Path) -> bytes:
     if len(content) > _MAX_FILE:
         raise StartupError(f"read {path}: larger than {_MAX_FILE} bytes")
     return content
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Opening a pipe waits for its writer, which may never come.
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 # A key without a value stands for the default, as in Go. But where it restricts it is empty, and
@@ -324,23 +248,17 @@ def _bcrypt_hash(_user: str, hashed: str) -> str:
 
 
 def _permissions(document: Document, sections: PermissionSections) -> Permissions:
-    return Permissions(
-        **{
-            kind: {
-                name: _grants(document, items, ("permissions", kind, name))
-                for name, items in getattr(sections, kind).items()
-            }
-            for kind in sections.__struct_fields__
-        }
-    )
-
-
-def _grants(document: Document, items: Any, at: tuple[str, ...]) -> Grants:
-    found = []
-    for index, item in enumerate(document.convert(items, tuple[Any, ...], at)):
-        spelled_out = {"allow": [item]} if isinstance(item, str) else item
-        found.append(document.convert(spelled_out, Grant, (*at, index)))
-    return tuple(found)
+    found: dict[str, dict[str, Grants]] = {}
+    for kind in sections.__struct_fields__:
+        found[kind] = {}
+        for name, listed in getattr(sections, kind).items():
+            at = ("permissions", kind, name)
+            grants = []
+            for index, item in enumerate(document.convert(listed, tuple[Any, ...], at)):
+                spelled_out = {"allow": [item]} if isinstance(item, str) else item
+                grants.append(document.convert(spelled_out, Grant, (*at, index)))
+            found[kind][name] = tuple(grants)
+    return Permissions(**found)
 
 
 def _check_names(document: Document, config: WebConfig) -> None:
@@ -363,7 +281,7 @@ def _check_names(document: Document, config: WebConfig) -> None:
     listed += [("tokens", name) for name in sorted(permissions.tokens.keys() - set(tokens))]
     for section, name in listed:
         raise document.error(f"there is no {go_quote(name)}", name, at=(*at, section))
-    if permissions.certificates and not (config.tls and config.tls.verifies_clients):
+    if permissions.certificates and not (config.tls and config.tls.verify_mode):
         raise document.error(
             "this needs a client_auth_type that verifies:"
             " VerifyClientCertIfGiven or RequireAndVerifyClientCert",

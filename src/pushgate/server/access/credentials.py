@@ -78,7 +78,9 @@ class CredentialStore:
     def __init__(self, config: WebConfig, previous: "CredentialStore | None" = None) -> None:
         listed = config.permissions
         self._hashes = {user: hashed.encode() for user, hashed in config.users.items()}
-        self._absent = _hash_without_password(self._hashes.values())
+        # A hash that no password has, as costly as the costliest.
+        cost = max((hashed[4:6] for hashed in self._hashes.values()), default=b"10")
+        self._absent = b"$2b$" + cost + b"$" + b"." * 53
         self.users = _identities("user", config.users, listed.users if listed else None)
         tokens = [token.name for token in config.bearer_tokens]
         identities = _identities("token", tokens, listed.tokens if listed else None)
@@ -160,9 +162,3 @@ def _identities(
         return None if listed is None else tuple(map(JobGrant, listed.get(name, ())))
 
     return {name: Identity(f"{kind} {go_quote(name)}", grants(name)) for name in known}
-
-
-def _hash_without_password(hashes: Iterable[bytes]) -> bytes:
-    """Return a hash that no password has, as costly as the costliest of *hashes*."""
-    cost = max((hashed[4:6] for hashed in hashes), default=b"10")
-    return b"$2b$" + cost + b"$" + b"." * 53

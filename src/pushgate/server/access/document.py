@@ -7,7 +7,7 @@ Scalars stay as they are written, because YAML's guesses would lose text: a user
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -22,6 +22,7 @@ _LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader",
 _MAX_DEPTH = 50  # libyaml's composer recurses in C: deep nesting would end the process
 _MAX_VALUES = 100_000  # with aliases written out: a few lines can stand for billions
 _MAX_INT = (1 << 63) - 1
+_MAX_LISTED = 8  # names that an error lists; of more it says which is closest
 _TAG = "tag:yaml.org,2002:"
 _NULL, _BOOL, _INT, _FLOAT = (_TAG + name for name in ("null", "bool", "int", "float"))
 _SCALARS = yaml.constructor.SafeConstructor()
@@ -108,7 +109,16 @@ class Document:
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(item, (*at, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
-            return dict(self._pairs(node, at))
+            plain = {}
+            for key, value in node.value:
+                place, line = (*at, key.value), key.start_mark.line + 1
+                if not isinstance(key, yaml.ScalarNode):
+                    raise StartupError(f"line {line}: a key has to be a text")
+                if place in self._lines:
+                    raise StartupError(f"line {line}: the key {key.value} is given twice")
+                self._lines[place] = line  # that of the key, where its value may begin later
+                plain[key.value] = self._plain(value, place)
+            return plain
         if node.tag == _NULL:
             return None
         if not isinstance(node, yaml.ScalarNode) or node.tag not in (_BOOL, _INT, _FLOAT):
@@ -117,15 +127,13 @@ class Document:
         scalar.node = node
         return scalar
 
-    def _pairs(self, node: yaml.MappingNode, at: Path) -> Iterable[tuple[str, Any]]:
-        for key, value in node.value:
-            place, line = (*at, key.value), key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise StartupError(f"line {line}: a key has to be a text")
-            if place in self._lines:
-                raise StartupError(f"line {line}: the key {key.value} is given twice")
-            self._lines[place] = line  # that of the key, where its value may begin later
-            yield key.value, self._plain(value, place)
+
+def check_known(what: str, name: str, known: Collection[str]) -> None:
+    """Raise ValueError if *name* is not among those *known*."""
+    if name in known:
+        return
+    use = known if len(known) < _MAX_LISTED else difflib.get_close_matches(name, known, 1)
+    raise ValueError(f"unknown {what}: {name}" + (f"; use {' or '.join(use)}" if use else ""))
 
 
 def _composed(text: bytes) -> yaml.Node | None:

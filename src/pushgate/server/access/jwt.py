@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import fnmatch
 import json
 import logging
 import math
@@ -18,7 +17,7 @@ from joserfc.jws import JWSRegistry
 
 from pushgate.errors import LimitExceeded, StartupError
 from pushgate.formats.compression import decompress
-from pushgate.server.access.config import ClaimRule, Grants, JwtIssuer
+from pushgate.server.access.config import Grants, JwtIssuer
 
 # Only signatures that need a private key. With HS256 anybody could sign with the public key,
 # and "none" needs no key at all.
@@ -160,7 +159,7 @@ class JwtVerifier:
         except Exception as error:  # noqa: BLE001
             _log.debug("JWT refused", extra={"err": _reason(error)})
             return None
-        grants = tuple(rule for rule in self._issuer.permissions if _matches(rule, claims))
+        grants = tuple(rule for rule in self._issuer.permissions if rule.matches(claims))
         return Verified(subject, grants, expires + _LEEWAY)
 
 
@@ -248,12 +247,3 @@ def _claimed_issuer(token: bytes) -> object:
     except (ValueError, RecursionError):  # also integers of too many digits
         return None
     return claims.get("iss") if isinstance(claims, dict) else None
-
-
-def _matches(rule: ClaimRule, claims: Any) -> bool:
-    for name in rule.path:
-        if not isinstance(claims, dict):
-            return False
-        claims = claims.get(name)
-    values = claims if isinstance(claims, list) else [claims]
-    return any(isinstance(v, str) and fnmatch.fnmatchcase(v, rule.value) for v in values)

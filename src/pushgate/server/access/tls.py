@@ -14,11 +14,11 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from pushgate.errors import StartupError
+from pushgate.server.access.document import Section, Switch, check_known
 
 VERSIONS: Mapping[str, ssl.TLSVersion] = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -70,24 +70,84 @@ class ClientAuth(Enum):
     REQUIRE_AND_VERIFY = "RequireAndVerifyClientCert"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsConfig:
-    """``tls_server_config``, its files read. Certificates and keys are PEM."""
+_CLIENT_AUTH = {
+    "": ClientAuth.NONE,
+    "RequireClientCert": ClientAuth.REQUIRE_ANY,
+    **{policy.value: policy for policy in ClientAuth},
+}
 
-    certificate: bytes = field(repr=False)
-    key: bytes = field(repr=False)
-    client_ca: bytes | None = field(default=None, repr=False)
-    client_auth: ClientAuth = ClientAuth.NONE
-    allowed_sans: tuple[str, ...] = ()
-    min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
-    max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
-    ciphers: tuple[str, ...] = ()
-    curves: tuple[str, ...] = ()
+
+class TlsConfig(Section, frozen=True, kw_only=True):
+    """``tls_server_config``. A file wins over the text beside it.
+
+    Once its files were read, *cert*, *key* and *client_ca* are their content.
+    """
+
+    cert: str = ""
+    cert_file: str = ""
+    key: str = ""
+    key_file: str = ""
+    client_ca: str = ""
+    client_ca_file: str = ""
+    client_auth_type: str = ""
+    client_allowed_sans: tuple[str, ...] = ()
+    min_version: str = ""
+    max_version: str = ""
+    cipher_suites: tuple[str, ...] = ()
+    curve_preferences: tuple[str, ...] = ()
+    prefer_server_cipher_suites: Switch = Switch(True)
+
+    def __post_init__(self) -> None:
+        for version in filter(None, (self.min_version, self.max_version)):
+            check_known("TLS version", version, VERSIONS)
+        for cipher in self.cipher_suites:
+            check_known("cipher", cipher, {*CIPHERS, *TLS13_CIPHERS})
+        for curve in self.curve_preferences:
+            check_known("curve", curve, CURVES)
+        if not self.turns_tls_on:
+            return
+        for part in ("cert", "key"):
+            if not getattr(self, part) and not getattr(self, f"{part}_file"):
+                raise ValueError(f"missing one of {part} or {part}_file")
+        if self.client_auth_type not in _CLIENT_AUTH:
+            raise ValueError(f"invalid ClientAuth: {self.client_auth_type}")
+        if self.names_authorities and self.client_auth is ClientAuth.NONE:
+            raise ValueError("client CA's have been configured without a Client Auth Policy")
 
     @property
-    def verifies_clients(self) -> bool:
+    def turns_tls_on(self) -> bool:
+        """Whether there is TLS. As in the toolkit, the other keys alone mean nothing."""
+        pem = (self.cert, self.cert_file, self.key, self.key_file)
+        return any((*pem, self.names_authorities, self.client_auth_type))
+
+    @property
+    def names_authorities(self) -> bool:
+        """Whether the authorities of clients are its own, not the system's.
+
+        An empty file counts: it is not the absence of one.
+        """
+        return bool(self.client_ca or self.client_ca_file)
+
+    @property
+    def client_auth(self) -> ClientAuth:
+        """The policy for client certificates."""
+        return _CLIENT_AUTH[self.client_auth_type]
+
+    @property
+    def verify_mode(self) -> ssl.VerifyMode:
         """Whether client certificates are requested, and verified if there is one."""
-        return _verify_mode(self) is not ssl.CERT_NONE
+        # Python's ssl can't request a certificate without verifying it. With a CA we verify
+        # instead, which admits fewer clients than Go, never more. Without a CA, REQUEST means
+        # that nothing is requested, and REQUIRE_ANY is refused.
+        match self.client_auth:
+            case ClientAuth.NONE:
+                return ssl.CERT_NONE
+            case ClientAuth.REQUEST:
+                return ssl.CERT_OPTIONAL if self.client_ca else ssl.CERT_NONE
+            case ClientAuth.VERIFY_IF_GIVEN:
+                return ssl.CERT_OPTIONAL
+            case ClientAuth.REQUIRE_ANY | ClientAuth.REQUIRE_AND_VERIFY:
+                return ssl.CERT_REQUIRED
 
 
 class Connection(ssl.SSLObject):
@@ -171,12 +231,11 @@ def server_context(config: TlsConfig) -> ServerContext:
         StartupError: the certificate, the key or the client CA can't be used.
     """
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
-    context.allowed_sans = frozenset(map(canonical_name, config.allowed_sans))
+    context.allowed_sans = frozenset(map(canonical_name, config.client_allowed_sans))
     context.set_alpn_protocols(["http/1.1"])
     _limit_versions(context, config)
-    _limit_ciphers(context, config)
-    if config.curves:
-        context.set_ecdh_curve(CURVES[config.curves[0]])
+    if config.curve_preferences:
+        context.set_ecdh_curve(CURVES[config.curve_preferences[0]])
     _load_pair(context, config)
     _verify_clients(context, config)
     return context
@@ -184,9 +243,9 @@ def server_context(config: TlsConfig) -> ServerContext:
 
 def caveats(config: TlsConfig) -> Iterator[str]:
     """Yield what *config* asks for and does not get, as lines for the log."""
-    if len(config.curves) > 1:
+    if len(config.curve_preferences) > 1:
         yield (
-            f"curve_preferences: only {config.curves[0]} is offered;"
+            f"curve_preferences: only {config.curve_preferences[0]} is offered;"
             " this Python can set one curve, or leave OpenSSL's own list"
         )
     if config.client_auth is ClientAuth.REQUIRE_ANY:
@@ -243,36 +302,34 @@ def _ip_address(name: str) -> str:
 
 
 def _limit_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
-    minimum = config.min_version
-    if config.ciphers and TLS13_CIPHERS.issuperset(config.ciphers):
+    minimum = VERSIONS[config.min_version or "TLS12"]
+    maximum = VERSIONS[config.max_version or "TLS13"]
+    chosen = ":".join(CIPHERS[name] for name in config.cipher_suites if name in CIPHERS)
+    # OpenSSL 3 allows TLS 1.0 and 1.1 only at security level 0.
+    level = ":@SECLEVEL=0" if minimum < ssl.TLSVersion.TLSv1_2 else ""
+    if config.cipher_suites and not chosen:
         minimum = ssl.TLSVersion.TLSv1_3  # what is left when no older suite may be used
-    if minimum > config.max_version:
+    if minimum > maximum:
         raise StartupError(
             f"tls_server_config allows no TLS version: the lowest is {minimum.name},"
-            f" the highest {config.max_version.name}; change min_version, max_version"
+            f" the highest {maximum.name}; change min_version, max_version"
             " or cipher_suites"
         )
     with warnings.catch_warnings():  # old versions are off unless the operator asks for them
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = minimum
-        context.maximum_version = config.max_version
-
-
-def _limit_ciphers(context: ssl.SSLContext, config: TlsConfig) -> None:
-    chosen = ":".join(CIPHERS[name] for name in config.ciphers if name in CIPHERS)
-    # OpenSSL 3 allows TLS 1.0 and 1.1 only at security level 0.
-    level = ":@SECLEVEL=0" if config.min_version < ssl.TLSVersion.TLSv1_2 else ""
+        context.maximum_version = maximum
     if chosen or level:
         context.set_ciphers((chosen or "DEFAULT") + level)
 
 
 def _load_pair(context: ssl.SSLContext, config: TlsConfig) -> None:
-    for part, pem in (("certificate", config.certificate), ("key", config.key)):
-        if b"-----BEGIN" not in pem:
+    for part, pem in (("certificate", config.cert), ("key", config.key)):
+        if "-----BEGIN" not in pem:
             raise _bad_pair(f"failed to find any PEM data in {part} input")
-    if b"ENCRYPTED" in config.key:
+    if "ENCRYPTED" in config.key:
         raise _bad_pair("the key is encrypted; give it without a password")
-    with _as_file(config.certificate) as certificate, _as_file(config.key) as key:
+    with _as_file(config.cert) as certificate, _as_file(config.key) as key:
         try:
             # Without a password argument, OpenSSL would ask on the terminal.
             context.load_cert_chain(certificate, key, password="")
@@ -287,33 +344,18 @@ def _bad_pair(reason: str) -> StartupError:
 
 
 @contextmanager
-def _as_file(pem: bytes) -> Iterator[str]:
+def _as_file(pem: str) -> Iterator[str]:
     """Yield a file name for *pem*, as ``load_cert_chain`` takes nothing else; no disk on Linux."""
     if hasattr(os, "memfd_create"):
         with os.fdopen(os.memfd_create("pem"), "wb") as memory:
-            memory.write(pem)
+            memory.write(pem.encode())
             memory.flush()
             yield f"/proc/self/fd/{memory.fileno()}"
         return
     with tempfile.NamedTemporaryFile() as file:
-        file.write(pem)
+        file.write(pem.encode())
         file.flush()
         yield file.name
-
-
-def _verify_mode(config: TlsConfig) -> ssl.VerifyMode:
-    # Python's ssl can't request a certificate without verifying it. With a CA we verify
-    # instead, which admits fewer clients than Go, never more. Without a CA, REQUEST means
-    # that nothing is requested, and REQUIRE_ANY is refused.
-    match config.client_auth:
-        case ClientAuth.NONE:
-            return ssl.CERT_NONE
-        case ClientAuth.REQUEST:
-            return ssl.CERT_OPTIONAL if config.client_ca else ssl.CERT_NONE
-        case ClientAuth.VERIFY_IF_GIVEN:
-            return ssl.CERT_OPTIONAL
-        case ClientAuth.REQUIRE_ANY | ClientAuth.REQUIRE_AND_VERIFY:
-            return ssl.CERT_REQUIRED
 
 
 def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -322,7 +364,7 @@ def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
             "client_auth_type RequireAnyClientCert needs client_ca or client_ca_file here:"
             " an unverified certificate proves nothing"
         )
-    context.verify_mode = _verify_mode(config)
+    context.verify_mode = config.verify_mode
     if context.verify_mode is ssl.CERT_NONE:
         return
     # Without tickets a returning client is verified again, with its whole chain. TLS 1.2 can
@@ -331,10 +373,10 @@ def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
     context.options |= ssl.OP_NO_TICKET
     # As in Go, an intermediate in client_ca is trusted by itself.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if config.client_ca is None:
+    if not config.names_authorities:
         context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
         return
     try:
-        context.load_verify_locations(cadata=config.client_ca.decode("ascii", "ignore"))
+        context.load_verify_locations(cadata=config.client_ca.encode("ascii", "ignore").decode())
     except (ssl.SSLError, ValueError):
         raise StartupError("client_ca has no certificate that can be used") from None
