@@ -2,18 +2,26 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import cycle, islice
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
-from pushgate.errors import InconsistentPush, JournalFailed, LimitExceeded
+from pushgate.errors import InconsistentPush, JournalFailed, LimitExceeded, StaleCopy
+from pushgate.server.storage.journal import TurnLost
 from pushgate.server.storage.sqlite import SqliteJournal
-from pushgate.server.store.change import Delete, Wipe
+from pushgate.server.store import gateway as gateway_module
+from pushgate.server.store.aggregation import Aggregation, Operation
+from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Update, Wipe
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.group import Group
-from pushgate.server.store.store import Bounds, Step, Store
-from tests.server.pushes import content, key, post, put
+from pushgate.server.store.rules import NO_RULES, Rule, Rules
+from pushgate.server.store.selector import parse_selector
+from pushgate.server.store.store import Bounds, News, Step, Store
+from tests.server.pushes import content, key, post, pushed, put
 
 pytestmark = pytest.mark.anyio
 
@@ -331,3 +339,306 @@ async def test_housekeeping_goes_on_between_pushes_until_it_is_done():
         gateway.probe()
         await until(lambda: disk.left_to_tidy == 0)
         assert gateway.is_ready
+
+
+SUM = Aggregation({"counter": Operation.SUM})
+
+
+class History:
+    """What several servers have appended, in one order, in the memory of the test."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.steps: list[tuple[Step, ...]] = []
+        self.order: list[tuple[Recorder, int]] = []
+        """Who took each turn, and how many changes it had settled before."""
+
+
+class Shared:
+    """A journal that one of several servers uses, which fails when the test wants it to."""
+
+    is_shared = True
+
+    def __init__(self, history: History, recorder: "Recorder") -> None:
+        self.history = history
+        self.recorder = recorder
+        self.seen = 0
+        self.pauses: Iterator[float] = iter(())
+        self.failures: list[Exception] = []
+        self.is_away = False
+        self.looks = 0
+
+    def load(self) -> list[Group]:
+        return []
+
+    def applied_keys(self) -> list[tuple[bytes, int]]:
+        return []
+
+    def begin(self) -> News | None:
+        time.sleep(next(self.pauses, 0))
+        if self.is_away:
+            raise JournalFailed("nobody answers")
+        self.history.turn.acquire()
+        return self.news(in_turn=True)
+
+    def check(self) -> News | None:
+        self.looks += 1
+        if self.is_away:
+            raise JournalFailed("nobody answers")
+        return self.news(in_turn=False)
+
+    def news(self, *, in_turn: bool) -> News | None:
+        new = self.history.steps[self.seen :]
+        self.seen += len(new)
+        if not new:
+            return None
+        groups = {step.key.packed: step.after for turn in new for step in turn}
+        keys = [(step.once, step.after.pushed_at) for turn in new for step in turn if step.once]
+        return News([*groups.items()], keys, in_turn=in_turn)
+
+    def append(self, steps: Sequence[Step]) -> None:
+        time.sleep(next(self.pauses, 0))
+        try:
+            if self.failures:
+                failure = self.failures.pop()
+                if isinstance(failure, JournalFailed) and failure.unknown:
+                    self.history.steps.append(tuple(steps))
+                raise failure
+            self.history.steps.append(tuple(steps))
+            self.history.order.append((self.recorder, self.recorder.gateway.turn_changes))
+            self.seen += 1
+        finally:
+            self.history.turn.release()
+
+    def tidy(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+class Recorder:
+    """A gateway, the sizes of its turns, and what it answered, in order."""
+
+    def __init__(self, history: History, rules: Rules = NO_RULES, bounds: Bounds | None = None):
+        self.journal = Shared(history, self)
+        self.gateway = Gateway(Store(bounds=bounds, rules=rules), self.journal)
+        self.answers: list[tuple[Change, Exception | None]] = []
+
+    def submit(self, change: Change) -> None:
+        self.gateway.submit(change, lambda error: self.answers.append((change, error)))
+
+    def state(self) -> list[tuple]:
+        return [
+            (group.key, group.pushed_at, group.failed_at, content(group))
+            for group in self.gateway.store.groups()
+        ]
+
+
+@asynccontextmanager
+async def sharing(count: int, rules: Rules = NO_RULES, bounds: Bounds | None = None):
+    history = History()
+    servers = [Recorder(history, rules, bounds) for _ in range(count)]
+    for each in servers:
+        each.gateway.start()
+    yield servers
+    for each in servers:
+        await asyncio.wait_for(each.gateway.close(), 10)
+        assert each.gateway.waiting == 0
+
+
+async def test_what_one_server_acknowledged_a_reader_of_another_sees():
+    async with sharing(2) as (one, other):
+        for number in range(5):
+            await one.gateway.apply(put(key("a"), f"m {number}\n", number))
+            assert other.state() != one.state()
+            await other.gateway.caught_up()
+            assert other.state() == one.state()
+        assert other.gateway.news_groups == 5
+
+
+async def test_readers_share_a_question_that_was_asked_after_they_came():
+    async with sharing(1) as (one,):
+        await asyncio.gather(*[one.gateway.caught_up() for _ in range(50)])
+        assert 1 <= one.journal.looks <= 2
+
+
+async def test_a_push_is_checked_against_what_others_have_pushed_since():
+    async with sharing(2) as (one, other):
+        await one.gateway.apply(put(key("a"), "# TYPE m gauge\nm 1\n"))
+        with pytest.raises(InconsistentPush):
+            await other.gateway.apply(put(key("b"), "# TYPE m counter\nm 1\n", 7))
+        await one.gateway.caught_up()
+        assert one.gateway.store.get(key("b")).failed_at == 7
+        await one.gateway.apply(Delete(key("a")))
+        await other.gateway.apply(put(key("b"), "# TYPE m counter\nm 1\n"))
+
+
+async def test_an_answer_that_changes_nothing_is_that_of_the_turn():
+    """What another server has deleted, or made, this one may not know yet."""
+    async with sharing(2, bounds=Bounds(groups=1)) as (one, other):
+        await one.gateway.apply(put(key("a"), "m 1\n"))
+        await other.gateway.apply(Delete(key("a")))  # of which it knew nothing
+        await one.gateway.apply(put(key("b"), "m 1\n"))  # where it thought that there is no room
+        with pytest.raises(LimitExceeded):
+            await other.gateway.apply(put(key("c"), "m 1\n"))
+        assert [group.key.job for group in other.gateway.store.groups()] == ["b"]
+
+
+async def test_a_push_is_counted_once_whichever_servers_get_it():
+    sums = Rules((Rule(aggregate=SUM),))
+    async with sharing(2, sums) as (one, other):
+        push = post(key("a"), "# TYPE m counter\nm 1\n")._replace(once=b"k")
+        one.journal.failures = [JournalFailed("cut", unknown=True)]
+        with pytest.raises(JournalFailed, match="unknown"):
+            await one.gateway.apply(push)
+        for each in (other, one, other):
+            await each.gateway.apply(push)
+        await one.gateway.apply(push._replace(once=b"l"))
+        await other.gateway.caught_up()
+        assert one.state() == other.state() == [(key("a"), 1, 0, {"m": [b"2"]})]
+
+
+async def test_a_turn_that_was_lost_is_taken_again():
+    async with sharing(2) as (one, other):
+        one.journal.failures = [TurnLost("cut")] * 2
+        await asyncio.gather(
+            one.gateway.apply(put(key("a"), "m 1\n")), other.gateway.apply(put(key("b"), "m 1\n"))
+        )
+        one.journal.failures = [TurnLost("cut")] * 3
+        with pytest.raises(JournalFailed, match="cut; the push is not stored"):
+            await one.gateway.apply(put(key("c"), "m 1\n"))
+        await one.gateway.caught_up()
+        await other.gateway.caught_up()
+        assert {group.key.job for group in one.gateway.store.groups()} == {"a", "b"}
+        assert one.state() == other.state()
+
+
+async def test_while_the_storage_is_away_readers_get_what_is_in_memory_until_it_is_too_old():
+    async with sharing(1) as (one,):
+        await one.gateway.apply(put(key("a"), "m 1\n"))
+        assert one.gateway.is_connected
+        one.journal.is_away = True
+        await one.gateway.caught_up()
+        assert not one.gateway.is_connected
+        assert one.gateway.copy_age > 0
+        one.gateway._max_staleness = 0.0
+        with pytest.raises(StaleCopy, match="nobody answers; what is in memory is 0 s old"):
+            await one.gateway.caught_up()
+        with pytest.raises(JournalFailed):
+            await one.gateway.apply(put(key("a"), "m 2\n"))
+        one.journal.is_away = False
+        await one.gateway.caught_up()
+        assert one.gateway.is_connected
+        assert one.state() == [(key("a"), 1, 0, {"m": [b"1"]})]
+
+
+async def test_a_reader_does_not_wait_for_a_storage_that_hangs(monkeypatch):
+    monkeypatch.setattr(gateway_module, "_READ_SECONDS", 0.05)
+    async with sharing(1) as (one,):
+        with one.journal.history.turn:
+            one.submit(put(key("a"), "m 1\n"))
+            await asyncio.sleep(0)
+            await one.gateway.caught_up()
+            assert not one.gateway.is_connected
+            assert one.state() == []
+        await one.gateway.caught_up()
+        assert one.gateway.is_connected
+
+
+groups = st.sampled_from([key("a"), key("b"), key("b", instance="1")])
+bodies = st.sampled_from(
+    [
+        "m 1\n",
+        "# TYPE m counter\nm 2\n",
+        'm{x="1"} 3\nn 4\n',
+        "# TYPE n counter\nn 5\n",
+        "m 1\nm 2\n",
+    ]
+)
+changes = (
+    st.builds(Replace, groups, bodies.map(pushed), st.integers(1, 9))
+    | st.builds(
+        Merge, groups, bodies.map(pushed), st.integers(1, 9), once=st.sampled_from([b"", b"k"])
+    )
+    | st.builds(Update, groups, bodies.map(pushed), st.integers(1, 9))
+    | st.builds(Delete, groups)
+    | st.just(Wipe())
+)
+acts = st.tuples(st.integers(0, 2), changes | st.sampled_from(["read", "wait", "lost", "away"]))
+SUMS_OF_A = Rules((Rule(selector=parse_selector('{job="a"}'), aggregate=SUM),))
+
+
+@given(
+    st.lists(acts, max_size=40),
+    st.lists(st.sampled_from([0.0, 0.0, 0.0005, 0.002]), min_size=1, max_size=5),
+)
+@settings(max_examples=60)
+def test_whatever_servers_do_at_the_same_time_is_what_one_would_have_done(history, pauses):
+    asyncio.run(compared_with_a_serial_replay(history, pauses))
+
+
+async def compared_with_a_serial_replay(history, pauses) -> None:
+    bounds = Bounds(groups=2)
+    async with sharing(3, SUMS_OF_A, bounds) as servers:
+        for number, each in enumerate(servers):
+            each.journal.pauses = islice(cycle(pauses), number, None)
+        for who, act in history:
+            await carry_out(servers[who], act)
+        for each in servers:
+            each.journal.is_away = False
+        for each in servers:
+            while each.gateway.waiting:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.001)
+        for each in servers:
+            each.gateway.probe()
+            await each.gateway.caught_up()
+        reference = Recorder(History(), SUMS_OF_A, bounds)
+        serial = reference.gateway.store
+        for answer, change in serial_order(servers):
+            assert settled(serial, change) == answer
+        assert [each.state() for each in servers] == [reference.state()] * 3
+        assert all(each.gateway.store.series == serial.series for each in servers)
+        assert all(
+            len(each.gateway.store.applied_keys) == len(serial.applied_keys) for each in servers
+        )
+
+
+def serial_order(servers: list[Recorder]) -> Iterator[tuple[str, Change]]:
+    """Yield all answers with their changes, in the order of the turns."""
+    answers = {
+        each: [(str(error), change) for change, error in each.answers
+               if not isinstance(error, JournalFailed)]
+        for each in servers
+    }  # fmt: skip
+    order = servers[0].journal.history.order
+    for number, (who, start) in enumerate(order):
+        later = (before for other, before in order[number + 1 :] if other is who)
+        yield from answers[who][start : next(later, None)]
+
+
+def settled(store: Store, change: Change) -> str:
+    """Make *change* visible, or its failure; return the answer."""
+    try:
+        store.apply(store.admit(change))
+    except InconsistentPush as error:
+        store.apply(store.admit(Fail(change.key, change.time)))
+        return str(error)
+    except LimitExceeded as error:
+        return str(error)
+    return str(None)
+
+
+async def carry_out(server: Recorder, act) -> None:
+    match act:
+        case "read":
+            await server.gateway.caught_up()
+        case "wait":
+            await asyncio.sleep(0.002)
+        case "lost":
+            server.journal.failures = [TurnLost("cut")]
+        case "away":
+            server.journal.is_away = not server.journal.is_away
+        case _:
+            server.submit(act)
+            await asyncio.sleep(0)

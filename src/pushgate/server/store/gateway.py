@@ -99,7 +99,7 @@ class Gateway:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = False
-        self._is_silent = False
+        self._is_connected = True
         self._current_at = monotonic()
         self.journal_failures = 0
         """How many attempts to write or find the journal have failed."""
@@ -130,8 +130,8 @@ class Gateway:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the journal works and answers."""
-        return not (self._failed or self._is_silent)
+        """Whether the journal answered when it was last asked what is new."""
+        return self._is_connected
 
     @property
     def copy_age(self) -> float:
@@ -272,7 +272,7 @@ class Gateway:
             async with asyncio.timeout(_READ_SECONDS):
                 failure = await asyncio.shield(self._question())
         except TimeoutError:
-            self._is_silent = True
+            self._is_connected = False
             failure = JournalFailed(f"the database has not answered for {_READ_SECONDS:g} s")
         if failure is not None and self.copy_age > self._max_staleness:
             raise StaleCopy(
@@ -367,9 +367,9 @@ class Gateway:
 
     def _answer(self, turn: _Turn, error: JournalFailed | None) -> None:
         """Answer the questions of *turn*: memory is as current as the journal, or *error*."""
+        self._is_connected = error is None
         if error is None:
             self._current_at = turn.began
-            self._is_silent = False
         if turn.questions:
             self._running_loop.call_soon_threadsafe(_answer, turn.questions, error)
             turn.questions = []
