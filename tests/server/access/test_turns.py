@@ -50,11 +50,32 @@ async def test_one_at_a_time():
     await asyncio.gather(*(work() for _ in range(8)))
 
 
-async def test_the_newest_of_a_line_is_first():
+async def test_the_newest_of_a_line_is_first_and_then_the_oldest():
     line = Line(10)
-    for number in range(4):
+    for number in range(5):
         await line.ask(str(number), "10.0.0.1", "alice")
-    assert await line.end() == ["0", "3", "2", "1"]
+    assert await line.end() == ["0", "4", "1", "3", "2"]
+
+
+async def test_who_guesses_again_and_again_does_not_pass_a_request_forever():
+    turns, served = Turns(10), asyncio.Event()
+
+    async def guess() -> None:
+        while not served.is_set():
+            async with turns.turn("10.0.0.1", "alice"):
+                await asyncio.sleep(0)
+
+    async def know() -> None:
+        async with turns.turn("10.0.0.1", "alice"):
+            served.set()
+
+    guesses = [asyncio.create_task(guess()) for _ in range(2)]
+    await asyncio.sleep(0)
+    knows = asyncio.create_task(know())
+    await asyncio.sleep(0)
+    guesses += [asyncio.create_task(guess()) for _ in range(3)]
+    async with asyncio.timeout(5):
+        await asyncio.gather(knows, *guesses)
 
 
 async def test_turns_go_round_by_address():
@@ -63,7 +84,7 @@ async def test_turns_go_round_by_address():
         await line.ask(f"a{number}", "10.0.0.1")
     await line.ask("b", "10.0.0.2")
     await line.ask("c", "10.0.0.3")
-    assert await line.end() == ["a0", "a3", "b", "c", "a2", "a1"]
+    assert await line.end() == ["a0", "a3", "b", "c", "a1", "a2"]
 
 
 async def test_turns_of_an_address_go_round_by_name():
@@ -71,7 +92,7 @@ async def test_turns_of_an_address_go_round_by_name():
     for number in range(4):
         await line.ask(f"eve{number}", "10.0.0.1", "eve")
     await line.ask("alice", "10.0.0.1", "alice")
-    assert await line.end() == ["eve0", "eve3", "alice", "eve2", "eve1"]
+    assert await line.end() == ["eve0", "eve3", "alice", "eve1", "eve2"]
 
 
 async def test_the_longest_line_makes_room_for_newcomers():

@@ -2,8 +2,9 @@
 
 In a plain queue, a hundred clients with wrong passwords would delay all others. Here turns
 rotate over addresses, and within an address over user names, so that a flood delays only
-requests that look like it. Among those that look the same, the newest is first: at most one of
-many passwords for a user is right, and who guesses has more time than who knows.
+requests that look like it. Among those that look the same, the newest is first, because at most
+one of many passwords for a user is right, and who guesses has more time than who knows. Every
+other turn is the oldest one's: otherwise clients that guess again and again would pass it forever.
 """
 
 import asyncio
@@ -19,6 +20,18 @@ class TooManyWaiting(Exception):
     """All places are taken, and newer requests or those of others come first."""
 
 
+class _Line(deque[asyncio.Future[None]]):
+    """The requests of one name at one address, the oldest first."""
+
+    _is_for_newest = True
+
+    def next(self) -> asyncio.Future[None]:
+        """Return whose turn it is: the newest and the oldest alternate."""
+        place = self[-1] if self._is_for_newest else self[0]
+        self._is_for_newest = not self._is_for_newest
+        return place
+
+
 class Turns:
     """Grants one turn at a time. At most *places* requests wait, at least one.
 
@@ -32,7 +45,7 @@ class Turns:
         self._waiting = 0
         # By address and name, both in the order in which they get their next turn. No line
         # is empty, and no address is without a line.
-        self._lines: dict[str, dict[str, deque[asyncio.Future[None]]]] = {}
+        self._lines: dict[str, dict[str, _Line]] = {}
 
     @asynccontextmanager
     async def turn(self, address: str, name: str) -> AsyncIterator[None]:
@@ -53,7 +66,7 @@ class Turns:
         if self._waiting >= self._places:
             self._drop_for(site, name)
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(site, {}).setdefault(name, deque()).append(place)
+        self._lines.setdefault(site, {}).setdefault(name, _Line()).append(place)
         self._waiting += 1
         try:
             await place
@@ -96,7 +109,7 @@ class Turns:
         while self._lines:
             site, lines = next(iter(self._lines.items()))
             name, line = next(iter(lines.items()))
-            place = line[-1]
+            place = line.next()
             # Both move to the end of their round; _remove deletes them if they are empty.
             self._lines[site] = self._lines.pop(site)
             lines[name] = lines.pop(name)
