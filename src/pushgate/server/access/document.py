@@ -194,7 +194,7 @@ def _in_words(problem: str, to: object) -> tuple[str, ...]:
         return (f"{match[1]} is missing",)
     if match := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
         key = match[1]
-        close = difflib.get_close_matches(key, _keys(to), 1)
+        close = difflib.get_close_matches(key, {*_keys(to)} - {key}, 1)
         return f"unknown key {key}" + (f", did you mean {close[0]}?" if close else ""), key
     return (problem,)
 

@@ -214,8 +214,8 @@ def _reason(error: BaseException) -> str:
     """Return the message of *error*, and of its first cause if a library has wrapped it."""
     if isinstance(error, TimeoutError):
         return f"no complete answer within {_FETCH_SECONDS:g} s"
-    told, cause = str(error) or type(error).__name__, error
-    while deeper := cause.__cause__ or cause.__context__:
+    told, cause = (str(error) or type(error).__name__).partition("\n")[0], error
+    while deeper := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):
         cause = deeper
     return told if str(cause) in told else f"{told}: {cause}"
 

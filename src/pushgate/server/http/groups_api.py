@@ -8,7 +8,8 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from pushgate.errors import InvalidParameter
-from pushgate.model.slices import Sliced, sorting
+from pushgate.model import slices
+from pushgate.model.slices import PER_SLICE, Sliced, sorting
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
@@ -83,23 +84,32 @@ async def deletion(context: AppContext, scope: Scope, receive: Receive, send: Se
     await context.gateway.caught_up()
     store = context.gateway.store
     groups = await in_steps(selection.of(store))
+    jobs = await in_steps(_jobs(groups))
     refusal = await context.live.access.admit_jobs(
         scope["headers"],
         scope["state"].get("peer_certificate"),
         Permission.DELETE,
-        {group.key.job for group in groups},
+        jobs,
         scope["client"][0] if scope["client"] else "",
     )
     if refusal:
         await plain_error(refusal.status, refusal.message, refusal.headers)(scope, receive, send)
         return
     if not is_dry_run and groups:
-        await context.gateway.apply(
-            DeleteAll(tuple(group.key for group in groups), selection.before)
-        )
-        groups = [group for group in groups if _is_gone(store, group)]
+        keys = await in_steps(slices.listing(group.key for group in groups))
+        await context.gateway.apply(DeleteAll(tuple(keys), selection.before))
+        groups = await in_steps(slices.listing(group for group in groups if _is_gone(store, group)))
     head = {"total": len(groups), "dry_run": is_dry_run}
     await stream(_pieces(groups, head, store), JSON, scope, receive, send)
+
+
+def _jobs(groups: Sequence[Group]) -> Sliced[set[str]]:
+    jobs: set[str] = set()
+    for number, group in enumerate(groups):
+        if number % PER_SLICE == 0:
+            yield
+        jobs.add(group.key.job)
+    return jobs
 
 
 def _is_gone(store: Store, group: Group) -> bool:
