@@ -2,7 +2,7 @@
 
 import pytest
 
-from pushgate.errors import LimitExceeded
+from pushgate.errors import InvalidBody, LimitExceeded
 from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import HARMLESS, BodyLimits
 from pushgate.formats.protobuf.wire import append_bytes, append_delimited, append_uint
@@ -40,6 +40,7 @@ def family(kind: int, *metrics: bytes, help_: bytes = b"x" * HARMLESS) -> bytes:
     return bytes(out)
 
 
+EMPTY_GROUP = b"\x5b\x5c"
 GAUGE = message((2, b"\x09" + bytes(8)))
 
 
@@ -96,14 +97,25 @@ def test_what_is_long_but_not_much_is_read():
         (family(4, message((7, b"\x1a\0" * MANY))), "series-per-push"),
         (family(2, message((4, b"\x1a\0" * MANY))), "series-per-push"),
         (family(4, message((7, b"\x62\0" * 20 * MANY))), "series-per-push"),
+        (family(4, EMPTY_GROUP + message((7, b"\x62\0" * 20 * MANY))), "series-per-push"),
+        (family(1, GAUGE + b"\x7a\0" * 51 * MANY), "series-per-push"),
         (family(1, b"\x0a\0" * 10 + GAUGE), "labels-per-series"),
         (family(0, message((3, message((2, b"\x0a\0" * 10))))), "labels-per-series"),
     ],
-    ids=["empty", "gauges", "families", "buckets", "quantiles", "spans", "labels", "exemplar"],
+    ids=[
+        *("empty", "gauges", "families", "buckets", "quantiles", "spans"),
+        *("behind a group", "unknown", "labels", "exemplar"),
+    ],
 )
 def test_too_many_messages_are_counted_and_not_made(body, flag):
     with pytest.raises(LimitExceeded, match=rf"--limit\.{flag}"):
         read(body, PROTOBUF)
+
+
+def test_a_large_integer_does_not_hide_what_stands_behind_it():
+    integer = b"\x30" + b"\xff" * 9 + b"\x02"
+    with pytest.raises(InvalidBody, match="cannot parse invalid wire-format data"):
+        read(family(4, integer + message((7, b"\x62\0" * 20 * MANY))), PROTOBUF)
 
 
 def test_a_large_family_that_is_no_more_than_large_is_read():

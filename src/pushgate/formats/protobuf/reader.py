@@ -17,12 +17,18 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from pushgate.errors import InvalidBody
-from pushgate.formats.limits import HARMLESS, UNLIMITED, BodyLimits, check_protobuf
+from pushgate.formats.limits import (
+    HARMLESS,
+    UNLIMITED,
+    BodyLimits,
+    check_protobuf,
+    may_have_large_integer,
+    unparsable,
+)
 from pushgate.formats.protobuf.description import is_native, native_inconsistency
-from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class, nested_messages
+from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf.prototext import message_text
 from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded
-from pushgate.formats.protobuf.wire import read_varint
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import written_out
 from pushgate.model.family import FamilyShape, MetricType
@@ -175,63 +181,9 @@ def messages(body: bytes) -> Iterator[Any]:
         try:
             family = parse(body[at : at + size])
         except DecodeError:
-            raise _unparsable() from None
-        if _may_have_large_integer(body, at, at + size):
-            _check_integers(body[at : at + size], "MetricFamily")
+            raise unparsable() from None
         yield family
         at += size
-
-
-# The protobuf package ignores what is beyond the 64th bit of a varint; Go refuses it.
-_may_have_large_integer = re.compile(rb"[\x80-\xff]{9}[\x02-\xff]").search
-
-
-def _check_integers(message: bytes, kind: str) -> None:
-    """Refuse *message* if an integer in it has more than 64 bits.
-
-    Args:
-        message: a message that the protobuf package could parse.
-        kind: its name, such as ``Metric``.
-
-    """
-    nested, at, groups = nested_messages(kind), 0, 0
-    try:
-        while at < len(message):
-            tag, at = read_varint(message, at)
-            match tag & 7:
-                case 0:
-                    _, at = read_varint(message, at)
-                case 1:
-                    at += 8
-                case 2:
-                    size, at = read_varint(message, at)
-                    inside = message[at : at + size]
-                    if tag >> 3 in nested and not groups:
-                        _check_integers(inside, nested[tag >> 3])
-                    elif (kind, tag >> 3) in _PACKED_INTEGERS and not groups:
-                        _check_packed(inside)
-                    at += size
-                case 3:  # no declared field is a group: what is in it is unknown
-                    groups += 1
-                case 4:
-                    groups -= 1
-                case _:
-                    at += 4
-    except ValueError:
-        raise _unparsable() from None
-
-
-_PACKED_INTEGERS = frozenset({("Histogram", 10), ("Histogram", 13)})  # the deltas of buckets
-
-
-def _check_packed(integers: bytes) -> None:
-    at = 0
-    while at < len(integers):
-        _, at = read_varint(integers, at)
-
-
-def _unparsable() -> InvalidBody:
-    return InvalidBody("proto: cannot parse invalid wire-format data")
 
 
 def _length(body: bytes, at: int) -> tuple[int, int]:
@@ -588,7 +540,7 @@ class _Scanner:
         from google.protobuf.message import DecodeError
 
         self._is_unusual = True
-        if len(value) > HARMLESS or _may_have_large_integer(value):
+        if len(value) > HARMLESS or may_have_large_integer(value):
             raise _Unusual
         try:
             metric = message_class("Metric").FromString(value)

@@ -4,12 +4,9 @@ Every ``append`` function appends to a ``bytearray``. Field numbers are those of
 ``.proto`` file; nothing is packed, because ``metrics.proto`` is proto2.
 """
 
-from collections.abc import Iterator
 from struct import Struct
-from typing import NamedTuple
 
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
-_FIXED_SIZES = {_FIXED64: 8, 5: 4}
 _DOUBLE = Struct("<d").pack
 _MASK64 = (1 << 64) - 1
 
@@ -62,14 +59,6 @@ def append_delimited(out: bytearray, message: bytes | bytearray) -> None:
     out += message
 
 
-class Field(NamedTuple):
-    """A field as it was read: a number, or bytes; and the bytes it was read from."""
-
-    number: int
-    value: int | bytes
-    wire: bytes
-
-
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """Return the varint at *at* and what follows it.
 
@@ -85,32 +74,3 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, position
         shift += 7
     raise ValueError("the message ends early")
-
-
-def read_fields(message: bytes) -> Iterator[Field]:
-    """Yield the fields of *message*; fixed-size ones as their bytes.
-
-    Raises:
-        ValueError: it is not the wire format.
-    """
-    at = 0
-    while at < len(message):
-        start = at
-        tag, at = read_varint(message, at)
-        value: int | bytes
-        if tag & 7 == _VARINT:
-            value, at = read_varint(message, at)
-        else:
-            size, at = _size(message, tag & 7, at)
-            value, at = message[at : at + size], at + size
-        if at > len(message):
-            raise ValueError("the message ends early")
-        yield Field(tag >> 3, value, message[start:at])
-
-
-def _size(message: bytes, kind: int, at: int) -> tuple[int, int]:
-    if kind == _BYTES:
-        return read_varint(message, at)
-    if kind not in _FIXED_SIZES:
-        raise ValueError(f"the message has a field of the unknown kind {kind}")
-    return _FIXED_SIZES[kind], at
