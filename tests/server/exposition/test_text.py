@@ -137,12 +137,39 @@ def is_point(kind: str, line: str) -> bool:
 
 
 def assert_readable(exposition: str) -> None:
-    """The parser takes it, and no sample has a label twice."""
+    """The parser takes it, no sample has a label twice, and no family has two headers."""
     list(text_string_to_metric_families(exposition))
+    heads = [line.split(" ", 3)[:3] for line in exposition.split("\n") if line.startswith("# ")]
+    assert all(heads.count(head) == 1 for head in heads)
     for line in exposition.split("\n"):
         if line and not line.startswith("#"):
             names = [name.strip(' "') for name, _ in LABEL.findall(line[line.find("{") :])]
             assert len(set(names)) == len(names), line
+
+
+def test_families_that_are_written_alike_have_one_header():
+    store = Store(TELEMETRY.own)
+    decoder = PushDecoder(NameRule.UTF8)
+    dotted = b'# HELP "n.x" dotted\n# TYPE "n.x" gauge\n{"n.x"} 1\n{"n.y"} 2\n'
+    push(store, decoder, Replace, GroupingKey([("job", "a")]), (b"", dotted), 1)
+    push(
+        store,
+        decoder,
+        Replace,
+        GroupingKey([("job", "b")]),
+        (b"", b"# TYPE n_x counter\nn_x 3\n"),
+        2,
+    )
+    view = TextView(Escaping.UNDERSCORES, tuple)
+    exposition = b"".join(finished(Exposition(store, view, Identity()).scrape())).decode()
+    assert [line for line in exposition.splitlines() if "n_" in line] == [
+        "# HELP n_x dotted",
+        "# TYPE n_x gauge",
+        'n_x{instance="",job="a"} 1',
+        'n_x{instance="",job="b"} 3',
+        "# TYPE n_y untyped",
+        'n_y{instance="",job="a"} 2',
+    ]
 
 
 def assert_distinct(exposition: str) -> None:

@@ -160,11 +160,12 @@ class Exposition:
             yield
             if not piece:
                 continue
-            _choose(shapes, family)
-            parts = loose.setdefault(family.name, [])
+            name = self._view.name(family)
+            _choose(shapes, name, family)
+            parts = loose.setdefault(name, [])
             parts.append(piece)
             if len(piece) > _SMALL and sum(map(len, parts)) > _JOINED_BYTES:
-                metrics.setdefault(family.name, []).append(self._kept(parts))
+                metrics.setdefault(name, []).append(self._kept(parts))
                 parts.clear()
         for number, (name, parts) in enumerate(loose.items()):
             if number % PER_SLICE == 0:
@@ -186,22 +187,28 @@ class Exposition:
                 if number % PER_SLICE == 0:
                     yield
                 pushed.setdefault(name, []).extend(metrics)
-                _choose(shapes, run.shapes[name])
+                _choose(shapes, name, run.shapes[name])
         plan = _Plan([_Stretch(self._encoding) for _ in range(len(own) + 1)], {})
-        for number, name in enumerate((yield from sorting([*pushed], raw))):
+        order = yield from sorting([*pushed], lambda name: raw(shapes[name].name))
+        for number, name in enumerate(order):
             if number % 16 == 0:
                 yield
-            self._place(plan, own, shapes[name], pushed[name])
+            self._place(plan, own, name, shapes[name], pushed[name])
         for stretch in (*plan.stretches, *plan.merged.values()):
             stretch.close()
             yield
         return plan
 
     def _place(
-        self, plan: _Plan, own: tuple[str, ...], shape: FamilyShape, metrics: list[Piece | bytes]
+        self,
+        plan: _Plan,
+        own: tuple[str, ...],
+        name: str,
+        shape: FamilyShape,
+        metrics: list[Piece | bytes],
     ) -> None:
-        if shape.name in own:
-            plan.merged[shape.name] = stretch = _Stretch(self._encoding)
+        if name in own:
+            plan.merged[name] = stretch = _Stretch(self._encoding)
             stretch.add(metrics)
             return
         length = sum(m.length if isinstance(m, Piece) else len(m) for m in metrics)
@@ -209,14 +216,14 @@ class Exposition:
         stretch.add((self._view.head(shape, shape.help, length), *metrics))
 
 
-def _choose(shapes: dict[str, FamilyShape], family: FamilyShape) -> None:
-    """Let *family* head what goes by its name if it is the first, or says more than the first.
+def _choose(shapes: dict[str, FamilyShape], name: str, family: FamilyShape) -> None:
+    """Let *family* head what goes by *name* if it is the first, or says more than the first.
 
     An OpenMetrics counter agrees with whichever type the others have.
     """
-    first = shapes.setdefault(family.name, family)
+    first = shapes.setdefault(name, family)
     if first.untyped_as_text and not family.untyped_as_text:
-        shapes[family.name] = family
+        shapes[name] = family
 
 
 class Kept(NamedTuple):

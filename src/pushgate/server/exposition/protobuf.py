@@ -44,6 +44,9 @@ class ProtobufView:
                     is_dropped = families[at].name in block.dropped if block.dropped else False
                     yield families[at], b"" if is_dropped else metrics
 
+    def name(self, family: FamilyShape) -> str:
+        return family.name
+
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - as in View
         header = family_header(family, help, self._escaping)
         return varint(len(header) + length) + header

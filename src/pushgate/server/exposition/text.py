@@ -6,7 +6,7 @@ from itertools import groupby
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import MAX_LINES, Layout, escape_label_value, header, label_values
-from pushgate.model.names import Escaping
+from pushgate.model.names import Escaping, escape
 from pushgate.model.numbers import exposed, go_float
 from pushgate.model.shape import PushShape
 from pushgate.server.exposition.view import (
@@ -67,6 +67,10 @@ class TextView:
                 numbers = [numbers for _, _, numbers in batch]
                 for at, piece in layout.rendering(values, numbers, self._escaping):
                     yield shape.families[at], piece
+
+    def name(self, family: FamilyShape) -> str:
+        # Two names may be written alike; a second TYPE line would be an error.
+        return escape(family.name, self._escaping)
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View
         return header(family, help, self._escaping)

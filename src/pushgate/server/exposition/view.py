@@ -53,6 +53,10 @@ class View(Protocol):
         """
         ...
 
+    def name(self, family: FamilyShape) -> str:
+        """Return the name by which families are one in this format."""
+        ...
+
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - the word of the format
         """Return what stands before the metrics of *family*, *length* bytes over all groups."""
         ...
