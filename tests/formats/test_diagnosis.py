@@ -1,6 +1,8 @@
 """Senders of what is no exposition are told what they sent."""
 
+import bz2
 import gzip
+import lzma
 import zlib
 
 import pytest
@@ -43,6 +45,14 @@ def refused(body: bytes, content_type: bytes = b"") -> TextFormatError:
         (b'# TYPE s summary\ns{quantile="0,5"} 1\n', "LC_NUMERIC=C"),
         (b"rows 1 1700000000.5\n", "timestamp"),
         (b"rows 1 # 5\n", "timestamp"),
+        (bz2.compress(METRICS), "bzip2"),
+        (lzma.compress(METRICS), "xz"),
+        (b"PK\x03\x04" + bytes(26), "zip"),
+        (b"rows{l='x'} 1\n", 'name="value"'),
+        (b"rows{l=x} 1\n", 'name="value"'),
+        ("rows{l=\N{LEFT DOUBLE QUOTATION MARK}x} 1\n".encode(), 'name="value"'),
+        ('rows{l="\N{LATIN SMALL LETTER E WITH ACUTE}"} 1\n'.encode("latin-1"), "UTF-8"),
+        ("rows\N{NO-BREAK SPACE}1\n".encode(), "ordinary blank"),
         (METRICS.replace(b"\n", b""), "--data-binary"),
         (b"a 1b 2", "--data-binary"),
     ],

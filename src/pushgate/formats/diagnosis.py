@@ -8,6 +8,7 @@ from pushgate.errors import TextFormatError
 _START_BYTES = 1024
 
 _COMPRESSED = 'The body is compressed with {0}: send the header "Content-Encoding: {0}" with it.'
+_PACKED = "The body is packed with {}: send it unpacked, or compressed with gzip."
 _PROTOBUF = (
     'The body is protobuf: send the header "Content-Type: application/vnd.google.protobuf; '
     'proto=io.prometheus.client.MetricFamily; encoding=delimited" with it.'
@@ -24,6 +25,9 @@ _FORMATS: Final = tuple(
         (rb"\x28\xb5\x2f\xfd", _COMPRESSED.format("zstd")),
         (rb"\x78[\x01\x5e\x9c\xda]", _COMPRESSED.format("deflate")),
         (rb"\xff\x06\0\0sNaPpY", _COMPRESSED.format("snappy")),
+        (rb"BZh[1-9]1AY&SY", _PACKED.format("bzip2")),
+        (rb"\xfd7zXZ\0", _PACKED.format("xz")),
+        (rb"PK\x03\x04", _PACKED.format("zip")),
         (
             rb"\s*--[^\n]{1,200}\nContent-",
             "The body is a multipart form: with curl, use --data-binary @FILE instead of -F.",
@@ -51,6 +55,15 @@ _REASONS: Final = (
     (
         re.compile(r"expected integer as timestamp|spurious string after timestamp").match,
         "Nothing may follow the value of a sample, no timestamp either.",
+    ),
+    (
+        re.compile("expected '\"' at start of label value").match,
+        'Label values stand in straight double quotes: name="value".',
+    ),
+    (re.compile("invalid label value").match, "The body is not UTF-8: write it as UTF-8."),
+    (
+        re.compile(r'got "\\u00a0').search,
+        "A no-break space stands before the number: use an ordinary blank.",
     ),
 )
 
