@@ -484,6 +484,7 @@ async def test_the_log_says_why_keys_could_not_be_fetched(
     assert (await ask(gate, token())).status == 401
     [told] = reasons(caplog)
     assert reason in told
+    assert "--limit" not in told
 
 
 async def test_a_redirect_of_the_keys_is_not_followed(keys, gate, caplog):

@@ -204,10 +204,9 @@ async def _get(url: str, trusted: ssl.SSLContext) -> bytes:
                 raise ValueError(f"the answer is larger than {_MAX_KEY_SET} bytes")
     # httpx would inflate the body without a limit.
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    try:
+    with suppress(LimitExceeded):
         return await asyncio.to_thread(decompress, bytes(body), encoding, limit=_MAX_KEY_SET)
-    except LimitExceeded:
-        raise ValueError(f"the answer is larger than {_MAX_KEY_SET} bytes, inflated") from None
+    raise ValueError(f"the answer is larger than {_MAX_KEY_SET} bytes, inflated")
 
 
 def _reason(error: BaseException) -> str:
@@ -215,7 +214,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"no complete answer within {_FETCH_SECONDS:g} s"
     told, cause = (str(error) or type(error).__name__).partition("\n")[0], error
-    while deeper := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):
+    while deeper := cause.__cause__ or cause.__context__:
         cause = deeper
     return told if str(cause) in told else f"{told}: {cause}"
 
