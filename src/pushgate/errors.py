@@ -266,7 +266,8 @@ class UsageError(StartupError):
 
 def needs_server(what: str, error: ModuleNotFoundError) -> str:
     """Return the message that *what* needs a library of the server, which *error* is about."""
+    extras = "server,postgres" if error.name == "psycopg" else "server"
     return (
-        f"{what} needs the server ({error.name} is missing): run pip install '.[server]' in a"
+        f"{what} needs the server ({error.name} is missing): run pip install '.[{extras}]' in a"
         " checkout, or install a wheel with that extra"
     )

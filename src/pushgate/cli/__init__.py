@@ -13,6 +13,8 @@ from pushgate.cli.options import Pairs, pairs
 
 # Subcommand: where its click command is.
 _COMMANDS = {
+    "backup": "pushgate.cli.backup:backup",
+    "check": "pushgate.cli.backup:check",
     "check-rules": "pushgate.cli.check_rules:check_rules",
     "completion": "pushgate.cli.completion:completion",
     "delete": "pushgate.cli.delete:delete",
@@ -20,6 +22,7 @@ _COMMANDS = {
     "list": "pushgate.cli.list_groups:list_groups",
     "prune": "pushgate.cli.prune:prune",
     "push": "pushgate.cli.push:push",
+    "restore": "pushgate.cli.backup:restore",
     "run": "pushgate.cli.run:run",
     "serve": "pushgate.cli.serve:serve",
     "set": "pushgate.cli.set_values:set_values",

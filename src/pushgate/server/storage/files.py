@@ -4,6 +4,15 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Final
+
+COMPANIONS: Final = ("-wal", "-shm")
+"""What SQLite appends to the name of a database for the files that belong to it."""
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path beside *path* that is called so, and *suffix*."""
+    return path.with_name(path.name + suffix)
 
 
 def make_directories(directory: Path) -> None:

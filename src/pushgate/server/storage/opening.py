@@ -10,7 +10,7 @@ from pathlib import Path
 from pushgate.errors import DamagedFile, JournalFailed, NotWritable, StartupError
 from pushgate.server.storage import go_import
 from pushgate.server.storage.failures import in_use, startup_error
-from pushgate.server.storage.files import sync_directory, write_private
+from pushgate.server.storage.files import COMPANIONS, beside, sync_directory, write_private
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.sqlite import FORMAT, MAGIC, SqliteJournal
 from pushgate.server.store.group import Group
@@ -18,7 +18,6 @@ from pushgate.server.store.store import Step
 
 _log = logging.getLogger(__name__)
 
-_COMPANIONS = ("-wal", "-shm")
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -120,11 +119,11 @@ def _import(path: Path, data: bytes, now: float) -> None:
     """
     imported = go_import.read(path, data)
     with _as_it_was_on_failure(path, "import"):
-        draft = _new_journal(imported.groups, _beside(path, ".importing"))
+        draft = new_journal(imported.groups, beside(path, ".importing"))
         kept = _kept(path, data, now)
         # The WAL of an older journal of this name must not be replayed into the new one.
-        for suffix in _COMPANIONS:
-            _beside(path, suffix).unlink(missing_ok=True)
+        for suffix in COMPANIONS:
+            beside(path, suffix).unlink(missing_ok=True)
         draft.replace(path)
         sync_directory(path.parent)
     _log.info(
@@ -138,9 +137,9 @@ def _import(path: Path, data: bytes, now: float) -> None:
 def _convert(path: Path, groups: Sequence[Group], keys: Sequence[tuple[bytes, int]]) -> None:
     """Replace the closed journal of an earlier format at *path* by one of ours, in one step."""
     with _as_it_was_on_failure(path, "convert"):
-        if _beside(path, "-wal").exists():
+        if beside(path, "-wal").exists():
             raise JournalFailed("its write-ahead log could not be written back")
-        _new_journal(groups, _beside(path, ".converting"), keys).replace(path)
+        new_journal(groups, beside(path, ".converting"), keys).replace(path)
         sync_directory(path.parent)
     _log.info("converted the persistence file to a newer format", extra={"file": str(path)})
 
@@ -157,11 +156,11 @@ def _as_it_was_on_failure(path: Path, verb: str) -> Iterator[None]:
         ) from error
 
 
-def _new_journal(
+def new_journal(
     groups: Sequence[Group], path: Path, keys: Sequence[tuple[bytes, int]] = ()
 ) -> Path:
     """Write *groups* and *keys* to a new journal at *path*, replacing it; closed and on disk."""
-    companions = [_beside(path, suffix) for suffix in _COMPANIONS]
+    companions = [beside(path, suffix) for suffix in COMPANIONS]
     for file in (path, *companions):
         file.unlink(missing_ok=True)
     journal = SqliteJournal(path)
@@ -177,10 +176,10 @@ def _new_journal(
 
 def _kept(path: Path, data: bytes, now: float) -> Path:
     """Keep *data*, the content of *path*, in a file beside it, on disk; return its name."""
-    target = _beside(path, ".imported")
+    target = beside(path, ".imported")
     if target.exists() and target.read_bytes() != data:
-        target = _beside(path, f".imported-{_timestamp(now)}")
-    draft = _beside(path, ".importing-copy")
+        target = beside(path, f".imported-{_timestamp(now)}")
+    draft = beside(path, ".importing-copy")
     write_private(draft, data)
     draft.replace(target)
     sync_directory(path.parent)
@@ -189,15 +188,11 @@ def _kept(path: Path, data: bytes, now: float) -> Path:
 
 def _moved_aside(path: Path, now: float) -> Path:
     """Move the database *path* and its companions to ``<path>.damaged-<time>``."""
-    target = _beside(path, f".damaged-{_timestamp(now)}")
-    for suffix in ("", *_COMPANIONS):
-        if _beside(path, suffix).exists():
-            _beside(path, suffix).rename(_beside(target, suffix))
+    target = beside(path, f".damaged-{_timestamp(now)}")
+    for suffix in ("", *COMPANIONS):
+        if beside(path, suffix).exists():
+            beside(path, suffix).rename(beside(target, suffix))
     return target
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
 
 
 def _timestamp(now: float) -> str:

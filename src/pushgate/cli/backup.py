@@ -1,0 +1,123 @@
+"""``pushgate backup``, ``check`` and ``restore``: copies of all that a server stores."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pushgate.cli.messages import UNREACHABLE, USAGE, say
+from pushgate.cli.options import option, takes
+from pushgate.errors import JournalFailed, StartupError, needs_server
+
+if TYPE_CHECKING:
+    from pushgate.server.storage.backup import Contents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Where a server keeps its metrics, as its flags say."""
+
+    persistence_file: Path = option(
+        "--persistence.file",
+        type=click.Path(path_type=Path),
+        default="data/pushgate.db",
+        show_default=True,
+        help="Persistence file of the server.",
+    )
+    persistence_url: str = option(
+        "--persistence.url",
+        envvar="PUSHGATE_PERSISTENCE_URL",
+        default="",
+        show_envvar=True,
+        help="PostgreSQL database of the server, instead of a file.",
+    )
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@takes(storage=Storage)
+def backup(file: Path, storage: Storage) -> None:
+    """Write all groups of a server to FILE, while the server runs or not.
+
+    FILE has every push that was answered before the command began. Run it as the user of
+    the server.
+    """
+    with _failures_reported("backup"):
+        if storage.persistence_url:
+            from pushgate.server.storage.database_backup import copy_database
+
+            contents = copy_database(storage.persistence_url, file)
+        else:
+            from pushgate.server.storage.backup import copy_file
+
+            contents = copy_file(storage.persistence_file, file)
+        click.echo(f"{file}: {_summary(contents, file)}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Check every record of FILE: a backup, or the persistence file of a server."""
+    with _failures_reported("check"), tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
+        from pushgate.server.storage.backup import copy_file
+
+        contents = copy_file(file, Path(folder) / "checked")
+        click.echo(f"{file}: {_summary(contents, file)}")
+        oldest = min((group for group in contents.groups if group.pushed_at), default=None,
+                     key=lambda group: group.pushed_at)  # fmt: skip
+        if oldest is not None:
+            pushed = datetime.fromtimestamp(oldest.pushed_at / 1e9, UTC)
+            click.echo(f"oldest push: {pushed:%Y-%m-%dT%H:%M:%SZ}, {oldest.key}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Replace what is there.")
+@takes(storage=Storage)
+def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT001 - click's
+    """Make the backup FILE what a server stores.
+
+    The server of a persistence file has to be stopped, and the file that it had is kept
+    beside it. Servers with a database go on, and show what was restored.
+    """
+    with _failures_reported("restore"):
+        if storage.persistence_url:
+            from pushgate.server.storage.database_backup import restore_database
+
+            with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
+                contents = restore_database(
+                    file, storage.persistence_url, Path(folder), replace=replace
+                )
+        else:
+            from pushgate.server.storage.backup import restore_file
+
+            contents = restore_file(file, storage.persistence_file, replace=replace)
+        click.echo(f"restored {_summary(contents, file)}")
+
+
+def _summary(contents: "Contents", file: Path) -> str:
+    groups, series = contents.groups, sum(group.series for group in contents.groups)
+    return (
+        f"{len(groups)} group{'' if len(groups) == 1 else 's'}, {series} series, "
+        f"{file.stat().st_size} bytes, undamaged"
+    )
+
+
+@contextmanager
+def _failures_reported(command: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(needs_server(f"pushgate {command}", error)) from error
+    except StartupError as error:
+        say(str(error))
+        sys.exit(USAGE)
+    except JournalFailed as error:
+        say(error.cause)
+        sys.exit(UNREACHABLE)

@@ -1,0 +1,149 @@
+"""Backups of a persistence file: taken while a server runs, checked, and put back.
+
+A server lets no other process open its file through SQLite. So the file is copied as it is, and
+then its write-ahead log. Whatever a checkpoint moved from the log into the file meanwhile is in the
+copied log too, and SQLite moves it again when it opens the copy. Only if the log began anew
+meanwhile is the copy of no use, and made again.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pushgate.errors import DamagedFile, StartupError
+from pushgate.server.storage.failures import startup_error
+from pushgate.server.storage.files import COMPANIONS, beside, create_private, sync_directory
+from pushgate.server.storage.opening import locked
+from pushgate.server.storage.sqlite import MAGIC, SqliteJournal
+from pushgate.server.store.group import Group
+
+_ATTEMPTS: Final = 10
+_HEAD_BYTES: Final = 32
+
+
+class Contents(NamedTuple):
+    """All groups, and the idempotency keys of recent pushes with their times."""
+
+    groups: Sequence[Group]
+    applied_keys: Sequence[tuple[bytes, int]]
+
+
+def copy_file(source: Path, target: Path) -> Contents:
+    """Copy the file *source*, which a server may be using, to *target*, and return what it holds.
+
+    The copy has every push that was answered before, and is complete without other files. Each
+    record of it was read and checked. *target* is replaced, in one step.
+
+    Raises:
+        DamagedFile: *source* is damaged.
+        StartupError: it is no file of ours, or *target* can't be written.
+    """
+    draft = beside(target, ".incomplete")
+    try:
+        contents = _copied(source, draft)
+        draft.replace(target)
+        sync_directory(target.parent)
+    except OSError as error:
+        raise StartupError(f"can't copy {source} to {target}: {error.strerror or error}") from error
+    finally:
+        _remove(draft)
+    return contents
+
+
+def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
+    """Make *target* a copy of *backup*. No server may run on it.
+
+    With *replace*, *target* may exist: it is kept as ``<target>.replaced-<time>``.
+
+    Raises:
+        DamagedFile: *backup* is damaged; nothing was changed.
+        StartupError: *target* is in use, exists or can't be written.
+    """
+    lock = locked(target, 0)
+    try:
+        if target.exists() and not replace:
+            raise StartupError(f"{target} exists: give --replace to put the backup in its place")
+        fresh = beside(target, ".restoring")
+        contents = copy_file(backup, fresh)
+        _keep_old(target)
+        fresh.replace(target)
+        sync_directory(target.parent)
+    except OSError as error:
+        raise startup_error(target, error) from error
+    finally:
+        lock.release()
+    return contents
+
+
+def _copied(source: Path, draft: Path) -> Contents:
+    """Copy *source* to *draft* and return what it holds, all of it checked."""
+    damage: DamagedFile | None = None
+    for _ in range(_ATTEMPTS):
+        _remove(draft)
+        if not _copy_with_log(source, draft):
+            continue
+        try:
+            return _loaded(draft)
+        except DamagedFile as error:  # perhaps only the copy: a frame of the log was half written
+            damage = DamagedFile(str(error).replace(str(draft), str(source)))
+    raise damage or StartupError(
+        f"can't copy {source}: it changed too fast; take the backup when less is pushed"
+    )
+
+
+def _copy_with_log(source: Path, draft: Path) -> bool:
+    """Copy *source* and its log; return whether they belong together."""
+    log, copied_log = beside(source, "-wal"), beside(draft, "-wal")
+    if not source.exists():
+        raise StartupError(f"{source} does not exist: name another file")
+    if _head(source)[: len(MAGIC)] != MAGIC:
+        raise StartupError(f"{source} is no persistence file of Pushgate: name another file")
+    head = _head(log)
+    create_private(draft)
+    shutil.copyfile(source, draft)
+    if not head:
+        return not _head(log)
+    create_private(copied_log)
+    shutil.copyfile(log, copied_log)
+    # A log that became shorter lost a push that was refused.
+    return _head(log) == head and log.stat().st_size >= copied_log.stat().st_size
+
+
+def _head(file: Path) -> bytes:
+    """Return the first bytes of *file*; those of a log differ each time when it begins anew."""
+    if not file.exists():
+        return b""
+    with file.open("rb") as opened:
+        return opened.read(_HEAD_BYTES)
+
+
+def _loaded(file: Path) -> Contents:
+    """Return what *file* holds, and write its log back, so that it is complete without it."""
+    journal = SqliteJournal(file)
+    try:
+        contents = Contents(journal.load(), journal.applied_keys())
+    finally:
+        journal.close()
+    if beside(file, "-wal").exists():
+        raise OSError(f"the log of {file} could not be written back")
+    return contents
+
+
+def _keep_old(path: Path) -> None:
+    """Give *path* and its log another name too, and remove the log."""
+    kept = beside(path, time.strftime(".replaced-%Y%m%dT%H%M%SZ", time.gmtime()))
+    for suffix in ("", *COMPANIONS):
+        old = beside(path, suffix)
+        if old.exists():
+            beside(kept, suffix).hardlink_to(old)
+    # A log that stayed would be taken for that of the new file.
+    for suffix in COMPANIONS:
+        beside(path, suffix).unlink(missing_ok=True)
+
+
+def _remove(draft: Path) -> None:
+    """Remove what is left of *draft*."""
+    for suffix in ("", *COMPANIONS):
+        beside(draft, suffix).unlink(missing_ok=True)

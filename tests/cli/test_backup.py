@@ -1,0 +1,58 @@
+import pytest
+
+from pushgate.server.storage.sqlite import SqliteJournal
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Step
+from tests.cli.commands import pushgate
+from tests.server.pushes import key
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A persistence file with two groups, one of which was never pushed to."""
+    path = tmp_path / "pushgate.db"
+    journal = SqliteJournal(path)
+    journal.load()
+    pushed = Group(key("backup"), (), pushed_at=1_700_000_000 * 10**9, failed_at=0, since=1)
+    refused = Group(key("refused"), (), pushed_at=0, failed_at=1, since=1)
+    journal.append([Step(None, pushed), Step(None, refused)])
+    journal.close()
+    return path
+
+
+def test_a_backup_is_checked_and_restored(data, tmp_path):
+    backup = tmp_path / "backup.db"
+    size = f"{data.stat().st_size} bytes"
+    done = pushgate("backup", backup, "--persistence.file", data)
+    assert (done.exit_code, done.output) == (
+        0,
+        f"{backup}: 2 groups, 0 series, {size}, undamaged\n",
+    )
+    assert backup.stat().st_mode & 0o777 == 0o600
+    done = pushgate("check", backup)
+    assert done.output.splitlines()[1] == 'oldest push: 2023-11-14T22:13:20Z, {job="backup"}'
+    done = pushgate("restore", backup, "--persistence.file", tmp_path / "new" / "pushgate.db")
+    assert (done.exit_code, done.output) == (0, f"restored 2 groups, 0 series, {size}, undamaged\n")
+    assert (tmp_path / "new" / "pushgate.db").exists()
+
+
+def test_what_is_there_is_only_replaced_if_asked_to(data, tmp_path):
+    pushgate("backup", tmp_path / "backup.db", "--persistence.file", data)
+    before = data.read_bytes()
+    done = pushgate("restore", tmp_path / "backup.db", "--persistence.file", data)
+    assert (done.exit_code, data.read_bytes()) == (2, before)
+    assert "give --replace" in done.stderr
+    replaced = pushgate("restore", tmp_path / "backup.db", "--persistence.file", data, "--replace")
+    assert replaced.exit_code == 0
+    assert len([*tmp_path.glob("pushgate.db.replaced-*")]) == 1
+
+
+def test_damage_is_status_2_and_nothing_is_restored(data, tmp_path):
+    content = data.read_bytes()
+    at = content.index(b"backup")
+    data.write_bytes(content[:at] + b"B" + content[at + 1 :])
+    for command in (["check", data], ["restore", data, "--persistence.file", tmp_path / "new.db"]):
+        done = pushgate(*command)
+        assert done.exit_code == 2
+        assert f'{data} is damaged (group {{job="Backup"}}: its checksum is wrong)' in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["pushgate.db"]
