@@ -18,8 +18,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -126,9 +127,25 @@ def wait_until_ready(service: Service, path: str) -> None:
 
 
 def pushgate(*flags: str, data: Path | None = None):
-    """Our server, its data in the file *data*, or only in memory."""
+    """Our server, its data in the file *data*, or only in memory.
+
+    With PUSHGATE_TEST_DATABASE, the URL of a PostgreSQL whose role may create databases, the data
+    are in a database of their own there.
+    """
     place = f"--persistence.file={data or ''}"
+    if cluster := os.environ.get("PUSHGATE_TEST_DATABASE"):
+        place = f"--persistence.url={database_for(data, cluster)}"
     return running([PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}", place, *flags])
+
+
+def database_for(data: Path | None, cluster: str) -> str:
+    """The URL of the database that stands for the file *data*; a new one, if there is none."""
+    import psycopg
+
+    name = sha256(os.fsencode(data or tempfile.mktemp())).hexdigest()[:32]
+    with psycopg.connect(cluster, autocommit=True) as connection, suppress(psycopg.Error):
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    return f"{cluster.rpartition('/')[0]}/{name}"
 
 
 def go_pushgateway(*flags: str):

@@ -58,6 +58,7 @@ def test_the_examples_of_the_page_are_true(gateway):
         "check",
         "restore",
         "check-rules",
+        "copy",
         "completion",
         "serve",
         "import",

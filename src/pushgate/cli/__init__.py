@@ -17,6 +17,7 @@ _COMMANDS = {
     "check": "pushgate.cli.backup:check",
     "check-rules": "pushgate.cli.check_rules:check_rules",
     "completion": "pushgate.cli.completion:completion",
+    "copy": "pushgate.cli.copy:copy",
     "delete": "pushgate.cli.delete:delete",
     "import": "pushgate.cli.import_:import_groups",
     "list": "pushgate.cli.list_groups:list_groups",

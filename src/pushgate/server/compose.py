@@ -21,7 +21,7 @@ from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
-from pushgate.server.storage.opening import locked, opened_journal
+from pushgate.server.storage.opening import locked, opened_database, opened_journal
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.rules import Rule
@@ -161,15 +161,8 @@ def _opened_file(settings: Settings, lock: FileLock, store: Store, telemetry: Te
 
 def _opened_database(settings: Settings, store: Store, telemetry: Telemetry) -> Journal:
     """Connect to the database and load what it holds into *store*."""
-    try:
-        from pushgate.server.storage.postgres import PostgresJournal
-    except ImportError as error:
-        raise StartupError(
-            f"--persistence.url needs psycopg ({error}): run pip install '.[server,postgres]' in a "
-            "checkout, or install a wheel with these extras"
-        ) from error
-    journal = PostgresJournal(settings.persistence_url)
-    store.load(journal.load())
+    journal, groups = opened_database(settings.persistence_url)
+    store.load(groups)
     store.applied_keys.load(journal.applied_keys())
     telemetry.counter(
         "pushgate_storage_losses_total",

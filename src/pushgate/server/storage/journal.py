@@ -5,7 +5,7 @@ gets the news, what the others have changed since its last look, admits what wai
 exactly that state, and appends it. Nobody else changes anything meanwhile.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from pushgate.server.store.group import Group
@@ -53,6 +53,10 @@ class Journal(Protocol):
             TurnLost: none of them is.
             JournalFailed: none of them is, unless it says ``unknown``. A later turn may succeed.
         """
+        ...
+
+    def write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
+        """Do what :meth:`append` does, with one of *steps* for each group, and these keys."""
         ...
 
     def check(self) -> News | None:

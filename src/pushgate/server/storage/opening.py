@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pushgate.errors import DamagedFile, JournalFailed, NotWritable, StartupError
 from pushgate.server.storage import go_import
@@ -15,6 +16,9 @@ from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.sqlite import FORMAT, MAGIC, SqliteJournal
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
+
+if TYPE_CHECKING:
+    from pushgate.server.storage.postgres import PostgresJournal
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +87,23 @@ def opened_journal(
     except StartupError:
         lock.release()
         raise
+
+
+def opened_database(url: str) -> tuple["PostgresJournal", list[Group]]:
+    """Return the journal in the database that *url* names, and its groups.
+
+    Raises:
+        StartupError: it can't be used, or the driver is missing; the message says what to do.
+    """
+    try:
+        from pushgate.server.storage.postgres import PostgresJournal
+    except ImportError as error:
+        raise StartupError(
+            f"a database needs psycopg ({error}): run pip install '.[server,postgres]' in a "
+            "checkout, or install a wheel with these extras"
+        ) from error
+    journal = PostgresJournal(url)
+    return journal, journal.load()
 
 
 def _loaded(

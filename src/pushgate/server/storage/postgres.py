@@ -118,7 +118,7 @@ class PostgresJournal:
 
     def applied_keys(self) -> list[tuple[bytes, int]]:
         """Return the idempotency keys of the last hour, the oldest first."""
-        return sorted(self._keys, key=lambda key: key[1])
+        return sorted(dict(self._keys).items(), key=lambda pair: pair[1])
 
     def begin(self) -> News | None:
         """Take the turn, and return what others have changed.

@@ -89,7 +89,8 @@ class Gateway:
         """
         self.store = store
         self._journal = journal
-        self._is_shared = journal is not None and journal.is_shared
+        self.is_shared = journal is not None and journal.is_shared
+        """Whether other servers change what is served, too."""
         self._max_staleness = max_staleness
         self._inbox: list[_Waiting] = []
         self._batches: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
@@ -136,7 +137,7 @@ class Gateway:
     @property
     def copy_age(self) -> float:
         """How many seconds ago memory was known to have what all servers had acknowledged."""
-        return monotonic() - self._current_at if self._is_shared else 0.0
+        return monotonic() - self._current_at if self.is_shared else 0.0
 
     @property
     def waiting(self) -> int:
@@ -223,7 +224,7 @@ class Gateway:
         if self._journal is None:
             return True
         # Of a journal that others write too, only a turn tells whether there is nothing to do.
-        if waiting.steps or self._is_shared:
+        if waiting.steps or self.is_shared:
             return False
         return waiting.answer is not None or not self._unsettled
 
@@ -266,7 +267,7 @@ class Gateway:
         Raises:
             StaleCopy: that is too old.
         """
-        if not self._is_shared:
+        if not self.is_shared:
             return
         try:
             async with asyncio.timeout(_READ_SECONDS):

@@ -8,6 +8,7 @@ from itertools import chain
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.slices import next_slice
@@ -139,12 +140,15 @@ def _storage(context: AppContext, now: int) -> Tile:
     gateway, settings = context.gateway, context.settings
     if not gateway.is_durable:
         return Tile("Storage", "in memory", "lost at the next stop, see --persistence.file")
+    if gateway.is_shared and not gateway.is_connected:
+        text = f"pushes are refused, and metrics shown as of {duration(gateway.copy_age)} ago"
+        return Tile("Storage", "away", text, is_bad=True)
     if not gateway.is_ready:
         return Tile(
             "Storage", "cannot be written", "pushes are refused, the log says why", is_bad=True
         )
-    if settings.persistence_url:
-        return Tile("Storage", "durable", "in a database that servers share")
+    if gateway.is_shared:
+        return Tile("Storage", "durable", _sharing(context))
     file = Path(settings.persistence_file)
     try:
         main, log = file.stat(), Path(f"{file}-wal").stat()
@@ -158,6 +162,22 @@ def _storage(context: AppContext, now: int) -> Tile:
         f"{file.name} {size(main.st_size)}, checkpoint {checkpoint} · "
         f"log {size(log.st_size)}, commit {commit}",
     )
+
+
+def _sharing(context: AppContext) -> str:
+    """Say which database servers share, and how it goes."""
+    gateway = context.gateway
+    url = urlsplit(context.settings.persistence_url)
+    facts = [
+        f"{url.netloc.rpartition('@')[2]}{url.path}",
+        f"{gateway.news_groups:,} changes of other servers",
+    ]
+    if gateway.turns:
+        facts.append(
+            f"a turn takes {duration(gateway.turn_seconds / gateway.turns)} for "
+            f"{plain(gateway.turn_changes / gateway.turns)} changes"
+        )
+    return " · ".join(facts)
 
 
 def _memory() -> int:

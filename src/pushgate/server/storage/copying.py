@@ -1,0 +1,103 @@
+"""Copies everything from a persistence file to a database, or back, and compares."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from pushgate.errors import StartupError
+from pushgate.server.storage.journal import Journal
+from pushgate.server.storage.opening import locked, opened_database, opened_journal
+from pushgate.server.store.group import Block, Group
+from pushgate.server.store.store import Step
+
+_MAX_NAMED = 5
+
+
+class Copied(NamedTuple):
+    """How much was copied."""
+
+    groups: int
+    series: int
+
+
+def copy(source: str, target: str, *, replace: bool) -> Copied:
+    """Copy all groups and idempotency keys; return when they are durable, and found the same.
+
+    Args:
+        source: a file, or the URL of a database. A file of an earlier format is converted.
+        target: likewise; it is made if it is missing.
+        replace: what *target* holds is deleted, in the same transaction. Without, it must be empty.
+
+    Raises:
+        StartupError: one of them can't be used, is in use, or *target* is not empty; or it is not
+            the same afterwards, because something else has changed it.
+        JournalFailed: *target* did not take them; it is as before.
+    """
+    if not _is_database(source) and not Path(source).exists():
+        raise StartupError(f"{source} does not exist")
+    with _opened(source) as (journal, groups):
+        keys = dict(journal.applied_keys())
+    with _opened(target) as (journal, present):
+        if present and not replace:
+            raise StartupError(
+                f"{_shown(target)} has {len(present)} groups: choose an empty one, or delete them "
+                "with --replace"
+            )
+        if journal.begin() is not None:
+            raise StartupError(f"{_shown(target)} was changed meanwhile: stop its servers")
+        journal.write(_steps(present, groups), keys)
+    with _opened(target) as (_, found):
+        if different := _differences(groups, found):
+            raise StartupError(
+                f"{_shown(target)} differs in {len(different)} groups after the copy, "
+                f"{', '.join(different[:_MAX_NAMED])}: stop its servers, and copy again"
+            )
+    return Copied(len(groups), sum(group.series for group in groups))
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[tuple[Journal, list[Group]]]:
+    journal: Journal
+    if _is_database(place):
+        journal, groups = opened_database(place)
+    else:
+        path = Path(place)
+        lock = locked(path, wait=0)
+        journal, groups = opened_journal(path, lock, reset_damaged=False, now=time.time())
+    try:
+        yield journal, groups
+    finally:
+        journal.close()
+
+
+def _is_database(place: str) -> bool:
+    return place.startswith(("postgresql://", "postgres://"))
+
+
+def _shown(place: str) -> str:
+    return "the database" if _is_database(place) else place
+
+
+def _steps(present: Sequence[Group], groups: Sequence[Group]) -> list[Step]:
+    """Return one step for each group that makes *groups* of *present*."""
+    before = {group.key: group for group in present}
+    steps = [Step(before.pop(group.key, None), group) for group in groups]
+    return steps + [Step(group, None) for group in before.values()]
+
+
+def _differences(one: Sequence[Group], other: Sequence[Group]) -> list[str]:
+    """Return the labels of the groups that are not the same in both."""
+    left, right = ({group.key: _content(group) for group in groups} for groups in (one, other))
+    return sorted(str(key) for key in {*left, *right} if left.get(key) != right.get(key))
+
+
+def _content(group: Group) -> tuple[object, ...]:
+    """Return everything that is stored of *group*."""
+    times = group.pushed_at, group.failed_at, group.since
+    return times, group.failure, group.history, tuple(map(_block, group.blocks))
+
+
+def _block(block: Block) -> tuple[object, ...]:
+    return block.pushed, block.received, block.dropped
