@@ -37,14 +37,28 @@ def complaint(*flags: str, **options) -> str:
     return line
 
 
-def put(service: services.Service, path: str = "/metrics/job/a") -> tuple[int, str]:
-    request = urllib.request.Request(service.url + path, PUT_BODY, method="PUT")
+def put(
+    service: services.Service, path: str = "/metrics/job/a", body: bytes = PUT_BODY
+) -> tuple[int, str]:
+    request = urllib.request.Request(service.url + path, body, method="PUT")
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as answer:
         with answer:
             return answer.code, answer.read().decode()
+
+
+def test_equal_pushes_to_several_jobs_survive_any_restarts(tmp_path):
+    data = tmp_path / "pushgate.db"
+    with services.pushgate(data=data) as service:
+        # From the second on, label values are taken to be new each time.
+        for number, value in enumerate(["0", "1", "2", "2", "2"]):
+            body = f'm{{l="{value}"}} 1\n'.encode()
+            assert put(service, f"/metrics/job/{number}", body)[0] == 200
+    for _ in range(2):
+        with services.pushgate(data=data) as service:
+            assert service.get("/metrics").count("\nm{") == 5
 
 
 def is_ready(service: services.Service) -> bool:

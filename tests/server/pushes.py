@@ -4,7 +4,7 @@ from pushgate.errors import InconsistentPush
 from pushgate.formats.scanner import scan
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
-from pushgate.model.shape import Pushed
+from pushgate.model.shape import Pushed, PushShape
 from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import Store
@@ -24,6 +24,11 @@ def put(group: GroupingKey, body: str, time: int = 1) -> Replace:
 
 def post(group: GroupingKey, body: str, time: int = 1) -> Merge:
     return Merge(group, pushed(body), time)
+
+
+def apart(one: Pushed) -> Pushed:
+    """Return *one* with a shape of its own, as pushes have it whose label values are new."""
+    return one._replace(shape=PushShape(one.shape.families, one.shape.label_schema))
 
 
 def change(store: Store, one: Change) -> None:
@@ -54,4 +59,15 @@ def content(group: Group | None) -> dict[str, list[bytes]] | None:
     return found
 
 
-__all__ = ["Delete", "Fail", "change", "content", "key", "post", "pushed", "put", "refusal"]
+__all__ = [
+    "Delete",
+    "Fail",
+    "apart",
+    "change",
+    "content",
+    "key",
+    "post",
+    "pushed",
+    "put",
+    "refusal",
+]

@@ -12,11 +12,11 @@ from pushgate.model.slices import finished
 from pushgate.server.storage import database, postgres as postgres_journal
 from pushgate.server.storage.journal import TurnLost
 from pushgate.server.storage.postgres import PostgresJournal
-from pushgate.server.store.change import Change, Delete, Fail, Merge, Wipe
+from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Wipe
 from pushgate.server.store.group import Failure, Group
 from pushgate.server.store.store import News, Step, Store
 from tests.postgres import GUARDED, Postgres
-from tests.server.pushes import content, key, post, pushed, put
+from tests.server.pushes import apart, content, key, post, pushed, put
 from tests.tcpproxy import proxied
 
 _opened: list[PostgresJournal] = []
@@ -186,6 +186,17 @@ def test_groups_that_were_deleted_and_pushed_anew_between_two_looks_are_the_new_
     one.look()
     assert state(one.store) == state(other.store)
     assert len(one.store) == len(keys)
+
+
+def test_servers_agree_who_uses_which_of_several_shapes_with_the_same_families(servers, url):
+    one, other = servers
+    one.turn(*[Replace(key(job), apart(pushed("m 1\n")), 1) for job in "abc"])
+    other.look()
+    for job in "cba":
+        one.turn(Delete(key(job)))
+        other.turn(put(key(f"{job}2"), "m 3\n", 3))
+        one.look()
+        assert state(one.store) == state(other.store) == state(Server(url).store)
 
 
 def test_only_one_server_at_a_time_has_the_turn(servers):

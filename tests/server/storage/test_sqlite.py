@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pushgate.errors import DamagedFile, JournalFailed, StartupError
-from pushgate.model.shape import Pushed, PushShape, interned, label_schema_of
+from pushgate.model.shape import Pushed, PushShape, label_schema_of
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.change import Change, Delete, Fail, Replace, Wipe
 from pushgate.server.store.store import Store
-from tests.server.pushes import content, key, post, pushed, put
+from tests.server.pushes import apart, content, key, post, pushed, put
 from tests.server.storage import failingdisk, powercut
 
 
@@ -100,6 +100,21 @@ def test_any_batches_are_there_again_with_no_shape_too_many(batches):
         assert (reopened(path), shapes_in(path)) == (state(store.groups()), len(used))
 
 
+def test_pushes_with_the_same_families_in_shapes_of_their_own_survive_any_restarts(path):
+    store = Store()
+    with closing(SqliteJournal(path)) as journal:
+        journal.load()
+        append(journal, store, *[Replace(key(job), apart(pushed("m 1\n")), 1) for job in "abc"])
+    for job in "abc":
+        assert reopened(path) == state(store.groups())
+        store = Store()
+        with closing(SqliteJournal(path)) as journal:
+            store.load(journal.load())
+            append(journal, store, put(key(job), "n 1\n", 2))
+    assert reopened(path) == state(store.groups())
+    assert shapes_in(path) == 1
+
+
 def test_a_large_batch(path):
     store = Store()
     with closing(SqliteJournal(path)) as journal:
@@ -130,8 +145,9 @@ def test_equal_shapes_need_not_be_one_object(path):
         with closing(SqliteJournal(path)) as journal:
             store = Store()
             store.load(journal.load())
-            for group in store.groups():
-                assert group.blocks[0].pushed.shape is interned(families)
+            held = [group.blocks[0].pushed.shape for group in store.groups()]
+            assert all(shape.families == families for shape in held)
+            assert len({*held}) == len(held)  # who uses which has to stay known
             append(journal, store, Delete(key(job)))
         assert reopened(path) == state(store.groups())
     assert shapes_in(path) == 0

@@ -36,7 +36,7 @@ from pushgate.server.storage.database import (
 )
 from pushgate.server.storage.journal import TurnLost, coalesced, named
 from pushgate.server.storage.schema import VERSION, newer, prepare
-from pushgate.server.storage.shapes import ShapeIds, shapes_of
+from pushgate.server.storage.shapes import ShapeIds, shapes_of, told_apart
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import News, Step
 
@@ -232,7 +232,7 @@ class PostgresJournal:
         )
         self._check(head)
         _, _, rev, stamp, self._last_group, last_shape = head
-        shapes = self._shape_of = {number: _shape(number, families) for number, families in encoded}
+        shapes = self._shape_of = told_apart(map(_numbered, encoded))
         self._groups, self._ids, groups = {}, {}, []
         query = "SELECT id, labels, state FROM pushgate_groups"
         for number, labels, state in database.rows(query, _ROWS_AT_ONCE):
@@ -280,7 +280,7 @@ class PostgresJournal:
         self, groups: Sequence[Row], encoded: Sequence[Row]
     ) -> list[tuple[bytes, Group | None]]:
         """Return the groups that changed, and note them and their shapes."""
-        shapes = {number: _shape(number, families) for number, families in encoded}
+        shapes = told_apart(map(_numbered, encoded), self._shapes)
         self._shape_of |= shapes
         found = [
             (number, labels, None if state is None else _group(labels, state, self._shape_of))
@@ -425,9 +425,10 @@ _GRANT: Final = "grant the role the right to create tables, or to use those that
 _DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs and lets it in"
 
 
-def _shape(number: int, families: bytes) -> PushShape:
+def _numbered(row: Row) -> tuple[int, PushShape]:
+    number, families = row
     try:
-        return decode_shape(number, families)
+        return number, decode_shape(number, families)
     except ValueError as error:
         raise ValueError(f"shape {number} is damaged: {error}") from error
 

@@ -1,7 +1,7 @@
 """Which shapes the file has, under which ids, and when one is no longer needed."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from itertools import chain
 from typing import NamedTuple
 
@@ -26,6 +26,9 @@ class ShapeIds:
         self._uses: Counter[PushShape] = Counter()
         self.last = 0
         """The largest id that was given so far."""
+
+    def __contains__(self, shape: object) -> bool:
+        return shape in self._ids
 
     def load(self, shapes: Mapping[int, PushShape], groups: Iterable[Group]) -> list[int]:
         """Take over what the file has; return the ids of shapes that no group uses."""
@@ -74,6 +77,24 @@ class ShapeIds:
         for shape in gone:
             del self._uses[shape]
         return [self._ids.pop(shape) for shape in gone if shape in self._ids]
+
+
+def told_apart(
+    decoded: Iterable[tuple[int, PushShape]], known: Container[PushShape] = ()
+) -> dict[int, PushShape]:
+    """Return shapes by id, each of them another object, and none of those *known*.
+
+    Families of label values that were new have a shape for each push, so the same families may
+    be stored under several ids. Decoded they are one shape, but who uses which id has to stay
+    known.
+    """
+    found: dict[int, PushShape] = {}
+    seen: set[PushShape] = set()
+    for number, shape in decoded:
+        is_taken = shape in seen or shape in known
+        found[number] = PushShape(shape.families, shape.label_schema) if is_taken else shape
+        seen.add(found[number])
+    return found
 
 
 def shapes_of(group: Group | None) -> list[PushShape]:

@@ -29,7 +29,7 @@ from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
 from pushgate.server.storage.journal import coalesced, named
 from pushgate.server.storage.lock import FileLock
-from pushgate.server.storage.shapes import ShapeIds
+from pushgate.server.storage.shapes import ShapeIds, told_apart
 from pushgate.server.store.group import Group
 from pushgate.server.store.once import REMEMBERED
 from pushgate.server.store.store import Step
@@ -180,18 +180,19 @@ class SqliteJournal:
             return groups
 
     def _load_shapes(self, damage: list[str]) -> dict[int, PushShape]:
-        shapes: dict[int, PushShape] = {}
+        shapes: list[tuple[int, PushShape]] = []
         with _noted(damage, "shapes"):
             for number, encoded in self._execute("SELECT id, families FROM shapes"):
                 try:
-                    shapes[number] = (
+                    shape = (
                         decode_shape_1(encoded)
                         if self.format == 1
                         else decode_shape(number, encoded)
                     )
+                    shapes.append((number, shape))
                 except ValueError as error:
                     damage.append(f"shape {number}: {error}")
-        return shapes
+        return told_apart(shapes)
 
     def _load_groups(self, shapes: dict[int, PushShape], damage: list[str]) -> list[Group]:
         groups: list[Group] = []
