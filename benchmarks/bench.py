@@ -20,20 +20,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import apsw
+
 from benchmarks import report
 from tests import services
 
 LOAD = services.PEERS / "load"
 SERIES_PER_GROUP = 50
+ANSWERED = 120  # seconds within which everything here is over
 
 Measured = dict[str, float]
+Measure = Callable[["Servers", str, "Options"], Measured]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """How long and how often to measure. *groups* of 50 series are "all series"."""
+
     seconds: float
     rounds: int
     groups: int
+    cold_pushes: int
     only: tuple[str, ...]
     ours: str
 
@@ -93,24 +100,85 @@ def result_of(process: subprocess.Popen[str]) -> dict:
     return result
 
 
-def fill(service: services.Service, groups: int) -> None:
+def fill(service: services.Service, groups: int, *arguments: str) -> None:
     """Pushes new values to every group once."""
-    load(service, "-once", f"-groups={groups}")
+    load(service, "-once", f"-groups={groups}", *arguments)
 
 
 def scrape(service: services.Service, *arguments: str, times: int = 1) -> float:
     """The median milliseconds of *times* scrapes."""
-    return statistics.median(load(service, f"-scrapes={times}", *arguments)["each_ms"])
+    result = load(service, "-get=/metrics", f"-scrapes={times}", *arguments)
+    return statistics.median(result["each_ms"])
 
 
-def push(*arguments: str) -> Callable[[Servers, str, Options], Measured]:
+def loaded(service: services.Service, options: Options, *arguments: str) -> Measured:
+    """Requests as fast as they are answered: how many a second, and their CPU time."""
+    began = cpu_seconds(service)
+    result = load(service, f"-seconds={options.seconds}", *arguments)
+    used = cpu_seconds(service) - began
+    return {"per second": result["per_second"], "cpu": used / result["requests"] * 1000}
+
+
+def at_rate(service: services.Service, rate: float, options: Options, *arguments: str) -> Measured:
+    """The latency of *rate* requests a second, from the time at which each was due."""
+    result = load(service, f"-seconds={options.seconds}", f"-rate={rate}", *arguments)
+    return {rank: result[f"{rank}_ms"] for rank in ("p50", "p99", "p99.9")}
+
+
+def push(*arguments: str, rate: float) -> Measure:
+    """Measures pushes: as many as are answered, then *rate* a second."""
+
     def measure(servers: Servers, column: str, options: Options) -> Measured:
         with servers.started(column) as service:
-            load(service, "-once", "-groups=100", *arguments)
-            result = load(service, f"-seconds={options.seconds}", *arguments)
-        return {"pushes/s": result["per_second"], "p99": result["p99_ms"]}
+            fill(service, 100, *arguments)
+            measured = loaded(service, options, *arguments)
+            if column == report.DEFAULT:  # it would not keep up
+                return measured
+            return measured | at_rate(service, rate, options, *arguments)
 
     return measure
+
+
+def push_to_disk(connections: int) -> Measure:
+    """Measures pushes of 1 series, and how many records SQLite alone commits meanwhile.
+
+    While a batch is on its way to the disk, about half of the connections push again.
+    """
+    pushed = push("-series=1", f"-connections={connections}", rate=1000)
+
+    def measure(servers: Servers, column: str, options: Options) -> Measured:
+        measured = pushed(servers, column, options)
+        if column == report.DURABLE:
+            alone = committed_by_sqlite(connections // 2, options.seconds)
+            measured["share"] = measured["per second"] / alone
+        return measured
+
+    return measure
+
+
+def committed_by_sqlite(batch: int, seconds: float) -> float:
+    """How many records of a push of 1 series SQLite commits per second, *batch* at a time."""
+    with tempfile.TemporaryDirectory(prefix="pushgate-bench-") as folder:
+        database = apsw.Connection(f"{folder}/alone")
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+            database.execute(f"PRAGMA {pragma}")  # as our journal
+        database.wal_autocheckpoint(8000)
+        database.execute("CREATE TABLE groups (key BLOB PRIMARY KEY, state BLOB) WITHOUT ROWID")
+        records = [(b"job\xffbatch\xffinstance\xffi%06d" % i, bytes(80)) for i in range(100)]
+        count, began = 0, time.monotonic()
+        while (took := time.monotonic() - began) < seconds:
+            some = [records[(count + i) % len(records)] for i in range(batch)]
+            with database:
+                database.executemany("INSERT OR REPLACE INTO groups VALUES (?, ?)", some)
+            count += batch
+        database.close()
+        return count / took
+
+
+def cold_memory(servers: Servers, column: str, options: Options) -> Measured:
+    with servers.started(column) as service:
+        load(service, "-once", f"-groups={options.cold_pushes}", "-spread=100", "-cold")
+        return {"rss": resident(service)}
 
 
 def scrape_everything(servers: Servers, column: str, options: Options) -> Measured:
@@ -124,46 +192,102 @@ def scrape_everything(servers: Servers, column: str, options: Options) -> Measur
         fill(service, options.groups)
         measured["plain changed"] = scrape(service)
         measured["plain unchanged"] = scrape(service, times=5)
-        return measured | {"filled": filled, "scraped": resident(service)}
+        measured |= {"filled": filled, "scraped": resident(service)}
+        scrape(service, "-protobuf")
+        fill(service, options.groups)
+        return measured | {"protobuf changed": scrape(service, "-protobuf")}
+
+
+def scrape_own_labels(servers: Servers, column: str, options: Options) -> Measured:
+    with servers.started(column) as service:
+        fill(service, options.groups, "-own")
+        measured = {"filled": resident(service)}
+        began = cpu_seconds(service)
+        measured["gzip first"] = scrape(service, "-gzip")
+        measured["gzip cpu"] = cpu_seconds(service) - began
+        scrape(service, "-protobuf")
+        fill(service, options.groups, "-own")
+        return measured | {"protobuf changed": scrape(service, "-protobuf")}
+
+
+def scrape_many(servers: Servers, column: str, options: Options) -> Measured:
+    """The first scrape of four times "all series", while others push and check the health."""
+    shape = ("-own", "-series=100")
+    groups = 2 * options.groups
+    with servers.started(column) as service:
+        fill(service, groups, *shape)
+        beside = [
+            start_load(service, f"-seconds={ANSWERED}", *arguments)
+            for arguments in (
+                ("-get=/-/healthy", "-rate=100", "-connections=2"),
+                (*shape, f"-groups={groups}", "-rate=100", "-connections=4"),
+            )
+        ]
+        time.sleep(1)
+        began = cpu_seconds(service)
+        scrape(service, "-gzip")
+        used = cpu_seconds(service) - began
+        for process in beside:
+            process.terminate()
+        health, pushes = map(result_of, beside)
+        return {
+            "cpu": used,
+            "scraped": resident(service),
+            "health": health["max_ms"],
+            "push p99": pushes["p99_ms"],
+        }
+
+
+def small_scrapes(servers: Servers, column: str, options: Options) -> Measured:
+    """Scrapes of 100 groups of 10 series, over eight connections."""
+    with servers.started(column) as service:
+        fill(service, 100, "-series=10")
+        return loaded(service, options, "-get=/metrics", "-gzip", "-connections=8")
 
 
 def push_beside_many_groups(servers: Servers, column: str, options: Options) -> Measured:
     with servers.started(column) as service:
         fill(service, 100)
-        few = load(service, f"-seconds={options.seconds}", "-groups=100")
+        few = loaded(service, options, "-groups=100")
         fill(service, options.groups)
-        many = load(service, f"-seconds={options.seconds}", f"-groups={options.groups}")
-    return {
-        "pushes/s": many["per_second"],
-        "p99": many["p99_ms"],
-        "flat": many["per_second"] / few["per_second"],
-    }
+        many = loaded(service, options, f"-groups={options.groups}")
+        latency = at_rate(service, 1000, options, f"-groups={options.groups}")
+    return many | latency | {"flat": many["per second"] / few["per second"]}
 
 
 def push_while_scraping(servers: Servers, column: str, options: Options) -> Measured:
     with servers.started(column) as service:
         fill(service, options.groups)
-        pushes = start_load(service, f"-seconds={options.seconds}", f"-groups={options.groups}")
-        scrapes = 0
+        arguments = (f"-groups={options.groups}", f"-seconds={options.seconds}", "-rate=200")
+        pushes = start_load(service, *arguments)
         while pushes.poll() is None:
             scrape(service, "-gzip")
-            scrapes += 1
         result = result_of(pushes)
-    return {"p99": result["p99_ms"], "max": result["max_ms"], "scrapes": scrapes}
+    return {"p99": result["p99_ms"], "max": result["max_ms"]}
 
 
-def restart(servers: Servers, column: str, options: Options) -> Measured:
-    with tempfile.TemporaryDirectory(prefix="pushgate-bench-") as folder:
-        data = Path(folder) / "data"
-        with servers.started(column, data=data) as service:
-            fill(service, options.groups)
-        began = time.monotonic()
-        with servers.started(column, data=data) as service:
-            seconds = time.monotonic() - began
-            found = service.get("/metrics").count("\nbatch_stage")
-    if found != options.groups * SERIES_PER_GROUP:
-        raise ValueError(f"{column} came back with {found} series")
-    return {"seconds": seconds}
+def restart(*arguments: str) -> Measure:
+    def measure(servers: Servers, column: str, options: Options) -> Measured:
+        with tempfile.TemporaryDirectory(prefix="pushgate-bench-") as folder:
+            data = Path(folder) / "data"
+            with servers.started(column, data=data) as service:
+                fill(service, options.groups, *arguments)
+            began = time.monotonic()
+            with servers.started(column, data=data) as service:
+                seconds = time.monotonic() - began
+                found = service.get("/metrics").count("\nbatch_stage")
+        if found != options.groups * SERIES_PER_GROUP:
+            raise ValueError(f"{column} came back with {found} series")
+        return {"seconds": seconds}
+
+    return measure
+
+
+def cpu_seconds(service: services.Service) -> float:
+    """CPU time of the server so far, in user mode and in the kernel."""
+    stat = Path(f"/proc/{service.process.pid}/stat").read_text()
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(service: services.Service) -> float:
@@ -177,19 +301,33 @@ OURS = (report.MEMORY, report.DURABLE)
 ALL = (report.UNCHECKED, report.DEFAULT, *OURS)
 # The Go server in its default mode takes seconds per push beside 10,000 groups.
 WITHOUT_DEFAULT = (report.UNCHECKED, *OURS)
+IN_MEMORY = (report.UNCHECKED, report.MEMORY)
+ON_DISK = (report.UNCHECKED, report.DURABLE)
 
 # name: (what to measure, for which columns)
-SCENARIOS = {
-    "push 1": (push("-series=1"), ALL),
-    "push 50": (push("-series=50"), ALL),
-    "push 1000": (push("-series=1000"), ALL),
-    "push protobuf": (push("-protobuf"), ALL),
-    "push reconnect": (push("-reconnect"), ALL),
-    "push cold": (push("-cold"), ALL),
+SCENARIOS: dict[str, tuple[Measure, tuple[str, ...]]] = {
+    "push 1": (push("-series=1", rate=2000), ALL),
+    "push 50": (push(rate=1000), ALL),
+    "push 1000": (push("-series=1000", rate=50), ALL),
+    "push protobuf": (push("-protobuf", rate=1000), ALL),
+    "push reconnect": (push("-reconnect", rate=500), ALL),
+    "push 1 x8": (push_to_disk(8), ON_DISK),
+    "push 1 x64": (push_to_disk(64), ON_DISK),
+    "push 50 x8": (push("-connections=8", rate=1000), ON_DISK),
+    "cold": (push("-cold", rate=500), WITHOUT_DEFAULT),
+    "cold help": (push("-cold", "-digit-help", rate=500), IN_MEMORY),
+    "cold histograms": (push("-cold", "-histograms", rate=500), IN_MEMORY),
+    "cold 1000": (push("-cold", "-series=1000", rate=50), IN_MEMORY),
+    "cold protobuf": (push("-cold", "-protobuf", rate=500), IN_MEMORY),
+    "cold memory": (cold_memory, IN_MEMORY),
     "many groups": (push_beside_many_groups, WITHOUT_DEFAULT),
     "scrape": (scrape_everything, WITHOUT_DEFAULT),
+    "scrape own": (scrape_own_labels, IN_MEMORY),
+    "scrape many": (scrape_many, IN_MEMORY),
     "push while scraping": (push_while_scraping, WITHOUT_DEFAULT),
-    "restart": (restart, (report.UNCHECKED, report.DURABLE)),
+    "small scrape": (small_scrapes, IN_MEMORY),
+    "restart": (restart(), ON_DISK),
+    "restart own": (restart("-own"), ON_DISK),
 }
 
 
@@ -249,6 +387,7 @@ def parsed(arguments: list[str]) -> Options:
         seconds=1 if given.quick else given.seconds,
         rounds=1 if given.quick else given.rounds,
         groups=1_000 if given.quick else 10_000,
+        cold_pushes=10_000 if given.quick else 100_000,
         only=tuple(given.only.split(",")) if given.only else ("",),
         ours=given.ours,
     )

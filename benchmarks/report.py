@@ -1,9 +1,10 @@
-"""The table of a benchmark run, with the floors that Pushgate promises to keep."""
+"""The tables of a benchmark run, with the floors that Pushgate promises to keep."""
 
+import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import ge, le
+from enum import Enum
 
 UNCHECKED, DEFAULT = "Go, unchecked", "Go, default"
 MEMORY, DURABLE = "Pushgate, memory only", "Pushgate, durable"
@@ -14,131 +15,204 @@ Measurements = dict[tuple[str, str], dict[str, list[float]]]
 Medians = Mapping[str, float]
 
 
-def ours_to_go(ours: float, go: float) -> float:
-    return ours / go
+class Better(Enum):
+    """What is good: the ratio to Go is never below its floor if it is to be high."""
 
+    MORE = "the more the better; ours to Go's"
+    LESS = "the less the better; Go's to ours"
+    SMALLER = "the less the better; ours to Go's, and the floor is a ceiling"
+    ALONE_LESS = "the less the better; ours alone, and the floor is a ceiling"
+    ALONE_MORE = "the more the better; ours alone"
 
-def go_to_ours(ours: float, go: float) -> float:
-    return go / ours
+    def ratio(self, ours: float, go: float) -> float:
+        match self:
+            case Better.MORE | Better.SMALLER:
+                return ours / go
+            case Better.LESS:
+                return go / ours
+            case Better.ALONE_LESS | Better.ALONE_MORE:
+                return ours
 
+    @property
+    def is_alone(self) -> bool:
+        return self in (Better.ALONE_LESS, Better.ALONE_MORE)
 
-def ours_alone(ours: float, _go: float) -> float:
-    return ours
+    @property
+    def has_ceiling(self) -> bool:
+        return self in (Better.SMALLER, Better.ALONE_LESS)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. *floors* are for (memory only, durable), by the column of Go."""
+    """One line of the table: of the scenario *name*, what it measured under *what*.
+
+    *floors* are for (memory only, durable), by the column of Go; None where there is none.
+    Figures of *beside* stand in the same cells, before it.
+    """
 
     title: str
-    source: tuple[str, str]
-    ratio: Callable[[float, float], float] = ours_to_go
-    kept: Callable[[float, float], bool] = ge
-    floors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    name: str
+    what: str
+    better: Better
+    floors: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> tuple[str, str]:
+        return self.name, self.what
 
 
-def push_rows(title: str, scenario: str, **floors: tuple[float, float]) -> list[Row]:
-    by_column = {"unchecked": UNCHECKED, "default": DEFAULT}
+def push_rows(
+    title: str,
+    name: str,
+    memory: float | None,
+    durable: float | None,
+    *,
+    default: tuple[float, float] | None = None,
+) -> list[Row]:
+    """Throughput, CPU time and latency of one kind of push, with the floors of throughput."""
+    floors: dict[str, tuple[float | None, float | None]] = {UNCHECKED: (memory, durable)}
+    if default:
+        floors[DEFAULT] = default
     return [
-        Row(
-            f"pushes/s, {title}",
-            (scenario, "pushes/s"),
-            floors={by_column[name]: pair for name, pair in floors.items()},
-        ),
-        Row("… p99, ms", (scenario, "p99"), go_to_ours, floors={UNCHECKED: (2, 1)}),
+        Row(f"pushes/s, {title}", name, "per second", Better.MORE, floors),
+        Row("… CPU s per 1,000", name, "cpu", Better.LESS),
+        Row("… p50 / p99 / p99.9, ms", name, "p99.9", Better.LESS, beside=("p50", "p99")),
     ]
 
 
-ROWS = [
-    *push_rows("1 series", "push 1", unchecked=(1.1, 0.8), default=(20, 14)),
-    *push_rows("50 series, 100 groups", "push 50", unchecked=(1.7, 1.2), default=(50, 35)),
-    *push_rows("50 series by protobuf", "push protobuf", unchecked=(1.2, 0.9)),
-    *push_rows("50 series, new connections", "push reconnect", unchecked=(1.1, 0.9)),
-    *push_rows("1,000 series", "push 1000", unchecked=(2.5, 1.8)),
-    *push_rows("50 series never seen before", "push cold", unchecked=(0.7, 0.5)),
-    *push_rows("50 series, all groups stored", "many groups"),
+def ours(memory: float | None, durable: float | None = None):
+    return {UNCHECKED: (memory, durable)}
+
+
+PUSHES = [
+    *push_rows("1 series", "push 1", 1.2, 0.8, default=(20, 14)),
+    *push_rows("50 series", "push 50", 3, 1.2, default=(50, 35)),
+    *push_rows("50 series by protobuf", "push protobuf", 3, 0.9),
+    *push_rows("50 series, new connections", "push reconnect", 1.1, 0.9),
+    *push_rows("1,000 series", "push 1000", 2.5, 1.8),
+    *push_rows("1 series, 8 connections", "push 1 x8", None, None),
+    Row("… to SQLite's group commit", "push 1 x8", "share", Better.ALONE_MORE, ours(None, 0.6)),
+    *push_rows("1 series, 64 connections", "push 1 x64", None, None),
+    Row("… to SQLite's group commit", "push 1 x64", "share", Better.ALONE_MORE, ours(None, 0.6)),
+    *push_rows("50 series, 8 connections", "push 50 x8", None, 1.2),
+    *push_rows("50 series, all groups stored", "many groups", None, None),
+    Row("… to 100 groups", "many groups", "flat", Better.ALONE_MORE, ours(0.9, 0.9)),
+]
+NEVER_SEEN = [
+    *push_rows("50 gauges", "cold", 0.9, None),
+    *push_rows("help ends in a digit", "cold help", 0.9, None),
+    *push_rows("48 histogram samples", "cold histograms", 0.7, None),
+    *push_rows("1,000 gauges", "cold 1000", 1, None),
+    *push_rows("50 gauges by protobuf", "cold protobuf", 0.8, None),
+    Row("RSS after many of 50 gauges, MB", "cold memory", "rss", Better.ALONE_LESS, ours(70)),
+]
+SCRAPES = [
+    Row("gzip, first, ms", "scrape", "gzip first", Better.LESS),
+    Row("… everything changed", "scrape", "gzip changed", Better.LESS, ours(10, 10)),
+    Row("… nothing changed", "scrape", "gzip unchanged", Better.LESS, ours(500, 500)),
+    Row("plain, everything changed, ms", "scrape", "plain changed", Better.LESS),
+    Row("… nothing changed", "scrape", "plain unchanged", Better.LESS),
     Row(
-        "… to pushes/s with 100 groups",
-        ("many groups", "flat"),
-        ours_alone,
-        floors={UNCHECKED: (0.9, 0.9)},
+        "protobuf, everything changed, ms",
+        "scrape",
+        "protobuf changed",
+        Better.ALONE_LESS,
+        ours(400),
     ),
-    Row("gzip scrape of all series: first, ms", ("scrape", "gzip first"), go_to_ours),
-    Row(
-        "… everything changed, ms",
-        ("scrape", "gzip changed"),
-        go_to_ours,
-        floors={UNCHECKED: (10, 10)},
-    ),
-    Row(
-        "… nothing changed, ms",
-        ("scrape", "gzip unchanged"),
-        go_to_ours,
-        floors={UNCHECKED: (500, 500)},
-    ),
-    Row("plain scrape: everything changed, ms", ("scrape", "plain changed"), go_to_ours),
-    Row("… nothing changed, ms", ("scrape", "plain unchanged"), go_to_ours),
-    Row(
-        "resident memory with all series, MB",
-        ("scrape", "filled"),
-        kept=le,
-        floors={UNCHECKED: (0.2, 0.25)},
-    ),
-    Row(
-        "… after scrapes, MB",
-        ("scrape", "scraped"),
-        kept=le,
-        floors={UNCHECKED: (0.2, 0.25)},
-    ),
+    Row("resident memory, MB", "scrape", "filled", Better.SMALLER, ours(0.15, 0.2)),
+    Row("… after scrapes", "scrape", "scraped", Better.SMALLER, ours(0.15, 0.2)),
+    Row("own label values: gzip, first, ms", "scrape own", "gzip first", Better.LESS, ours(1.5)),
+    Row("… CPU s", "scrape own", "gzip cpu", Better.LESS),
+    Row("… protobuf, everything changed", "scrape own", "protobuf changed", Better.LESS),
+    Row("… resident memory, MB", "scrape own", "filled", Better.SMALLER, ours(0.5)),
+    Row("many: gzip, first, CPU s", "scrape many", "cpu", Better.ALONE_LESS, ours(5)),
+    Row("… resident memory after it, MB", "scrape many", "scraped", Better.ALONE_LESS, ours(900)),
+    Row("… longest health check, ms", "scrape many", "health", Better.ALONE_LESS, ours(50)),
+    Row("… push p99, ms", "scrape many", "push p99", Better.ALONE_LESS, ours(10)),
     Row(
         "push p99 while all series are scraped, ms",
-        ("push while scraping", "p99"),
-        ours_alone,
-        le,
-        floors={UNCHECKED: (50, 50)},
+        "push while scraping",
+        "p99",
+        Better.ALONE_LESS,
+        ours(10, None),
     ),
-    Row("… longest push, ms", ("push while scraping", "max"), ours_alone, le),
+    Row("… longest push", "push while scraping", "max", Better.ALONE_LESS),
     Row(
-        "restart with all series to ready, s",
-        ("restart", "seconds"),
-        go_to_ours,
-        floors={UNCHECKED: (1, 1)},
+        "scrapes/s, 1,000 series, 8 connections",
+        "small scrape",
+        "per second",
+        Better.MORE,
+        ours(1, None),
+    ),
+    Row("… CPU s per 1,000", "small scrape", "cpu", Better.LESS),
+    Row("restart to ready, s", "restart", "seconds", Better.LESS, ours(None, 1)),
+    Row(
+        "… own label values",
+        "restart own",
+        "seconds",
+        Better.ALONE_LESS,
+        ours(None, 1.2),
     ),
 ]
+TABLES = {
+    "Pushes of a known shape": PUSHES,
+    "Pushes never seen before": NEVER_SEEN,
+    "Scrapes, memory and start": SCRAPES,
+}
+ROWS = [row for rows in TABLES.values() for row in rows]
 
 
 def markdown(measurements: Measurements) -> str:
-    """The medians as a table, with the ratios to Go and the floors; a missed floor is bold."""
-    titles = ["", *COLUMNS, "memory only : Go", "durable : Go"]
+    """The medians as tables, with the ratios to Go and the floors; a missed floor is bold."""
+    return "\n\n".join(
+        table(title, [row for row in rows if row.source in measurements], measurements)
+        for title, rows in TABLES.items()
+        if any(row.source in measurements for row in rows)
+    )
+
+
+def table(title: str, rows: list[Row], measurements: Measurements) -> str:
+    titles = [title, *COLUMNS, "memory only : Go", "durable : Go"]
     lines = [titles, ["---", *["--:"] * (len(titles) - 1)]]
-    for row in ROWS:
-        if row.source in measurements:
-            by_column = measurements[row.source]
-            medians = {column: statistics.median(by_column[column]) for column in by_column}
-            lines.append(list(cells(row, medians)))
+    lines += [list(cells(row, measurements)) for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def cells(row: Row, medians: Medians) -> Iterator[str]:
+def cells(row: Row, measurements: Measurements) -> Iterator[str]:
+    medians = medians_of(measurements, row.source)
+    beside = [medians_of(measurements, (row.name, what)) for what in row.beside]
     yield row.title
     for column in COLUMNS:
-        yield number(medians[column]) if column in medians else NOT_MEASURED
-    for place, ours in enumerate((MEMORY, DURABLE)):
+        figures = [by[column] for by in (*beside, medians) if column in by]
+        yield " / ".join(map(number, figures)) or NOT_MEASURED
+    for place, mine in enumerate((MEMORY, DURABLE)):
+        if mine not in medians:
+            yield NOT_MEASURED
+            continue
+        others = [UNCHECKED] if row.better.is_alone else [UNCHECKED, DEFAULT]
         compared = [
-            judged(row, medians, ours, go, place) for go in (UNCHECKED, DEFAULT) if go in medians
+            judged(row, medians, mine, go, place)
+            for go in others
+            if go in medians or row.better.is_alone
         ]
-        yield " · ".join(compared) if ours in medians else NOT_MEASURED
+        yield " · ".join(compared)
 
 
-def judged(row: Row, medians: Medians, ours: str, go: str, place: int) -> str:
-    if ours not in medians:
-        return NOT_MEASURED
-    ratio = row.ratio(medians[ours], medians[go])
-    if go not in row.floors:
+def medians_of(measurements: Measurements, source: tuple[str, str]) -> Medians:
+    return {
+        column: statistics.median(values) for column, values in measurements.get(source, {}).items()
+    }
+
+
+def judged(row: Row, medians: Medians, mine: str, go: str, place: int) -> str:
+    ratio = row.better.ratio(medians[mine], medians.get(go, math.nan))
+    floor = row.floors[go][place] if go in row.floors else None
+    if floor is None:
         return number(ratio)
-    floor = row.floors[go][place]
-    text = f"{number(ratio)} ({'≥' if row.kept is ge else '≤'} {floor:g})"
-    return text if row.kept(ratio, floor) else f"**{text}**"
+    text = f"{number(ratio)} ({'≤' if row.better.has_ceiling else '≥'} {floor:g})"
+    is_kept = ratio <= floor if row.better.has_ceiling else ratio >= floor
+    return text if is_kept else f"**{text}**"
 
 
 def number(value: float) -> str:

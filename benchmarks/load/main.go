@@ -1,11 +1,14 @@
 // Command load pushes to a Pushgateway or scrapes it, and prints what it saw as one JSON line.
 //
-// It sends prepared bytes in which only the group, the values and (for -cold) one label change,
-// so that on a small machine the server is the bottleneck. Its own CPU time is in the result.
+// It sends prepared bytes in which only the group, the values and (for -cold and -own) one label
+// change, so that on a small machine the server is the bottleneck. Its own CPU time is in the
+// result. It ends early, with a result, on SIGTERM. With -rate, requests are due at fixed times whatever the server does, and a latency
+// counts from the time at which its request was due.
 package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -16,6 +19,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"os/signal"
 	"sort"
 	"strconv"
 	"strings"
@@ -31,12 +35,18 @@ var (
 	seconds     = flag.Float64("seconds", 5, "how long to push")
 	once        = flag.Bool("once", false, "push to every group exactly once, however long it takes")
 	groups      = flag.Int("groups", 100, "groups to push to")
+	spread      = flag.Int("spread", 0, "with -once: so many groups, pushed to again and again")
 	series      = flag.Int("series", 50, "series in each push")
 	protobuf    = flag.Bool("protobuf", false, "push delimited protobuf instead of text")
 	cold        = flag.Bool("cold", false, "label values that no push had before")
+	own         = flag.Bool("own", false, "label values that no other group has")
+	histograms  = flag.Bool("histograms", false, "histograms of ten buckets instead of gauges")
+	digitHelp   = flag.Bool("digit-help", false, "help texts that end in a digit")
+	rate        = flag.Float64("rate", 0, "requests per second on all connections; 0: as fast as it goes")
 	reconnect   = flag.Bool("reconnect", false, "a new connection for each push")
-	scrapes     = flag.Int("scrapes", 0, "scrape this often, one after the other, instead of pushing")
-	compressed  = flag.Bool("gzip", false, "scrape with gzip")
+	get         = flag.String("get", "", "get this path instead of pushing, -seconds long or -scrapes times")
+	scrapes     = flag.Int("scrapes", 0, "get that often, one after the other")
+	compressed  = flag.Bool("gzip", false, "accept gzip")
 )
 
 const (
@@ -44,6 +54,7 @@ const (
 	digits          = 6
 	runDigits       = 16
 	answerWithin    = 120 * time.Second
+	protobufType    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )
 
 // Result is what one connection, or all of them, saw.
@@ -53,6 +64,7 @@ type Result struct {
 	PerSecond float64     `json:"per_second"`
 	P50       float64     `json:"p50_ms"`
 	P99       float64     `json:"p99_ms"`
+	P999      float64     `json:"p99.9_ms"`
 	Max       float64     `json:"max_ms"`
 	Millis    []float64   `json:"each_ms,omitempty"`
 	BodyBytes int         `json:"body_bytes"`
@@ -68,7 +80,7 @@ func main() {
 	if *scrapes > 0 {
 		result = scrape()
 	} else {
-		result = pushFromAllConnections()
+		result = fromAllConnections(began)
 	}
 	result.summarise(time.Since(began))
 	if err := json.NewEncoder(os.Stdout).Encode(result); err != nil {
@@ -76,16 +88,17 @@ func main() {
 	}
 }
 
-func pushFromAllConnections() Result {
+func fromAllConnections(began time.Time) Result {
+	stop, release := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer release()
 	var all sync.WaitGroup
 	var next atomic.Int64
 	results := make([]Result, *connections)
-	deadline := time.Now().Add(time.Duration(*seconds * float64(time.Second)))
 	for number := range results {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			results[number] = push(number, &next, deadline)
+			results[number] = request(stop, number, &next, began)
 		}()
 	}
 	all.Wait()
@@ -99,25 +112,42 @@ func pushFromAllConnections() Result {
 	return sum
 }
 
-// push sends one request after the other on one connection, each to the next group.
-func push(number int, next *atomic.Int64, deadline time.Time) Result {
-	request := newRequest(uint64(number))
-	result := Result{Statuses: map[int]int{}, BodyBytes: request.bodyBytes}
+// request sends one request after the other on one connection, each push to the next group.
+func request(stop context.Context, number int, next *atomic.Int64, began time.Time) Result {
+	result := Result{Statuses: map[int]int{}}
+	push, bytes := (*pushRequest)(nil), getRequest()
+	if *get == "" {
+		push = newPushRequest(uint64(number))
+		bytes, result.BodyBytes = push.bytes, push.bodyBytes
+	}
 	line := newLine(number)
 	defer line.close()
 	for {
 		turn := int(next.Add(1)) - 1
-		if *once && turn >= *groups || !*once && !time.Now().Before(deadline) {
+		due := time.Now()
+		if *rate > 0 {
+			due = began.Add(time.Duration(float64(turn) / *rate * float64(time.Second)))
+			time.Sleep(time.Until(due))
+		}
+		if stop.Err() != nil || *once && turn >= *groups || !*once && due.Sub(began).Seconds() >= *seconds {
 			return result
 		}
-		request.renew(turn % *groups)
-		began := time.Now()
-		line.send(request.bytes)
-		status, _ := line.answer(io.Discard)
+		if push != nil {
+			group := turn % *groups
+			if *spread > 0 {
+				group %= *spread
+			}
+			push.renew(group)
+		}
+		line.send(bytes)
+		status, size := line.answer(io.Discard)
+		if push == nil {
+			result.BodyBytes = size
+		}
 		if *reconnect {
 			line.close()
 		}
-		result.took = append(result.took, time.Since(began))
+		result.took = append(result.took, time.Since(due))
 		result.Statuses[status]++
 	}
 }
@@ -126,22 +156,31 @@ func scrape() Result {
 	result := Result{Statuses: map[int]int{}}
 	line := newLine(0)
 	defer line.close()
-	encoding := "identity"
-	if *compressed {
-		encoding = "gzip"
-	}
-	request := "GET /metrics HTTP/1.1\r\nHost: " + *address + "\r\nAccept-Encoding: " + encoding + "\r\n\r\n"
+	bytes := getRequest()
 	for range *scrapes {
 		began := time.Now()
-		line.send([]byte(request))
-		status, bytes := line.answer(io.Discard)
+		line.send(bytes)
+		status, size := line.answer(io.Discard)
 		took := time.Since(began)
-		result.BodyBytes = bytes
+		result.BodyBytes = size
 		result.took = append(result.took, took)
 		result.Millis = append(result.Millis, millis(took))
 		result.Statuses[status]++
 	}
 	return result
+}
+
+func getRequest() []byte {
+	accept := "text/plain"
+	if *protobuf {
+		accept = protobufType
+	}
+	encoding := "identity"
+	if *compressed {
+		encoding = "gzip"
+	}
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nAccept-Encoding: %s\r\n\r\n",
+		*get, *address, accept, encoding)
 }
 
 func (r *Result) summarise(took time.Duration) {
@@ -151,6 +190,7 @@ func (r *Result) summarise(took time.Duration) {
 	if r.Requests > 0 {
 		r.P50 = millis(r.took[r.Requests/2])
 		r.P99 = millis(r.took[r.Requests*99/100])
+		r.P999 = millis(r.took[r.Requests*999/1000])
 		r.Max = millis(r.took[r.Requests-1])
 	}
 	var usage syscall.Rusage
@@ -265,8 +305,8 @@ func (l *line) copyChunks(body io.Writer) (size int) {
 	}
 }
 
-// request is one push as bytes, and where in them the parts that change are.
-type request struct {
+// pushRequest is one push as bytes, and where in them the parts that change are.
+type pushRequest struct {
 	bytes     []byte
 	bodyBytes int
 	group     int
@@ -276,14 +316,16 @@ type request struct {
 	random    uint64
 }
 
-func newRequest(number uint64) *request {
-	r := &request{random: number*0x9e3779b97f4a7c15 + uint64(time.Now().UnixNano()) | 1}
+func newPushRequest(number uint64) *pushRequest {
+	r := &pushRequest{random: number*0x9e3779b97f4a7c15 + uint64(time.Now().UnixNano()) | 1}
 	r.pushes = number<<56 | uint64(time.Now().UnixNano())<<16>>8
 	var body []byte
 	contentType := "text/plain; version=0.0.4"
 	if *protobuf {
-		contentType = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+		contentType = protobufType
 		body = r.protobufBody()
+	} else if *histograms {
+		body = r.histogramBody()
 	} else {
 		body = r.textBody()
 	}
@@ -302,46 +344,99 @@ func newRequest(number uint64) *request {
 	return r
 }
 
-func familyName(number int) string { return fmt.Sprintf("batch_stage_%03d_seconds", number) }
+func familyName(number int) string {
+	if *histograms {
+		return fmt.Sprintf("batch_latency_%03d_seconds", number)
+	}
+	return fmt.Sprintf("batch_stage_%03d_seconds", number)
+}
 
-const help = "Time the last run of the batch job spent in this stage, by step."
+const helpText = "Time the last run of the batch job spent in this stage, by step."
 
-func (r *request) textBody() []byte {
+func help() string {
+	if *digitHelp {
+		return helpText + " Since 2"
+	}
+	return helpText
+}
+
+func (r *pushRequest) textBody() []byte {
 	var body []byte
 	for i := range *series {
 		name := familyName(i / seriesPerFamily)
 		if i%seriesPerFamily == 0 {
-			body = fmt.Appendf(body, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
+			body = fmt.Appendf(body, "# HELP %s %s\n# TYPE %s gauge\n", name, help(), name)
 		}
 		body = fmt.Appendf(body, "%s{step=\"s%02d\"", name, i%seriesPerFamily)
-		if *cold {
-			body = append(body, ",run=\""...)
-			r.runs = append(r.runs, len(body))
-			body = fmt.Appendf(body, "%0*d\"", runDigits, 0)
-		}
-		body = append(body, "} 0."...)
-		r.values = append(r.values, len(body))
-		body = fmt.Appendf(body, "%0*d\n", digits, 0)
+		body = append(r.textRun(body), "} 0."...)
+		body = r.textValue(body)
 	}
 	return body
 }
 
-func (r *request) protobufBody() []byte {
+// histogramBody returns families of one histogram: ten buckets, the sum and the count.
+func (r *pushRequest) histogramBody() []byte {
+	var body []byte
+	for i := range max(*series/(seriesPerFamily+2), 1) {
+		name := familyName(i)
+		body = fmt.Appendf(body, "# HELP %s %s\n# TYPE %s histogram\n", name, help(), name)
+		for bucket := range seriesPerFamily {
+			bound := strconv.FormatFloat(0.005*math.Pow(2, float64(bucket)), 'g', -1, 64)
+			if bucket == seriesPerFamily-1 {
+				bound = "+Inf"
+			}
+			body = r.textRun(fmt.Appendf(body, "%s_bucket{step=\"s00\"", name))
+			body = r.textValue(fmt.Appendf(body, ",le=\"%s\"} ", bound))
+		}
+		body = r.textValue(append(r.textRun(fmt.Appendf(body, "%s_sum{step=\"s00\"", name)), "} 0."...))
+		body = r.textValue(append(r.textRun(fmt.Appendf(body, "%s_count{step=\"s00\"", name)), "} "...))
+	}
+	return body
+}
+
+// textRun appends the label whose value is new, if there is to be one.
+func (r *pushRequest) textRun(body []byte) []byte {
+	if !*cold && !*own {
+		return body
+	}
+	body = append(body, ",run=\""...)
+	r.runs = append(r.runs, len(body))
+	return fmt.Appendf(body, "%0*d\"", runDigits, 0)
+}
+
+// textValue appends the digits of a number, and the end of its line.
+func (r *pushRequest) textValue(body []byte) []byte {
+	r.values = append(r.values, len(body))
+	return fmt.Appendf(body, "%0*d\n", digits, 0)
+}
+
+func (r *pushRequest) protobufBody() []byte {
 	var body []byte
 	for first := 0; first < *series; first += seriesPerFamily {
 		family := field(nil, 1, []byte(familyName(first/seriesPerFamily)))
-		family = field(family, 2, []byte(help))
+		family = field(family, 2, []byte(help()))
 		family = append(family, 3<<3, 1) // type: gauge
-		var values []int
+		var values, runs []int
 		for i := first; i < min(first+seriesPerFamily, *series); i++ {
 			label := field(field(nil, 1, []byte("step")), 2, fmt.Appendf(nil, "s%02d", i%seriesPerFamily))
+			metric := field(nil, 1, label)
+			if *cold || *own {
+				run := field(field(nil, 1, []byte("run")), 2, fmt.Appendf(nil, "%0*d", runDigits, 0))
+				metric = field(metric, 1, run)
+			}
 			gauge := append([]byte{1<<3 | 1}, make([]byte, 8)...)
-			family = field(family, 4, field(field(nil, 1, label), 2, gauge))
+			labels := len(metric)
+			metric = field(metric, 2, gauge)
+			family = field(family, 4, metric)
 			values = append(values, len(family)-8)
+			runs = append(runs, len(family)-len(metric)+labels-runDigits)
 		}
 		body = binary.AppendUvarint(body, uint64(len(family)))
-		for _, value := range values {
-			r.values = append(r.values, len(body)+value)
+		for i := range values {
+			r.values = append(r.values, len(body)+values[i])
+			if *cold || *own {
+				r.runs = append(r.runs, len(body)+runs[i])
+			}
 		}
 		body = append(body, family...)
 	}
@@ -355,11 +450,15 @@ func field(message []byte, number int, content []byte) []byte {
 }
 
 // renew turns the bytes into a push of new values to another group.
-func (r *request) renew(group int) {
+func (r *pushRequest) renew(group int) {
 	putDigits(r.bytes[r.group:r.group+digits], uint64(group))
 	r.pushes++
+	run := r.pushes
+	if *own {
+		run = uint64(group)
+	}
 	for _, at := range r.runs {
-		putHex(r.bytes[at:at+runDigits], r.pushes)
+		putHex(r.bytes[at:at+runDigits], run)
 	}
 	for _, at := range r.values {
 		r.random ^= r.random << 13
@@ -369,6 +468,9 @@ func (r *request) renew(group int) {
 			binary.LittleEndian.PutUint64(r.bytes[at:], r.random>>12|0x3ff<<52)
 		} else {
 			putDigits(r.bytes[at:at+digits], r.random>>20)
+			if *histograms {
+				r.bytes[at] |= 1 // a count does not begin with 0
+			}
 		}
 	}
 }

@@ -8,7 +8,7 @@ def row_of(table: str, title: str) -> list[str]:
 
 def test_a_row_shows_medians_and_ratios_and_marks_what_misses_its_floor():
     measurements = {
-        ("push 1", "pushes/s"): {
+        ("push 1", "per second"): {
             report.UNCHECKED: [100.0, 200.0, 900.0],
             report.DEFAULT: [10.0],
             report.MEMORY: [400.0],
@@ -22,7 +22,7 @@ def test_a_row_shows_medians_and_ratios_and_marks_what_misses_its_floor():
         "10",
         "400",
         "100",
-        "2 (≥ 1.1) · 40 (≥ 20)",
+        "2 (≥ 1.2) · 40 (≥ 20)",
         "**0.5 (≥ 0.8)** · **10 (≥ 14)**",
     ]
 
@@ -32,9 +32,29 @@ def test_times_are_compared_the_other_way_round_and_missing_columns_are_dashes()
         ("restart", "seconds"): {report.UNCHECKED: [3.0], report.DURABLE: [1.5]},
     }
 
-    cells = row_of(report.markdown(measurements), "restart with all series to ready, s")
+    cells = row_of(report.markdown(measurements), "restart to ready, s")
 
     assert cells[1:] == ["3", "-", "-", "1.5", "-", "2 (≥ 1)"]
+
+
+def test_several_figures_share_a_cell_and_the_last_is_compared():
+    latency = {"p50": (1.0, 0.5), "p99": (4.0, 2.0), "p99.9": (9.0, 3.0)}
+    measurements = {
+        ("cold", rank): {report.UNCHECKED: [go], report.MEMORY: [ours]}
+        for rank, (go, ours) in latency.items()
+    }
+
+    cells = row_of(report.markdown(measurements), "… p50 / p99 / p99.9, ms")
+
+    assert cells[1:] == ["1 / 4 / 9", "-", "0.5 / 2 / 3", "-", "3", "-"]
+
+
+def test_a_figure_of_ours_alone_needs_no_go_server_and_may_have_a_ceiling():
+    measurements = {("cold memory", "rss"): {report.MEMORY: [80.0]}}
+
+    cells = row_of(report.markdown(measurements), "RSS after many of 50 gauges, MB")
+
+    assert cells[1:] == ["-", "-", "80", "-", "**80 (≤ 70)**", "-"]
 
 
 def test_every_scenario_has_rows_and_every_row_a_scenario():
