@@ -8,24 +8,21 @@ labels are put together at once. A structure that was read before is looked up, 
 Names in quotes, unusual blanks, duplicates and all errors are left to the scanner.
 """
 
-import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import groupby, repeat
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import NamedTuple
 
 from pushgate.errors import TextFormatError
-from pushgate.formats.families import TYPES, Assembled, Families, FamilyBuilder, Part, assemble
+from pushgate.formats.families import TYPES, Families, FamilyBuilder, assemble
 from pushgate.formats.scanner import Scanned, scan
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import SlotMapping, slot_mapping
-from pushgate.model.family import FamilyShape, MetricType
-from pushgate.model.grouping import Labels
+from pushgate.formats.structure import Run, Structure, Unusual, complete, fill
+from pushgate.model.family import MetricType
 from pushgate.model.keys import key_of
 from pushgate.model.names import NameRule
-from pushgate.model.numbers import go_float, parse_float
 from pushgate.model.shape import (
     FamilyLabelSchema,
     LabelSchema,
@@ -56,11 +53,6 @@ _comment = re.compile(
 # Escape sequences become one letter each, which no ordinary body has.
 _ESCAPES = (("\\\\", "\1", "\\"), ("\\n", "\2", "\n"), ('\\"', "\3", '"'))
 _MAX_REMEMBERED_LINE = 500
-_MAX_BOUND = 100
-
-
-class Unusual(Exception):
-    """This is for the scanner."""
 
 
 class _Cut(NamedTuple):
@@ -111,7 +103,7 @@ class TextReader:
         """
         self._names = names
         self._shapes: ShapeCache[object, SlotMapping] = ShapeCache(cache_bytes)
-        self._structures: BoundedCache[object, _Structure] = BoundedCache(cache_bytes // 4)
+        self._structures: BoundedCache[object, Structure] = BoundedCache(cache_bytes // 4)
 
     @property
     def cache_bytes(self) -> int:
@@ -189,9 +181,9 @@ class TextReader:
                 comments, heads, some = _cut_at_once(piece)
                 around, inside = _unquoted(heads)
                 runs = _runs(families, comments, around)
-                _fill([*families.by_name.values()], runs, inside, len(values))
+                fill([*families.by_name.values()], runs, inside, len(values))
                 values += some
-            shapes, mapping = _complete(assemble(families.by_name.values(), len(values)))
+            shapes, mapping = complete(assemble(families.by_name.values(), len(values)))
             return Pushed(interned(shapes), mapping.numbers(values))
         except (Unusual, ValueError):
             return scan_leniently(body, self._names).pushed
@@ -245,95 +237,13 @@ def scan_leniently(body: bytes, names: NameRule) -> Scanned:
 # --- By columns -------------------------------------------------------------------------
 
 
-class _Run(NamedTuple):
-    """Samples of one metric name and the same label names, one after the other.
-
-    ``family`` is the place of their family, ``columns`` the label names in order with the
-    label values that are theirs, ``bounds`` the values of ``le`` or ``quantile``.
-    """
-
-    family: int
-    part: Part
-    samples: range
-    columns: tuple[tuple[str, slice], ...]
-    bounds: slice | None
-
-    def labels(self, inside: Sequence[str]) -> list[Labels]:
-        """Return the labels of each sample; *inside* are all label values."""
-        if not self.columns:
-            return [()] * len(self.samples)
-        return [*zip(*[zip(repeat(name), inside[at]) for name, at in self.columns], strict=True)]
-
-
-class _Structure(NamedTuple):
-    """What a body says besides its label values and numbers: families, and runs of samples.
-
-    Where all families are simple, their samples fill the slots in the same way each time:
-    by ``mapping``.
-    """
-
-    families: tuple[tuple[str, MetricType, str | None], ...]
-    runs: tuple[_Run, ...]
-    label_schema: LabelSchema
-    samples: int
-    mapping: SlotMapping | None
-
-    @property
-    def cost(self) -> int:
-        """About how many bytes it takes."""
-        return 600 * len(self.families) + 500 * len(self.runs)
-
-    def assembled(
-        self, inside: Sequence[str], label_schema: LabelSchema | None = None
-    ) -> tuple[PushShape, SlotMapping]:
-        """Return the shape with *inside* as label values.
-
-        It is interned without *label_schema*. With it, label values are taken to be new each time.
-        """
-        if self.mapping:
-            families, mapping = self._simple_families(inside), self.mapping
-        else:
-            builders = [FamilyBuilder(*family) for family in self.families]
-            _fill(builders, self.runs, inside)
-            families, mapping = _complete(assemble(builders, self.samples))
-        shape = (
-            PushShape(families, label_schema)
-            if label_schema
-            else interned(families, self.label_schema.families)
-        )
-        shape.values_are_utf8 = True
-        if "".join(inside).isascii():
-            shape.longest_value = max(map(len, inside), default=0)
-        return shape, mapping
-
-    def _simple_families(self, inside: Sequence[str]) -> tuple[FamilyShape, ...]:
-        labels: list[list[Labels]] = [[] for _ in self.families]
-        for run in self.runs:
-            labels[run.family] += run.labels(inside)
-        return tuple(
-            [
-                FamilyShape(name, kind, said, tuple(its))
-                for (name, kind, said), its in zip(self.families, labels, strict=True)
-                if its
-            ]
-        )
-
-
-def _complete(assembled: Assembled) -> tuple[tuple[FamilyShape, ...], SlotMapping]:
-    """Return what was assembled; samples without a slot are for the scanner."""
-    families, mapping, is_complete = assembled
-    if not is_complete:
-        raise Unusual
-    return families, mapping
-
-
-def _structure_of(comments: Sequence[bytes], around: str) -> _Structure:
+def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
     families = Families()
     runs = tuple(_runs(families, comments, around))
     builders, samples = families.by_name.values(), len(comments) - 1
     order = [at for run in sorted(runs, key=_place) for at in run.samples]
     is_simple = all(builder.special_label is None for builder in builders)
-    return _Structure(
+    return Structure(
         tuple((builder.name, _type(builder), builder.help) for builder in builders),
         runs,
         _label_schema(families, runs),
@@ -346,10 +256,10 @@ def _type(family: FamilyBuilder) -> MetricType:
     return MetricType.UNTYPED if family.type is None else family.type
 
 
-def _label_schema(families: Families, runs: Iterable[_Run]) -> LabelSchema:
+def _label_schema(families: Families, runs: Iterable[Run]) -> LabelSchema:
     label_names: list[set[tuple[str, ...]]] = [set() for _ in families.by_name]
     for run in runs:
-        label_names[run.family].add(tuple(name for name, _ in run.columns))
+        label_names[run.family].add(run.names)
     return label_schema_of_families(
         tuple(
             FamilyLabelSchema(family.name, _type(family), family.help, frozenset(names))
@@ -396,7 +306,7 @@ def _restored(value: str) -> str:
     return value
 
 
-def _runs(families: Families, comments: Sequence[bytes], around: str) -> list[_Run]:
+def _runs(families: Families, comments: Sequence[bytes], around: str) -> list[Run]:
     """Read a body or a piece of one; what it says of families is added to *families*.
 
     Raises:
@@ -406,7 +316,7 @@ def _runs(families: Families, comments: Sequence[bytes], around: str) -> list[_R
     lines = [*map(_line, around.split("\n"))] if len(comments) > 1 else []
     if len(lines) != len(comments) - 1:
         raise Unusual  # a line without a number
-    runs: list[_Run] = []
+    runs: list[Run] = []
     first = value = 0
     for at, block in enumerate(comments):
         is_last = at >= len(lines)
@@ -468,7 +378,7 @@ def _describe(families: Families, block: bytes) -> None:
 
 def _run(
     families: Families, name: str, names: tuple[str, ...], samples: range, values: slice
-) -> _Run:
+) -> Run:
     family, part = families.find(name)
     if family.type is None:
         family.type = MetricType.UNTYPED
@@ -476,69 +386,9 @@ def _run(
         label: slice(values.start + at, values.stop, len(names)) for at, label in enumerate(names)
     }
     bounds = columns.pop(family.special_label or "", None)
-    return _Run(family.place, part, samples, tuple(sorted(columns.items(), key=_first)), bounds)
+    ordered = tuple(sorted(columns))
+    its = tuple([columns[label] for label in ordered])
+    return Run(family.place, part, samples, ordered, its, bounds)
 
 
-_first = itemgetter(0)
 _place = attrgetter("family")
-
-
-def _fill(
-    families: Sequence[FamilyBuilder], runs: Iterable[_Run], inside: Sequence[str], before: int = 0
-) -> None:
-    """Give the samples of *runs* to their families.
-
-    Args:
-        families: by their places.
-        runs: of a body, or a piece of one.
-        inside: its label values.
-        before: how many samples came in earlier pieces.
-
-    Raises:
-        Unusual, ValueError: the scanner knows what to do with a sample.
-
-    """
-    for run in runs:
-        family, labels = families[run.family], run.labels(inside)
-        samples = range(before + run.samples.start, before + run.samples.stop)
-        if family.special_label is None:
-            family.labels += labels
-            family.at += samples
-        elif run.part is not Part.BODY:
-            if run.bounds:
-                raise Unusual
-            for at, its in zip(samples, labels, strict=True):
-                metric = family.distribution(its)
-                if run.part is Part.SUM:
-                    metric.sum = at
-                else:
-                    metric.count = at
-        elif run.bounds is None:
-            raise Unusual
-        else:
-            _fill_points(family, samples, labels, inside[run.bounds])
-
-
-def _fill_points(
-    family: FamilyBuilder, samples: range, labels: list[Labels], bounds: Sequence[str]
-) -> None:
-    """Give buckets or quantiles to the metrics of *family*."""
-    if max(map(len, bounds)) > _MAX_BOUND:
-        raise Unusual
-    written = [*map(_written_bound, bounds)]
-    start = 0
-    for its, points in groupby(labels):
-        end = start + len([*points])
-        metric = family.distribution(its)
-        metric.bounds += written[start:end]
-        metric.at += samples[start:end]
-        start = end
-
-
-@lru_cache(1000)
-def _written_bound(value: str) -> str:
-    """Return the canonical text of a bucket or quantile."""
-    bound = parse_float(value)
-    if math.isnan(bound):
-        raise Unusual  # the sample counts for nothing
-    return go_float(bound)

@@ -18,6 +18,9 @@ class MetricType(IntEnum):
     HISTOGRAM = 4
     GAUGE_HISTOGRAM = 5
 
+    # Enum's own is written in Python, and shapes are looked up by it.
+    __hash__ = int.__hash__
+
     @property
     def word(self) -> str:
         """The word of the text format; gauge histograms are written as histograms."""
@@ -39,9 +42,8 @@ class MetricType(IntEnum):
         return self in _HISTOGRAMS
 
 
-# Tuples, because a set would call the hash function of enums, which is slow.
-_SIMPLE = (MetricType.COUNTER, MetricType.GAUGE, MetricType.UNTYPED)
-_HISTOGRAMS = (MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM)
+_SIMPLE = frozenset({MetricType.COUNTER, MetricType.GAUGE, MetricType.UNTYPED})
+_HISTOGRAMS = frozenset({MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM})
 _OWN_LABELS = {MetricType.SUMMARY: "quantile", **dict.fromkeys(_HISTOGRAMS, "le")}
 
 

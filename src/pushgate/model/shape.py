@@ -64,6 +64,11 @@ class LabelSchema:
         return max((len(ns) for f in self.families for ns in f.label_names), default=0)
 
     @cached_property
+    def longest_name(self) -> int:
+        """The number of bytes of the longest label name."""
+        return max(map(size, self.label_names), default=0)
+
+    @cached_property
     def is_plain(self) -> bool:
         """Whether no escaping scheme touches any name."""
         return all(map(is_plain, self.names)) and all(map(is_plain, self.label_names))
@@ -204,7 +209,8 @@ class PushShape:
 
     @cached_property
     def _is_distinct(self) -> bool:
-        return all(len(f.labels) == 1 or _are_distinct(f.labels) for f in self.families)
+        different = {id(family.labels): family.labels for family in self.families}
+        return all(len(some) == 1 or _are_distinct(some) for some in different.values())
 
     @cached_property
     def values_are_utf8(self) -> bool:
@@ -240,7 +246,7 @@ class PushShape:
         return Extent(
             series=self.series,
             labels=self.label_schema.most_labels,
-            label_name_bytes=max(map(size, self.label_schema.label_names), default=0),
+            label_name_bytes=self.label_schema.longest_name,
             label_value_bytes=self.longest_value,
         )
 

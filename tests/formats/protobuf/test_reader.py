@@ -53,6 +53,12 @@ def outcome(function, *arguments):
         return str(error)
 
 
+def said(function, sent: bytes):
+    """What *sent* pushes, by value: a shape with new label values is an object of its own."""
+    found = outcome(function, sent)
+    return found if isinstance(found, str) else (found.shape.families, found.shape.names, found[1:])
+
+
 def field(number: int, value: bytes) -> bytes:
     return bytes([number << 3 | 2]) + varint(len(value)) + value
 
@@ -248,6 +254,42 @@ def test_other_numbers_of_a_known_shape_are_read_as_the_slow_way_does(sent, numb
         again = renumbered(sent, itertools.cycle(values))
         assert outcome(reader.read, again) == outcome(decode, again)
         assert outcome(reader.read, again) == outcome(decode, again)
+
+
+@pytest.mark.parametrize("value", ["", "y", "\u00e9", "a\nb", "a\x12b", "long" * 40])
+def test_other_label_values_are_read_as_the_slow_way_does(value):
+    reader = ProtobufReader()
+    for run in ("r1", "r2", "r3", value, "r4", value):
+        sent = body(
+            gauge(b"g", 1, 2, run=run),
+            gauge(b"h", 3, run=run, z="same"),
+            family(name=b"c", metric=[{"counter": {"value": 4}}]),
+        )
+        again = renumbered(sent, itertools.cycle([5.0]))
+        assert said(reader.read, sent) == said(decode, sent)
+        assert said(reader.read, again) == said(decode, again)
+
+
+def test_metrics_of_a_family_may_differ_in_label_names_and_lengths():
+    metrics = [
+        {"label": labels(a="1" * size, **more), "gauge": {"value": size}}
+        for size in (1, 90, 130)
+        for more in ({}, {"b": "x"})
+    ]
+    for some in (metrics[0::2], metrics[1::2], metrics, metrics[:1] * 2):
+        sent = body(family(name=b"g", type=MetricType.GAUGE, metric=some))
+        assert read(sent) == decode(sent)
+
+
+@pytest.mark.parametrize("at", range(40))
+@pytest.mark.parametrize("byte", [0, 9, 10, 18, 34, 127, 128, 255])
+def test_a_wrong_length_anywhere_is_read_as_the_slow_way_does(at, byte):
+    reader = ProtobufReader()
+    for run in ("r1", "r2", "r3"):
+        reader.read(body(gauge(b"g", 1, 2, run=run)))
+    sent = bytearray(body(gauge(b"g", 1, 2, run="r4")))
+    sent[at] = byte
+    assert said(reader.read, bytes(sent)) == said(decode, bytes(sent))
 
 
 @given(st.binary(max_size=60), st.data())

@@ -11,7 +11,7 @@ import re
 import struct
 import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import lru_cache
+from contextlib import suppress
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -25,12 +25,14 @@ from pushgate.formats.limits import (
     may_have_large_integer,
     unparsable,
 )
+from pushgate.formats.protobuf.columns import Columns, Header, SameLength, header_of, read_columns
 from pushgate.formats.protobuf.description import is_native, native_inconsistency
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf.prototext import message_text
 from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import written_out
+from pushgate.formats.structure import Unusual
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.keys import key_of
@@ -40,6 +42,8 @@ from pushgate.model.shape import Pushed, PushShape, WrongType, interned
 
 _SCHEMAS = range(-4, 9)
 _double_at = struct.Struct("<d").unpack_from
+Span = tuple[int, int]
+"""Where the details of a metric stand."""
 
 
 class ProtobufReader:
@@ -54,7 +58,7 @@ class ProtobufReader:
         """
         self._limits = limits
         self._shapes: ShapeCache[Hashable, None] = ShapeCache(cache_bytes // 2)
-        self._fixed: ShapeCache[Hashable, _Spans] = ShapeCache(cache_bytes // 2)
+        self._fixed: ShapeCache[Hashable, tuple[Span, ...]] = ShapeCache(cache_bytes // 2)
         self._layouts: BoundedCache[int, _Layout] = BoundedCache(_MAX_LAYOUT_BYTES)
 
     @property
@@ -75,12 +79,21 @@ class ProtobufReader:
         layout = self._layouts.get(len(body))
         if layout is not None and layout.unpack is not None:
             pieces = layout.unpack(body)
-            fixed = self._fixed.get(key_of(pieces[0::2]))
+            key = key_of(pieces[0::2])
+            fixed = self._fixed.get(key)
             if fixed is not None:
                 shape, spans = fixed
                 details = tuple([body[start:end] for start, end in spans])
                 return Pushed(shape, written_out(pieces[1::2]), details)
-        return self._scanned(body) or decode(body, self._limits)
+            relabeled = layout.same_length.shape(body) if layout.same_length else None
+            if relabeled and not self._fixed.wants(key):
+                return Pushed(relabeled, written_out(pieces[1::2]))
+        try:
+            columns = read_columns(body, self._limits.series or sys.maxsize)
+        except (Unusual, ValueError, IndexError):
+            return self._scanned(body) or decode(body, self._limits)
+        self._remember(body, columns.doubles, (), columns.shape, columns)
+        return Pushed(columns.shape, written_out(columns.numbers))
 
     def _scanned(self, body: bytes) -> Pushed | None:
         found = scan(body, self._limits.series)
@@ -91,32 +104,40 @@ class ProtobufReader:
         if known:
             shape, _ = known
             if found.doubles:
-                self._remember(body, found, shape)
+                self._remember(body, found.doubles, found.spans, shape)
             return found.pushed(shape)
         if found.is_unusual:  # what such values hold was not counted on the way
             check_protobuf(body, self._limits)
         try:
             shape = _shape_of(found.skeleton)
-        except (ValueError, IndexError, _Unusual):
+        except (ValueError, IndexError, Unusual):
             return None
         if self._shapes.wants(key):
             self._shapes.put(key, shape, None, key_cost(found.skeleton, len(body)))
         return found.pushed(shape)
 
-    def _remember(self, body: bytes, found: "Scan", shape: PushShape) -> None:
+    def _remember(
+        self,
+        body: bytes,
+        doubles: tuple[int, ...],
+        spans: tuple[Span, ...],
+        shape: PushShape,
+        columns: Columns | None = None,
+    ) -> None:
         layout = self._layouts.get(len(body))
-        if layout is None or layout.doubles != found.doubles:
-            self._layouts.put(len(body), _Layout(found.doubles), 200 * len(found.doubles))
+        if layout is None or layout.doubles != doubles:
+            self._layouts.put(len(body), _Layout(doubles), 1000 * len(doubles))
             return
+        if columns:
+            with suppress(Unusual):
+                layout.same_length = SameLength(body, columns)
         gaps = layout.compiled(len(body))(body)[0::2]
         key = key_of(gaps)
         if self._fixed.wants(key):
-            self._fixed.put(key, shape, found.spans, key_cost(gaps, len(body)))
+            self._fixed.put(key, shape, spans, key_cost(gaps, len(body)))
 
 
 _MAX_LAYOUT_BYTES = 4 << 20
-_Spans = tuple[tuple[int, int], ...]
-"""Where the details of a body stand."""
 
 
 class _Layout:
@@ -125,11 +146,12 @@ class _Layout:
     It is made when a second body agrees: that costs more than a scan.
     """
 
-    __slots__ = ("doubles", "unpack")
+    __slots__ = ("doubles", "same_length", "unpack")
 
     def __init__(self, doubles: tuple[int, ...]) -> None:
         self.doubles = doubles
         self.unpack: Callable[[bytes], tuple[Any, ...]] | None = None
+        self.same_length: SameLength | None = None
 
     def compiled(self, length: int) -> Callable[[bytes], tuple[Any, ...]]:
         """Return ``unpack``, for bodies of *length* bytes."""
@@ -290,7 +312,7 @@ class Scan(NamedTuple):
     numbers: bytes
     details: tuple[bytes, ...]
     doubles: tuple[int, ...]
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[Span, ...]
     is_unusual: bool
 
     def pushed(self, shape: PushShape) -> Pushed:
@@ -308,26 +330,22 @@ def scan(body: bytes, most_series: int = 0) -> Scan | None:
         at = 0
         while at < len(body):
             at = scanner.family(at)
-    except (IndexError, struct.error, InvalidBody, _Unusual):
+    except (IndexError, struct.error, InvalidBody, Unusual):
         return None
     return scanner.found() if at == len(body) else None
-
-
-class _Unusual(Exception):
-    """This is for :func:`decode`."""
 
 
 def _shape_of(skeleton: Sequence[bytes]) -> PushShape:
     """Return the shape of the bodies with *skeleton*.
 
     Raises:
-        _Unusual, ValueError, IndexError: a family comes twice, or labels are not as every
+        Unusual, ValueError, IndexError: a family comes twice, or labels are not as every
             client writes them.
     """
-    families: list[tuple[tuple[str, MetricType, str | None], list[Labels], list[Bounds]]] = []
+    families: list[tuple[Header, list[Labels], list[Bounds]]] = []
     for piece in skeleton:
         if piece.startswith(b"F"):
-            families.append((_header(piece[1:]), [], []))
+            families.append((header_of(piece[1:]), [], []))
         elif piece.startswith(b"B"):
             doubles = struct.unpack(f"<{len(piece) // 8}d", piece[1:])
             families[-1][2].append(tuple(map(go_float, doubles)))
@@ -335,7 +353,7 @@ def _shape_of(skeleton: Sequence[bytes]) -> PushShape:
             families[-1][1].append(_ordinary_labels(piece))
     names = {name for (name, _, _), _, _ in families}
     if len(names) < len(families) or "" in names:
-        raise _Unusual
+        raise Unusual
     return interned(
         tuple(
             [
@@ -347,21 +365,6 @@ def _shape_of(skeleton: Sequence[bytes]) -> PushShape:
 
 
 Bounds = tuple[str, ...]
-_MAX_REMEMBERED_HEADER = 500
-
-
-def _header(wire: bytes) -> tuple[str, MetricType, str | None]:
-    """Return name, type and help of the family that *wire* begins with."""
-    return (_remembered_header if len(wire) <= _MAX_REMEMBERED_HEADER else _read_header)(wire)
-
-
-def _read_header(wire: bytes) -> tuple[str, MetricType, str | None]:
-    family = message_class("MetricFamily").FromString(wire)
-    said = text(family.help) if family.HasField("help") else None
-    return text(family.name), MetricType(family.type), said
-
-
-_remembered_header = lru_cache(2000)(_read_header)
 
 
 def _ordinary_labels(wire: bytes) -> Labels:
@@ -374,7 +377,7 @@ def _ordinary_labels(wire: bytes) -> Labels:
         end = at + 2 + size
         is_ordinary = wire[at] == wire[at + 2] == 0x0A and wire[name_end] == 0x12
         if not is_ordinary or size >= 0x80 or end != name_end + 2 + wire[name_end + 1]:
-            raise _Unusual
+            raise Unusual
         pairs.append((wire[at + 4 : name_end].decode(), wire[name_end + 2 : end].decode()))
         at = end
     if len(pairs) > 1:
@@ -441,7 +444,7 @@ class _Scanner:
         size, at = _short_length(body, at)
         end, start, kind = at + size, at, MetricType.COUNTER
         if end > len(body):
-            raise _Unusual
+            raise Unusual
         while at < end and body[at] != 0x22:
             match body[at]:
                 case 0x0A | 0x12 | 0x2A:  # name, help, unit
@@ -450,28 +453,28 @@ class _Scanner:
                 case 0x18:
                     kind, at = _KINDS[body[at + 1]], at + 2
                 case _:
-                    raise _Unusual
+                    raise Unusual
         # Labels start with another letter, so that a skeleton can be read in one way only.
         self._skeleton.append(b"F" + body[start:at])
         if len(self._skeleton) > 3 * self._most_series:  # as many families as that
-            raise _Unusual
+            raise Unusual
         prefix = SIMPLE_PREFIX.get(kind, b"")
         while at < end:
             if body[at] != 0x22:
-                raise _Unusual
+                raise Unusual
             start, size = at + 2, body[at + 1]
             if size >= 0x80:
                 size, start = _length(body, at + 1)
             at = start + size
             self._metric(kind, prefix, start, at)
         if at != end:
-            raise _Unusual
+            raise Unusual
         return end
 
     def _metric(self, kind: MetricType, prefix: bytes, start: int, end: int) -> None:
         body, at = self._body, start
         if len(self._numbers) > self._most_series:
-            raise _Unusual
+            raise Unusual
         while at < end and body[at] == 0x0A:
             size = body[at + 1]
             if size < 0x80:
@@ -541,16 +544,16 @@ class _Scanner:
 
         self._is_unusual = True
         if len(value) > HARMLESS or may_have_large_integer(value):
-            raise _Unusual
+            raise Unusual
         try:
             metric = message_class("Metric").FromString(value)
         except DecodeError:
-            raise _Unusual from None
+            raise Unusual from None
         if metric.label or metric.HasField("timestamp_ms"):
-            raise _Unusual
+            raise Unusual
         read = _value(kind, "", metric)
         if read.wrong_type is not None:
-            raise _Unusual
+            raise Unusual
         self._skeleton.append(b"B" + b"".join(map(double, read.bounds)))
         self._numbers += read.numbers
         self._spans.append((at, at + len(value)))

@@ -1,0 +1,185 @@
+"""What bodies of one look have in common: families, and which label value is whose.
+
+Readers take the label values out of a body, in order. What remains is its *structure*; with the
+label values it is a shape.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain, groupby, repeat
+from typing import NamedTuple
+
+from pushgate.formats.families import Assembled, FamilyBuilder, Part, assemble
+from pushgate.formats.slots import SlotMapping
+from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.grouping import Labels
+from pushgate.model.numbers import go_float, parse_float
+from pushgate.model.shape import LabelSchema, PushShape, interned
+
+_MAX_BOUND = 100
+
+
+class Unusual(Exception):
+    """This is for the scanner."""
+
+
+class Run(NamedTuple):
+    """Samples of one metric name and the same label names, one after the other.
+
+    ``family`` is the place of their family. Of the label ``names``, in order, ``columns`` are the
+    label values; ``bounds`` are the values of ``le`` or ``quantile``.
+    """
+
+    family: int
+    part: Part
+    samples: range
+    names: tuple[str, ...]
+    columns: tuple[slice, ...]
+    bounds: slice | None
+
+    def labels(self, inside: Sequence[str]) -> list[Labels]:
+        """Return the labels of each sample; *inside* are all label values."""
+        return labels_of(self.names, [inside[at] for at in self.columns], len(self.samples))
+
+
+def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int) -> list[Labels]:
+    """Return the labels of *count* metrics; pairs that all of them have are one object."""
+    if not names:
+        return [()] * count
+    pairs: list[Iterable[tuple[str, str]]] = [
+        repeat((name, column[0]), count)
+        if column.count(column[0]) == count
+        else zip(repeat(name), column)
+        for name, column in zip(names, columns, strict=True)
+    ]
+    return [*zip(*pairs, strict=True)]
+
+
+class Structure(NamedTuple):
+    """What a body says besides its label values and numbers: families, and runs of samples.
+
+    Where all families are simple, their samples fill the slots in the same way each time:
+    by ``mapping``.
+    """
+
+    families: tuple[tuple[str, MetricType, str | None], ...]
+    runs: tuple[Run, ...]
+    label_schema: LabelSchema
+    samples: int
+    mapping: SlotMapping | None
+
+    @property
+    def cost(self) -> int:
+        """About how many bytes it takes."""
+        return 600 * len(self.families) + 500 * len(self.runs)
+
+    def assembled(
+        self, inside: Sequence[str], label_schema: LabelSchema | None = None
+    ) -> tuple[PushShape, SlotMapping]:
+        """Return the shape with *inside* as label values.
+
+        It is interned without *label_schema*. With it, label values are taken to be new each time.
+        """
+        if self.mapping:
+            families, mapping = self._simple_families(inside), self.mapping
+        else:
+            builders = [FamilyBuilder(*family) for family in self.families]
+            fill(builders, self.runs, inside)
+            families, mapping = complete(assemble(builders, self.samples))
+        shape = (
+            PushShape(families, label_schema)
+            if label_schema
+            else interned(families, self.label_schema.families)
+        )
+        shape.values_are_utf8 = True
+        if "".join(inside).isascii():
+            shape.longest_value = max(map(len, inside), default=0)
+        return shape, mapping
+
+    def _simple_families(self, inside: Sequence[str]) -> tuple[FamilyShape, ...]:
+        """Return the families. What has the same labels shares them: jobs label all they push."""
+        known: dict[object, tuple[Labels, ...]] = {}
+        labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.families]
+        for run in self.runs:
+            key = (len(run.samples), run.names, *[tuple(inside[at]) for at in run.columns])
+            its = known.get(key)
+            if its is None:
+                its = known[key] = tuple(run.labels(inside))
+            labels[run.family].append(its)
+        return tuple(
+            [
+                FamilyShape(*family, its[0] if len(its) == 1 else tuple(chain.from_iterable(its)))
+                for family, its in zip(self.families, labels, strict=True)
+                if its
+            ]
+        )
+
+
+def complete(assembled: Assembled) -> tuple[tuple[FamilyShape, ...], SlotMapping]:
+    """Return what was assembled; samples without a slot are for the scanner."""
+    families, mapping, is_complete = assembled
+    if not is_complete:
+        raise Unusual
+    return families, mapping
+
+
+def fill(
+    families: Sequence[FamilyBuilder], runs: Iterable[Run], inside: Sequence[str], before: int = 0
+) -> None:
+    """Give the samples of *runs* to their families.
+
+    Args:
+        families: by their places.
+        runs: of a body, or a piece of one.
+        inside: its label values.
+        before: how many samples came in earlier pieces.
+
+    Raises:
+        Unusual, ValueError: the scanner knows what to do with a sample.
+
+    """
+    for run in runs:
+        family, labels = families[run.family], run.labels(inside)
+        samples = range(before + run.samples.start, before + run.samples.stop)
+        if family.special_label is None:
+            family.labels += labels
+            family.at += samples
+        elif run.part is not Part.BODY:
+            if run.bounds:
+                raise Unusual
+            for at, its in zip(samples, labels, strict=True):
+                metric = family.distribution(its)
+                if run.part is Part.SUM:
+                    metric.sum = at
+                else:
+                    metric.count = at
+        elif run.bounds is None:
+            raise Unusual
+        else:
+            _fill_points(family, samples, labels, inside[run.bounds])
+
+
+def _fill_points(
+    family: FamilyBuilder, samples: range, labels: list[Labels], bounds: Sequence[str]
+) -> None:
+    """Give buckets or quantiles to the metrics of *family*."""
+    if max(map(len, bounds)) > _MAX_BOUND:
+        raise Unusual
+    written = [*map(_written_bound, bounds)]
+    start = 0
+    for its, points in groupby(labels):
+        end = start + len([*points])
+        metric = family.distribution(its)
+        metric.bounds += written[start:end]
+        metric.at += samples[start:end]
+        start = end
+
+
+@lru_cache(1000)
+def _written_bound(value: str) -> str:
+    """Return the canonical text of a bucket or quantile."""
+    bound = parse_float(value)
+    if math.isnan(bound):
+        raise Unusual  # the sample counts for nothing
+    return go_float(bound)
