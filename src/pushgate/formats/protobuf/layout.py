@@ -1,8 +1,9 @@
 """How a shape is laid out in protobuf under a grouping key; what Layout is for text."""
 
+import struct
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
+from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -53,12 +54,18 @@ def family_header(family: FamilyShape, help: str | None, escaping: Escaping) -> 
 
 
 def _pair(name: str, value: str, escaping: Escaping) -> bytes:
-    return field(1, field(1, raw(escape(name, escaping))) + field(2, raw(value)))
+    return field(1, _name(name, escaping) + field(2, raw(value)))
+
+
+@lru_cache(1000)
+def _name(name: str, escaping: Escaping) -> bytes:
+    return field(1, raw(escape(name, escaping)))
 
 
 # Metrics, and numbers of them, that are encoded in one go; at least one metric.
 _METRICS_AT_ONCE = 128
 _SLOTS_AT_ONCE = 1024
+_MAX_TEMPLATES = 4  # the keys of a job are about as long as each other
 
 
 class _Piece(NamedTuple):
@@ -66,7 +73,8 @@ class _Piece(NamedTuple):
 
     ``template`` has for each metric a placeholder for its length, for each grouping label,
     and for its value. ``sizes`` is how long the rest of the labels is. ``prefix`` is that of
-    a simple type.
+    a simple type, whose ``templates``, by the length of the grouping labels, lack only these
+    and the eight bytes of each number, which are in those of the shape at ``places``.
     """
 
     family: int
@@ -75,9 +83,33 @@ class _Piece(NamedTuple):
     template: bytes
     sizes: tuple[int, ...]
     metrics: tuple[int, ...]
+    places: tuple[int, ...]
     slots: tuple[range, ...]
     bounds: list[list[bytes]]
     untyped_as_text: bool
+    templates: dict[int, bytes]
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether all that is not in the labels is a number for each metric."""
+        return bool(self.prefix) and not self.untyped_as_text
+
+    def numbered(self, pairs: Sequence[bytes], numbers: bytes) -> bytes:
+        """Return metrics of a simple type; *numbers* are those of the shape, as doubles."""
+        grouping, count = sum(map(len, pairs)), len(self.metrics)
+        template = self.templates.get(grouping)
+        if template is None:
+            template = self._template(grouping, len(pairs))
+            if len(self.templates) < _MAX_TEMPLATES:
+                self.templates[grouping] = template
+        its = [numbers[at : at + 8] for at in self.places]
+        return template % _interleaved([*[[pair] * count for pair in pairs], its])
+
+    def _template(self, grouping: int, pairs: int) -> bytes:
+        count, others = len(self.metrics), grouping + len(self.prefix) + 8
+        sizes = [varint(size + others).replace(b"%", b"%%") for size in self.sizes]
+        columns = [sizes, *[[b"%b"] * count] * pairs, [self.prefix + b"%b"] * count]
+        return self.template.replace(b"%%", b"%%%%") % _interleaved(columns)
 
     def values(self, numbers: Sequence[float], details: Sequence[bytes]) -> list[bytes]:
         """Return the value part of each metric; *numbers* and *details* are the family's."""
@@ -115,16 +147,17 @@ class _Piece(NamedTuple):
 
     def filled(self, pairs: Sequence[bytes], values: Sequence[bytes]) -> bytes:
         """Return the metrics with grouping labels *pairs* and *values*."""
-        step, grouping = len(pairs) + 2, sum(map(len, pairs))
-        pieces = [b""] * (step * len(values))
-        pieces[0::step] = [
+        grouping = sum(map(len, pairs))
+        sizes = [
             varint(size + grouping + len(value))
             for size, value in zip(self.sizes, values, strict=True)
         ]
-        for at, pair in enumerate(pairs, 1):
-            pieces[at::step] = [pair] * len(values)
-        pieces[step - 1 :: step] = values
-        return self.template % tuple(pieces)
+        columns = [sizes, *[[pair] * len(values) for pair in pairs], values]
+        return self.template % _interleaved(columns)
+
+
+def _interleaved(columns: Sequence[Sequence[bytes]]) -> tuple[bytes, ...]:
+    return tuple(chain.from_iterable(zip(*columns, strict=True)))
 
 
 class _ProtobufLayout:
@@ -150,15 +183,19 @@ class _ProtobufLayout:
         labels = key.labels if self._is_marked else ()
         pairs = [_pair(name, value, self._escaping) for name, value in labels]
         numbers = yield from pausing(listing(map(float, pushed.numbers.split())), (0, b""))
-        for at, pieces in groupby(self._pieces, attrgetter("family")):
-            its_numbers = numbers[self._slots[at] : self._slots[at + 1]]
+        wire = struct.pack(f"<{len(numbers)}d", *numbers)
+        for piece in self._pieces:
+            at = piece.family
+            first, end = self._slots[at], self._slots[at + 1]
             details = pushed.details[self._metrics[at] : self._metrics[at + 1]]
-            for piece in pieces:
-                if piece.is_large and not details:
-                    values = [(yield from pausing(piece.encoding(its_numbers), (at, b"")))]
-                else:
-                    values = piece.values(its_numbers, details)
-                yield at, piece.filled(pairs, values)
+            if piece.is_simple and not details:
+                yield at, piece.numbered(pairs, wire)
+                continue
+            if piece.is_large and not details:
+                values = [(yield from pausing(piece.encoding(numbers[first:end]), (at, b"")))]
+            else:
+                values = piece.values(numbers[first:end], details)
+            yield at, piece.filled(pairs, values)
 
 
 def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_ProtobufLayout]:
@@ -171,7 +208,7 @@ def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_P
         for some in _batches(order, slots):
             yield
             batch = [(place, metrics[place], slots[place]) for place in some]
-            pieces.append((yield from _piece(at, family, batch, escaping)))
+            pieces.append((yield from _piece(shape, at, batch, escaping)))
         starts.append(starts[-1] + len(order))
         yield from releasing(metrics)
         yield
@@ -193,8 +230,9 @@ def _batches(order: list[int], slots: list[range]) -> Iterator[list[int]]:
 
 
 def _piece(
-    at: int, family: FamilyShape, metrics: list[tuple[int, Labels, range]], escaping: Escaping
+    shape: PushShape, at: int, metrics: list[tuple[int, Labels, range]], escaping: Escaping
 ) -> Sliced[_Piece]:
+    family = shape.families[at]
     template, sizes = [], []
     for _, labels, _ in metrics:
         own = list(_own_pieces(labels, escaping))
@@ -210,9 +248,11 @@ def _piece(
         b"".join(template),
         tuple(sizes),
         tuple(i for i, _, _ in metrics),
+        tuple(8 * (shape.starts[at] + slots.start) for _, _, slots in metrics),
         tuple(slots for _, _, slots in metrics),
         bounds,
         family.untyped_as_text,
+        {},
     )
 
 
