@@ -140,7 +140,11 @@ class Layout:
         if heads is None:
             metrics = yield from self.completing(family)
             order = yield from ranking(metrics)
-            texts = yield from listing(_head(metrics[metric], escaping) for metric in order)
+            texts = []
+            for number, metric in enumerate(order):
+                if number % PER_SLICE == PER_SLICE - 1:
+                    yield
+                texts.append(_head(metrics[metric], escaping))
             if len(metrics) > PER_SLICE:
                 yield from releasing(metrics)
             heads = _Heads(order, texts, escaping)
