@@ -4,6 +4,8 @@ Strings are bytes and the family type is a number, so that pushes can carry what
 well-behaved client would send.
 """
 
+from functools import cache
+
 from google.protobuf import descriptor_pb2, message_factory
 
 from tests.metrics_proto import description, family_class
@@ -26,6 +28,7 @@ def loosened() -> descriptor_pb2.FileDescriptorProto:
 MetricFamily = family_class(loosened())
 
 
+@cache
 def message_class(name: str) -> type:
     """Return the class of the message *name*, such as ``Histogram`` or ``Timestamp``."""
     file = MetricFamily.DESCRIPTOR.file

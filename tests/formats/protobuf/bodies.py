@@ -2,8 +2,7 @@
 
 import base64
 import json
-from collections import ChainMap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +42,13 @@ def recorded() -> dict[str, tuple[bytes, dict[str, Any]]]:
     return pushes
 
 
-def _message(name: str, /, **fields: st.SearchStrategy) -> st.SearchStrategy:
-    """Return messages that have any of *fields*."""
-    return st.fixed_dictionaries({}, optional=fields).map(lambda set_: message_class(name)(**set_))
+def _message(
+    name: str, /, required: dict[str, st.SearchStrategy] | None = None, **fields: st.SearchStrategy
+) -> st.SearchStrategy:
+    """Return messages that have all fields in *required* and any of *fields*."""
+    return st.fixed_dictionaries(required or {}, optional=fields).map(
+        lambda set_: message_class(name)(**set_)
+    )
 
 
 def _few(one: st.SearchStrategy) -> st.SearchStrategy:
@@ -58,7 +61,8 @@ DOUBLES = st.one_of(
 COUNTS = st.one_of(
     st.integers(0, 300), st.integers(0, 2**64 - 1), st.just(2**53 + 1), st.just(2**60)
 )
-NAMES = st.sampled_from([b"a", b"b", b"c_total", b"a.b", b"\xff", b"x" * 200])
+VALID_NAMES = st.sampled_from([b"a", b"b", b"c_total", b"a.b", b"x" * 200])
+NAMES = VALID_NAMES | st.just(b"\xff")
 TIMESTAMPS = _message(
     "Timestamp", seconds=st.integers(-(2**63), 2**63 - 1), nanos=st.integers(-(2**31), 2**31 - 1)
 )
@@ -119,30 +123,62 @@ VALUES = {
 }
 
 
-@st.composite
-def families(draw: st.DrawFn) -> Any:
-    """Any family that can be stored, and many that cannot."""
-    kind = draw(st.sampled_from(MetricType))
-    field = VALUE_FIELDS[kind]
-    right = VALUES[field].map(lambda value: {field: value})
-    others = st.fixed_dictionaries({}, optional=VALUES)
-    extra = st.fixed_dictionaries({}, optional={"timestamp_ms": st.integers(0, 5)})
-    metrics = [
-        message_class("Metric")(label=draw(_few(LABEL_PAIRS)), **value)
-        for value in draw(
-            _few(
-                right
-                | right
-                | st.builds(lambda *all_: dict(ChainMap(*all_)), right, others, extra)
-                | others
-            )
+# The strategies are made once: one made while drawing is analysed anew each time.
+def _metrics(label_lists: st.SearchStrategy, *values: st.SearchStrategy) -> st.SearchStrategy:
+    return _few(
+        st.builds(
+            lambda labels, fields: message_class("Metric")(label=labels, **fields),
+            label_lists,
+            st.one_of(values),
         )
-    ]
-    said = draw(st.fixed_dictionaries({}, optional={"help": NAMES}))
-    return family(name=draw(NAMES), type=kind.value, metric=metrics, **said)
+    )
 
 
-BODIES = st.lists(families(), max_size=4).map(lambda made: body(*made))
+def _families(
+    names: st.SearchStrategy, metrics_of: Callable[[MetricType], st.SearchStrategy]
+) -> st.SearchStrategy:
+    return st.one_of(
+        [
+            _message(
+                "MetricFamily",
+                required={"name": names, "type": st.just(kind.value), "metric": metrics_of(kind)},
+                help=names,
+            )
+            for kind in MetricType
+        ]
+    )
+
+
+def _right(kind: MetricType) -> st.SearchStrategy:
+    """Return values of the type *kind*, as fields of a metric."""
+    return st.fixed_dictionaries({VALUE_FIELDS[kind]: VALUES[VALUE_FIELDS[kind]]})
+
+
+def _any_metrics(kind: MetricType) -> st.SearchStrategy:
+    right, wrong = _right(kind), st.fixed_dictionaries({}, optional=VALUES)
+    with_others = st.fixed_dictionaries(
+        {VALUE_FIELDS[kind]: VALUES[VALUE_FIELDS[kind]]},
+        optional={
+            **{field: value for field, value in VALUES.items() if field != VALUE_FIELDS[kind]},
+            "timestamp_ms": st.integers(0, 5),
+        },
+    )
+    return _metrics(_few(LABEL_PAIRS), right, right, with_others, wrong)
+
+
+# Any family that can be stored, and many that cannot.
+FAMILIES = _families(NAMES, _any_metrics)
+BODIES = st.lists(FAMILIES, max_size=4).map(lambda made: body(*made))
+
+# Bodies most of which can be stored.
+_VALID_LABELS = st.dictionaries(VALID_NAMES, VALID_NAMES, max_size=3).map(
+    lambda values: [message_class("LabelPair")(name=n, value=v) for n, v in values.items()]
+)
+STORABLE_BODIES = st.lists(
+    _families(VALID_NAMES, lambda kind: _metrics(_VALID_LABELS, _right(kind))),
+    max_size=4,
+    unique_by=lambda family: family.name,
+).map(lambda made: body(*made))
 
 
 def renumbered(sent: bytes, numbers: Iterable[float]) -> bytes:

@@ -13,8 +13,8 @@ from pushgate.model.numbers import go_float
 from pushgate.model.shape import Pushed
 from tests.formats.protobuf.bodies import (
     BODIES,
+    FAMILIES,
     body,
-    families,
     family,
     labels,
     recorded,
@@ -304,7 +304,7 @@ def test_any_bytes_are_read_as_the_slow_way_does(noise, data):
     assert outcome(reader.read, noise) == outcome(decode, noise)
 
 
-@given(families())
+@given(FAMILIES)
 def test_the_numbers_are_those_of_the_message(made):
     pushed = outcome(decode, body(made))
     if isinstance(pushed, str) or pushed.wrong_types:
