@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import socket
-import tempfile
 
 import pytest
-from hypothesis import given, settings as hypothesis_settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tests.server.http.connection import Wire, answers_in, cut, wired
 
@@ -133,21 +132,25 @@ def test_bytes_mean_the_same_wherever_they_are_cut(name):
     asyncio.run(check())
 
 
-@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "durable"])
+@pytest.fixture(scope="module", params=["in memory", "durable"])
+def server(request, tmp_path_factory):
+    """A server for all examples, each of which begins by wiping it, and the loop it runs on."""
+    folder = tmp_path_factory.mktemp("data")
+    file = str(folder / "pushgate.db") if request.param == "durable" else ""
+    with asyncio.Runner() as runner:
+        served = wired(persistence_file=file)
+        yield runner, runner.run(served.__aenter__())
+        runner.run(served.__aexit__(None, None, None))
+
+
 @given(data=st.data())
-@hypothesis_settings(deadline=None)
-def test_bytes_mean_the_same_in_any_number_of_pieces(durable, data):
+def test_bytes_mean_the_same_in_any_number_of_pieces(server, data):
+    runner, wire = server
     names = data.draw(st.lists(st.sampled_from(sorted(STREAMS)), min_size=1, max_size=3))
     stream = b"".join(STREAMS[name][0] for name in names)
     positions = data.draw(st.lists(st.integers(1, len(stream) - 1), max_size=12))
-
-    async def check() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            file = f"{folder}/pushgate.db" if durable else ""
-            async with wired(persistence_file=file) as wire:
-                assert await outcome(wire, *cut(stream, positions)) == await outcome(wire, stream)
-
-    asyncio.run(check())
+    in_pieces = runner.run(outcome(wire, *cut(stream, positions)))
+    assert in_pieces == runner.run(outcome(wire, stream))
 
 
 # --- The end of a connection ---------------------------------------------------------------------
