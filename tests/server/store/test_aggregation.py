@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from pushgate.errors import InconsistentPush
 from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
-from pushgate.formats.protobuf.description import describe, is_native
+from pushgate.formats.protobuf.description import describe
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.slices import PER_SLICE
@@ -17,6 +17,7 @@ from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.change import Merge
 from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.store import Store
+from tests.formats.protobuf import bodies
 from tests.server.pushes import change, content, key, post, put
 
 ALL_SUMS = dict.fromkeys(("counter", "gauge", "untyped", "summary", "histogram"), "sum")
@@ -214,7 +215,7 @@ def test_a_large_group_is_added_to_in_slices():
     assert len(slices) >= 5000 // PER_SLICE
 
 
-# Protobuf.
+# Native histograms, whose sums tests/formats/protobuf/test_addition.py looks at.
 
 PROTOBUF = (
     b"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
@@ -223,18 +224,12 @@ _DECODER = PushDecoder(NameRule.LEGACY, BodyLimits())
 
 
 def native(**fields) -> bytes:
-    """A delimited family of one native histogram."""
-    family = message_class("MetricFamily")(name=b"h", type=4)
-    family.metric.add().histogram.MergeFrom(message_class("Histogram")(**fields))
-    data = family.SerializeToString()
-    assert len(data) < 16384
-    size = bytes([len(data)]) if len(data) < 128 else bytes([len(data) & 127 | 128, len(data) >> 7])
-    return size + data
+    return bodies.body(bodies.family(name=b"h", type=4, metric=[{"histogram": fields}]))
 
 
-def native_after(*bodies: bytes):
+def native_after(*pushes: bytes):
     served = store()
-    for body in bodies:
+    for body in pushes:
         change(served, Merge(key(), _DECODER.read(body, PROTOBUF, b""), 1))
     (block,) = served.get(key()).blocks
     (detail,) = block.pushed.details
@@ -255,39 +250,6 @@ def test_native_histograms_of_one_schema_add_bucket_by_bucket():
     assert [bucket.population for bucket in said.native] == [2, 2, 4]
 
 
-def test_native_histograms_of_different_schemas_add_at_the_coarser_one():
-    fine = native(
-        schema=1, sample_count=10, sample_sum=9, zero_threshold=0.001,
-        positive_span=spans((-1, 4)), positive_delta=[1, 1, 1, 1],  # buckets -1 to 2: 1, 2, 3, 4
-    )  # fmt: skip
-    coarse = native(
-        schema=0, sample_count=5, sample_sum=9, zero_threshold=0.001,
-        positive_span=spans((1, 1)), positive_delta=[5],  # (1, 2]
-    )  # fmt: skip
-    for bodies in ((fine, coarse), (coarse, fine)):
-        found, said = native_after(*bodies)
-        assert (found.schema, found.sample_count) == (0, 15)
-        assert [(b.lower, b.upper, b.population) for b in said.native] == [(0.5, 1, 3), (1, 2, 12)]
-
-
-def test_the_wider_zero_bucket_takes_in_what_lies_below_it():
-    narrow = native(
-        schema=0, sample_count=6, sample_sum=9, zero_threshold=0.25, zero_count=1,
-        positive_span=spans((-1, 3)), positive_delta=[1, 0, 2],  # (0.25, 0.5] (0.5, 1] (1, 2]
-    )  # fmt: skip
-    wide = native(schema=0, sample_count=1, sample_sum=0, zero_threshold=0.75, zero_count=1)
-    found, said = native_after(narrow, wide)
-    # 0.75 would cut (0.5, 1] in two.
-    assert (found.zero_threshold, found.zero_count) == (1, 4)
-    assert [(b.lower, b.population) for b in said.native] == [(-1, 4), (1, 3)]
-
-
-def test_empty_native_histograms_stay_native():
-    empty = native(schema=3, sample_count=0, sample_sum=0, positive_span=spans((0, 0)))
-    found, _ = native_after(empty, empty)
-    assert is_native(found)
-
-
 def test_a_native_histogram_cannot_be_added_to_a_classic_one():
     served = store()
     change(served, post(key(), histogram(("1", 1), total=1, count=1)))
@@ -296,44 +258,3 @@ def test_a_native_histogram_cannot_be_added_to_a_classic_one():
     )
     with pytest.raises(InconsistentPush, match="no bound in common"):
         change(served, Merge(key(), _DECODER.read(one, PROTOBUF, b""), 1))
-
-
-_INDEXES = st.dictionaries(st.integers(-20, 20), st.integers(1, 9), max_size=8)
-
-
-@given(st.lists(st.tuples(st.integers(-2, 3), _INDEXES, _INDEXES), min_size=2, max_size=5))
-@settings(deadline=None)
-def test_native_histograms_count_every_observation_once(histograms):
-    """The sum of the counts, and each bucket at the coarsest schema, by exact counting."""
-    coarsest = min(schema for schema, *_ in histograms)
-    expected = {}
-    bodies = []
-    for schema, *sides in histograms:
-        fields = {}
-        for name, sign, counts in zip(("positive", "negative"), (1, -1), sides, strict=True):
-            at, last, wanted, deltas = 0, 0, [], []
-            for index in sorted(counts):
-                wanted.append((index - at, 1))
-                deltas.append(counts[index] - last)
-                at, last = index + 1, counts[index]
-                coarse = index
-                for _ in range(schema - coarsest):
-                    coarse = (coarse + 1) // 2
-                expected[sign, coarse] = expected.get((sign, coarse), 0) + counts[index]
-            fields |= {f"{name}_span": spans(*wanted), f"{name}_delta": deltas}
-        count = sum(map(sum, (side.values() for side in sides)))
-        bodies.append(
-            native(schema=schema, sample_count=count, zero_threshold=1e-9, sample_sum=1.0, **fields)
-        )
-    found, _ = native_after(*bodies)
-    got = {}
-    for sign, name in ((1, "positive"), (-1, "negative")):
-        at, count, deltas = 0, 0, iter(getattr(found, f"{name}_delta"))
-        for span in getattr(found, f"{name}_span"):
-            at += span.offset
-            for _ in range(span.length):
-                count += next(deltas)
-                got[sign, at] = count
-                at += 1
-    assert got == expected
-    assert (found.sample_count, found.schema) == (sum(expected.values()), coarsest)
