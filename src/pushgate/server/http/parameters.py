@@ -10,6 +10,7 @@ from pushgate.model.duration import parse_duration
 from pushgate.server.store.selector import Selector, parse_selector
 
 _MAX_PARAMETERS = 100
+_MAX_DURATION = 100
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -68,7 +69,7 @@ class Parameters:
         if text is None:
             return None
         try:
-            duration = parse_duration(text[:100])
+            duration = parse_duration(text) if len(text) <= _MAX_DURATION else -1
         except ValueError:
             duration = -1
         if duration < 0:

@@ -1,0 +1,114 @@
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.model.slices import finished
+from pushgate.server.store.group import (
+    MAX_HISTORY,
+    Attempt,
+    Block,
+    Failure,
+    Group,
+    noted,
+    without_times,
+)
+from tests.server.pushes import key, pushed
+
+SECOND = 10**9
+MANY = "".join(f"m{number} 1\n" for number in range(300))
+
+
+def block(body: str, received: int = 7) -> Block:
+    return Block(pushed(body), received)
+
+
+def group(*bodies: str, pushed_at: int = 0, failed_at: int = 0, history: bytes = b"") -> Group:
+    return Group(
+        key(), tuple(map(block, bodies)), pushed_at=pushed_at, failed_at=failed_at, since=1,
+        failure=Failure("it is bad", "10.0.0.7"), history=history,
+    )  # fmt: skip
+
+
+def names(families) -> list[str]:
+    return sorted(family.name for family in families)
+
+
+def test_the_families_that_the_server_keeps_itself_are_dropped_from_a_push():
+    both = pushed("m 1\npush_time_seconds 2\npush_failure_time_seconds 3\n")
+    assert without_times(both).shape.names == ("m",)
+    assert without_times(both).numbers == b"1"
+    assert without_times(pushed("push_time_seconds 2\n")).shape.names == ()
+    nothing_of_them = pushed("m 1\n")
+    assert without_times(nothing_of_them) is nothing_of_them
+
+
+@pytest.mark.parametrize("body", ["m0 1\nm1 1\nm2 1\n", MANY], ids=["small", "large"])
+def test_a_block_less_some_families_has_the_others_and_is_as_old(body):
+    one = block(body)
+    rest = finished(one.removal(frozenset({"m1", "unknown"})))
+    assert names(rest.families()) == sorted({*one.pushed.shape.names} - {"m1"})
+    assert (rest.series, rest.received) == (one.series - 1, 7)
+    assert list(one.families(frozenset({"m1"}))) != []
+    assert list(rest.families(frozenset({"m1"}))) == []
+    assert names(rest.families(frozenset({"m1", "m2", "unknown"}))) == ["m2"]
+
+
+def test_a_block_that_has_none_of_the_families_stays():
+    one = block("m 1\n")
+    assert finished(one.removal(frozenset({"n"}))) is one
+
+
+@pytest.mark.parametrize("body", ["m 1\n", MANY], ids=["small", "large"])
+def test_of_a_block_without_all_its_families_nothing_is_left(body):
+    one = block(body)
+    assert finished(one.removal(frozenset(one.pushed.shape.names))) is None
+
+
+def test_a_large_block_notes_what_it_dropped_until_that_is_the_half():
+    one = block(MANY)
+    few = finished(one.removal(frozenset({"m1"})))
+    assert few.pushed is one.pushed
+    most = finished(few.removal(frozenset(f"m{number}" for number in range(200))))
+    assert most.dropped == frozenset()
+    assert len(most.pushed.shape.names) == most.series == 100
+
+
+def test_a_group_counts_the_families_and_series_of_its_blocks():
+    one = group('m{a="1"} 1\nm{a="2"} 1\nn 1\n', "o 1\n")
+    assert (one.families, one.series) == (3, 4)
+
+
+def test_the_history_has_the_last_pushes_oldest_first():
+    history = b""
+    for number in range(30):
+        history = noted(history, number * SECOND, is_accepted=number % 3 > 0)
+    assert group(history=history).attempts == [
+        Attempt(number * SECOND, number % 3 > 0) for number in range(30 - MAX_HISTORY, 30)
+    ]
+
+
+@given(st.integers(0, 2**38), st.booleans())
+def test_any_second_can_be_noted(second, is_accepted):
+    history = noted(b"", second * SECOND + 5, is_accepted=is_accepted)
+    assert group(history=history).attempts == [Attempt(second * SECOND, is_accepted)]
+
+
+def test_without_a_history_the_times_are_the_attempts():
+    assert group(pushed_at=9, failed_at=5).attempts == [Attempt(5, False), Attempt(9, True)]
+    assert group(failed_at=5).attempts == [Attempt(5, False)]
+
+
+@pytest.mark.parametrize(
+    ("pushed_at", "failed_at", "is_successful", "last_pushed"),
+    [(9, 0, True, 9), (9, 5, True, 9), (5, 5, True, 5), (5, 9, False, 5), (0, 5, False, 1)],
+)
+def test_a_failure_counts_until_the_next_push(pushed_at, failed_at, is_successful, last_pushed):
+    one = group(pushed_at=pushed_at, failed_at=failed_at)
+    assert (one.last_push_successful, one.last_pushed) == (is_successful, last_pushed)
+
+
+def test_a_group_whose_metrics_expired_keeps_the_rest():
+    one = group("m 1\n", pushed_at=9, failed_at=5, history=noted(b"", SECOND, is_accepted=True))
+    rest = one.without_metrics()
+    assert rest.blocks == ()
+    for kept in ("key", "pushed_at", "failed_at", "since", "failure", "history"):
+        assert getattr(rest, kept) == getattr(one, kept)
