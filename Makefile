@@ -9,6 +9,10 @@ FUZZ_READY := $(FUZZ_VENV)/.ready
 TARGETS ?= text protobuf path webconfig
 MINUTES ?= 20
 
+# The tests start hundreds of processes of the same modules: these are compiled once, also where
+# the environment, as that of many containers, says not to keep the result.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: abuse crash docs fuzz run test interop screenshots check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
