@@ -170,51 +170,6 @@ def test_d9_there_are_no_hidden_flags(flag):
     assert f"unrecognized arguments: {flag}".encode() in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("limit", "body", "coding"),
-    [
-        ("body-bytes=1KiB", b"m 1\n" * 500, ""),
-        ("decompressed-bytes=1KiB", gzip.compress(b"m 1\n" * 500, mtime=0), "gzip"),
-        ("series-per-push=2", b"a 1\nb 1\nc 1\n", ""),
-        ("labels-per-series=3", b'a{b="1",c="2",d="3"} 1\n', ""),
-        ("label-name-bytes=4", b'a{longer="1"} 1\n', ""),
-        ("label-value-bytes=4", b'a{b="longer"} 1\n', ""),
-    ],
-)
-def test_d10_what_is_too_large_is_refused_with_the_name_of_the_limit(limit, body, coding):
-    with services.pushgate(f"--limit.{limit}") as service:
-        answer = put(service, "/metrics/job/j", body, Content_Encoding=coding)
-
-        assert answer.status == 413
-        assert "--limit." + limit.partition("=")[0] in answer.first_line
-        assert lines(service, "a{") == []
-        assert put(service, "/metrics/job/j").status == 200
-
-
-def test_d10_a_full_store_takes_no_more():
-    with services.pushgate("--limit.groups=1", "--limit.series=2") as service:
-        assert put(service, "/metrics/job/a", b"a 1\nb 1\n").status == 200
-        group = put(service, "/metrics/job/b")
-        series = put(service, "/metrics/job/a", b"a 1\nb 1\nc 1\n")
-
-        assert (group.status, series.status) == (429, 429)
-        assert "--limit.groups" in group.first_line
-        assert "--limit.series" in series.first_line
-        assert put(service, "/metrics/job/a", b"a 1\n").status == 200
-
-
-def test_d10_a_request_has_to_arrive_in_time():
-    with services.pushgate("--limit.header-seconds=1", "--limit.body-seconds=1") as service:
-        head = exchanged(service.port, b"PUT /metrics/job/j HT")
-        body = exchanged(
-            service.port, b"PUT /metrics/job/j HTTP/1.1\r\nHost: g\r\nContent-Length: 9\r\n\r\nm 1"
-        )
-
-        assert statuses(head) == statuses(body) == [408]
-        assert b"--limit.header-seconds" in head
-        assert lines(service, "m{") == []
-
-
 def test_d11_the_first_line_is_the_reference_and_further_ones_help(gateway):
     assert put(gateway, "/metrics/job/holder", b"# TYPE d11 counter\nd11 1\n").status == 200
     answer = put(gateway, "/metrics/job/other", b"# TYPE d11 gauge\nd11 2\n")

@@ -83,6 +83,7 @@ def test_a_push_that_is_too_large_is_refused_named_and_counted(limited, case):
     assert (answer.status, answer.headers["content-type"]) == (413, "text/plain; charset=utf-8")
     assert f"(--limit.{limit})" in answer.first_line
     assert rejected(limited, limit) == before + 1
+    assert 'job="j"' not in limited.get("/metrics")
 
 
 @pytest.mark.parametrize("case", PAYLOADS)
@@ -329,19 +330,17 @@ def test_connections_have_a_limit():
         assert rejected(service, "connections") >= 1
 
 
-def test_heads_have_a_limit_of_lines():
-    with services.pushgate() as service:
-        for lines, status in ((990, 200), (1001, 431)):
-            request = b"GET /-/ready HTTP/1.1\r\nHost: g\r\nConnection: close\r\n"
-            answer = exchanged(service.port, request + b"X: y\r\n" * lines + b"\r\n")
-            assert statuses(answer) == [status]
+def test_heads_have_a_limit_of_lines(unlimited):
+    for lines, status in ((990, 200), (1001, 431)):
+        request = b"GET /-/ready HTTP/1.1\r\nHost: g\r\nConnection: close\r\n"
+        answer = exchanged(unlimited.port, request + b"X: y\r\n" * lines + b"\r\n")
+        assert statuses(answer) == [status]
 
 
-def test_paths_have_a_limit():
-    with services.pushgate() as service:
-        for value, status in (("v" * (64 << 10), 200), ("%76" * (64 << 10), 414)):
-            assert ask(service.port, "PUT", f"/metrics/job/j/v/{value}", b"m 1\n").status == status
-            assert "v" * (64 << 10) in service.get("/metrics")
+def test_paths_have_a_limit(unlimited):
+    for value, status in (("v" * (64 << 10), 200), ("%76" * (64 << 10), 414)):
+        assert ask(unlimited.port, "PUT", f"/metrics/job/j/v/{value}", b"m 1\n").status == status
+        assert "v" * (64 << 10) in unlimited.get("/metrics")
 
 
 def test_heads_on_their_way_have_a_common_limit(limited):

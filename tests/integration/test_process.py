@@ -205,16 +205,9 @@ def test_a_port_in_use_is_named():
     assert "address already in use" in line
 
 
-@pytest.mark.parametrize(
-    ("address", "reason"),
-    [
-        ("foo", "address foo: missing port in address"),
-        ("127.0.0.1:99999", "address 99999: invalid port"),
-        ("vsock://:9100", "no vsock here"),
-    ],
-)
-def test_an_address_that_is_none_is_named(address, reason):
-    assert reason in complaint(MEMORY, f"--web.listen-address={address}")
+def test_an_address_that_is_none_is_named():
+    line = complaint(MEMORY, "--web.listen-address=foo")
+    assert line.endswith("address foo: missing port in address")
 
 
 @pytest.mark.parametrize("content", [None, "nonsense: 1\n", "tls_server_config: [\n"])
