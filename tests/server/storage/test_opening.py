@@ -1,5 +1,6 @@
 """The persistence file at start: that of the Go server is imported once, and nothing is lost."""
 
+import os
 import sqlite3
 import struct
 import subprocess
@@ -224,6 +225,13 @@ def test_a_disk_that_fails_is_never_damage_and_reset_damaged_touches_nothing(fil
     assert not isinstance(caught.value, DamagedFile)
     assert said(started(file)) == EXPECTED
     assert names(file) == ["", ".imported"]
+
+
+def test_what_is_no_file_is_refused_without_reading_it(file):
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(StartupError, match="Not a regular file"):
+        opened(file)
 
 
 def test_a_full_directory_leaves_everything_as_it_was(file):

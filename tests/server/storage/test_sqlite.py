@@ -480,6 +480,19 @@ def test_a_file_deleted_or_replaced_under_the_server_takes_no_push(tmp_path, wha
     assert reopened(path) == state(store.groups())
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_file_cut_short_under_the_server_takes_no_push(path, suffix):
+    store = Store()
+    with closing(SqliteJournal(path)) as journal:
+        append(journal, store, put(key("a"), "m 1\n"))
+        os.truncate(f"{path}{suffix}", 0)
+        for _ in range(2):
+            with pytest.raises(
+                JournalFailed, match="was cut short under the running server: restart"
+            ):
+                append(journal, store, put(key("a"), "m 2\n"))
+
+
 def test_the_wal_of_a_database_that_was_put_in_place_meanwhile_is_left_alone(path, tmp_path):
     other, store = tmp_path / "other.db", Store()
     journal = SqliteJournal(path)

@@ -127,6 +127,8 @@ def _foreign_content(path: Path) -> bytes:
     """Return the content of *path* unless it is a database or does not exist."""
     if not path.exists():
         return b""
+    if path.is_fifo() or path.is_char_device():  # to read from one may take for ever
+        raise OSError(errno.EINVAL, "Not a regular file")
     with path.open("rb") as file:
         head = file.read(len(MAGIC))
         return b"" if head == MAGIC else head + file.read()

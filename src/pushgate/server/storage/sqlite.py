@@ -73,8 +73,6 @@ _ROWS_PER_STATEMENT = 512
 # How many pages one step of tidy() gives back: some milliseconds.
 _PAGES_PER_STEP = 256
 _RETRY_SECONDS = 10
-# A check before a batch is superfluous so soon after the one that followed the last batch.
-_CHECK_SECONDS = 0.1
 _MAX_NAMED = 5
 # How quick_check names a page that could not be read.
 _UNREADABLE_PAGE = re.compile(r"error code=(\d+)")
@@ -101,7 +99,8 @@ class SqliteJournal:
         self._last_group = 0
         self._shapes = ShapeIds()
         self._wal_frames = 0
-        self._check_again = 0.0
+        self._sizes = [0, 0]
+        """What the file and its WAL have at least."""
         self._tidy_again = 0.0
         self._may_shrink = True
         self._keys_deleted_at = 0
@@ -132,7 +131,7 @@ class SqliteJournal:
                 sync_directory(path.parent)
                 self.format = FORMAT
             self._rows("SELECT id FROM shapes LIMIT 1")  # the first use creates the WAL
-            self._inodes = self._current_inodes()
+            self._inodes = [(file.st_dev, file.st_ino) for file in self._files()]
 
     def _refuse_lone_wal(self) -> None:
         """Refuse a log without its database: SQLite would delete it, and what it holds."""
@@ -235,8 +234,7 @@ class SqliteJournal:
 
     def write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
         """Write *steps*, one for each group, and idempotency keys as :meth:`append` does."""
-        if time.monotonic() >= self._check_again:
-            self.check()
+        self.check()
         try:
             self._write(steps, applied_keys)
         except apsw.Error as error:
@@ -246,7 +244,7 @@ class SqliteJournal:
             self._undo()
             raise
         try:
-            self.check()
+            self._locate()
         except JournalFailed as error:
             # Written, but perhaps to a deleted file: memory and file differ from here on.
             self._lost = f"{self._path} was deleted or replaced under the running server: restart"
@@ -256,23 +254,31 @@ class SqliteJournal:
         """Find out, with two ``stat``, whether the file is still the one that was opened.
 
         Raises:
-            JournalFailed: it or its WAL was deleted or replaced.
+            JournalFailed: it or its WAL was deleted, replaced or cut short.
         """
-        self._check_again = 0.0
+        sizes = self._sizes
+        self._locate()
+        if any(now < before for now, before in zip(self._sizes, sizes, strict=True)):
+            # SQLite would go on behind the gap. What stood in it is gone.
+            self._lost = f"{self._path} was cut short under the running server: restart"
+            raise JournalFailed(self._lost)
+
+    def _locate(self) -> None:
+        """Raise JournalFailed unless the files are those that were opened; note their sizes."""
         if self._lost:
             raise JournalFailed(self._lost)
         try:
-            is_same = self._current_inodes() == self._inodes
+            files = self._files()
         except OSError as error:
             raise JournalFailed(
                 f"{self._path} can't be found any more ({error.strerror}): put it back, or restart"
             ) from error
-        if not is_same:
+        if self._inodes != [(file.st_dev, file.st_ino) for file in files]:
             raise JournalFailed(
                 f"{self._path} was replaced under the running server: put the file that was there "
                 "back, or restart"
             )
-        self._check_again = time.monotonic() + _CHECK_SECONDS
+        self._sizes = [file.st_size for file in files]
 
     def tidy(self) -> bool:
         """Checkpoint a long WAL, and shorten a file of mostly free pages in small steps.
@@ -300,6 +306,8 @@ class SqliteJournal:
                 )
             self._tidy_failed = True
             return False
+        with suppress(JournalFailed):
+            self._locate()  # this may have shortened the files
         return self._may_shrink
 
     def _vacuum(self) -> bool:
@@ -343,8 +351,8 @@ class SqliteJournal:
             return False
         return True
 
-    def _current_inodes(self) -> list[tuple[int, int]]:
-        return [(s.st_dev, s.st_ino) for s in map(os.stat, self._names)]
+    def _files(self) -> list[os.stat_result]:
+        return [*map(os.stat, self._names)]
 
     def _count_wal_frames(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
         self._wal_frames = frames
@@ -363,6 +371,7 @@ class SqliteJournal:
         replay it. So it is cut off.
         """
         assert self._connection is not None
+        self._sizes = [0, 0]  # whatever becomes of them
         try:
             if self._connection.in_transaction:
                 with suppress(apsw.Error):
