@@ -529,3 +529,27 @@ def test_the_log_is_json_whatever_the_locale(tmp_path):
     with services.running([*around, PUSHGATEWAY, *flags, *json_]) as service:
         records = [json.loads(line) for line in service.log.read_bytes().splitlines()]
     assert f"unix:{path}" in [record.get("address") for record in records]
+
+
+@pytest.mark.parametrize("arrived", [b"", b"PUT /metrics/job/late HTTP/1.1\r\nHo"])
+def test_a_request_that_was_on_its_way_when_the_stop_came_is_answered(arrived, tmp_path):
+    request = b"PUT /metrics/job/late HTTP/1.1\r\nHost: g\r\nContent-Length: 7\r\n\r\nrows 1\n"
+    with started(file=tmp_path / "pushgate.db") as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as client:
+            client.sendall(arrived)
+            time.sleep(0.2)  # until it is accepted
+            service.process.terminate()
+            assert no_more_connections(service)
+            client.sendall(request.removeprefix(arrived))
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert statuses(answer) == [200]
+        assert ended(service) == 0
+
+
+def test_a_new_connection_without_a_request_delays_the_exit_a_little():
+    with started() as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as silent:
+            time.sleep(0.2)
+            service.process.terminate()
+            assert silent.recv(65536) == b""
+        assert ended(service) == 0

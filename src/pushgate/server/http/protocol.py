@@ -61,6 +61,9 @@ _MAX_LINGER_BYTES = 256 << 20
 _MAX_LINGER_SECONDS = 30.0
 # How long a request that is under way may outlive the certificate of its client.
 _MAX_EXPIRED_SECONDS = 10
+# How long a stop waits for the first request of a new connection, and for the rest of a head: the
+# client has sent it, or will, and could not know that the server stops.
+_NEW_SECONDS = 1.0
 _NEVER = float("inf")
 _TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; no request begins with it
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -183,6 +186,7 @@ class HttpProtocol(asyncio.Protocol):
         self._discarded = 0
         self._is_advancing = self._is_scheduled = self._is_paused = False
         self._deadline = self._write_deadline = self._certificate_ends = _NEVER
+        self._is_new_until = 0.0
         self.writable = asyncio.Event()
         self.writable.set()
         self.client: tuple[str, int] | None = None
@@ -205,10 +209,13 @@ class HttpProtocol(asyncio.Protocol):
         now = self._loop.time()
         self._certificate_ends = now + valid_until(self.peer_certificate) - time.time()
         self._deadline = now + state.header_seconds
+        self._is_new_until = now + _NEW_SECONDS
         for reason, limit in state.max_connections.items():
             if len(state.connections) > limit:
                 self._refuse_for(reason, lingers=False)
                 return
+        if state.is_stopping:  # it was accepted before
+            self.shut_down()
 
     def data_received(self, data: bytes) -> None:
         """Handle what the client sent.
@@ -294,9 +301,14 @@ class HttpProtocol(asyncio.Protocol):
     def shut_down(self) -> None:
         """Close the connection as soon as the request under way is answered."""
         self._keep_alive = False
+        now = self._loop.time()
         if self._is_ending:
-            self._deadline = min(self._deadline, self._loop.time())
-        elif not self._owes_response:
+            self._deadline = min(self._deadline, now)
+        elif self._owes_response:
+            return
+        elif self._state.is_stopping and (self._in_head or now < self._is_new_until):
+            self._deadline = min(self._deadline, now + _NEW_SECONDS)
+        else:
             self._end()
 
     def abort(self) -> None:

@@ -71,6 +71,7 @@ class HttpServer:
             if at_once is not None and at_once.is_set():
                 break
             await asyncio.sleep(_POLL_SECONDS)
+            state.tick(loop.time())
         for connection in tuple(state.connections):
             connection.abort()
         exchanges = tuple(state.exchanges)
