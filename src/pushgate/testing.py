@@ -77,6 +77,7 @@ def gateway() -> Iterator[RunningGateway]:
         {}
     """
     server = compose(Settings())
+    # It listens before the thread starts: a push that comes early waits instead of failing.
     [listener] = sockets.listen(["127.0.0.1:0"])
     stop = threading.Event()
     thread = threading.Thread(

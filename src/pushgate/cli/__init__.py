@@ -50,7 +50,7 @@ class _Commands(click.Group):
         try:
             try:
                 return super().main(*args, **kwargs)
-            finally:
+            finally:  # click exits by an exception; a full disk is noticed only when flushing
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except OSError as error:

@@ -100,6 +100,7 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     environment = dict(os.environ)
+    # Each round leaves out one wrong setting, so it ends.
     while True:
         try:
             return _load(defined, environment, strict=False)

@@ -123,6 +123,7 @@ class JobPusher:
             self._is_settled.set()
         if every is None or self._gateway is None:
             return
+        # A gateway of its own, with a connection of its own: the end does not wait for a heartbeat.
         brief = self._gateway.replace(retry=0, deadline=min(every, _HEARTBEAT_SECONDS))
         while not self._has_ended.is_set():
             try:
@@ -144,6 +145,7 @@ class JobPusher:
         What the file has wrong costs its metrics only.
         """
         self._has_ended.set()
+        # The time of the end, not of the push.
         own = self._record.over(ended, time.time(), duration)
         failures: list[Exception] = []
         try:

@@ -95,6 +95,7 @@ def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
             age(group.last_push, now),
             "failed" if not group.last_push_successful else "late" if group.late else "ok",
             str(group.series),
+            # The reason of an earlier failure is kept; a push since then has succeeded.
             printable(group.failure_reason) if not group.last_push_successful else "",
         )
         for group in groups

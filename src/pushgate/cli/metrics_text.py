@@ -57,6 +57,7 @@ def read_metrics(
         data = _from_openmetrics(data, source, strip_timestamps=strip_timestamps)
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     lines = text.removesuffix(b"\n").split(b"\n") if text else []
+    # The blanks at the end of a help text belong to it.
     lines = [line if _is_comment(line) else line.rstrip(b" \t\r") for line in lines]
     if strip_timestamps:
         for number, line in enumerate(lines):
@@ -157,6 +158,7 @@ def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> by
     except (InvalidBody, ValueError) as error:
         raise EncodingError(f"{source}: {error}") from error
     timestamps: Literal["strip", "error"] = "strip" if strip_timestamps else "error"
+    # The client's own writer: it knows which suffixes 0.0.4 has and OpenMetrics has not.
     writer = PushGateway(job="text", format="text", timestamps=timestamps, properties=False)
     try:
         return writer.render(Families()).body

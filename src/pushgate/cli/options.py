@@ -63,6 +63,7 @@ def takes(**sets: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return function(**bundles, **values)
 
         command: Callable[..., Any] = call
+        # The decorator that is applied last is the first in the help text.
         for each in reversed([each for kind in sets.values() for each in fields(kind)]):
             flags, attributes = each.metadata["option"]
             command = click.option(*flags, each.name, **attributes)(command)

@@ -132,6 +132,7 @@ def start(
         script = shutil.which(command[0]) or command[0]
         shell = ["/bin/sh", script, *command[1:]]
         pid = os.posix_spawn(shell[0], shell, environment, **options)
+    # At once: the command may end before anybody can look a second time.
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Child(pid, inherited_rss=own, first_rss=_high_water_rss(pid))
 

@@ -136,12 +136,14 @@ def run(
     with ExitStack() as stack:
         if job.lock:
             _lock(connect, program, stack)
+        # Before the start: a signal that comes in between must reach the command.
         mask = process.hold_signals()
         file = _metrics_file(job.metrics_file, stack)
         environment = {name: text for name, text in os.environ.items() if name != _METRICS_FILE}
         if file is not None:
             environment[_METRICS_FILE] = str(file)
         output = _held_output(stack) if job.quiet_success else {}
+        # The wall clock may be set while the job runs, so the duration has a clock of its own.
         began = time.monotonic()
         record = JobRecord(job.prefix, job.expected_interval, time.time())
         pusher = JobPusher(connect, record)
@@ -160,6 +162,7 @@ def run(
         else:
             pusher.start(every=job.heartbeat)
             ended = process.wait(child, job.kill_after)
+        # Before the push, which may take its whole timeout.
         if ended.status != 0:
             _show(output)
         failures = pusher.finish(ended, time.monotonic() - began, file, body)

@@ -185,12 +185,14 @@ def push_url(
                 key="grouping_key",
             )
         else:
+            # safe='' because a slash would begin the next label.
             url += f"/{name}/{quote(value, safe='')}"
     return url
 
 
 def default_job() -> str:
     """Return the name of the running program: module, script, or ``unknown_job``."""
+    # Started with ``python -m``, a program has a spec, and its argv[0] is a path to __main__.py.
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is not None and spec.name != "__main__":
         return str(spec.name).removesuffix(".__main__")

@@ -56,6 +56,7 @@ class FromFile:
             stat = self._path.stat()
             # Kubernetes replaces a file by moving a link, which need not change its time.
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            # After a 401 it is read anyway: a file can change within the resolution of its time.
             if renew or seen != self._seen:
                 self._value = bearer(self._path.read_text().strip())
                 self._seen = seen

@@ -89,7 +89,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
             chosen.multiprocess,
             properties.filter if chosen.apply_filter else None,
         )
-        self._last_size = 0
+        self._last_size = 0  # bytes of the last body, a guess at the next one
         self._users = 0  # `with` blocks that keep the connection
         self._prepare()
 
@@ -127,6 +127,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
                 "A gateway with registry= cannot be pickled, because its metrics would be copies:"
                 " make it where it pushes."
             )
+        # Not the class and its arguments: pickle passes those by position only.
         return partial(type(self), **options), ()
 
     def replace(self, **changes: Any) -> Self:
@@ -374,7 +375,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
             path = query.path(limit=PAGE, offset=len(groups))
             total, page = listed_in((yield from self._read(path, expires)))
             if not page:
-                break  # some were deleted in the meantime
+                break  # groups were deleted between two pages: the total is too high
             groups += page
         return tuple(groups)
 
@@ -498,6 +499,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
                     warn_once("There is nothing to push; a push of nothing empties the group.")
                 case "skip":
                     return nothing
+        # Before 1.11.0 the Go server stores UTF-8 names, and every scrape after that fails.
         if self._options.escaping_scheme == "allow-utf-8" and not self._version_known:
             yield from self._check_version(expires)
         request = self._prepared(method, expires, payload)
@@ -576,7 +578,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         transport, client = self._options.transport, self._options.http_client
         if transport is None and client is None:
             return
-        import httpx2
+        import httpx2  # slow, and hardly ever needed
 
         for key, what, value, kinds in (
             (

@@ -133,6 +133,7 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps[Deliv
             headers["Authorization"] = authorization
         attempts += 1
         outcome = yield Send(info, headers, request.body, expires)
+        # An error is an outcome, not an exception: whether it ends the push is decided here.
         failure = failure_in(outcome, info) if isinstance(outcome, Answer) else outcome
         if failure is None:
             warn_about_page(outcome, info)
@@ -181,9 +182,11 @@ class FollowUps:
                 return None
             return request._replace(info=request.info._replace(url=there))
         if isinstance(failure, PushAuthError):
+            # Once: a gateway that refuses a fresh token will refuse the next one, too.
             first, self.renewed = not self.renewed, True
             return request if failure.status == 401 and request.renewable and first else None
         if isinstance(failure, PushHTTPError) and request.as_text and not self._in_text:
+            # Only if the gateway tried to read the body as text: another 400 is about its content.
             self._in_text = is_about_text(failure)
             return request.as_text() if self._in_text else None
         return None

@@ -206,7 +206,8 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
             raise _duplicate(name, labels)
         seen.add(place)
         _take(point, part, sample, kind)
-    # The native buckets that pushgate.Histogram has beside its samples.
+    # pushgate.Histogram has its native buckets beside its samples, so that text writers, which
+    # know samples only, see a complete classic histogram.
     for names, native in getattr(metric, "native", ()):
         if point := family.points.get(_labels_of(names, None, rules)):
             point.native, point.native_only = native, getattr(metric, "native_only", False)
@@ -271,6 +272,7 @@ def _label_plan(
             f"the label {min(clash)!r} is also a label of the group, which would overwrite it;"
             " rename it, or say on_label_clash='allow'"
         )
+    # As a.b and a_b do, and no series can have a label twice.
     if len(written) < len(plan):
         raise EncodingError(f"two labels get the same name when escaped: {sorted(names)}")
     return plan

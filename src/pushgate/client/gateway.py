@@ -84,7 +84,8 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
 
     def __exit__(self, *_: object) -> None:
         self._users -= 1
-        # While another thread pushes, the connection is that thread's to close.
+        # Not waiting for the lock, because a push can last until its deadline: while another
+        # thread pushes, the connection is that thread's to close.
         if not self._users and self._lock.acquire(blocking=False):
             self._close()
             self._lock.release()
@@ -113,7 +114,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
         """Return what came of *step*. *turn* is held until it is closed."""
         match step:
             case Turn():
-                turn.close()
+                turn.close()  # a job that is refused pushes twice, and each push has its turn
                 turn.enter_context(self._turn_of(step))
             case Encode(encode):
                 return encode()

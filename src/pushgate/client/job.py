@@ -117,7 +117,7 @@ class JobRun:
         from prometheus_client.registry import CollectorRegistry
 
         self.registry, self._own = CollectorRegistry(), CollectorRegistry()
-        self._clock = time.perf_counter()
+        self._clock = time.perf_counter()  # the wall clock may be set while the job runs
         self._set("last_start_timestamp_seconds", "When the job last started.", time.time())
         JOB_GROUPS.add(self._gateway.url)  # a push() there is warned about
 

@@ -32,6 +32,7 @@ def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> No
         except Exception as error:  # noqa: BLE001  nobody is left who could catch it
             log.error("The push at exit failed: %s", error)
 
+    # Signals first: if they cannot be caught, the push is not registered either.
     for number in signals:
         end_on(number)
     atexit.register(last_push)
@@ -50,6 +51,7 @@ def end_on(number: signal.Signals) -> None:
     before: Any = signal.getsignal(number)
 
     def end(received: int, frame: FrameType | None) -> NoReturn:
+        # A second signal has its old effect, so that a program that hangs in its exit can be ended.
         signal.signal(number, before)
         if callable(before) and before is not signal.default_int_handler:
             before(received, frame)

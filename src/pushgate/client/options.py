@@ -351,7 +351,8 @@ class Options:
             raise ConfigurationError(
                 "A transport or client of your own brings its own TLS and proxy.", key="transport"
             )
-        # The caller may change its own mappings later.
+        # The caller may change its own mappings later, and a gateway is immutable. The class is
+        # frozen, so that only this way is left.
         for name, copy in (("grouping_key", dict), ("headers", dict), ("client_cert", tuple)):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, copy(value))

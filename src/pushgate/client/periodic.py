@@ -91,9 +91,11 @@ class PeriodicPusher(Schedule):
         return self
 
     def __exit__(self, *_: object) -> None:
+        # A forked child leaves the block, too, but the last push is its parent's.
         if os.getpid() != self._owner:
             return
         self._stopping.set()
+        # The last push comes after the thread's, so that it has the final values.
         self._thread.join()
         try:
             if self._final is not None:

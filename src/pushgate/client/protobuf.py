@@ -92,6 +92,7 @@ def _histogram(point: Point) -> bytearray:
     # 3), created 15, exemplars 16 of the native part, whose other fields are 5 to 14.
     out = bytearray()
     native = point.native
+    # One message for both kinds of buckets, so that both count the same observations.
     count = native.count_value if native else point.count
     _append_count(out, 1, 4, count)
     append_double(out, 2, native.sum_value if native else point.sum)
@@ -159,6 +160,7 @@ def _timestamp(seconds: float) -> bytearray:
     # google.protobuf.Timestamp: seconds 1, nanos 2 (0 to 999,999,999, before 1970 too).
     out = bytearray()
     whole = math.floor(seconds)
+    # Cut, not rounded: a whole second of nanoseconds is no valid timestamp.
     append_uint(out, 1, whole)
     append_uint(out, 2, min(int((seconds - whole) * 1e9), 999_999_999))
     return out

@@ -126,6 +126,7 @@ def status_in(body: bytes) -> GatewayStatus:
     """Return the status in the answer of ``/api/v1/status``."""
     with expected_answer():
         data = json.loads(body)["data"]
+        # A gateway of another make may leave out parts of it.
         build = data.get("build_information", {})
         return GatewayStatus(
             version=build.get("version", ""),

@@ -60,6 +60,7 @@ class Retry:
     def pause(self, retry: int, failure: PushgatewayError) -> float:
         """Return the seconds to wait before retry number *retry*, counted from 0."""
         if isinstance(failure, PushHTTPError):
+            # What the gateway asks for is not capped: the deadline decides whether to wait.
             asked = retry_after(failure.headers)
             if asked is not None:
                 return asked

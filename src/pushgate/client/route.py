@@ -112,6 +112,7 @@ def _is_direct(host: str, port: int) -> bool:
     An entry is ``*``, a domain (its subdomains included), an IP address or a network in
     CIDR notation; domains and addresses may have a port.
     """
+    # urllib's proxy_bypass() knows no networks.
     listed = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
     host = host.lower().rstrip(".")
     try:

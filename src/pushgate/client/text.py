@@ -16,6 +16,7 @@ def encode(family: Family) -> bytes:
     name = family.name
     shown = name if LEGACY_METRIC(name) else _quoted(name)
     if family.help:
+        # A help text escapes no quotes; a label value does.
         text = family.help.replace("\\", r"\\").replace("\n", r"\n")
         lines.append(f"# HELP {shown} {text}\n")
     lines.append(f"# TYPE {shown} {family.kind.value[0]}\n")

@@ -44,6 +44,7 @@ def _context(
     versions: tuple[int, ...],  # noqa: ARG001  a part of the cache's key
 ) -> ssl.SSLContext:
     data = ca_data.encode() if isinstance(ca_data, str) else ca_data
+    # ssl tells PEM from DER by the type: text or bytes.
     pem = data.decode("ascii") if data and data.lstrip().startswith(b"-----BEGIN") else data
     context = ssl.create_default_context(cafile=ca_file, capath=ca_path, cadata=pem)
     if not verify:

@@ -71,11 +71,13 @@ class Connection:
             if self._transport is not None:
                 response = self._transport.handle_request(_built(step, extensions))
                 try:
+                    # A connection whose answer was not read to its end cannot be used again.
                     response.read()
                 finally:
                     response.close()
                 return _answer_of(response)
             pool = self._current_pool()
+            # Streams of earlier requests read them from the backend, too.
             self._backend.expires, self._backend.sent = step.expires, sent
             return _answer(pool.request(**_arguments(step, extensions)))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
@@ -169,6 +171,7 @@ class AsyncConnection:
 
 @lru_cache(maxsize=256)  # a gateway pushes to the same URL again and again
 def _url(url: str) -> httpcore2.URL:
+    # httpcore2 takes ASCII only, so the name of a host in another script is written in IDNA.
     parts = urlsplit(url)
     host = parts.hostname or ""
     return httpcore2.URL(
@@ -203,6 +206,7 @@ def _proxy(url: str | None) -> httpcore2.Proxy | None:
 
 
 def _answer(response: httpcore2.Response) -> Answer:
+    # Header values are bytes on the wire; Latin-1 keeps each of them.
     reason: bytes = response.extensions.get("reason_phrase", b"")
     headers = {name.decode().lower(): value.decode("latin-1") for name, value in response.headers}
     return Answer(response.status, reason.decode("latin-1"), headers, response.content)
@@ -258,7 +262,7 @@ def failure_of(error: Exception, info: RequestInfo, via: str | None = None) -> P
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"InvalidURL", "UnsupportedProtocol", "LocalProtocolError", "UnicodeError"}:
         return ConfigurationError(f"{info.prefix}{error}", key="address")
-    # The answer to CONNECT is in the error's text only.
+    # The proxy refused CONNECT; its status is in the error's text only.
     if "ProxyError" in names and str(error).startswith("407"):
         refused = PushAuthError(f"{info.prefix}the proxy says {error}")
         refused.status = 407
@@ -279,6 +283,7 @@ def failure_of(error: Exception, info: RequestInfo, via: str | None = None) -> P
     failure.tls = isinstance(root, ssl.SSLError)
     # A certificate or a protocol does not get better; a handshake that broke off may.
     failure.final = failure.tls and not isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    # What OpenSSL makes of an answer in plain text; the name depends on its version.
     if "WRONG_VERSION_NUMBER" in str(root) or "RECORD_LAYER_FAILURE" in str(root):
         failure.hint = "that port speaks plain HTTP; use http://"
     elif not failure.sent and via is not None:
@@ -291,6 +296,7 @@ def failure_of(error: Exception, info: RequestInfo, via: str | None = None) -> P
 
 def _root(error: BaseException) -> BaseException:
     """Return the error of the operating system or of TLS behind *error*, else the last one."""
+    # httpcore2 and anyio wrap the errors of sockets, and only those have an errno.
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:
@@ -322,6 +328,7 @@ class _DeadlineBackend(httpcore2.SyncBackend):
 
     def left(self, timeout: float | None) -> float:
         left = self.expires - time.monotonic()
+        # To a socket, a timeout of 0 means "do not block", and a negative one is an error.
         if left <= 0:
             raise httpcore2.ReadTimeout("deadline")
         return min(left, FOREVER if timeout is None else timeout)
@@ -358,6 +365,7 @@ def _resolved(host: str, port: int, ends: float) -> list[str]:
     """Return the addresses of *host*. A resolver that hangs is left behind in its thread."""
     answer: list[Any] = []
 
+    # getaddrinfo() has no timeout and cannot be interrupted.
     def resolve() -> None:
         try:
             answer.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))

@@ -152,6 +152,7 @@ class LabelledHistogram:
         """Count *value*; see :meth:`Histogram.observe`."""
         if math.isnan(value):
             return
+        # Checked before anything is counted: a refused observation leaves nothing behind.
         labels = None if exemplar is None else exemplar_rules.checked(exemplar)
         with self._lock:
             self._reset_if_due()
@@ -336,8 +337,10 @@ class Histogram:
                 buckets=self._settings.bounds,
                 registry=None,
             )
+        # Without labels there is a series from the start, at 0, as in every client library.
         if not self._labelnames:
             self._only = self._new_child(())
+        # Last, because from here on other threads may collect it.
         if registry is not None:
             registry.register(self)
         _live.add(self)

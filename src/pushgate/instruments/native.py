@@ -145,6 +145,7 @@ def _spelled(side: Mapping[int, int]) -> tuple[list[BucketSpan], list[int]]:
     end = before = 0  # one past the bucket before; the first offset is absolute
     for index in sorted(side):
         gap = index - end
+        # A span costs two numbers, a zero one delta: up to two zeros are shorter than a new span.
         if spans and gap <= _SHORT_GAP:
             counts = [0] * gap + [side[index]]
             spans[-1] = BucketSpan(spans[-1].offset, spans[-1].length + len(counts))

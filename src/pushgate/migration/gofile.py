@@ -6,7 +6,7 @@ came with and its ``MetricFamily`` message.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -65,7 +65,15 @@ def read(data: bytes) -> GoFile:
         if "job" not in key.names or not all(map(is_utf8, chain(*labels))):
             left_out.append(f"{key}: its labels could never be scraped")
             continue
-        families = _families(stored.get("Metrics", {}))
+        # Sorted by name, so that equal groups have equal shapes.
+        families = [
+            _Stored(
+                text(name),
+                _unix_nanoseconds(family.get("Timestamp", b"")),
+                family.get("GobbableMetricFamily", b""),
+            )
+            for name, family in sorted(stored.get("Metrics", {}).items())
+        ]
         groups.append(_group(key, families, left_out))
     return GoFile(groups, left_out)
 
@@ -135,23 +143,22 @@ class _Stream:
 
     def _definition(self) -> dict[str, Any]:
         """Return the definition of a type: a ``wireType``, which has exactly one field set."""
-        common = ("common", lambda: self._struct([("name", self._bytes), ("id", self._int)]))
-        elem, fields = ("elem", self._int), ("fields", self._defined_fields)
+        named: list[tuple[str, Callable[[], Any]]] = [("name", self._bytes), ("id", self._int)]
+        common = ("common", lambda: self._struct(named))
+        elem = ("elem", self._int)
+        fields = ("fields", lambda: [self._struct(named) for _ in range(self._uint())])
         return self._struct(
             [
                 ("array", lambda: self._struct([common, elem, ("len", self._int)])),
                 ("slice", lambda: self._struct([common, elem])),
                 ("struct", lambda: self._struct([common, fields])),
                 ("map", lambda: self._struct([common, ("key", self._int), elem])),
+                # Types that encode themselves: as bytes, as binary, as text.
                 ("opaque", lambda: self._struct([common])),
                 ("opaque", lambda: self._struct([common])),
                 ("opaque", lambda: self._struct([common])),
             ]
         )
-
-    def _defined_fields(self) -> list[dict[str, Any]]:
-        fields = [("name", self._bytes), ("id", self._int)]
-        return [self._struct(fields) for _ in range(self._uint())]
 
     def _defined(self, number: int, kind: str) -> Any:
         definition = self._types.get(number, {}).get(kind)
@@ -212,24 +219,13 @@ class _Stored(NamedTuple):
     message: bytes
 
 
-def _families(stored: Mapping[bytes, Mapping[str, bytes]]) -> list[_Stored]:
-    """Return the families sorted by name, so that equal groups have equal shapes."""
-    return [
-        _Stored(
-            text(name),
-            _unix_nanoseconds(family.get("Timestamp", b"")),
-            family.get("GobbableMetricFamily", b""),
-        )
-        for name, family in sorted(stored.items())
-    ]
-
-
 def _unix_nanoseconds(time: bytes) -> int:
     """Return a Go ``time.Time`` in its binary form, version 1 or 2."""
     if not time:
         return _NEVER
     if len(time) not in {15, 16}:
         raise ValueError("it has a time of an unknown form")
+    # Version, seconds since the year 1, nanoseconds, and the zone, which only matters for display.
     seconds = int.from_bytes(time[1:9], "big", signed=True) - _UNIX_EPOCH
     return _storable(seconds * 10**9 + int.from_bytes(time[9:13], "big"))
 
@@ -293,27 +289,21 @@ def _moment(pushed: Pushed, time: int) -> int:
 
 def _joined(parts: list[Pushed], grouping: Labels) -> Pushed:
     """Return *parts* as one push, without the labels that the group adds."""
+    added = dict(grouping)
     details: list[bytes] = []
+    families = []
     for part in parts:
+        for family in part.shape.families:
+            labels = tuple(
+                # The Go server stores a group without an instance as one that has an empty one.
+                tuple(pair for pair in metric if pair[0] not in added and pair != ("instance", ""))
+                for metric in family.labels
+            )
+            families.append(family._replace(labels=labels))
         metrics = sum(len(family.labels) for family in part.shape.families)
         details += part.details or [b""] * metrics
     return Pushed(
-        interned(
-            tuple(
-                family._replace(labels=tuple(_own_labels(family.labels, dict(grouping))))
-                for part in parts
-                for family in part.shape.families
-            )
-        ),
+        interned(tuple(families)),
         b" ".join(part.numbers for part in parts if part.numbers),
         tuple(details) if any(details) else (),
     )
-
-
-def _own_labels(metrics: Iterable[Labels], grouping: Mapping[str, str]) -> Iterator[Labels]:
-    for labels in metrics:
-        yield tuple(
-            (name, value)
-            for name, value in labels
-            if name not in grouping and (name, value) != ("instance", "")
-        )

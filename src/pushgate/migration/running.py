@@ -62,7 +62,13 @@ def copies(gateway: PushGateway) -> list[Copy]:
         listing = json.loads(gateway.read("/api/v1/metrics"))["data"] or []
         path = gateway.status().flags.get("web.telemetry-path") or "/metrics"
         families = {
-            text(family.name): (family, {_labels(metric): metric for metric in family.metric})
+            text(family.name): (
+                family,
+                {
+                    frozenset((text(pair.name), text(pair.value)) for pair in metric.label): metric
+                    for metric in family.metric
+                },
+            )
             for family in messages(gateway.read(path))
         }
         return [_copy(entry, families) for entry in listing]
@@ -83,10 +89,6 @@ def put(gateway: PushGateway, copy: Copy) -> None:
     request = gateway.prepared("PUT", Payload(copy.body, protobuf.CONTENT_TYPE))
     info = request.info._replace(url=push_url(request.info.base, job, labels))
     gateway.send(request._replace(info=info, job=job, grouping_key=labels))
-
-
-def _labels(metric: Any) -> frozenset[tuple[str, str]]:
-    return frozenset((text(pair.name), text(pair.value)) for pair in metric.label)
 
 
 def _copy(entry: Mapping[str, Any], families: Mapping[str, tuple[Any, Metrics]]) -> Copy:
@@ -123,6 +125,7 @@ def _without_labels(metric: Any, group: Mapping[str, str]) -> Any:
     """Return *metric* as it was pushed: without a timestamp and the labels of its *group*."""
     out = type(metric)()
     out.CopyFrom(metric)
+    # The gateway refuses pushed timestamps, and adds the labels of the group by itself.
     out.ClearField("timestamp_ms")
     out.ClearField("label")
     for pair in metric.label:

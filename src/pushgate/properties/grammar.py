@@ -46,6 +46,7 @@ def entries(data: bytes) -> Iterator[Entry]:
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield what one entry says, continued lines joined, comments left out."""
     held, first = "", 0
+    # Not splitlines(): it splits at form feeds and U+2028 too, which Java does not.
     for number, natural in enumerate(_LINE_ENDS.split(text), 1):
         line = natural.lstrip(_BLANKS)
         if not held:  # also behind a backslash that continues nothing
@@ -53,6 +54,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
                 continue
             first = number
         line = held + line
+        # A backslash continues the line, two of them are an escaped one.
         is_continued = (len(line) - len(line.rstrip("\\"))) % 2
         held = line[:-1] if is_continued else ""
         if not is_continued:

@@ -140,6 +140,7 @@ def load(
     strict = strict and env.get("PUSHGATE_STRICT", "").lower() != "false"
     found: dict[Name, _Found] = {}
     for key, value, origin in _all(external or {}, external_origin, env, config_file, system):
+        # Variables have one separator for sections and words; only the table knows which is which.
         separator = "_" if origin.startswith("$") else "."
         name = _KNOWN[separator].get(key)
         prefix = METRICS.replace(".", separator) + separator
@@ -261,6 +262,7 @@ def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
         check(prefix, sections[prefix])
     for metric, section in per_metric.items():
         check(f"{METRICS}.{metric}", section)
+    # Kept, so that an error or a warning about a value can say where it was set.
     origins = {name.key: entry.origin for name, entry in found.items()}
     parts: list[Any] = [*sections.values(), per_metric, origins]
     return PrometheusProperties(*parts)

@@ -15,6 +15,7 @@ from pushgate.errors import ConfigurationError
 Reader = Callable[[str], Any]
 """Turns a property's text into its value; a ValueError says what was expected."""
 
+# Not int() and float(): they take underscores, and digits of other scripts, which Java does not.
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fFdD]?")
 _HEXADECIMAL = re.compile(

@@ -116,6 +116,7 @@ class CredentialStore:
     async def authenticate_bearer(self, token: bytes, now: float) -> Identity | None:
         """Return the identity of a bearer *token* or JWT; may wait for an issuer's keys."""
         digest, found = hashlib.sha256(token).digest(), None
+        # Digests have one length, so that a comparison does not tell that of a token.
         for sha256, identity in self._tokens:  # always all, so that the time tells nothing
             if hmac.compare_digest(sha256, digest):
                 found = identity

@@ -137,6 +137,7 @@ def check_known(what: str, name: str, known: Collection[str]) -> None:
 
 
 def _composed(text: bytes) -> yaml.Node | None:
+    # Events are read first, because composing recurses once for each level.
     try:
         depth = 0
         for event in yaml.parse(text, Loader=_LOADER):

@@ -124,6 +124,8 @@ class JwtVerifier:
         """
         if _claimed_issuer(token) != self._issuer.issuer:
             return None
+        # Keys of the time before are used if they cannot be fetched: an issuer that is down
+        # must not stop all pushes.
         if self.keys.are_old(now):
             await self.keys.refresh(now)
         try:

@@ -232,6 +232,7 @@ def server_context(config: TlsConfig) -> ServerContext:
     """
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.allowed_sans = frozenset(map(canonical_name, config.client_allowed_sans))
+    # Clients that offer HTTP/2 as well then know that it is not spoken here.
     context.set_alpn_protocols(["http/1.1"])
     _limit_versions(context, config)
     if config.curve_preferences:
