@@ -22,7 +22,7 @@ from pathlib import Path
 
 import apsw
 
-from benchmarks import report
+from benchmarks import browsers, report
 from tests import services
 
 LOAD = services.PEERS / "load"
@@ -266,6 +266,26 @@ def push_while_scraping(servers: Servers, column: str, options: Options) -> Meas
     return {"p99": result["p99_ms"], "max": result["max_ms"]}
 
 
+def pages(servers: Servers, column: str, options: Options) -> Measured:
+    """The page of all groups, and pushes without and with ten browsers that refresh it."""
+    pushes = (f"-groups={options.groups}", f"-seconds={options.seconds}", "-rate=200")
+    with servers.started(column) as service:
+        fill(service, options.groups)
+        _, size, packed = browsers.opened(service, "/")
+        opened = browsers.median(service, ("/",))
+        search = browsers.median(service, browsers.SEARCHES)
+        alone = load(service, *pushes)["p99_ms"]
+        with browsers.refreshing(service):
+            beside = load(service, *pushes)["p99_ms"]
+    return {
+        "kB": size / 1000,
+        "kB packed": packed / 1000,
+        "opened": opened,
+        "search": search,
+        "p99 ratio": beside / alone,
+    }
+
+
 def restart(*arguments: str) -> Measure:
     def measure(servers: Servers, column: str, options: Options) -> Measured:
         with tempfile.TemporaryDirectory(prefix="pushgate-bench-") as folder:
@@ -326,6 +346,7 @@ SCENARIOS: dict[str, tuple[Measure, tuple[str, ...]]] = {
     "scrape many": (scrape_many, IN_MEMORY),
     "push while scraping": (push_while_scraping, WITHOUT_DEFAULT),
     "small scrape": (small_scrapes, IN_MEMORY),
+    "pages": (pages, OURS),
     "restart": (restart(), ON_DISK),
     "restart own": (restart("-own"), ON_DISK),
 }

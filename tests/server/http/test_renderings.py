@@ -54,11 +54,17 @@ def test_only_who_accepts_that_gets_a_page_from_a_moment_ago(one):
 
 
 def test_a_page_from_longer_ago_is_rendered_anew(one, monkeypatch):
-    monkeypatch.setattr(renderings, "_BEHIND_SECONDS", 0)
-    monkeypatch.setattr(renderings, "_BEHIND_TIMES", 0)
+    monkeypatch.setattr(renderings, "_behind", lambda _seconds: 0)
     one.ask("GET", "/")
     change(one.store, put(key("second"), "m 1\n", time=10**18))
     assert "second" in one.ask("GET", "/", headers=POLL).text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "behind"), [(0, 1), (0.005, 1), (0.03, 3), (0.1, 4), (1, 10), (5, 50)]
+)
+def test_refreshes_take_a_hundredth_of_the_time_or_else_a_tenth(seconds, behind):
+    assert renderings._behind(seconds) == pytest.approx(behind)
 
 
 def test_browsers_that_ask_at_the_same_time_share_a_rendering(one):

@@ -22,9 +22,13 @@ Render: TypeAlias = Callable[[], Awaitable[Iterable[bytes]]]
 """Makes a page: its pieces, each of which takes a millisecond or less."""
 
 _MAX_KEPT = 32
-_BEHIND_SECONDS = 1.0
-# Refreshes keep the server busy for at most one tenth of the time, however long a page takes.
-_BEHIND_TIMES = 10
+
+# How far a refresh may be behind, as a multiple of the time that rendering takes: then it keeps
+# the server busy for a hundredth of the time, which the 99th percentile of pushes does not see.
+# Where that would be too far behind, a tenth.
+_TIMES_QUICK, _TIMES_SLOW = 100, 10
+_TOO_FAR_SECONDS = 4.0
+_AT_LEAST_SECONDS = 1.0
 # What an answer depends on, beside the target.
 _READ_HEADERS = (b"authorization", b"accept-encoding", b"host")
 
@@ -88,8 +92,7 @@ class Renderings:
         one = _Rendering(version, next(self._etags))
         tag = () if version is None else ((b"etag", one.etag),)
         one.response = Response(200, body, (*headers, *tag))
-        ended = perf_counter()
-        one.until = ended + max(_BEHIND_SECONDS, _BEHIND_TIMES * (ended - began))
+        one.until = perf_counter() + _behind(perf_counter() - began)
         self._keep(asked, one)
         return one.response
 
@@ -117,6 +120,12 @@ class Renderings:
         self._kept[asked] = one
         if len(self._kept) > _MAX_KEPT:
             del self._kept[next(iter(self._kept))]
+
+
+def _behind(seconds: float) -> float:
+    """Return how many seconds refreshes may be behind, if rendering takes so many *seconds*."""
+    quick = min(_TOO_FAR_SECONDS, _TIMES_QUICK * seconds)
+    return max(_AT_LEAST_SECONDS, quick, _TIMES_SLOW * seconds)
 
 
 def _asked(scope: Scope) -> _Asked:

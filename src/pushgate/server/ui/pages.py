@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, quote
@@ -144,11 +145,11 @@ async def deletable(context: AppContext, scope: Scope, receive: Receive, send: S
     """
     search = Search.from_query(_query(scope))
     matching, _, _ = await matching_groups(context.gateway.store, search, time.time_ns())
-    jobs = [match.job for match in matching[:_MAX_DELETED]]
-    may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
+    some = [*islice(chain.from_iterable(matching.values()), _MAX_DELETED)]
+    may_delete = await _permitted(context, scope, [match.job for match in some], Permission.DELETE)
     named = [
         {"name": legible(selector(group.key)[:_MAX_VALUE]), "path": path}
-        for group, _, job in matching[:_MAX_DELETED]
+        for group, _, job in some
         if job in may_delete and (path := delete_path(group.key, context.settings))
     ]
     headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))

@@ -1,10 +1,11 @@
 """What the list of groups shows: the groups that match, their order, and how many are what."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from itertools import chain, islice
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
 from pushgate.errors import InvalidSelector
@@ -40,11 +41,12 @@ class State(StrEnum):
 
 def state_of(group: Group, rule: Rule, now: int) -> State:
     """Return how *group* is at *now*, under the *rule* for it."""
-    if not group.last_push_successful:
+    # Called for every group: what is rarely true is asked first, without calls.
+    if group.failed_at > group.pushed_at:
         return State.FAILED
     if rule.ttl and not group.blocks and group.pushed_at + rule.ttl <= now:
         return State.EXPIRED
-    return State.LATE if rule.is_late(group, now) else State.OK
+    return State.LATE if rule.expect_every and rule.is_late(group, now) else State.OK
 
 
 def job_of(group: Group) -> str:
@@ -183,19 +185,22 @@ async def found(store: Store, search: Search, now: int) -> Result:
     Looks at every group, and lets other requests run in between.
     """
     matching, counts, error = await matching_groups(store, search, now)
-    # Stable, so that groups of one job stay in the order of their keys.
-    matching = await in_steps(sorting(matching, _SORTS[search.sort]))
-    if search.is_descending:
-        matching.reverse()
-    pages = max(1, -(-len(matching) // PAGE))
+    number = sum(map(len, matching.values()))
+    pages = max(1, -(-number // PAGE))
     page = min(search.page, pages)
-    shown = matching[(page - 1) * PAGE : page * PAGE]
-    return Result(search, shown, len(matching), len(store), counts, page, pages, error)
+    order = await in_steps(sorting([*matching], key=lambda value: value))
+    if search.is_descending:
+        order.reverse()
+    ordered = chain.from_iterable(matching[value] for value in order)
+    shown = [*islice(ordered, (page - 1) * PAGE, page * PAGE)]
+    return Result(search, shown, number, len(store), counts, page, pages, error)
 
 
-async def matching_groups(
-    store: Store, search: Search, now: int
-) -> tuple[list[Match], Counts, str]:
+Matching: TypeAlias = dict[Any, list[Match]]
+"""Groups by the value they are sorted by; those of one value in the order of their keys."""
+
+
+async def matching_groups(store: Store, search: Search, now: int) -> tuple[Matching, Counts, str]:
     """Return the groups that match *search*, the counts of all, and what is wrong with it."""
     error = ""
     selectors: tuple[Selector, ...] = ()
@@ -207,21 +212,20 @@ async def matching_groups(
             words = _Words(search.text.replace('"', "").casefold().split())
     except InvalidSelector as invalid:
         error = str(invalid)
-    before = now - search.older_than if search.older_than else None
-    selection = Selection(selectors, before=before)
+    selection = Selection(selectors, before=now - search.older_than if search.older_than else None)
     counts = Counts(Counter(), Counter(), Counter(), 0)
     names: Counter[tuple[str, ...]] = Counter()
-    matching: list[Match] = []
+    matching: Matching = defaultdict(list)
     old_before, older = now - (search.older_than or _DAY), 0
+    value_of, rule_of = _SORTS[search.sort], store.rule
     for run in store.walk():
-        rows = [
-            Match(group, state_of(group, store.rule(group.key), now), job_of(group))
-            for group in run
-        ]
-        counts.states.update([match.state for match in rows])
-        counts.jobs.update([match.job for match in rows])
+        states = [state_of(group, rule_of(group.key), now) for group in run]
+        jobs = [job_of(group) for group in run]
+        counts.states.update(states)
+        counts.jobs.update(jobs)
         names.update([group.key.names for group in run])
         older += sum([group.last_pushed < old_before for group in run])
+        rows = [*map(Match, run, states, jobs)]
         # Conditions that are not there cost nothing: a store may have a million groups.
         if search.state:
             rows = [match for match in rows if match.state == search.state]
@@ -229,12 +233,13 @@ async def matching_groups(
             rows = [match for match in rows if selection.includes(match.group)]
         if words:
             rows = [match for match in rows if words(match.group)]
-        matching += rows
+        for match in rows:
+            matching[value_of(match)].append(match)
         await next_slice()
     for of, count in names.items():
         counts.labels.update(dict.fromkeys(of, count))
     del counts.labels["job"]
-    return ([] if error else matching), counts._replace(older=older), error
+    return ({} if error else matching), counts._replace(older=older), error
 
 
 class _Words:
