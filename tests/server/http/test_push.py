@@ -9,6 +9,7 @@ import pytest
 from pushgate.model.grouping import GroupingKey
 from pushgate.server.compose import compose
 from pushgate.server.http.push import PushRequest, PushService, push_request
+from pushgate.server.http.request import parse_head
 from pushgate.server.settings import Settings
 
 
@@ -128,3 +129,20 @@ def test_paths_and_heads_are_remembered_for_as_many_groups_as_there_are():
     assert pushes.known(b"head 0") is None
     pushes.remember(b"x" * 2000, first)
     assert pushes.known(b"x" * 2000) is None
+
+
+@pytest.mark.parametrize("name", [b"Idempotency-Key", b"idempotency-key"])
+@pytest.mark.parametrize("key", [b"", b"k", b"other key", b"k" * 300])
+def test_heads_with_other_idempotency_keys_are_known(name, key):
+    def sent(key: bytes) -> bytes:
+        return b"POST /metrics/job/a HTTP/1.1\r\nHost: h\r\n%b: %b \r\nX: y" % (name, key)
+
+    def parsed(head: bytes) -> PushRequest:
+        request = parse_head(head + b"\r\n")
+        return push_request(request.method, request.path, request.query, request.headers)
+
+    pushes = compose(Settings()).context.pushes
+    pushes.remember(sent(b"first"), parsed(sent(b"first")))
+    assert pushes.known(sent(key)) == parsed(sent(key))
+    assert pushes.known(sent(key + b"\x00")) is None
+    assert pushes.known(sent(key) + b"z") is None

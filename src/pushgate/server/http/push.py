@@ -8,6 +8,7 @@ everything between is here.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -73,6 +74,16 @@ _REASONS: Final[dict[type[Exception], str]] = {
 }
 # As the Go server logs them, at debug level: clients may send nonsense all day.
 _UNREADABLE: Final = {"grouping-key": "failed to parse URL", "body": "failed to parse text"}
+
+# The first header of this name, as in push_request, with a value that a head may have.
+_idempotency_key = re.compile(
+    rb"\n(?i:idempotency-key):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)"
+).search
+
+
+def _without(head: bytes, found: re.Match[bytes]) -> bytes:
+    return head[: found.start(1)] + head[found.end(1) :]
+
 
 Headers = Sequence[tuple[bytes, bytes]]
 Client = tuple[str, int] | None
@@ -183,16 +194,24 @@ class PushService:
         return group
 
     def known(self, head: bytes) -> PushRequest | None:
-        """Return what :meth:`remember` was told of the bytes *head*."""
-        return self._heads.get(head)
+        """Return what :meth:`remember` was told of the bytes *head*.
+
+        Heads that differ in nothing but an idempotency key, which comes once, are one.
+        """
+        request = self._heads.get(head)
+        if request is None and (found := _idempotency_key(head)):
+            request = self._heads.get(_without(head, found))
+            if request is not None:
+                key, size = found[1].rstrip(b" \t"), request.size
+                request = request._replace(idempotency_key=key, size=size + len(key))
+        return request
 
     def remember(self, head: bytes, request: PushRequest) -> None:
-        """Keep what the bytes *head* mean: clients send the same ones again and again.
-
-        Not with an idempotency key, which comes once.
-        """
-        if not request.idempotency_key:
-            self._remember(self._heads, head, request)
+        """Keep what the bytes *head* mean: clients send the same ones again and again."""
+        if found := _idempotency_key(head):
+            size = request.size - len(request.idempotency_key)
+            head, request = _without(head, found), request._replace(idempotency_key=b"", size=size)
+        self._remember(self._heads, head, request)
 
     def _remember(self, cache: dict[bytes, _T], key: bytes, value: _T) -> None:
         if len(key) > _MAX_REMEMBERED_BYTES:
