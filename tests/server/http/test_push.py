@@ -132,7 +132,7 @@ def test_paths_and_heads_are_remembered_for_as_many_groups_as_there_are():
 
 
 @pytest.mark.parametrize("name", [b"Idempotency-Key", b"idempotency-key"])
-@pytest.mark.parametrize("key", [b"", b"k", b"other key", b"k" * 300])
+@pytest.mark.parametrize("key", [b"k", b"other key", b"k" * 300])
 def test_heads_with_other_idempotency_keys_are_known(name, key):
     def sent(key: bytes) -> bytes:
         return b"POST /metrics/job/a HTTP/1.1\r\nHost: h\r\n%b: %b \r\nX: y" % (name, key)

@@ -115,3 +115,25 @@ def test_a_scrape_with_a_wrong_selector_says_where_it_is_wrong():
 
 def test_a_scrape_ignores_every_other_parameter():
     assert "pushgate_groups 2" in some_jobs().ask("GET", "/metrics?module=x&match=y").text
+
+
+def test_scrapes_that_wait_share_the_next_one_which_has_what_was_pushed_before():
+    async def scenario():
+        served = Served()
+        for job in range(20):
+            body = "".join(f'm{job}{{i="{i}"}} {i}\n' for i in range(500))
+            await served.asked("PUT", f"/metrics/job/{job}/l{job}/x", body)
+        first = asyncio.create_task(served.asked("GET", "/metrics"))
+        await asyncio.sleep(0.001)
+        await served.asked("PUT", "/metrics/job/late", "late 1\n")
+        assert not first.done()
+        gone = asyncio.create_task(served.asked("GET", "/metrics"))
+        later = [asyncio.create_task(served.asked("GET", "/metrics")) for _ in range(5)]
+        await asyncio.sleep(0)
+        gone.cancel()
+        return await first, await asyncio.gather(*later)
+
+    first, later = asyncio.run(scenario())
+    assert len({answer.body for answer in later}) == 1
+    assert 'late{instance="",job="late"} 1\n' in later[0].text
+    assert "late" not in first.text

@@ -28,6 +28,7 @@ from pushgate.server.telemetry import Family as OwnSamples, Telemetry
 # Smaller pieces compress badly alone, and cost more than they save.
 _SMALL = 4096
 _JOINED_BYTES = 256 << 10
+_JOINED_AT_ONCE = 16  # pieces, 0.1 ms each
 
 
 class _Run(NamedTuple):
@@ -132,13 +133,15 @@ class Exposition:
         pieces = [*plan.stretches[0].pieces]
         total = plan.stretches[0].total
         nothing = _Stretch(self._encoding)
+        mine: list[bytes] = []
         for family, stretch in zip(own, plan.stretches[1:], strict=True):
             merged = plan.merged.get(family.shape.name, nothing)
             length = len(family.metrics) + merged.total.length
-            head = self._view.head(family.shape, family.shape.help, length)
-            mine = self._encoding.piece(head + family.metrics)
-            pieces += [mine, *merged.pieces, *stretch.pieces]
-            total = joined((total, mine, merged.total, stretch.total))
+            mine += [self._view.head(family.shape, family.shape.help, length), family.metrics]
+            if merged.pieces or stretch.pieces or family is own[-1]:
+                piece, mine = self._encoding.piece(b"".join(mine)), []
+                pieces += [piece, *merged.pieces, *stretch.pieces]
+                total = joined((total, piece, merged.total, stretch.total))
         return self._encoding.whole(pieces, total)
 
     def _rendered(self, groups: list[tuple[Group, ...]]) -> Sliced[list[_Run]]:
@@ -190,10 +193,9 @@ class Exposition:
                 _choose(shapes, name, run.shapes[name])
         plan = _Plan([_Stretch(self._encoding) for _ in range(len(own) + 1)], {})
         order = yield from sorting([*pushed], lambda name: raw(shapes[name].name))
-        for number, name in enumerate(order):
-            if number % 16 == 0:
-                yield
-            self._place(plan, own, name, shapes[name], pushed[name])
+        for name in order:
+            yield
+            yield from self._place(plan, own, name, shapes[name], pushed[name])
         for stretch in (*plan.stretches, *plan.merged.values()):
             stretch.close()
             yield
@@ -206,14 +208,16 @@ class Exposition:
         name: str,
         shape: FamilyShape,
         metrics: list[Piece | bytes],
-    ) -> None:
+    ) -> Sliced[None]:
         if name in own:
             plan.merged[name] = stretch = _Stretch(self._encoding)
-            stretch.add(metrics)
-            return
-        length = sum(m.length if isinstance(m, Piece) else len(m) for m in metrics)
-        stretch = plan.stretches[bisect_left(own, raw(shape.name), key=raw)]
-        stretch.add((self._view.head(shape, shape.help, length), *metrics))
+        else:
+            length = sum(m.length if isinstance(m, Piece) else len(m) for m in metrics)
+            stretch = plan.stretches[bisect_left(own, raw(shape.name), key=raw)]
+            stretch.add((self._view.head(shape, shape.help, length),))
+        for at in range(0, len(metrics), _JOINED_AT_ONCE):
+            stretch.add(metrics[at : at + _JOINED_AT_ONCE])
+            yield
 
 
 def _choose(shapes: dict[str, FamilyShape], name: str, family: FamilyShape) -> None:
@@ -226,11 +230,16 @@ def _choose(shapes: dict[str, FamilyShape], name: str, family: FamilyShape) -> N
         shapes[name] = family
 
 
-class Kept(NamedTuple):
-    """An exposition in use. Hold *lock* while scraping it."""
+class Kept:
+    """An exposition in use. Hold *lock* while scraping it.
 
-    exposition: Exposition
-    lock: asyncio.Lock
+    ``next`` is the scrape that has not begun; who waits for it gets the same one.
+    """
+
+    def __init__(self, exposition: Exposition, lock: asyncio.Lock) -> None:
+        self.exposition = exposition
+        self.lock = lock
+        self.next: asyncio.Task[tuple[int, list[bytes]]] | None = None
 
 
 class Views:

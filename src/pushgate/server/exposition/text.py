@@ -10,6 +10,7 @@ from pushgate.model.names import Escaping, escape
 from pushgate.model.numbers import exposed, go_float
 from pushgate.model.shape import PushShape
 from pushgate.server.exposition.view import (
+    PAUSE,
     TIMES_SHAPE,
     Interval,
     OwnMetrics,
@@ -37,7 +38,9 @@ class TextView:
         self._interval = interval
 
     def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
-        yield from self._rendered([(g.key, TIMES_SHAPE, times_numbers(g)) for g in groups])
+        times = [(g.key, TIMES_SHAPE, times_numbers(g)) for g in groups]
+        yield PAUSE
+        yield from self._rendered(times)
         expected = intervals(groups, self._interval)
         yield from self._rendered([(g.key, pushed.shape, pushed.numbers) for g, pushed in expected])
         blocks = [(g.key, block) for g in groups for block in g.blocks]

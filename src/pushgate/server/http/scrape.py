@@ -1,5 +1,6 @@
 """GET of the telemetry path: the exposition, in the format and encoding the client accepts."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -8,12 +9,14 @@ from starlette.types import Receive, Scope, Send
 
 from pushgate.formats.encoding import Encoding, Gzip, Identity, Zstd
 from pushgate.formats.negotiation import accepted_encoding, accepted_format
+from pushgate.server.exposition.cache import Kept
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.push import find_header
 from pushgate.server.http.stream import in_steps
 from pushgate.server.recent import Scrape
 from pushgate.server.store.selection import SelectedGroups, Selection
+from pushgate.server.store.store import Store
 
 _ENCODINGS: Final[dict[str, Encoding]] = {
     encoding.token: encoding for encoding in (Identity(), Gzip(), Zstd())
@@ -39,9 +42,7 @@ async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send
         kept = context.views.of(chosen, kind, _ENCODINGS[coding])
     else:
         kept = context.views.get(kind, _ENCODINGS[coding], time.monotonic())
-    async with kept.lock:
-        revision = store.revision
-        chunks = await in_steps(kept.exposition.scrape())
+    revision, chunks = await _scraped(kept, store)
     size = sum(map(len, chunks))
     start = [(b"content-type", kind.content_type), (b"content-length", b"%d" % size)]
     if coding:
@@ -60,6 +61,19 @@ async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send
             size,
         )
     )
+
+
+async def _scraped(kept: Kept, store: Store) -> tuple[int, list[bytes]]:
+    """Return an exposition of now or later, and its revision: all who wait share the next one."""
+    if kept.next is None:
+        kept.next = asyncio.get_running_loop().create_task(_scrape_next(kept, store))
+    return await asyncio.shield(kept.next)
+
+
+async def _scrape_next(kept: Kept, store: Store) -> tuple[int, list[bytes]]:
+    async with kept.lock:
+        kept.next = None  # it begins: who comes from now on may have pushed since
+        return store.revision, await in_steps(kept.exposition.scrape())
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:
