@@ -13,7 +13,7 @@ MINUTES ?= 20
 # the environment, as that of many containers, says not to keep the result.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: abuse crash docs fuzz run test interop screenshots check format conformance bench demo fuzz-diff clean
+.PHONY: abuse crash docs over-postgres fuzz run test interop screenshots check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
@@ -36,6 +36,12 @@ format: $(READY)
 
 conformance: $(READY)
 	$(BIN)/python -m pytest -m conformance
+
+over-postgres: $(READY)  ## the conformance and acceptance tests again, over PostgreSQL; without those of the file
+	$(BIN)/python -m tests.with_postgres tests/conformance tests/integration/test_aggregation.py \
+	  tests/integration/test_client_acceptance.py tests/integration/test_defects.py \
+	  tests/integration/test_differences.py tests/integration/test_limits.py tests/integration/test_rules.py \
+	  -k "not p18 and not d12_without"
 
 bench: $(READY)  ## e.g. make bench BENCH='--quick --only push'
 	$(BIN)/python -m benchmarks.bench $(BENCH)

@@ -127,15 +127,21 @@ def wait_until_ready(service: Service, path: str) -> None:
 
 
 def pushgate(*flags: str, data: Path | None = None):
-    """Our server, its data in the file *data*, or only in memory.
+    """Our server, its data in the file *data*, or only in memory."""
+    return running(
+        [PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}", storage(data), *flags]
+    )
+
+
+def storage(data: Path | None = None) -> str:
+    """The flag for data in the file *data*, or only in memory.
 
     With PUSHGATE_TEST_DATABASE, the URL of a PostgreSQL whose role may create databases, the data
     are in a database of their own there.
     """
-    place = f"--persistence.file={data or ''}"
     if cluster := os.environ.get("PUSHGATE_TEST_DATABASE"):
-        place = f"--persistence.url={database_for(data, cluster)}"
-    return running([PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}", place, *flags])
+        return f"--persistence.url={database_for(data, cluster)}"
+    return f"--persistence.file={data or ''}"
 
 
 def database_for(data: Path | None, cluster: str) -> str:

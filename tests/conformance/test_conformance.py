@@ -32,7 +32,7 @@ OURS = (
     services.PUSHGATE,
     "serve",
     "--web.listen-address=127.0.0.1:{port}",
-    "--persistence.file=",
+    services.storage(),
 )
 COMMAND = shlex.split(os.environ.get("PUSHGATE_CONFORMANCE_COMMAND", "")) or OURS
 COMPARED_HEADERS = (

@@ -314,6 +314,19 @@ def test_long_news_are_taken_in_without_keeping_the_turn(servers, monkeypatch):
     assert state(one.store) == state(other.store)
 
 
+def test_a_server_that_did_not_look_for_long_catches_up_before_it_takes_the_turn(servers):
+    one, other = servers
+    other.look()
+    one.turn(put(key("a"), "m 1\n"))
+    other.journal._looked_at -= 60
+    assert not other.take_in(other.journal.begin()).in_turn
+    one.turn(put(key("b"), "m 1\n"))  # would wait for the lock otherwise
+    assert other.take_in(other.journal.begin()).in_turn
+    other.append(put(key("c"), "m 1\n"))
+    one.look()
+    assert state(one.store) == state(other.store)
+
+
 def test_a_connection_that_broke_while_nobody_used_it_is_replaced(servers, postgres, name):
     one, _ = servers
     for use in (one.journal.check, lambda: one.turn(put(key("a"), "m 1\n"))):
@@ -572,6 +585,36 @@ def test_with_several_hosts_a_server_follows_the_primary():
         one.turn(put(key("b"), "m 1\n"))
         assert one.journal.losses == 0
         assert state(Server(standby.url).store) == state(one.store)
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "given up"])
+def test_a_commit_that_no_standby_confirmed_is_not_acknowledged(monkeypatch, ends):
+    monkeypatch.setattr(postgres_journal, "_FIND_OUT_SECONDS", 0.0)
+    monkeypatch.setattr(postgres_journal, "WRITING", database.WRITING.replace("'8s'", "'100ms'"))
+    with Postgres.running() as primary:
+        standby = primary.standby(synchronous=True)
+        one = Server(primary.url)
+        standby.stop("immediate")
+        one.begin()
+        if ends == "given up":
+            monkeypatch.setattr(database, "_ANSWER_SECONDS", 1.0)
+        else:
+            threading.Thread(target=cancel_waiting_commit, args=(primary,), daemon=True).start()
+        with pytest.raises(JournalFailed) as failed:
+            one.append(put(key("a"), "m 1\n"))
+        assert failed.value.unknown
+        standby.start()
+        monkeypatch.setattr(database, "_ANSWER_SECONDS", 10.0)
+        deadline = time.monotonic() + 30
+        while one.look() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert one.store.get(key("a"))
+
+
+def cancel_waiting_commit(primary: Postgres) -> None:
+    query = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    while primary.psql(query) != "t":
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:s3cret@h/?a=b", "postgresql://u:s3cret@[h/"])

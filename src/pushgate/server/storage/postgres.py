@@ -46,6 +46,8 @@ _log = logging.getLogger(__name__)
 _MAX_MISSED = 10_000
 # News of more groups than this are taken in without keeping the turn.
 _MAX_NEWS = 2_000
+# After so long without a look, there may be much news: the turn is taken when they are in.
+_CURRENT_SECONDS = 3.0
 _ROWS_AT_ONCE = 1_000
 _CHARACTERS_AT_ONCE = 4 << 20
 _KEPT = "65 minutes"
@@ -99,6 +101,7 @@ class PostgresJournal:
         self._shape_of: dict[int, PushShape] = {}
         self._keys: list[tuple[bytes, int]] = []
         self._tidy_at = 0.0
+        self._looked_at = 0.0
         with self._explained():
             prepare(self._database)
 
@@ -126,6 +129,9 @@ class PostgresJournal:
         Raises:
             JournalFailed: the database can't be reached, or does not allow it.
         """
+        is_current = time.monotonic() - self._looked_at < _CURRENT_SECONDS
+        if not is_current and (news := self.check()) is not None:
+            return news
         with self._failing():
             news = self._look(f"{WRITING}{_HEAD} FOR UPDATE;{self._news_query()}")
             if news is not None and not news.in_turn:
@@ -236,8 +242,9 @@ class PostgresJournal:
         self._groups, self._ids, groups = {}, {}, []
         query = "SELECT id, labels, state FROM pushgate_groups"
         for number, labels, state in database.rows(query, _ROWS_AT_ONCE):
-            groups.append(_group(labels, state, shapes))
-            self._note(number, labels, groups[-1])
+            group = _group(labels, state, shapes)
+            groups.append(group)
+            self._note(number, group.key.packed, group)
         database.run("COMMIT")
         self._shapes = ShapeIds()
         self._shapes.load(shapes, groups)
@@ -263,6 +270,7 @@ class PostgresJournal:
         """Return what is new, by the head and the news that *sql* asks for."""
         (head,), turns, groups, shapes = self._database.start(sql)[_HEAD_AT : _HEAD_AT + 4]
         self._check(head)
+        self._looked_at = time.monotonic()
         _, _, rev, stamp, last_group, last_shape = head
         last_seen = turns[0][:2] if turns else ()
         if last_seen != self._seen or rev > self._seen.rev + _MAX_MISSED:
