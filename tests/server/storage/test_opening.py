@@ -230,7 +230,7 @@ def test_a_disk_that_fails_is_never_damage_and_reset_damaged_touches_nothing(fil
 def test_what_is_no_file_is_refused_without_reading_it(file):
     file.unlink()
     os.mkfifo(file)
-    with pytest.raises(StartupError, match="Not a regular file"):
+    with pytest.raises(StartupError, match="Invalid argument"):
         opened(file)
 
 
