@@ -4,31 +4,44 @@ One call into C may not take long, because all other threads wait for it; to has
 a tuple of 100,000 items is one call.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+
+from pushgate.model.slices import Sliced, finished
 
 PER_PIECE = 1024
 """So many items are hashed or compared at once."""
 
 
 class LongKey:
-    """Equal for equal *pieces*. They are hashed once, and compared one after the other."""
+    """Equal for equal *pieces*, which are compared one after the other. *digest* is their hash."""
 
-    __slots__ = ("_hash", "_pieces")
+    __slots__ = ("_digest", "_pieces")
 
-    def __init__(self, pieces: Sequence[Hashable]) -> None:
+    def __init__(self, pieces: Sequence[Hashable], digest: int) -> None:
         self._pieces = pieces
-        self._hash = hash(tuple([hash(piece) for piece in pieces]))
+        self._digest = digest
 
     def __hash__(self) -> int:
-        return self._hash
+        return self._digest
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, LongKey)
-            and self._hash == other._hash
+            and self._digest == other._digest
             and len(self._pieces) == len(other._pieces)
             and all(a == b for a, b in zip(self._pieces, other._pieces, strict=True))
         )
+
+
+def long_key(pieces: Iterable[Hashable]) -> Sliced[LongKey]:
+    """Return *pieces* as a key; each is hashed in a slice of its own."""
+    kept: list[Hashable] = []
+    hashes: list[int] = []
+    for piece in pieces:
+        kept.append(piece)
+        hashes.append(hash(piece))
+        yield
+    return LongKey(kept, hash(tuple(hashes)))
 
 
 def key_of(*columns: tuple[Hashable, ...]) -> Hashable:
@@ -38,4 +51,4 @@ def key_of(*columns: tuple[Hashable, ...]) -> Hashable:
     pieces: list[Hashable] = [tuple(map(len, columns))]
     for column in columns:
         pieces += [column[at : at + PER_PIECE] for at in range(0, len(column), PER_PIECE)]
-    return LongKey(pieces)
+    return finished(long_key(pieces))

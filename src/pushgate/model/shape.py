@@ -18,11 +18,11 @@ from weakref import WeakValueDictionary
 
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
-from pushgate.model.keys import PER_PIECE, LongKey, key_of
+from pushgate.model.keys import PER_PIECE, key_of, long_key
 from pushgate.model.layout import MAX_MARKED_NAMES, Layout, Violation, layout_of
 from pushgate.model.names import alike, is_plain
 from pushgate.model.quoting import is_utf8, raw
-from pushgate.model.slices import Sliced, finished
+from pushgate.model.slices import PER_SLICE, Sliced, finished
 
 
 class FamilyLabelSchema(NamedTuple):
@@ -128,18 +128,22 @@ class LabelSchema:
 
 def label_schema_of(families: Iterable[FamilyShape]) -> LabelSchema:
     """Return the one label schema of *families*."""
-    return label_schema_of_families(
-        tuple(
-            FamilyLabelSchema(
-                family.name,
-                family.type,
-                family.help,
-                frozenset(tuple(name for name, _ in labels) for labels in family.labels),
-                family.untyped_as_text,
-            )
-            for family in families
-        )
-    )
+    return label_schema_of_families(finished(_label_schemas(families)))
+
+
+def _label_schemas(families: Iterable[FamilyShape]) -> Sliced[tuple[FamilyLabelSchema, ...]]:
+    out: list[FamilyLabelSchema] = []
+    for number, (name, kind, said, metrics, _, as_text) in enumerate(families):
+        if number % PER_SLICE == 0:
+            yield
+        label_names: set[tuple[str, ...]] = set()
+        for at in range(0, len(metrics), PER_SLICE):
+            if at:
+                yield
+            some = metrics[at : at + PER_SLICE]
+            label_names.update([tuple([name for name, _ in labels]) for labels in some])
+        out.append(FamilyLabelSchema(name, kind, said, frozenset(label_names), as_text))
+    return tuple(out)
 
 
 def label_schema_of_families(families: tuple[FamilyLabelSchema, ...]) -> LabelSchema:
@@ -293,15 +297,19 @@ def interned(
 
     *label_schemas*, if they are known already, are those of *families*.
     """
-    key = _key_of(families)
+    return finished(interning(families, label_schemas))
+
+
+def interning(
+    families: tuple[FamilyShape, ...], label_schemas: tuple[FamilyLabelSchema, ...] | None = None
+) -> Sliced[PushShape]:
+    """Do what :func:`interned` does in slices."""
+    key = yield from _key_of(families)
     shape = _SHAPES.get(key)
     if shape is None:
-        label_schema = (
-            label_schema_of(families)
-            if label_schemas is None
-            else label_schema_of_families(label_schemas)
-        )
-        shape = _SHAPES[key] = PushShape(families, label_schema)
+        if label_schemas is None:
+            label_schemas = yield from _label_schemas(families)
+        shape = _SHAPES[key] = PushShape(families, label_schema_of_families(label_schemas))
     elif release and shape.families is not families and _is_large(families):
         release([families])
     return shape
@@ -311,11 +319,11 @@ def _is_large(families: tuple[FamilyShape, ...]) -> bool:
     return len(families) + sum([len(family.labels) for family in families]) > LARGE
 
 
-def _key_of(families: tuple[FamilyShape, ...]) -> Hashable:
+def _key_of(families: tuple[FamilyShape, ...]) -> Sliced[Hashable]:
     """Return *families* as a key, cut up if they have many metrics."""
     if sum([1 + len(family.labels) for family in families]) <= PER_PIECE:
         return families
-    return LongKey([*_pieces(families)])
+    return (yield from long_key(_pieces(families)))
 
 
 def _pieces(families: Iterable[FamilyShape]) -> Iterator[Hashable]:

@@ -69,9 +69,10 @@ def sorting(items: Sequence[T], key: Callable[[T], Any]) -> Sliced[list[T]]:
     return out
 
 
-def releasing(items: set[T] | list[T]) -> Sliced[None]:
+def releasing(items: set[T] | list[T] | dict[T, Any]) -> Sliced[None]:
     """Take nearly all out of *items*, in slices: to free them at once is one long call."""
+    take = items.popitem if isinstance(items, dict) else items.pop
     while len(items) > _AT_ONCE:
         for _ in range(PER_SLICE):
-            items.pop()
+            take()
         yield

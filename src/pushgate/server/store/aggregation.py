@@ -19,8 +19,8 @@ from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote
-from pushgate.model.shape import Pushed, interned
-from pushgate.model.slices import PER_SLICE, Sliced
+from pushgate.model.shape import Pushed, interning
+from pushgate.model.slices import PER_SLICE, Sliced, listing, releasing
 from pushgate.server.store.group import Group
 
 
@@ -116,8 +116,12 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
         numbers += [number for metric in out.values() for number in metric.numbers]
         details += [metric.detail for metric in out.values()]
         yield
+        yield from releasing(metrics)
+        yield from releasing(out)
+    for content in (stored, more):
+        yield from releasing(content)
     return pushed._replace(
-        shape=interned(tuple(families)),
+        shape=(yield from interning(tuple(families))),
         numbers=b" ".join(numbers),
         details=tuple(details) if any(details) else (),
     )
@@ -126,9 +130,11 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
 def _contents(pushed: Pushed, names: frozenset[str]) -> Sliced[_Content]:
     """Return the families of *pushed* that are called one of *names*, with their metrics."""
     shape, positions = pushed.shape, pushed.shape.label_schema.positions
-    places = sorted(positions[name] for name in names if name in positions)
+    places = yield from listing(positions[name] for name in names if name in positions)
+    places.sort()
     tokens = pushed.numbers.split(b" ") if places else []
-    firsts = [*accumulate((len(family.labels) for family in shape.families), initial=0)]
+    lengths = (len(family.labels) for family in shape.families)
+    firsts = yield from listing(accumulate(lengths, initial=0))
     out: _Content = {}
     for at in places:
         family, start, first = shape.families[at], shape.starts[at], firsts[at]
