@@ -5,9 +5,8 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pushgate.cli.messages import report
 from pushgate.cli.options import FileBody
@@ -31,8 +30,7 @@ Metric = tuple[str, str, float]
 """Name without the prefix, help text, value. All are gauges."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRecord:
+class JobRecord(NamedTuple):
     """What is known about a run from its start.
 
     Attributes:
@@ -191,15 +189,14 @@ class JobPusher:
         gateway.push_payload(self._payload(own), add=True)
 
     def _payload(self, own: Sequence[Metric], file: "MetricsText | None" = None) -> "Payload":
-        from pushgate.client.results import Payload
-        from pushgate.client.text import CONTENT_TYPE
+        from pushgate.client.results import TEXT_TYPE, Payload
 
         body = self._record.text(own)
         if file is None:
-            return Payload(body, CONTENT_TYPE, len(own), len(own))
+            return Payload(body, TEXT_TYPE, len(own), len(own))
         families, series = len(own) + len(file.types), len(own) + file.series
         # The file comes first, so that the gateway's line numbers are those of the file.
-        return Payload(file.body + body, CONTENT_TYPE, families, series)
+        return Payload(file.body + body, TEXT_TYPE, families, series)
 
     def _with_file(self, own: Sequence[Metric], text: "MetricsText", source: str) -> "Payload":
         """Return *own* and the metrics of *text*.

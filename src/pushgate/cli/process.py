@@ -13,10 +13,9 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from errno import ENOENT, ENOEXEC
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pushgate.cli.messages import say
 
@@ -41,8 +40,7 @@ _FIRST_LOOK, _MAX_LOOK = 0.0005, 10.0
 _NO_TIME_LIMIT = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a command ended.
 
     Attributes:
@@ -58,8 +56,7 @@ class Ended:
     max_rss: float = math.nan
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(NamedTuple):
     """A command that runs.
 
     The kernel counts the memory of the process that spawned it as the command's own, so what

@@ -59,8 +59,7 @@ def push(
     """
     from pushgate.cli.configuration import gateway_for
     from pushgate.cli.metrics_text import joined
-    from pushgate.client.results import Payload
-    from pushgate.client.text import CONTENT_TYPE
+    from pushgate.client.results import TEXT_TYPE, Payload
 
     with failures_reported():
         if options.add and options.merge:
@@ -76,7 +75,7 @@ def push(
                 f"no metrics in {', '.join(source for source, _ in texts)};"
                 " --allow-empty pushes that all the same"
             )
-        payload = Payload(text.body, CONTENT_TYPE, len(text.types), text.series)
+        payload = Payload(text.body, TEXT_TYPE, len(text.types), text.series)
         if options.dry_run:
             say(f"would {options.method} to {gateway.url}: {_size_of(payload)}")
             sys.stdout.flush()

@@ -20,8 +20,7 @@ def set_values(
     """Set gauges, such as rows=3 or 'rows{table="a"}=3'; other metrics of the group stay."""
     from pushgate.cli.configuration import gateway_for
     from pushgate.cli.metrics_text import read_metrics
-    from pushgate.client.results import Payload
-    from pushgate.client.text import CONTENT_TYPE
+    from pushgate.client.results import TEXT_TYPE, Payload
 
     with failures_reported():
         gateway = gateway_for(connection, group, body)
@@ -41,4 +40,4 @@ def set_values(
         text = b"".join(
             f"# TYPE {name} gauge\n".encode() + b"".join(lines) for name, lines in samples.items()
         )
-        gateway.push_payload(Payload(text, CONTENT_TYPE, len(samples), len(values)), add=True)
+        gateway.push_payload(Payload(text, TEXT_TYPE, len(samples), len(values)), add=True)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from pushgate.errors import PushgatewayError
 
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The ``Content-Type`` of the text format."""
+
 # Families that the gateway adds to a group.
 _PUSH_TIMES = {
     "push_time_seconds",

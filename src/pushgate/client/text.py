@@ -3,10 +3,11 @@
 import re
 
 from pushgate.client.families import Family, Kind, Labels
+from pushgate.client.results import TEXT_TYPE
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
 from pushgate.model.numbers import go_float
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = TEXT_TYPE
 _ESCAPES = {"\\": r"\\", "\n": r"\n", '"': r"\""}
 
 
