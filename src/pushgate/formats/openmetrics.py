@@ -99,11 +99,15 @@ class _Part(Enum):
 
 
 class _Rule(NamedTuple):
-    """A type of OpenMetrics: what it is here, and which sample is which part."""
+    """A type of OpenMetrics: what it is here, and which sample is which part.
+
+    ``label`` is the one that tells buckets or quantiles apart.
+    """
 
     type: MetricType
     suffix: str
     parts: Mapping[str, _Part]
+    label: str | None = None
 
 
 _HISTOGRAM: Final = {"_bucket": _Part.POINT, "_count": _Part.COUNT, "_sum": _Part.SUM}
@@ -114,27 +118,26 @@ _VALUE: Final = {"": _Part.VALUE}
 _RULES: Final = {
     "counter": _Rule(MetricType.COUNTER, "_total", {"_total": _Part.VALUE} | _CREATED),
     "gauge": _Rule(MetricType.GAUGE, "", _VALUE),
-    "histogram": _Rule(MetricType.HISTOGRAM, "", _HISTOGRAM | _CREATED),
-    "gaugehistogram": _Rule(MetricType.GAUGE_HISTOGRAM, "", _GAUGE_HISTOGRAM),
-    "summary": _Rule(MetricType.SUMMARY, "", _SUMMARY | _CREATED),
+    "histogram": _Rule(MetricType.HISTOGRAM, "", _HISTOGRAM | _CREATED, "le"),
+    "gaugehistogram": _Rule(MetricType.GAUGE_HISTOGRAM, "", _GAUGE_HISTOGRAM, "le"),
+    "summary": _Rule(MetricType.SUMMARY, "", _SUMMARY | _CREATED, "quantile"),
     "info": _Rule(MetricType.GAUGE, "_info", {"_info": _Part.VALUE}),
     "stateset": _Rule(MetricType.GAUGE, "", _VALUE),
     "unknown": _Rule(MetricType.UNTYPED, "", _VALUE),
 }
 
-_at_least_zero: Final = (lambda value: value >= 0, "0 or more")
-_FITS: Final[Mapping[tuple[str, _Part], tuple[Callable[[float], bool], str]]] = {
-    ("counter", _Part.VALUE): _at_least_zero,
-    ("info", _Part.VALUE): (lambda value: value == 1, "1"),
-    ("stateset", _Part.VALUE): (lambda value: value in {0, 1}, "0 or 1"),
-    ("summary", _Part.COUNT): _at_least_zero,
-    **{
-        (word, part): _at_least_zero
-        for word in ("histogram", "gaugehistogram")
-        for part in (_Part.POINT, _Part.COUNT)
-    },
-}
-"""What the number of a sample may be, where not every number will do."""
+
+def _expected_number(word: str, part: _Part, value: float) -> str | None:
+    """Return what *part* of a *word* has to be if it may not be *value*, else None."""
+    if word == "info":
+        return None if value == 1 else "1"
+    if word == "stateset":
+        return None if value in {0, 1} else "0 or 1"
+    is_count = (
+        word == "counter" or part is _Part.COUNT or (part is _Part.POINT and word != "summary")
+    )
+    # Of NaN nothing is true.
+    return "0 or more" if is_count and not value >= 0 else None
 
 
 class _Exemplar(NamedTuple):
@@ -198,7 +201,7 @@ class _Line:
     def time_here(self) -> int:
         """Return the Unix time in nanoseconds that the seconds here mean."""
         token = self.take(_seconds, "a time in seconds")[0]
-        seconds = Decimal(token)
+        seconds = Decimal(token)  # a float has too few digits for the nanoseconds of today
         if not _FIRST_SECOND <= seconds < _END_OF_SECONDS:
             self.fail(f"the time {token} is not in the years 1 to 9999; times are Unix seconds")
         return math.floor(seconds * 10**9)
@@ -238,23 +241,10 @@ class _Family:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.word, self.rule = "unknown", _RULES["unknown"]  # until TYPE says otherwise
         self.descriptors: dict[str, str] = {}
         self.metrics: dict[Labels, _Metric] = {}
         self.last: Labels | None = None
-
-    @property
-    def word(self) -> str:
-        """Its type, as OpenMetrics says it."""
-        return self.descriptors.get("TYPE", "unknown")
-
-    @property
-    def rule(self) -> _Rule:
-        return _RULES[self.word]
-
-    @property
-    def own_label(self) -> str | None:
-        """The label of buckets, quantiles or states."""
-        return {"summary": "quantile", "histogram": "le", "gaugehistogram": "le"}.get(self.word)
 
     def describe(self, line: _Line) -> None:
         """Take the rest of a TYPE, HELP or UNIT *line*."""
@@ -264,12 +254,12 @@ class _Family:
         if what in self.descriptors:
             line.fail(f"{self.name} has a {what} line already")
         text = line.take(_rest, "text")[0]
-        if what == "TYPE" and text not in _RULES:
-            line.fail(f"the type {go_quote(text)} is none of {', '.join(_RULES)}")
         self.descriptors[what] = _unescaped(text) if what == "HELP" else text
-        self._check_unit(line)
-
-    def _check_unit(self, line: _Line) -> None:
+        if what == "TYPE":
+            if text not in _RULES:
+                line.fail(f"the type {go_quote(text)} is none of {', '.join(_RULES)}")
+            self.word, self.rule = text, _RULES[text]
+        # TYPE and UNIT come in any order, so what each allows is checked after both.
         unit = self.descriptors.get("UNIT")
         if unit and not self.name.endswith(f"_{unit}"):
             line.fail(f"the name of {self.name} has to end with its unit, _{unit}")
@@ -296,9 +286,9 @@ class _Family:
 
     def bound(self, line: _Line, labels: Labels, part: _Part) -> tuple[Labels, float]:
         """Return *labels* without that of the bucket or quantile, and what it says."""
-        own, word = self.own_label, self.word
+        own = self.rule.label
         pairs = dict(labels)
-        if word == "stateset" and self.name not in pairs:
+        if self.word == "stateset" and self.name not in pairs:
             line.fail(f"a state of {self.name} has to have the label {self.name}")
         if own is None or (part is not _Part.POINT and own not in pairs):
             return labels, math.nan
@@ -378,14 +368,10 @@ class _Reading:
         self, line: _Line, family: _Family, metric: _Metric, part: _Part, bound: float
     ) -> None:
         value = line.number_here()
-        is_fit, wanted = _FITS.get((family.word, part), (lambda _: True, ""))
-        if not is_fit(value):
-            line.fail(f"the {part.value} of a {family.word} has to be {wanted}")
-        has_exemplar = line.skip(" # ")
-        if not has_exemplar:
-            has_exemplar = self._timestamp(line) and line.skip(" # ")
-        if has_exemplar:
-            if not (part is _Part.POINT and family.own_label == "le") and family.word != "counter":
+        if expected := _expected_number(family.word, part, value):
+            line.fail(f"the {part.value} of a {family.word} has to be {expected}")
+        if line.skip(" # ") or (self._timestamp(line) and line.skip(" # ")):
+            if not (part is _Part.POINT and family.rule.label == "le") and family.word != "counter":
                 line.fail("only counters and buckets have exemplars")
             metric.exemplars[bound] = line.exemplar()
         known = bound in metric.points if part is _Part.POINT else part in metric.parts
@@ -406,53 +392,35 @@ class _Reading:
 
     def pushed(self) -> Pushed:
         """Return what came in, once all lines have."""
-        shapes, values = [], []
-        names: set[str] = set()
+        shapes: dict[str, FamilyShape] = {}
+        numbers, details = list[float](), list[bytes]()
         for family in self._families.values():
             if not family.metrics:
                 continue
-            shape, its_values = _finished(family)
-            if shape.name in names:
-                line = next(iter(family.metrics.values())).line
-                raise TextFormatError(line, f"two families are both called {shape.name} here")
-            names.add(shape.name)
-            shapes.append(shape)
-            values += its_values
-        details = tuple(value.detail for value in values)
+            metrics, kind = family.metrics.values(), family.rule.type
+            name = family.name + family.rule.suffix
+            bounds = [tuple(map(go_float, metric.points)) for metric in metrics]
+            for metric, its_bounds in zip(metrics, bounds, strict=True):
+                its_numbers = _numbers(family, metric)
+                numbers += its_numbers
+                details.append(_detail(kind, metric, its_bounds, its_numbers))
+            if name in shapes:
+                line = next(iter(metrics)).line
+                raise TextFormatError(line, f"two families are both called {name} here")
+            shapes[name] = FamilyShape(
+                name,
+                kind,
+                family.descriptors.get("HELP"),
+                tuple(family.metrics),
+                () if kind.is_simple else tuple(bounds),
+                untyped_as_text=family.word == "counter",
+            )
         return Pushed(
-            interned(tuple(shapes)),
-            written_out([number for value in values for number in value.numbers]),
-            details if any(details) else (),
+            interned(tuple(shapes.values())),
+            written_out(numbers),
+            tuple(details) if any(details) else (),
             timestamped=self._timestamped,
         )
-
-
-class _Value(NamedTuple):
-    """The slots of one metric."""
-
-    bounds: tuple[str, ...]
-    numbers: list[float]
-    detail: bytes
-
-
-def _finished(family: _Family) -> tuple[FamilyShape, list[_Value]]:
-    kind = family.rule.type
-    values = [_value(family, metric) for metric in family.metrics.values()]
-    return FamilyShape(
-        family.name + family.rule.suffix,
-        kind,
-        family.descriptors.get("HELP"),
-        tuple(family.metrics),
-        () if kind.is_simple else tuple(value.bounds for value in values),
-        untyped_as_text=family.word == "counter",
-    ), values
-
-
-def _value(family: _Family, metric: _Metric) -> _Value:
-    kind = family.rule.type
-    numbers = _numbers(family, metric)
-    bounds = tuple(map(go_float, metric.points))
-    return _Value(bounds, numbers, _detail(kind, metric, bounds, numbers))
 
 
 def _numbers(family: _Family, metric: _Metric) -> list[float]:
