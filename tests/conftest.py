@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests import services
+
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
@@ -25,6 +27,13 @@ def postgres():
 
     with Postgres.running() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[services.Service]:
+    """A server of ours for all tests of a module."""
+    with services.pushgate() as service:
+        yield service
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,6 +25,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
+
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".peers"
 PUSHGATE = str(Path(sys.executable).parent / "pushgate")
@@ -219,11 +221,11 @@ def built(path: str) -> Path:
 def query(prometheus: Service, expression: str) -> list[dict]:
     """The results of *expression*, as soon as a scrape has brought some."""
     path = "/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-    deadline = time.monotonic() + SCRAPED_WITHIN
-    while not (results := json.loads(prometheus.get(path))["data"]["result"]):
-        assert time.monotonic() < deadline, f"no scrape brought {expression}"
-        time.sleep(0.1)
-    return results
+    return until(
+        lambda: json.loads(prometheus.get(path))["data"]["result"],
+        SCRAPED_WITHIN,
+        f"no scrape brought {expression}",
+    )
 
 
 def found(variable: str, program: str, title: str) -> str:

@@ -14,12 +14,6 @@ COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 BLOCKS = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def gateway():
-    with services.pushgate() as service:
-        yield service
-
-
 @pytest.mark.timeout(300)  # dozens of processes, one after the other
 def test_the_examples_of_the_page_are_true(gateway):
     environment = {

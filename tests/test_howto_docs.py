@@ -8,7 +8,6 @@ import sys
 import types
 from pathlib import Path
 
-import pytest
 import yaml
 
 from pushgate import PushGateway, properties
@@ -20,12 +19,6 @@ BIN = str(Path(sys.executable).parent)
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def gateway():
-    with services.pushgate() as service:
-        yield service
 
 
 def address(gateway) -> str:

@@ -22,12 +22,6 @@ def blocks(language):
     return [text for kind, text in _blocks if kind == language]
 
 
-@pytest.fixture(scope="module")
-def gateway():
-    with services.pushgate() as service:
-        yield service
-
-
 def ran(command, text, gateway):
     """Run the example *text* as it stands, but for the address."""
     bin_folder = str(Path(sys.executable).parent)

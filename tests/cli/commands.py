@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
@@ -55,10 +54,3 @@ def python(code):
 
 def shell(script):
     return ["--", "sh", "-c", script]
-
-
-def until(condition):
-    ends = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.001)

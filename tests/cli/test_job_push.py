@@ -12,10 +12,10 @@ from tests.cli.commands import (
     run,
     shell,
     started,
-    until,
     values,
 )
 from tests.client.rogue import answer_when_released, rogue, stall
+from tests.waiting import until
 
 WRITES = 'printf "%s" "$0" > "$PUSHGATE_METRICS_FILE"; exit 7'
 

@@ -10,7 +10,6 @@ from tests.cli.commands import (
     run,
     shell,
     started,
-    until,
     values,
 )
 from tests.client.rogue import rogue
@@ -96,7 +95,9 @@ def test_a_signal_right_after_the_start_leaves_no_orphan(tmp_path):
             with started(
                 "-a", server.url, *shell(f"echo $$ > {pid_file}; exec sleep 30")
             ) as wrapper:
-                until(lambda p=wrapper.pid: Path(f"/proc/{p}/task/{p}/children").read_text())
+                children = Path(f"/proc/{wrapper.pid}/task/{wrapper.pid}/children")
+                while not children.read_text():
+                    pass
                 wrapper.send_signal(signal.SIGTERM)
             statuses.add(wrapper.returncode)
             if pid_file.exists() and pid_file.read_text():

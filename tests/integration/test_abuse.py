@@ -24,6 +24,7 @@ import pytest
 from pushgate.formats.zstd import zstd
 from tests import services
 from tests.exchange import TIMEOUT, ask, statuses
+from tests.fuzz.schema import varint
 
 FULL = os.environ.get("PUSHGATE_ABUSE") == "1"
 MOST_MEGABYTES = 400
@@ -244,14 +245,6 @@ def test_many_large_bodies_at_the_same_time_have_a_common_limit(target):
 # --- Much in little ------------------------------------------------------------------------------
 
 MILLION = 1_000_000 if FULL else 150_000
-
-
-def varint(number: int) -> bytes:
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
 
 
 def field(tag: int, content: bytes) -> bytes:

@@ -28,6 +28,7 @@ from tests.integration.tlsserver import (
 )
 from tests.server.access.certificates import Pair, Pki, hashed, sha256
 from tests.server.access.tlsclient import client_context, plain
+from tests.waiting import until
 
 V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 OPEN = "http_server_config: {http2: true}\n"  # asks nobody for credentials
@@ -539,10 +540,7 @@ class Guessing:
                 self.wrong += answer.status == 401
 
     def wait_for(self, wrong: int) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while self.wrong < wrong:
-            assert time.monotonic() < deadline, "too few answers"
-            time.sleep(0.01)
+        until(lambda: self.wrong >= wrong, reason="too few answers")
 
     def __enter__(self) -> Self:
         for thread in self._threads:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.parse
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import trustme
 
 from tests import services
 from tests.client.rogue import raw_answer, read_request, rogue
+from tests.waiting import until
 
 APP = Path(__file__).parent / "pushgateway-test-app.py"
 USER, PASSWORD = "my_user", "secret_password"
@@ -114,7 +114,7 @@ def listening(command):
     argv = [*command, f"--web.listen-address=127.0.0.1:{port}"]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: accepts(port), services.READY_WITHIN)
+            until(lambda: accepts(port), services.READY_WITHIN)
             yield port
         finally:
             process.terminate()
@@ -124,14 +124,6 @@ def accepts(port):
     with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
     return False
-
-
-def wait_for(condition, seconds):
-    ends = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < ends, "it did not come in time"
-        time.sleep(0.1)
-    return result
 
 
 def push(scenario, kind, address, **environment):
@@ -159,7 +151,7 @@ def pushed(scenario, kind, address, **environment):
 
 def query(prometheus, expression):
     path = "/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-    return wait_for(lambda: json.loads(prometheus.get(path))["data"]["result"], SCRAPED_WITHIN)
+    return until(lambda: json.loads(prometheus.get(path))["data"]["result"], SCRAPED_WITHIN)
 
 
 def assert_found(prometheus, scenario, kind):

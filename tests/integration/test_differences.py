@@ -24,12 +24,6 @@ PROTOBUF = (
 AT_MOST_TIMES = 8
 
 
-@pytest.fixture(scope="module")
-def gateway():
-    with services.pushgate() as service:
-        yield service
-
-
 def put(service, target, body=b"m 1\n", **headers):
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     return ask(service.port, "PUT", target, body, headers)

@@ -21,6 +21,7 @@ from tests.exchange import TIMEOUT, ask, statuses
 from tests.integration.tlsserver import ask_tls
 from tests.server.access.certificates import Pki
 from tests.server.access.tlsclient import client_context
+from tests.waiting import until
 
 PUSHGATEWAY = str(Path(services.PUSHGATE).with_name("pushgateway"))
 MEMORY = "--persistence.file="
@@ -384,11 +385,7 @@ def test_a_hangup_without_a_web_config_changes_nothing():
 
 def logged(service, message):
     """Waits until *message* is in the log."""
-    for _ in range(int(TIMEOUT * 100)):
-        if message in service.log.read_text():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError(f"not logged: {message}")
+    until(lambda: message in service.log.read_text(), reason=f"not logged: {message}")
 
 
 # --- A stop that others delay --------------------------------------------------------------------

@@ -1,10 +1,7 @@
 """The way of one number: batch job, gateway, Prometheus."""
 
-import json
 import subprocess
 import sys
-import time
-import urllib.parse
 
 from tests import services
 
@@ -22,13 +19,7 @@ scrape_configs:
 
 
 def first_answer(prometheus: services.Service, query: str) -> dict:
-    """The first result of *query*, as soon as a scrape has brought it."""
-    path = "/api/v1/query?" + urllib.parse.urlencode({"query": query})
-    deadline = time.monotonic() + 30
-    while not (result := json.loads(prometheus.get(path))["data"]["result"]):
-        assert time.monotonic() < deadline, "no scrape brought it"
-        time.sleep(0.1)
-    return result[0]
+    return services.query(prometheus, query)[0]
 
 
 def test_prometheus_finds_what_a_batch_job_pushed_under_its_own_labels(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from tests import services
 from tests.exchange import ask
+from tests.waiting import until
 
 PROTOBUF = (
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
@@ -25,11 +26,12 @@ def rules(folder: Path, text: str) -> Path:
 
 def eventually(service: services.Service, wanted: str, *, there: bool = True) -> str:
     """The exposition as soon as *wanted* is in it, or is not."""
-    deadline = time.monotonic() + services.READY_WITHIN
-    while (wanted in (found := service.get("/metrics"))) is not there:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
-    return found
+
+    def found() -> str:
+        exposition = service.get("/metrics")
+        return exposition if (wanted in exposition) is there else ""
+
+    return until(found, reason=f"{wanted} in the exposition was never {there}")
 
 
 def push(service: services.Service, job: str = "a", method: str = "PUT") -> None:

@@ -5,7 +5,6 @@ import re
 import resource
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests import services
+from tests.waiting import until
 
 PUT_BODY = b"m 1\n"
 
@@ -67,13 +67,6 @@ def is_ready(service: services.Service) -> bool:
     except urllib.error.HTTPError as answer:
         answer.close()
         return False
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_of_servers_that_start_at_the_same_moment_one_serves(tmp_path):

@@ -4,13 +4,13 @@ import base64
 import http.client
 import signal
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests import services
 from tests.exchange import TIMEOUT, Answer
+from tests.waiting import until
 
 MEMORY = "--persistence.file="
 RELOADED = "web configuration reloaded"
@@ -40,10 +40,7 @@ class Configured:
         return self.service.log.read_text()
 
     def wait_for_log(self, message: str, times: int = 1) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while self.log.count(message) < times:
-            assert time.monotonic() < deadline, f"not logged: {message}"
-            time.sleep(0.01)
+        until(lambda: self.log.count(message) >= times, reason=f"not logged: {message}")
 
 
 def write(file: Path, text: str) -> None:

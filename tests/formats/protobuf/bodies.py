@@ -25,6 +25,11 @@ def labels(**values: str) -> list[Any]:
     return [pair(name=name.encode(), value=value.encode()) for name, value in values.items()]
 
 
+def spans(*pairs: tuple[int, int]) -> list[dict[str, int]]:
+    """Return the spans of a native histogram with these offsets and lengths."""
+    return [{"offset": offset, "length": length} for offset, length in pairs]
+
+
 def body(*families: Any) -> bytes:
     wires = [one.SerializeToString() for one in families]
     return b"".join(varint(len(wire)) + wire for wire in wires)

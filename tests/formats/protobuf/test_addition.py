@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 from pushgate.formats.protobuf.addition import added_detail, has_native_buckets
 from pushgate.formats.protobuf.description import describe, is_native
 from pushgate.model.family import MetricType
-from tests.formats.protobuf.bodies import labels
+from tests.formats.protobuf.bodies import labels, spans
 from tests.fuzz.schema import message_class
 
 COUNTER, SUMMARY, HISTOGRAM = MetricType.COUNTER, MetricType.SUMMARY, MetricType.HISTOGRAM
@@ -93,10 +93,6 @@ def test_the_sum_is_a_float_histogram_where_it_has_to_be(stored, numbers):
 
 
 # Native histograms
-
-
-def spans(*pairs: tuple[int, int]) -> list[dict[str, int]]:
-    return [{"offset": offset, "length": length} for offset, length in pairs]
 
 
 def native_total(first, *others):

@@ -236,14 +236,10 @@ def native_after(*pushes: bytes):
     return message_class("Metric").FromString(detail).histogram, describe(detail)
 
 
-def spans(*pairs: tuple[int, int]) -> list[dict[str, int]]:
-    return [{"offset": offset, "length": length} for offset, length in pairs]
-
-
 def test_native_histograms_of_one_schema_add_bucket_by_bucket():
     one = native(
         schema=1, sample_count=4, sample_sum=9, zero_count=1, zero_threshold=0.001,
-        positive_span=spans((0, 2)), positive_delta=[1, 1],
+        positive_span=bodies.spans((0, 2)), positive_delta=[1, 1],
     )  # fmt: skip
     found, said = native_after(one, one)
     assert (found.sample_count, found.sample_sum, found.schema, found.zero_count) == (8, 18, 1, 2)
@@ -254,7 +250,11 @@ def test_a_native_histogram_cannot_be_added_to_a_classic_one():
     served = store()
     change(served, post(key(), histogram(("1", 1), total=1, count=1)))
     one = native(
-        schema=0, sample_count=1, sample_sum=1, positive_span=spans((0, 1)), positive_delta=[1]
+        schema=0,
+        sample_count=1,
+        sample_sum=1,
+        positive_span=bodies.spans((0, 1)),
+        positive_delta=[1],
     )
     with pytest.raises(InconsistentPush, match="no bound in common"):
         change(served, Merge(key(), _DECODER.read(one, PROTOBUF, b""), 1))
