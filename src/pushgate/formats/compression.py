@@ -90,7 +90,8 @@ def _identity(body: bytes, limit: int) -> bytes:
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
-    if body[3:4] == b"\0":  # a header without options: Go agrees about all that passes here
+    # zlib is laxer than Go about optional parts of a header, but agrees about all without them.
+    if body[3:4] == b"\0":
         inflater = _fast_zlib.decompressobj(_GZIP)
         try:
             plain: bytes = inflater.decompress(body, min(limit, _SMALL))
@@ -111,7 +112,9 @@ def _gunzip_members(body: bytes, limit: int) -> bytes:
     raise InvalidBody(f"gzip: more than {_MEMBERS} members in one body")
 
 
+# CRC-32 and size of the content, the latter modulo 2**32 (RFC 1952, 2.3.1).
 _GZIP_TRAILER = Struct("<LL")
+_HEADER_CRC, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16  # the flags of its header
 
 
 def _gunzip_member(data: memoryview, output: _Output) -> memoryview:
@@ -134,14 +137,15 @@ def _gzip_header(data: memoryview) -> int:
     if len(data) >= 10 and bytes(data[:3]) != b"\x1f\x8b\x08":
         raise InvalidBody("gzip: invalid header")
     flags, end = data[3] if len(data) > 3 else 0, 10
-    if flags & 4:
+    if flags & _EXTRA:
         end += 2 + int.from_bytes(data[end : end + 2], "little")
-    for text in (8, 16):
+    for text in (_NAME, _COMMENT):
         if flags & text:
             end += _zero_terminated(data[end:])
-    if flags & 2:
+    if flags & _HEADER_CRC:
         end += 2
-        if end <= len(data) and data[end - 2 : end] != _header_checksum(data[: end - 2]):
+        crc = zlib.crc32(data[: end - 2]) & 0xFFFF  # the lower half of a CRC-32
+        if end <= len(data) and data[end - 2 : end] != crc.to_bytes(2, "little"):
             raise InvalidBody("gzip: invalid header")
     if end > len(data):
         raise InvalidBody("unexpected EOF")
@@ -149,15 +153,11 @@ def _gzip_header(data: memoryview) -> int:
 
 
 def _zero_terminated(data: memoryview) -> int:
-    longest = bytes(data[:512])
+    longest = bytes(data[:512])  # Go reads no longer names and comments
     length = longest.find(b"\0") + 1
     if not length and len(longest) == 512:
         raise InvalidBody("gzip: invalid header")
     return length or len(longest) + 1
-
-
-def _header_checksum(header: memoryview) -> bytes:
-    return (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little")
 
 
 def _inflate(data: memoryview, wbits: int, output: _Output) -> int:
@@ -189,6 +189,8 @@ def _pieces(data: memoryview) -> Iterator[memoryview]:
 def _deflate(body: bytes, limit: int) -> bytes:
     if not body:
         raise InvalidBody("unexpected EOF")
+    # "deflate" is zlib-wrapped (RFC 9110, 8.4.1.2), but some clients send it bare. A zlib header
+    # names method 8 and is a multiple of 31 (RFC 1950, 2.2); few bare streams begin like that.
     wrapped = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
     output = _Output(limit)
     if _inflate(memoryview(body), _ZLIB if wrapped else _RAW, output) < len(body):
@@ -221,7 +223,7 @@ def _unzstd_frame(frame: "zstd.ZstdDecompressor", data: memoryview, output: _Out
     for piece in _pieces(data):
         used += len(piece)
         output.write(frame.decompress(piece, _OUTPUT))
-        while not (frame.eof or frame.needs_input):
+        while not (frame.eof or frame.needs_input):  # more output than asked for at a time
             output.write(frame.decompress(b"", _OUTPUT))
         if frame.eof:
             return used - len(frame.unused_data)
@@ -235,6 +237,8 @@ _SNAPPY_START = b"\xff\x06\0\0sNaPpY"
 
 def _unsnappy(body: bytes, limit: int) -> bytes:
     """As the Go server reads: a fault counts only if all before it is sound."""
+    import cramjam
+
     chunks, size, fault = [_SNAPPY_START], 0, ""
     try:
         for chunk in _snappy_chunks(body):
@@ -244,19 +248,13 @@ def _unsnappy(body: bytes, limit: int) -> bytes:
                 raise _too_large(limit)
     except InvalidBody as error:
         fault = str(error)
-    plain = _unsnapped(b"".join(chunks))
+    try:
+        plain = bytes(cramjam.snappy.decompress(b"".join(chunks)))
+    except cramjam.DecompressionError:
+        raise _snappy_corrupt() from None
     if fault:
         raise InvalidBody(fault)
     return plain
-
-
-def _unsnapped(stream: bytes) -> bytes:
-    import cramjam
-
-    try:
-        return bytes(cramjam.snappy.decompress(stream))
-    except cramjam.DecompressionError:
-        raise _snappy_corrupt() from None
 
 
 def _snappy_corrupt() -> InvalidBody:
@@ -269,6 +267,8 @@ def _snappy_chunks(body: bytes) -> Iterator[bytes]:
     while position < len(body):
         head = body[position : position + 4]
         kind, end = head[0], position + 4 + int.from_bytes(head[1:], "little")
+        # Kinds: 0x00 compressed, 0x01 plain, 0xFF the start of a stream. Up to 0x7F the others
+        # may not be skipped, from 0x80 on they may.
         if len(head) < 4 or (not position and kind != 0xFF):
             raise _snappy_corrupt()
         if end - position - 4 > _SNAPPY_CHUNK or 0x02 <= kind <= 0x7F:

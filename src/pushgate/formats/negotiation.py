@@ -204,17 +204,14 @@ def media_type(content_type: str) -> tuple[str, dict[str, str]]:
         return nothing
     position, parameters = start.end(), dict[str, str]()
     while match := _PARAMETER.match(content_type, position):
-        name, value = match["name"].lower(), match["token"] or _unquoted(match["quoted"])
+        name = match["name"].lower()
+        value = match["token"] or _QUOTED_PAIR.sub(r"\1", match["quoted"])
         if parameters.setdefault(name, value) != value:
             return nothing
         position = match.end()
     if not _END.match(content_type, position):
         return nothing
     return start[1].lower(), parameters
-
-
-def _unquoted(text: str) -> str:
-    return _QUOTED_PAIR.sub(r"\1", text)
 
 
 _is_no_coding = re.compile(

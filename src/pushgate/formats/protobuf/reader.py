@@ -76,6 +76,8 @@ class ProtobufReader:
                 holds what nothing could expose.
             LimitExceeded: it holds too much.
         """
+        # The same job sends bodies of the same length, with its numbers at the same places: if
+        # everything between them is as before, the shape is.
         layout = self._layouts.get(len(body))
         if layout is not None and layout.unpack is not None:
             pieces = layout.unpack(body)
@@ -168,6 +170,7 @@ class _Layout:
 def decode(body: bytes, limits: BodyLimits = UNLIMITED) -> Pushed:
     """Return what *body* pushes, without any cache. Errors as :meth:`ProtobufReader.read`."""
     check_protobuf(body, limits)
+    # Of two families with one name the later counts, at the place of the earlier.
     families = {family.name: family for family in messages(body)}
     read = [_family(family) for family in families.values()]
     shape = interned(tuple(family.shape for family in read))
@@ -213,7 +216,7 @@ def _length(body: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     for position, byte in enumerate(body[at : at + 10], 1):
         value |= (byte & 0x7F) << shift
-        if byte < 0x80 and value < 2**64:
+        if byte < 0x80 and value < 2**64:  # only one bit of a tenth byte has a place
             return value, at + position
         shift += 7
     if shift < 70:
@@ -385,6 +388,11 @@ def _ordinary_labels(wire: bytes) -> Labels:
     return tuple(pairs)
 
 
+# The values that clients write, byte by byte. Anything else, even if it means the same, is read by
+# the protobuf package: a detail is kept as it was sent, and has to be what that would write.
+# Tags: of a counter 09 value, 1A created; of a summary and a histogram 08 count, 11 sum, then
+# quantiles 1A (09 quantile, 11 value) or buckets 1A (08 count, 11 upper bound); created is 22 in a
+# summary and 7A in a histogram. A time is 08 seconds, 10 nanos; before 1970 it takes ten bytes.
 # Minimal varints; counts below 2**49 are exact as floats.
 _COUNT = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,6}[\x01-\x7f])"
 _SECONDS = rb"(?:[\x01-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f])"
@@ -566,6 +574,8 @@ def _short_length(body: bytes, at: int) -> tuple[int, int]:
 
 
 def _fits(found: re.Match[bytes]) -> bool:
+    # The pattern took any lengths. If they are not those of their contents, the bytes mean
+    # something else.
     return _length(found[1], 0)[0] == len(found[2]) and _created_fits(found[6], found[7])
 
 

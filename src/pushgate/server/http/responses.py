@@ -85,8 +85,6 @@ def plain_error(status: int, message: str, headers: Headers = ()) -> Response:
 
 NOT_FOUND: Final = plain_error(404, "404 page not found")
 INTERNAL_ERROR: Final = plain_error(500, "Internal Server Error")
-# Go answers this before any handler runs: no line feed, and the connection ends.
-BAD_REQUEST: Final = Response(400, b"400 Bad Request", (TEXT, (b"connection", b"close")))
 
 
 _STATUS: Final[dict[type[Exception], int]] = {
