@@ -6,11 +6,11 @@ the configurations stay in which it took place; if none does, no order explains 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
-State: TypeAlias = frozenset[tuple[str, str]]
+State: TypeAlias = frozenset[tuple[Hashable, str]]
 """What a group shows: its series, and their values."""
 
 
