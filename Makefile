@@ -13,7 +13,7 @@ MINUTES ?= 20
 # the environment, as that of many containers, says not to keep the result.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: abuse crash docs over-postgres fuzz run test interop screenshots check format conformance bench demo fuzz-diff clean
+.PHONY: abuse crash docs over-postgres fuzz run test interop replicas bench-replicas screenshots check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
@@ -47,6 +47,9 @@ bench: $(READY)  ## e.g. make bench BENCH='--quick --only push'
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 	$(BIN)/python -m benchmarks.client
 
+bench-replicas: $(READY)  ## replicas over PostgreSQL beside one server: 10 minutes
+	$(BIN)/python -m benchmarks.replicas $(BENCH)
+
 fuzz: $(FUZZ_READY)  ## with atheris, one after the other: make fuzz TARGETS=text MINUTES=1
 	for target in $(TARGETS); do \
 	  mkdir -p $(FUZZ_VENV)/found/$$target && \
@@ -69,6 +72,9 @@ abuse: $(READY)  ## hostile clients, in full size; e.g. make abuse ABUSE='-k scr
 
 crash: $(READY)  ## kill -9 a hundred times while everything is pushed: some minutes
 	PUSHGATE_KILLS=100 $(BIN)/python -m pytest -v -s tests/integration/test_crash.py
+
+replicas: $(READY)  ## many replicas under load and fire, in full size: half an hour
+	PUSHGATE_REPLICAS=1 $(BIN)/python -m pytest -v -s tests/replicas $(REPLICAS)
 
 docs: $(READY)  ## write docs/flags.md from the settings
 	$(BIN)/python -m tests.flagspage >docs/flags.md.new && mv docs/flags.md.new docs/flags.md

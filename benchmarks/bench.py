@@ -77,6 +77,12 @@ class Servers:
                 yield service
 
 
+def build_load() -> None:
+    services.PEERS.mkdir(exist_ok=True)
+    source = Path(__file__).with_name("load") / "main.go"
+    subprocess.run(["go", "build", "-buildvcs=false", "-o", LOAD, source], check=True)
+
+
 def load(service: services.Service, *arguments: str) -> dict:
     """Runs the load generator and returns its result."""
     return result_of(start_load(service, *arguments))
@@ -416,9 +422,7 @@ def parsed(arguments: list[str]) -> Options:
 
 def main() -> None:
     options = parsed(sys.argv[1:])
-    services.PEERS.mkdir(exist_ok=True)
-    source = Path(__file__).with_name("load") / "main.go"
-    subprocess.run(["go", "build", "-buildvcs=false", "-o", LOAD, source], check=True)
+    build_load()
     measurements = run(options)
     print(f"`python -m benchmarks.bench {shlex.join(sys.argv[1:])}`".replace(" `", "`"))
     print(f"on {datetime.now(UTC):%Y-%m-%d}; {machine()}.")
