@@ -177,8 +177,8 @@ def _url_errors() -> Iterator[None]:
 
 
 def _url_error(error: PushgatewayError) -> Exception:
-    # What no gateway takes as a group is not sent. prometheus_client sends it, and callers
-    # expect what it is answered.
+    # A group that every gateway refuses is not sent. prometheus_client would send it, and its
+    # callers expect the status of the answer.
     is_no_group = isinstance(error, ConfigurationError) and error.key in {"job", "grouping_key"}
     urllib_error = HTTPError if is_no_group or isinstance(error, PushHTTPError) else URLError
     kind = _url_error_class(type(error), urllib_error)

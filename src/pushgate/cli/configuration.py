@@ -1,4 +1,4 @@
-"""From flags, environment and property files to a gateway. What a flag says, wins."""
+"""Makes a gateway of flags, environment and property files. Flags win."""
 
 import logging
 import os

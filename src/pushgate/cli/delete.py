@@ -9,7 +9,7 @@ from pushgate.cli.messages import failures_reported, say
 from pushgate.cli.options import Connection, GroupKey, takes
 from pushgate.errors import ConfigurationError, PushgatewayError
 
-# What looking for the group may take; a gateway that is slow to list is asked to delete at once.
+# Limit for looking up the group. If the gateway is slower, it is deleted all the same.
 _LOOK_SECONDS = 5.0
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pushgate.client.gateway import PushGateway
     from pushgate.client.results import Payload
 
-# What a heartbeat may take; nothing waits for it.
+# Limit for a heartbeat. Nothing waits for it.
 _HEARTBEAT_SECONDS = 10.0
-# How long the end waits for the client to be imported and configured.
+# Limit for importing and configuring the client, once the command has ended.
 _READY_SECONDS = 10.0
 _LEFT_OUT = "The job is pushed without the metrics file."
 _MAX_METRICS_FILE = 64 << 20

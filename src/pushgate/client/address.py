@@ -23,8 +23,8 @@ UrlEncoding = Literal["base64", "percent"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/?#\[\]@\\]+)(?::(\d+))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# What a path segment cannot carry even when it is escaped: servers split and resolve the
-# decoded path, so that a value of ".." would name another group.
+# These cannot be percent-encoded: servers split and resolve the decoded path, so that a value
+# of ".." would name another group.
 _NEEDS_BASE64 = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]|\A\.{1,2}\Z")
 _LOOKS_UNIQUE = re.compile(
     r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|1[5-9]\d{8}(?:\d{3}|\.\d+)?"
@@ -151,7 +151,7 @@ def _checked_value(name: str, value: str) -> str:
 
 
 def looks_unique(value: str) -> bool:
-    """Return whether *value* is probably another one in each run: a UUID, pid or time."""
+    """Return whether *value* is probably different in each run: a UUID, a pid, a time."""
     return value == str(os.getpid()) or _LOOKS_UNIQUE.fullmatch(value) is not None
 
 
@@ -163,7 +163,7 @@ def push_url(
     encoding: UrlEncoding = "base64",
     blanks_in_base64: bool = False,
 ) -> str:
-    """Return the URL of the group, as a push of it needs it.
+    """Return the URL of the group.
 
     Values are percent-encoded. Those that a path cannot carry are base64url with
     padding; ``encoding="percent"`` is for gateways that do not know this form.
@@ -201,9 +201,9 @@ def default_job() -> str:
 
 
 def instance_label(kind: str, address: Address) -> str:
-    """Return the instance label that *kind* asks for; any other text is the label.
+    """Return the instance label for *kind*: ``ip``, ``hostname``, ``fqdn``, or the label itself.
 
-    ``ip`` is the local address that packets to the gateway would carry. None is sent.
+    ``ip`` is the source address of packets to the gateway; no packet is sent to find it.
     """
     match kind:
         case "ip":

@@ -20,8 +20,8 @@ from pushgate.client.periodic import Final, Schedule
 from pushgate.client.route import seconds_left
 from pushgate.client.transport import AsyncConnection
 
-# Bytes of the last push from which on the next one is encoded in a thread: encoding more
-# would hold up the event loop for milliseconds.
+# If the last body had as many bytes, the next one is encoded in a thread: encoding it would
+# block the event loop for milliseconds.
 _ENCODE_IN_THREAD = 1 << 20
 _Result = TypeVar("_Result")
 CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -40,7 +40,8 @@ class AsyncJob(JobRun):
         if isinstance(error, self._ignore):
             return
         self._finish(error)
-        # A cancelled job is a failed job, and says so even if it is cancelled once more.
+        # A cancelled job has failed. Shielded, so that a second cancellation does not stop the
+        # push that says so.
         push = self._gateway.carry_out(self._pushing(error))
         await asyncio.shield(asyncio.ensure_future(push))
 

@@ -22,7 +22,7 @@ class Fixed:
 
 
 class FromCallable:
-    """A bearer token that a function of the user returns, perhaps a coroutine function."""
+    """A bearer token from a function of the user, perhaps a coroutine function."""
 
     renewable = True
 
@@ -100,7 +100,7 @@ def bearer(token: str) -> str:
 
 
 def checked_header(name: str, value: str) -> str:
-    """Return *value* unless it would break out of its header line, or is not ASCII.
+    """Return *value*, which must be ASCII and must not break out of its header line.
 
     Raises:
         ConfigurationError: Without the value, which may be a secret.
@@ -123,7 +123,7 @@ def credentials_of(options: Options, in_address: tuple[str, str] | None) -> Cred
         ConfigurationError: There is more than one.
     """
     token, file = options.bearer_token, options.bearer_token_file
-    # effective() has left out those of the properties if the program brings its own.
+    # Options.effective() ignores credentials of the properties if the program gives its own.
     given = (options.basic_auth, token, file, in_address)
     if sum(value is not None for value in given) > 1:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""What the gateways for blocking code and for asyncio have in common: all but the waiting."""
+"""The common part of the gateways for blocking code and for asyncio: everything but the waiting."""
 
 import gzip
 import math
@@ -59,7 +59,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     _job_kind: Callable[..., _Job]
     _periodic_kind: Callable[..., _Periodic]
-    # What the gateway object has learned about its gateway.
+    # Learned from answers of the gateway.
     _text_only = False
     _version_known = False
 
@@ -166,7 +166,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         on_push_error: OnPushError = "log",
         ignore: type[BaseException] | Iterable[type[BaseException]] = (),
     ) -> _Job | Function:
-        """Return a context manager and decorator that pushes how a job went.
+        """Return a context manager and decorator that pushes the outcome of a job.
 
         That of :class:`AsyncPushGateway` is for ``async with`` and coroutine functions.
 
@@ -323,7 +323,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     @operation
     def delete(self, *, deadline: float | None = None) -> Steps[PushResult]:
-        """Delete the group; that it does not exist is no error. Errors as for :meth:`push`."""
+        """Delete the group. A group that does not exist is no error. Errors as for :meth:`push`."""
         expires = yield from self._turn("DELETE", deadline)
         if not self._is_enabled("DELETE"):
             return PushResult(0, 0, 0.0, 0, 0, 0, self.url, "")

@@ -104,7 +104,7 @@ class Source(NamedTuple):
 
 
 def described(error: Exception) -> str:
-    """Return the message of an error of foreign code, with its type to make sense of it."""
+    """Return the type and the message of an error in foreign code."""
     return f"{type(error).__name__}: {error}"
 
 
@@ -122,7 +122,7 @@ def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metri
     except PushgatewayError:
         raise
     except Exception as error:  # noqa: BLE001  collectors are not our code
-        # The first function that is neither ours nor the registry's is the collector's own.
+        # The first frame outside of this module and of the registry is the collector's own.
         where = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         between = {__name__, "prometheus_client.registry"}
         own = [frame for frame in where if frame.f_globals.get("__name__") not in between]

@@ -105,7 +105,7 @@ class PreparedRequest(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What became of a request; *request* is the last one that was sent for it."""
+    """The outcome of a request; *request* is the last one that was sent for it."""
 
     request: PreparedRequest
     answer: Answer
@@ -138,14 +138,14 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps[Deliv
         if failure is None:
             warn_about_page(outcome, info)
             return Delivery(request, outcome, attempts, clock() - started)
-        # A follow-up is no retry: it is sent at once, and is none of the attempts of Retry.
+        # A follow-up is not a retry: it is sent at once and does not count as an attempt.
         follow_up = follow_ups.after(failure, request)
         if follow_up is not None:
             request = follow_up
             continue
         now = clock()
         _complete(failure, request, attempts, now - started)
-        # The deadline cut the attempt off: say that, and not that a read timed out.
+        # The deadline cut the attempt off, so "read timed out" would mislead.
         if now >= expires and isinstance(failure, PushTimeoutError):
             times = f"{attempts} attempt{'' if attempts == 1 else 's'}"
             late = too_late(info, f"after {failure.elapsed:.1f} s and {times}")
@@ -175,8 +175,8 @@ class FollowUps:
         if isinstance(failure, PushRedirectError):
             self._redirects += 1
             here, there = request.info.url, location_in(failure, request.info)
-            # On another server the credentials and the metrics would go to whoever can make
-            # the gateway redirect, so that is an error which names the place.
+            # Whoever can make the gateway redirect to another server would get the credentials
+            # and the metrics. So that is an error, and its message names the place.
             is_elsewhere = urlsplit(here)[:2] != urlsplit(there)[:2]
             if is_elsewhere or self._redirects > _MAX_REDIRECTS:
                 return None

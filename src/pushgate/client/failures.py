@@ -1,4 +1,4 @@
-"""Failures as errors that say what was wrong and what to do."""
+"""Turns failures into errors that say what was wrong and what to do."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from pushgate.errors import (
     PushTimeoutError,
 )
 
-# So much of a body goes into a message; the error's .body has all of it.
+# Characters of a body that a message shows; the error's .body has all of it.
 _MAX_SHOWN = 4096
 _AUTH = {401, 403, 407}
 # What the gateway and client_golang write, in lower case; see also :func:`is_about_text`.
@@ -59,7 +59,7 @@ class RequestInfo(NamedTuple):
 
 
 def is_about_text(answer: PushHTTPError) -> bool:
-    """Return whether a text parser has complained: it was sent protobuf, or compressed text."""
+    """Return whether a text parser complained: it got protobuf, or compressed text."""
     body = answer.body.decode(errors="replace").lower()
     return answer.status in {400, 415} and any(word in body for word in _TEXT_PARSER)
 
@@ -96,7 +96,7 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
 
 
 def warn_about_page(answer: Answer, info: RequestInfo) -> None:
-    """Warn once if a success is a page for people: a login page in front of the gateway."""
+    """Warn once if a success is an HTML page, as of a login in front of the gateway."""
     if "html" in answer.headers.get("content-type", "").lower():
         hint = port_hint(info) or "is a login page or another server in front of the gateway?"
         warn_once(
@@ -129,7 +129,7 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
 
 
 def location_in(error: PushHTTPError, info: RequestInfo) -> str:
-    """Return the URL that a redirect leads to; empty if there is none that can be read."""
+    """Return the URL that a redirect names; empty if it names none that can be parsed."""
     location = error.headers.get("location")
     if not location or not isinstance(error, PushRedirectError):
         return ""
@@ -151,7 +151,7 @@ def port_hint(info: RequestInfo) -> str:
 
 
 def too_late(info: RequestInfo, when: str) -> PushTimeoutError:
-    """Return the error that the deadline passed; *when* says during what, or after what."""
+    """Return the error for a deadline that has passed; *when* is the end of its message."""
     error = PushTimeoutError(f"{info.prefix}the deadline passed {when}")
     error.phase, error.url, error.method = "deadline", info.url, info.method
     return error

@@ -1,4 +1,4 @@
-"""Metrics as the families that will be pushed.
+"""Metrics as the families to push.
 
 Names become final here (suffixes, escaping), so that whatever the gateway would refuse
 or silently overwrite is found before anything is sent.
@@ -128,7 +128,7 @@ def gather(
     rules: Rules = Rules(),  # noqa: B008  immutable
     left_out: LeftOut | None = None,
 ) -> list[Family]:
-    """Return what *metrics* will be pushed as, sorted by name; empty families are left out.
+    """Return the families to push for *metrics*, sorted by name, without empty ones.
 
     Families with one final name are merged.
 
@@ -188,7 +188,7 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
             )
         part = parts.get(sample.name[cut:]) if sample.name.startswith(metric.name) else None
         if part is None:
-            # Its name does not fit the type of its family: a family of its own, untyped.
+            # Its name does not fit the type of its family, so it gets an untyped family.
             stray = escape_name("metric", sample.name, rules.escaping)
             other = strays.setdefault(stray, Family(stray, "", Kind.UNTYPED))
             labels = _labels_of(sample.labels, None, rules)
@@ -224,7 +224,7 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
 
 
 def _take(point: Point, part: Part, sample: Sample, kind: Kind) -> None:
-    """Set the *part* of *point* that *sample* says."""
+    """Set the *part* of *point* that *sample* carries."""
     if part == "native":
         point.native, point.native_only = sample.native_histogram, not point.buckets
         return

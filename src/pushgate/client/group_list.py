@@ -1,4 +1,4 @@
-"""The list of groups of a gateway that has ``/api/v1/groups``: which ones, and what it says."""
+"""Queries for ``/api/v1/groups``, and its answers. Only Pushgate has it."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # imported when a job runs: most gateways run none
 
 # The URLs of the groups that a job_run has pushed to in this process.
 JOB_GROUPS: set[str] = set()
-# A decorated function keeps its type; a coroutine function stays one.
+# A decorated function keeps its type.
 Function = TypeVar("Function", bound=Callable[..., Any])
 OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
@@ -45,7 +45,7 @@ class JobRun:
     """
 
     registry: "CollectorRegistry"
-    # The metrics about the run itself, which nothing else may keep from being pushed.
+    # The metrics about the run itself. They are pushed even if the others are refused.
     _own: "CollectorRegistry"
 
     def __init__(
@@ -157,7 +157,7 @@ class JobRun:
 
 
 def refuse_generator(function: Callable[..., object]) -> None:
-    """Raise TypeError if *function* is a generator, whose end nobody can tell."""
+    """Raise TypeError if *function* is a generator: its end cannot be observed."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{function.__qualname__} is a generator: it has no end to measure")
 

@@ -41,7 +41,7 @@ def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> No
 def end_on(number: signal.Signals) -> None:
     """Make signal *number* raise SystemExit(128 + number) in the main thread.
 
-    The previous handler runs first, and is restored when the signal has come.
+    When the signal arrives, the previous handler is restored, and runs first.
 
     Raises:
         ConfigurationError: This is not the main thread.

@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 FilePath = str | os.PathLike[str]
 Header = str | Callable[[], str]
 TokenSource = str | Callable[[], str | Awaitable[str]]
-# Connections and credentials that a program brings itself are complete in themselves.
+# A program that gives one of these gets no property about connections, or about credentials.
 _CONNECTION = ("ssl_context", "transport", "http_client")
 _CREDENTIALS = ("basic_auth", "bearer_token", "bearer_token_file")
 _TLS = ("verify", "ca_file", "ca_path", "ca_data", "client_cert")
-# What a value of a type is an instance of, and the same in words, for the error.
+# By type: what values must be instances of, and the same in words for the error.
 _KINDS: Mapping[Any, tuple[Any, str]] = {
     str | None: (str, "text"),
     bool: (bool, "True or False"),
@@ -119,7 +119,7 @@ def _text_of(path: str, key: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)  # a repr would show credentials
 class Options:
-    """What a program says about a gateway, unchanged; :meth:`effective` adds the properties.
+    """The options as a program gives them; :meth:`effective` adds the properties.
 
     Raises:
         ConfigurationError: A value has the wrong type, or is none of the choices.
@@ -366,7 +366,7 @@ class Options:
         return {each.name for each in fields(self) if getattr(self, each.name) != each.default}
 
     def source_of(self, key: str, properties: PrometheusProperties) -> str:
-        """Return where *properties* have the value of the option or property *key* from.
+        """Return where *properties* got the value of the option or property *key*.
 
         Empty if an argument says it.
         """
@@ -378,7 +378,7 @@ class Options:
         return properties.origins.get(name, "")
 
     def effective(self, properties: PrometheusProperties) -> Self:
-        """Return the options with what *properties* say.
+        """Return the options combined with *properties*.
 
         ``io.prometheus`` properties override arguments, as in client_java: that is what they
         are for. Ours (``pushgate.…``) only replace an argument that is at its default.
@@ -410,7 +410,7 @@ class Options:
 
 
 def _complete(name: str, about: _About, annotation: Any) -> _About:
-    """Return *about* with what name and type of the option say."""
+    """Return *about*, completed by the name and the type of the option."""
     about = about._replace(property=_PROPERTIES.get(about.setting or name, ""))
     if about.choices or about.kinds is not object:
         return about

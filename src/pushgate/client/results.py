@@ -162,7 +162,7 @@ def groups_in(body: bytes) -> tuple[Group, ...]:
 
 @contextmanager
 def expected_answer() -> Iterator[None]:
-    """Raise PushgatewayError if what is read in the block is not there."""
+    """Raise PushgatewayError if the block does not find what it reads in an answer."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -99,7 +99,7 @@ def _is_usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
         is_http = parts.scheme.lower() in {"http", "https"}
-        # urlsplit drops line breaks and takes blanks and what httpcore2 refuses.
+        # urlsplit drops line breaks, and accepts blanks and more that httpcore2 refuses.
         is_host = parts.hostname is not None and bool(_HOST.fullmatch(parts.hostname))
         return is_http and is_host and url.isprintable() and (parts.port is None or parts.port > 0)
     except ValueError:  # the port, or the brackets of an IPv6 address

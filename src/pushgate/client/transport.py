@@ -45,7 +45,7 @@ class Connection:
 
     def __init__(self, route: Route) -> None:
         self._route = route
-        # The gateway has refused those for asyncio.
+        # GatewayBase has refused those for asyncio.
         self._client = cast("httpx2.Client | None", route.options.http_client)
         self._transport = cast("httpx2.BaseTransport | None", route.options.transport)
         self._backend = _DeadlineBackend()
@@ -108,7 +108,7 @@ class AsyncConnection:
 
     def __init__(self, route: Route) -> None:
         self._route = route
-        # The gateway has refused those for blocking code.
+        # GatewayBase has refused those for blocking code.
         self._client = cast("httpx2.AsyncClient | None", route.options.http_client)
         self._transport = cast("httpx2.AsyncBaseTransport | None", route.options.transport)
         self._pool: httpcore2.AsyncConnectionPool | None = None

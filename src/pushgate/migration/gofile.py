@@ -295,7 +295,7 @@ def _joined(parts: list[Pushed], grouping: Labels) -> Pushed:
     for part in parts:
         for family in part.shape.families:
             labels = tuple(
-                # The Go server stores a group without an instance as one that has an empty one.
+                # The Go server adds an empty instance to the metrics of a group without one.
                 tuple(pair for pair in metric if pair[0] not in added and pair != ("instance", ""))
                 for metric in family.labels
             )

@@ -22,7 +22,7 @@ from pushgate.model.quoting import text
 ACCEPT = f"{protobuf.CONTENT_TYPE}; escaping=allow-utf-8"
 _PUSH_TIME = "push_time_seconds"
 _TIMES = {_PUSH_TIME, "push_failure_time_seconds", "push_expected_interval_seconds"}
-# A scrape shows this label where a group has no instance.
+# The Go server adds it to the metrics of a group without an instance.
 _NO_INSTANCE = ("instance", "")
 
 Metrics = Mapping[frozenset[tuple[str, str]], Any]

@@ -69,7 +69,7 @@ class TokenBucket:
 
 
 class Access:
-    """Decides about requests by one `WebConfig`.
+    """Admits or refuses requests by one `WebConfig`.
 
     A changed configuration needs a new instance. It takes over from *previous* what a
     reload must not reset: the rate limiter's fill, verified passwords that still hold,
@@ -187,7 +187,7 @@ class Access:
         peer_certificate: Mapping[str, Any] | None,
         address: str,
     ) -> Identity | None:
-        """Return who sent a request; None if nobody is known by its credentials.
+        """Return the identity of the sender of a request; None if its credentials are unknown.
 
         Raises:
             TooManyWaiting: too many passwords wait to be hashed.

@@ -150,7 +150,7 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
-    """A web configuration. The default is that of no file: everything is off.
+    """A web configuration. The default stands for no file: everything is off.
 
     Attributes:
         users: bcrypt hashes by name.

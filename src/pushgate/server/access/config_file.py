@@ -46,7 +46,7 @@ _Free = Mapping[str, Any]
 
 
 class HttpServerConfig(Section, frozen=True, kw_only=True):
-    """``http_server_config``. HTTP/2 is accepted, and without effect."""
+    """``http_server_config``. The key ``http2`` is accepted and has no effect."""
 
     http2: Switch = Switch(True)
     headers: _Free = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Top(Section, frozen=True, kw_only=True):
 
 
 def load(path: Path) -> WebConfig:
-    """Return what the file at *path*, and the files it names, say.
+    """Return the configuration in the file at *path* and the files it names.
 
     Raises:
         StartupError: a file can't be read, or what it says can't be done. The text names the
@@ -84,7 +84,7 @@ def load(path: Path) -> WebConfig:
 
 
 def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
-    """Return what *text*, and the files it names relative to *base*, say.
+    """Return the configuration in *text* and the files it names, relative to *base*.
 
     Raises:
         StartupError: as for `load`.
@@ -169,8 +169,8 @@ def content(path: Path) -> bytes:
     return content
 
 
-# A key without a value stands for the default, as in Go. But where it restricts it is empty, and
-# not absent; and a user or header without a value is refused, unless it may be empty.
+# A key without a value stands for the default, as in Go. There are two exceptions: a key that
+# restricts is empty then, not absent; and a user or header is refused unless it may be empty.
 _RESTRICTING: _Free = {"permissions": {}, "jobs": []}
 _OF_TEXTS = {"basic_auth_users", "headers"}
 
@@ -262,7 +262,7 @@ def _permissions(document: Document, sections: PermissionSections) -> Permission
 
 
 def _check_names(document: Document, config: WebConfig) -> None:
-    """Refuse names given twice, and permissions for names that nobody can have: misspelt ones."""
+    """Refuse names that are given twice, and permissions for names that do not exist."""
     tokens = [token.name for token in config.bearer_tokens]
     for index, name in enumerate(tokens):
         if name in tokens[:index]:

@@ -90,7 +90,7 @@ class Document:
             raise self.error(*_in_words(match[1], to), at=where) from None
 
     def error(self, problem: str, *line_of: str | int, at: Path) -> StartupError:
-        """Return the error that *problem* was found at *at*; *line_of* leads on to its line."""
+        """Return the error for *problem* at *at*. Its line is that of the key *line_of* there."""
         place = (*at, *line_of)
         line = next(
             (self._lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self._lines),
@@ -186,7 +186,7 @@ _KINDS = {"object": "a mapping", "array": "a list", "str": "a text", "null": "no
 
 
 def _in_words(problem: str, to: object) -> tuple[str, ...]:
-    """Return msgspec's *problem* in YAML's words, and the key whose line it is about, if any."""
+    """Return msgspec's *problem* in the terms of YAML, and the key that it is about, if any."""
     if match := re.fullmatch(r"Expected `(.*)`, got `(.*)`", problem):
         kinds = (side.split(" | ") for side in match.groups())
         expected, got = (" or ".join(_KINDS.get(kind, kind) for kind in side) for side in kinds)

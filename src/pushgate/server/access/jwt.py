@@ -75,7 +75,7 @@ class IssuerKeys:
                 raise StartupError(f"jwks_file of {issuer.issuer}: {error}") from None
 
     def are_old(self, now: float) -> bool:
-        """Return whether there are none, or they should be fetched again."""
+        """Return whether the keys are missing, or old enough to be fetched again."""
         return bool(self._url) and not 0 <= now - self._fetched <= _MAX_AGE
 
     async def refresh(self, now: float) -> None:
@@ -124,8 +124,8 @@ class JwtVerifier:
         """
         if _claimed_issuer(token) != self._issuer.issuer:
             return None
-        # Keys of the time before are used if they cannot be fetched: an issuer that is down
-        # must not stop all pushes.
+        # If the fetch fails, the old keys stay in use: an issuer that is down must not stop
+        # all pushes.
         if self.keys.are_old(now):
             await self.keys.refresh(now)
         try:

@@ -117,7 +117,7 @@ class LiveConfig:
 
 
 class _Loaded(NamedTuple):
-    """What is made of the files in a thread."""
+    """What a thread has read from the files."""
 
     config: WebConfig
     store: CredentialStore
