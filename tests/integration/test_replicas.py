@@ -68,6 +68,18 @@ def test_every_answer_is_that_of_one_server(replicas):
     assert len(pushed(one)) == 2
 
 
+def test_a_group_expires_once_for_all(url):
+    with serve(url, "--push.ttl=1s") as one, serve(url, "--push.ttl=1s") as other:
+        asked(one, "PUT", "/metrics/job/a", "m 1\n")
+        asked(other, "PUT", "/metrics/job/a", "m 2\n")
+        assert any(line.startswith("m{") for line in pushed(one))
+        time.sleep(1.1)
+        assert not any(line.startswith("m{") for line in pushed(one) + pushed(other))
+        assert pushed(one) == pushed(other)
+        assert len(pushed(one)) == 2
+        assert sum(own(each, "pushgate_expired_groups_total") for each in (one, other)) == 1
+
+
 def test_everything_is_there_after_all_of_them_were_killed(replicas, url):
     one, other = replicas
     asked(one, "PUT", "/metrics/job/a", "m 1\n")

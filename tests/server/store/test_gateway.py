@@ -499,6 +499,20 @@ async def test_a_push_is_counted_once_whichever_servers_get_it():
         assert one.state() == other.state() == [(key("a"), 1, 0, {"m": [b"2"]})]
 
 
+async def test_what_comes_while_others_have_the_turn_goes_into_the_next_one():
+    async with sharing(1) as (one,):
+        history = one.journal.history
+        with history.turn:
+            first = await submitted(one.gateway, put(key("a"), "m 1\n"))
+            await until(one.gateway._batches.empty)  # it waits for the turn
+            later = await submitted(one.gateway, put(key("b"), "m 1\n"), put(key("c"), "m 1\n"))
+            await asyncio.sleep(0.01)
+            reader = asyncio.create_task(one.gateway.caught_up())
+            await asyncio.sleep(0.01)
+        assert await results([*first, *later, reader]) == [None] * 4
+        assert [len(steps) for steps in history.steps] == [3]
+
+
 async def test_a_turn_that_was_lost_is_taken_again():
     async with sharing(2) as (one, other):
         one.journal.failures = [TurnLost("cut")] * 2

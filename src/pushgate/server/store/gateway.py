@@ -351,6 +351,10 @@ class Gateway:
                 self._enqueue_first, self._renewal(turn.batch, news)
             )
             turn.batch = self._renewed.get()
+        elif is_turn:
+            turn.batch += self._more()  # what came while others had the turn
+            if self._questions:
+                self._batches.put([])  # later than the turn: they are still to be asked
         self._answer(turn, None)
         if not is_turn or (news is not None and not news.in_turn):
             return not turn.batch
