@@ -249,7 +249,8 @@ PICTURES = {
     "groups-phone": ("/", 390, 780, False),
     "group": (_GROUP, 1280, 1500, False),
     "group-dark-phone": (_GROUP, 390, 1400, True),
-    "status": ("/status", 1280, 900, False),
+    "status": ("/status", 1280, 1180, False),
+    "status-phone": ("/status", 390, 1400, False),
     "rules": ("/rules", 1280, 420, False),
     "help": ("/help", 1280, 900, False),
 }

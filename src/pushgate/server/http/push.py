@@ -314,7 +314,7 @@ class PushService:
                 push.client[0] if push.client else "",
                 getattr(push, "group", None),
                 reason,
-                str(error),
+                "\n".join([str(error), *getattr(error, "advice", ())]),
             )
         )
         where = {"logged_source": push.source, "err": str(error)[:_MAX_LOGGED]}
