@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from pushgate.errors import JournalFailed
 from pushgate.server.storage.sqlite import SqliteJournal
@@ -336,7 +336,6 @@ _ACTIONS = st.one_of(
 
 
 @given(some_rules(), st.lists(_ACTIONS, max_size=40))
-@settings(deadline=None)
 def test_groups_expire_as_in_a_slow_twin(first_rules, actions):
     async def play() -> None:
         clock, twin = Clock(), SlowTwin(first_rules)

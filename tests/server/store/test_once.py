@@ -123,7 +123,7 @@ _PUSHES = st.lists(
 
 
 @given(_PUSHES, st.lists(st.integers(1, 10**6), min_size=10, max_size=10))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_sequence_of_retries_and_restarts_adds_each_push_once(tmp_path_factory, pushes, values):
     path = tmp_path_factory.mktemp("once") / "db"
     journal, store = reopened(path)

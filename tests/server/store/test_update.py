@@ -1,7 +1,7 @@
 """PATCH: the pushed series replace the stored ones, and all other series stay."""
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from pushgate.errors import LimitExceeded
 from pushgate.server.store.change import Replace, Update
@@ -139,7 +139,6 @@ def written(content: dict) -> str:
     return "".join(lines)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(VERBS, st.sampled_from(["j", "k"]), BODIES), max_size=8))
 def test_any_sequence_of_pushes_leaves_what_a_dictionary_of_series_would(pushes):
     store, twin = Store(), {}
