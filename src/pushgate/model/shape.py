@@ -10,7 +10,7 @@ a counter, gauge or untyped metric has one slot; a summary or histogram has one 
 quantile or bucket, then the sum, then the count.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -126,23 +126,26 @@ class LabelSchema:
         return any(alike((*names, *grouping)) for names in sets)
 
 
-def label_schema_of(families: Iterable[FamilyShape]) -> LabelSchema:
+def label_schema_of(families: Sequence[FamilyShape]) -> LabelSchema:
     """Return the one label schema of *families*."""
     return label_schema_of_families(finished(_label_schemas(families)))
 
 
-def _label_schemas(families: Iterable[FamilyShape]) -> Sliced[tuple[FamilyLabelSchema, ...]]:
+def _label_schemas(families: Sequence[FamilyShape]) -> Sliced[tuple[FamilyLabelSchema, ...]]:
     out: list[FamilyLabelSchema] = []
+    known: dict[int, frozenset[tuple[str, ...]]] = {}  # families often share their labels
     for number, (name, kind, said, metrics, _, as_text) in enumerate(families):
         if number % PER_SLICE == 0:
             yield
-        label_names: set[tuple[str, ...]] = set()
-        for at in range(0, len(metrics), PER_SLICE):
-            if at:
-                yield
-            some = metrics[at : at + PER_SLICE]
-            label_names.update([tuple([name for name, _ in labels]) for labels in some])
-        out.append(FamilyLabelSchema(name, kind, said, frozenset(label_names), as_text))
+        if id(metrics) not in known:
+            label_names: set[tuple[str, ...]] = set()
+            for at in range(0, len(metrics), PER_SLICE):
+                if at:
+                    yield
+                some = metrics[at : at + PER_SLICE]
+                label_names.update([tuple([name for name, _ in labels]) for labels in some])
+            known[id(metrics)] = frozenset(label_names)
+        out.append(FamilyLabelSchema(name, kind, said, known[id(metrics)], as_text))
     return tuple(out)
 
 

@@ -10,12 +10,14 @@ little-endian; times are Unix nanoseconds.
 import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from sys import intern
+from typing import Any
 from zlib import crc32
 
 import orjson
 
 from pushgate.model.family import FamilyShape, MetricType
-from pushgate.model.grouping import GroupingKey
+from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.quoting import raw, text
 from pushgate.model.shape import Pushed, PushShape, interned
 from pushgate.server.store.group import Block, Failure, Group
@@ -208,29 +210,34 @@ def decode_shape_1(encoded: str | bytes) -> PushShape:
     Raises:
         ValueError: it is no shape.
     """
+    families: list[FamilyShape] = []
+    read: list[list[list[str]]] | None = None
+    pairs: tuple[Labels, ...] = ()
     try:
-        return interned(tuple(_family(*fields) for fields in json.loads(encoded)))
+        for name, kind, help_, labels, bounds, *more in _parsed(encoded):
+            if labels != read:  # families that share their labels go on sharing them
+                read, pairs = labels, tuple(map(_pairs, labels))
+            said = None if help_ is None else intern(help_)
+            points = tuple(map(tuple, bounds))
+            families.append(
+                FamilyShape(intern(name), MetricType(kind), said, pairs, points, *map(bool, more))
+            )
     except TypeError as error:
         raise ValueError(f"not a shape: {error}") from error
+    return interned(tuple(families))
+
+
+def _parsed(encoded: str | bytes) -> list[list[Any]]:
+    try:
+        parsed: list[list[Any]] = orjson.loads(encoded)
+    except orjson.JSONDecodeError:
+        parsed = json.loads(encoded)  # it reads lone surrogates
+    return parsed
+
+
+def _pairs(metric: list[list[str]]) -> Labels:
+    return tuple([(intern(label), value) for label, value in metric])
 
 
 def _shape_checksum(number: int, encoded: bytes) -> int:
     return crc32(encoded, crc32(_NUMBER.pack(number)))
-
-
-def _family(
-    name: str,
-    kind: int,
-    help_: str | None,
-    labels: list[list[list[str]]],
-    bounds: list[list[str]],
-    untyped_as_text: bool = False,  # noqa: FBT001, FBT002 - an item of a JSON array
-) -> FamilyShape:
-    return FamilyShape(
-        name,
-        MetricType(kind),
-        help_,
-        tuple(tuple((label, value) for label, value in metric) for metric in labels),
-        tuple(tuple(metric) for metric in bounds),
-        untyped_as_text=bool(untyped_as_text),
-    )
