@@ -13,7 +13,7 @@ MINUTES ?= 20
 # the environment, as that of many containers, says not to keep the result.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: abuse bench-functions growth crash docs over-postgres fuzz run test interop replicas bench-replicas screenshots check format conformance bench demo fuzz-diff clean
+.PHONY: abuse bench-functions growth profile crash docs over-postgres fuzz run test interop replicas bench-replicas screenshots check format conformance bench demo fuzz-diff clean
 
 run: $(READY)  ## start the gateway on :9091, its data in ./data
 	$(BIN)/pushgate serve
@@ -53,6 +53,10 @@ bench-replicas: $(READY)  ## replicas over PostgreSQL beside one server: 10 minu
 bench-functions: $(READY)  ## the hot functions beside their slow twins
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m pytest benchmarks/test_functions.py --benchmark-columns=min,median,iqr
+
+profile: $(READY)  ## where the CPU time of a warm, durable push goes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks.where
 
 growth: $(READY)  ## how latency, scrapes and memory grow, into docs/growth
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
