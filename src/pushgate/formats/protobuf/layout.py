@@ -21,7 +21,7 @@ from pushgate.model.layout import Layout, is_mark, ranking
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw
 from pushgate.model.shape import Pushed, PushShape
-from pushgate.model.slices import Sliced, listing, pausing, releasing
+from pushgate.model.slices import PER_SLICE, Sliced, listing, pausing, releasing
 
 
 def encode_metrics(
@@ -198,21 +198,49 @@ class _ProtobufLayout:
             yield at, piece.filled(pairs, values)
 
 
+class _Written(NamedTuple):
+    """The labels of metrics: their ``order`` in an exposition, and each metric's as a template.
+
+    ``sizes`` is how long a metric's labels are without those of the group.
+    """
+
+    order: list[int]
+    templates: list[bytes]
+    sizes: list[int]
+
+
 def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_ProtobufLayout]:
     pieces: list[_Piece] = []
     starts = [0]
+    written: dict[int, _Written] = {}
     for at, family in enumerate(shape.families):
-        metrics = yield from layout.completing(at)
-        order = yield from ranking(metrics)
+        shared = id(family.labels)  # families often share theirs
+        if shared not in written:
+            written[shared] = yield from _writing(layout, at, escaping)
         slots = yield from listing(family.metric_slots())
-        for some in _batches(order, slots):
+        for some in _batches(written[shared].order, slots):
             yield
-            batch = [(place, metrics[place], slots[place]) for place in some]
-            pieces.append((yield from _piece(shape, at, batch, escaping)))
-        starts.append(starts[-1] + len(order))
-        yield from releasing(metrics)
+            pieces.append((yield from _piece(shape, at, some, slots, written[shared])))
+        starts.append(starts[-1] + len(family.labels))
         yield
+    for its in written.values():
+        yield from releasing(its.templates)
     return _ProtobufLayout(shape, starts, pieces, escaping, is_marked=layout.is_marked)
+
+
+def _writing(layout: Layout, family: int, escaping: Escaping) -> Sliced[_Written]:
+    metrics = yield from layout.completing(family)
+    order = yield from ranking(metrics)
+    templates, sizes = [], []
+    for number, labels in enumerate(metrics):
+        if number % PER_SLICE == PER_SLICE - 1:
+            yield
+        own = [*_own_pieces(labels, escaping)]
+        sizes.append(sum(map(len, own)))
+        escaped = [piece.replace(b"%", b"%%") for piece in own]
+        templates.append(b'"%b' + b"%b".join(escaped) + b"%b")  # the quote is the field's tag
+    yield from releasing(metrics)
+    return _Written(order, templates, sizes)
 
 
 def _batches(order: list[int], slots: list[range]) -> Iterator[list[int]]:
@@ -230,26 +258,22 @@ def _batches(order: list[int], slots: list[range]) -> Iterator[list[int]]:
 
 
 def _piece(
-    shape: PushShape, at: int, metrics: list[tuple[int, Labels, range]], escaping: Escaping
+    shape: PushShape, at: int, metrics: list[int], slots: list[range], written: _Written
 ) -> Sliced[_Piece]:
-    family = shape.families[at]
-    template, sizes = [], []
-    for _, labels, _ in metrics:
-        own = list(_own_pieces(labels, escaping))
-        sizes.append(sum(map(len, own)))
-        template += [b"\x22%b", b"%b".join(piece.replace(b"%", b"%%") for piece in own), b"%b"]
+    family, start = shape.families[at], shape.starts[at]
     bounds = []
-    for i, _, _ in metrics if family.bounds else ():
-        bounds.append((yield from listing(double(float(b)) for b in family.bounds[i])))
+    for metric in metrics if family.bounds else ():
+        its = yield from listing(double(float(b)) for b in family.bounds[metric])
+        bounds.append(its)
     return _Piece(
         at,
         family.type,
         SIMPLE_PREFIX.get(family.type, b""),
-        b"".join(template),
-        tuple(sizes),
-        tuple(i for i, _, _ in metrics),
-        tuple(8 * (shape.starts[at] + slots.start) for _, _, slots in metrics),
-        tuple(slots for _, _, slots in metrics),
+        b"".join([written.templates[metric] for metric in metrics]),
+        tuple([written.sizes[metric] for metric in metrics]),
+        tuple(metrics),
+        tuple([8 * (start + slots[metric].start) for metric in metrics]),
+        tuple([slots[metric] for metric in metrics]),
         bounds,
         family.untyped_as_text,
         {},
