@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 # How long an admission keeps the event loop from other work.
 _SLICE_SECONDS = 0.003
+# How many turns of the loop a batch that grows is held back.
+_MAX_HELD_BACK = 16
 # What a group keeps of the reason why a push was refused, in characters.
 _MAX_REASON = 1000
 
@@ -93,6 +95,7 @@ class Gateway:
         """Whether other servers change what is served, too."""
         self._max_staleness = max_staleness
         self._inbox: list[_Waiting] = []
+        self._seen = self._held_back = 0
         self._batches: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self._questions: deque[_Question] = deque()
         self._renewed: SimpleQueue[list[_Waiting]] = SimpleQueue()
@@ -312,7 +315,17 @@ class Gateway:
         return []
 
     def _send(self) -> None:
-        """Hand what waits to the journal's thread, which may be busy with earlier batches."""
+        """Hand what waits to the journal's thread, which may be busy with earlier batches.
+
+        As long as each turn of the loop brings more, that waits a few turns: a batch costs much
+        the same whatever its size. A change that comes alone does not wait.
+        """
+        if len(self._inbox) > max(self._seen, 1) and self._held_back < _MAX_HELD_BACK:
+            self._seen = len(self._inbox)
+            self._held_back += 1
+            self._running_loop.call_soon(self._send)
+            return
+        self._seen = self._held_back = 0
         if self._inbox:
             self._batches.put(self._inbox)
             self._inbox = []
