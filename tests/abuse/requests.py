@@ -38,6 +38,10 @@ def post(target: str, body: bytes, **headers: str) -> Request:
     return Request("POST", target, body, _headers(headers))
 
 
+def patch(target: str, body: bytes, **headers: str) -> Request:
+    return Request("PATCH", target, body, _headers(headers))
+
+
 def delete(target: str) -> Request:
     return Request("DELETE", target)
 

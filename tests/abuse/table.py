@@ -3,7 +3,7 @@
 Every row is sent to a server process of its own while a second connection polls /-/healthy.
 """
 
-from tests.abuse.requests import PROTOBUF, Request, Row, delete, get, gzipped, post, put
+from tests.abuse.requests import PROTOBUF, Request, Row, delete, get, gzipped, patch, post, put
 
 MANY = 99_000  # just below the default --limit.series-per-push
 JOB = "/metrics/job/a"
@@ -22,6 +22,12 @@ def families(count: int, head: str = "", prefix: str = "m") -> bytes:
 def series(count: int, label: str = "l", start: int = 0) -> bytes:
     """Return one family of *count* series, which differ in the value of *label*."""
     return b"".join(b'm{%b="%d"} 1\n' % (label.encode(), n) for n in range(start, start + count))
+
+
+def labelled_series(salt: str = "") -> bytes:
+    """Return 99,000 series of nine labels each, no two values alike."""
+    labels = ",".join(f'l{n}="{salt}{n}_%d"' for n in range(9))
+    return "".join(f"m{{{labels}}} 1\n" % ((n,) * 9) for n in range(MANY)).encode()
 
 
 def histograms(count: int, buckets: int) -> bytes:
@@ -46,6 +52,22 @@ def empty_families(count: int) -> bytes:
     return b"".join(out)
 
 
+def varint(number: int) -> bytes:
+    low, high = number & 127, number >> 7
+    return bytes([low | 128]) + varint(high) if high else bytes([low])
+
+
+def message(*fields: tuple[int, bytes]) -> bytes:
+    """Return a protobuf message whose *fields* have numbers and bytes."""
+    return b"".join(bytes([at << 3 | 2]) + varint(len(inner)) + inner for at, inner in fields)
+
+
+def protobuf(kind: int, metric: bytes) -> bytes:
+    """Return a body of one family of the type *kind* with one metric."""
+    family = message((1, b"a")) + bytes([0x18, kind]) + message((4, metric))
+    return varint(len(family)) + family
+
+
 def groups(count: int):
     """Yield pushes that make *count* groups of one job with as many sets of label names."""
     return (put(f"/metrics/job/j/l{n}/x", b"m 1\n") for n in range(count))
@@ -66,6 +88,10 @@ def stored_series():
     return [put(JOB, series(MANY))]
 
 
+def stored_labelled_series():
+    return [put(JOB, labelled_series())]
+
+
 def half_a_million_series():
     return [put(f"/metrics/job/{n}", series(MANY, start=n * MANY)) for n in range(5)]
 
@@ -74,6 +100,7 @@ def long_path(size: int) -> str:
     return JOB + "".join(f"/l{n}/x" for n in range(size // 9))
 
 
+ANY_JOB = "match[]=%7Bjob%3D~%22j.*%22%7D"
 ALL_LABELS = ",".join(f'l{n}="x"' for n in range(12))
 
 # fmt: off
@@ -87,6 +114,9 @@ ROWS = (
     Row("a distribution with 90,000 buckets twice", lambda: put(JOB, histograms(1, 45_000) + b'h_sum{n="0",job="x"} 1\n'), 400),
     Row("a bad line at the end of 99,000", lambda: put(JOB, families(MANY) + b"{\n"), 400),
     Row("timestamps", lambda: put(JOB, series(MANY).replace(b" 1\n", b" 1 1\n")), 400),
+    Row("99,000 series of nine labels, the last one twice", lambda: put(JOB, labelled_series() + b"m 1\nm 2\n"), 400),
+    Row("two million spans of a histogram", lambda: put(JOB, protobuf(4, message((7, b"\x62\0" * 2_200_000))), Content_Type=PROTOBUF), 413),
+    Row("15 million unknown fields", lambda: put(JOB, protobuf(1, b"\x7a\0" * 15_000_000), Content_Type=PROTOBUF), 413),
     # What contradicts the stored groups.
     Row("50,000 families of another type than stored", lambda: put(OTHER, families(50_000)), 400, lambda: [put(JOB, gauge(50_000))]),
     Row("50,000 series of another group of the job", lambda: put(JOB, series(50_000, "x").replace(b'"} ', b'",i="1"} ')), 400, lambda: [put(f"{JOB}/i/1", series(50_000, "x"))]),
@@ -97,6 +127,11 @@ ROWS = (
     Row("99,000 families, protobuf", lambda: put(JOB, empty_families(MANY), Content_Type=PROTOBUF), 200),
     Row("99,000 series of one family", lambda: put(JOB, series(MANY)), 200),
     Row("99,000 series, each with its own label name", lambda: put(JOB, b"".join(b'm{l%d=""} 1\n' % n for n in range(MANY))), 200),
+    Row("99,000 series of nine labels", lambda: put(JOB, labelled_series()), 200),
+    Row("eight million deltas of a histogram", lambda: put(JOB, protobuf(4, message((7, message((13, bytes(8_000_000)))))), Content_Type=PROTOBUF), 413),
+    Row("99,000 numbers that are small", lambda: put(JOB, series(MANY).replace(b" 1\n", b" 1e-05\n")), 200),
+    Row("99,000 series with escape sequences", lambda: put(JOB, series(MANY).replace(b'"} ', b'\\n"} ')), 200),
+    Row("99,000 series with blanks behind them", lambda: put(JOB, series(MANY).replace(b" 1\n", b" 1  \n")), 200),
     Row("1,000 label values of 1 kB in one family", lambda: put(JOB, b"".join(b'm{l="%d%b"} 1\n' % (n, b"v" * 1000) for n in range(1_000))), 200),
     Row("15 MB of comments", lambda: put(JOB, b"# x\n" * 3_750_000 + b"m 1\n"), 413),
     Row("OpenMetrics of 99,000 series", lambda: put(JOB, series(MANY) + b"# EOF\n", Content_Type="application/openmetrics-text; version=1.0.0"), 200),
@@ -110,6 +145,13 @@ ROWS = (
     Row("one new family into a group with 99,000", lambda: post(JOB, b"n 2\n"), 200, stored_families),
     Row("one family in the place of 99,000", lambda: put(JOB, b"n 2\n"), 200, stored_families),
     Row("99,000 other families in the place of 99,000", lambda: put(JOB, families(MANY, prefix="n")), 200, stored_families),
+    Row("99,000 other series of nine labels in the place of 99,000", lambda: put(JOB, labelled_series("x")), 200, stored_labelled_series),
+    Row("one family in the place of 99,000 series of nine labels", lambda: put(JOB, b"n 2\n"), 200, stored_labelled_series),
+    Row("a known body of series of nine labels for other label names", lambda: put(f"{JOB}/x/y", labelled_series()), 200, stored_labelled_series),
+    Row("99,000 families patched", lambda: patch(JOB, families(MANY)), 200, stored_families),
+    Row("99,000 series patched, half of them new", lambda: patch(JOB, series(MANY, start=MANY // 2)), 200, stored_series),
+    Row("one series patched among 99,000", lambda: patch(JOB, b'm{l="7"} 2\n'), 200, stored_series),
+    Row("a delete of 10,000 groups by selector", lambda: delete(f"/api/v1/groups?{ANY_JOB}"), 200, lambda: groups(10_000)),
     Row("a delete of 99,000 families", lambda: delete(JOB), 202, stored_families),
     Row("a wipe of 10,000 groups", lambda: put("/api/v1/admin/wipe", b""), 202, lambda: groups(10_000)),
     # Reading it.
@@ -126,6 +168,11 @@ ROWS = (
     Row("first scrape of 10,000 groups", lambda: get("/metrics"), 200, lambda: groups(10_000)),
     Row("first HEAD of 99,000 series, zstd", lambda: Request("HEAD", "/metrics", headers=(("Accept-Encoding", "zstd"),)), 200, stored_series),
     Row("first scrape of 500,000 series", lambda: get("/metrics"), 200, half_a_million_series),
+    Row("first scrape of 99,000 series of nine labels", lambda: get("/metrics"), 200, stored_labelled_series),
+    Row("first scrape of 99,000 series of nine labels, protobuf", lambda: get("/metrics", Accept=PROTOBUF), 200, stored_labelled_series),
+    Row("scrape of 10,000 groups by selector", lambda: get(f"/metrics?{ANY_JOB}"), 200, lambda: groups(10_000)),
+    Row("groups API, 10,000 groups by selector", lambda: get(f"/api/v1/groups?{ANY_JOB}"), 200, lambda: groups(10_000)),
+    Row("JSON API with 99,000 series of nine labels", lambda: get("/api/v1/metrics"), 200, stored_labelled_series),
     Row("JSON API with 500,000 series", lambda: get("/api/v1/metrics"), 200, half_a_million_series),
     Row("the page with 99,000 families", lambda: get("/"), 200, stored_families),
     Row("the page with 10,000 groups", lambda: get("/"), 200, lambda: groups(10_000)),
@@ -144,6 +191,9 @@ ROWS = (
     Row("a path of 128 KiB in base64, wrong at its end", lambda: put(f"{JOB}/l@base64/{'QUFB' * 32_000}!", b"m 1\n"), 400),
     Row("a path of 128 KiB without a label name", lambda: put(JOB + "/" * 128_000, b"m 1\n"), 413),
     Row("the page of a group named by 128 KiB", lambda: get("/ui/group/" + "_2Fh" * 32_000), 404),
+    Row("a search for 10,000 words in 10,000 groups", lambda: get("/?q=" + "+".join(f"a{n}" for n in range(10_000))), 200, lambda: groups(10_000)),
+    Row("11,000 parameters", lambda: get("/?" + "&".join(f"a{n}=1" for n in range(11_000))), 200),
+    Row("an idempotency key of 1 MB", lambda: Request("POST", JOB, b"m 1\n", (("Idempotency-Key", "x" * 1_000_000),)), 400),
     Row("a query of 128 KiB", lambda: get("/?q=" + "%41+" * 32_000), 200),
     Row("an Accept header of 1 MB", lambda: get("/metrics", Accept="text/plain;q=0.5," * 55_000), 200),
     Row("an Accept-Encoding header of 1 MB", lambda: get("/metrics", Accept_Encoding="gzip;q=0.5," * 90_000), 200),

@@ -97,13 +97,14 @@ def test_what_is_long_but_not_much_is_read():
         (family(4, message((7, b"\x1a\0" * MANY))), "series-per-push"),
         (family(2, message((4, b"\x1a\0" * MANY))), "series-per-push"),
         (family(4, message((7, b"\x62\0" * 20 * MANY))), "series-per-push"),
+        (family(4, message((7, message((13, bytes(20 * MANY)))))), "series-per-push"),
         (family(4, EMPTY_GROUP + message((7, b"\x62\0" * 20 * MANY))), "series-per-push"),
         (family(1, GAUGE + b"\x7a\0" * 51 * MANY), "series-per-push"),
         (family(1, b"\x0a\0" * 10 + GAUGE), "labels-per-series"),
         (family(0, message((3, message((2, b"\x0a\0" * 10))))), "labels-per-series"),
     ],
     ids=[
-        *("empty", "gauges", "families", "buckets", "quantiles", "spans"),
+        *("empty", "gauges", "families", "buckets", "quantiles", "spans", "deltas"),
         *("behind a group", "unknown", "labels", "exemplar"),
     ],
 )

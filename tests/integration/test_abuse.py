@@ -285,7 +285,7 @@ HOSTILE_MESSAGES = {
         lambda: family(0, field(0x22, field(0x1A, field(0x12, b"\x0a\0" * 4 * MILLION)))),
         413,
     ),
-    "deltas": (lambda: family(4, field(0x22, field(0x3A, field(0x6A, bytes(8 * MILLION))))), 200),
+    "deltas": (lambda: family(4, field(0x22, field(0x3A, field(0x6A, bytes(16 * MILLION))))), 413),
     "depth": (lambda: family(1, nested(5000)), 400),
     "group depth": (lambda: family(1, b"\x0b" * MILLION), 400),
     "length": (lambda: b"\xff" * 8 + b"\x7f", 400),

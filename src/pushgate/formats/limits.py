@@ -129,6 +129,7 @@ may_have_large_integer = re.compile(rb"[\x80-\xff]{9}[\x02-\xff]").search
 _VARINT = rb"(?:[\x80-\xff]{0,8}[\x00-\x7f]|[\x80-\xff]{9}[\x00\x01])"
 _integer = re.compile(_VARINT).match
 _integers = re.compile(_VARINT + b"*").match
+_HIGH_BYTES = bytes(range(0x80, 0x100))  # all bytes of an integer but the last
 _PACKED_INTEGERS = frozenset({("Histogram", 10), ("Histogram", 13)})  # the deltas of buckets
 
 
@@ -186,12 +187,14 @@ class _Counter:
         self._fields_left -= fields
 
     def _check_packed(self, at: int, end: int) -> None:
-        """Refuse large integers, in steps: all other threads wait for one call."""
+        """Count integers, and refuse large ones. In steps: all other threads wait for one call."""
         while at < end:
             found = _integers(self._body, at, min(end, at + _MATCHED_BYTES))
             if found is None or found.end() == at:
                 raise unparsable()
             at = found.end()
+            self._others += len(found[0].translate(None, _HIGH_BYTES))
+            self._limits.check_series(self._series, self._others // 2)
 
     def _take(self, name: str, labels: int) -> None:
         if name in _SERIES:
