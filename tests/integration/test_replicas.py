@@ -115,6 +115,8 @@ def test_while_the_database_is_away_old_metrics_are_shown_and_pushes_refused():
         assert (status, headers["retry-after"]) == (503, "5")
         assert "Connection refused; the push is not stored, so push again" in text
         assert 'm{instance="",job="a"} 1' in pushed(patient)
+        for path in ("/metrics", "/api/v1/groups", "/"):
+            assert int(asked(patient, "GET", path)[2]["age"]) >= 1
         assert own(patient, "pushgate_storage_connected") == 0
         assert asked(patient, "GET", "/-/ready")[0] == 503
         assert "pushes are refused, and metrics shown as of" in strict.get("/status")
@@ -127,6 +129,7 @@ def test_while_the_database_is_away_old_metrics_are_shown_and_pushes_refused():
         assert asked(strict, "PUT", "/metrics/job/a", "m 3\n")[0] == 200
         assert 'm{instance="",job="a"} 3' in pushed(patient)
         assert own(patient, "pushgate_storage_connected") == 1
+        assert "age" not in asked(patient, "GET", "/metrics")[2]
         for each in (patient, strict):
             services.wait_until_ready(each, "/-/ready")
             lines = [

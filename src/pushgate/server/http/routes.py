@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import TypeAlias
 
 from starlette.types import Message, Receive, Scope, Send
@@ -107,17 +108,20 @@ class Resource:
         return plain_error(403, reason) if reason else None
 
     async def _act(self, action: Action, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 0
+        status, age = 0, 0.0
 
         async def send_counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if age:  # what is shown may be out of date
+                    header = (b"age", b"%d" % ceil(age))
+                    message = {**message, "headers": [*message["headers"], header]}
             await send(message)
 
         try:
             if action.shows_groups and action.permission in _READING:
-                await self._context.gateway.caught_up()
+                age = await self._context.gateway.caught_up()
                 await self._context.expiry.settle()
             await action.endpoint(self._context, scope, receive, send_counted)
         except PushgateError as error:

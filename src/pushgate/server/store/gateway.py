@@ -261,28 +261,31 @@ class Gateway:
         self.submit(change, done)
         await settled
 
-    async def caught_up(self) -> None:
-        """Return when everything is visible that any server acknowledged before this call.
+    async def caught_up(self) -> float:
+        """Return 0 when everything is visible that any server acknowledged before this call.
 
-        While the journal does not answer, return with what is in memory; see
-        :attr:`is_connected` and :attr:`copy_age`.
+        While the journal does not answer, return for how many seconds that is not certain.
 
         Raises:
             StaleCopy: that is too old.
         """
         if not self.is_shared:
-            return
+            return 0.0
         try:
             async with asyncio.timeout(_READ_SECONDS):
                 failure = await asyncio.shield(self._question())
         except TimeoutError:
             self._is_connected = False
             failure = JournalFailed(f"the database has not answered for {_READ_SECONDS:g} s")
-        if failure is not None and self.copy_age > self._max_staleness:
+        if failure is None:
+            return 0.0
+        age = self.copy_age
+        if age > self._max_staleness:
             raise StaleCopy(
-                f"{failure.cause}; what is in memory is {self.copy_age:.0f} s old, too old to be "
-                "shown (--persistence.max-staleness)"
+                f"{failure.cause}; what is in memory is {age:.0f} s old, too old to be shown "
+                "(--persistence.max-staleness)"
             )
+        return age
 
     def _question(self) -> _Question:
         """Return a question to the journal that is not yet asked: readers share it."""
