@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SERVER := $(VENV)/.server
 READY  := $(VENV)/.ready
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar=off
 
 FUZZ_VENV := .venv-fuzz
 FUZZ_READY := $(FUZZ_VENV)/.ready
@@ -14,9 +16,10 @@ MINUTES ?= 20
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: abuse bench-functions growth profile crash docs over-postgres fuzz run test interop replicas bench-replicas screenshots check format conformance bench demo fuzz-diff clean
+.PHONY: dist lock
 
-run: $(READY)  ## start the gateway on :9091, its data in ./data
-	$(BIN)/pushgate serve
+run: $(SERVER)  ## the gateway, its data in ./data; flags: make run ARGS="--web.listen-address=:9099"
+	$(BIN)/pushgate serve $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --ignore=tests/interop --ignore=tests/abuse
@@ -97,11 +100,27 @@ screenshots: $(READY)  ## of the web page, into docs/screenshots; needs Chromium
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
-$(READY): pyproject.toml
+dist: $(READY)  ## wheel and sdist into dist/, the same bytes each time
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+lock: $(READY)  ## pin what the image installs, with hashes
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --upgrade --extra server --extra postgres --output-file requirements/server.txt pyproject.toml
+	echo 'hatchling>=1.27' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --upgrade --output-file requirements/build.txt -
+
+$(SERVER): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Pushgate needs Python 3.11 or newer; set PYTHON=…")'
+	@echo "installing the server into $(VENV)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,test,dev]'
+	$(PIP) --quiet -e '.[server]'
+	touch $@
+
+$(READY): $(SERVER)
+	@echo "installing what tests and checks need into $(VENV): some minutes"
+	$(PIP) --quiet -e '.[server,test,dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(FUZZ_VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(FUZZ_VENV) dist .mypy_cache .ruff_cache .pytest_cache

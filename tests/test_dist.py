@@ -1,0 +1,96 @@
+"""What `make dist` makes: the same bytes each time, and all that a server needs."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pushgate import __version__
+from tests import services
+from tests.exchange import ask
+
+NAMES = {f"pushgate-{__version__}-py3-none-any.whl", f"pushgate-{__version__}.tar.gz"}
+
+
+def run(*command: object, **options) -> str:
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True, text=True, timeout=400, check=False, **options,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def tracked() -> list[str]:
+    """The files of the project, as git knows them, those to be added too."""
+    listing = run("git", "ls-files", "-co", "--exclude-standard", cwd=services.ROOT)
+    return [name for name in listing.splitlines() if (services.ROOT / name).is_file()]
+
+
+def built(folder: Path, time_of_files: float) -> dict[str, bytes]:
+    """The files of dist/, made in a copy of the project whose files are so old."""
+    for name in tracked():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((services.ROOT / name).read_bytes())
+        target.chmod((services.ROOT / name).stat().st_mode & 0o755)
+        os.utime(target, (time_of_files, time_of_files))
+    run(sys.executable, "-m", "hatchling", "build", cwd=folder)
+    return {path.name: path.read_bytes() for path in (folder / "dist").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("first"), time.time())
+
+
+def test_the_same_files_make_the_same_bytes(dist, tmp_path):
+    again = built(tmp_path, 1_000_000_000)
+    assert dist.keys() == again.keys() == NAMES
+    for name in NAMES:
+        assert hashlib.sha256(dist[name]).digest() == hashlib.sha256(again[name]).digest()
+
+
+@pytest.mark.timeout(600)
+def test_a_wheel_alone_serves_and_is_backed_up_and_restored(dist, tmp_path):
+    (wheel,) = (name for name in NAMES if name.endswith(".whl"))
+    (tmp_path / wheel).write_bytes(dist[wheel])
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    programs = tmp_path / "venv" / "bin"
+    locked = services.ROOT / "requirements" / "server.txt"
+    pip = (programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", locked)
+    run(*pip, "--no-index", "--no-deps", tmp_path / wheel)
+    run(programs / "python", "-m", "pip", "check")
+    pushgate = str(programs / "pushgate")
+
+    def serving(file: Path):
+        address = "--web.listen-address=127.0.0.1:{port}"
+        return services.running([pushgate, "serve", address, f"--persistence.file={file}"])
+
+    outside = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": ""}}
+    data, backup, restored = (tmp_path / name for name in ("data.db", "backup.db", "restored.db"))
+    with serving(data) as server:
+        run(pushgate, "set", "--address", server.url, "--job", "wheel", "rows=3", **outside)
+        assert 'rows{instance="",job="wheel"} 3' in server.get("/metrics")
+        assert ask(server.port, "GET", "/").status == 200  # templates and styles are there
+        run(pushgate, "backup", backup, "--persistence.file", data, **outside)
+    run(pushgate, "restore", backup, "--persistence.file", restored, **outside)
+    with serving(restored) as server:
+        assert 'rows{instance="",job="wheel"} 3' in server.get("/metrics")
+
+
+def test_the_lock_pins_what_the_project_asks_for():
+    text = (services.ROOT / "requirements" / "server.txt").read_text()
+    pinned = re.findall(r"^([\w-]+)==", text, re.MULTILINE)
+    project = tomllib.loads((services.ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = (*project["dependencies"], *extras["server"], *extras["postgres"])
+    names = {re.match(r"[\w.-]+", one)[0].replace(".", "-") for one in asked}
+    assert names <= {*pinned}
