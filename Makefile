@@ -50,7 +50,7 @@ bench: $(READY)  ## e.g. make bench BENCH='--quick --only push'
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 	$(BIN)/python -m benchmarks.client
 
-bench-replicas: $(READY)  ## replicas over PostgreSQL beside one server: 10 minutes
+bench-replicas: $(READY)  ## replicas over PostgreSQL beside one server: 5 minutes
 	$(BIN)/python -m benchmarks.replicas $(BENCH)
 
 bench-functions: $(READY)  ## the hot functions beside their slow twins

@@ -58,32 +58,48 @@ def with_file() -> Iterator[services.Service]:
         yield service
 
 
-def pushes(service: services.Service, clients: int, seconds: float) -> tuple[float, float, float]:
-    """Acknowledged pushes per second, and p50 and p99 in milliseconds."""
-    result = load(service, f"-connections={clients}", f"-seconds={seconds}", *PUSH)
-    return result["per_second"], result["p50_ms"], result["p99_ms"]
+Measured = tuple[float, float, float, float]
+"""Acknowledged pushes per second, p50 and p99 in ms, CPU time of all servers per push in ms."""
+
+
+def pushes(them: list[services.Service], at: services.Service, clients: int, seconds: float):
+    before = cpu_seconds(them)
+    result = load(at, f"-connections={clients}", f"-seconds={seconds}", *PUSH)
+    spent = (cpu_seconds(them) - before) / result["requests"]
+    measured: Measured = (result["per_second"], result["p50_ms"], result["p99_ms"], 1000 * spent)
+    tell(f"{len(them)} servers, {clients} clients: {measured}")
+    return measured
+
+
+def cpu_seconds(them: list[services.Service]) -> float:
+    """The CPU time that the servers have used; PostgreSQL's is not in it."""
+    ticks = 0
+    for each in them:
+        stat = Path(f"/proc/{each.process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(stat[11]) + int(stat[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure_pushes(seconds: float, rounds: int) -> None:
     """The table of pushes: one server with a file, and one, two, three replicas."""
-    found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
+    found: dict[tuple[str, int], list[Measured]] = {}
+
+    def measure(title: str, them: list[services.Service], at: services.Service) -> None:
+        load(at, "-once", *PUSH)
+        for clients in CLIENTS:
+            found.setdefault((title, clients), []).append(pushes(them, at, clients, seconds))
+
     for _ in range(rounds):
         with with_file() as service:
-            load(service, "-once", *PUSH)
-            for clients in CLIENTS:
-                found.setdefault(("file", clients), []).append(pushes(service, clients, seconds))
+            measure("one, with a file", [service], service)
         for count in REPLICAS:
             with database() as (cluster, name), replicas(cluster.url_of(name), count) as them:
-                load(shared(them[0]), "-once", *PUSH)
-                for clients in CLIENTS:
-                    measured = pushes(shared(them[0]), clients, seconds)
-                    found.setdefault((f"{count} over PostgreSQL", clients), []).append(measured)
-                    tell(f"{count} replicas, {clients} clients: {measured}")
-    print("| servers | clients | acknowledged pushes/s | p50, ms | p99, ms |")
-    print("|---|--:|--:|--:|--:|")
+                measure(f"{count} over PostgreSQL", them, shared(them[0]))
+    print("| servers | clients | acknowledged pushes/s | p50, ms | p99, ms | CPU time, ms/push |")
+    print("|---|--:|--:|--:|--:|--:|")
     for (servers, clients), measured in found.items():
-        rate, p50, p99 = (statistics.median(column) for column in zip(*measured, strict=True))
-        print(f"| {servers} | {clients} | {rate:,.0f} | {p50:.1f} | {p99:.1f} |")
+        rate, p50, p99, cpu = (statistics.median(column) for column in zip(*measured, strict=True))
+        print(f"| {servers} | {clients} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {cpu:.2f} |")
 
 
 def measure_catching_up() -> None:
