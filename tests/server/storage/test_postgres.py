@@ -391,7 +391,7 @@ def test_a_network_that_swallows_bytes_is_given_up(postgres, name, monkeypatch):
     with proxied(postgres.port) as proxy:
         one = Server(postgres.url_of(name, port=proxy.port))
         proxy.swallows = True
-        with pytest.raises(JournalFailed):
+        with pytest.raises(JournalFailed, match=r"no answer within 0\.3 seconds"):
             one.journal.check()
         proxy.swallows = False
         proxy.cut()

@@ -48,6 +48,10 @@ class Away(Exception):
     """The database can't be reached, or the connection broke; the message is one line."""
 
 
+class Hangs(Away):
+    """The database did not answer in time."""
+
+
 class Refused(Exception):
     """The database did not do what it was asked for; the message is one line.
 
@@ -103,8 +107,12 @@ class Database:
             Refused: one of the statements failed; there is no transaction.
         """
         if self._connection is not None:
-            with suppress(Away):
+            try:
                 return self.run(sql)
+            except Hangs:  # who waits for an answer has waited long enough
+                raise
+            except Away:
+                pass
         self._connection = self._connect()
         return self.run(sql)
 
@@ -192,8 +200,9 @@ class Database:
         is_busy = connection and connection.info.transaction_status == TransactionStatus.ACTIVE
         if connection is None or connection.closed or is_busy:
             self.disconnect()
-            hangs = f"no answer within {_ANSWER_SECONDS:g} seconds"
-            return Away(hangs if is_busy else self.explained(error))
+            if is_busy:
+                return Hangs(f"no answer within {_ANSWER_SECONDS:g} seconds")
+            return Away(self.explained(error))
         self.roll_back()
         return Refused(self.explained(error), error.sqlstate or "")
 
