@@ -38,6 +38,7 @@ def measure(servers: bench.Servers, column: str, groups: int, options: bench.Opt
 def draw(figures: dict[str, dict[int, dict]], file: Path) -> None:
     from matplotlib import pyplot as plt
 
+    plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "growth"}  # small, and reproducible
     canvas, axes = plt.subplots(1, len(PANELS), figsize=(4 * len(PANELS), 4))
     for axis, (what, title) in zip(axes, PANELS.items(), strict=True):
         for column, by_groups in figures.items():
