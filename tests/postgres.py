@@ -24,8 +24,8 @@ import pytest
 READY_WITHIN = 60.0
 STOPPED_WITHIN = 60.0
 SUPERUSER = "postgres"
-GUARDED = "guarded"
-"""A role of this name, which tests may create, has to give its password."""
+GUARDED, PASSWORD = "guarded", "secret"
+"""A role of every cluster that has to give its password."""
 
 How = Literal["smart", "fast", "immediate", "kill"]
 _SIGNALS: dict[How, signal.Signals] = {
@@ -76,6 +76,7 @@ class Postgres:
             cluster._create()
             try:
                 cluster.start()
+                cluster.psql(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'")
                 yield cluster
             except BaseException as error:
                 error.add_note(f"log of PostgreSQL:\n{cluster.log.read_text()[-4000:]}")

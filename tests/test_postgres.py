@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.postgres import Postgres
+from tests.postgres import GUARDED, PASSWORD, Postgres
 
 
 def test_each_database_is_empty(postgres):
@@ -41,8 +41,6 @@ def test_a_synchronous_standby_has_everything_when_it_is_promoted():
 
 
 def test_a_guarded_role_needs_its_password(postgres):
-    postgres.psql("CREATE ROLE guarded LOGIN PASSWORD 'secret'")
-
-    assert postgres.psql("SELECT 1", user="guarded:secret") == "1"
+    assert postgres.psql("SELECT 1", user=f"{GUARDED}:{PASSWORD}") == "1"
     with pytest.raises(RuntimeError, match="password authentication failed"):
-        postgres.psql("SELECT 1", user="guarded:wrong")
+        postgres.psql("SELECT 1", user=f"{GUARDED}:wrong")

@@ -51,7 +51,7 @@ def test_a_skip_fails_the_run_exactly_where_skips_are_refused(tmp_path, no_skip,
 
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
-        env={"PUSHGATE_TEST_NO_SKIP": no_skip},
+        env={"PUSHGATE_TEST_NO_SKIP": no_skip, "PYTHONPATH": str(services.ROOT)},
         capture_output=True,
         text=True,
         check=False,
