@@ -34,9 +34,10 @@ _SHORT = 0x80  # a shorter length takes one byte
 _LABEL_TAG, _METRIC_TAG = 0x0A, 0x22
 _VALUE_BYTES = 11
 _METRIC_LENGTHS: Final = [varint(size) for size in range(2048)]
-# Possessive and bounded, so that nothing is tried twice. Of a label: lengths and name; value.
+# Possessive and bounded, so that nothing is tried twice. Of a label: lengths and name; value,
+# which ends before the tag of the next label or of the number.
 _METRIC = rb"\x22([\x00-\x7f]|[\x80-\xff][\x01-\x7f])"
-_LABEL = rb"\x0a(.\x0a.[^\x12]{1,120}+\x12.)([^\x0a\x12]{0,120}+)"
+_LABEL = rb"\x0a(.\x0a.[^\x12]{1,120}+\x12.)([^\x0a%b]{0,120}+)"
 
 
 Place = tuple[int, int]
@@ -145,7 +146,7 @@ def read_columns(body: bytes, most_series: int) -> Columns:
         header, at = family.header, family.end
         if not header.name or header.name in families or len(doubles) >= most_series:
             raise Unusual
-        key = family.names, family.values
+        key = family.names, family.values, len(family.numbers)
         if key not in labels:
             labels[key] = family.labels()
         families[header.name] = family
@@ -266,8 +267,9 @@ def _rows(kind: MetricType, labels: int) -> Callable[[bytes, int, int], list[tup
     """
     if not kind.is_simple or labels > _MAX_LABELS:
         raise Unusual
-    value = re.escape(SIMPLE_PREFIX[kind]) + rb"(.{8})"
-    return re.compile(_METRIC + labels * _LABEL + value, re.DOTALL).findall
+    number = SIMPLE_PREFIX[kind]
+    label, value = _LABEL % re.escape(number[:1]), re.escape(number) + rb"(.{8})"
+    return re.compile(_METRIC + labels * label + value, re.DOTALL).findall
 
 
 @lru_cache(256)
