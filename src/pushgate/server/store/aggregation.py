@@ -133,11 +133,13 @@ def _contents(pushed: Pushed, names: frozenset[str]) -> Sliced[_Content]:
     places = yield from listing(positions[name] for name in names if name in positions)
     places.sort()
     tokens = pushed.numbers.split(b" ") if places else []
-    lengths = (len(family.labels) for family in shape.families)
-    firsts = yield from listing(accumulate(lengths, initial=0))
+    firsts: Sequence[int] = ()  # metrics before each family
+    if pushed.details:
+        lengths = (len(family.labels) for family in shape.families)
+        firsts = yield from listing(accumulate(lengths, initial=0))
     out: _Content = {}
     for at in places:
-        family, start, first = shape.families[at], shape.starts[at], firsts[at]
+        family, start = shape.families[at], shape.starts[at]
         metrics: _Metrics = {}
         for number, (labels, slots) in enumerate(
             zip(family.labels, family.metric_slots(), strict=True)
@@ -147,7 +149,7 @@ def _contents(pushed: Pushed, names: frozenset[str]) -> Sliced[_Content]:
             metrics[labels] = _Metric(
                 family.bounds[number] if family.bounds else (),
                 tokens[start + slots.start : start + slots.stop],
-                pushed.details[first + number] if pushed.details else b"",
+                pushed.details[firsts[at] + number] if firsts else b"",
             )
         out[family.name] = family, metrics
     return out
