@@ -59,6 +59,8 @@ _templates = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
+for _name in _templates.list_templates():  # to compile one takes long for the event loop
+    _templates.get_template(_name)
 _GROUPS, _GROUP, _STATUS, _RULES, _HELP, _MISSING = (
     _templates.get_template(f"{name}.html")
     for name in ("groups", "group", "status", "rules", "help", "missing")
