@@ -153,3 +153,11 @@ def test_the_memory_of_a_small_command_is_its_own():
     small, large = (values(request)["batch_job_max_rss_bytes"] for request in server.seen)
     assert small < 6e6
     assert 100e6 < large < 200e6
+
+
+def test_the_memory_of_a_command_is_its_own_whoever_started_us():
+    ballast = b"x" * (300 << 20)  # the kernel counts it as memory of what is started from here
+    with rogue() as server:
+        run("-a", server.url, *python("x = b'x' * (100 << 20)"))
+    del ballast
+    assert 100e6 < values(server.seen[0])["batch_job_max_rss_bytes"] < 200e6

@@ -7,7 +7,6 @@ only place that waits, forwards and reaps.
 
 import math
 import os
-import resource
 import shutil
 import signal
 import time
@@ -129,9 +128,10 @@ def start(
         script = shutil.which(command[0]) or command[0]
         shell = ["/bin/sh", script, *command[1:]]
         pid = os.posix_spawn(shell[0], shell, environment, **options)
-    # At once: the command may end before anybody can look a second time.
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Child(pid, inherited_rss=own, first_rss=_high_water_rss(pid))
+    # At once: the command may end before anybody can look a second time. And not what rusage says
+    # of this process, which itself inherited something: from a shell, a worker, a scheduler.
+    first = _high_water_rss(pid)
+    return Child(pid, inherited_rss=_high_water_rss(os.getpid()), first_rss=first)
 
 
 def wait(child: Child, kill_after: float | None = None) -> Ended:
