@@ -1,9 +1,6 @@
 """``pushgate backup``, ``check`` and ``restore``: copies of all that a server stores."""
 
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushgate.cli.messages import UNREACHABLE, USAGE, say
+from pushgate.cli.messages import storage_failures_reported
 from pushgate.cli.options import option, takes
-from pushgate.errors import JournalFailed, StartupError, needs_server
 
 if TYPE_CHECKING:
     from pushgate.server.storage.backup import Contents
@@ -48,7 +44,7 @@ def backup(file: Path, storage: Storage) -> None:
     FILE has every push that was answered before the command began. Run it as the user of
     the server.
     """
-    with _failures_reported("backup"):
+    with storage_failures_reported("backup"):
         if storage.persistence_url:
             from pushgate.server.storage.database_backup import copy_database
 
@@ -64,7 +60,10 @@ def backup(file: Path, storage: Storage) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
     """Check every record of FILE: a backup, or the persistence file of a server."""
-    with _failures_reported("check"), tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
+    with (
+        storage_failures_reported("check"),
+        tempfile.TemporaryDirectory(prefix="pushgate-") as folder,
+    ):
         from pushgate.server.storage.backup import copy_file
 
         contents = copy_file(file, Path(folder) / "checked")
@@ -86,7 +85,7 @@ def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT00
     The server of a persistence file has to be stopped, and the file that it had is kept
     beside it. Servers with a database go on, and show what was restored.
     """
-    with _failures_reported("restore"):
+    with storage_failures_reported("restore"):
         if storage.persistence_url:
             from pushgate.server.storage.database_backup import restore_database
 
@@ -107,17 +106,3 @@ def _summary(contents: "Contents", file: Path) -> str:
         f"{len(groups)} group{'' if len(groups) == 1 else 's'}, {series} series, "
         f"{file.stat().st_size} bytes, undamaged"
     )
-
-
-@contextmanager
-def _failures_reported(command: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise click.ClickException(needs_server(f"pushgate {command}", error)) from error
-    except StartupError as error:
-        say(str(error))
-        sys.exit(USAGE)
-    except JournalFailed as error:
-        say(error.cause)
-        sys.exit(UNREACHABLE)

@@ -9,10 +9,13 @@ import click
 
 from pushgate.errors import (
     ConfigurationError,
+    JournalFailed,
     PushAuthError,
     PushConnectionError,
     PushgatewayError,
     PushServerError,
+    StartupError,
+    needs_server,
 )
 
 OUTPUT_FAILED, USAGE, REJECTED, UNREACHABLE, UNAUTHORIZED = 1, 2, 3, 4, 5
@@ -66,3 +69,18 @@ def failures_reported() -> Iterator[None]:
     except PushgatewayError as error:
         report(error)
         sys.exit(exit_status(error))
+
+
+@contextmanager
+def storage_failures_reported(command: str) -> Iterator[None]:
+    """Report why *command* can't use a storage of the server, and exit with the status for it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(needs_server(f"pushgate {command}", error)) from error
+    except StartupError as error:
+        say(str(error))
+        sys.exit(USAGE)
+    except JournalFailed as error:
+        say(error.cause)
+        sys.exit(UNREACHABLE)
