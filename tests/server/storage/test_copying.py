@@ -81,7 +81,7 @@ def test_a_file_that_is_missing_is_not_made(tmp_path, url):
 
 
 def test_a_target_that_differs_afterwards_is_named(file, url, monkeypatch):
-    steps = copying._steps
-    monkeypatch.setattr(copying, "_steps", lambda *both: steps(*both)[1:])
+    replacing = copying.replacing
+    monkeypatch.setattr(copying, "replacing", lambda *both: replacing(*both)[1:])
     with pytest.raises(StartupError, match=r'differs in 1 groups .* \{job="a"\}: stop its servers'):
         copy(file, url, replace=False)

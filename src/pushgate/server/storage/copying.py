@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pushgate.errors import StartupError
-from pushgate.server.storage.journal import Journal
+from pushgate.server.storage.journal import Journal, replacing
 from pushgate.server.storage.opening import locked, opened_database, opened_journal
 from pushgate.server.store.group import Block, Group
-from pushgate.server.store.store import Step
 
 _MAX_NAMED = 5
 
@@ -47,7 +46,7 @@ def copy(source: str, target: str, *, replace: bool) -> Copied:
             )
         if journal.begin() is not None:
             raise StartupError(f"{_shown(target)} was changed meanwhile: stop its servers")
-        journal.write(_steps(present, groups), keys)
+        journal.write(replacing(present, groups), keys)
     with _opened(target) as (_, found):
         if different := _differences(groups, found):
             raise StartupError(
@@ -78,13 +77,6 @@ def _is_database(place: str) -> bool:
 
 def _shown(place: str) -> str:
     return "the database" if _is_database(place) else place
-
-
-def _steps(present: Sequence[Group], groups: Sequence[Group]) -> list[Step]:
-    """Return one step for each group that makes *groups* of *present*."""
-    before = {group.key: group for group in present}
-    steps = [Step(before.pop(group.key, None), group) for group in groups]
-    return steps + [Step(group, None) for group in before.values()]
 
 
 def _differences(one: Sequence[Group], other: Sequence[Group]) -> list[str]:

@@ -6,11 +6,10 @@ from pushgate.errors import StartupError
 from pushgate.server.storage.backup import Contents, copy_file
 from pushgate.server.storage.failures import startup_error
 from pushgate.server.storage.files import beside, sync_directory
-from pushgate.server.storage.journal import TurnLost
+from pushgate.server.storage.journal import TurnLost, replacing
 from pushgate.server.storage.opening import new_journal
 from pushgate.server.storage.postgres import PostgresJournal
 from pushgate.server.store.group import Group
-from pushgate.server.store.store import Step
 
 
 def copy_database(url: str, target: Path) -> Contents:
@@ -74,11 +73,8 @@ def _replaced(
             f"the database {journal.name} holds groups: give --replace to put the backup in "
             "their place"
         )
-    wanted = {group.key.packed: group for group in contents.groups}
-    steps = [Step(group, wanted.get(key)) for key, group in present.items()]
-    steps += [Step(None, group) for key, group in wanted.items() if key not in present]
     try:
-        journal.write(steps, dict(contents.applied_keys))
+        journal.write(replacing(present.values(), contents.groups), dict(contents.applied_keys))
     except TurnLost:
         return False
     return True

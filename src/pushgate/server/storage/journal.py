@@ -94,3 +94,10 @@ def coalesced(steps: Iterable[Step]) -> list[Step]:
 def named(steps: Iterable[Step]) -> dict[bytes, int]:
     """Return the idempotency keys of *steps*, with the times of their pushes."""
     return {step.once: step.after.pushed_at for step in steps if step.once and step.after}
+
+
+def replacing(present: Iterable[Group], wanted: Iterable[Group]) -> list[Step]:
+    """Return one step for each group that makes *wanted* of *present*."""
+    before = {group.key.packed: group for group in present}
+    steps = [Step(before.pop(group.key.packed, None), group) for group in wanted]
+    return steps + [Step(group, None) for group in before.values()]
