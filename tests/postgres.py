@@ -21,6 +21,8 @@ from typing import Any, Literal
 
 import pytest
 
+from tests import services
+
 READY_WITHIN = 60.0
 STOPPED_WITHIN = 60.0
 SUPERUSER = "postgres"
@@ -75,12 +77,10 @@ class Postgres:
             cluster = cls(folder, "primary", settings)
             cluster._create()
             try:
-                cluster.start()
-                cluster.psql(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'")
-                yield cluster
-            except BaseException as error:
-                error.add_note(f"log of PostgreSQL:\n{cluster.log.read_text()[-4000:]}")
-                raise
+                with services.log_noted("PostgreSQL", cluster.log):
+                    cluster.start()
+                    cluster.psql(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'")
+                    yield cluster
             finally:
                 for each in [cluster, *cluster.standbys]:
                     each.stop("immediate")

@@ -74,6 +74,18 @@ def free_port() -> int:
 
 
 @contextmanager
+def log_noted(of: str, log: Path) -> Iterator[None]:
+    """Add the end of *log* to an error in the block; a skip needs no explanation."""
+    try:
+        yield
+    except pytest.skip.Exception:
+        raise
+    except BaseException as error:
+        error.add_note(f"log of {of}:\n{log.read_text(errors='replace')[-4000:]}")
+        raise
+
+
+@contextmanager
 def running(
     command: Sequence[str],
     *,
@@ -101,11 +113,9 @@ def running(
             )
         service = Service(port, process, log)
         try:
-            wait_until_ready(service, ready)
-            yield service
-        except BaseException as error:
-            error.add_note(f"log of {' '.join(argv)}:\n{log.read_text(errors='replace')[-4000:]}")
-            raise
+            with log_noted(" ".join(argv), log):
+                wait_until_ready(service, ready)
+                yield service
         finally:
             service.stop()
 

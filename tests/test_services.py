@@ -32,6 +32,16 @@ def test_an_error_inside_the_block_carries_the_log():
     assert "about to listen" in error.value.__notes__[0]
 
 
+def test_a_skip_inside_the_block_says_no_more_than_its_reason():
+    with (
+        pytest.raises(pytest.skip.Exception) as skipped,
+        services.running([sys.executable, "-c", SERVER, "{port}"]),
+    ):
+        pytest.skip("no peer")
+
+    assert not hasattr(skipped.value, "__notes__")
+
+
 def test_a_command_that_ends_at_once_is_told_with_its_log():
     with (
         pytest.raises(ChildProcessError, match="ended with 3") as error,
