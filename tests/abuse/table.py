@@ -4,6 +4,7 @@ Every row is sent to a server process of its own while a second connection polls
 """
 
 from tests.abuse.requests import PROTOBUF, Request, Row, delete, get, gzipped, patch, post, put
+from tests.fuzz.schema import varint
 
 MANY = 99_000  # just below the default --limit.series-per-push
 JOB = "/metrics/job/a"
@@ -50,11 +51,6 @@ def empty_families(count: int) -> bytes:
         inner = b"\x0a%c%b\x18\x01\x22\x0b\x12\x09\x09" % (len(name), name) + bytes(8)
         out.append(bytes([len(inner)]) + inner)
     return b"".join(out)
-
-
-def varint(number: int) -> bytes:
-    low, high = number & 127, number >> 7
-    return bytes([low | 128]) + varint(high) if high else bytes([low])
 
 
 def message(*fields: tuple[int, bytes]) -> bytes:
