@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushgate.cli.messages import storage_failures_reported
+from pushgate.cli.messages import counted, storage_failures_reported
 from pushgate.cli.options import option, takes
 
 if TYPE_CHECKING:
@@ -103,6 +103,5 @@ def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT00
 def _summary(contents: "Contents", file: Path) -> str:
     groups, series = contents.groups, sum(group.series for group in contents.groups)
     return (
-        f"{len(groups)} group{'' if len(groups) == 1 else 's'}, {series} series, "
-        f"{file.stat().st_size} bytes, undamaged"
+        f"{counted(len(groups), 'group')}, {series} series, {file.stat().st_size} bytes, undamaged"
     )

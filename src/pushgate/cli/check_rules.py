@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pushgate.cli.messages import USAGE, say
+from pushgate.cli.messages import USAGE, counted, say
 from pushgate.errors import StartupError, needs_server
 
 
@@ -22,4 +22,4 @@ def check_rules(file: Path) -> None:
     except StartupError as error:
         say(f"{file}: {error}")
         sys.exit(USAGE)
-    click.echo(f"{file}: {len(rules)} rule{'' if len(rules) == 1 else 's'}, valid")
+    click.echo(f"{file}: {counted(len(rules), 'rule')}, valid")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from pushgate.cli.messages import REJECTED, failures_reported
+from pushgate.cli.messages import REJECTED, counted, failures_reported
 from pushgate.cli.options import option, switch, takes
 from pushgate.client.gateway import PushGateway
 from pushgate.errors import PushgatewayError, PushRejectedError, needs_server
@@ -85,10 +85,10 @@ def import_groups(source: str, options: ImportOptions) -> None:
         copied = wanted if options.dry_run else _push(new, wanted, refused)
     done = "would copy" if options.dry_run else "copied"
     metrics = sum(copy.metrics for copy in copied)
-    click.echo(f"{done} {_count(len(copied), 'group')}, {_count(metrics, 'metric')}")
+    click.echo(f"{done} {counted(len(copied), 'group')}, {counted(metrics, 'metric')}")
     if there:
         click.echo(
-            f"kept {_count(len(there), 'group')} of the new gateway; --replace replaces them"
+            f"kept {counted(len(there), 'group')} of the new gateway; --replace replaces them"
         )
     for line in (*refused, *_not_copied(found, copied)):
         click.echo(line)
@@ -120,7 +120,7 @@ def _push(target: PushGateway, wanted: Sequence[Copy], refused: list[str]) -> li
     copied: list[Copy] = []
     bar: AbstractContextManager[Iterable[Copy]] = nullcontext(wanted)
     if sys.stderr.isatty():
-        label = f"Copying {_count(len(wanted), 'group')}"
+        label = f"Copying {counted(len(wanted), 'group')}"
         bar = click.progressbar(wanted, label=label, file=sys.stderr)
     with target, bar as groups:
         for copy in groups:
@@ -131,7 +131,7 @@ def _push(target: PushGateway, wanted: Sequence[Copy], refused: list[str]) -> li
                 refused.append(f"refused {copy.labels}: {why}")
             except PushgatewayError as error:
                 error.add_note(
-                    f"{len(copied)} of {_count(len(wanted), 'group')} were copied; start the same "
+                    f"{len(copied)} of {counted(len(wanted), 'group')} were copied; start the same "
                     "command again for the others."
                 )
                 raise
@@ -156,7 +156,3 @@ def _not_copied(found: Sequence[Copy], copied: Sequence[Copy]) -> Iterator[str]:
             "not copied: push times, which are those of the import; the file of the old gateway "
             "(--persistence.file) has them, see docs/migration.md"
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

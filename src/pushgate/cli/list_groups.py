@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pushgate.cli.messages import failures_reported, say
+from pushgate.cli.messages import counted, failures_reported, say
 from pushgate.cli.options import Connection, Duration, option, switch, takes
 from pushgate.cli.table import age, label_cells, printable, table
 
@@ -80,7 +80,7 @@ def delete_matching(connection: Connection, matching: Matching, deleting: Deleti
     gateway = gateway_for(connection, default_job="delete")
     groups = gateway.delete_groups(**matching.conditions, dry_run=deleting.dry_run)
     _show(groups, deleting)
-    count = f"{len(groups)} group{'' if len(groups) == 1 else 's'}"
+    count = counted(len(groups), "group")
     say(f"would delete {count}" if deleting.dry_run else f"deleted {count}")
 
 

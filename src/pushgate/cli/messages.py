@@ -49,6 +49,11 @@ def exit_status(error: Exception) -> int:
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), REJECTED)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return *number* with *noun*, in the plural unless it is one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """Write *text* to stderr; that stderr is closed or full changes nothing."""
     with suppress(OSError):
