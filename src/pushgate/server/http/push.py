@@ -311,7 +311,7 @@ class PushService:
         self._telemetry.recent.refuse(
             Refusal(
                 time.time_ns(),
-                push.client[0] if push.client else "",
+                address_of(push.client),
                 getattr(push, "group", None),
                 reason,
                 "\n".join([str(error), *getattr(error, "advice", ())]),
@@ -424,8 +424,13 @@ def _change(push: Push, pushed: Pushed) -> Change:
     once = push.request.idempotency_key
     if once:  # keys are those of a group, and of any length
         once = blake2b(once, digest_size=16, key=blake2b(push.group.packed).digest()).digest()
-    address = push.client[0] if push.client else ""
+    address = address_of(push.client)
     return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns(), address, once)
+
+
+def address_of(client: Client) -> str:
+    """Return the IP address of *client*; empty if it has none, as over a Unix socket."""
+    return client[0] if client else ""
 
 
 def find_header(headers: Headers, name: bytes) -> bytes:

@@ -11,6 +11,7 @@ from pushgate.errors import PushgateError
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.csrf import cross_site_write
+from pushgate.server.http.push import address_of
 from pushgate.server.http.responses import NOT_FOUND, Response, error_response, plain_error
 
 _READING = (Permission.READ, Permission.SCRAPE)
@@ -99,7 +100,7 @@ class Resource:
         if not access.open:
             needs = action.needs(context, scope) if action else (Permission.ANY, None)
             certificate = scope["state"].get("peer_certificate")
-            address = scope["client"][0] if scope["client"] else ""
+            address = address_of(scope["client"])
             verdict = await access.admit(scope["headers"], certificate, *needs, address)
             if verdict:
                 return plain_error(verdict.status, verdict.message, verdict.headers)

@@ -12,7 +12,7 @@ from pushgate.formats.negotiation import accepted_encoding, accepted_format
 from pushgate.server.exposition.cache import Kept
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.parameters import Parameters
-from pushgate.server.http.push import find_header
+from pushgate.server.http.push import address_of, find_header
 from pushgate.server.http.stream import in_steps
 from pushgate.server.recent import Scrape
 from pushgate.server.store.selection import SelectedGroups, Selection
@@ -55,7 +55,7 @@ async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send
     context.telemetry.recent.scrape(
         Scrape(
             time.time_ns(),
-            scope["client"][0] if scope["client"] else "",
+            address_of(scope["client"]),
             find_header(headers, b"user-agent").decode("latin-1"),
             time.perf_counter() - began,
             size,
