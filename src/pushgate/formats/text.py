@@ -29,7 +29,7 @@ from pushgate.model.shape import (
     Pushed,
     PushShape,
     interned,
-    label_schema_of_families,
+    label_schema_of,
 )
 
 # One call into C may not take long, because all other threads wait: bodies are cut in pieces.
@@ -260,7 +260,7 @@ def _label_schema(families: Families, runs: Iterable[Run]) -> LabelSchema:
     label_names: list[set[tuple[str, ...]]] = [set() for _ in families.by_name]
     for run in runs:
         label_names[run.family].add(run.names)
-    return label_schema_of_families(
+    return label_schema_of(
         tuple(
             FamilyLabelSchema(family.name, _type(family), family.help, frozenset(names))
             for family, names in zip(families.by_name.values(), label_names, strict=True)

@@ -126,11 +126,6 @@ class LabelSchema:
         return any(alike((*names, *grouping)) for names in sets)
 
 
-def label_schema_of(families: Sequence[FamilyShape]) -> LabelSchema:
-    """Return the one label schema of *families*."""
-    return label_schema_of_families(finished(_label_schemas(families)))
-
-
 def _label_schemas(families: Sequence[FamilyShape]) -> Sliced[tuple[FamilyLabelSchema, ...]]:
     out: list[FamilyLabelSchema] = []
     known: dict[int, frozenset[tuple[str, ...]]] = {}  # families often share their labels
@@ -149,7 +144,7 @@ def _label_schemas(families: Sequence[FamilyShape]) -> Sliced[tuple[FamilyLabelS
     return tuple(out)
 
 
-def label_schema_of_families(families: tuple[FamilyLabelSchema, ...]) -> LabelSchema:
+def label_schema_of(families: tuple[FamilyLabelSchema, ...]) -> LabelSchema:
     """Return the one label schema that consists of *families*."""
     key = key_of(families)
     label_schema = _LABEL_SCHEMAS.get(key)
@@ -312,7 +307,7 @@ def interning(
     if shape is None:
         if label_schemas is None:
             label_schemas = yield from _label_schemas(families)
-        shape = _SHAPES[key] = PushShape(families, label_schema_of_families(label_schemas))
+        shape = _SHAPES[key] = PushShape(families, label_schema_of(label_schemas))
     elif release and shape.families is not families and _is_large(families):
         release([families])
     return shape

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pushgate.errors import DamagedFile, JournalFailed, StartupError
-from pushgate.model.shape import Pushed, PushShape, label_schema_of
+from pushgate.model.shape import Pushed, PushShape
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.change import Change, Delete, Fail, Replace, Wipe
 from pushgate.server.store.store import Store
@@ -136,8 +136,9 @@ def test_groups_share_shapes_and_the_last_one_takes_its_shape_along(path):
 
 def test_equal_shapes_need_not_be_one_object(path):
     store = Store()
-    families = pushed('m{a="1"} 1\n').shape.families
-    twins = [PushShape(families, label_schema_of(families)) for _ in range(2)]
+    shape = pushed('m{a="1"} 1\n').shape
+    families = shape.families
+    twins = [PushShape(families, shape.label_schema) for _ in range(2)]
     with closing(SqliteJournal(path)) as journal:
         for job, shape in zip("ab", twins, strict=True):
             append(journal, store, Replace(key(job), Pushed(shape, b"1"), 1))
