@@ -46,6 +46,7 @@ ROUTES = [
     ("GET", "/api/v1/status", "read", False),
     ("GET", "/api/v1/metrics", "read", False),
     ("GET", "/api/v1/groups", "read", False),
+    ("GET", "/api/v1/openapi.json", "read", False),
     ("DELETE", "/api/v1/groups?match[]={{job=%22{job}%22}}", "delete", True),
     ("PUT", "/api/v1/admin/wipe", "admin", False),
     ("PUT", "/-/quit", "admin", False),

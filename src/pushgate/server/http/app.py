@@ -10,7 +10,7 @@ from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from pushgate.server.access.config import Permission
-from pushgate.server.http import groups_api, health, json_api
+from pushgate.server.http import groups_api, health, json_api, openapi
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import push_over_asgi
 from pushgate.server.http.push_path import push_path
@@ -79,6 +79,12 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         },
         "/api/v1/metrics": options
         | {"GET": _READ(endpoint=json_api.metrics, counted_as="api/v1/metrics")},
+        "/api/v1/openapi.json": options
+        | {
+            "GET": _READ(
+                endpoint=openapi.described, shows_groups=False, counted_as="api/v1/openapi.json"
+            )
+        },
     }
     if settings.web_enable_admin_api:
         wipe = _ADMIN(endpoint=json_api.wipe, counted_as="wipe")
