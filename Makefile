@@ -6,6 +6,9 @@ SERVER := $(VENV)/.server
 READY  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar=off
 
+DOCS_VENV := .venv-docs
+DOCS_READY := $(DOCS_VENV)/.ready
+
 FUZZ_VENV := .venv-fuzz
 FUZZ_READY := $(FUZZ_VENV)/.ready
 TARGETS ?= text protobuf path webconfig
@@ -16,7 +19,7 @@ MINUTES ?= 20
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: abuse bench-functions growth profile crash docs over-postgres fuzz run test interop replicas bench-replicas screenshots check format conformance bench demo fuzz-diff clean
-.PHONY: dist lock
+.PHONY: dist docs-site lock
 
 run: $(SERVER)  ## the gateway, its data in ./data; flags: make run ARGS="--web.listen-address=:9099"
 	$(BIN)/pushgate serve $(ARGS)
@@ -91,8 +94,19 @@ crash: $(READY)  ## kill -9 a hundred times while everything is pushed: some min
 replicas: $(READY)  ## many replicas under load and fire, in full size: half an hour
 	PUSHGATE_REPLICAS=1 $(BIN)/python -m pytest -v -s tests/replicas $(REPLICAS)
 
-docs: $(READY)  ## write docs/flags.md from the settings
+docs: $(READY)  ## write the pages that are made from the code
 	$(BIN)/python -m tests.flagspage >docs/flags.md.new && mv docs/flags.md.new docs/flags.md
+	$(BIN)/python -m tests.metricspage >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(BIN)/python -m tests.pythonpage >docs/python-api.md.new && mv docs/python-api.md.new docs/python-api.md
+
+docs-site: $(DOCS_READY)  ## the documentation as pages, into site; a warning is an error
+	$(DOCS_VENV)/bin/zensical build --clean --strict
+	! grep -rnE '<(script|img|iframe)[^>]* src="https?:|<link[^>]* href="https?:' site --include=*.html
+
+$(DOCS_READY): requirements/docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
 
 screenshots: $(READY)  ## of the web page, into docs/screenshots; needs Chromium
 	$(BIN)/python -m tests.showcase docs/screenshots
@@ -104,11 +118,13 @@ dist: $(READY)  ## wheel and sdist into dist/, the same bytes each time
 	rm -rf dist
 	$(BIN)/python -m hatchling build
 
-lock: $(READY)  ## pin what the image installs, with hashes
+lock: $(READY)  ## pin what the image and the documentation install, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --upgrade --extra server --extra postgres --output-file requirements/server.txt pyproject.toml
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --upgrade --output-file requirements/build.txt -
+	echo zensical | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --upgrade --output-file requirements/docs.txt -
 
 $(SERVER): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Pushgate needs Python 3.11 or newer; set PYTHON=…")'
@@ -123,4 +139,4 @@ $(READY): $(SERVER)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(FUZZ_VENV) dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(FUZZ_VENV) $(DOCS_VENV) dist site .mypy_cache .ruff_cache .pytest_cache

@@ -10,6 +10,7 @@ import pytest
 
 import pushgate
 from pushgate.client.options import ABOUT
+from tests import pythonpage
 
 MODULES = [
     "pushgate.client.aio",
@@ -59,3 +60,19 @@ def test_the_table_of_options_is_what_the_code_says():
 def test_the_page_about_the_client_leaves_nothing_out():
     page = (Path(__file__).parent.parent / "docs/client.md").read_text()
     assert {name for name in (*ABOUT, *pushgate.__all__) if name not in page} == set()
+
+
+def test_the_page_of_the_python_api_is_made_from_the_docstrings():
+    """If it is not: make docs."""
+    page = (Path(__file__).parent.parent / "docs/python-api.md").read_text()
+    assert page == pythonpage.page()
+
+
+def test_the_page_of_the_python_api_leaves_nothing_out():
+    shown = {value.__name__ for values in pythonpage.SECTIONS.values() for value in values}
+    ours = {
+        name
+        for name in pushgate.__all__
+        if getattr(pushgate, name).__module__.startswith("pushgate")
+    }
+    assert ours <= shown

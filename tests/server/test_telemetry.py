@@ -1,10 +1,13 @@
 import os
+import re
 import socket
 
 import pytest
 
 from pushgate.model.family import MetricType
 from pushgate.server.telemetry import Sample, Telemetry
+from tests import metricspage, services
+from tests.exchange import ask
 
 REQUESTS = "pushgateway_http_requests_total"
 SIZE = "pushgateway_http_push_size_bytes"
@@ -175,3 +178,19 @@ def test_two_servers_in_one_process_count_apart(telemetry):
     other = Telemetry()
     other.count_rejected("groups")
     assert family(telemetry, "pushgate_rejected_pushes_total") is None
+
+
+def test_the_page_of_metrics_is_made_from_the_server():
+    """If it is not: make docs."""
+    assert (services.ROOT / "docs/metrics.md").read_text() == metricspage.page()
+
+
+def test_the_page_of_metrics_has_every_metric_of_a_running_server(tmp_path):
+    named = set(re.findall(r"^\| `(\w+)`", metricspage.page(), re.MULTILINE))
+    (tmp_path / "rules.yml").write_text("rules: [{match: '{job=\"j\"}', expect_every: 1h}]")
+    rules = f"--push.rules-file={tmp_path / 'rules.yml'}"
+    with services.pushgate(rules, data=tmp_path / "data.db") as server:
+        ask(server.port, "PUT", "/metrics/job/j", b"")
+        shown = set(re.findall(r"^# TYPE (\w+)", server.get("/metrics"), re.MULTILINE))
+    assert named - shown <= {"pushgate_storage_losses_total", "pushgate_rejected_pushes_total"}
+    assert shown <= named
