@@ -61,9 +61,9 @@ def test_a_page_from_longer_ago_is_rendered_anew(one, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "behind"), [(0, 1), (0.005, 1), (0.03, 3), (0.1, 4), (1, 10), (5, 50)]
+    ("seconds", "behind"), [(0, 1), (0.004, 1), (0.01, 2.5), (0.1, 5), (1, 10), (5, 50)]
 )
-def test_refreshes_take_a_hundredth_of_the_time_or_else_a_tenth(seconds, behind):
+def test_refreshes_take_little_of_the_time(seconds, behind):
     assert renderings._behind(seconds) == pytest.approx(behind)
 
 

@@ -23,11 +23,12 @@ Render: TypeAlias = Callable[[], Awaitable[Iterable[bytes]]]
 
 _MAX_KEPT = 32
 
-# How far a refresh may be behind, as a multiple of the time that rendering takes: then it keeps
-# the server busy for a hundredth of the time, which the 99th percentile of pushes does not see.
-# Where that would be too far behind, a tenth.
-_TIMES_QUICK, _TIMES_SLOW = 100, 10
-_TOO_FAR_SECONDS = 4.0
+# How far a refresh may be behind, as a multiple of the time that rendering takes. Pushes that come
+# while a page is rendered take a few times as long as others. If it is rendered for a hundredth
+# of the time, these are the slowest hundredth, and decide about the 99th percentile; a 250th does
+# not. Where that would be too far behind, a tenth.
+_TIMES_QUICK, _TIMES_SLOW = 250, 10
+_TOO_FAR_SECONDS = 5.0
 _AT_LEAST_SECONDS = 1.0
 # What an answer depends on, beside the target.
 _READ_HEADERS = (b"authorization", b"accept-encoding", b"host")

@@ -1,5 +1,6 @@
 """The pages of the web interface, and its static files."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from functools import partial
@@ -59,12 +60,7 @@ _templates = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-for _name in _templates.list_templates():  # to compile one takes long for the event loop
-    _templates.get_template(_name)
-_GROUPS, _GROUP, _STATUS, _RULES, _HELP, _MISSING = (
-    _templates.get_template(f"{name}.html")
-    for name in ("groups", "group", "status", "rules", "help", "missing")
-)
+_compiled: Final[dict[str, Template]] = {}
 
 _CSP = b"content-security-policy"
 _POLICY: Final = (
@@ -120,8 +116,8 @@ async def _groups(context: AppContext, scope: Scope) -> Iterator[str]:
         )
         for match in result.groups
     )
-    return _page(
-        _GROUPS,
+    return await _page(
+        "groups",
         context,
         ".",
         tab="groups",
@@ -148,7 +144,7 @@ async def deletable(context: AppContext, scope: Scope, receive: Receive, send: S
     search = Search.from_query(_query(scope))
     matching, _, _ = await matching_groups(context.gateway.store, search, time.time_ns())
     some = [*islice(chain.from_iterable(matching.values()), _MAX_DELETED)]
-    may_delete = await _permitted(context, scope, [match.job for match in some], Permission.DELETE)
+    may_delete = await _permitted(context, scope, [job for _, _, job in some], Permission.DELETE)
     named = [
         {"name": legible(selector(group.key)[:_MAX_VALUE]), "path": path}
         for group, _, job in some
@@ -187,8 +183,8 @@ async def _group(context: AppContext, scope: Scope, shown: Group) -> Iterator[st
     max_rows = None if "all" in _query(scope) else MAX_ROWS
     cards = family_cards(shown, context.settings, time.time_ns(), max_rows=max_rows)
     about = _about(context, scope, shown, may_delete=bool(may_delete))
-    return _page(
-        _GROUP,
+    return await _page(
+        "group",
         context,
         "../..",
         tab="groups",
@@ -232,7 +228,7 @@ async def status(context: AppContext, scope: Scope, receive: Receive, send: Send
 
     async def render() -> Iterator[str]:
         shown = await status_.status(context, time.time_ns())
-        return _page(_STATUS, context, ".", tab="status", title="Status", **shown)
+        return await _page("status", context, ".", tab="status", title="Status", **shown)
 
     await _share(render, lambda: None, context, scope, receive, send)
 
@@ -242,7 +238,7 @@ async def rules(context: AppContext, scope: Scope, receive: Receive, send: Send)
 
     async def render() -> Iterator[str]:
         shown = await status_.rules(context, time.time_ns())
-        return _page(_RULES, context, ".", tab="rules", title="Rules", **shown)
+        return await _page("rules", context, ".", tab="rules", title="Rules", **shown)
 
     await _share(render, partial(_version, context), context, scope, receive, send)
 
@@ -252,7 +248,7 @@ async def help(context: AppContext, scope: Scope, receive: Receive, send: Send) 
 
     async def render() -> Iterator[str]:
         sections = help_.sections(context.settings, base_url(scope, context.settings))
-        return _page(_HELP, context, ".", tab="help", title="Help", sections=sections)
+        return await _page("help", context, ".", tab="help", title="Help", sections=sections)
 
     await _share(render, lambda: context.live.access, context, scope, receive, send)
 
@@ -272,7 +268,7 @@ async def missing(
         return
     below = scope["path"].removeprefix(context.settings.route_prefix)
     up = up or "/".join([".", *[".."] * (below.count("/") - 1)])
-    body = "".join(_page(_MISSING, context, up, tab="", title="Not found", what=what))
+    body = "".join(await _page("missing", context, up, tab="", title="Not found", what=what))
     await Response(404, body.encode(), _headers(context))(scope, receive, send)
 
 
@@ -308,17 +304,23 @@ def _query(scope: Scope) -> dict[str, str]:
         return {}
 
 
-def _page(template: Template, context: AppContext, up: str, **shown: Any) -> Iterator[str]:
-    """Yield a page; *up* is the relative URL of the route prefix, used without an external URL."""
+async def _page(name: str, context: AppContext, up: str, **shown: Any) -> Iterator[str]:
+    """Return a page; *up* is the relative URL of the route prefix, used without an external URL."""
+    if not _compiled:  # takes long for the event loop, and for a start
+        _compiled.update(await asyncio.to_thread(_all_templates))
     settings = context.settings
     base = settings.external_prefix or up
-    return template.generate(
+    return _compiled[f"{name}.html"].generate(
         base=base,
         metrics=base + settings.telemetry_path.removeprefix(settings.route_prefix),
         version=BUILD.version,
         now=time.time_ns() // 10**6,
         **shown,
     )
+
+
+def _all_templates() -> dict[str, Template]:
+    return {name: _templates.get_template(name) for name in _templates.list_templates()}
 
 
 def _version(context: AppContext) -> Hashable:
