@@ -55,7 +55,7 @@ def test_the_front_door_offers_exactly_this():
 
 def test_the_base_install_needs_four_libraries():
     names = {re.match(r"[a-z0-9-]+", needed)[0] for needed in PROJECT["dependencies"]}
-    assert names == {"prometheus-client", "httpcore2", "httpx2", "click"}
+    assert names == {"prometheus-client", "h11", "httpx2", "click"}
 
 
 @pytest.mark.parametrize("name", ["properties", "compat", "instruments", "errors"])
@@ -83,7 +83,7 @@ def test_importing_the_package_loads_nothing_else():
 def test_importing_the_gateway_loads_no_library_before_it_is_needed():
     """It costs a job that pushes once more than the push."""
     imports = loaded_by("from pushgate import PushGateway, Histogram, Gauge")
-    assert not imports & {"httpcore2", "httpx2", "asyncio", "click", "google.protobuf"}
+    assert not imports & {"h11", "httpx2", "asyncio", "click", "google.protobuf"}
     assert "httpx2" not in loaded_by(
         "from pushgate import PushGateway, PushgatewayError\n"
         "try: PushGateway('localhost:1', job='j', retry=0).delete()\n"

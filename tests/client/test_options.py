@@ -60,7 +60,7 @@ def test_timeouts_come_from_properties_unless_they_are_zero():
         {f"{PREFIX}connectTimeoutSeconds": "7", f"{PREFIX}readTimeoutSeconds": "0"}, read_timeout=2
     )
     for each, connect, read in ((made, 7, 2), (gateway(False), 10, 10)):
-        timeouts = each._route.extensions(math.inf)["timeout"]
+        timeouts = each._route.timeouts(math.inf)
         assert (timeouts["connect"], timeouts["read"]) == (connect, read)
 
 

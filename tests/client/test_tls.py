@@ -95,36 +95,3 @@ def test_nothing_is_global(authority):
     with rogue(tls=context(authority)) as server:
         PushGateway(server.url, verify=False, properties=False).delete()
     assert ssl._create_default_https_context is before
-
-
-def test_https_through_a_proxy_is_tunnelled(caller, authority, ca_file):
-    with rogue(tls=context(authority)) as server:
-
-        def tunnel(connection, gateway):
-            import socket
-            import threading
-
-            from tests.client.rogue import read_request
-
-            read_request(connection, gateway)
-            with socket.create_connection(("localhost", server.port)) as onward:
-                connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-                back = threading.Thread(target=copy, args=(onward, connection), daemon=True)
-                back.start()
-                copy(connection, onward)
-                back.join()
-
-        with rogue(tunnel) as proxy:
-            gateway = caller.make(server.url, job="j", ca_file=ca_file, proxy=proxy.url)
-            assert caller.call(gateway, "delete").status == 200
-            assert proxy.seen[0].method == "CONNECT"
-            assert "authorization" not in proxy.seen[0].headers
-
-
-def copy(source, target):
-    from contextlib import suppress
-
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(1)

@@ -15,7 +15,7 @@ from pushgate.client.delivery import Authorize, Encode, Pause, Send, Step, Steps
 from pushgate.client.failures import RequestInfo, too_late
 from pushgate.client.gateway import PushGateway
 from pushgate.client.job import JobRun, refuse_generator
-from pushgate.client.operation import Awaited
+from pushgate.client.operation import Awaited, await_all
 from pushgate.client.periodic import Final, Schedule
 from pushgate.client.route import seconds_left
 from pushgate.client.transport import AsyncConnection
@@ -137,23 +137,12 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
             return
         # While another task pushes, the connection is that task's to close.
         if not self._lock.locked():
-            await self._connection.close()
+            self._connection.close()
 
     async def carry_out(self, steps: Steps[_Result]) -> _Result:
         """Take *steps* one after the other, and return what they come to."""
         async with AsyncExitStack() as turn:
-            proceed: Callable[[Any], Step] = steps.send
-            outcome: Any = None
-            try:
-                while True:
-                    step = proceed(outcome)
-                    try:
-                        proceed, outcome = steps.send, await self._take(step, turn)
-                    except Exception as error:  # noqa: BLE001  the steps raise it again
-                        proceed, outcome = steps.throw, error
-            except StopIteration as done:
-                result: _Result = done.value
-                return result
+            return await await_all(steps, lambda step: self._take(step, turn))
 
     async def _take(self, step: Step, turn: AsyncExitStack) -> Any:
         """Return what came of *step*. *turn* is held until it is closed."""
@@ -197,7 +186,7 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
         finally:
             try:
                 if not self._users:
-                    await self._connection.close()
+                    self._connection.close()
             finally:
                 lock.release()
 

@@ -14,7 +14,7 @@ from pushgate.client.base import GatewayBase
 from pushgate.client.delivery import Authorize, Encode, Pause, Send, Step, Steps, Turn
 from pushgate.client.failures import too_late
 from pushgate.client.job import Job
-from pushgate.client.operation import Blocking
+from pushgate.client.operation import Blocking, take_all
 from pushgate.client.options import checked_seconds, described_options
 from pushgate.client.periodic import PeriodicPusher
 from pushgate.errors import ConfigurationError
@@ -97,18 +97,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
     def carry_out(self, steps: Steps[_Result]) -> _Result:
         """Take *steps* one after the other, and return what they come to."""
         with ExitStack() as turn:
-            proceed: Callable[[Any], Step] = steps.send
-            outcome: Any = None
-            try:
-                while True:
-                    step = proceed(outcome)
-                    try:
-                        proceed, outcome = steps.send, self._take(step, turn)
-                    except Exception as error:  # noqa: BLE001  the steps raise it again
-                        proceed, outcome = steps.throw, error
-            except StopIteration as done:
-                result: _Result = done.value
-                return result
+            return take_all(steps, lambda step: self._take(step, turn))
 
     def _take(self, step: Step, turn: ExitStack) -> Any:
         """Return what came of *step*. *turn* is held until it is closed."""

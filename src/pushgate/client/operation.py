@@ -5,15 +5,54 @@ a method of it that takes them: a function in a gateway that blocks, a coroutine
 one that is awaited.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import cache, wraps
 from inspect import signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_args, overload
 
 from pushgate.client.delivery import Steps
 
+_Step = TypeVar("_Step")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
+
+
+def take_all(steps: Generator[_Step, Any, _Result], take: Callable[[_Step], Any]) -> _Result:
+    """Let *take* carry out the *steps*, one after the other; return what they come to."""
+    proceed: Callable[[Any], _Step] = steps.send
+    outcome: Any = None
+    try:
+        while True:
+            step = proceed(outcome)
+            try:
+                proceed, outcome = steps.send, take(step)
+            except Exception as error:  # noqa: BLE001  the steps raise it again
+                proceed, outcome = steps.throw, error
+    except StopIteration as done:
+        result: _Result = done.value
+        return result
+    finally:  # what interrupts a step is no error of it, and the steps have something to close
+        steps.close()
+
+
+async def await_all(
+    steps: Generator[_Step, Any, _Result], take: Callable[[_Step], Awaitable[Any]]
+) -> _Result:
+    """Do the same as :func:`take_all`, but await each step."""
+    proceed: Callable[[Any], _Step] = steps.send
+    outcome: Any = None
+    try:
+        while True:
+            step = proceed(outcome)
+            try:
+                proceed, outcome = steps.send, await take(step)
+            except Exception as error:  # noqa: BLE001  the steps raise it again
+                proceed, outcome = steps.throw, error
+    except StopIteration as done:
+        result: _Result = done.value
+        return result
+    finally:  # what interrupts a step is no error of it, and the steps have something to close
+        steps.close()
 
 
 class Blocking:

@@ -8,7 +8,6 @@ import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from pushgate.client.address import Address
@@ -54,14 +53,12 @@ class Route:
         """Return the TLS context as its files are now; None for plain HTTP."""
         return context_for(self.options) if self.address.scheme == "https" else None
 
-    def extensions(self, expires: float) -> dict[str, Any]:
-        """Return what a request takes with it: timeouts, none beyond *expires*, TLS name."""
+    def timeouts(self, expires: float) -> dict[str, float]:
+        """Return the seconds for each operation of a connection, none beyond *expires*."""
         left = min(max(expires - time.monotonic(), 0.001), FOREVER)
         connect = min(self.options.connect_timeout or 10.0, left)
         read = min(self.options.read_timeout or 10.0, left)
-        timeouts = {"connect": connect, "read": read, "write": read, "pool": connect}
-        name = self.options.server_hostname
-        return {"timeout": timeouts} | ({"sni_hostname": name} if name else {})
+        return {"connect": connect, "read": read, "write": read, "pool": connect}
 
 
 def seconds_left(expires: float) -> float | None:
@@ -99,7 +96,7 @@ def _is_usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
         is_http = parts.scheme.lower() in {"http", "https"}
-        # urlsplit drops line breaks, and accepts blanks and more that httpcore2 refuses.
+        # urlsplit drops line breaks, and accepts blanks and more that no proxy has.
         is_host = parts.hostname is not None and bool(_HOST.fullmatch(parts.hostname))
         return is_http and is_host and url.isprintable() and (parts.port is None or parts.port > 0)
     except ValueError:  # the port, or the brackets of an IPv6 address

@@ -1,0 +1,273 @@
+"""HTTP/1.1 with a gateway, without sockets: proxies, tunnels and TLS included.
+
+A :class:`Channel` yields what to do with a socket, an action, and is sent what came of it.
+:mod:`pushgate.client.transport` does it, for blocking code and for asyncio. TLS is between
+the two: it turns the bytes of HTTP into the bytes of the socket, in memory.
+"""
+
+import ssl
+from base64 import b64encode
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import h11
+
+from pushgate.client.delivery import Send
+from pushgate.client.failures import Answer
+
+_Result = TypeVar("_Result")
+PIECE = 1 << 16
+"""Bytes to write or to read at a time: a timeout is for one piece, and a slow reader takes many."""
+
+# A head beyond it is none of a gateway.
+_MAX_HEAD = 100 * 1024
+_PORTS = {"http": 80, "https": 443}
+
+
+class Connect(NamedTuple):
+    """Connect to this host."""
+
+    host: str
+    port: int
+
+
+class Write(NamedTuple):
+    """Write all of *data*."""
+
+    data: bytes
+
+
+class Read(NamedTuple):
+    """Read at most :data:`PIECE` bytes; the outcome is empty at the end of the stream."""
+
+
+Action: TypeAlias = Connect | Write | Read
+Actions: TypeAlias = Generator[Action, Any, _Result]
+
+
+class ProxyError(ConnectionError):
+    """The proxy refused to connect to the gateway; its text begins with the status."""
+
+
+class Channel:
+    """A connection to the gateway at *url*.
+
+    Attributes:
+        is_ready: Whether requests can be sent; nothing of one has been before.
+        is_reusable: Whether the last answer left the connection ready for the next request.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        proxy: str | None,
+        context: ssl.SSLContext | None,
+        server_hostname: str | None,
+    ) -> None:
+        """Do nothing yet.
+
+        Args:
+            url: The URL of any request; scheme, host and port are those of all.
+            proxy: The URL of the proxy to go through.
+            context: What TLS is made with; None for plain HTTP.
+            server_hostname: The name to ask for and to verify, unless it is the host's.
+        """
+        self._gateway, self._proxy = urlsplit(url), urlsplit(proxy) if proxy else None
+        self._context, self._server_hostname = context, server_hostname
+        self._layer: _Layer = _Bare()
+        self._http = _http()
+        self.is_ready, self.is_reusable = False, False
+
+    def open(self) -> Actions[None]:
+        """Connect, to the gateway or through a tunnel of the proxy."""
+        first = self._proxy or self._gateway
+        yield Connect(_host(first), _port(first))
+        if self._proxy is not None and self._proxy.scheme == "https":
+            yield from self._secure(ssl.create_default_context(), _host(self._proxy))
+        if self._context is not None:
+            if self._proxy is not None:
+                yield from self._tunnel(self._proxy)
+            yield from self._secure(self._context, self._server_hostname or _host(self._gateway))
+        self.is_ready = True
+
+    def _secure(self, context: ssl.SSLContext, hostname: str) -> Actions[None]:
+        context.set_alpn_protocols(["http/1.1"])
+        layer = _Tls(context, hostname, self._layer)
+        yield from layer.handshake()
+        self._layer = layer
+
+    def _tunnel(self, proxy: SplitResult) -> Actions[None]:
+        target = _authority(self._gateway, with_port=True)
+        headers = [("Host", target), ("Accept", "*/*"), *_proxy_authorization(proxy)]
+        http = _http()
+        head = http.send(h11.Request(method="CONNECT", target=target, headers=headers))
+        yield from self._layer.write(head + http.send(h11.EndOfMessage()))
+        response = yield from self._event(http)
+        while not isinstance(response, h11.Response):
+            response = yield from self._event(http)
+        if not 200 <= response.status_code < 300:
+            raise ProxyError(f"{response.status_code} {response.reason.decode('latin-1')}")
+
+    def request(self, step: Send, sent: Callable[[int], object] | None = None) -> Actions[Answer]:
+        """Send the request of *step*, and return the answer.
+
+        Args:
+            step: The request.
+            sent: Called with the number of bytes of each piece that is sent.
+        """
+        self.is_reusable = False
+        url = urlsplit(step.info.url)
+        target = url.path + (f"?{url.query}" if url.query else "")
+        headers = list(step.headers.items())
+        names = {name.lower() for name in step.headers}
+        if names.isdisjoint({"content-length", "transfer-encoding"}):
+            headers.append(("Content-Length", str(len(step.body))))
+        if "host" not in names:
+            headers.insert(0, ("Host", _authority(url)))
+        if self._proxy is not None and self._context is None:
+            target = f"{url.scheme}://{_authority(url)}{target}"
+            headers += _proxy_authorization(self._proxy)
+        request = h11.Request(method=step.info.method, target=target, headers=headers)
+        # The head goes out together with the first piece of the body, in one packet if it can.
+        data = self._http.send(request)
+        if step.body:
+            data += self._http.send(h11.Data(step.body))
+        data += self._http.send(h11.EndOfMessage())
+        is_complete = False
+        try:
+            for start in range(0, len(data), PIECE):
+                piece = data[start : start + PIECE]
+                yield from self._layer.write(piece)
+                if sent is not None:
+                    sent(len(piece))
+            is_complete = True
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # a gateway may refuse a body that it has not read, and close: the answer says why
+        answer = yield from self._answer()
+        if is_complete and self._http.our_state is self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            self.is_reusable = True
+        return answer
+
+    def _answer(self) -> Actions[Answer]:
+        head: h11.Response | None = None
+        body: list[bytes] = []
+        while True:
+            match (yield from self._event(self._http)):
+                case h11.Response() as head:
+                    pass
+                case h11.Data(data=data):
+                    body.append(bytes(data))
+                case h11.EndOfMessage() if head is not None:
+                    break
+        # Header values are bytes on the wire; Latin-1 keeps each of them.
+        headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
+        return Answer(head.status_code, head.reason.decode("latin-1"), headers, b"".join(body))
+
+    def _event(self, http: h11.Connection) -> Actions[h11.Event]:
+        while True:
+            event = http.next_event()
+            if isinstance(event, h11.Event):
+                return event
+            data = yield from self._layer.read()
+            if not data and http.their_state is h11.SEND_RESPONSE:
+                # h11's own words would be about its states.
+                raise h11.RemoteProtocolError("Server disconnected without sending a response.")
+            http.receive_data(data)
+
+
+class _Layer(Protocol):
+    def write(self, data: bytes) -> Actions[None]: ...
+
+    def read(self) -> Actions[bytes]: ...
+
+
+class _Bare:
+    """The bytes as they are on the socket."""
+
+    def write(self, data: bytes) -> Actions[None]:
+        yield Write(data)
+
+    def read(self) -> Actions[bytes]:
+        data: bytes = yield Read()
+        return data
+
+
+class _Tls:
+    """TLS on top of *below*, which may be TLS itself: that of the proxy, around the gateway's."""
+
+    def __init__(self, context: ssl.SSLContext, hostname: str, below: _Layer) -> None:
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=hostname)
+        self._below = below
+
+    def handshake(self) -> Actions[None]:
+        return self._carry(self._tls.do_handshake)
+
+    def write(self, data: bytes) -> Actions[None]:
+        while data:
+            written = yield from self._carry(partial(self._tls.write, data))
+            data = data[written:]
+
+    def read(self) -> Actions[bytes]:
+        try:
+            return (yield from self._carry(partial(self._tls.read, PIECE)))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""  # with or without a goodbye; HTTP knows where the answer ends
+
+    def _carry(self, call: Callable[[], _Result]) -> Actions[_Result]:
+        """Return what *call* returns, once enough has been sent and received for it."""
+        while True:
+            try:
+                result = call()
+            except ssl.SSLWantReadError:
+                yield from self._flush()
+                data = yield from self._below.read()
+                if data:
+                    self._received.write(data)
+                else:
+                    self._received.write_eof()
+            except ssl.SSLError:
+                with suppress(OSError):
+                    yield from self._flush()  # the alert that tells the other side why
+                raise
+            else:
+                yield from self._flush()
+                return result
+
+    def _flush(self) -> Actions[None]:
+        if self._to_send.pending:
+            yield from self._below.write(self._to_send.read())
+
+
+def _http() -> h11.Connection:
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+
+
+def _host(url: SplitResult) -> str:
+    host = url.hostname or ""
+    # The name of a host in another script is written in IDNA.
+    return host if host.isascii() else host.encode("idna").decode()
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or _PORTS[url.scheme]
+
+
+def _authority(url: SplitResult, *, with_port: bool = False) -> str:
+    """Return host and port as in a Host header, where the scheme's own port is left out."""
+    host, port = _host(url), _port(url)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}" if with_port or port != _PORTS[url.scheme] else shown
+
+
+def _proxy_authorization(proxy: SplitResult) -> list[tuple[str, str]]:
+    if not proxy.username:
+        return []
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return [("Proxy-Authorization", f"Basic {b64encode(pair.encode()).decode()}")]
