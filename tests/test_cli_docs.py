@@ -1,40 +1,13 @@
-"""Every console example of docs/cli.md, run in order against our gateway."""
+"""docs/cli.md leaves nothing out; test_docs.py runs its examples."""
 
-import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests import services
+from tests import pages, services
 
-PAGE = (services.ROOT / "docs" / "cli.md").read_text()
-COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-BLOCKS = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
-
-
-@pytest.mark.timeout(300)  # dozens of processes, one after the other
-def test_the_examples_of_the_page_are_true(gateway):
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(services.PUSHGATE).parent}:{os.environ['PATH']}",
-        "IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS": gateway.url,
-    }
-    assert len(BLOCKS) >= 8
-    for block in BLOCKS:
-        exported = ""
-        for line, expected in COMMAND.findall(block):
-            if line.startswith("export "):
-                exported = f"{line}; "
-                continue
-            done = subprocess.run(
-                ["bash", "-c", f"{{ {exported}{line}; }} 2>&1"],
-                env=environment, capture_output=True, text=True, timeout=30, check=False,
-            )  # fmt: skip
-            # Columns are as wide as they have to be, and ages differ.
-            pattern = re.sub(r"(\\ )+", " +", re.escape(expected)).replace("…", ".*?")
-            assert re.fullmatch(pattern, done.stdout), (line, done.stdout)
+PAGE = pages.page("cli")
 
 
 @pytest.mark.parametrize(

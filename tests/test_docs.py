@@ -1,10 +1,12 @@
-"""The documentation as a whole: its links lead somewhere, and every page is in the navigation."""
+"""The documentation: its links lead somewhere, and its examples do what the pages say."""
 
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests import pages, services
 from tests.services import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md"])
@@ -40,3 +42,139 @@ def test_every_page_is_in_the_navigation_once():
     text = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
     named = sorted(re.findall(r"[\w-]+\.md$", text, re.MULTILINE))
     assert named == sorted(page.name for page in PAGES if page.parent.name == "docs")
+
+
+# What the pages name and we have not: scripts that do as little as possible instead.
+PROGRAMS = {
+    "backup.sh": 'echo "backup_bytes 42" >> "$PUSHGATE_METRICS_FILE"',
+    "make": 'test "$1" = test',
+    "python": 'test "$*" = "-m importer"',
+    "spark-submit": 'test "$*" = features.py',
+}
+VARIABLES = {"IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS"}
+# These pages are followed from the top to the end, with a gateway that has these flags.
+FOLLOWED = {
+    "cli": (),
+    "http-api": ("--web.enable-admin-api", "--web.enable-lifecycle"),
+    "jobs-airflow": (),
+    "jobs-celery": (),
+    "jobs-ci": (),
+    "jobs-cron": (),
+    "jobs-kubernetes": (),
+    "jobs-python": (),
+    "jobs-spark": (),
+}
+# These need more than one gateway; a test of their own runs each of their examples.
+ELSEWHERE = {
+    "alerts": "test_alerts.py",
+    "backup": "test_backup_docs.py",
+    "client": "test_client_docs.py",
+    "migration": "migration/test_docs.py",
+    "python-api": "test_docstrings.py",
+    "replicas": "test_replicas_docs.py",
+    "reverse-proxy": "integration/test_reverse_proxies.py",
+    "rules": "test_rules_docs.py",
+    "secure": "test_docs.py",
+    "systemd": "test_deploy_systemd.py",
+    "tutorial": "test_tutorial.py",
+    "web-config": "server/access/test_docs.py",
+}
+# What cannot run here, by what it begins with.
+NOT_RUN = {
+    "docker build": "needs a Docker daemon; test_container.py does the same steps",
+    "docker compose": "needs a Docker daemon; test_container.py does the same steps",
+    "pip install": "the test environment is installed already; test_dist.py installs the wheel",
+    "pushgate copy data/": "needs a database; tests/cli/test_copy.py runs it",
+    "python3 -m venv /opt": "needs root and systemd; test_deploy_systemd.py checks the units",
+    "/opt/pushgate/bin/pushgate backup": "the same, by test_backup_docs.py",
+}
+
+
+def test_every_example_of_every_page_is_run_or_said_not_to_be():
+    unused = set(NOT_RUN)
+    for path in ROOT.glob("docs/*.md"):
+        for example in pages.examples(path.stem):
+            reason = not_run(example)
+            unused.discard(reason)
+            assert reason or path.stem in FOLLOWED or path.stem in ELSEWHERE, (path.name, example)
+    assert not unused
+    for name, test in ELSEWHERE.items():
+        assert name in (ROOT / "tests" / test).read_text(), test
+
+
+def not_run(example: pages.Example) -> str:
+    return next((start for start in NOT_RUN if example.text.startswith(start)), "")
+
+
+@pytest.mark.timeout(300)  # dozens of processes, one after the other
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_a_reader_sees_what_the_page_says(name, tmp_path):
+    with services.pushgate(*FOLLOWED[name]) as gateway:
+        reader = pages.Reader(tmp_path, gateway.port)
+        for program, script in PROGRAMS.items():
+            reader.program(program, script)
+        ran = [follow(reader, example) for example in pages.examples(name)]
+        assert ran
+
+
+def follow(reader: pages.Reader, example: pages.Example) -> None:
+    match example.language:
+        case _ if not_run(example):
+            pass
+        case "sh" | "bash":
+            reader.script(example.text, example.output, shell=example.language)
+        case "console":
+            reader.console(example.text)
+        case "python":
+            reader.python(example.text)
+        case "cron":
+            *_, command = example.text.split(maxsplit=5)
+            reader.script(command.replace("/usr/local/bin/", ""))
+        case "yaml":
+            check(reader, example.text)
+        case language:
+            pytest.fail(f"no way to run {language}")
+
+
+def check(reader: pages.Reader, text: str) -> None:
+    """Let Prometheus read what is its own; run the commands of everything else."""
+    document = yaml.safe_load(text)
+    match document:
+        case {"scrape_configs": _}:
+            (reader.folder / "prometheus.yml").write_text(text)
+            reader.run(services.find_promtool(), "check", "config", "prometheus.yml")
+        case {"jobs": {"tests": {"steps": [_, _, step]}}}:
+            assert set(step["env"]) == VARIABLES | {"PUSHGATE_BEARER_TOKEN"}
+            reader.script(step["run"])
+        case {"kind": "CronJob"}:
+            pod = document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            mounted = {mount["name"] for mount in container["volumeMounts"]}
+            assert mounted == {volume["name"] for volume in pod["volumes"]}
+            assert {variable["name"] for variable in container["env"]} > VARIABLES
+            reader.run(*container["command"])
+        case _:
+            pytest.fail("no way to check this")
+
+
+def test_the_page_about_security_lets_in_whom_it_says(tmp_path):
+    tokens, config, start = pages.blocks("secure", "sh")
+    port = services.free_port()
+    reader = pages.Reader(tmp_path, port)
+    reader.script(tokens)
+    reader.script(config)
+    (command, _) = start.splitlines()
+    program, *flags = reader.here(command).replace("web.yml", f"{tmp_path}/web.yml").split()[:-1]
+    with services.running([str(Path(services.PUSHGATE).parent / program), *flags], port=port):
+        (console,) = pages.blocks("secure", "console")
+        reader.console(console)
+
+
+def test_a_run_pushes_the_metrics_that_the_page_lists(tmp_path):
+    with services.pushgate() as gateway:
+        pages.Reader(tmp_path, gateway.port).run("pushgate", "run", "--job", "j", "--", "true")
+        shown = set(re.findall(r"^(batch_job_\w+)\{", gateway.get("/metrics"), re.MULTILINE))
+    named = set(re.findall(r"`(batch_job_\w+)`", pages.page("howto-jobs")))
+    # A run that succeeds has no time of failure.
+    assert named - shown == {"batch_job_last_failure_timestamp_seconds"}
+    assert shown <= named

@@ -9,30 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from tests import services
+from tests import pages, services
 from tests.exchange import ask
 from tests.postgres import Postgres, free_port, unprivileged, unprivileged_folder
 
-PAGE = (services.ROOT / "docs" / "replicas.md").read_text()
+PAGE = pages.page("replicas")
 OF_THE_STORAGE = re.compile(r"\bpushgate_(?:storage|journal)_\w+")
 VARIABLE = "PUSHGATE_PERSISTENCE_URL"
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def url(postgres) -> str:
     """The URL of the page, with the address of a database that was made as the page says."""
-    for statement in filter(None, map(str.strip, blocks("sql")[0].split(";"))):
+    for statement in filter(None, map(str.strip, pages.blocks("replicas", "sql")[0].split(";"))):
         postgres.psql(statement)
     (export,) = re.findall(rf"export {VARIABLE}=(\S+)", PAGE)
     return export.replace("db.example", f"127.0.0.1:{postgres.port}")
 
 
 def replica(url: str):
-    (command,) = re.findall(r"^(pushgate serve .*)$", blocks("sh")[0], re.MULTILINE)
+    (command,) = re.findall(
+        r"^(pushgate serve .*)$", pages.blocks("replicas", "sh")[0], re.MULTILINE
+    )
     program, *arguments = command.replace(":9091", "127.0.0.1:{port}").split()
     assert program == "pushgate"
     return services.running([services.PUSHGATE, *arguments], environment={VARIABLE: url})
@@ -53,7 +51,7 @@ def pgbouncer(postgres: Postgres, folder: Path):
     """PgBouncer as the page configures it, before *postgres*; yields its port."""
     program = services.found("PUSHGATE_TEST_PGBOUNCER", "pgbouncer", "PgBouncer")
     port = free_port()
-    (config,) = blocks("ini")
+    (config,) = pages.blocks("replicas", "ini")
     config = config.replace("db.example port=5432", f"127.0.0.1 port={postgres.port}")
     config = config.replace("6432", str(port)).replace("/etc/pgbouncer", str(folder))
     (folder / "pgbouncer.ini").write_text(f"{config}logfile = {folder}/log\n")
@@ -86,7 +84,9 @@ def test_pgbouncer_may_stand_in_between(url, postgres):
 def test_the_standbys_take_part_in_every_commit():
     with Postgres.running() as primary:
         primary.standby(synchronous=False)
-        for statement in filter(None, map(str.strip, blocks("sql")[1].split(";"))):
+        for statement in filter(
+            None, map(str.strip, pages.blocks("replicas", "sql")[1].split(";"))
+        ):
             primary.psql(statement)
         deadline = time.monotonic() + 20
         while primary.psql("SELECT sync_state FROM pg_stat_replication") != "quorum":
@@ -96,7 +96,7 @@ def test_the_standbys_take_part_in_every_commit():
 
 def test_prometheus_understands_the_scrapes_and_the_alerts(tmp_path):
     promtool = services.find_promtool()
-    scrapes, alerts = blocks("yaml")
+    scrapes, alerts = pages.blocks("replicas", "yaml")
     (tmp_path / "scrapes.yml").write_text(scrapes)
     (tmp_path / "alerts.yml").write_text(alerts)
     for command in ("check config scrapes.yml", "check rules alerts.yml"):
@@ -113,8 +113,3 @@ def test_every_metric_of_the_page_exists_and_every_one_of_the_storage_is_on_it(u
     named = {*OF_THE_STORAGE.findall(PAGE)}
     assert named <= shown
     assert {name for name in shown if "storage" in name} <= named
-
-
-def test_its_links_lead_somewhere():
-    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGE):
-        assert (services.ROOT / "docs" / link).exists(), link

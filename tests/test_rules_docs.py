@@ -1,6 +1,5 @@
 """docs/rules.md: its rules are valid, its commands print what it says, its alerts fire."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -8,26 +7,21 @@ from pathlib import Path
 import pytest
 
 from pushgate.server.rules.file import RuleSection, parse
-from tests import services
+from tests import pages, services
 from tests.server.pushes import key
 
-PAGE = (services.ROOT / "docs" / "rules.md").read_text()
-COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-
-
-def examples(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = pages.page("rules")
 
 
 def written(folder: Path) -> None:
     """Write the files that the page shows to *folder*."""
-    (folder / "rules.yml").write_text(examples("yaml")[0])
+    (folder / "rules.yml").write_text(pages.blocks("rules", "yaml")[0])
     (typo,) = re.findall(r"\$ cat typo.yml\n(.*?)(?=\$ )", PAGE, re.DOTALL)
     (folder / "typo.yml").write_text(typo)
 
 
 def test_the_rules_select_what_the_page_says():
-    backup, other = parse(examples("yaml")[0].encode())
+    backup, other = parse(pages.blocks("rules", "yaml")[0].encode())
     assert backup.selector.matches(key("backup-db").labels)
     assert other.selector.matches(key("lambda", region="eu").labels)
     assert not other.selector.matches(key("lambda").labels)
@@ -40,28 +34,15 @@ def test_every_key_of_a_rule_is_described():
 
 def test_the_commands_print_what_the_page_says(tmp_path):
     written(tmp_path)
-    path = f"{Path(services.PUSHGATE).parent}:{os.environ['PATH']}"
-    commands = [command for block in examples("console") for command in COMMAND.findall(block)]
-    assert len(commands) == 3
-    for line, expected in commands:
-        done = subprocess.run(
-            ["bash", "-c", f"{{ {line}; }} 2>&1"], cwd=tmp_path, env={**os.environ, "PATH": path},
-            capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-        assert done.stdout == expected
+    for console in pages.blocks("rules", "console"):
+        pages.Reader(tmp_path).console(console)
 
 
 def test_workers_add_up_as_the_page_says(tmp_path):
     written(tmp_path)
-    (commands,), (output,) = examples("sh"), examples("text")
-    folder = Path(services.find_curl()).parent
+    (example,) = (each for each in pages.examples("rules") if each.language == "sh")
     with services.pushgate(f"--push.rules-file={tmp_path / 'rules.yml'}") as server:
-        done = subprocess.run(
-            ["sh", "-e"], input=commands.replace("localhost:9091", f"127.0.0.1:{server.port}"),
-            env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
-            capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, output), done.stderr
+        pages.Reader(tmp_path, server.port).script(example.text, example.output)
 
 
 UNIT_TEST = """
@@ -91,7 +72,9 @@ tests:
 
 def test_the_alerts_fire_for_late_and_failed_pushes_only(tmp_path):
     promtool = services.find_promtool()
-    (alerts,) = (example for example in examples("yaml") if example.startswith("groups:"))
+    (alerts,) = (
+        example for example in pages.blocks("rules", "yaml") if example.startswith("groups:")
+    )
     (tmp_path / "alerts.yml").write_text(alerts)
     (tmp_path / "test.yml").write_text(UNIT_TEST)
     done = subprocess.run(
