@@ -1,17 +1,16 @@
 """Debian's Chromium, driven by Playwright."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, ViewportSize, sync_playwright
 
 from tests import services
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage")
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 780}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 780}
 
 
 @contextmanager
@@ -36,37 +35,59 @@ class Reader:
     """Who reads a page: on which screen, in which colors, with scripts or without."""
 
     name: str
-    viewport: dict[str, int]
+    viewport: ViewportSize
     is_dark: bool = False
     has_scripts: bool = True
 
-    @contextmanager
-    def tab(self, browser: Browser, *, may_log: str = "", **options: Any) -> Iterator[Page]:
-        """A tab. Nothing may be refused by the policy or logged, but what has *may_log* in it."""
-        context = browser.new_context(
-            viewport=self.viewport,
-            color_scheme="dark" if self.is_dark else "light",
-            java_script_enabled=self.has_scripts,
-            **options,
+    def looks_at(self, page: Page) -> None:
+        page.set_viewport_size(self.viewport)
+        page.emulate_media(color_scheme="dark" if self.is_dark else "light")
+
+
+class Tab:
+    """A tab. To open one costs as much as to load five pages, so tests may share it."""
+
+    def __init__(self, browser: Browser, *, has_scripts: bool = True) -> None:
+        self._context = browser.new_context(
+            java_script_enabled=has_scripts, permissions=["clipboard-read", "clipboard-write"]
         )
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        log: list[str] = []
-        page.on("console", lambda message: log.append(message.text))
-        page.on("pageerror", lambda error: log.append(str(error)))
-        try:
-            yield page
-        finally:
-            context.close()
-        unexpected = [line for line in log if not may_log or may_log not in line]
+        self._page = self._context.new_page()
+        self._page.set_default_timeout(10_000)
+        self._log: list[str] = []
+        self._page.on("console", lambda message: self._log.append(message.text))
+        self._page.on("pageerror", lambda error: self._log.append(str(error)))
+
+    @contextmanager
+    def read_by(self, reader: Reader, *, may_log: str = "") -> Iterator[Page]:
+        """The page. Nothing may be logged, as by the policy, but what has *may_log* in it."""
+        reader.looks_at(self._page)
+        self._log.clear()
+        yield self._page
+        unexpected = [line for line in self._log if not may_log or may_log not in line]
         assert not unexpected, unexpected
 
+    def forget(self) -> None:
+        """Leaves nothing of what the tab remembers to the next who reads in it."""
+        self._page.evaluate("sessionStorage.clear()")
 
-READERS = (
+    def close(self) -> None:
+        self._context.close()
+
+
+@contextmanager
+def tab(browser: Browser, reader: Reader, *, may_log: str = "") -> Iterator[Page]:
+    """A tab of *reader* alone."""
+    with (
+        closing(Tab(browser, has_scripts=reader.has_scripts)) as opened,
+        opened.read_by(reader, may_log=may_log) as page,
+    ):
+        yield page
+
+
+WITH_SCRIPTS = (
     Reader("desktop", DESKTOP),
     Reader("desktop-dark", DESKTOP, is_dark=True),
     Reader("phone", PHONE),
     Reader("phone-dark", PHONE, is_dark=True),
-    Reader("without scripts", DESKTOP, has_scripts=False),
 )
-ON_DESKTOP, _, ON_PHONE, IN_THE_DARK, WITHOUT_SCRIPTS = READERS
+READERS = (*WITH_SCRIPTS, Reader("without scripts", DESKTOP, has_scripts=False))

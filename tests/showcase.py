@@ -262,7 +262,7 @@ def main(folder: Path) -> None:
     with browser.chromium() as chromium, showcase() as url:
         for name, (path, width, height, is_dark) in PICTURES.items():
             reader = browser.Reader(name, {"width": width, "height": height}, is_dark)
-            with reader.tab(chromium) as page:
+            with browser.tab(chromium, reader) as page:
                 page.goto(url + path)
                 page.screenshot(path=folder / f"{name}.png")
 

@@ -25,7 +25,7 @@ def test_a_page_of_another_origin_cannot_push_or_delete():
         browser.chromium() as chromium,
         services.pushgate() as gateway,
         services.pushgate() as other,
-        browser.ON_DESKTOP.tab(chromium, may_log="Failed to load") as page,
+        browser.tab(chromium, browser.READERS[0], may_log="Failed to load") as page,
     ):
         send(gateway, "PUT", "/metrics/job/mine", "m 1\n")
         page.goto(f"{other.url}/static/favicon.svg")  # a page without a security policy
