@@ -9,8 +9,10 @@ import pytest
 import trustme
 
 from pushgate.client.delivery import Send
-from pushgate.client.exchange import Channel, Connect, ProxyError, Read, Write
+from pushgate.client.exchange import Channel, ProxyError
 from pushgate.client.failures import Answer, RequestInfo
+from pushgate.client.tls import default_context
+from pushgate.client.wire import Connect, Read, Resolve, Write
 from tests.client.rogue import answer, read_request, rogue
 
 OK = b"HTTP/1.1 202 Accepted\r\nX-Name: caf\xe9\r\nContent-Length: 2\r\n\r\nok"
@@ -30,6 +32,8 @@ def carried_out(actions, received, *, refuse_writes=False):
             done.append(action)
             if isinstance(action, Read):
                 outcome = pieces.pop(0) if pieces else b""
+            elif isinstance(action, Resolve):
+                outcome = ["first", "second"]
             elif isinstance(action, Write) and refuse_writes:
                 action = actions.throw(BrokenPipeError())
                 done.append(action)
@@ -104,10 +108,19 @@ def test_a_small_request_is_one_write():
 def test_a_proxy_gets_the_whole_url_and_its_credentials():
     through = channel(proxy="http://us%40er:pass@proxy:3128")
     _, done = carried_out(through.open(), [])
-    assert done == [Connect("proxy", 3128)]
+    assert done == [Resolve("proxy", 3128), Connect("first", 1 / 2)]
     _, done = carried_out(through.request(send()), [OK])
     assert written(done).startswith(b"PUT http://gateway:9091/metrics/job/j HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic dXNAZXI6cGFzcw==\r\n" in written(done)
+
+
+def test_every_address_is_tried_before_the_last_failure_counts():
+    opening = channel().open()
+    assert next(opening) == Resolve("gateway", 9091)
+    assert opening.send(["first", "second"]) == Connect("first", 1 / 2)
+    assert opening.throw(TimeoutError()) == Connect("second", 1)
+    with pytest.raises(ConnectionRefusedError):
+        opening.throw(ConnectionRefusedError())
 
 
 def test_a_tunnel_that_is_refused_sends_nothing_to_the_gateway():
@@ -142,6 +155,7 @@ def test_a_tunnel_hides_the_request_from_the_proxy(
     authority, ca_file = trustme.CA(), tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(ca_file)
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))  # who signed the proxy's certificate
+    default_context.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     tls = context if proxy_speaks_tls else None

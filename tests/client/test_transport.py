@@ -29,21 +29,21 @@ def test_the_next_address_is_tried_when_one_refuses(monkeypatch):
         resolve_to(monkeypatch, "127.0.0.2", real)
         url = f"http://gateway.example:{server.port}"
         gateway = PushGateway(url, job="j", retry=0, properties=False)
-        monkeypatch.setattr(socket, "create_connection", only(real))
+        monkeypatch.setattr(socket.socket, "connect", only(real))
         assert gateway.delete().status == 200
 
 
 def only(reachable):
     """Connects to one address; every other one swallows its packets."""
-    connect = socket.create_connection
+    connect = socket.socket.connect
 
-    def create_connection(address, timeout=None, **options):
+    def connect_or_not(self, address):
         if address[0] == reachable:
-            return connect((reachable, address[1]), timeout)
+            return connect(self, address)
         time.sleep(0.01)
         raise TimeoutError("timed out")
 
-    return create_connection
+    return connect_or_not
 
 
 @pytest.mark.timeout(12)
@@ -59,7 +59,7 @@ def test_a_resolver_that_hangs_is_left_behind(monkeypatch):
 
 def test_a_connect_timeout_is_told_from_a_read_timeout(monkeypatch):
     resolve_to(monkeypatch, "127.0.0.2")
-    monkeypatch.setattr(socket, "create_connection", only("127.0.0.1"))
+    monkeypatch.setattr(socket.socket, "connect", only("127.0.0.1"))
     gateway = PushGateway("gateway.example", job="j", retry=0, properties=False)
     with pytest.raises(PushTimeoutError, match="Connect timed out") as caught:
         gateway.delete()

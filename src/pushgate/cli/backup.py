@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pushgate.server.storage.backup import Contents
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Storage:
     """Where a server keeps its metrics, as its flags say."""
 

@@ -27,7 +27,7 @@ def delete(connection: Connection, group: GroupKey, matching: Matching, deleting
                     "--failed, --dry-run and --json need --match or --older-than."
                 )
             _delete_one(connection, group)
-        elif group != GroupKey(labels={}):
+        elif group.labels or (group.job, group.instance) != (None, None):
             raise ConfigurationError(
                 "--job, --group and --instance name one group; --match and --older-than many."
             )

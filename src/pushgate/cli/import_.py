@@ -15,7 +15,7 @@ from pushgate.errors import PushgatewayError, PushRejectedError, needs_server
 from pushgate.migration.running import ACCEPT, Copy, copies, put
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ImportOptions:
     """Where the groups go, how, and how to reach both gateways."""
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pushgate.client.group_list import ListedGroup
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Matching:
     """Which groups are meant."""
 
@@ -45,14 +45,14 @@ class Matching:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Listing:
     """How groups are shown."""
 
     as_json: bool = switch("--json", help="Print JSON.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Deleting(Listing):
     """How groups are deleted."""
 
@@ -86,7 +86,7 @@ def delete_matching(connection: Connection, matching: Matching, deleting: Deleti
 
 def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
     if listing.as_json:
-        click.echo(json.dumps([asdict(group) for group in groups], indent=2))
+        click.echo(json.dumps([group._asdict() for group in groups], indent=2))
         return
     now = time.time()
     rows = [

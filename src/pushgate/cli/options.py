@@ -2,11 +2,14 @@
 
 A dataclass is a set of options: a field is the flag, its help line, and the typed value
 that the command gets. :func:`takes` gives a command the sets that mean something for it.
+Sets are no frozen dataclasses that can be compared, because a command that is run at each
+job waits for these methods to be compiled: half a millisecond for each set.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from functools import wraps
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -50,8 +53,15 @@ def switch(*flags: str, help: str) -> Any:  # noqa: A002  click's name for it
     return option(*flags, default=False, is_flag=True, help=help)
 
 
-def takes(**sets: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of *sets*: a parameter's name and its dataclass for each."""
+def takes(
+    help: Mapping[str, str] = MappingProxyType({}),  # noqa: A002  click's name for it
+    /,
+    **sets: type,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of *sets*: a parameter's name and its dataclass for each.
+
+    *help* replaces the help lines of options that have another default in this command.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -66,6 +76,7 @@ def takes(**sets: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         # The decorator that is applied last is the first in the help text.
         for each in reversed([each for kind in sets.values() for each in fields(kind)]):
             flags, attributes = each.metadata["option"]
+            attributes = attributes | {"help": help.get(each.name, attributes["help"])}
             command = click.option(*flags, each.name, **attributes)(command)
         return command
 
@@ -96,7 +107,7 @@ def pairs_option(
     return option(*flags, default=(), multiple=True, callback=callback, metavar=metavar, help=help)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Target:
     """Which gateway."""
 
@@ -112,7 +123,7 @@ class Target:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Connection(Target):
     """How to talk to the gateway."""
 
@@ -140,7 +151,7 @@ class Connection(Target):
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class GroupKey:
     """Which group."""
 
@@ -151,7 +162,7 @@ class GroupKey:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Body:
     """How metrics are sent."""
 
@@ -171,7 +182,7 @@ class Body:
         return {"job", *grouping_key} if self.on_label_clash == "error" else frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class FileBody(Body):
     """How metrics that are read from a file are sent."""
 

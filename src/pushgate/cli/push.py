@@ -20,7 +20,7 @@ _LARGE = 1 << 20
 _STDIN = "-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class PushOptions:
     """What a push does with its input."""
 

@@ -43,27 +43,7 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConnection(Connection):
-    """How to talk to the gateway, with a limit that does not hold up a job."""
-
-    timeout: float | None = option(
-        "--timeout",
-        type=Duration(),
-        help="Limit for the push with all its retries.  [default: 5s]",
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunGroup(GroupKey):
-    """Which group, by default that of the command."""
-
-    job: str | None = option(
-        "--job", "-j", help="Job of the group.  [default: the name of COMMAND]"
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class JobOptions:
     """How the command runs, and what is recorded about it."""
 
@@ -102,7 +82,16 @@ class JobOptions:
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@takes(connection=RunConnection, group=RunGroup, body=FileBody, job=JobOptions)
+@takes(
+    {
+        "timeout": "Limit for the push with all its retries.  [default: 5s]",
+        "job": "Job of the group.  [default: the name of COMMAND]",
+    },
+    connection=Connection,
+    group=GroupKey,
+    body=FileBody,
+    job=JobOptions,
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     command: tuple[str, ...],

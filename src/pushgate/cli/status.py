@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ABSENT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Selection:
     """Which groups to show, and how."""
 
@@ -71,7 +71,7 @@ def status(family: str | None, connection: Connection, selection: Selection) -> 
         ]
         shown = [group for group in groups if selection.is_in_state(group, now)]
         if selection.as_json:
-            shown_groups = [asdict(group) for group in shown]
+            shown_groups = [group._asdict() for group in shown]
             answer = {"version": about.version, "start_time": about.start_time}
             click.echo(json.dumps({**answer, "groups": shown_groups}, indent=2))
         else:

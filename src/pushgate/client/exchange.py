@@ -1,51 +1,26 @@
 """HTTP/1.1 with a gateway, without sockets: proxies, tunnels and TLS included.
 
-A :class:`Channel` yields what to do with a socket, an action, and is sent what came of it.
-:mod:`pushgate.client.transport` does it, for blocking code and for asyncio. TLS is between
-the two: it turns the bytes of HTTP into the bytes of the socket, in memory.
+A :class:`Channel` yields actions, what to do with a socket, and is sent what came of them.
+:mod:`pushgate.client.transport` carries them out, for blocking code and for asyncio.
 """
 
-import ssl
 from base64 import b64encode
-from collections.abc import Callable, Generator
-from contextlib import suppress
-from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
 
 from pushgate.client.delivery import Send
 from pushgate.client.failures import Answer
+from pushgate.client.wire import PIECE, Actions, Bare, Connect, Layer, Resolve
 
-_Result = TypeVar("_Result")
-PIECE = 1 << 16
-"""Bytes to write or to read at a time: a timeout is for one piece, and a slow reader takes many."""
+if TYPE_CHECKING:
+    import ssl
 
 # A head beyond it is none of a gateway.
 _MAX_HEAD = 100 * 1024
 _PORTS = {"http": 80, "https": 443}
-
-
-class Connect(NamedTuple):
-    """Connect to this host."""
-
-    host: str
-    port: int
-
-
-class Write(NamedTuple):
-    """Write all of *data*."""
-
-    data: bytes
-
-
-class Read(NamedTuple):
-    """Read at most :data:`PIECE` bytes; the outcome is empty at the end of the stream."""
-
-
-Action: TypeAlias = Connect | Write | Read
-Actions: TypeAlias = Generator[Action, Any, _Result]
 
 
 class ProxyError(ConnectionError):
@@ -64,7 +39,7 @@ class Channel:
         self,
         url: str,
         proxy: str | None,
-        context: ssl.SSLContext | None,
+        context: "ssl.SSLContext | None",
         server_hostname: str | None,
     ) -> None:
         """Do nothing yet.
@@ -77,25 +52,40 @@ class Channel:
         """
         self._gateway, self._proxy = urlsplit(url), urlsplit(proxy) if proxy else None
         self._context, self._server_hostname = context, server_hostname
-        self._layer: _Layer = _Bare()
+        self._layer: Layer = Bare()
         self._http = _http()
         self.is_ready, self.is_reusable = False, False
 
     def open(self) -> Actions[None]:
         """Connect, to the gateway or through a tunnel of the proxy."""
         first = self._proxy or self._gateway
-        yield Connect(_host(first), _port(first))
+        addresses = yield Resolve(_host(first), _port(first))
+        failure: OSError | None = None
+        for number, address in enumerate(addresses):
+            try:
+                # One that is dead must not use up the time of those behind it.
+                yield Connect(address, 1 / (len(addresses) - number))
+            except OSError as error:
+                failure = error
+            else:
+                break
+        else:
+            raise failure or ConnectionError("the host has no address")
         if self._proxy is not None and self._proxy.scheme == "https":
-            yield from self._secure(ssl.create_default_context(), _host(self._proxy))
+            from pushgate.client.tls import default_context
+
+            yield from self._secure(default_context(), _host(self._proxy))
         if self._context is not None:
             if self._proxy is not None:
                 yield from self._tunnel(self._proxy)
             yield from self._secure(self._context, self._server_hostname or _host(self._gateway))
         self.is_ready = True
 
-    def _secure(self, context: ssl.SSLContext, hostname: str) -> Actions[None]:
+    def _secure(self, context: "ssl.SSLContext", hostname: str) -> Actions[None]:
+        from pushgate.client.tls import Tls  # ssl is slow to import
+
         context.set_alpn_protocols(["http/1.1"])
-        layer = _Tls(context, hostname, self._layer)
+        layer = Tls(context, hostname, self._layer)
         yield from layer.handshake()
         self._layer = layer
 
@@ -179,70 +169,6 @@ class Channel:
                 # h11's own words would be about its states.
                 raise h11.RemoteProtocolError("Server disconnected without sending a response.")
             http.receive_data(data)
-
-
-class _Layer(Protocol):
-    def write(self, data: bytes) -> Actions[None]: ...
-
-    def read(self) -> Actions[bytes]: ...
-
-
-class _Bare:
-    """The bytes as they are on the socket."""
-
-    def write(self, data: bytes) -> Actions[None]:
-        yield Write(data)
-
-    def read(self) -> Actions[bytes]:
-        data: bytes = yield Read()
-        return data
-
-
-class _Tls:
-    """TLS on top of *below*, which may be TLS itself: that of the proxy, around the gateway's."""
-
-    def __init__(self, context: ssl.SSLContext, hostname: str, below: _Layer) -> None:
-        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=hostname)
-        self._below = below
-
-    def handshake(self) -> Actions[None]:
-        return self._carry(self._tls.do_handshake)
-
-    def write(self, data: bytes) -> Actions[None]:
-        while data:
-            written = yield from self._carry(partial(self._tls.write, data))
-            data = data[written:]
-
-    def read(self) -> Actions[bytes]:
-        try:
-            return (yield from self._carry(partial(self._tls.read, PIECE)))
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""  # with or without a goodbye; HTTP knows where the answer ends
-
-    def _carry(self, call: Callable[[], _Result]) -> Actions[_Result]:
-        """Return what *call* returns, once enough has been sent and received for it."""
-        while True:
-            try:
-                result = call()
-            except ssl.SSLWantReadError:
-                yield from self._flush()
-                data = yield from self._below.read()
-                if data:
-                    self._received.write(data)
-                else:
-                    self._received.write_eof()
-            except ssl.SSLError:
-                with suppress(OSError):
-                    yield from self._flush()  # the alert that tells the other side why
-                raise
-            else:
-                yield from self._flush()
-                return result
-
-    def _flush(self) -> Actions[None]:
-        if self._to_send.pending:
-            yield from self._below.write(self._to_send.read())
 
 
 def _http() -> h11.Connection:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -15,8 +14,7 @@ PAGE = 1000
 """How many groups the gateway lists at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListedGroup:
+class ListedGroup(NamedTuple):
     """A group in the list of a gateway. Times are seconds since 1970; None is never, or no rule.
 
     Attributes:

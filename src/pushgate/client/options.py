@@ -5,7 +5,6 @@
 
 import logging
 import os
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from inspect import Parameter, Signature, signature
@@ -40,7 +39,9 @@ from pushgate.properties.schema import (
     Scheme,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # slow to import, and rarely needed
+    import ssl
+
     import httpx2
 
 FilePath = str | os.PathLike[str]
@@ -254,12 +255,7 @@ class Options:
         read=lambda certificate, own: (certificate, own.client_key or certificate),
         unless=_CONNECTION,
     )
-    ssl_context: ssl.SSLContext | None = option(
-        None,
-        "Instead of all the TLS options above.",
-        kinds=ssl.SSLContext,
-        expected="an ssl.SSLContext",
-    )
+    ssl_context: "ssl.SSLContext | None" = option(None, "Instead of all the TLS options above.")
     server_hostname: str | None = option(
         None, "The name to ask for and to verify, if it is not the host's."
     )
@@ -339,11 +335,24 @@ class Options:
             self.properties is not False
         ):
             raise wrong_type("properties", "a mapping, False or None", self.properties)
+        self._refuse_contradictions()
+        # The caller may change its own mappings later, and a gateway is immutable. The class is
+        # frozen, so that only this way is left.
+        for name, copy in (("grouping_key", dict), ("headers", dict), ("client_cert", tuple)):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, copy(value))
+
+    def _refuse_contradictions(self) -> None:
         given = self.given()
-        if self.ssl_context is not None and not given.isdisjoint(_TLS):
-            raise ConfigurationError(
-                "An ssl_context brings all of its TLS options.", key="ssl_context"
-            )
+        if self.ssl_context is not None:
+            import ssl
+
+            if not isinstance(self.ssl_context, ssl.SSLContext):
+                raise wrong_type("ssl_context", "an ssl.SSLContext", self.ssl_context)
+            if not given.isdisjoint(_TLS):
+                raise ConfigurationError(
+                    "An ssl_context brings all of its TLS options.", key="ssl_context"
+                )
         own_connection = {*_TLS, "ssl_context", "server_hostname"}
         if not given.isdisjoint({"transport", "http_client"}) and (
             not given.isdisjoint(own_connection) or self.proxy not in {"env", None}
@@ -351,11 +360,6 @@ class Options:
             raise ConfigurationError(
                 "A transport or client of your own brings its own TLS and proxy.", key="transport"
             )
-        # The caller may change its own mappings later, and a gateway is immutable. The class is
-        # frozen, so that only this way is left.
-        for name, copy in (("grouping_key", dict), ("headers", dict), ("client_cert", tuple)):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, copy(value))
 
     def arguments(self) -> dict[str, Any]:
         """Return the options by name, as the constructor takes them."""

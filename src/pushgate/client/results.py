@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pushgate.errors import PushgatewayError
 
@@ -18,8 +18,7 @@ _PUSH_TIMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """An encoded registry, before compression.
 
     Attributes:
@@ -45,8 +44,7 @@ class Payload:
         return "text" if self.content_type.startswith("text/") else "protobuf"
 
 
-@dataclass(frozen=True, slots=True)
-class PushResult:
+class PushResult(NamedTuple):
     """The result of a push.
 
     Attributes:
@@ -75,8 +73,7 @@ class PushResult:
     format: str
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayStatus:
+class GatewayStatus(NamedTuple):
     """Version and configuration of a gateway.
 
     Attributes:
@@ -102,8 +99,7 @@ class GatewayStatus:
         return numbers >= [1, 11]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """A group as the gateway holds it.
 
     Attributes:

@@ -4,17 +4,18 @@ import ipaddress
 import math
 import os
 import re
-import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pushgate.client.address import Address
 from pushgate.client.log import warn_once
 from pushgate.client.options import Options
-from pushgate.client.tls import context_for
 from pushgate.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import ssl
 
 # Eleven days: sockets take no infinite timeout.
 FOREVER = 1e6
@@ -24,7 +25,6 @@ _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 _ENTRY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
 
 
-@dataclass(frozen=True, slots=True)
 class Route:
     """What a connection is made with: the gateway's address, and the effective options.
 
@@ -32,11 +32,9 @@ class Route:
         ConfigurationError: The option ``proxy`` is neither ``env`` nor the URL of a proxy.
     """
 
-    address: Address
-    options: Options
-
-    def __post_init__(self) -> None:
-        proxy = self.options.proxy
+    def __init__(self, address: Address, options: Options) -> None:
+        self.address, self.options = address, options
+        proxy = options.proxy
         if proxy not in {None, "env"} and not _is_usable(_with_scheme(proxy)):
             # Without the proxy, because it may hold a password.
             raise ConfigurationError(
@@ -49,9 +47,13 @@ class Route:
             return proxy_of_environment(self.address.scheme, self.address.host, self.address.port)
         return None if self.options.proxy is None else _with_scheme(self.options.proxy)
 
-    def tls_context(self) -> ssl.SSLContext | None:
+    def tls_context(self) -> "ssl.SSLContext | None":
         """Return the TLS context as its files are now; None for plain HTTP."""
-        return context_for(self.options) if self.address.scheme == "https" else None
+        if self.address.scheme != "https":
+            return None
+        from pushgate.client.tls import context_for  # ssl is slow to import
+
+        return context_for(self.options)
 
     def timeouts(self, expires: float) -> dict[str, float]:
         """Return the seconds for each operation of a connection, none beyond *expires*."""

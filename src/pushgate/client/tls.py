@@ -1,12 +1,18 @@
-"""TLS contexts from files that may be replaced while the program runs."""
+"""TLS: in memory, on top of any layer, and with files that may be replaced meanwhile."""
 
 import os
 import ssl
-from functools import lru_cache
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, lru_cache, partial
+from typing import TypeVar
 
 from pushgate.client.log import log
 from pushgate.client.options import Options
+from pushgate.client.wire import PIECE, Actions, Layer
 from pushgate.errors import ConfigurationError
+
+_Result = TypeVar("_Result")
 
 
 def context_for(options: Options) -> ssl.SSLContext:
@@ -54,3 +60,56 @@ def _context(
     if client_cert:
         context.load_cert_chain(*client_cert)
     return context
+
+
+@cache
+def default_context() -> ssl.SSLContext:
+    """Return the context for a proxy: the authorities of the system."""
+    return ssl.create_default_context()
+
+
+class Tls:
+    """TLS on top of *below*, which may be TLS itself: that of the proxy, around the gateway's."""
+
+    def __init__(self, context: ssl.SSLContext, hostname: str, below: Layer) -> None:
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=hostname)
+        self._below = below
+
+    def handshake(self) -> Actions[None]:
+        return self._carry(self._tls.do_handshake)
+
+    def write(self, data: bytes) -> Actions[None]:
+        while data:
+            written = yield from self._carry(partial(self._tls.write, data))
+            data = data[written:]
+
+    def read(self) -> Actions[bytes]:
+        try:
+            return (yield from self._carry(partial(self._tls.read, PIECE)))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""  # with or without a goodbye; HTTP knows where the answer ends
+
+    def _carry(self, call: Callable[[], _Result]) -> Actions[_Result]:
+        """Return what *call* returns, once enough has been sent and received for it."""
+        while True:
+            try:
+                result = call()
+            except ssl.SSLWantReadError:
+                yield from self._flush()
+                data = yield from self._below.read()
+                if data:
+                    self._received.write(data)
+                else:
+                    self._received.write_eof()
+            except ssl.SSLError:
+                with suppress(OSError):
+                    yield from self._flush()  # the alert that tells the other side why
+                raise
+            else:
+                yield from self._flush()
+                return result
+
+    def _flush(self) -> Actions[None]:
+        if self._to_send.pending:
+            yield from self._below.write(self._to_send.read())

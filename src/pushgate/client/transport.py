@@ -9,7 +9,6 @@ none of it. httpx2 is used for transports and clients of the user's only.
 
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from pushgate.client.delivery import Send
-from pushgate.client.exchange import PIECE, Action, Actions, Channel, Connect, Read
+from pushgate.client.exchange import Channel
 from pushgate.client.failures import Answer, RequestInfo, port_hint
 from pushgate.client.operation import await_all, take_all
 from pushgate.client.route import Route, seconds_left
+from pushgate.client.wire import PIECE, Action, Actions, Connect, Read, Resolve, Write
 from pushgate.errors import (
     ConfigurationError,
     PushAuthError,
@@ -30,6 +30,8 @@ from pushgate.errors import (
 )
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 
@@ -42,6 +44,7 @@ class _Socket:
         self._channel: Channel | None = None
         self._context: ssl.SSLContext | None = None
         self._via: str | None = None  # the proxy of the channel
+        self._connect_by = 0.0
 
     def _exchange(self, step: Send, sent: Callable[[int], object] | None = None) -> Actions[Answer]:
         """Yield the actions that get an answer to *step*, over the last connection if it lives."""
@@ -78,17 +81,31 @@ class _Socket:
         may_be_sent = self._channel is None or self._channel.is_ready
         return failure_of(error, step.info, self._via, may_be_sent=may_be_sent)
 
-    def _timeout(self, expires: float) -> float:
-        """Return the seconds for the next action on the socket.
+    def _timeout(self, action: Action, expires: float) -> float:
+        """Return the seconds for *action*.
 
         Raises:
-            TimeoutError: The deadline has passed.
+            TimeoutError: There are none left.
         """
-        is_ready = self._channel is not None and self._channel.is_ready
+        now, timeouts = time.monotonic(), self._route.timeouts(expires)
+        if isinstance(action, Resolve):
+            self._connect_by = now + timeouts["connect"]
+        if isinstance(action, Connect):
+            seconds = (self._connect_by - now) * action.share
+        else:
+            is_ready = self._channel is not None and self._channel.is_ready
+            seconds = timeouts["read" if is_ready else "connect"]
         # To a socket, a timeout of 0 means "do not block", and a negative one is an error.
-        if time.monotonic() >= expires:
-            raise TimeoutError("deadline")
-        return self._route.timeouts(expires)["read" if is_ready else "connect"]
+        if seconds <= 0 or now >= expires:
+            raise TimeoutError("timed out")
+        return seconds
+
+    def _new_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        self._hang_up()
+        self._socket = socket.socket(*address[:3])
+        # Without a delay for the acknowledgement of the piece before.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._socket
 
     def _hang_up(self) -> None:
         connected, self._socket = self._socket, None
@@ -135,18 +152,24 @@ class Connection(_Socket):
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
             return self._failure(error, step)
 
-    def _take(self, action: Action, expires: float) -> bytes | None:
-        timeout = self._timeout(expires)
-        if isinstance(action, Connect):
-            self._socket = _connected(*action, ends=time.monotonic() + timeout)
-            return None
-        assert self._socket is not None
-        self._socket.settimeout(timeout)
-        if isinstance(action, Read):
-            return self._socket.recv(PIECE)
-        left = memoryview(action.data)
-        while left := left[self._socket.send(left) :]:
-            self._socket.settimeout(self._timeout(expires))
+    def _take(self, action: Action, expires: float) -> Any:
+        timeout = self._timeout(action, expires)
+        if isinstance(action, Resolve):
+            return _resolved(*action, timeout)
+        connected = (
+            self._new_socket(action.address) if isinstance(action, Connect) else self._socket
+        )
+        assert connected is not None
+        connected.settimeout(timeout)
+        match action:
+            case Connect(address):
+                connected.connect(address[4])
+            case Read():
+                return connected.recv(PIECE)
+            case Write(data):
+                left = memoryview(data)
+                while left := left[connected.send(left) :]:
+                    connected.settimeout(self._timeout(action, expires))
         return None
 
 
@@ -179,79 +202,36 @@ class AsyncConnection(_Socket):
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
             return self._failure(error, step)
 
-    async def _take(self, action: Action, expires: float) -> bytes | None:
+    async def _take(self, action: Action, expires: float) -> Any:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._timeout(expires)) as timeout:
-            if isinstance(action, Connect):
-                ends = timeout.when()
-                assert ends is not None
-                addresses = await loop.getaddrinfo(*action, type=socket.SOCK_STREAM)
-                self._socket = await _awaited(addresses, ends)
-                return None
-            assert self._socket is not None
-            self._socket.setblocking(False)
-            if isinstance(action, Read):
-                return await loop.sock_recv(self._socket, PIECE)
-            await loop.sock_sendall(self._socket, action.data)
+        async with asyncio.timeout(self._timeout(action, expires)):
+            if isinstance(action, Resolve):
+                return await loop.getaddrinfo(*action, type=socket.SOCK_STREAM)
+            connected = (
+                self._new_socket(action.address) if isinstance(action, Connect) else self._socket
+            )
+            assert connected is not None
+            connected.setblocking(False)
+            match action:
+                case Connect(address):
+                    await loop.sock_connect(connected, address[4])
+                case Read():
+                    return await loop.sock_recv(connected, PIECE)
+                case Write(data):
+                    await loop.sock_sendall(connected, data)
             return None
 
 
-def _connected(host: str, port: int, *, ends: float) -> socket.socket:
-    """Connect to the first address of *host* that answers.
-
-    Each address gets its share of the time, so that one that is dead does not use up everything.
-    """
-    failure: OSError | None = None
-    addresses = _resolved(host, port, ends)
-    for number, address in enumerate(addresses):
-        share = (ends - time.monotonic()) / (len(addresses) - number)
-        if share <= 0:
-            break
-        try:
-            connected = socket.create_connection((address, port), share)
-        except OSError as error:
-            failure = error
-        else:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return connected
-    raise failure or TimeoutError("timed out")
-
-
-async def _awaited(addresses: list[Any], ends: float) -> socket.socket:
-    """Do the same with *addresses*, as getaddrinfo() has them; *ends* is on the loop's clock."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    failure: OSError | None = None
-    for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        connecting = socket.socket(family, kind, protocol)
-        try:
-            connecting.setblocking(False)
-            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            share = (ends - loop.time()) / (len(addresses) - number)
-            async with asyncio.timeout(share):
-                await loop.sock_connect(connecting, address)
-        except OSError as error:
-            connecting.close()
-            failure = error
-        except BaseException:
-            connecting.close()
-            raise
-        else:
-            return connecting
-    raise failure or TimeoutError("timed out")
-
-
-def _resolved(host: str, port: int, ends: float) -> list[str]:
+def _resolved(host: str, port: int, timeout: float) -> list[Any]:
     """Return the addresses of *host*. A resolver that hangs is left behind in its thread."""
     answer: list[Any] = []
 
-    # getaddrinfo() has no timeout and cannot be interrupted.
+    # getaddrinfo() has no timeout and cannot be interrupted. With text, it would import IDNA.
     def resolve() -> None:
         try:
-            answer.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            answer.append(socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM))
         except OSError as error:
             answer.append(error)
 
@@ -265,12 +245,13 @@ def _resolved(host: str, port: int, ends: float) -> list[str]:
         except RuntimeError:  # the interpreter is shutting down
             resolve()
         else:
-            thread.join(max(ends - time.monotonic(), 0))
+            thread.join(timeout)
     if not answer:
         raise TimeoutError(f"no address for {host} in time")
     if isinstance(answer[0], OSError):
         raise answer[0]
-    return [entry[4][0] for entry in answer[0]]
+    addresses: list[Any] = answer[0]
+    return addresses
 
 
 def _built_by(
@@ -322,8 +303,8 @@ def failure_of(
     """
     if isinstance(error, PushgatewayError):
         return error
-    # By name, because httpx2 need not be there; h11 has errors under the same names.
-    names = {kind.__name__ for kind in type(error).__mro__}
+    # By name, because neither httpx2 nor ssl need be there; h11 and httpx2 have the same names.
+    names = _names(error)
     if names & {"InvalidURL", "UnsupportedProtocol", "LocalProtocolError", "UnicodeError"}:
         return ConfigurationError(f"{info.prefix}{error}", key="address")
     # The proxy refused CONNECT; its status is in the error's text only.
@@ -345,9 +326,9 @@ def failure_of(
     failure = PushConnectionError(f"{info.prefix}{_reason(root, via or info.base)}")
     failure.__cause__ = root
     failure.sent = may_be_sent
-    failure.tls = isinstance(root, ssl.SSLError)
+    failure.tls = "SSLError" in _names(root)
     # A certificate or a protocol does not get better; a handshake that broke off may.
-    failure.final = failure.tls and not isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    failure.final = failure.tls and not _names(root) & {"SSLEOFError", "SSLZeroReturnError"}
     # What OpenSSL makes of an answer in plain text; the name depends on its version.
     if "WRONG_VERSION_NUMBER" in str(root) or "RECORD_LAYER_FAILURE" in str(root):
         failure.hint = "that port speaks plain HTTP; use http://"
@@ -357,6 +338,10 @@ def failure_of(
     elif not failure.sent and not failure.tls and not isinstance(root, socket.gaierror):
         failure.hint = port_hint(info)
     return failure
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
 
 
 def _root(error: BaseException) -> BaseException:
@@ -377,9 +362,9 @@ def _reason(root: BaseException, url: str) -> str:
     """Return what *root* says, raised by a connection to the host of *url*."""
     if isinstance(root, socket.gaierror):
         return f"unknown host {urlsplit(url).hostname}: {root.strerror}"
-    if isinstance(root, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {root.verify_message or root}"
+    if "SSLCertVerificationError" in _names(root):
+        return f"the certificate is not trusted: {getattr(root, 'verify_message', '') or root}"
     if isinstance(root, OSError) and root.strerror and root.errno:
         # asyncio puts the address there instead of the reason
-        return root.strerror if isinstance(root, ssl.SSLError) else os.strerror(root.errno)
+        return root.strerror if "SSLError" in _names(root) else os.strerror(root.errno)
     return str(root) or type(root).__name__
