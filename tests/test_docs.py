@@ -55,6 +55,7 @@ VARIABLES = {"IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS"}
 # These pages are followed from the top to the end, with a gateway that has these flags.
 FOLLOWED = {
     "cli": (),
+    "consistency": (),
     "http-api": ("--web.enable-admin-api", "--web.enable-lifecycle"),
     "jobs-airflow": (),
     "jobs-celery": (),
