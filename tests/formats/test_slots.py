@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from pushgate.formats import slots
-from pushgate.formats.slots import canonical_line, written_out
+from pushgate.formats.slots import canonical_line, doubles, written_out
 from pushgate.model.numbers import go_float, parse_float
+from pushgate.model.slices import finished
 
 tokens = st.one_of(
     st.floats().map(repr),
@@ -75,3 +76,22 @@ def test_without_orjson_the_text_is_the_same(monkeypatch):
     line = canonical_line(tokens)
     monkeypatch.setattr(slots, "_HAS_ORJSON", False)
     assert canonical_line(tokens) == line
+
+
+@given(st.lists(st.one_of(st.floats(), st.integers(-(2**70), 2**70).map(float)), max_size=40))
+def test_doubles_are_the_numbers_one_by_one(numbers):
+    line = " ".join(map(go_float, numbers)).encode()
+    assert finished(doubles(line)) == b"".join(map(doubled, line.split()))
+
+
+def test_many_doubles_come_in_slices(monkeypatch):
+    monkeypatch.setattr(slots, "_AT_ONCE", 3)
+    work = doubles(b"1 2.5 3 NaN -0 1e+22 7")
+    assert [*work] == [None, None]
+    assert finished(doubles(b"1 2.5 3 NaN -0")) == b"".join(
+        map(doubled, [b"1", b"2.5", b"3", b"NaN", b"-0"])
+    )
+
+
+def doubled(token: bytes) -> bytes:
+    return struct.pack("<d", float(token))

@@ -6,11 +6,14 @@ times as fast as one by one. A base install, whose command line reads few number
 
 import math
 import re
+import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from operator import eq, itemgetter
 from typing import NamedTuple, TypeVar
 
 from pushgate.model.numbers import go_float, is_whole_count, parse_float
+from pushgate.model.slices import Sliced
 
 try:
     import orjson
@@ -126,6 +129,27 @@ def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def _one_by_one(tokens: Sequence[bytes]) -> bytes:
     return written_out([parse_float(token.decode("ascii")) for token in tokens])
+
+
+def doubles(line: bytes) -> Sliced[bytes]:
+    """Return the numbers of a canonical *line* as eight bytes each, as protobuf writes them."""
+    tokens = line.split(b" ") if line else []
+    packed: list[bytes] = []
+    for some in _pieces(tokens):
+        if packed:
+            yield
+        numbers = _numbers(some)
+        packed.append(struct.pack(f"<{len(numbers)}d", *numbers))
+    return b"".join(packed)
+
+
+def _numbers(tokens: Sequence[bytes]) -> Sequence[float]:
+    """Return the numbers that canonical *tokens* write; whole ones may be integers."""
+    if _HAS_ORJSON and b"-0" not in tokens:
+        with suppress(orjson.JSONDecodeError):  # NaN and the infinities
+            numbers: list[float] = orjson.loads(b"[%b]" % b",".join(tokens))
+            return numbers
+    return [*map(float, tokens)]
 
 
 def written_out(numbers: Sequence[float]) -> bytes:

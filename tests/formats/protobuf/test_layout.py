@@ -20,7 +20,7 @@ KEYS = st.dictionaries(
 
 def encoded_metrics(pushed, key, escaping) -> list[bytes]:
     out = [b""] * len(pushed.shape.families)
-    for at, piece in encode_metrics(pushed, key, escaping):
+    for at, piece in encode_metrics([(key, pushed)], escaping):
         out[at] += piece
     return out
 

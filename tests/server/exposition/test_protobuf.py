@@ -3,14 +3,18 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies as st
 
+from pushgate.formats.protobuf import layout
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode, messages
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
+from pushgate.server.exposition import protobuf as view_module
 from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.store.group import Block, Group
 from pushgate.server.telemetry import Family, Sample
+from tests.server.pushes import key, pushed
 
 RECORDED = json.loads(
     (Path(__file__).parents[2] / "data" / "protobuf_expositions.json").read_text()
@@ -30,6 +34,13 @@ OWN = [
         ],
     ),
 ]
+
+
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch):
+    """A few metrics make many pieces."""
+    monkeypatch.setattr(view_module, "METRICS_AT_ONCE", 4)
+    monkeypatch.setattr(layout, "METRICS_AT_ONCE", 4)
 
 
 def exposed(a_view, group: Group) -> dict[str, bytes]:
@@ -82,3 +93,41 @@ def test_own_metrics_are_messages_with_their_own_labels_only():
             )
         )
     }
+
+
+BODIES = st.sampled_from(
+    [
+        "a 1\nb 2\n",
+        "a 3\nb -0\n",
+        'a{x="1"} NaN\na{x="2"} 7\na{x="3"} 8\na{x="4"} 9\na{x="5"} +Inf\n',
+        '# TYPE h histogram\nh_bucket{le="1"} 3\nh_sum 5\nh_count 6\nb 1\n',
+        "# TYPE c counter\nc 1e21\n",
+    ]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["i", "instance", "zz"]), BODIES), max_size=12))
+def test_groups_that_are_rendered_together_say_what_each_says_alone(sent):
+    groups = [
+        Group(
+            key(f"{at:03d}", **{label: "%b"}),
+            (Block(pushed(body), at),),
+            pushed_at=at,
+            failed_at=0,
+            since=at,
+        )
+        for at, (label, body) in enumerate(sent)
+    ]
+    one_by_one = [by_name([group]) for group in groups]
+    names = {name for metrics in one_by_one for name in metrics}
+    assert by_name(groups) == {
+        name: b"".join(metrics.get(name, b"") for metrics in one_by_one) for name in names
+    }
+
+
+def by_name(groups: list[Group]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for family, piece in ProtobufView(Escaping.UNDERSCORES, tuple).pieces(groups):
+        if piece:
+            found[family.name] = found.get(family.name, b"") + piece
+    return found

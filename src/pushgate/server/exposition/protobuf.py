@@ -3,21 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
-from pushgate.formats.protobuf.layout import encode_metric, encode_metrics, family_header
+from pushgate.formats.protobuf.layout import (
+    METRICS_AT_ONCE,
+    encode_metric,
+    encode_metrics,
+    family_header,
+)
 from pushgate.formats.protobuf.values import double, encoded, varint
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping
-from pushgate.model.shape import Pushed
-from pushgate.server.exposition.view import (
-    TIMES_SHAPE,
-    Interval,
-    OwnMetrics,
-    Piece,
-    intervals,
-    times_numbers,
-)
-from pushgate.server.store.group import Block, Group
+from pushgate.server.exposition.view import Interval, OwnMetrics, Piece, Rows, rendered
+from pushgate.server.store.group import Group
 from pushgate.server.telemetry import Family as OwnSamples, Sample
 
 
@@ -35,14 +32,12 @@ class ProtobufView:
         self._interval = interval
 
     def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
-        for group in groups:
-            times = Pushed(TIMES_SHAPE, times_numbers(group))
-            kept = [times, *(pushed for _, pushed in intervals((group,), self._interval))]
-            for block in (*[Block(pushed, group.pushed_at) for pushed in kept], *group.blocks):
-                families = block.pushed.shape.families
-                for at, metrics in encode_metrics(block.pushed, group.key, self._escaping):
-                    is_dropped = families[at].name in block.dropped if block.dropped else False
-                    yield families[at], b"" if is_dropped else metrics
+        return rendered(groups, self._interval, self._render, METRICS_AT_ONCE)
+
+    def _render(self, rows: Rows) -> Iterator[Piece]:
+        families = rows[0][1].shape.families
+        for at, metrics in encode_metrics(rows, self._escaping):
+            yield families[at], metrics
 
     def name(self, family: FamilyShape) -> str:
         return family.name
