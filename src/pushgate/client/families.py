@@ -43,7 +43,7 @@ class Bucket(NamedTuple):
     exemplar: Exemplar | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Point:
     """One metric of a family. Which fields count depends on the family's kind."""
 
@@ -59,7 +59,7 @@ class Point:
     native_only: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Family:
     """A metric family under its final name, with its points by their labels."""
 
