@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tests import services
 
 _BLOCK = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^ *```$"
+    r"^ *```(?P<language>\w+)\n(?P<text>.*?)^ *```$"
     r"(?:\n\n```text\n(?P<output>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )

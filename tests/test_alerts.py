@@ -9,12 +9,12 @@ import time
 import pytest
 import yaml
 
-from tests import services
+from tests import pages, services
 from tests.exchange import ask
 
 ALERTS = services.ROOT / "deploy" / "alerts"
 RULES = ALERTS / "pushgate.rules.yml"
-PAGE = (services.ROOT / "docs" / "alerts.md").read_text()
+PAGE = pages.page("alerts")
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 FOUND = [rule for group in GROUPS for rule in group["rules"]]
 ALERT_NAMES = [rule["alert"] for rule in FOUND if "alert" in rule]
@@ -76,7 +76,7 @@ def gateway(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prometheus(gateway):
     """As the page configures it, but faster; pushes, and refused ones, come all the time."""
-    (config,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (config,) = pages.blocks("alerts", "yaml")
     config = config.replace("pushgate.rules.yml", str(RULES))
     config = config.replace("localhost:9091", f"127.0.0.1:{gateway.port}")
     config += "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from pushgate.server.settings import parse
-from tests import services
+from tests import pages, services
 from tests.exchange import ask
 
 FOLDER = services.ROOT / "deploy" / "systemd"
-PAGE = (services.ROOT / "docs" / "systemd.md").read_text()
+PAGE = pages.page("systemd")
 UNIT = (FOLDER / "pushgate.service").read_text()
 PUSHERS = 4
 RESTARTS = 4
@@ -54,7 +54,7 @@ def test_systemd_understands_the_units(tmp_path):
 
 
 def test_the_page_edits_the_command_of_the_unit():
-    (edit,) = re.findall(r"^```ini\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (edit,) = pages.blocks("systemd", "ini")
     command = edit.rpartition("ExecStart=")[2].split()
     settings = parse(command[2:], "pushgate")
     assert settings.push_rules_file == "/etc/pushgate/rules.yml"

@@ -7,17 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import services
+from tests import pages, services
 from tests.exchange import ask
 
-PAGE = (services.ROOT / "docs" / "reverse-proxy.md").read_text()
-EXAMPLES = {
-    language: re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    for language in ("nginx", "haproxy", "caddyfile")
-}
-NGINX, NGINX_FORWARDED, NGINX_PREFIX = EXAMPLES["nginx"]
-HAPROXY, HAPROXY_FORWARDED = EXAMPLES["haproxy"]
-[CADDY] = EXAMPLES["caddyfile"]
+NGINX, NGINX_FORWARDED, NGINX_PREFIX = pages.blocks("reverse-proxy", "nginx")
+HAPROXY, HAPROXY_FORWARDED = pages.blocks("reverse-proxy", "haproxy")
+[CADDY] = pages.blocks("reverse-proxy", "caddyfile")
 # The same, but Host is replaced; and what was asked for said in other headers.
 NGINX_REPLACED = re.sub(r" *proxy_set_header Host .*\n", "", NGINX)
 HAPROXY_REPLACED = HAPROXY.replace(

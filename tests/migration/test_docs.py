@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import services
+from tests import pages, services
 from tests.exchange import ask
 
-PAGE = (services.ROOT / "docs" / "migration.md").read_text()
+PAGE = pages.page("migration")
 BIN = str(Path(sys.executable).parent)
 BODY = (
     b'# TYPE rows counter\nrows 7\n# TYPE h histogram\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n'
@@ -18,8 +18,7 @@ BODY = (
 
 
 def example(containing: str) -> str:
-    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
-    (block,) = (block for block in blocks if containing in block)
+    (block,) = (block for block in pages.blocks("migration", "sh") if containing in block)
     return block
 
 

@@ -15,17 +15,14 @@ from pushgate.server.access.config import BearerToken, ClaimRule, JwtIssuer, Rat
 from pushgate.server.access.config_file import parse
 from pushgate.server.access.credentials import CredentialStore
 from pushgate.server.access.tls import CIPHERS, CURVES, VERSIONS, ClientAuth
+from tests import pages
 from tests.server.access.certificates import Pki
 
-DOCS = (Path(__file__).parents[3] / "docs" / "web-config.md").read_text()
+DOCS = pages.page("web-config")
 MOUNTED = "/var/run/secrets/kubernetes.io/serviceaccount/"
 
 
-def examples(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize("example", examples("yaml"))
+@pytest.mark.parametrize("example", pages.blocks("web-config", "yaml"))
 def test_each_configuration_is_valid(example, tmp_path):
     pki = Pki(tmp_path)
     pki.issue("server", "localhost")
@@ -40,7 +37,7 @@ def test_the_complete_example_gives_each_what_it_says(tmp_path):
     Pki(tmp_path).issue("server", "localhost")
     (tmp_path / "ca.pem").rename(tmp_path / "clients-ca.pem")
     (tmp_path / "prometheus.token").write_text("t0ken")
-    config = parse(examples("yaml")[0].encode(), base=tmp_path)
+    config = parse(pages.blocks("web-config", "yaml")[0].encode(), base=tmp_path)
     assert config.tls is not None
     assert config.tls.client_auth is ClientAuth.VERIFY_IF_GIVEN
     assert config.exempt_health_endpoints
@@ -51,7 +48,7 @@ def test_the_complete_example_gives_each_what_it_says(tmp_path):
 
 
 def test_a_hash_is_made_as_described():
-    (command,) = (example for example in examples("sh") if "bcrypt" in example)
+    (command,) = (example for example in pages.blocks("web-config", "sh") if "bcrypt" in example)
     made = subprocess.run(
         command.replace("python3", sys.executable),
         shell=True,
@@ -67,7 +64,7 @@ def test_a_hash_is_made_as_described():
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl: install it")
 def test_a_token_is_made_as_described():
-    (command,) = (example for example in examples("sh") if "openssl" in example)
+    (command,) = (example for example in pages.blocks("web-config", "sh") if "openssl" in example)
     made = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     text = f"bearer_tokens: [{{name: a, sha256: {made.stdout.split()[0]}}}]"
     assert parse(text.encode(), base=Path()).bearer_tokens
