@@ -285,8 +285,20 @@ def _group(pair: tuple[_Node, ...]) -> _Node:
     }
 
 
+_CORS: Final[_Node] = {
+    name: {"description": "For pages of other origins.", "required": True, "schema": _text()}
+    for name in (
+        "Access-Control-Allow-Headers",
+        "Access-Control-Allow-Methods",
+        "Access-Control-Allow-Origin",
+        "Access-Control-Expose-Headers",
+        "Cache-Control",
+    )
+}
+
+
 def _preflight(name: str) -> _Node:
-    answers = {"200": _answer("Pages of other origins may read.")}
+    answers = {"200": _answer("Pages of other origins may read.") | {"headers": _CORS}}
     return _operation(name, "Answer a preflight request", "", responses=answers)
 
 
@@ -434,6 +446,10 @@ _API: Final[_Node] = {
 }
 _API["/api/v1/groups"]["get"]["responses"] |= _BAD_PARAMETER
 for _path, _operations in _API.items():
+    for _described in _operations.values():
+        for _response in _described["responses"].values():
+            if "application/json" in _response.get("content", ()):
+                _response["headers"] |= _CORS
     _operations["options"] = _preflight("preflight" + _path.title().replace("/", ""))
 # What is not known below the API has a preflight answer all the same.
 _ANY_PREFLIGHT: Final = _preflight("preflight")
