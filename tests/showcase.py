@@ -264,6 +264,8 @@ def main(folder: Path) -> None:
             reader = browser.Reader(name, {"width": width, "height": height}, is_dark)
             with browser.tab(chromium, reader) as page:
                 page.goto(url + path)
+                # A window without scroll bars needs no room for them.
+                page.evaluate("document.documentElement.style.scrollbarGutter = 'auto'")
                 page.screenshot(path=folder / f"{name}.png")
 
 

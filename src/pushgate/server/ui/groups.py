@@ -171,7 +171,7 @@ def rhythm(attempts: Sequence[Attempt]) -> tuple[float, str]:
     times = [attempt.time / 1e9 for attempt in attempts if attempt.is_accepted]
     gaps = [after - before for before, after in pairwise(times)]
     if not gaps:
-        return 0.0, "too few to tell how often"
+        return 0.0, "too few pushes to tell how often"
     usual = median(gaps)
     spread = fmean(abs(gap - usual) for gap in gaps)
     return usual, f"{duration(usual)} apart, ± {duration(round(spread))}"

@@ -103,7 +103,7 @@ $body = "# TYPE backup_size_bytes gauge`nbackup_size_bytes 835306302261`n"
 Invoke-RestMethod -Method Put -Uri "{url}/metrics/job/backup/instance/db1" -Body $body
 """
 _COMMAND: Final = """\
-# Runs the command and pushes when it ran, how long, and whether it worked.
+# Runs the command, then pushes when it ran, how long it took, and whether it succeeded.
 pushgate run --address {url} --job backup --group instance=db1 -- ./backup.sh
 """
 _ALERTS: Final = """\
@@ -150,19 +150,19 @@ def sections(settings: Settings, base_url: str) -> list[Section]:
     return [
         Section(
             "Scrape",
-            "Prometheus has to keep the labels that jobs push, hence honor_labels.",
+            "honor_labels lets Prometheus keep the labels that jobs push.",
             [Snippet("prometheus.yml", _SCRAPE.format(**words))],
         ),
         Section(
             "Push",
-            "PUT replaces a group, POST replaces the metrics of the same names in it, "
-            "DELETE removes it. The path names the group.",
+            "The path names the group. PUT replaces the group, POST only replaces its metrics of "
+            "the same names, and DELETE removes it.",
             [Snippet(name, text.format(**words)) for name, text in pushes.items()],
         ),
         Section(
             "Alert",
-            "The server keeps push_time_seconds and push_failure_time_seconds in every group, and "
-            "push_expected_interval_seconds where a rule sets an interval.",
+            "Every group has push_time_seconds and push_failure_time_seconds. Where a rule sets an "
+            "interval, it also has push_expected_interval_seconds.",
             [Snippet("Alert rules", _ALERTS)],
         ),
     ]

@@ -126,7 +126,7 @@ def _tiles(context: AppContext, now: int) -> list[Tile]:
         Tile(
             "Last scrape",
             moment(last.time, now).ago if last else "none yet",
-            _last_scrape(last) if last else "Prometheus has not asked for metrics since the start",
+            _last_scrape(last) if last else "nothing has scraped the metrics since the start",
         ),
     ]
 
