@@ -11,8 +11,8 @@ import trustme
 from pushgate.client.delivery import Send
 from pushgate.client.exchange import Channel, ProxyError
 from pushgate.client.failures import Answer, RequestInfo
+from pushgate.client.operation import finished
 from pushgate.client.tls import default_context
-from pushgate.client.wire import Connect, Read, Resolve, Write
 from tests.client.rogue import answer, read_request, rogue
 
 OK = b"HTTP/1.1 202 Accepted\r\nX-Name: caf\xe9\r\nContent-Length: 2\r\n\r\nok"
@@ -22,67 +22,63 @@ def send(url="http://gateway:9091/metrics/job/j", body=b"", method="PUT", header
     return Send(RequestInfo(url, url, method), dict(headers), body, expires=0.0)
 
 
-def carried_out(actions, received, *, refuse_writes=False):
-    """Returns what *actions* come to, and what they do; *received* is what the other side says."""
-    done, pieces, outcome = [], list(received), None
-    try:
-        while True:
-            action = actions.send(outcome)
-            outcome = None
-            done.append(action)
-            if isinstance(action, Read):
-                outcome = pieces.pop(0) if pieces else b""
-            elif isinstance(action, Resolve):
-                outcome = ["first", "second"]
-            elif isinstance(action, Write) and refuse_writes:
-                action = actions.throw(BrokenPipeError())
-                done.append(action)
-                outcome = pieces.pop(0)
-    except StopIteration as end:
-        return end.value, done
+class Fake:
+    """A socket that reads what it is given, and remembers what is written."""
+
+    is_ready = False
+
+    def __init__(self, *received, refuses=False):
+        self.received, self.refuses = list(received), refuses
+        self.connected, self.written = None, []
+
+    async def connect(self, host, port):
+        self.connected = host, port
+
+    async def write(self, data):
+        if self.refuses:
+            raise BrokenPipeError
+        self.written.append(data)
+
+    async def read(self):
+        return self.received.pop(0) if self.received else b""
 
 
-def channel(url="http://gateway:9091/", proxy=None):
-    return Channel(url, proxy, None, None)
+def channel(*received, url="http://gateway:9091/", proxy=None, context=None, **options):
+    fake = Fake(*received, **options)
+    return Channel(fake, url, proxy, context, None), fake
 
 
-def written(actions):
-    return b"".join(action.data for action in actions if isinstance(action, Write))
+def answered(*received, **options):
+    return finished(channel(*received)[0].request(send(**options)))
 
 
 @pytest.mark.parametrize("cut", range(1, len(OK)))
 def test_an_answer_is_the_same_wherever_it_is_cut(cut):
-    got, _ = carried_out(channel().request(send()), [OK[:cut], OK[cut:]])
-    assert got == Answer(202, "Accepted", {"x-name": "café", "content-length": "2"}, b"ok")
+    headers = {"x-name": "café", "content-length": "2"}
+    assert answered(OK[:cut], OK[cut:]) == Answer(202, "Accepted", headers, b"ok")
 
 
 def test_an_answer_that_says_continue_first_is_the_one_behind_it():
-    got, _ = carried_out(channel().request(send()), [b"HTTP/1.1 100 Continue\r\n\r\n" + OK])
-    assert got.status == 202
+    assert answered(b"HTTP/1.1 100 Continue\r\n\r\n" + OK).status == 202
 
 
 def test_a_connection_is_used_again_after_a_complete_answer_only():
-    kept = channel()
-    assert not kept.is_reusable
-    for _ in range(2):
-        carried_out(kept.request(send()), [OK])
-        assert kept.is_reusable
-    carried_out(kept.request(send()), [b"HTTP/1.0 200 OK\r\n\r\nuntil the end"])
-    assert not kept.is_reusable
+    kept, _ = channel(OK, OK, b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
+    for is_reusable in (True, True, False):
+        finished(kept.request(send()))
+        assert kept.is_reusable is is_reusable
 
 
 def test_an_answer_to_half_a_body_counts_and_ends_the_connection():
-    kept = channel()
-    refusal = OK.replace(b"202", b"413")
-    got, _ = carried_out(kept.request(send(body=b"x")), [refusal], refuse_writes=True)
-    assert got.status == 413
+    kept, _ = channel(OK.replace(b"202", b"413"), refuses=True)
+    assert finished(kept.request(send(body=b"x"))).status == 413
     assert not kept.is_reusable
 
 
 @pytest.mark.parametrize("received", [[], [OK[:-1]], [b"SSH-2.0-OpenSSH\r\n\r\n"]])
 def test_what_is_no_complete_answer_is_an_error_of_the_protocol(received):
     with pytest.raises(h11.RemoteProtocolError):
-        carried_out(channel().request(send()), received)
+        answered(*received)
 
 
 @pytest.mark.parametrize(
@@ -95,39 +91,34 @@ def test_what_is_no_complete_answer_is_an_error_of_the_protocol(received):
     ],
 )
 def test_the_host_is_named_as_http_wants_it(url, host):
-    _, done = carried_out(channel(url).request(send(url)), [OK])
-    assert b"\r\nhost: %s\r\n" % host in written(done).lower()
+    to, fake = channel(OK, url=url)
+    finished(to.request(send(url)))
+    assert b"\r\nhost: %s\r\n" % host in fake.written[0].lower()
 
 
 def test_a_small_request_is_one_write():
-    _, done = carried_out(channel().request(send(body=b"rows 3\n")), [OK])
-    assert [type(action) for action in done] == [Write, Read]
-    assert done[0].data.endswith(b"\r\n\r\nrows 3\n")
+    to, fake = channel(OK)
+    finished(to.request(send(body=b"rows 3\n")))
+    [request] = fake.written
+    assert request.endswith(b"\r\n\r\nrows 3\n")
 
 
 def test_a_proxy_gets_the_whole_url_and_its_credentials():
-    through = channel(proxy="http://us%40er:pass@proxy:3128")
-    _, done = carried_out(through.open(), [])
-    assert done == [Resolve("proxy", 3128), Connect("first", 1 / 2)]
-    _, done = carried_out(through.request(send()), [OK])
-    assert written(done).startswith(b"PUT http://gateway:9091/metrics/job/j HTTP/1.1\r\n")
-    assert b"Proxy-Authorization: Basic dXNAZXI6cGFzcw==\r\n" in written(done)
-
-
-def test_every_address_is_tried_before_the_last_failure_counts():
-    opening = channel().open()
-    assert next(opening) == Resolve("gateway", 9091)
-    assert opening.send(["first", "second"]) == Connect("first", 1 / 2)
-    assert opening.throw(TimeoutError()) == Connect("second", 1)
-    with pytest.raises(ConnectionRefusedError):
-        opening.throw(ConnectionRefusedError())
+    through, fake = channel(OK, proxy="http://us%40er:pass@proxy:3128")
+    finished(through.open())
+    assert fake.connected == ("proxy", 3128)
+    finished(through.request(send()))
+    assert fake.written[0].startswith(b"PUT http://gateway:9091/metrics/job/j HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXNAZXI6cGFzcw==\r\n" in fake.written[0]
 
 
 def test_a_tunnel_that_is_refused_sends_nothing_to_the_gateway():
-    through = Channel("https://gateway/", "http://proxy", ssl.create_default_context(), None)
+    refusal, context = b"HTTP/1.1 403 Forbidden\r\n\r\n", ssl.create_default_context()
+    through, fake = channel(refusal, url="https://gateway/", proxy="http://proxy", context=context)
     with pytest.raises(ProxyError, match="403 Forbidden"):
-        carried_out(through.open(), [b"HTTP/1.1 403 Forbidden\r\n\r\n"])
-    assert not through.is_ready
+        finished(through.open())
+    assert fake.written[0].startswith(b"CONNECT gateway:443 HTTP/1.1\r\n")
+    assert not fake.is_ready
 
 
 def tunnel(connection, proxy):

@@ -3,28 +3,83 @@
 import asyncio
 import inspect
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from functools import wraps
-from typing import Any, Literal, Self, TypeVar, assert_never, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, assert_never, cast
 
 from pushgate.client.auth import LaterToken
 from pushgate.client.base import GatewayBase
 from pushgate.client.delivery import Authorize, Encode, Pause, Send, Step, Steps, Turn
-from pushgate.client.failures import RequestInfo, too_late
+from pushgate.client.failures import Answer, RequestInfo, too_late
 from pushgate.client.gateway import PushGateway
 from pushgate.client.job import JobRun, refuse_generator
-from pushgate.client.operation import Awaited, await_all
+from pushgate.client.operation import Awaited, carry_all
 from pushgate.client.periodic import Final, Schedule
-from pushgate.client.route import seconds_left
-from pushgate.client.transport import AsyncConnection
+from pushgate.client.route import Route, seconds_left
+from pushgate.client.transport import ConnectionBase, DeadlineSocket, answer_of, built, built_by
+from pushgate.client.wire import PIECE
+from pushgate.errors import PushgatewayError
+
+if TYPE_CHECKING:
+    import httpx2
 
 # If the last body had as many bytes, the next one is encoded in a thread: encoding it would
 # block the event loop for milliseconds.
 _ENCODE_IN_THREAD = 1 << 20
 _Result = TypeVar("_Result")
 CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+class _AsyncioSocket(DeadlineSocket):
+    async def _resolve(self, host: str, port: int) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._timeout()):
+            return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    async def _connect(self, address: Any, seconds: float) -> None:
+        self._connected.setblocking(False)
+        async with asyncio.timeout(seconds):
+            await asyncio.get_running_loop().sock_connect(self._connected, address)
+
+    async def write(self, data: bytes) -> None:
+        async with asyncio.timeout(self._timeout()):
+            await asyncio.get_running_loop().sock_sendall(self._connected, data)
+
+    async def read(self) -> bytes:
+        async with asyncio.timeout(self._timeout()):
+            return await asyncio.get_running_loop().sock_recv(self._connected, PIECE)
+
+
+class AsyncConnection(ConnectionBase):
+    """The connection of one asyncio gateway, in one event loop."""
+
+    def __init__(self, route: Route) -> None:
+        super().__init__(route, _AsyncioSocket(route))
+
+    async def send(self, step: Send) -> Answer | PushgatewayError:
+        """Return the gateway's answer, or why there is none."""
+        # GatewayBase has refused those for blocking code.
+        client = cast("httpx2.AsyncClient | None", self._route.options.http_client)
+        transport = cast("httpx2.AsyncBaseTransport | None", self._route.options.transport)
+        try:
+            if client is None and transport is None:
+                return await self.exchange(step)
+            async with asyncio.timeout(seconds_left(step.expires)):
+                if client is not None:
+                    request = built_by(client, step, self._route)
+                    return answer_of(await client.send(request, follow_redirects=False))
+                assert transport is not None
+                response = await transport.handle_async_request(built(step, self._route))
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
+                return answer_of(response)
+        except Exception as error:  # noqa: BLE001  each kind of transport has its own
+            return self.failure(error, step)
 
 
 class AsyncJob(JobRun):
@@ -142,7 +197,7 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
     async def carry_out(self, steps: Steps[_Result]) -> _Result:
         """Take *steps* one after the other, and return what they come to."""
         async with AsyncExitStack() as turn:
-            return await await_all(steps, lambda step: self._take(step, turn))
+            return await carry_all(steps, lambda step: self._take(step, turn))
 
     async def _take(self, step: Step, turn: AsyncExitStack) -> Any:
         """Return what came of *step*. *turn* is held until it is closed."""

@@ -1,8 +1,4 @@
-"""HTTP/1.1 with a gateway, without sockets: proxies, tunnels and TLS included.
-
-A :class:`Channel` yields actions, what to do with a socket, and is sent what came of them.
-:mod:`pushgate.client.transport` carries them out, for blocking code and for asyncio.
-"""
+"""HTTP/1.1 with a gateway, on any socket: proxies, tunnels and TLS included."""
 
 from base64 import b64encode
 from collections.abc import Callable
@@ -13,7 +9,7 @@ import h11
 
 from pushgate.client.delivery import Send
 from pushgate.client.failures import Answer
-from pushgate.client.wire import PIECE, Actions, Bare, Connect, Layer, Resolve
+from pushgate.client.wire import PIECE, Socket, Stream
 
 if TYPE_CHECKING:
     import ssl
@@ -31,12 +27,12 @@ class Channel:
     """A connection to the gateway at *url*.
 
     Attributes:
-        is_ready: Whether requests can be sent; nothing of one has been before.
         is_reusable: Whether the last answer left the connection ready for the next request.
     """
 
     def __init__(
         self,
+        socket: Socket,
         url: str,
         proxy: str | None,
         context: "ssl.SSLContext | None",
@@ -45,6 +41,7 @@ class Channel:
         """Do nothing yet.
 
         Args:
+            socket: Not connected yet.
             url: The URL of any request; scheme, host and port are those of all.
             proxy: The URL of the proxy to go through.
             context: What TLS is made with; None for plain HTTP.
@@ -52,56 +49,46 @@ class Channel:
         """
         self._gateway, self._proxy = urlsplit(url), urlsplit(proxy) if proxy else None
         self._context, self._server_hostname = context, server_hostname
-        self._layer: Layer = Bare()
+        self._socket = socket
+        self._stream: Stream = socket
         self._http = _http()
-        self.is_ready, self.is_reusable = False, False
+        self.is_reusable = False
 
-    def open(self) -> Actions[None]:
+    async def open(self) -> None:
         """Connect, to the gateway or through a tunnel of the proxy."""
         first = self._proxy or self._gateway
-        addresses = yield Resolve(_host(first), _port(first))
-        failure: OSError | None = None
-        for number, address in enumerate(addresses):
-            try:
-                # One that is dead must not use up the time of those behind it.
-                yield Connect(address, 1 / (len(addresses) - number))
-            except OSError as error:
-                failure = error
-            else:
-                break
-        else:
-            raise failure or ConnectionError("the host has no address")
+        await self._socket.connect(_host(first), _port(first))
         if self._proxy is not None and self._proxy.scheme == "https":
             from pushgate.client.tls import default_context
 
-            yield from self._secure(default_context(), _host(self._proxy))
+            await self._secure(default_context(), _host(self._proxy))
         if self._context is not None:
             if self._proxy is not None:
-                yield from self._tunnel(self._proxy)
-            yield from self._secure(self._context, self._server_hostname or _host(self._gateway))
-        self.is_ready = True
+                await self._tunnel(self._proxy)
+            await self._secure(self._context, self._server_hostname or _host(self._gateway))
+        self._socket.is_ready = True
 
-    def _secure(self, context: "ssl.SSLContext", hostname: str) -> Actions[None]:
+    async def _secure(self, context: "ssl.SSLContext", hostname: str) -> None:
         from pushgate.client.tls import Tls  # ssl is slow to import
 
         context.set_alpn_protocols(["http/1.1"])
-        layer = Tls(context, hostname, self._layer)
-        yield from layer.handshake()
-        self._layer = layer
+        layer = Tls(context, hostname, self._stream)
+        await layer.handshake()
+        self._stream = layer
 
-    def _tunnel(self, proxy: SplitResult) -> Actions[None]:
+    async def _tunnel(self, proxy: SplitResult) -> None:
         target = _authority(self._gateway, with_port=True)
         headers = [("Host", target), ("Accept", "*/*"), *_proxy_authorization(proxy)]
         http = _http()
         head = http.send(h11.Request(method="CONNECT", target=target, headers=headers))
-        yield from self._layer.write(head + http.send(h11.EndOfMessage()))
-        response = yield from self._event(http)
+        await self._stream.write(head + http.send(h11.EndOfMessage()))
+        response = await self._event(http)
         while not isinstance(response, h11.Response):
-            response = yield from self._event(http)
+            response = await self._event(http)
         if not 200 <= response.status_code < 300:
             raise ProxyError(f"{response.status_code} {response.reason.decode('latin-1')}")
 
-    def request(self, step: Send, sent: Callable[[int], object] | None = None) -> Actions[Answer]:
+    async def request(self, step: Send, sent: Callable[[int], object] | None = None) -> Answer:
         """Send the request of *step*, and return the answer.
 
         Args:
@@ -130,7 +117,7 @@ class Channel:
         try:
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]
-                yield from self._layer.write(piece)
+                await self._stream.write(piece)
                 if sent is not None:
                     sent(len(piece))
             is_complete = True
@@ -138,17 +125,17 @@ class Channel:
             raise
         except OSError:
             pass  # a gateway may refuse a body that it has not read, and close: the answer says why
-        answer = yield from self._answer()
+        answer = await self._answer()
         if is_complete and self._http.our_state is self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self.is_reusable = True
         return answer
 
-    def _answer(self) -> Actions[Answer]:
+    async def _answer(self) -> Answer:
         head: h11.Response | None = None
         body: list[bytes] = []
         while True:
-            match (yield from self._event(self._http)):
+            match await self._event(self._http):
                 case h11.Response() as head:
                     pass
                 case h11.Data(data=data):
@@ -159,12 +146,12 @@ class Channel:
         headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
         return Answer(head.status_code, head.reason.decode("latin-1"), headers, b"".join(body))
 
-    def _event(self, http: h11.Connection) -> Actions[h11.Event]:
+    async def _event(self, http: h11.Connection) -> h11.Event:
         while True:
             event = http.next_event()
             if isinstance(event, h11.Event):
                 return event
-            data = yield from self._layer.read()
+            data = await self._stream.read()
             if not data and http.their_state is h11.SEND_RESPONSE:
                 # h11's own words would be about its states.
                 raise h11.RemoteProtocolError("Server disconnected without sending a response.")

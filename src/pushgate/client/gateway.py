@@ -14,7 +14,7 @@ from pushgate.client.base import GatewayBase
 from pushgate.client.delivery import Authorize, Encode, Pause, Send, Step, Steps, Turn
 from pushgate.client.failures import too_late
 from pushgate.client.job import Job
-from pushgate.client.operation import Blocking, take_all
+from pushgate.client.operation import Blocking, carry_all, finished
 from pushgate.client.options import checked_seconds, described_options
 from pushgate.client.periodic import PeriodicPusher
 from pushgate.errors import ConfigurationError
@@ -97,9 +97,9 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
     def carry_out(self, steps: Steps[_Result]) -> _Result:
         """Take *steps* one after the other, and return what they come to."""
         with ExitStack() as turn:
-            return take_all(steps, lambda step: self._take(step, turn))
+            return finished(carry_all(steps, lambda step: self._take(step, turn)))
 
-    def _take(self, step: Step, turn: ExitStack) -> Any:
+    async def _take(self, step: Step, turn: ExitStack) -> Any:
         """Return what came of *step*. *turn* is held until it is closed."""
         match step:
             case Turn():
@@ -124,7 +124,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
                     self._connection = Connection(self._route)
                 return self._connection.send(step, self._sent)
             case Pause(seconds):
-                time.sleep(seconds)
+                time.sleep(seconds)  # noqa: ASYNC251  no event loop waits for it, see finished()
             case _ as never:
                 assert_never(never)
         return None

@@ -17,28 +17,10 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
-def take_all(steps: Generator[_Step, Any, _Result], take: Callable[[_Step], Any]) -> _Result:
-    """Let *take* carry out the *steps*, one after the other; return what they come to."""
-    proceed: Callable[[Any], _Step] = steps.send
-    outcome: Any = None
-    try:
-        while True:
-            step = proceed(outcome)
-            try:
-                proceed, outcome = steps.send, take(step)
-            except Exception as error:  # noqa: BLE001  the steps raise it again
-                proceed, outcome = steps.throw, error
-    except StopIteration as done:
-        result: _Result = done.value
-        return result
-    finally:  # what interrupts a step is no error of it, and the steps have something to close
-        steps.close()
-
-
-async def await_all(
+async def carry_all(
     steps: Generator[_Step, Any, _Result], take: Callable[[_Step], Awaitable[Any]]
 ) -> _Result:
-    """Do the same as :func:`take_all`, but await each step."""
+    """Let *take* carry out the *steps*, one after the other; return what they come to."""
     proceed: Callable[[Any], _Step] = steps.send
     outcome: Any = None
     try:
@@ -51,8 +33,19 @@ async def await_all(
     except StopIteration as done:
         result: _Result = done.value
         return result
-    finally:  # what interrupts a step is no error of it, and the steps have something to close
-        steps.close()
+
+
+def finished(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return what *coroutine* returns, for blocking code.
+
+    It needs no event loop, because whatever it awaits blocks instead of being suspended.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: _Result = done.value
+        return result
+    raise RuntimeError("the coroutine waits for an event loop")
 
 
 class Blocking:

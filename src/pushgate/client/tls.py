@@ -1,4 +1,4 @@
-"""TLS: in memory, on top of any layer, and with files that may be replaced meanwhile."""
+"""TLS: in memory, on top of any stream, and with files that may be replaced meanwhile."""
 
 import os
 import ssl
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pushgate.client.log import log
 from pushgate.client.options import Options
-from pushgate.client.wire import PIECE, Actions, Layer
+from pushgate.client.wire import PIECE, Stream
 from pushgate.errors import ConfigurationError
 
 _Result = TypeVar("_Result")
@@ -71,45 +71,45 @@ def default_context() -> ssl.SSLContext:
 class Tls:
     """TLS on top of *below*, which may be TLS itself: that of the proxy, around the gateway's."""
 
-    def __init__(self, context: ssl.SSLContext, hostname: str, below: Layer) -> None:
+    def __init__(self, context: ssl.SSLContext, hostname: str, below: Stream) -> None:
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=hostname)
         self._below = below
 
-    def handshake(self) -> Actions[None]:
-        return self._carry(self._tls.do_handshake)
+    async def handshake(self) -> None:
+        await self._carry(self._tls.do_handshake)
 
-    def write(self, data: bytes) -> Actions[None]:
+    async def write(self, data: bytes) -> None:
         while data:
-            written = yield from self._carry(partial(self._tls.write, data))
+            written = await self._carry(partial(self._tls.write, data))
             data = data[written:]
 
-    def read(self) -> Actions[bytes]:
+    async def read(self) -> bytes:
         try:
-            return (yield from self._carry(partial(self._tls.read, PIECE)))
+            return await self._carry(partial(self._tls.read, PIECE))
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""  # with or without a goodbye; HTTP knows where the answer ends
 
-    def _carry(self, call: Callable[[], _Result]) -> Actions[_Result]:
+    async def _carry(self, call: Callable[[], _Result]) -> _Result:
         """Return what *call* returns, once enough has been sent and received for it."""
         while True:
             try:
                 result = call()
             except ssl.SSLWantReadError:
-                yield from self._flush()
-                data = yield from self._below.read()
+                await self._flush()
+                data = await self._below.read()
                 if data:
                     self._received.write(data)
                 else:
                     self._received.write_eof()
             except ssl.SSLError:
                 with suppress(OSError):
-                    yield from self._flush()  # the alert that tells the other side why
+                    await self._flush()  # the alert that tells the other side why
                 raise
             else:
-                yield from self._flush()
+                await self._flush()
                 return result
 
-    def _flush(self) -> Actions[None]:
+    async def _flush(self) -> None:
         if self._to_send.pending:
-            yield from self._below.write(self._to_send.read())
+            await self._below.write(self._to_send.read())

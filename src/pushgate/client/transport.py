@@ -1,4 +1,4 @@
-"""How a request reaches the gateway: sockets, blocking or asyncio's, and the user's own transports.
+"""How a request reaches the gateway: sockets, and transports of the user.
 
 No operation on a socket gets more time than what is left until the deadline: with a timeout
 for each operation only, a gateway that answers a byte at a time could hold a push forever.
@@ -7,10 +7,12 @@ This module is imported when the first request is sent, because programs that ne
 none of it. httpx2 is used for transports and clients of the user's only.
 """
 
+import math
 import os
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -18,9 +20,9 @@ from urllib.parse import urlsplit
 from pushgate.client.delivery import Send
 from pushgate.client.exchange import Channel
 from pushgate.client.failures import Answer, RequestInfo, port_hint
-from pushgate.client.operation import await_all, take_all
-from pushgate.client.route import Route, seconds_left
-from pushgate.client.wire import PIECE, Action, Actions, Connect, Read, Resolve, Write
+from pushgate.client.operation import finished
+from pushgate.client.route import Route
+from pushgate.client.wire import PIECE
 from pushgate.errors import (
     ConfigurationError,
     PushAuthError,
@@ -35,37 +37,69 @@ if TYPE_CHECKING:
     import httpx2
 
 
-class _Socket:
-    """The one connection of a gateway to its server, kept until it is closed."""
+class DeadlineSocket(ABC):
+    """A socket with a deadline. One subclass blocks, the other lets asyncio wait.
+
+    Attributes:
+        is_ready: Whether requests can be written; it chooses the timeout.
+        expires: The deadline of the request that goes on.
+    """
 
     def __init__(self, route: Route) -> None:
         self._route = route
         self._socket: socket.socket | None = None
-        self._channel: Channel | None = None
-        self._context: ssl.SSLContext | None = None
-        self._via: str | None = None  # the proxy of the channel
-        self._connect_by = 0.0
+        self.is_ready = False
+        self.expires = math.inf
 
-    def _exchange(self, step: Send, sent: Callable[[int], object] | None = None) -> Actions[Answer]:
-        """Yield the actions that get an answer to *step*, over the last connection if it lives."""
-        context = self._route.tls_context()
-        # A new context means that the files of the certificates have changed.
-        if self._channel is None or context is not self._context or self._is_stale():
+    @property
+    def _connected(self) -> socket.socket:
+        assert self._socket is not None, "connect() comes first"
+        return self._socket
+
+    async def connect(self, host: str, port: int) -> None:
+        """Connect to the first address of *host* that answers."""
+        ends = time.monotonic() + self._timeout()
+        addresses = await self._resolve(host, port)
+        failure: OSError | None = None
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
             self.close()
-            self._via, self._context = self._route.proxy_url(), context
-            hostname = self._route.options.server_hostname
-            self._channel = Channel(step.info.url, self._via, context, hostname)
-        channel = self._channel
-        try:
-            if not channel.is_ready:
-                yield from channel.open()
-            return (yield from channel.request(step, sent))
-        finally:
-            if not channel.is_reusable:
-                self._hang_up()
+            self._socket = socket.socket(family, kind, protocol)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Each has its share, so that one that is dead does not use up everything.
+            share = (ends - time.monotonic()) / (len(addresses) - number)
+            try:
+                if share > 0:
+                    await self._connect(address, share)
+                    return
+            except OSError as error:
+                failure = error
+        raise failure or TimeoutError("timed out")
 
-    def _is_stale(self) -> bool:
-        """Return whether the gateway has closed the connection, or says something unasked."""
+    @abstractmethod
+    async def _resolve(self, host: str, port: int) -> list[Any]: ...
+
+    @abstractmethod
+    async def _connect(self, address: Any, seconds: float) -> None: ...
+
+    @abstractmethod
+    async def write(self, data: bytes) -> None: ...
+
+    @abstractmethod
+    async def read(self) -> bytes: ...
+
+    def _timeout(self) -> float:
+        """Return the seconds for an operation, none beyond the deadline.
+
+        Raises:
+            TimeoutError: It has passed.
+        """
+        # To a socket, a timeout of 0 means "do not block", and a negative one is an error.
+        if time.monotonic() >= self.expires:
+            raise TimeoutError("timed out")
+        return self._route.timeouts(self.expires)["read" if self.is_ready else "connect"]
+
+    def is_stale(self) -> bool:
+        """Return whether the other side has closed it, or says something unasked."""
         if self._socket is None:
             return True
         try:
@@ -77,49 +111,78 @@ class _Socket:
             pass
         return True
 
-    def _failure(self, error: Exception, step: Send) -> PushgatewayError:
-        may_be_sent = self._channel is None or self._channel.is_ready
-        return failure_of(error, step.info, self._via, may_be_sent=may_be_sent)
-
-    def _timeout(self, action: Action, expires: float) -> float:
-        """Return the seconds for *action*.
-
-        Raises:
-            TimeoutError: There are none left.
-        """
-        now, timeouts = time.monotonic(), self._route.timeouts(expires)
-        if isinstance(action, Resolve):
-            self._connect_by = now + timeouts["connect"]
-        if isinstance(action, Connect):
-            seconds = (self._connect_by - now) * action.share
-        else:
-            is_ready = self._channel is not None and self._channel.is_ready
-            seconds = timeouts["read" if is_ready else "connect"]
-        # To a socket, a timeout of 0 means "do not block", and a negative one is an error.
-        if seconds <= 0 or now >= expires:
-            raise TimeoutError("timed out")
-        return seconds
-
-    def _new_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        self._hang_up()
-        self._socket = socket.socket(*address[:3])
-        # Without a delay for the acknowledgement of the piece before.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._socket
-
-    def _hang_up(self) -> None:
+    def close(self) -> None:
+        """Close it; it can be connected again."""
         connected, self._socket = self._socket, None
         if connected is not None:
             connected.close()
 
+
+class _BlockingSocket(DeadlineSocket):
+    async def _resolve(self, host: str, port: int) -> list[Any]:
+        return _resolved(host, port, self._timeout())
+
+    async def _connect(self, address: Any, seconds: float) -> None:
+        self._connected.settimeout(seconds)
+        self._connected.connect(address)
+
+    async def write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            self._connected.settimeout(self._timeout())
+            left = left[self._connected.send(left) :]
+
+    async def read(self) -> bytes:
+        self._connected.settimeout(self._timeout())
+        return self._connected.recv(PIECE)
+
+
+class ConnectionBase:
+    """The connection of one gateway, of which a subclass sends the requests."""
+
+    def __init__(self, route: Route, socket: DeadlineSocket) -> None:
+        self._route, self._socket = route, socket
+        self._channel: Channel | None = None
+        self._context: ssl.SSLContext | None = None
+        self._via: str | None = None  # the proxy of the channel
+
+    async def exchange(self, step: Send, sent: Callable[[int], object] | None = None) -> Answer:
+        """Return the answer to *step*, over the last connection if it lives."""
+        self._socket.expires = step.expires
+        context = self._route.tls_context()
+        channel = self._channel
+        try:
+            # A new context means that the files of the certificates have changed.
+            if channel is None or context is not self._context or self._socket.is_stale():
+                self.close()
+                self._via, self._context = self._route.proxy_url(), context
+                hostname = self._route.options.server_hostname
+                channel = Channel(self._socket, step.info.url, self._via, context, hostname)
+                await channel.open()
+                self._channel = channel
+            return await channel.request(step, sent)
+        finally:
+            if channel is None or not channel.is_reusable:
+                self._socket.close()
+
+    def failure(self, error: Exception, step: Send) -> PushgatewayError:
+        """Return why there is no answer to *step*; see :func:`failure_of`."""
+        is_own = self._route.options.transport is None and self._route.options.http_client is None
+        may_be_sent = self._socket.is_ready or not is_own
+        return failure_of(error, step.info, self._via, may_be_sent=may_be_sent)
+
     def close(self) -> None:
         """Close what was opened here; a client or transport of the user stays open."""
-        self._hang_up()
+        self._socket.close()
+        self._socket.is_ready = False
         self._channel = None
 
 
-class Connection(_Socket):
+class Connection(ConnectionBase):
     """The connection of one blocking gateway. Not thread-safe: its owner has a lock."""
+
+    def __init__(self, route: Route) -> None:
+        super().__init__(route, _BlockingSocket(route))
 
     def send(
         self, step: Send, sent: Callable[[int], object] | None = None
@@ -135,93 +198,20 @@ class Connection(_Socket):
         transport = cast("httpx2.BaseTransport | None", self._route.options.transport)
         try:
             if client is not None:
-                request = _built_by(client, step, self._route)
+                request = built_by(client, step, self._route)
                 # deliver() decides which redirects to follow.
-                return _answer_of(client.send(request, follow_redirects=False))
+                return answer_of(client.send(request, follow_redirects=False))
             if transport is not None:
-                response = transport.handle_request(_built(step, self._route))
+                response = transport.handle_request(built(step, self._route))
                 try:
                     # A connection whose answer was not read to its end cannot be used again.
                     response.read()
                 finally:
                     response.close()
-                return _answer_of(response)
-            return take_all(
-                self._exchange(step, sent), lambda action: self._take(action, step.expires)
-            )
+                return answer_of(response)
+            return finished(self.exchange(step, sent))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
-            return self._failure(error, step)
-
-    def _take(self, action: Action, expires: float) -> Any:
-        timeout = self._timeout(action, expires)
-        if isinstance(action, Resolve):
-            return _resolved(*action, timeout)
-        connected = (
-            self._new_socket(action.address) if isinstance(action, Connect) else self._socket
-        )
-        assert connected is not None
-        connected.settimeout(timeout)
-        match action:
-            case Connect(address):
-                connected.connect(address[4])
-            case Read():
-                return connected.recv(PIECE)
-            case Write(data):
-                left = memoryview(data)
-                while left := left[connected.send(left) :]:
-                    connected.settimeout(self._timeout(action, expires))
-        return None
-
-
-class AsyncConnection(_Socket):
-    """The connection of one asyncio gateway, in one event loop."""
-
-    async def send(self, step: Send) -> Answer | PushgatewayError:
-        """Return the gateway's answer, or why there is none."""
-        # GatewayBase has refused those for blocking code.
-        client = cast("httpx2.AsyncClient | None", self._route.options.http_client)
-        transport = cast("httpx2.AsyncBaseTransport | None", self._route.options.transport)
-        try:
-            if client is None and transport is None:
-                return await await_all(
-                    self._exchange(step), lambda action: self._take(action, step.expires)
-                )
-            import asyncio  # not at the top: blocking programs need not wait for it
-
-            async with asyncio.timeout(seconds_left(step.expires)):
-                if client is not None:
-                    request = _built_by(client, step, self._route)
-                    return _answer_of(await client.send(request, follow_redirects=False))
-                assert transport is not None
-                response = await transport.handle_async_request(_built(step, self._route))
-                try:
-                    await response.aread()
-                finally:
-                    await response.aclose()
-                return _answer_of(response)
-        except Exception as error:  # noqa: BLE001  each kind of transport has its own
-            return self._failure(error, step)
-
-    async def _take(self, action: Action, expires: float) -> Any:
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._timeout(action, expires)):
-            if isinstance(action, Resolve):
-                return await loop.getaddrinfo(*action, type=socket.SOCK_STREAM)
-            connected = (
-                self._new_socket(action.address) if isinstance(action, Connect) else self._socket
-            )
-            assert connected is not None
-            connected.setblocking(False)
-            match action:
-                case Connect(address):
-                    await loop.sock_connect(connected, address[4])
-                case Read():
-                    return await loop.sock_recv(connected, PIECE)
-                case Write(data):
-                    await loop.sock_sendall(connected, data)
-            return None
+            return self.failure(error, step)
 
 
 def _resolved(host: str, port: int, timeout: float) -> list[Any]:
@@ -254,7 +244,7 @@ def _resolved(host: str, port: int, timeout: float) -> list[Any]:
     return addresses
 
 
-def _built_by(
+def built_by(
     client: "httpx2.Client | httpx2.AsyncClient", step: Send, route: Route
 ) -> "httpx2.Request":
     """Return the request with what *client* adds to it: cookies, headers of its own."""
@@ -269,7 +259,8 @@ def _built_by(
     )
 
 
-def _built(step: Send, route: Route) -> "httpx2.Request":
+def built(step: Send, route: Route) -> "httpx2.Request":
+    """Return the request for a transport."""
     import httpx2
 
     return httpx2.Request(
@@ -281,7 +272,8 @@ def _built(step: Send, route: Route) -> "httpx2.Request":
     )
 
 
-def _answer_of(response: "httpx2.Response") -> Answer:
+def answer_of(response: "httpx2.Response") -> Answer:
+    """Return what the gateway answered, from a response that was read."""
     return Answer(
         response.status_code, response.reason_phrase, dict(response.headers), response.content
     )

@@ -1,55 +1,28 @@
-"""What can be done with a socket, and the layers of a connection that do it: bare, or TLS."""
+"""What HTTP is written to and read from: a socket, perhaps with TLS on top."""
 
-from collections.abc import Generator
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Protocol
 
-_Result = TypeVar("_Result")
 PIECE = 1 << 16
 """Bytes to write or to read at a time: a timeout is for one piece, and a slow reader takes many."""
 
 
-class Resolve(NamedTuple):
-    """Look up *host*. The outcome is what ``socket.getaddrinfo`` returns."""
+class Stream(Protocol):
+    """Bytes in both directions."""
 
-    host: str
-    port: int
+    async def write(self, data: bytes) -> None: ...
 
-
-class Connect(NamedTuple):
-    """Connect to an address, within the *share* of the time that is left for connecting."""
-
-    address: tuple[Any, ...]
-    share: float
+    async def read(self) -> bytes:
+        """Return at most :data:`PIECE` bytes, none at the end of the stream."""
+        ...
 
 
-class Write(NamedTuple):
-    """Write all of *data*."""
+class Socket(Stream, Protocol):
+    """A stream that first has to be connected.
 
-    data: bytes
+    Attributes:
+        is_ready: Whether proxy and TLS are passed, so that requests can be written.
+    """
 
+    is_ready: bool
 
-class Read(NamedTuple):
-    """Read at most :data:`PIECE` bytes; the outcome is empty at the end of the stream."""
-
-
-Action: TypeAlias = Resolve | Connect | Write | Read
-Actions: TypeAlias = Generator[Action, Any, _Result]
-
-
-class Layer(Protocol):
-    """Turns bytes that are written and read into actions on the socket below."""
-
-    def write(self, data: bytes) -> Actions[None]: ...
-
-    def read(self) -> Actions[bytes]: ...
-
-
-class Bare:
-    """The bytes as they are on the socket."""
-
-    def write(self, data: bytes) -> Actions[None]:
-        yield Write(data)
-
-    def read(self) -> Actions[bytes]:
-        data: bytes = yield Read()
-        return data
+    async def connect(self, host: str, port: int) -> None: ...
