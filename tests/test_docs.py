@@ -171,11 +171,14 @@ def test_the_page_about_security_lets_in_whom_it_says(tmp_path):
     reader = pages.Reader(tmp_path, port)
     reader.script(tokens)
     reader.script(config)
-    (command, _) = start.splitlines()
-    program, *flags = reader.here(command).replace("web.yml", f"{tmp_path}/web.yml").split()[:-1]
-    with services.running([str(Path(services.PUSHGATE).parent / program), *flags], port=port):
+    serve, ready = start.splitlines()
+    _, *flags, _ = reader.here(serve).replace("web.yml", f"{tmp_path}/web.yml").split()
+    with services.running([services.PUSHGATE, *flags, services.storage()], port=port):
+        reader.script(ready)
         (console,) = pages.blocks("secure", "console")
         reader.console(console)
+    (scrapes,) = pages.blocks("secure", "yaml")
+    check(reader, scrapes)
 
 
 def test_a_run_pushes_the_metrics_that_the_page_lists(tmp_path):
