@@ -69,11 +69,59 @@ class _Metric(NamedTuple):
         return self.detail or encoded(kind, packed(self.bounds), self.floats)
 
 
-# From this part of a block on, its families are walked instead of looked up.
-_MANY = 4
-
 _Metrics: TypeAlias = dict[Labels, _Metric]
-_Content: TypeAlias = dict[str, tuple[FamilyShape, _Metrics]]
+
+# How many families have their numbers joined at once.
+_CHUNK = 512
+
+
+class _Content:
+    """A push whose families are looked up by name.
+
+    The garbage collector walks a young list of 100,000 items in milliseconds, and all threads
+    wait. So nothing here holds as many, but for the tuple of numbers: it walks that only once.
+    """
+
+    def __init__(self, pushed: Pushed, dropped: frozenset[str] = frozenset()) -> None:
+        self._shape = pushed.shape
+        self._details = pushed.details
+        self._firsts: Sequence[int] = ()  # metrics before each family
+        self._tokens = tuple(pushed.numbers.split(b" "))
+        self._positions = pushed.shape.label_schema.positions
+        self._dropped = dropped
+
+    @classmethod
+    def of(cls, pushed: Pushed, dropped: frozenset[str] = frozenset()) -> Sliced["_Content"]:
+        """Return *pushed* without the families called one of *dropped*."""
+        content = cls(pushed, dropped)
+        yield
+        if pushed.details:
+            lengths = (len(family.labels) for family in pushed.shape.families)
+            content._firsts = yield from listing(accumulate(lengths, initial=0))
+        return content
+
+    def family(self, name: str) -> FamilyShape | None:
+        """Return the family called *name*."""
+        if name in self._dropped or name not in self._positions:
+            return None
+        return self._shape.families[self._positions[name]]
+
+    def metrics(self, family: FamilyShape) -> Sliced[_Metrics]:
+        """Return the metrics of *family*, which is one of these."""
+        at = self._positions[family.name]
+        start = self._shape.starts[at]
+        metrics: _Metrics = {}
+        for number, (labels, slots) in enumerate(
+            zip(family.labels, family.metric_slots(), strict=True)
+        ):
+            if number and number % PER_SLICE == 0:
+                yield
+            metrics[labels] = _Metric(
+                family.bounds[number] if family.bounds else (),
+                self._tokens[start + slots.start : start + slots.stop],
+                self._details[self._firsts[at] + number] if self._firsts else b"",
+            )
+        return metrics
 
 
 def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced[Pushed]:
@@ -91,75 +139,77 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
         InconsistentPush: a metric can't be added to the stored one; with the reason.
     """
     names = pushed.shape.name_set
-    stored: _Content = {}
-    for block in group.blocks:
-        stored |= yield from _contents(block.pushed, names - block.dropped)
-    more = yield from _contents(pushed, names)
-    families: list[FamilyShape] = []
-    numbers: list[bytes] = []
-    details: list[bytes] = []
+    touched = [block for block in group.blocks if not names.isdisjoint(block.pushed.shape.name_set)]
+    stored: list[_Content] = []
+    for block in touched:
+        stored += [(yield from _Content.of(block.pushed, block.dropped))]
+    more = yield from _Content.of(pushed)
     own = {*group.key.names, "instance"}
     held = (pushed, *(block.pushed for block in group.blocks))
     is_plain = all(own.isdisjoint(each.shape.label_schema.label_names) for each in held)
-    for family, metrics in more.values():
-        old, out = stored.get(family.name, (family, {}))
+    result = _Result()
+    for number, family in enumerate(pushed.shape.families):
+        if number % (PER_SLICE // 8) == 0:
+            yield
+        metrics = yield from more.metrics(family)
+        old, out = family, _Metrics()
+        for content in stored:
+            if found := content.family(family.name):
+                old, out = found, (yield from content.metrics(found))
         if old.type is not family.type:
             raise _refusal(family, f"it is stored as a {old.type.word}, not a {family.type.word}")
         operation = aggregation.of(family)
         known = {} if is_plain else (yield from _places(out, group.key.labels))
-        for number, (labels, metric) in enumerate(metrics.items()):
-            if number % PER_SLICE == 0:
+        for count, (labels, metric) in enumerate(metrics.items()):
+            if count and count % PER_SLICE == 0:
                 yield
             place = known.get(sanitised(labels, group.key.labels), labels) if known else labels
             before = out.get(place)
             out[place] = metric if before is None else _combined(family, operation, before, metric)
-        yield
-        families.append(_shape(family, old, out))
-        yield
-        numbers += [number for metric in out.values() for number in metric.numbers]
-        details += [metric.detail for metric in out.values()]
-        yield
+        yield from result.add(_shape(family, old, out), out)
         yield from releasing(metrics)
         yield from releasing(out)
-    for content in (stored, more):
-        yield from releasing(content)
-    return pushed._replace(
-        shape=(yield from interning(tuple(families))),
-        numbers=b" ".join(numbers),
-        details=tuple(details) if any(details) else (),
-    )
+    return (yield from result.pushed(pushed))
 
 
-def _contents(pushed: Pushed, names: frozenset[str]) -> Sliced[_Content]:
-    """Return the families of *pushed* that are called one of *names*, with their metrics."""
-    shape, positions = pushed.shape, pushed.shape.label_schema.positions
-    if len(names) * _MANY < len(shape.families):
-        places = sorted([positions[name] for name in names if name in positions])
-    else:  # in order, because to sort so many is one long call into C
-        places = yield from listing(
-            at for at, family in enumerate(shape.families) if family.name in names
-        )
-    tokens = pushed.numbers.split(b" ") if places else []
-    firsts: Sequence[int] = ()  # metrics before each family
-    if pushed.details:
-        lengths = (len(family.labels) for family in shape.families)
-        firsts = yield from listing(accumulate(lengths, initial=0))
-    out: _Content = {}
-    for at in places:
-        family, start = shape.families[at], shape.starts[at]
-        metrics: _Metrics = {}
-        for number, (labels, slots) in enumerate(
-            zip(family.labels, family.metric_slots(), strict=True)
-        ):
-            if number % PER_SLICE == 0:
+class _Result:
+    """What becomes of the families, in their order."""
+
+    def __init__(self) -> None:
+        self._families: list[FamilyShape] = []
+        self._numbers: list[bytes] = []
+        self._waiting: list[bytes] = []
+        self._details: list[bytes] = []
+        self._metrics = 0
+
+    def add(self, family: FamilyShape, metrics: _Metrics) -> Sliced[None]:
+        """Add *family* with its *metrics*."""
+        self._families.append(family)
+        for number, metric in enumerate(metrics.values()):
+            if number and number % PER_SLICE == 0:
                 yield
-            metrics[labels] = _Metric(
-                family.bounds[number] if family.bounds else (),
-                tokens[start + slots.start : start + slots.stop],
-                pushed.details[firsts[at] + number] if firsts else b"",
-            )
-        out[family.name] = family, metrics
-    return out
+            self._waiting += metric.numbers
+            if metric.detail or self._details:
+                missing = self._metrics + number - len(self._details)
+                self._details += [b""] * missing
+                self._details.append(metric.detail)
+            if len(self._waiting) >= _CHUNK:
+                self._join()
+        self._metrics += len(metrics)
+
+    def _join(self) -> None:
+        if self._waiting:
+            self._numbers.append(b" ".join(self._waiting))
+            self._waiting.clear()
+
+    def pushed(self, template: Pushed) -> Sliced[Pushed]:
+        """Return the families as a push that is like *template* otherwise."""
+        self._join()
+        return template._replace(
+            shape=(yield from interning(tuple(self._families))),
+            numbers=b" ".join(self._numbers),
+            details=tuple(self._details),
+        )
 
 
 def _places(metrics: _Metrics, grouping: Labels) -> Sliced[dict[Labels, Labels]]:
