@@ -17,11 +17,11 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+# Where else the gateway of a page may be.
 _ADDRESSES = (
-    "http://localhost:9091",
-    "https://gateway.example.org",
-    "gateway.example.org:9091",
-    "gateway:9091",
+    ("http://", "https://gateway.example.org"),
+    ("", "gateway.example.org:9091"),
+    ("", "gateway:9091"),
 )
 
 
@@ -58,6 +58,11 @@ def shows(shown: str, expected: str) -> bool:
     return re.fullmatch(pattern, shown, re.DOTALL) is not None
 
 
+def columns(text: str) -> str:
+    """Return *text* without the widths of its columns: they are as wide as they have to be."""
+    return re.sub(" +", " ", text)
+
+
 class Reader:
     """Who follows a page, in a folder of his own, with the tools that it names in the PATH."""
 
@@ -86,7 +91,8 @@ class Reader:
             command, input=self.here(text), cwd=self.folder, env=self._environment,
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, (text or command, done.stdout, done.stderr)
+        said = done.returncode, done.stderr
+        assert said == (0, ""), (text or command, done.stdout, *said)
         return done.stdout
 
     def script(self, text: str, expected: str | None = None, *, shell: str = "sh") -> None:
@@ -99,28 +105,27 @@ class Reader:
     def console(self, text: str, *, within: float = 0) -> None:
         """Run each command until it prints what the page says, for *within* seconds at most."""
         exported = ""
-        for line, expected in commands(text):
+        for line, expected in commands(self.here(text)):
             if line.startswith("export "):
                 exported = f"{line}; "
                 continue
             deadline = time.monotonic() + within
-            while not self._prints(f"{exported}{line}", expected):
-                assert time.monotonic() < deadline, (line, self._shown)
+            while not shows(columns(shown := self._typed(exported + line)), columns(expected)):
+                assert time.monotonic() < deadline, (line, shown)
                 time.sleep(0.2)
 
-    def _prints(self, line: str, expected: str) -> bool:
-        command = self.here(f"{{ {line}; }} 2>&1")
-        self._shown = subprocess.run(
-            ["bash", "-c", command], cwd=self.folder, env=self._environment,
+    def _typed(self, line: str) -> str:
+        """Return what a terminal shows after *line*, whatever its status."""
+        done = subprocess.run(
+            ["bash", "-c", f"{{ {line}; }} 2>&1"], cwd=self.folder, env=self._environment,
             capture_output=True, text=True, timeout=60, check=False,
-        ).stdout  # fmt: skip
-        # Columns are as wide as they have to be.
-        return shows(re.sub(" +", " ", self._shown), re.sub(" +", " ", self.here(expected)))
+        )  # fmt: skip
+        return done.stdout
 
     def here(self, text: str) -> str:
         """Return *text* with the addresses of the page as those of this test."""
-        for address in _ADDRESSES:
-            host = f"127.0.0.1:{self._port}"
-            text = text.replace(address, f"http://{host}" if "//" in address else host)
-        text = text.replace("localhost:9090", f"127.0.0.1:{self._prometheus}")
-        return text.replace("localhost:9091", f"127.0.0.1:{self._port}")
+        for port, here in ((9091, self._port), (9090, self._prometheus)):
+            text = text.replace(f"localhost:{port}", f"127.0.0.1:{here}")
+        for scheme, address in _ADDRESSES:
+            text = text.replace(address, f"{scheme}127.0.0.1:{self._port}")
+        return text

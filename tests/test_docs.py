@@ -1,11 +1,14 @@
 """The documentation: its links lead somewhere, and its examples do what the pages say."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from pushgate.server.settings import parse
 from tests import pages, services
 from tests.services import ROOT
 
@@ -64,6 +67,7 @@ FOLLOWED = {
     "jobs-kubernetes": (),
     "jobs-python": (),
     "jobs-spark": (),
+    "kubernetes": (),
 }
 # These need more than a gateway; tests of their own run their examples.
 ELSEWHERE = {
@@ -84,6 +88,7 @@ ELSEWHERE = {
 NOT_RUN = {
     "docker build": "needs a Docker daemon; test_container.py does the same steps",
     "docker compose": "needs a Docker daemon; test_container.py does the same steps",
+    "kubectl": "needs a cluster; test_deploy_replicas.py checks the objects",
     "pip install": "the test environment is installed already; test_dist.py installs the wheel",
     "pushgate copy data/": "needs a database; tests/cli/test_copy.py runs it",
     "python3 -m venv /opt": "needs root and systemd; test_deploy_systemd.py checks the units",
@@ -161,8 +166,25 @@ def check(reader: pages.Reader, text: str) -> None:
             assert mounted == {volume["name"] for volume in pod["volumes"]}
             assert {variable["name"] for variable in container["env"]} > VARIABLES
             reader.run(*container["command"])
+        case {"kind": "StatefulSet"}:
+            check_server(reader, document["spec"])
+        case {"kind": "Service"}:
+            assert document["spec"]["selector"] == {"app": "pushgate"}
         case _:
             pytest.fail("no way to check this")
+
+
+def check_server(reader: pages.Reader, stateful_set: Mapping[str, Any]) -> None:
+    (container,) = stateful_set["template"]["spec"]["containers"]
+    (mount,) = container["volumeMounts"]
+    (claim,) = stateful_set["volumeClaimTemplates"]
+    assert mount["name"] == claim["metadata"]["name"]
+    settings = parse(container["args"], "pushgateway")
+    assert settings.persistence_file.startswith(f"{mount['mountPath']}/")
+    assert stateful_set["template"]["metadata"]["labels"] == {"app": "pushgate"}
+    for probe in ("readinessProbe", "livenessProbe"):
+        path = container[probe]["httpGet"]["path"]
+        reader.script(f"curl --fail http://localhost:9091{path}", "OK")
 
 
 def test_the_page_about_security_lets_in_whom_it_says(tmp_path):
