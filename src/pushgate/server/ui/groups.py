@@ -1,6 +1,7 @@
 """Groups as the templates show them: plain text, not yet escaped."""
 
 import base64
+import re
 import shlex
 from collections.abc import Sequence
 from functools import partial
@@ -205,7 +206,8 @@ def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> lis
 def _alert(group: Group, rule: Rule, selector: str) -> str:
     usual = rule.expect_every / 1e9 or rhythm(group.attempts)[0]
     most = max(60, round(1.5 * usual)) if usual else 36 * 3600
-    name = "".join(word.capitalize() for word in _words(job_of(group))) or "Job"
+    words = re.findall("[A-Za-z0-9]+", job_of(group)[:_MAX_CHIP])
+    name = "".join(map(str.capitalize, words)) or "Job"
     return (
         f"- alert: {name}IsLate\n"
         "  expr: |-\n"
@@ -215,10 +217,6 @@ def _alert(group: Group, rule: Rule, selector: str) -> str:
         "  annotations:\n"
         "    summary: No push for {{ $value | humanizeDuration }}.\n"
     )
-
-
-def _words(job: str) -> list[str]:
-    return "".join(c if c.isascii() and c.isalnum() else " " for c in job[:_MAX_CHIP]).split()
 
 
 def selector(key: GroupingKey) -> str:

@@ -22,6 +22,7 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import address_of, find_header
 from pushgate.server.http.renderings import Render
 from pushgate.server.http.responses import NOT_FOUND, Response
+from pushgate.server.http.routes import Endpoint
 from pushgate.server.http.stream import in_steps
 from pushgate.server.http.usage import base_url
 from pushgate.server.store.group import Group
@@ -87,16 +88,42 @@ _MAX_FACETS = 10
 _MAX_VALUE = 4000
 _AGES_SECONDS = 10
 
-_Render: TypeAlias = Callable[[], Awaitable[Iterator[str]]]
+_Render: TypeAlias = Callable[[AppContext, Scope], Awaitable[Iterator[str]]]
 
 
-async def groups(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+def _shared(version: Callable[[AppContext], Hashable]) -> Callable[[_Render], Endpoint]:
+    """Make an endpoint of what renders a page; *version* is for :meth:`Renderings.share`."""
+
+    def endpoint(render: _Render) -> Endpoint:
+        async def answer(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+            await context.renderings.share(
+                _packed(partial(render, context, scope), scope),
+                partial(version, context),
+                _headers(context, scope),
+                scope,
+                receive,
+                send,
+            )
+
+        return answer
+
+    return endpoint
+
+
+def _version(context: AppContext) -> Hashable:
+    """Return what pages about the groups depend on."""
+    revision = context.gateway.store.revision
+    return revision, context.live.access, context.live_rules.error, _ages()
+
+
+def _ages() -> int:
+    """Return what the ages on a page depend on. The browser counts on by itself meanwhile."""
+    return int(time.time() // _AGES_SECONDS)
+
+
+@_shared(_version)
+async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
     """Answer with one page of the groups that match the query, see :class:`Search`."""
-    render = partial(_groups, context, scope)
-    await _share(render, partial(_version, context), context, scope, receive, send)
-
-
-async def _groups(context: AppContext, scope: Scope) -> Iterator[str]:
     now = time.time_ns()
     store, settings = context.gateway.store, context.settings
     result = await found(store, Search.from_query(_query(scope)), now)
@@ -120,8 +147,6 @@ async def _groups(context: AppContext, scope: Scope) -> Iterator[str]:
         "groups",
         context,
         ".",
-        tab="groups",
-        title="Groups",
         result=result,
         rows=rows,
         jobs=result.counts.jobs.most_common(_MAX_FACETS),
@@ -187,8 +212,7 @@ async def _group(context: AppContext, scope: Scope, shown: Group) -> Iterator[st
         "group",
         context,
         "../..",
-        tab="groups",
-        title=title(shown),
+        short_name=title(shown),
         **about,
         families=await in_steps(cards),
     )
@@ -215,42 +239,29 @@ def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool)
         "history": history(shown.attempts, now),
         "snippets": snippets(shown, rule, settings, base_url(scope, settings)),
         "failure": moment(shown.failed_at, now) if shown.failed_at else None,
-        "rule": rule,
-        "rule_name": str(rule.selector) if rule.selector else "",
         "due": moment(shown.pushed_at + rule.expect_every, now).full if rule.expect_every else "",
         "expires": f"in {age(expires_at - now)}" if expires_at else "",
         "raw": f"{telemetry}?match[]={quote(selector(shown.key), errors='surrogateescape')}",
     }
 
 
-async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+@_shared(lambda _context: None)
+async def status(context: AppContext, _scope: Scope) -> Iterator[str]:
     """Answer with how the server is: storage, traffic, refused pushes, limits and flags."""
-
-    async def render() -> Iterator[str]:
-        shown = await status_.status(context, time.time_ns())
-        return await _page("status", context, ".", tab="status", title="Status", **shown)
-
-    await _share(render, lambda: None, context, scope, receive, send)
+    return await _page("status", context, ".", **await status_.status(context, time.time_ns()))
 
 
-async def rules(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+@_shared(_version)
+async def rules(context: AppContext, _scope: Scope) -> Iterator[str]:
     """Answer with the rules in force, and the groups that each is for."""
-
-    async def render() -> Iterator[str]:
-        shown = await status_.rules(context, time.time_ns())
-        return await _page("rules", context, ".", tab="rules", title="Rules", **shown)
-
-    await _share(render, partial(_version, context), context, scope, receive, send)
+    return await _page("rules", context, ".", **await status_.rules(context, time.time_ns()))
 
 
-async def help(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: A001 - the page is called so
+@_shared(lambda context: context.live.access)
+async def help(context: AppContext, scope: Scope) -> Iterator[str]:  # noqa: A001 - the page is called so
     """Answer with how to push to this gateway and how to scrape it, at its own address."""
-
-    async def render() -> Iterator[str]:
-        sections = help_.sections(context.settings, base_url(scope, context.settings))
-        return await _page("help", context, ".", tab="help", title="Help", sections=sections)
-
-    await _share(render, lambda: context.live.access, context, scope, receive, send)
+    sections = help_.sections(context.settings, base_url(scope, context.settings))
+    return await _page("help", context, ".", sections=sections)
 
 
 async def missing(
@@ -268,7 +279,7 @@ async def missing(
         return
     below = scope["path"].removeprefix(context.settings.route_prefix)
     up = up or "/".join([".", *[".."] * (below.count("/") - 1)])
-    body = "".join(await _page("missing", context, up, tab="", title="Not found", what=what))
+    body = "".join(await _page("missing", context, up, what=what))
     await Response(404, body.encode(), _headers(context))(scope, receive, send)
 
 
@@ -323,30 +334,7 @@ def _all_templates() -> dict[str, Template]:
     return {name: _templates.get_template(name) for name in _templates.list_templates()}
 
 
-def _version(context: AppContext) -> Hashable:
-    """Return what pages about the groups depend on."""
-    revision = context.gateway.store.revision
-    return revision, context.live.access, context.live_rules.error, _ages()
-
-
-def _ages() -> int:
-    """Return what the ages on a page depend on. The browser counts on by itself meanwhile."""
-    return int(time.time() // _AGES_SECONDS)
-
-
-async def _share(
-    render: _Render,
-    version: Callable[[], Hashable],
-    context: AppContext,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-) -> None:
-    packed, headers = _packed(render, scope), _headers(context, scope)
-    await context.renderings.share(packed, version, headers, scope, receive, send)
-
-
-def _packed(render: _Render, scope: Scope) -> Render:
+def _packed(render: Callable[[], Awaitable[Iterator[str]]], scope: Scope) -> Render:
     """Return *render*, its pieces as bytes, compressed if the browser takes that."""
 
     async def packed() -> Iterator[bytes]:

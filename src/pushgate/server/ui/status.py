@@ -4,6 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from itertools import chain
 from math import isfinite, nan
 from pathlib import Path
@@ -99,14 +100,7 @@ async def status(context: AppContext, now: int) -> dict[str, Any]:
         "limits": _limits(context),
         "changed": {name: value for name, value in rows.items() if name in changed},
         "flags": {name: value for name, value in rows.items() if name not in changed},
-        "build": {
-            "version": BUILD.version,
-            "branch": BUILD.branch,
-            "revision": BUILD.revision,
-            "tags": BUILD.tags,
-            "python": BUILD.python,
-            "platform": BUILD.platform,
-        },
+        "build": asdict(BUILD),
     }
 
 
