@@ -13,7 +13,6 @@ from typing import NamedTuple
 HEIGHT = 180
 """How high the bars of a histogram are at most."""
 
-_MAX_BUCKETS = 2000
 _MAX_BARS = 160
 _MAX_TICKS = 6
 # How many percent of the width a text needs.
@@ -82,7 +81,7 @@ def histogram(
     total = sum(bucket.observed for bucket in buckets)
     counts = [bucket.observed for bucket in buckets]
     finite = [b for bucket in buckets for b in bucket[:2] if math.isfinite(b)]
-    if not (0 < total < math.inf and min(counts) >= 0 and len(buckets) <= _MAX_BUCKETS):
+    if not (0 < total < math.inf and min(counts) >= 0):
         return None
     if not any(math.isfinite(bucket.upper) for bucket in buckets):
         return None

@@ -18,7 +18,6 @@ from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
-from pushgate.server.store.selection import Selection
 from pushgate.server.store.selector import Selector, parse_selector
 from pushgate.server.store.store import Store
 from pushgate.server.ui.values import age
@@ -206,16 +205,15 @@ Matching: TypeAlias = dict[Any, list[_Row]]
 async def matching_groups(store: Store, search: Search, now: int) -> tuple[Matching, Counts, str]:
     """Return the groups that match *search*, the counts of all, and what is wrong with it."""
     error = ""
-    selectors: tuple[Selector, ...] = ()
+    selector: Selector | None = None
     words: _Words | None = None
     try:
         if search.text.startswith("{"):
-            selectors = (parse_selector(search.text),)
+            selector = parse_selector(search.text)
         elif search.text:
             words = _Words(search.text.replace('"', "").casefold().split())
     except InvalidSelector as invalid:
         error = str(invalid)
-    selection = Selection(selectors, before=now - search.older_than if search.older_than else None)
     counts = Counts(Counter(), Counter(), Counter(), 0)
     names: Counter[tuple[str, ...]] = Counter()
     matching: Matching = defaultdict(list)
@@ -234,8 +232,10 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
         rows = [*zip(run, states, jobs, strict=True)]
         if search.state:
             rows = [row for row in rows if row[1] == search.state]
-        if selectors or search.older_than:
-            rows = [row for row in rows if selection.includes(row[0])]
+        if search.older_than:
+            rows = [row for row in rows if row[0].last_pushed < old_before]
+        if selector:
+            rows = [row for row in rows if selector.matches(row[0].key.labels)]
         if words:
             rows = [row for row in rows if words.match(row[0])]
         for row in rows:
