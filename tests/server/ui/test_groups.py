@@ -19,7 +19,7 @@ from pushgate.server.ui.groups import (
     snippets,
     strip,
 )
-from pushgate.server.ui.search import Match, State, state_of
+from pushgate.server.ui.search import State
 from tests.server.pushes import key, pushed
 
 LEGACY = Settings()
@@ -93,8 +93,7 @@ def test_any_other_text_is_the_id_of_no_group(text):
 
 
 def row(of: Group, rule: Rule = NO_RULE, most: int = 0):
-    match = Match(of, state_of(of, rule, NOW), of.key.job)
-    return group_row(match, rule, LEGACY, NOW, may_delete=True, most=most)
+    return group_row(of, rule, LEGACY, NOW, may_delete=True, most=most)
 
 
 def test_the_labels_come_by_name_and_the_job_apart():

@@ -22,7 +22,7 @@ def search(store: Store, **query: str) -> Result:
 
 
 def jobs(result: Result) -> list[str]:
-    return [match.group.key.job for match in result.groups]
+    return [group.key.job for group in result.groups]
 
 
 STORE = store_of(

@@ -18,7 +18,7 @@ from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import MAX_HISTORY, Attempt, Failure, Group
 from pushgate.server.store.rules import Rule
-from pushgate.server.ui.search import Match, State, job_of
+from pushgate.server.ui.search import State, job_of, state_of
 from pushgate.server.ui.values import Moment, age, duration, moment
 
 _MAX_CHIP = 80
@@ -68,27 +68,27 @@ class GroupRow(NamedTuple):
 
 
 def group_row(
-    match: Match, rule: Rule, settings: Settings, now: int, *, may_delete: bool, most: int
+    group: Group, rule: Rule, settings: Settings, now: int, *, may_delete: bool, most: int
 ) -> GroupRow:
-    """Return the row of a group.
+    """Return the row of *group*.
 
     Args:
-        match: the group.
+        group: the group.
         rule: the rule for it.
         settings: say which names need quotes, and which paths exist.
         now: the time, in Unix nanoseconds.
         may_delete: the reader may delete it.
         most: how many characters of a value are shown; 0 is all.
     """
-    group = match.group
+    state = state_of(group, rule, now)
     return GroupRow(
         group_id(group.key),
-        match.state,
-        match.job,
+        state,
+        job_of(group),
         chips(group.key, settings, most=most),
         moment(group.pushed_at, now) if group.pushed_at else None,
         None if group.last_push_successful else moment(group.failed_at, now),
-        _expected(match, rule, now),
+        _expected(group, state, rule, now),
         strip(group.attempts, rule.expect_every),
         group.series,
         selector(group.key),
@@ -97,12 +97,12 @@ def group_row(
     )
 
 
-def _expected(match: Match, rule: Rule, now: int) -> str:
-    if match.state is State.EXPIRED:
+def _expected(group: Group, state: State, rule: Rule, now: int) -> str:
+    if state is State.EXPIRED:
         return f"expired after {age(rule.ttl)}"
     if rule.expect_every:
         return f"every {age(rule.expect_every)}"
-    expires_at = rule.expires_at(match.group)
+    expires_at = rule.expires_at(group)
     return f"expires in {age(expires_at - now)}" if expires_at else ""
 
 

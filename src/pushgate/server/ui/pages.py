@@ -40,7 +40,6 @@ from pushgate.server.ui.groups import (
     title,
 )
 from pushgate.server.ui.search import (
-    Match,
     Search,
     State,
     found,
@@ -127,21 +126,21 @@ async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
     now = time.time_ns()
     store, settings = context.gateway.store, context.settings
     result = await found(store, Search.from_query(_query(scope)), now)
-    jobs = {match.job for match in result.groups}
+    jobs = {job_of(group) for group in result.groups}
     may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
     may_wipe = settings.web_enable_admin_api and await _permitted(
         context, scope, [None], Permission.ADMIN
     )
     rows = (
         group_row(
-            match,
-            store.rule(match.group.key),
+            group,
+            store.rule(group.key),
             settings,
             now,
-            may_delete=match.job in may_delete,
+            may_delete=job_of(group) in may_delete,
             most=_MAX_CHIP,
         )
-        for match in result.groups
+        for group in result.groups
     )
     return await _page(
         "groups",
@@ -169,11 +168,11 @@ async def deletable(context: AppContext, scope: Scope, receive: Receive, send: S
     search = Search.from_query(_query(scope))
     matching, _, _ = await matching_groups(context.gateway.store, search, time.time_ns())
     some = [*islice(chain.from_iterable(matching.values()), _MAX_DELETED)]
-    may_delete = await _permitted(context, scope, [job for _, _, job in some], Permission.DELETE)
+    may_delete = await _permitted(context, scope, map(job_of, some), Permission.DELETE)
     named = [
         {"name": legible(selector(group.key)[:_MAX_VALUE]), "path": path}
-        for group, _, job in some
-        if job in may_delete and (path := delete_path(group.key, context.settings))
+        for group in some
+        if job_of(group) in may_delete and (path := delete_path(group.key, context.settings))
     ]
     headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
     await Response(200, orjson.dumps({"groups": named}), headers)(scope, receive, send)
@@ -226,14 +225,7 @@ def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool)
     expires_at = rule.expires_at(shown)
     telemetry = settings.telemetry_path.removeprefix(settings.route_prefix)
     return {
-        "row": group_row(
-            Match(shown, state_of(shown, rule, now), job_of(shown)),
-            rule,
-            settings,
-            now,
-            may_delete=may_delete,
-            most=0,
-        ),
+        "row": group_row(shown, rule, settings, now, may_delete=may_delete, most=0),
         "word": STATE_WORDS[state_of(shown, rule, now)],
         "rhythm": rhythm(shown.attempts)[1],
         "history": history(shown.attempts, now),
