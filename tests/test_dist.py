@@ -15,6 +15,7 @@ from pushgate import __version__
 from tests import services
 from tests.exchange import ask
 
+UV = Path(sys.executable).with_name("uv")
 NAMES = {f"pushgate-{__version__}-py3-none-any.whl", f"pushgate-{__version__}.tar.gz"}
 
 
@@ -61,14 +62,15 @@ def test_the_same_files_make_the_same_bytes(dist, tmp_path):
 def test_a_wheel_alone_serves_and_is_backed_up_and_restored(dist, tmp_path):
     (wheel,) = (name for name in NAMES if name.endswith(".whl"))
     (tmp_path / wheel).write_bytes(dist[wheel])
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
-    programs = tmp_path / "venv" / "bin"
+    run(UV, "venv", "--python", sys.executable, tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
     locked = services.ROOT / "requirements" / "server.txt"
-    pip = (programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", locked)
-    run(*pip, "--no-index", "--no-deps", tmp_path / wheel)
-    run(programs / "python", "-m", "pip", "check")
-    pushgate = str(programs / "pushgate")
+    # pip does the same in a quarter of a minute, and test_container.py has it do so.
+    install = (UV, "pip", "install", "--python", python)
+    run(*install, "--require-hashes", "--only-binary", ":all:", "-r", locked)
+    run(*install, "--no-index", "--no-deps", tmp_path / wheel)
+    run(UV, "pip", "check", "--python", python)
+    pushgate = str(python.with_name("pushgate"))
 
     def serving(file: Path):
         address = "--web.listen-address=127.0.0.1:{port}"
