@@ -105,6 +105,17 @@ def test_the_client_loads_nothing_of_the_server():
     assert not loaded & (server | {"starlette", "uvicorn", "uvloop", "yaml", "httptools"})
 
 
+def test_a_server_without_issuers_of_tokens_loads_nothing_to_verify_them():
+    loaded = loaded_by(
+        "import pushgate.server.run\n"
+        "from pushgate.server.access.config import WebConfig\n"
+        "from pushgate.server.access.auth import Access\n"
+        "Access(WebConfig())"
+    )
+    assert "bcrypt" in loaded
+    assert not loaded & {"joserfc", "cryptography"}
+
+
 def test_the_package_says_where_it_runs_and_what_it_is_about():
     for minor in (11, 12, 13):
         assert f"Programming Language :: Python :: 3.{minor}" in PROJECT["classifiers"]

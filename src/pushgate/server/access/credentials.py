@@ -7,14 +7,16 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bcrypt
 
 from pushgate.model.quoting import go_quote
-from pushgate.server.access.config import Grant, Grants, Permission, WebConfig
-from pushgate.server.access.jwt import IssuerKeys, JwtVerifier
+from pushgate.server.access.config import Grant, Grants, JwtIssuer, Permission, WebConfig
 from pushgate.server.access.tls import canonical_name, names
+
+if TYPE_CHECKING:
+    from pushgate.server.access.jwt import IssuerKeys, JwtVerifier
 
 # Python's decoder accepts more padding than there should be; Go's does not.
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -95,7 +97,7 @@ class CredentialStore:
         # Keys belong to a URL and the authority that vouched for it.
         fetched = previous.fetched if previous else {}
         self._issuers = [
-            JwtVerifier(issuer, fetched.get((issuer.jwks_url, issuer.jwks_ca)))
+            _verifier(issuer, fetched.get((issuer.jwks_url, issuer.jwks_ca)))
             for issuer in config.jwt
         ]
         self.fetched: dict[tuple[str, str], IssuerKeys] = {
@@ -154,6 +156,13 @@ def user_and_password(parameter: bytes) -> tuple[str, bytes] | None:
         return None
     user, colon, password = base64.b64decode(parameter).partition(b":")
     return (user.decode(errors="surrogateescape"), password) if colon else None
+
+
+def _verifier(issuer: JwtIssuer, keys: "IssuerKeys | None") -> "JwtVerifier":
+    # Most servers have no issuer, and this import takes a fifth of a start.
+    from pushgate.server.access.jwt import JwtVerifier
+
+    return JwtVerifier(issuer, keys)
 
 
 def _identities(
