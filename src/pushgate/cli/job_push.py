@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pushgate.cli.messages import report
 from pushgate.cli.options import FileBody
 from pushgate.cli.process import Ended, interruptible
+from pushgate.client.outcome import Metric, outcome, started
 from pushgate.errors import EncodingError, PushgatewayError, PushRejectedError
 from pushgate.model.numbers import go_float
 
@@ -25,9 +26,6 @@ _HEARTBEAT_SECONDS = 10.0
 _READY_SECONDS = 10.0
 _LEFT_OUT = "The job is pushed without the metrics file."
 _MAX_METRICS_FILE = 64 << 20
-
-Metric = tuple[str, str, float]
-"""Name without the prefix, help text, value. All are gauges."""
 
 
 class JobRecord(NamedTuple):
@@ -45,28 +43,19 @@ class JobRecord(NamedTuple):
 
     def running(self, now: float) -> list[Metric]:
         """Return the metrics of a run that goes on at *now*."""
-        metrics = [
-            ("last_start_timestamp_seconds", "When the job last started.", self.started),
-            ("last_alive_timestamp_seconds", "When the job was last seen running.", now),
-        ]
-        return metrics + self._expected()
+        alive = ("last_alive_timestamp_seconds", "When the job was last seen running.", now)
+        return [started(self.started), alive, *self._expected()]
 
     def over(self, ended: Ended, now: float, duration: float) -> list[Metric]:
         """Return the metrics of a run that has *ended*, after *duration* seconds."""
-        outcome = "failure" if ended.status else "success"
-        metrics = [
-            ("last_start_timestamp_seconds", "When the job last started.", self.started),
-            ("last_completion_timestamp_seconds", "When the job last ended.", now),
-            ("duration_seconds", "How long the job last took.", duration),
-            ("success", "Whether the job last succeeded.", float(not ended.status)),
-            # Only one of the two, so that the other one keeps its value on the gateway.
-            (f"last_{outcome}_timestamp_seconds", f"When the job last ended in {outcome}.", now),
-            ("exit_code", "The exit status of the job.", float(ended.status)),
+        return [
+            started(self.started),
+            *outcome(now, duration, succeeded=ended.status == 0, code=ended.status),
             ("cpu_user_seconds", "CPU time of the job in user mode.", ended.cpu_user),
             ("cpu_system_seconds", "CPU time of the job in the kernel.", ended.cpu_system),
             ("max_rss_bytes", "Largest resident memory of the job.", float(ended.max_rss)),
+            *self._expected(),
         ]
-        return metrics + self._expected()
 
     def text(self, metrics: Iterable[Metric]) -> bytes:
         """Return *metrics* in the text format."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeV
 from pushgate.client.collect import Collector, Selection
 from pushgate.client.delivery import PushMethod, Steps
 from pushgate.client.log import log
+from pushgate.client.outcome import Metric, outcome, started
 from pushgate.client.results import PushResult
 from pushgate.errors import ConfigurationError, EncodingError, PushRejectedError
 
@@ -118,30 +119,21 @@ class JobRun:
 
         self.registry, self._own = CollectorRegistry(), CollectorRegistry()
         self._clock = time.perf_counter()  # the wall clock may be set while the job runs
-        self._set("last_start_timestamp_seconds", "When the job last started.", time.time())
+        self._record(started(time.time()))
         JOB_GROUPS.add(self._gateway.url)  # a push() there is warned about
 
     def _finish(self, error: BaseException | None) -> None:
-        now, code = time.time(), None
+        now, took, code = time.time(), time.perf_counter() - self._clock, None
         if isinstance(error, SystemExit):  # its code may be a status, None, or a message
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         succeeded = error is None or code == 0
-        self._set("last_completion_timestamp_seconds", "When the job last ended.", now)
-        took = time.perf_counter() - self._clock
-        self._set("duration_seconds", "How long the job last took.", took)
-        self._set("success", "Whether the job last succeeded.", float(succeeded))
-        # Only one of the two is pushed, so that the other keeps its value on the gateway: a
-        # failed run must not move the time of the last success.
-        outcome = "success" if succeeded else "failure"
-        text = f"When the job last ended in {outcome}."
-        self._set(f"last_{outcome}_timestamp_seconds", text, now)
-        if code is not None:
-            self._set("exit_code", "The exit status of the job.", code)
+        self._record(*outcome(now, took, succeeded=succeeded, code=code))
 
-    def _set(self, name: str, documentation: str, value: float) -> None:
+    def _record(self, *metrics: Metric) -> None:
         from prometheus_client import Gauge
 
-        Gauge(f"{self._prefix}{name}", documentation, registry=self._own).set(value)
+        for name, documentation, value in metrics:
+            Gauge(f"{self._prefix}{name}", documentation, registry=self._own).set(value)
 
     def _push_failed(self, failure: Exception, error: BaseException | None) -> None:
         """Report *failure* of the push so that it cannot hide *error*, the job's own."""
