@@ -94,7 +94,7 @@ def delete_from_gateway(
 
 
 def instance_ip_grouping_key(gateway: str = DEFAULT_ADDRESS) -> dict[str, str]:
-    """Return a grouping key with the address that packets to *gateway* would carry."""
+    """Return a grouping key with the local address from which packets to *gateway* are sent."""
     with _url_errors():
         return {"instance": instance_label("ip", parse_address(gateway))}
 

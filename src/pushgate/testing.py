@@ -1,4 +1,4 @@
-"""A real gateway inside a test: our server on a free loopback port, in memory.
+"""A real gateway for tests: the server on a free loopback port, in memory.
 
 Needs the server: ``pip install '.[server]'`` in a checkout.
 """
@@ -46,7 +46,7 @@ class RunningGateway:
         return httpx2.get(f"{self.url}/metrics", trust_env=False).raise_for_status().text
 
     def samples(self) -> dict[str, float]:
-        """Return the value of every pushed series, the push times left out.
+        """Return the value of every pushed series, without the push times.
 
         The keys are written as in the text format, labels sorted by name:
         ``rows{instance="",job="nightly"}``.

@@ -44,7 +44,7 @@ class _Commands(click.Group):
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command; that stdout cannot be written is an error, not a traceback."""
+        """Run the command. A stdout that cannot be written is reported, without a traceback."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal without UTF-8
         try:

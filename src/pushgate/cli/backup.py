@@ -1,4 +1,4 @@
-"""``pushgate backup``, ``check`` and ``restore``: copies of all that a server stores."""
+"""``pushgate backup``, ``check`` and ``restore``: copies of everything a server stores."""
 
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Storage:
-    """Where a server keeps its metrics, as its flags say."""
+    """Where a server keeps its metrics, under the names of its own flags."""
 
     persistence_file: Path = option(
         "--persistence.file",
@@ -39,10 +39,10 @@ class Storage:
 @click.argument("file", type=click.Path(path_type=Path))
 @takes(storage=Storage)
 def backup(file: Path, storage: Storage) -> None:
-    """Write all groups of a server to FILE, while the server runs or not.
+    """Write all groups of a server to FILE. The server may be running.
 
-    FILE has every push that was answered before the command began. Run it as the user of
-    the server.
+    FILE contains every push that was answered before the command began. Run it as the user
+    that the server runs as.
     """
     with storage_failures_reported("backup"):
         if storage.persistence_url:
@@ -59,7 +59,7 @@ def backup(file: Path, storage: Storage) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Check every record of FILE: a backup, or the persistence file of a server."""
+    """Verify every record of FILE, a backup or the persistence file of a server."""
     with (
         storage_failures_reported("check"),
         tempfile.TemporaryDirectory(prefix="pushgate-") as folder,
@@ -77,13 +77,13 @@ def check(file: Path) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Replace what is there.")
+@click.option("--replace", is_flag=True, help="Replace groups that are stored already.")
 @takes(storage=Storage)
 def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT001 - click's
-    """Make the backup FILE what a server stores.
+    """Replace what a server stores by the backup FILE.
 
-    The server of a persistence file has to be stopped, and the file that it had is kept
-    beside it. Servers with a database go on, and show what was restored.
+    Stop the server of a persistence file first; its old file is kept beside the new one.
+    Servers with a database keep running, and show what was restored.
     """
     with storage_failures_reported("restore"):
         if storage.persistence_url:

@@ -12,7 +12,7 @@ from pushgate.errors import StartupError, needs_server
 @click.command("check-rules")
 @click.argument("file", type=click.Path(path_type=Path))
 def check_rules(file: Path) -> None:
-    """Check a rules file, as --push.rules-file of the server takes it."""
+    """Check a rules file for the server's flag --push.rules-file."""
     try:
         from pushgate.server.rules.file import load
     except ModuleNotFoundError as error:

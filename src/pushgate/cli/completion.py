@@ -9,7 +9,7 @@ _VARIABLE = "_PUSHGATE_COMPLETE"
 class _Bash(BashComplete):
     @staticmethod
     def _check_version() -> None:
-        """Check nothing: the script may be made on another machine than it is for."""
+        """Skip the check: the script may be for another machine."""
 
 
 _SHELLS: dict[str, type[ShellComplete]] = {

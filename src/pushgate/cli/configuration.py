@@ -1,4 +1,4 @@
-"""Makes a gateway of flags, environment and property files. Flags win."""
+"""Builds the gateway from flags, the environment and property files; flags win."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ def gateway_for(
     default_timeout: float = 30.0,
     properties: PrometheusProperties | None = None,
 ) -> PushGateway:
-    """Return the gateway that the command line and the configuration name.
+    """Return the gateway that the flags and the configuration describe.
 
     Args:
         connection: How to reach it.
@@ -88,15 +88,15 @@ def gateway_for(
 
 
 def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProperties:
-    """Return the properties without those that are wrong, each of which is reported.
+    """Return the valid properties, and report the others.
 
     Args:
         defined: Properties given by --define.
         address: The gateway, if a flag names it.
 
     Raises:
-        ConfigurationError: What is wrong was given by a flag; or a property file cannot be
-            read, and no flag says where the gateway is.
+        ConfigurationError: A flag is wrong; or a property file cannot be read, and no flag
+            names the gateway.
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     environment = dict(os.environ)

@@ -16,9 +16,9 @@ _LOOK_SECONDS = 5.0
 @click.command()
 @takes(connection=Connection, group=GroupKey, matching=Matching, deleting=Deleting)
 def delete(connection: Connection, group: GroupKey, matching: Matching, deleting: Deleting) -> None:
-    """Delete the group, with all its metrics. If there is no such group, say so and succeed.
+    """Delete the group with all its metrics. If it does not exist, say so and succeed.
 
-    With --match or --older-than, delete all groups that meet the conditions, and list them.
+    With --match or --older-than, delete and list all groups that meet the conditions.
     """
     with failures_reported():
         if not (matching.match or matching.older_than):
@@ -56,5 +56,5 @@ def _delete_one(connection: Connection, group: GroupKey) -> None:
 
 
 def _without_empty(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return *labels* as Prometheus compares them: an empty one is as good as none."""
+    """Return *labels* as Prometheus compares them: an empty value is the same as none."""
     return {name: value for name, value in labels.items() if value}

@@ -17,7 +17,7 @@ from pushgate.migration.running import ACCEPT, Copy, copies, put
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ImportOptions:
-    """Where the groups go, how, and how to reach both gateways."""
+    """Where to copy the groups, and how to reach both gateways."""
 
     target: str = option(
         "--to",
@@ -25,9 +25,10 @@ class ImportOptions:
         show_default=True,
         help="The new gateway: host:port or URL, perhaps with user:password@.",
     )
-    dry_run: bool = switch("--dry-run", help="Push nothing; say what would be copied.")
+    dry_run: bool = switch("--dry-run", help="Show what would be copied; push nothing.")
     replace: bool = switch(
-        "--replace", help="Replace groups that the new gateway has; without, they stay as they are."
+        "--replace",
+        help="Replace groups that the new gateway has already, instead of keeping them.",
     )
     source_bearer_token_file: str | None = option(
         "--source-bearer-token-file",
@@ -49,14 +50,14 @@ class ImportOptions:
         default=120.0,
         show_default=True,
         metavar="SECONDS",
-        help="What a request may take with all its attempts.",
+        help="Limit for each request with all its retries.",
     )
     retries: int = option(
         "--retries",
         type=int,
         default=3,
         show_default=True,
-        help="How often a request is tried again.",
+        help="How often to retry a request.",
     )
 
 
@@ -66,8 +67,8 @@ class ImportOptions:
 def import_groups(source: str, options: ImportOptions) -> None:
     """Copy all groups of the gateway SOURCE, such as http://old-gateway:9091.
 
-    SOURCE keeps them. A group arrives with all its metrics, but with the time of the import
-    as its push time.
+    SOURCE keeps its groups. The copies have all metrics, but the time of the import as their
+    push time.
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     try:
@@ -116,7 +117,7 @@ def _endpoint(
 
 
 def _push(target: PushGateway, wanted: Sequence[Copy], refused: list[str]) -> list[Copy]:
-    """Push what is *wanted*, and return what arrived; *refused* gets a line for each other."""
+    """Push *wanted* and return what was taken; for each other group, add a line to *refused*."""
     copied: list[Copy] = []
     bar: AbstractContextManager[Iterable[Copy]] = nullcontext(wanted)
     if sys.stderr.isatty():
@@ -141,7 +142,7 @@ def _push(target: PushGateway, wanted: Sequence[Copy], refused: list[str]) -> li
 
 
 def _not_copied(found: Sequence[Copy], copied: Sequence[Copy]) -> Iterator[str]:
-    """Yield a line for everything that did not arrive, apart from refused groups."""
+    """Yield a line for everything that was not copied, apart from refused groups."""
     for copy in found:
         if copy.is_empty_failure:
             yield f"not copied {copy.labels}: all pushes to it have failed"

@@ -29,7 +29,7 @@ _MAX_METRICS_FILE = 64 << 20
 
 
 class JobRecord(NamedTuple):
-    """What is known about a run from its start.
+    """What is known when a run starts.
 
     Attributes:
         prefix: Of the names of its metrics.
@@ -42,7 +42,7 @@ class JobRecord(NamedTuple):
     started: float
 
     def running(self, now: float) -> list[Metric]:
-        """Return the metrics of a run that goes on at *now*."""
+        """Return the metrics of a run that is still going at *now*."""
         alive = ("last_alive_timestamp_seconds", "When the job was last seen running.", now)
         return [started(self.started), alive, *self._expected()]
 
@@ -74,7 +74,7 @@ class JobRecord(NamedTuple):
 
 
 class JobPusher:
-    """Pushes a run, from a thread while it goes on.
+    """Pushes the heartbeats of a run from a thread, and its end.
 
     The thread imports and configures the client, so that the command does not wait for it.
     """
@@ -153,7 +153,7 @@ class JobPusher:
         body: FileBody,
         failures: list[Exception],
     ) -> None:
-        """Push *own* and the metrics in *file*; what keeps the file out goes to *failures*."""
+        """Push *own* and the metrics in *file*; why a file is left out is added to *failures*."""
         self._is_settled.wait(_READY_SECONDS)
         gateway = self._gateway
         if gateway is None:
@@ -203,7 +203,7 @@ class JobPusher:
 
 
 def _content(path: Path) -> bytes:
-    """Return what the command wrote to *path*: nothing if there is no such file.
+    """Return what the command wrote to *path*, nothing if the file does not exist.
 
     Raises:
         OSError: It is no regular file, too large, or cannot be read.

@@ -1,4 +1,4 @@
-"""``pushgate list``, and what it shares with ``delete`` and ``prune``: groups by selector."""
+"""``pushgate list``, and the selection of groups that ``delete`` and ``prune`` share with it."""
 
 import json
 import time
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Matching:
-    """Which groups are meant."""
+    """Conditions that a group has to meet."""
 
     match: tuple[str, ...] = option(
         "--match",
@@ -37,7 +37,7 @@ class Matching:
 
     @property
     def conditions(self) -> Mapping[str, Any]:
-        """The arguments for the client's methods."""
+        """The same, as arguments of the client's methods."""
         return {
             "match": self.match,
             "failed": self.failed or None,
@@ -62,9 +62,9 @@ class Deleting(Listing):
 @click.command("list")
 @takes(connection=Connection, matching=Matching, listing=Listing)
 def list_groups(connection: Connection, matching: Matching, listing: Listing) -> None:
-    """List groups, with the reason why the last push to a group failed.
+    """List groups, with the reason for the last failed push to each.
 
-    It needs a gateway that is Pushgate; `status` lists the groups of every Pushgateway.
+    Only Pushgate has this list; `status` works with every Pushgateway.
     """
     from pushgate.cli.configuration import gateway_for
 
@@ -74,7 +74,7 @@ def list_groups(connection: Connection, matching: Matching, listing: Listing) ->
 
 
 def delete_matching(connection: Connection, matching: Matching, deleting: Deleting) -> None:
-    """Delete the groups that are meant, show them, and say how many."""
+    """Delete the groups that match, show them, and print their number."""
     from pushgate.cli.configuration import gateway_for
 
     gateway = gateway_for(connection, default_job="delete")

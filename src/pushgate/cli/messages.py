@@ -45,7 +45,7 @@ _python_spelling = re.compile("|".join(map(re.escape, _FLAGS)))
 
 
 def exit_status(error: Exception) -> int:
-    """Return the exit status that stands for *error*."""
+    """Return the exit status for *error*."""
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), REJECTED)
 
 
@@ -55,7 +55,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def say(text: str) -> None:
-    """Write *text* to stderr; that stderr is closed or full changes nothing."""
+    """Write *text* to stderr, if it can be written."""
     with suppress(OSError):
         click.echo(f"pushgate: {text}", err=True)
 
@@ -68,7 +68,7 @@ def report(error: Exception) -> None:
 
 @contextmanager
 def failures_reported() -> Iterator[None]:
-    """Report a PushgatewayError in the block and exit with its status."""
+    """Report a PushgatewayError that the block raises, and exit with its status."""
     try:
         yield
     except PushgatewayError as error:

@@ -1,7 +1,7 @@
 """Metrics in the text format, checked before they are sent as they are.
 
-A body is sent as it was written, but for what Go's parser refuses although it is clear:
-a byte order mark, CRLF, blanks behind a value, a missing last line feed.
+The only changes are to what is unambiguous and still refused by Go's parser: a byte order
+mark, CRLF, blanks after a value, a missing last line feed.
 """
 
 import re
@@ -97,7 +97,7 @@ def read_metrics(
 
 
 def joined(texts: Sequence[tuple[str, MetricsText]]) -> MetricsText:
-    """Return the *texts*, each with its source, as one body.
+    """Return *texts*, pairs of a source and what was read from it, as one body.
 
     HELP and TYPE lines of a family that an earlier text has are left out.
 
@@ -134,7 +134,7 @@ def _is_comment(line: bytes) -> bool:
 
 
 def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> bytes:
-    """Return OpenMetrics as the text format 0.0.4; exemplars have no place in that."""
+    """Return OpenMetrics as the text format 0.0.4, which has no exemplars."""
     from prometheus_client.core import Metric
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
 

@@ -84,7 +84,7 @@ def takes(
 
 
 def pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Pairs:
-    """Return ``NAME=VALUE`` *values* as a mapping; of equal names the last one counts."""
+    """Return ``NAME=VALUE`` *values* as a mapping; the last of equal names wins."""
     found = [value.partition("=") for value in values]
     for name, separator, _ in found:
         if not separator or not name:
@@ -109,7 +109,7 @@ def pairs_option(
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Target:
-    """Which gateway."""
+    """The gateway."""
 
     address: str | None = option(
         "--address", "-a", help="Gateway: host:port or URL.  [default: localhost:9091]"
@@ -125,7 +125,7 @@ class Target:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Connection(Target):
-    """How to talk to the gateway."""
+    """The gateway, credentials, TLS and limits."""
 
     timeout: float | None = option(
         "--timeout",
@@ -153,10 +153,10 @@ class Connection(Target):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class GroupKey:
-    """Which group."""
+    """The grouping key."""
 
     job: str | None = option("--job", "-j", help="Job of the group.")
-    labels: Pairs = pairs_option("--group", "-g", help="Further label of the group; repeatable.")
+    labels: Pairs = pairs_option("--group", "-g", help="Another label of the group; repeatable.")
     instance: str | None = option(
         "--instance", help="Label instance of the group: ip, hostname, fqdn, or any text."
     )

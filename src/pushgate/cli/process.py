@@ -1,8 +1,8 @@
 """A command as a child process: its start, its signals, its end.
 
-The signals that a command may be sent are blocked before it starts, and taken one by one
-while it runs. So none is lost or kills the wrapper, whenever it comes, and one loop is the
-only place that waits, forwards and reaps.
+Signals for the command are blocked before it starts, and read one by one while it runs. So
+none is lost or kills the wrapper, whenever it arrives, and a single loop waits, forwards
+and reaps.
 """
 
 import math
@@ -73,7 +73,7 @@ class Child(NamedTuple):
 
 
 def hold_signals() -> set[signal.Signals | int]:
-    """Block the signals that are for the command; return the mask that it has to start with.
+    """Block the signals that the command should get; return the mask to start it with.
 
     They stay blocked until this process ends: its status is the command's, whatever is sent
     to it while it pushes.
@@ -101,7 +101,7 @@ def start(
     mask: set[signal.Signals | int],
     output: Mapping[int, int],
 ) -> Child:
-    """Start *command*; :func:`wait` has to follow.
+    """Start *command*, which :func:`wait` must then wait for.
 
     Args:
         command: Program, looked up as a shell does, and arguments.

@@ -1,4 +1,4 @@
-"""``pushgate prune``: groups that nobody pushes to any more."""
+"""``pushgate prune``: deletes groups that are no longer pushed to."""
 
 import click
 
@@ -11,9 +11,9 @@ from pushgate.errors import ConfigurationError
 @click.command()
 @takes(connection=Connection, matching=Matching, deleting=Deleting)
 def prune(connection: Connection, matching: Matching, deleting: Deleting) -> None:
-    """Delete the groups that were not pushed to for the time of --older-than.
+    """Delete the groups without a successful push for the time of --older-than.
 
-    All of them, or those that --match selects. Look at them first, with --dry-run.
+    --match narrows the selection. Use --dry-run first, to see them.
     """
     with failures_reported():
         if matching.older_than is None:

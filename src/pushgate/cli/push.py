@@ -22,7 +22,7 @@ _STDIN = "-"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PushOptions:
-    """What a push does with its input."""
+    """How the input is pushed."""
 
     add: bool = switch("--add", help="Keep families of other names in the group.")
     merge: bool = switch("--merge", help="Keep all other series in the group.")
@@ -94,7 +94,7 @@ def push(
 
 
 def _read(file: str) -> tuple[str, bytes]:
-    """Return what messages call *file*, and its content.
+    """Return the name of *file* for messages, and its content.
 
     Raises:
         ConfigurationError: It cannot be read.

@@ -1,7 +1,7 @@
-"""``pushgate run``: another program as a job.
+"""``pushgate run``: runs a program and pushes how it went.
 
-Whatever happens here, the command runs and its exit status is ours. It is started first;
-what a push needs is imported and configured by a thread meanwhile.
+Whatever fails here, the command runs, and its exit status is that of the wrapper. The
+command starts first; a thread imports and configures the client meanwhile.
 """
 
 import fcntl
@@ -66,7 +66,7 @@ class JobOptions:
     expected_interval: float | None = option(
         "--expect-every",
         type=Duration(),
-        help="Push how often the job is expected to run, such as 24h, for one alert on all jobs.",
+        help="Push how often the job should run, such as 24h, so that one alert covers all jobs.",
     )
     kill_after: float | None = option(
         "--kill-after",
@@ -77,8 +77,8 @@ class JobOptions:
         "--quiet-success",
         help="Show the output of COMMAND only if it fails.",
     )
-    lock: bool = switch("--lock", help="Exit with 75 if the same job still runs.")
-    strict: bool = switch("--strict", help="Fail if only the push fails.")
+    lock: bool = switch("--lock", help="Exit with 75 if an earlier run of the job has not ended.")
+    strict: bool = switch("--strict", help="Exit with a failure if only the push failed.")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -102,9 +102,9 @@ def run(
 ) -> None:
     """Run COMMAND and push how it went: start, end, duration, success, exit code, resources.
 
-    The exit status is that of COMMAND (128 + n after signal n), whatever happens to the
-    push, unless --strict. COMMAND gets the signals that are sent to this process. Metrics
-    in the text format that it writes to the file $PUSHGATE_METRICS_FILE are pushed, too.
+    The exit status is that of COMMAND (128 + n after signal n), even if the push fails, unless
+    --strict is given. Signals are forwarded to COMMAND. Metrics that it writes to the file
+    $PUSHGATE_METRICS_FILE in the text format are pushed, too.
     """
     program = Path(os.fsencode(command[0]).decode(errors="replace")).stem
 
@@ -161,7 +161,7 @@ def run(
 
 
 def _metrics_file(chosen: str | None, stack: ExitStack) -> Path | None:
-    """Return where the command may write metrics, or report why it may not and return None."""
+    """Return the file where the command can write metrics, or None after a report why not."""
     try:
         if chosen is None:
             folder = tempfile.TemporaryDirectory(prefix="pushgate-", ignore_cleanup_errors=True)
@@ -179,7 +179,7 @@ def _metrics_file(chosen: str | None, stack: ExitStack) -> Path | None:
 
 
 def _held_output(stack: ExitStack) -> dict[int, IO[bytes]]:
-    """Return files for stdout (1) and stderr (2) of the command, or report why there are none.
+    """Return files to hold stdout (1) and stderr (2) of the command, or none after a report.
 
     It is one file if both go to the same place here, so that their lines keep their order.
     """

@@ -1,4 +1,4 @@
-"""``pushgate serve``: the server, under the flags of the Go Pushgateway."""
+"""``pushgate serve``: the server, with the flags of the Go Pushgateway."""
 
 import click
 from click.shell_completion import CompletionItem
@@ -7,7 +7,7 @@ from pushgate.cli import pushgateway
 
 
 class _Serve(click.Command):
-    """Leaves its arguments to the server, and completes them as the server's flags."""
+    """Passes its arguments on to the server, and completes the server's flags."""
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click's signature
         from pushgate.server.settings import FLAGS
@@ -28,5 +28,5 @@ class _Serve(click.Command):
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def serve(context: click.Context, arguments: tuple[str, ...]) -> None:
-    """Run the gateway; see: pushgate serve --help."""
+    """Run the gateway; see pushgate serve --help."""
     context.exit(pushgateway.main(arguments, "pushgate serve"))

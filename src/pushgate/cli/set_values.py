@@ -1,4 +1,4 @@
-"""``pushgate set``: gauges from the command line."""
+"""``pushgate set``: sets gauges from the command line."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""``pushgate status``: the groups of a gateway."""
+"""``pushgate status``: the version and the groups of a gateway."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ class Selection:
     as_json: bool = switch("--json", help="Print JSON.")
 
     def names(self, group: "Group") -> bool:
-        """Return whether job and labels are those of *group*."""
+        """Return whether *group* meets --job, --group and --instance."""
         wanted = dict(self.labels)
         if self.job is not None:
             wanted["job"] = self.job
@@ -43,7 +43,7 @@ class Selection:
         return all(group.labels.get(name, "") == value for name, value in wanted.items())
 
     def is_in_state(self, group: "Group", now: float) -> bool:
-        """Return whether *group* is as old and as failed as was asked for."""
+        """Return whether *group* meets --failed and --older-than."""
         if self.failed and group.last_push_successful:
             return False
         return self.older_than is None or now - (group.last_push or 0) > self.older_than
@@ -53,9 +53,10 @@ class Selection:
 @takes(connection=Connection, selection=Selection)
 @click.argument("family", required=False)
 def status(family: str | None, connection: Connection, selection: Selection) -> None:
-    """Show the version of the gateway, and its groups.
+    """Show the version and the groups of the gateway.
 
-    With FAMILY only the groups that have a metric of this name; exit status 1 if none has.
+    With FAMILY, show only groups with a metric of this name; the exit status is 1 if there are
+    none.
     """
     from pushgate.cli.configuration import gateway_for
 

@@ -6,7 +6,7 @@ _AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, its *head* first, or none without *rows*."""
+    """Return the lines of a table under *head*, or none if there are no *rows*."""
     if not rows:
         return []
     lines = [head, *rows]
@@ -34,7 +34,7 @@ def age(time: float | None, now: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Return *text* without what could break a line or drive the terminal."""
+    """Return *text* with escapes for what could break a line or control the terminal."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text

@@ -1,4 +1,4 @@
-"""``pushgate url``: where the group is."""
+"""``pushgate url``: prints the URL of the group."""
 
 import click
 

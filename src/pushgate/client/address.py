@@ -1,4 +1,4 @@
-"""Where a push goes: the gateway's address, the group, and the URL made of both."""
+"""The gateway's address, the group, and the URL made of both."""
 
 import base64
 import os
@@ -142,7 +142,7 @@ def group_labels(
 
 
 def _checked_value(name: str, value: str) -> str:
-    """Return *value*, or raise ConfigurationError if it cannot be a label value."""
+    """Return *value*; raise ConfigurationError if it cannot be a label value."""
     if re.search(r"[\x00\ud800-\udfff]", value):
         raise ConfigurationError(
             f"The value of {name!r} contains NUL or a lone surrogate.", key="grouping_key"

@@ -1,4 +1,4 @@
-"""The gateway for asyncio, with its jobs and its periodic pushes."""
+"""The gateway for asyncio: its connection, jobs and periodic pushes."""
 
 import asyncio
 import inspect
@@ -153,7 +153,7 @@ class AsyncPeriodicPusher(Schedule):
 
 
 class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
-    """The same group, options and calls as :class:`PushGateway`, to be awaited.
+    """A gateway with the group, options and calls of :class:`PushGateway`, to be awaited.
 
     Immutable; the pushes of one object follow each other. As an async context manager it
     keeps its connection. Cancelling a push ends it at once.
@@ -248,7 +248,7 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
 
 @asynccontextmanager
 async def _in_time(info: RequestInfo, expires: float, what: str) -> AsyncIterator[None]:
-    """Raise PushTimeoutError if the block outlasts the deadline; *what* says during what."""
+    """Raise PushTimeoutError if the deadline passes in the block; *what* ends its message."""
     try:
         async with asyncio.timeout(seconds_left(expires)):
             yield

@@ -1,4 +1,4 @@
-"""Credentials, and the Authorization headers made of them."""
+"""Credentials, as Authorization headers."""
 
 import base64
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -84,7 +84,7 @@ class LaterToken(Awaitable[str]):
         return bearer((yield from self._token.__await__()))
 
     def close(self) -> None:
-        """Drop the token, without Python's warning about a coroutine that was never awaited."""
+        """Drop the token without a warning about a coroutine that was never awaited."""
         if isinstance(self._token, Coroutine):
             self._token.close()
 
@@ -100,7 +100,7 @@ def bearer(token: str) -> str:
 
 
 def checked_header(name: str, value: str) -> str:
-    """Return *value*, which must be ASCII and must not break out of its header line.
+    """Return *value*; it must be ASCII without line breaks.
 
     Raises:
         ConfigurationError: Without the value, which may be a secret.
@@ -117,7 +117,7 @@ def checked_header(name: str, value: str) -> str:
 
 
 def credentials_of(options: Options, in_address: tuple[str, str] | None) -> Credentials | None:
-    """Return the one set of credentials that the options or the address have.
+    """Return the credentials in the options or the address, if there are any.
 
     Raises:
         ConfigurationError: There is more than one.

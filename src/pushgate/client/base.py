@@ -1,4 +1,4 @@
-"""The common part of the gateways for blocking code and for asyncio: everything but the waiting."""
+"""What the gateways for blocking code and for asyncio share: everything but the waiting."""
 
 import gzip
 import math
@@ -243,7 +243,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
     ) -> Steps[PushResult]:
-        """Replace the whole group (PUT): metrics that it held and that are not pushed are gone.
+        """Replace the whole group (PUT): metrics that are not pushed are deleted from it.
 
         Args:
             collectors: One or many, instead of the registry.
@@ -275,7 +275,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
     ) -> Steps[PushResult]:
-        """Replace the families of the same names (POST); the other families of the group stay.
+        """Replace families by name (POST); other families of the group stay.
 
         Arguments and errors are those of :meth:`push`.
         """
@@ -290,7 +290,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
     ) -> Steps[PushResult]:
-        """Replace the same series (PATCH); all other series of the group stay.
+        """Replace single series (PATCH); all other series of the group stay.
 
         It needs a gateway that is Pushgate. Arguments and errors are those of :meth:`push`.
         """
@@ -309,7 +309,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         merge: bool = False,
         deadline: float | None = None,
     ) -> Steps[PushResult]:
-        """Push a body that is already encoded, as it is; errors as for :meth:`push`.
+        """Push a body that is encoded already, unchanged. Errors as for :meth:`push`.
 
         Args:
             payload: The body; nothing in it is checked.
@@ -323,7 +323,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     @operation
     def delete(self, *, deadline: float | None = None) -> Steps[PushResult]:
-        """Delete the group. A group that does not exist is no error. Errors as for :meth:`push`."""
+        """Delete the group, if it exists. Errors as for :meth:`push`."""
         expires = yield from self._turn("DELETE", deadline)
         if not self._is_enabled("DELETE"):
             return PushResult(0, 0, 0.0, 0, 0, 0, self.url, "")
@@ -403,7 +403,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     @operation
     def ready(self, *, deadline: float | None = None) -> Steps[bool]:
-        """Return whether the gateway answers, and that it is ready."""
+        """Return whether the gateway is reachable and ready."""
         try:
             yield from self._get("/-/ready", deadline)
         except PushgatewayError:
@@ -412,7 +412,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     @operation
     def read(self, path: str, *, deadline: float | None = None) -> Steps[bytes]:
-        """Return what the gateway answers to a GET of *path*. Errors as for :meth:`push`."""
+        """Return the body of a GET of *path*. Errors as for :meth:`push`."""
         return self._get(path, deadline)
 
     def prepared(self, method: str, payload: Payload | None = None) -> PreparedRequest:
@@ -574,7 +574,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         )
 
     def _check_connection(self, *, is_awaited: bool) -> None:
-        """Refuse a transport or client of the user's that this kind of gateway cannot use."""
+        """Refuse a transport or client that this kind of gateway cannot use."""
         transport, client = self._options.transport, self._options.http_client
         if transport is None and client is None:
             return

@@ -1,4 +1,4 @@
-"""A push from its first attempt to its last, without sockets and without a clock of its own.
+"""A push from its first attempt to its last, without sockets and clocks.
 
 :func:`deliver` is a generator: it yields what to do next, a step, and is sent what came of it.
 Blocking and asyncio gateways differ only in how they take a step.
@@ -38,7 +38,7 @@ _MAX_REDIRECTS = 3
 
 
 class Turn(NamedTuple):
-    """Wait until the operations before this one have ended. It ends the last turn."""
+    """Wait until earlier operations have ended. A new turn ends the last one."""
 
     info: RequestInfo
     expires: float
@@ -163,7 +163,7 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps[Deliv
 
 
 class FollowUps:
-    """Requests to send at once after a failure, each kind a limited number of times."""
+    """Requests to send at once after a failure, a limited number of each kind."""
 
     def __init__(self) -> None:
         self.renewed = False

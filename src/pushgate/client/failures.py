@@ -1,4 +1,4 @@
-"""Turns failures into errors that say what was wrong and what to do."""
+"""Errors that say what was wrong with an answer, and what to do about it."""
 
 import json
 import re
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 
 
 class RequestInfo(NamedTuple):
-    """What messages say about a request."""
+    """What error messages need to know about a request."""
 
     base: str
     url: str
@@ -65,7 +65,7 @@ def is_about_text(answer: PushHTTPError) -> bool:
 
 
 def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
-    """Return the error that *answer* stands for, or None if it is a success (any 2xx)."""
+    """Return the error for *answer*, or None if it is a success (any 2xx)."""
     if 200 <= answer.status < 300:
         return None
     text = answer.body.decode(errors="replace").strip()
@@ -96,7 +96,7 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
 
 
 def warn_about_page(answer: Answer, info: RequestInfo) -> None:
-    """Warn once if a success is an HTML page, as of a login in front of the gateway."""
+    """Warn once if a success is an HTML page, such as a login in front of the gateway."""
     if "html" in answer.headers.get("content-type", "").lower():
         hint = port_hint(info) or "is a login page or another server in front of the gateway?"
         warn_once(
@@ -129,7 +129,7 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
 
 
 def location_in(error: PushHTTPError, info: RequestInfo) -> str:
-    """Return the URL that a redirect names; empty if it names none that can be parsed."""
+    """Return the URL that a redirect leads to; empty if it cannot be parsed."""
     location = error.headers.get("location")
     if not location or not isinstance(error, PushRedirectError):
         return ""
@@ -142,7 +142,7 @@ def location_in(error: PushHTTPError, info: RequestInfo) -> str:
 
 
 def port_hint(info: RequestInfo) -> str:
-    """Return the advice for an address without a port, which is rarely meant."""
+    """Return advice if the address has no port, which is usually a mistake."""
     base = urlsplit(info.base)
     if base.port is not None:
         return ""

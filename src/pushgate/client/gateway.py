@@ -52,7 +52,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
         _live.add(self)
 
     def forget_connection(self) -> None:
-        """Start with a new lock and a new connection: after a fork both are the parent's."""
+        """Replace the lock and the connection: after a fork both belong to the parent."""
         self._lock = threading.Lock()
         self._connection: Connection | None = None
 

@@ -1,4 +1,4 @@
-"""Queries for ``/api/v1/groups``, and its answers. Only Pushgate has it."""
+"""Queries for ``/api/v1/groups``, which only Pushgate has, and its answers."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -70,7 +70,7 @@ class GroupQuery(NamedTuple):
 
 
 def listed_in(body: bytes) -> tuple[int, list[ListedGroup]]:
-    """Return how many groups there are, and those in the answer *body*."""
+    """Return the number of all groups, and the groups in the answer *body*."""
     with expected_answer():
         data = json.loads(body)["data"]
         groups: list[ListedGroup] = []

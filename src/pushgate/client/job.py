@@ -28,7 +28,7 @@ OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
 
 class Pusher(Protocol):
-    """The gateway of a job; what :class:`AsyncJob` gets from ``carry_out`` has to be awaited."""
+    """The gateway of a job; :class:`AsyncJob` awaits what ``carry_out`` returns."""
 
     @property
     def url(self) -> str: ...

@@ -13,11 +13,11 @@ from pushgate.errors import ConfigurationError
 
 
 def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> None:
-    """Call *push* when this process exits, but not in a process forked from it.
+    """Call *push* when this process exits, but not in its forked children.
 
     Args:
         push: What to call; its errors are logged.
-        signals: Signals that shall end the program in an orderly way, see :func:`end_on`.
+        signals: Signals that should end the program in an orderly way, see :func:`end_on`.
 
     Raises:
         ConfigurationError: Signals are given, but this is not the main thread.

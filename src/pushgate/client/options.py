@@ -1,4 +1,4 @@
-"""Every option of a gateway, declared once: argument, type, default, meaning, property.
+"""The options of a gateway, each declared once: argument, type, default, meaning, property.
 
 :class:`Options` is the signature of :class:`~pushgate.PushGateway` and of its ``replace``.
 """
@@ -69,7 +69,7 @@ _PROPERTIES = {
 
 
 class _About(NamedTuple):
-    """What is known about an option besides its name, type and default.
+    """The declaration of an option, besides its name, type and default.
 
     Attributes:
         doc: What it means.
@@ -128,7 +128,7 @@ class Options:
 
     address: str | None = option(
         None,
-        "``host:port``, with a path if need be, or a whole URL, perhaps with"
+        "``host:port``, optionally with a path, or a URL, which may have"
         " ``user:password@``. Unless given, ``localhost:9091``.",
         expected="text such as 'gateway:9091'",
     )
@@ -161,7 +161,7 @@ class Options:
     )
     include_default_collectors: bool = option(
         False,
-        "Whether the default registry's metrics about process and interpreter go along.",
+        "Whether to push the default registry's metrics about process and interpreter, too.",
     )
     multiprocess: Multiprocess = option(
         "auto",
@@ -178,11 +178,11 @@ class Options:
         "How names beyond the classic data model are written. Unless given, ``underscores``.",
     )
     include_created: bool = option(
-        False, "Whether creation times are pushed as ``_created`` gauges, too."
+        False, "Whether to push creation times as ``_created`` gauges, too."
     )
     timestamps: Literal["error", "strip"] = option(
         "error",
-        "``strip`` removes the timestamps of samples, which no gateway takes.",
+        "``strip`` removes the timestamps of samples, which gateways refuse.",
     )
     on_label_clash: Literal["error", "allow"] = option(
         "error",
@@ -192,11 +192,11 @@ class Options:
         "warn", "What to do if there is nothing to push."
     )
     apply_filter: bool = option(
-        False, "Whether the ``io.prometheus.exporter.filter`` properties count."
+        False, "Whether to apply the ``io.prometheus.exporter.filter`` properties."
     )
     enabled: bool = option(
         True,
-        "False turns every push into nothing: for laptops and tests.",
+        "False makes every push do nothing, for laptops and tests.",
     )
     basic_auth: tuple[str, str] | None = option(
         None,
@@ -216,7 +216,7 @@ class Options:
     )
     bearer_token_file: FilePath | None = option(
         None,
-        "A file with a token, read again whenever it changes.",
+        "A file with a token; it is read again when it changes.",
         unless=_CREDENTIALS,
     )
     headers: Mapping[str, Header] | None = option(
@@ -257,11 +257,12 @@ class Options:
     )
     ssl_context: "ssl.SSLContext | None" = option(None, "Instead of all the TLS options above.")
     server_hostname: str | None = option(
-        None, "The name to ask for and to verify, if it is not the host's."
+        None, "The name to request and verify in TLS, if it is not that of the host."
     )
     proxy: str | None = option(
         "env",
-        "Its URL. ``env``: what ``HTTP_PROXY`` and its kind say, as curl reads them. None: none.",
+        "URL of an HTTP proxy. ``env`` reads ``HTTP_PROXY`` and the like as curl does; None"
+        " connects directly.",
         expected="a URL, 'env' or None",
         unless=_CONNECTION,
     )
@@ -277,7 +278,7 @@ class Options:
     )
     deadline: float | None = option(
         30.0,
-        "Seconds for a push with all its attempts; None is no limit.",
+        "Seconds for a push with all its attempts; None sets no limit.",
         setting="deadline_seconds",
     )
     retry: Retry | int = option(
@@ -296,15 +297,15 @@ class Options:
         "``percent`` is for a gateway that does not know ``@base64``.",
     )
     transport: "httpx2.BaseTransport | httpx2.AsyncBaseTransport | None" = option(
-        None, "An httpx2 transport, instead of connections of the gateway's own."
+        None, "An httpx2 transport to use instead of own connections."
     )
     http_client: "httpx2.Client | httpx2.AsyncClient | None" = option(
-        None, "An httpx2 client, instead of connections of the gateway's own; it is not closed."
+        None, "An httpx2 client to use instead of own connections; it is not closed."
     )
     properties: PrometheusProperties | Mapping[str, str] | Literal[False] | None = option(
         None,
-        "Runtime configuration: None is that of the process, a mapping goes on top of it, False"
-        " ignores it.",
+        "Runtime configuration: None takes that of the process, a mapping overrides parts of it,"
+        " False ignores it.",
     )
 
     def __post_init__(self) -> None:

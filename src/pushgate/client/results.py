@@ -94,7 +94,7 @@ class GatewayStatus(NamedTuple):
 
     @property
     def keeps_utf8_names(self) -> bool:
-        """Whether UTF-8 names do not break its scrapes: from 1.11.0 on."""
+        """Whether its scrapes survive UTF-8 names, which they do from 1.11.0 on."""
         numbers = [int(part) for part in self.version.split(".")[:2] if part.isdecimal()]
         return numbers >= [1, 11]
 
@@ -158,7 +158,7 @@ def groups_in(body: bytes) -> tuple[Group, ...]:
 
 @contextmanager
 def expected_answer() -> Iterator[None]:
-    """Raise PushgatewayError if the block does not find what it reads in an answer."""
+    """Raise PushgatewayError if an answer that the block reads is not as expected."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:

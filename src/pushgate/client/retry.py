@@ -18,7 +18,7 @@ DEFAULT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and how patiently a push is tried.
+    """How often to try a push, and how long to wait in between.
 
     The pauses are random, up to ``base * 2 ** n`` seconds and never more than ``cap``;
     a ``Retry-After`` of the gateway wins. The deadline of the push bounds everything.

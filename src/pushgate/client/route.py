@@ -26,7 +26,7 @@ _ENTRY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
 
 
 class Route:
-    """What a connection is made with: the gateway's address, and the effective options.
+    """How to connect: the gateway's address, and the effective options.
 
     Raises:
         ConfigurationError: The option ``proxy`` is neither ``env`` nor the URL of a proxy.
@@ -42,7 +42,7 @@ class Route:
             )
 
     def proxy_url(self) -> str | None:
-        """Return the proxy to use, after a look at the environment if so configured."""
+        """Return the proxy to use, from the option or the environment."""
         if self.options.proxy == "env":
             return proxy_of_environment(self.address.scheme, self.address.host, self.address.port)
         return None if self.options.proxy is None else _with_scheme(self.options.proxy)
@@ -69,7 +69,7 @@ def seconds_left(expires: float) -> float | None:
 
 
 def proxy_of_environment(scheme: str, host: str, port: int) -> str | None:
-    """Return the proxy that the environment has for a gateway, None for a direct connection.
+    """Return the proxy for a gateway according to the environment; None connects directly.
 
     ``http_proxy`` or ``https_proxy`` wins over ``all_proxy``, lower case over upper case,
     and ``no_proxy`` over all of them. A proxy that cannot be used (SOCKS, an unreadable
@@ -106,7 +106,7 @@ def _is_usable(url: str) -> bool:
 
 
 def _is_direct(host: str, port: int) -> bool:
-    """Return whether ``no_proxy`` has an entry for the gateway.
+    """Return whether ``no_proxy`` matches the gateway.
 
     An entry is ``*``, a domain (its subdomains included), an IP address or a network in
     CIDR notation; domains and addresses may have a port.

@@ -99,7 +99,7 @@ class DeadlineSocket(ABC):
         return self._route.timeouts(self.expires)["read" if self.is_ready else "connect"]
 
     def is_stale(self) -> bool:
-        """Return whether the other side has closed it, or says something unasked."""
+        """Return whether the other side has closed it, or sent something unasked."""
         if self._socket is None:
             return True
         try:

@@ -1,4 +1,4 @@
-"""Exemplars: which examples of observations a histogram keeps."""
+"""Which exemplars a histogram keeps, and where they come from."""
 
 import math
 import sys

@@ -145,7 +145,7 @@ class LabelledHistogram:
             self._clear()
 
     def time(self) -> "Timer":
-        """Return what observes the seconds a ``with`` block or a (coroutine) function takes."""
+        """Return a timer for a ``with`` block or a (coroutine) function, in seconds."""
         return Timer(self.observe)
 
     def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
@@ -257,7 +257,7 @@ class Histogram:
         buckets: Upper bounds of the classic buckets; ``+Inf`` is added.
         schema: Resolution of the native buckets, -4 (coarse) to 8 (fine); 5 unless given.
         bucket_factor: The same as the largest factor between two bounds, such as 1.1.
-        max_buckets: Populated native buckets before resolution is given up; 0 is no limit.
+        max_buckets: Populated native buckets beyond which resolution is reduced; 0 sets no limit.
         min_zero_threshold: Values up to this size count as zero.
         max_zero_threshold: How far the zero bucket may grow instead.
         reset_after: Seconds until a histogram that lost resolution starts anew; 0 is never.
@@ -399,7 +399,7 @@ class Histogram:
         self._unlabelled().observe(value, exemplar)
 
     def time(self) -> "Timer":
-        """Return what observes the seconds a ``with`` block or a (coroutine) function takes."""
+        """Return a timer for a ``with`` block or a (coroutine) function, in seconds."""
         return self._unlabelled().time()
 
     @property
@@ -418,7 +418,7 @@ class Histogram:
         return self._only
 
     def describe(self) -> Iterator[Metric]:
-        """Yield the family without samples; registries detect duplicates by it."""
+        """Yield the family without samples, by which registries detect duplicates."""
         yield HistogramFamily(self._name, self._documentation, self._unit)
 
     def collect(self) -> Iterator[Metric]:

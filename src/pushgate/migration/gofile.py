@@ -29,7 +29,7 @@ _PUSH_TIME, _FAILURE_TIME = "push_time_seconds", "push_failure_time_seconds"
 
 
 class StoredGroup(NamedTuple):
-    """A group of the Go server. Times are Unix nanoseconds, 0 for never.
+    """A group of the Go server. Times are Unix nanoseconds; 0 means never.
 
     *pushes* are the families by the time of the push that they came with, oldest first.
     """
@@ -235,7 +235,7 @@ def _storable(nanoseconds: int) -> int:
 
 
 def _group(key: GroupingKey, families: list[_Stored], left_out: list[str]) -> StoredGroup:
-    """Return the group; a line for each family that it cannot have goes to *left_out*."""
+    """Return the group; for each family that cannot be imported, add a line to *left_out*."""
     times = {_PUSH_TIME: (_NEVER, _NEVER), _FAILURE_TIME: (_NEVER, _NEVER)}
     pushes: dict[int, list[Pushed]] = {}
     for family in families:

@@ -44,7 +44,7 @@ def entries(data: bytes) -> Iterator[Entry]:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield what one entry says, continued lines joined, comments left out."""
+    """Yield the line of each entry, continued lines joined, comments left out."""
     held, first = "", 0
     # Not splitlines(): it splits at form feeds and U+2028 too, which Java does not.
     for number, natural in enumerate(_LINE_ENDS.split(text), 1):

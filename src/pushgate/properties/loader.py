@@ -1,4 +1,4 @@
-"""Where properties come from, and which source wins.
+"""The sources of properties, and which of them wins.
 
 Highest first: a mapping given by code, the environment, system properties, the file
 that ``PROMETHEUS_CONFIG`` names, and ``prometheus.properties`` beside the program.
@@ -75,7 +75,7 @@ class _Found(NamedTuple):
 
 
 class PrometheusProperties(NamedTuple):
-    """All properties, typed and checked. A setting that nobody made is None.
+    """All properties, typed and checked. Those that are not set are None.
 
     Attributes:
         origins: For each key that was found, where: ``file:line``, a variable.
@@ -117,7 +117,7 @@ def load(
     strict: bool = True,
     external_origin: str = "the properties given by code",
 ) -> PrometheusProperties:
-    """Return the properties of all sources together.
+    """Return the properties of all sources, merged.
 
     Args:
         external: Given by code; wins over every other source.
