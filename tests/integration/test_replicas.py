@@ -1,5 +1,6 @@
 """Several servers over one database answer as one server would, also while it is away."""
 
+import re
 import time
 import urllib.error
 import urllib.request
@@ -98,6 +99,7 @@ def test_the_status_page_names_the_database_without_the_password(url):
         asked(service, "PUT", "/metrics/job/a", "m 1\n")
         page = service.get("/status") + service.get("/api/v1/status") + service.log.read_text()
     assert "0 changes of other servers · a turn takes" in page
+    assert re.search(r" changes · up to date [\d.]+ (µs|ms|s) ago<", page)
     assert "s3cret" not in page
     assert "postgres:xxxxx@" in page
 

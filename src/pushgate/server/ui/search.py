@@ -245,27 +245,28 @@ class _Words:
 
     def __init__(self, words: list[str]) -> None:
         self._words = words
-        self._named: dict[LabelSchema, dict[str, frozenset[str]]] = {}
+        self._named: dict[tuple[LabelSchema, str], frozenset[str]] = {}
 
     def match(self, group: Group) -> bool:
-        """Return whether each word is in a name of a metric, or in a label."""
-        missing = self._words
-        for block in group.blocks:
-            named = self._metrics(block.pushed.shape.label_schema)
-            missing = [word for word in missing if not named[word] - block.dropped]
-        if not missing:
-            return True
-        labels = "\n".join(map("=".join, group.key.labels)).casefold()
-        return all(word in labels for word in missing)
+        """Return whether each word is in the name of a metric, or in a label."""
+        labels = ""
+        for word in self._words:
+            if not self._has_metric(group, word):
+                labels = labels or "\n".join(map("=".join, group.key.labels)).casefold()
+                if word not in labels:
+                    return False
+        return True
 
-    def _metrics(self, label_schema: LabelSchema) -> dict[str, frozenset[str]]:
-        """Return the names of *label_schema* that have a word in them, by word."""
-        named = self._named.get(label_schema)
-        if named is None:
-            names = [(name, name.casefold()) for name in label_schema.names]
-            named = {
-                word: frozenset([name for name, folded in names if word in folded])
-                for word in self._words
-            }
-            self._named[label_schema] = named
-        return named
+    def _has_metric(self, group: Group, word: str) -> bool:
+        return any(
+            self._metrics(block.pushed.shape.label_schema, word) - block.dropped
+            for block in group.blocks
+        )
+
+    def _metrics(self, label_schema: LabelSchema, word: str) -> frozenset[str]:
+        """Return the names of *label_schema* that have *word* in them."""
+        found = self._named.get((label_schema, word))
+        if found is None:
+            found = frozenset(name for name in label_schema.names if word in name.casefold())
+            self._named[label_schema, word] = found
+        return found

@@ -171,7 +171,7 @@ def _sharing(context: AppContext) -> str:
             f"a turn takes {duration(gateway.turn_seconds / gateway.turns)} for "
             f"{plain(gateway.turn_changes / gateway.turns)} changes"
         )
-    return " · ".join(facts)
+    return " · ".join([*facts, f"up to date {duration(gateway.copy_age)} ago"])
 
 
 def _memory() -> int:
