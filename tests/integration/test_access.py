@@ -17,7 +17,6 @@ import pytest
 from tests import services
 from tests.exchange import TIMEOUT, ask, methods
 from tests.integration.tlsserver import (
-    MEMORY,
     REFUSED,
     Configured,
     ask_tls,
@@ -349,60 +348,6 @@ def metric(server: Configured, name: str) -> float:
     text = ask(server.port, "GET", "/metrics", headers=basic("alice", "secret")).text
     [line] = [line for line in text.splitlines() if line.startswith(name + " ")]
     return float(line.split()[1])
-
-
-START_ERRORS = {
-    "foo: 1": "line 1: unknown key foo",
-    "[1]": "line 1: expected a mapping, got a list",
-    "a: [": "yaml: ",
-    "basic_auth_users: {a: short}": "hashedSecret too short to be a bcrypted password",
-    "http_server_config: {headers: {X-Foo: a}}": 'HTTP header "X-Foo" can not be configured',
-    "http_server_config: {headers: {X-Frame-Options: DENY}}": (
-        'invalid value for X-Frame-Options. Expected one of: ["deny" "sameorigin"], but got: "DENY"'
-    ),
-    "tls_server_config: {cert_file: server.pem}": "missing one of key or key_file",
-    "tls_server_config: {key_file: server.key}": "missing one of cert or cert_file",
-    "tls_server_config: {cert_file: /x, key_file: /x}": "failed to read cert_file (/x): open /x",
-    "tls_server_config: {cert: x, key: x}": "failed to load X509KeyPair: tls: ",
-    f"tls_server_config: {{{PAIR}, client_ca_file: ca.pem}}": (
-        "client CA's have been configured without a Client Auth Policy"
-    ),
-    f"tls_server_config: {{{PAIR}, client_auth_type: foo}}": "invalid ClientAuth: foo",
-    "tls_server_config: {min_version: TLS14}": "unknown TLS version: TLS14",
-    "tls_server_config: {cipher_suites: [foo]}": "unknown cipher: foo",
-    "tls_server_config: {curve_preferences: [foo]}": "unknown curve: foo",
-    "rate_limit:\n  interval: abc": 'line 2: rate_limit.interval: time: invalid duration "abc"',
-    f"tls_server_config: {{{PAIR}, client_auth_type: RequireAnyClientCert}}": (
-        "RequireAnyClientCert needs client_ca or client_ca_file here"
-    ),
-}
-
-
-SERVE = (
-    services.PUSHGATE,
-    "serve",
-    "--web.listen-address=127.0.0.1:0",
-    MEMORY,
-    "--log.level=error",
-)
-
-
-def test_a_configuration_that_cannot_be_used_ends_the_start_with_one_line(pki):
-    """All at the same time: each costs a process."""
-    processes = {}
-    for number, text in enumerate(START_ERRORS):
-        file = pki.directory / f"broken{number}.yml"
-        file.write_text(text)
-        processes[text] = subprocess.Popen(
-            [*SERVE, f"--web.config.file={file}"],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    for text, process in processes.items():
-        _, said = process.communicate(timeout=TIMEOUT * 3)
-        assert process.returncode == 1, text
-        assert START_ERRORS[text] in said
-        assert said.count("\n") == 1, said
 
 
 # --- Basic auth, headers, rate limit: as the Go server -------------------------------------------

@@ -211,13 +211,24 @@ def test_an_address_that_is_none_is_named():
     assert line.endswith("address foo: missing port in address")
 
 
-@pytest.mark.parametrize("content", [None, "nonsense: 1\n", "tls_server_config: [\n"])
-def test_a_bad_web_config_is_named(tmp_path, content):
+# tests/server/access has all that can be wrong with one; these are found in different places.
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "no such file or directory"),
+        ("tls_server_config: [\n", "yaml: line 2: "),
+        ("foo: 1\n", "line 1: unknown key foo"),
+        ("tls_server_config: {cert: x, key: x}\n", "failed to load X509KeyPair: tls: "),
+    ],
+)
+def test_a_bad_web_config_ends_the_start_with_one_line_that_says_why(tmp_path, content, problem):
     config = tmp_path / "web.yml"
     if content:
         config.write_text(content)
 
-    assert str(config) in complaint(MEMORY, f"--web.config.file={config}")
+    line = complaint(MEMORY, f"--web.config.file={config}")
+    assert str(config) in line
+    assert problem in line
 
 
 WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]

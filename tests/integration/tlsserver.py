@@ -12,7 +12,6 @@ from tests import services
 from tests.exchange import TIMEOUT, Answer
 from tests.waiting import until
 
-MEMORY = "--persistence.file="
 RELOADED = "web configuration reloaded"
 REFUSED = "Unable to parse configuration"
 
