@@ -25,7 +25,7 @@ run: $(SERVER)  ## the gateway, its data in ./data; flags: make run ARGS="--web.
 	$(BIN)/pushgate serve $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --ignore=tests/interop --ignore=tests/abuse
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/interop --ignore=tests/abuse
 
 interop: $(READY)  ## clients of other makes push, a Prometheus scrapes; .ci/peers brings them
 	$(BIN)/python -m pytest tests/interop

@@ -15,6 +15,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 NO_SKIP = os.environ.get("PUSHGATE_TEST_NO_SKIP") == "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longer than others: at the end, processes would idle."""
+    items.sort(key=seconds_allowed, reverse=True)
+
+
+def seconds_allowed(item: pytest.Item) -> float:
+    timeout = item.get_closest_marker("timeout")
+    return timeout.args[0] if timeout else 0
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
