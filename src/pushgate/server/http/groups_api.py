@@ -15,7 +15,7 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
 from pushgate.server.http.json_api import JSON, encoded
 from pushgate.server.http.parameters import Parameters
-from pushgate.server.http.push import address_of
+from pushgate.server.http.request import address_of
 from pushgate.server.http.responses import Response, plain_error
 from pushgate.server.http.stream import in_steps, stream
 from pushgate.server.store.change import DeleteAll

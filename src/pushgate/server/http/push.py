@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeVar
 
@@ -29,7 +29,8 @@ from pushgate.formats.decoder import PushDecoder, is_large
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
 from pushgate.server.http.push_path import grouping_key
-from pushgate.server.http.responses import Response, error_response
+from pushgate.server.http.request import Client, address_of, find_header
+from pushgate.server.http.responses import Headers, Response, error_response
 from pushgate.server.recent import Refusal
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Change, Delete, Merge, Push as PushChange, Replace, Update
@@ -83,10 +84,6 @@ _idempotency_key = re.compile(
 
 def _without(head: bytes, found: re.Match[bytes]) -> bytes:
     return head[: found.start(1)] + head[found.end(1) :]
-
-
-Headers = Sequence[tuple[bytes, bytes]]
-Client = tuple[str, int] | None
 
 
 class PushRequest(NamedTuple):
@@ -426,16 +423,6 @@ def _change(push: Push, pushed: Pushed) -> Change:
         once = blake2b(once, digest_size=16, key=blake2b(push.group.packed).digest()).digest()
     address = address_of(push.client)
     return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns(), address, once)
-
-
-def address_of(client: Client) -> str:
-    """Return the IP address of *client*; empty if it has none, as over a Unix socket."""
-    return client[0] if client else ""
-
-
-def find_header(headers: Headers, name: bytes) -> bytes:
-    """Return the first header called *name*, empty if there is none."""
-    return next((value for header, value in headers if header == name), b"")
 
 
 async def push_over_asgi(pushes: PushService, scope: Scope, receive: Receive, send: Send) -> None:

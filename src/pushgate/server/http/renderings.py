@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from starlette.types import Receive, Scope, Send
 
-from pushgate.server.http.push import find_header
+from pushgate.server.http.request import find_header
 from pushgate.server.http.responses import Headers, Response
 from pushgate.server.http.stream import collected, stream
 

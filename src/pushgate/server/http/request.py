@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote_from_bytes
 
-from pushgate.server.http.responses import TEXT, Response, plain_error
+from pushgate.server.http.responses import TEXT, Headers, Response, plain_error
 
 MAX_HEAD_BYTES: Final = (1 << 20) + (4 << 10)
 """The limit of Go's server: 1 MiB, plus its 4 KiB read buffer."""
@@ -76,7 +76,18 @@ class MalformedBody(Exception):
     """A chunked body breaks its framing; the message is Go's."""
 
 
-Headers = Sequence[tuple[bytes, bytes]]
+Client = tuple[str, int] | None
+"""The IP address and port of a client; None over a Unix socket."""
+
+
+def address_of(client: Client) -> str:
+    """Return the IP address of *client*; empty if it has none."""
+    return client[0] if client else ""
+
+
+def find_header(headers: Headers, name: bytes) -> bytes:
+    """Return the first header called *name*, empty if there is none."""
+    return next((value for header, value in headers if header == name), b"")
 
 
 class RequestHead(NamedTuple):

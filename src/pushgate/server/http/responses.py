@@ -1,6 +1,6 @@
 """Complete responses, and the status of every error."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -18,7 +18,8 @@ from pushgate.errors import (
 )
 from pushgate.model.quoting import raw
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names and values, in order; in requests, the names are in lower case."""
 
 TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")

@@ -11,7 +11,7 @@ from pushgate.errors import PushgateError
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.csrf import cross_site_write
-from pushgate.server.http.push import address_of
+from pushgate.server.http.request import address_of
 from pushgate.server.http.responses import NOT_FOUND, Response, error_response, plain_error
 
 _READING = (Permission.READ, Permission.SCRAPE)

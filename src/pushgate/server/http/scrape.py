@@ -12,7 +12,7 @@ from pushgate.formats.negotiation import accepted_encoding, accepted_format
 from pushgate.server.exposition.cache import Kept
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.parameters import Parameters
-from pushgate.server.http.push import address_of, find_header
+from pushgate.server.http.request import address_of, find_header
 from pushgate.server.http.stream import in_steps
 from pushgate.server.recent import Scrape
 from pushgate.server.store.selection import SelectedGroups, Selection

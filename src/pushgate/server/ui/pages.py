@@ -19,8 +19,8 @@ from pushgate.formats.negotiation import accepted_encoding
 from pushgate.model.quoting import legible
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.push import address_of, find_header
 from pushgate.server.http.renderings import Render
+from pushgate.server.http.request import address_of, find_header
 from pushgate.server.http.responses import NOT_FOUND, Response
 from pushgate.server.http.routes import Endpoint
 from pushgate.server.http.stream import in_steps
