@@ -87,10 +87,7 @@ def compose(
     # The limits of the store are the flags of the same names.
     bounds = Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
     store = Store(telemetry.own, bounds, live_rules.rules)
-    if lock is not None:
-        journal = _opened_file(settings, lock, store, telemetry)
-    elif settings.persistence_url:
-        journal = _opened_database(settings, store, telemetry)
+    journal = _loaded(settings, lock, store, telemetry) or journal
     gateway = Gateway(store, journal, settings.persistence_max_staleness / 1e9)
     expiry = Expiry(gateway)
     decoder = PushDecoder(
@@ -102,8 +99,6 @@ def compose(
             value=settings.limit_label_value_bytes,
         ),
     )
-    _show(gateway, decoder, bounds, telemetry)
-    _show_rules(live_rules, expiry, telemetry)
     context = AppContext(
         settings=settings,
         gateway=gateway,
@@ -118,6 +113,7 @@ def compose(
         started=time.time_ns(),
         quit=quit,
     )
+    _show(context, decoder)
     return Composition(App(context), context)
 
 
@@ -144,117 +140,122 @@ def _rules(settings: Settings) -> LiveRules:
         raise StartupError(f"--push.rules-file={file}: {error}") from error
 
 
-def _opened_file(settings: Settings, lock: FileLock, store: Store, telemetry: Telemetry) -> Journal:
-    """Open the persistence file and load what it holds into *store*."""
-    path = Path(settings.persistence_file)
-    reset = settings.persistence_reset_damaged
-    journal, groups = opened_journal(path, lock, reset_damaged=reset, now=time.time())
+def _loaded(
+    settings: Settings, lock: FileLock | None, store: Store, telemetry: Telemetry
+) -> Journal | None:
+    """Open the file or the database, and load what it holds into *store*; None without either."""
+    journal: Journal
+    if lock is not None:
+        path, reset = Path(settings.persistence_file), settings.persistence_reset_damaged
+        file, groups = opened_journal(path, lock, reset_damaged=reset, now=time.time())
+        telemetry.counter(
+            "pushgate_journal_checkpoint_failures_total",
+            "Checkpoints of the journal that failed.",
+            lambda: file.tidy_failures,
+        )
+        journal = file
+    elif settings.persistence_url:
+        database, groups = opened_database(settings.persistence_url)
+        telemetry.counter(
+            "pushgate_storage_losses_total",
+            "Times the database was found to lack changes that this server had seen.",
+            lambda: database.losses,
+        )
+        journal = database
+    else:
+        return None
     store.load(groups)
     store.applied_keys.load(journal.applied_keys())
-    telemetry.counter(
-        "pushgate_journal_checkpoint_failures_total",
-        "Checkpoints of the journal that failed.",
-        lambda: journal.tidy_failures,
-    )
     return journal
 
 
-def _opened_database(settings: Settings, store: Store, telemetry: Telemetry) -> Journal:
-    """Connect to the database and load what it holds into *store*."""
-    journal, groups = opened_database(settings.persistence_url)
-    store.load(groups)
-    store.applied_keys.load(journal.applied_keys())
-    telemetry.counter(
-        "pushgate_storage_losses_total",
-        "Times the database was found to lack changes that this server had seen.",
-        lambda: journal.losses,
+def _show(context: AppContext, decoder: PushDecoder) -> None:
+    """Show the state of the parts among the server's own metrics, read at each scrape."""
+    settings, gateway, rules = context.settings, context.gateway, context.live_rules
+    gauge, counter = context.telemetry.gauge, context.telemetry.counter
+    gauge("pushgate_groups", "Groups stored.", lambda: len(gateway.store))
+    gauge(
+        "pushgate_series",
+        "Series stored, the push times left out.",
+        lambda: gateway.store.series,
     )
-    return journal
-
-
-def _show(gateway: Gateway, decoder: PushDecoder, bounds: Bounds, telemetry: Telemetry) -> None:
-    """Show the state of these parts among the server's own metrics."""
-    store = gateway.store
-    for name, text, read in (
-        ("pushgate_groups", "Groups stored.", lambda: len(store)),
-        ("pushgate_series", "Series stored, the push times left out.", lambda: store.series),
-        ("pushgate_limit_groups", "Limit of groups stored, 0 for none.", lambda: bounds.groups),
-        ("pushgate_limit_series", "Limit of series stored, 0 for none.", lambda: bounds.series),
-        (
-            "pushgate_pushes_waiting",
-            "Changes admitted and not yet durable.",
-            lambda: gateway.waiting,
-        ),
-        (
-            "pushgate_journal_ready",
-            "1 if the last write of the journal succeeded, else 0.",
-            lambda: gateway.is_ready,
-        ),
-        (
-            "pushgate_storage_connected",
-            "1 if the storage works and answers, else 0: then metrics are shown from memory.",
-            lambda: gateway.is_connected,
-        ),
-        (
-            "pushgate_storage_copy_age_seconds",
-            "How long ago the groups in memory were known to be those in the storage.",
-            lambda: gateway.copy_age,
-        ),
-        (
-            "pushgate_shape_cache_bytes",
-            "Memory that known shapes of pushes cost besides the stored ones, in bytes.",
-            lambda: decoder.cache_bytes,
-        ),
-    ):
-        telemetry.gauge(name, text, read)
-    for name, text, read in (
-        (
-            "pushgate_journal_failures_total",
-            "Failed attempts to write or find the journal.",
-            lambda: gateway.journal_failures,
-        ),
-        (
-            "pushgate_storage_turns_total",
-            "Turns in which pushes and deletes were written together.",
-            lambda: gateway.turns,
-        ),
-        (
-            "pushgate_storage_turn_seconds_total",
-            "Seconds that turns took, with the wait for those of other servers.",
-            lambda: gateway.turn_seconds,
-        ),
-        (
-            "pushgate_storage_turn_changes_total",
-            "Pushes and deletes that were settled in turns.",
-            lambda: gateway.turn_changes,
-        ),
-        (
-            "pushgate_storage_news_groups_total",
-            "Groups that other servers changed.",
-            lambda: gateway.news_groups,
-        ),
-        (
-            "pushgate_storage_reloads_total",
-            "Times everything had to be loaded from the storage anew.",
-            lambda: gateway.reloads,
-        ),
-    ):
-        telemetry.counter(name, text, read)
-
-
-def _show_rules(live_rules: LiveRules, expiry: Expiry, telemetry: Telemetry) -> None:
-    telemetry.counter(
+    gauge(
+        "pushgate_limit_groups",
+        "Limit of groups stored, 0 for none.",
+        lambda: settings.limit_groups,
+    )
+    gauge(
+        "pushgate_limit_series",
+        "Limit of series stored, 0 for none.",
+        lambda: settings.limit_series,
+    )
+    gauge(
+        "pushgate_pushes_waiting",
+        "Changes admitted and not yet durable.",
+        lambda: gateway.waiting,
+    )
+    gauge(
+        "pushgate_journal_ready",
+        "1 if the last write of the journal succeeded, else 0.",
+        lambda: gateway.is_ready,
+    )
+    gauge(
+        "pushgate_storage_connected",
+        "1 if the storage works and answers, else 0: then metrics are shown from memory.",
+        lambda: gateway.is_connected,
+    )
+    gauge(
+        "pushgate_storage_copy_age_seconds",
+        "How long ago the groups in memory were known to be those in the storage.",
+        lambda: gateway.copy_age,
+    )
+    gauge(
+        "pushgate_shape_cache_bytes",
+        "Memory that known shapes of pushes cost besides the stored ones, in bytes.",
+        lambda: decoder.cache_bytes,
+    )
+    counter(
+        "pushgate_journal_failures_total",
+        "Failed attempts to write or find the journal.",
+        lambda: gateway.journal_failures,
+    )
+    counter(
+        "pushgate_storage_turns_total",
+        "Turns in which pushes and deletes were written together.",
+        lambda: gateway.turns,
+    )
+    counter(
+        "pushgate_storage_turn_seconds_total",
+        "Seconds that turns took, with the wait for those of other servers.",
+        lambda: gateway.turn_seconds,
+    )
+    counter(
+        "pushgate_storage_turn_changes_total",
+        "Pushes and deletes that were settled in turns.",
+        lambda: gateway.turn_changes,
+    )
+    counter(
+        "pushgate_storage_news_groups_total",
+        "Groups that other servers changed.",
+        lambda: gateway.news_groups,
+    )
+    counter(
+        "pushgate_storage_reloads_total",
+        "Times everything had to be loaded from the storage anew.",
+        lambda: gateway.reloads,
+    )
+    counter(
         "pushgate_expired_groups_total",
         "Groups that lost their metrics because of their age.",
-        lambda: expiry.expired,
+        lambda: context.expiry.expired,
     )
-    telemetry.counter(
+    counter(
         "pushgate_rules_reload_failures_total",
         "Times a changed rules file was not taken over because it is invalid.",
-        lambda: live_rules.failures,
+        lambda: rules.failures,
     )
-    telemetry.gauge(
+    gauge(
         "pushgate_rules_valid",
         "1 if the rules in force are those of the rules file as it is now, else 0.",
-        lambda: live_rules.error is None,
+        lambda: rules.error is None,
     )
