@@ -8,7 +8,7 @@ import h11
 import pytest
 import trustme
 
-from pushgate.client.delivery import Send
+from pushgate.client.delivery import Attempt
 from pushgate.client.exchange import Channel, ProxyError
 from pushgate.client.failures import Answer, RequestInfo
 from pushgate.client.operation import finished
@@ -19,7 +19,7 @@ OK = b"HTTP/1.1 202 Accepted\r\nX-Name: caf\xe9\r\nContent-Length: 2\r\n\r\nok"
 
 
 def send(url="http://gateway:9091/metrics/job/j", body=b"", method="PUT", headers=()):
-    return Send(RequestInfo(url, url, method), dict(headers), body, expires=0.0)
+    return Attempt(RequestInfo(url, url, method), dict(headers), body, expires=0.0)
 
 
 class Fake:

@@ -1,13 +1,12 @@
-"""A call is written once, as steps, and is a method of both gateways."""
+"""A call is written once, as a coroutine, and is a method of both gateways."""
 
+import asyncio
 import inspect
-from collections.abc import Generator
-from typing import Any
 
 import pytest
 
 from pushgate import AsyncPushGateway, PushGateway, PushResult
-from pushgate.client.delivery import Pause
+from pushgate.client.operation import finished
 from tests.client.rogue import rogue
 from tests.client.shared import fails
 
@@ -38,13 +37,9 @@ def test_a_subclass_can_extend_a_call():
     assert (gateway.pushes, len(server.seen)) == (1, 1)
 
 
-def test_an_error_of_a_step_is_raised_where_the_step_was_yielded(caller):
-    def steps() -> Generator[Any, Any, str]:
-        with pytest.raises(TypeError):
-            yield Pause("soon")
-        return "went on"
-
-    assert caller.call(caller.make("h:1"), "carry_out", steps()) == "went on"
+def test_a_coroutine_that_waits_for_a_loop_is_not_finished_without_one():
+    with pytest.raises(RuntimeError, match="event loop"):
+        finished(asyncio.sleep(0))
 
 
 def test_a_token_that_cannot_be_had_means_not_ready(caller):

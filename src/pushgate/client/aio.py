@@ -5,19 +5,20 @@ import inspect
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from copy import copy
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, assert_never, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
-from pushgate.client.auth import LaterToken
+from pushgate.client.auth import Credentials, LaterToken
 from pushgate.client.base import GatewayBase
-from pushgate.client.delivery import Authorize, Encode, Pause, Send, Step, Steps, Turn
+from pushgate.client.delivery import Attempt
 from pushgate.client.failures import Answer, RequestInfo, too_late
 from pushgate.client.gateway import PushGateway
 from pushgate.client.job import JobRun, refuse_generator
-from pushgate.client.operation import Awaited, carry_all
+from pushgate.client.operation import Awaited
 from pushgate.client.periodic import Final, Schedule
+from pushgate.client.results import Payload
 from pushgate.client.route import Route, seconds_left
 from pushgate.client.transport import ConnectionBase, DeadlineSocket, answer_of, built, built_by
 from pushgate.client.wire import PIECE
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 # If the last body had as many bytes, the next one is encoded in a thread: encoding it would
 # block the event loop for milliseconds.
 _ENCODE_IN_THREAD = 1 << 20
-_Result = TypeVar("_Result")
 CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
@@ -59,27 +59,88 @@ class AsyncConnection(ConnectionBase):
     def __init__(self, route: Route) -> None:
         super().__init__(route, _AsyncioSocket(route))
 
-    async def send(self, step: Send) -> Answer | PushgatewayError:
+    async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
         """Return the gateway's answer, or why there is none."""
         # GatewayBase has refused those for blocking code.
         client = cast("httpx2.AsyncClient | None", self._route.options.http_client)
         transport = cast("httpx2.AsyncBaseTransport | None", self._route.options.transport)
         try:
             if client is None and transport is None:
-                return await self.exchange(step)
-            async with asyncio.timeout(seconds_left(step.expires)):
+                return await self.exchange(attempt)
+            async with asyncio.timeout(seconds_left(attempt.expires)):
                 if client is not None:
-                    request = built_by(client, step, self._route)
+                    request = built_by(client, attempt, self._route)
                     return answer_of(await client.send(request, follow_redirects=False))
                 assert transport is not None
-                response = await transport.handle_async_request(built(step, self._route))
+                response = await transport.handle_async_request(built(attempt, self._route))
                 try:
                     await response.aread()
                 finally:
                     await response.aclose()
                 return answer_of(response)
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
-            return self.failure(error, step)
+            return self.failure(error, attempt)
+
+
+class _AsyncioWay:
+    """Lets asyncio wait.
+
+    Attributes:
+        users: The ``async with`` blocks that keep the connection.
+    """
+
+    def __init__(self, route: Route, credentials: Credentials | None) -> None:
+        self._route, self._credentials = route, credentials
+        self.users = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def leave(self) -> None:
+        """Close the connection at the end of the last block."""
+        self.users -= 1
+        if self.users or self._loop is not asyncio.get_running_loop():
+            return
+        # While another task pushes, the connection is that task's to close.
+        if not self._lock.locked():
+            self._connection.close()
+
+    @asynccontextmanager
+    async def turn(self, info: RequestInfo, expires: float) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # Locks and sockets belong to a loop; asyncio.run() makes a new one each time,
+            # and a forked child has another one than its parent.
+            self._loop, self._lock = loop, asyncio.Lock()
+            self._connection = AsyncConnection(self._route)
+        # One at a time: a retry of an older push must not overwrite a newer one.
+        lock = self._lock
+        async with _in_time(info, expires, "while another push went on"):
+            await lock.acquire()
+        try:
+            yield
+        finally:
+            try:
+                if not self.users:
+                    self._connection.close()
+            finally:
+                lock.release()
+
+    async def encode(self, encode: Callable[[], Payload], size: int) -> Payload:
+        if size < _ENCODE_IN_THREAD:
+            return encode()
+        return await asyncio.to_thread(encode)
+
+    async def authorization(self, info: RequestInfo, expires: float, *, renew: bool) -> str | None:
+        value = None if self._credentials is None else self._credentials.header(renew=renew)
+        if not isinstance(value, LaterToken):
+            return value
+        async with _in_time(info, expires, "while waiting for the token"):
+            return await value
+
+    async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
+        return await self._connection.send(attempt)
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 class AsyncJob(JobRun):
@@ -88,7 +149,7 @@ class AsyncJob(JobRun):
     async def __aenter__(self) -> Self:
         self._begin()
         if self._push_start:
-            await self._gateway.carry_out(self._pushing(None))
+            await self._push(None)
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -97,8 +158,7 @@ class AsyncJob(JobRun):
         self._finish(error)
         # A cancelled job has failed. Shielded, so that a second cancellation does not stop the
         # push that says so.
-        push = self._gateway.carry_out(self._pushing(error))
-        await asyncio.shield(asyncio.ensure_future(push))
+        await asyncio.shield(asyncio.ensure_future(self._push(error)))
 
     def __call__(self, function: CoroutineFunction) -> CoroutineFunction:
         refuse_generator(function)
@@ -166,9 +226,11 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
     _job_kind = AsyncJob
     _periodic_kind = AsyncPeriodicPusher
 
-    def _prepare(self) -> None:
+    _way: _AsyncioWay
+
+    def _new_way(self) -> _AsyncioWay:
         self._check_connection(is_awaited=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        return _AsyncioWay(self._route, self._credentials)
 
     def push_at_exit(
         self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
@@ -183,67 +245,11 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
         PushGateway(**self._given.arguments()).push_at_exit(signals=signals, deadline=deadline)
 
     async def __aenter__(self) -> Self:
-        self._users += 1
+        self._way.users += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._users -= 1
-        if self._users or self._loop is not asyncio.get_running_loop():
-            return
-        # While another task pushes, the connection is that task's to close.
-        if not self._lock.locked():
-            self._connection.close()
-
-    async def carry_out(self, steps: Steps[_Result]) -> _Result:
-        """Take *steps* one after the other, and return what they come to."""
-        async with AsyncExitStack() as turn:
-            return await carry_all(steps, lambda step: self._take(step, turn))
-
-    async def _take(self, step: Step, turn: AsyncExitStack) -> Any:
-        """Return what came of *step*. *turn* is held until it is closed."""
-        match step:
-            case Turn():
-                await turn.aclose()
-                await turn.enter_async_context(self._turn_of(step))
-            case Encode(encode):
-                if self._last_size < _ENCODE_IN_THREAD:
-                    return encode()
-                return await asyncio.to_thread(encode)
-            case Authorize():
-                credentials = self._credentials
-                value = None if credentials is None else credentials.header(renew=step.renew)
-                if not isinstance(value, LaterToken):
-                    return value
-                async with _in_time(step.info, step.expires, "while waiting for the token"):
-                    return await value
-            case Send():
-                return await self._connection.send(step)
-            case Pause(seconds):
-                await asyncio.sleep(seconds)
-            case _ as never:
-                assert_never(never)
-        return None
-
-    @asynccontextmanager
-    async def _turn_of(self, step: Turn) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # Locks and sockets belong to a loop; asyncio.run() makes a new one each time,
-            # and a forked child has another one than its parent.
-            self._loop, self._lock = loop, asyncio.Lock()
-            self._connection = AsyncConnection(self._route)
-        # One at a time: a retry of an older push must not overwrite a newer one.
-        lock = self._lock
-        async with _in_time(step.info, step.expires, "while another push went on"):
-            await lock.acquire()
-        try:
-            yield
-        finally:
-            try:
-                if not self._users:
-                    self._connection.close()
-            finally:
-                lock.release()
+        self._way.leave()
 
 
 @asynccontextmanager

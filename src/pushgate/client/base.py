@@ -3,7 +3,8 @@
 import gzip
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -18,11 +19,9 @@ from pushgate.client.auth import checked_header, credentials_of
 from pushgate.client.collect import Collector, Collectors, Selection, Source, described, report
 from pushgate.client.delivery import (
     Delivery,
-    Encode,
     PreparedRequest,
     PushMethod,
-    Steps,
-    Turn,
+    Way,
     deliver,
 )
 from pushgate.client.failures import RequestInfo
@@ -59,6 +58,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     _job_kind: Callable[..., _Job]
     _periodic_kind: Callable[..., _Periodic]
+    _way: Way
     # Learned from answers of the gateway.
     _text_only = False
     _version_known = False
@@ -90,11 +90,9 @@ class GatewayBase(Generic[_Job, _Periodic]):
             properties.filter if chosen.apply_filter else None,
         )
         self._last_size = 0  # bytes of the last body, a guess at the next one
-        self._users = 0  # `with` blocks that keep the connection
-        self._prepare()
+        self._way = self._new_way()
 
-    def _prepare(self) -> None:
-        """Create what the kind of gateway needs to wait: a lock, a connection."""
+    def _new_way(self) -> Way:
         raise NotImplementedError
 
     @property
@@ -235,14 +233,14 @@ class GatewayBase(Generic[_Job, _Periodic]):
         return self._render(Selection(collectors, names, exclude))
 
     @operation
-    def push(
+    async def push(
         self,
         collectors: Collectors | None = None,
         *,
         names: Iterable[str] | None = None,
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
-    ) -> Steps[PushResult]:
+    ) -> PushResult:
         """Replace the whole group (PUT): metrics that are not pushed are deleted from it.
 
         Args:
@@ -264,51 +262,51 @@ class GatewayBase(Generic[_Job, _Periodic]):
                 f"push() replaces the whole group {self.url}, the metrics of its job_run too;"
                 " use push_add(), or include= in job_run()."
             )
-        return self.pushing("PUT", Selection(collectors, names, exclude), deadline)
+        return await self.pushing("PUT", Selection(collectors, names, exclude), deadline)
 
     @operation
-    def push_add(
+    async def push_add(
         self,
         collectors: Collectors | None = None,
         *,
         names: Iterable[str] | None = None,
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
-    ) -> Steps[PushResult]:
+    ) -> PushResult:
         """Replace families by name (POST); other families of the group stay.
 
         Arguments and errors are those of :meth:`push`.
         """
-        return self.pushing("POST", Selection(collectors, names, exclude), deadline)
+        return await self.pushing("POST", Selection(collectors, names, exclude), deadline)
 
     @operation
-    def merge(
+    async def merge(
         self,
         collectors: Collectors | None = None,
         *,
         names: Iterable[str] | None = None,
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
-    ) -> Steps[PushResult]:
+    ) -> PushResult:
         """Replace single series (PATCH); all other series of the group stay.
 
         It needs a gateway that is Pushgate. Arguments and errors are those of :meth:`push`.
         """
-        return self.pushing("PATCH", Selection(collectors, names, exclude), deadline)
+        return await self.pushing("PATCH", Selection(collectors, names, exclude), deadline)
 
     replace_group = push
     replace_families = push_add
     replace_series = merge
 
     @operation
-    def push_payload(
+    async def push_payload(
         self,
         payload: Payload,
         *,
         add: bool = False,
         merge: bool = False,
         deadline: float | None = None,
-    ) -> Steps[PushResult]:
+    ) -> PushResult:
         """Push a body that is encoded already, unchanged. Errors as for :meth:`push`.
 
         Args:
@@ -318,37 +316,37 @@ class GatewayBase(Generic[_Job, _Periodic]):
             deadline: Seconds for all attempts together, instead of the gateway's.
         """
         method: PushMethod = "PATCH" if merge else "POST" if add else "PUT"
-        expires = yield from self._turn(method, deadline)
-        return (yield from self._push(method, Selection(), payload, expires))
+        async with self._turn(method, deadline) as expires:
+            return await self._push(method, Selection(), payload, expires)
 
     @operation
-    def delete(self, *, deadline: float | None = None) -> Steps[PushResult]:
+    async def delete(self, *, deadline: float | None = None) -> PushResult:
         """Delete the group, if it exists. Errors as for :meth:`push`."""
-        expires = yield from self._turn("DELETE", deadline)
-        if not self._is_enabled("DELETE"):
-            return PushResult(0, 0, 0.0, 0, 0, 0, self.url, "")
-        delivery = yield from deliver(self._prepared("DELETE", expires), time.monotonic)
-        return _result(delivery, Payload(b"", ""))
+        async with self._turn("DELETE", deadline) as expires:
+            if not self._is_enabled("DELETE"):
+                return PushResult(0, 0, 0.0, 0, 0, 0, self.url, "")
+            delivery = await deliver(self._prepared("DELETE", expires), self._way)
+            return _result(delivery, Payload(b"", ""))
 
     @operation
-    def status(self, *, deadline: float | None = None) -> Steps[GatewayStatus]:
+    async def status(self, *, deadline: float | None = None) -> GatewayStatus:
         """Return version and flags of the gateway. Errors as for :meth:`push`."""
-        return status_in((yield from self._get("/api/v1/status", deadline)))
+        return status_in(await self._get("/api/v1/status", deadline))
 
     @operation
-    def groups(self, *, deadline: float | None = None) -> Steps[tuple[Group, ...]]:
+    async def groups(self, *, deadline: float | None = None) -> tuple[Group, ...]:
         """Return every group the gateway holds. Errors as for :meth:`push`."""
-        return groups_in((yield from self._get("/api/v1/metrics", deadline)))
+        return groups_in(await self._get("/api/v1/metrics", deadline))
 
     @operation
-    def list_groups(
+    async def list_groups(
         self,
         match: str | Iterable[str] = (),
         *,
         failed: bool | None = None,
         older_than: float | None = None,
         deadline: float | None = None,
-    ) -> Steps[tuple[ListedGroup, ...]]:
+    ) -> tuple[ListedGroup, ...]:
         """Return the groups that meet all conditions, without their metrics.
 
         Unlike :meth:`groups`, it needs a gateway that is Pushgate.
@@ -368,19 +366,19 @@ class GatewayBase(Generic[_Job, _Periodic]):
             >>> gateway.list_groups('{job=~"back.*"}', failed=True)  # doctest: +SKIP
         """
         query = GroupQuery.of(match, failed=failed, older_than=older_than)
-        expires = yield from self._turn("GET", deadline)
         groups: list[ListedGroup] = []
         total = 1
-        while len(groups) < total:
-            path = query.path(limit=PAGE, offset=len(groups))
-            total, page = listed_in((yield from self._read(path, expires)))
-            if not page:
-                break  # groups were deleted between two pages: the total is too high
-            groups += page
+        async with self._turn("GET", deadline) as expires:
+            while len(groups) < total:
+                path = query.path(limit=PAGE, offset=len(groups))
+                total, page = listed_in(await self._read(path, expires))
+                if not page:
+                    break  # groups were deleted between two pages: the total is too high
+                groups += page
         return tuple(groups)
 
     @operation
-    def delete_groups(
+    async def delete_groups(
         self,
         match: str | Iterable[str] = (),
         *,
@@ -388,64 +386,65 @@ class GatewayBase(Generic[_Job, _Periodic]):
         older_than: float | None = None,
         dry_run: bool = False,
         deadline: float | None = None,
-    ) -> Steps[tuple[ListedGroup, ...]]:
+    ) -> tuple[ListedGroup, ...]:
         """Delete the groups that meet all conditions, all or none; return them.
 
         It needs *match*, with a matcher in each selector, or *older_than*. Arguments and
         errors are those of :meth:`list_groups`; with *dry_run* nothing is deleted.
         """
         query = GroupQuery.of(match, failed=failed, older_than=older_than)
-        expires = yield from self._turn("DELETE", deadline)
         if not dry_run and not self._is_enabled("DELETE"):
             return ()
         path = query.path(dry_run=str(dry_run).lower())
-        return tuple(listed_in((yield from self._read(path, expires, "DELETE")))[1])
+        async with self._turn("DELETE", deadline) as expires:
+            return tuple(listed_in(await self._read(path, expires, "DELETE"))[1])
 
     @operation
-    def ready(self, *, deadline: float | None = None) -> Steps[bool]:
+    async def ready(self, *, deadline: float | None = None) -> bool:
         """Return whether the gateway is reachable and ready."""
         try:
-            yield from self._get("/-/ready", deadline)
+            await self._get("/-/ready", deadline)
         except PushgatewayError:
             return False
         return True
 
     @operation
-    def read(self, path: str, *, deadline: float | None = None) -> Steps[bytes]:
+    async def read(self, path: str, *, deadline: float | None = None) -> bytes:
         """Return the body of a GET of *path*. Errors as for :meth:`push`."""
-        return self._get(path, deadline)
+        return await self._get(path, deadline)
 
     def prepared(self, method: str, payload: Payload | None = None) -> PreparedRequest:
         """Return the request that sends *payload* to the group, for :meth:`send`."""
         return self._prepared(method, self._expires(None), payload)
 
     @operation
-    def send(self, request: PreparedRequest) -> Steps[Delivery]:
+    async def send(self, request: PreparedRequest) -> Delivery:
         """Send *request*, which :meth:`prepared` has made and the caller may have changed.
 
         The gateway's credentials are added, and its retries apply. Errors as for :meth:`push`.
         """
-        yield Turn(request.info, request.expires)
-        return (yield from deliver(request, time.monotonic))
+        async with self._way.turn(request.info, request.expires):
+            return await deliver(request, self._way)
 
-    def pushing(
+    async def pushing(
         self, method: PushMethod, selection: Selection, deadline: float | None = None
-    ) -> Steps[PushResult]:
-        """Yield the steps of a push of what *selection* takes. Errors as for :meth:`push`."""
-        expires = yield from self._turn(method, deadline)
-        payload = yield Encode(partial(self._render, selection))
-        return (yield from self._push(method, selection, payload, expires))
+    ) -> PushResult:
+        """Push what *selection* takes. Errors as for :meth:`push`."""
+        async with self._turn(method, deadline) as expires:
+            payload = await self._way.encode(partial(self._render, selection), self._last_size)
+            return await self._push(method, selection, payload, expires)
 
     def _expires(self, deadline: float | None) -> float:
         limit = self._options.deadline if deadline is None else deadline
         seconds = checked_seconds("deadline", limit)
         return math.inf if seconds is None else time.monotonic() + seconds
 
-    def _turn(self, method: str, deadline: float | None) -> Steps[float]:
-        """Wait for the operations before this one; return when its deadline passes."""
+    @asynccontextmanager
+    async def _turn(self, method: str, deadline: float | None) -> AsyncIterator[float]:
+        """Wait for the operations before this one; yield when its deadline passes."""
         expires = self._expires(deadline)
-        yield Turn(RequestInfo(self._address.base, self.url, method), expires)
-        return expires
+        async with self._way.turn(RequestInfo(self._address.base, self.url, method), expires):
+            yield expires
 
     def _is_enabled(self, method: str) -> bool:
         if not self._options.enabled:
@@ -485,9 +484,9 @@ class GatewayBase(Generic[_Job, _Periodic]):
         self._last_size = len(body)
         return Payload(bytes(body), writer.CONTENT_TYPE, families, samples)
 
-    def _push(
+    async def _push(
         self, method: str, selection: Selection, payload: Payload, expires: float
-    ) -> Steps[PushResult]:
+    ) -> PushResult:
         nothing = PushResult(0, 0, 0.0, 0, payload.families, payload.samples, self.url, "")
         if not self._is_enabled(method):
             return nothing
@@ -501,7 +500,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
                     return nothing
         # Before 1.11.0 the Go server stores UTF-8 names, and every scrape after that fails.
         if self._options.escaping_scheme == "allow-utf-8" and not self._version_known:
-            yield from self._check_version(expires)
+            await self._check_version(expires)
         request = self._prepared(method, expires, payload)
         if self._options.format == "auto" and payload.format == "protobuf":
             # Encoded only if the gateway turns out not to read protobuf.
@@ -509,16 +508,16 @@ class GatewayBase(Generic[_Job, _Periodic]):
                 return self._prepared(method, expires, self._render(selection, in_text=True))
 
             request = request._replace(as_text=as_text)
-        delivery = yield from deliver(request, time.monotonic)
+        delivery = await deliver(request, self._way)
         if delivery.request.info.is_protobuf is not request.info.is_protobuf:
             self._text_only = True
             warn_once("The gateway does not read protobuf: native histograms are lost.")
         return _result(delivery, payload)
 
-    def _check_version(self, expires: float) -> Steps[None]:
+    async def _check_version(self, expires: float) -> None:
         """Refuse a gateway whose scrapes UTF-8 names would break."""
         try:
-            status = status_in((yield from self._read("/api/v1/status", expires)))
+            status = status_in(await self._read("/api/v1/status", expires))
         except PushgatewayError:
             status = None
         if status is None or not status.version:
@@ -531,15 +530,15 @@ class GatewayBase(Generic[_Job, _Periodic]):
             )
         self._version_known = True
 
-    def _get(self, path: str, deadline: float | None) -> Steps[bytes]:
-        expires = yield from self._turn("GET", deadline)
-        return (yield from self._read(path, expires))
+    async def _get(self, path: str, deadline: float | None) -> bytes:
+        async with self._turn("GET", deadline) as expires:
+            return await self._read(path, expires)
 
-    def _read(self, path: str, expires: float, method: str = "GET") -> Steps[bytes]:
+    async def _read(self, path: str, expires: float, method: str = "GET") -> bytes:
         """Request *path* below the gateway's address; return the body of the answer."""
         info = RequestInfo(self._address.base, f"{self._address.base}{path}", method)
         request = self._prepared(method, expires)._replace(info=info)
-        delivery = yield from deliver(request, time.monotonic)
+        delivery = await deliver(request, self._way)
         return delivery.answer.body
 
     def _prepared(

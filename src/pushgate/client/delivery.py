@@ -1,12 +1,10 @@
-"""A push from its first attempt to its last, without sockets and clocks.
+"""A push from its first attempt to its last, for any way of waiting."""
 
-:func:`deliver` is a generator: it yields what to do next, a step, and is sent what came of it.
-Blocking and asyncio gateways differ only in how they take a step.
-"""
-
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from os import urandom
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from pushgate.client.failures import (
@@ -30,36 +28,14 @@ from pushgate.errors import (
 )
 
 PushMethod: TypeAlias = Literal["PUT", "POST", "PATCH"]
-_Result = TypeVar("_Result")
 _MAX_REDIRECTS = 3
 
 # Named tuples here and in much of the client: a dataclass takes ten times as long to define,
 # and a job that pushes once pays for that at each start.
 
 
-class Turn(NamedTuple):
-    """Wait until earlier operations have ended. A new turn ends the last one."""
-
-    info: RequestInfo
-    expires: float
-
-
-class Encode(NamedTuple):
-    """Call *encode*, which may take long. The outcome is what it returns."""
-
-    encode: Callable[[], Payload]
-
-
-class Authorize(NamedTuple):
-    """Get the Authorization header, or None; *renew* if the last one was refused."""
-
-    renew: bool
-    info: RequestInfo
-    expires: float
-
-
-class Send(NamedTuple):
-    """Send a request. The outcome is an Answer, or the PushgatewayError in its place."""
+class Attempt(NamedTuple):
+    """A request as it is sent, once."""
 
     info: RequestInfo
     headers: Mapping[str, str]
@@ -67,15 +43,26 @@ class Send(NamedTuple):
     expires: float
 
 
-class Pause(NamedTuple):
-    """Wait for this many seconds."""
+class Way(Protocol):
+    """How a gateway waits. Blocking code and asyncio differ in nothing else."""
 
-    seconds: float
+    def turn(self, info: RequestInfo, expires: float) -> AbstractAsyncContextManager[None]:
+        """Wait until the operations before this one have ended; the block is this one."""
+        ...
 
+    async def encode(self, encode: Callable[[], Payload], size: int) -> Payload:
+        """Return what *encode* returns, which may take long; *size* is a guess, in bytes."""
+        ...
 
-Step: TypeAlias = Turn | Encode | Authorize | Send | Pause
-Steps: TypeAlias = Generator[Step, Any, _Result]
-"""What to do, one thing after the other. An error of a step is raised where it was yielded."""
+    async def authorization(self, info: RequestInfo, expires: float, *, renew: bool) -> str | None:
+        """Return the Authorization header, if there is one; *renew* if the last was refused."""
+        ...
+
+    async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
+        """Return the answer to a request, or the error in its place."""
+        ...
+
+    async def pause(self, seconds: float) -> None: ...
 
 
 class PreparedRequest(NamedTuple):
@@ -87,7 +74,7 @@ class PreparedRequest(NamedTuple):
         body: The same bytes at every attempt.
         renewable: Whether new credentials may help after a 401.
         retry: How often to try.
-        expires: When the deadline passes, on the clock given to :func:`deliver`.
+        expires: When the deadline passes, on the monotonic clock.
         job: Of the group, for the error.
         grouping_key: Of the group, for the error.
         as_text: Prepares the same request in text, for a gateway that cannot read protobuf.
@@ -113,37 +100,35 @@ class Delivery(NamedTuple):
     elapsed: float
 
 
-def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps[Delivery]:
-    """Yield the steps of *request*; return its Delivery or raise the last failure.
-
-    Args:
-        request: What to send.
-        clock: Seconds, on the same scale as ``request.expires``.
-    """
-    started, attempts, retries = clock(), 0, 0
+async def deliver(request: PreparedRequest, way: Way) -> Delivery:
+    """Send *request*, again if that can help; return its Delivery or raise the last failure."""
+    started, attempts, retries = time.monotonic(), 0, 0
     follow_ups = FollowUps()
     # The same at every attempt: a gateway that adds pushes up applies them once.
     key = {"Idempotency-Key": urandom(16).hex()} if request.info.method == "POST" else {}
     while True:
         info, expires = request.info, request.expires
         # Asked for at each attempt, because a token may have been replaced meanwhile.
-        authorization = yield Authorize(follow_ups.renewed, info, expires)
+        authorization = await way.authorization(info, expires, renew=follow_ups.renewed)
         headers = {**key, **request.headers}
         if authorization is not None:
             headers["Authorization"] = authorization
         attempts += 1
-        outcome = yield Send(info, headers, request.body, expires)
+        outcome = await way.send(Attempt(info, headers, request.body, expires))
         # An error is an outcome, not an exception: whether it ends the push is decided here.
-        failure = failure_in(outcome, info) if isinstance(outcome, Answer) else outcome
-        if failure is None:
+        if not isinstance(outcome, Answer):
+            failure: PushgatewayError = outcome
+        elif (refusal := failure_in(outcome, info)) is None:
             warn_about_page(outcome, info)
-            return Delivery(request, outcome, attempts, clock() - started)
+            return Delivery(request, outcome, attempts, time.monotonic() - started)
+        else:
+            failure = refusal
         # A follow-up is not a retry: it is sent at once and does not count as an attempt.
         follow_up = follow_ups.after(failure, request)
         if follow_up is not None:
             request = follow_up
             continue
-        now = clock()
+        now = time.monotonic()
         _complete(failure, request, attempts, now - started)
         # The deadline cut the attempt off, so "read timed out" would mislead.
         if now >= expires and isinstance(failure, PushTimeoutError):
@@ -159,7 +144,7 @@ def deliver(request: PreparedRequest, clock: Callable[[], float]) -> Steps[Deliv
         if retries >= request.retry.attempts or not worthwhile:
             raise failure
         log.info("attempt %d failed, next one in %.2f s: %s", attempts, pause, failure)
-        yield Pause(pause)
+        await way.pause(pause)
 
 
 class FollowUps:

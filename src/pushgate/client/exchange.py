@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
 
-from pushgate.client.delivery import Send
+from pushgate.client.delivery import Attempt
 from pushgate.client.failures import Answer
 from pushgate.client.wire import PIECE, Socket, Stream
 
@@ -88,30 +88,32 @@ class Channel:
         if not 200 <= response.status_code < 300:
             raise ProxyError(f"{response.status_code} {response.reason.decode('latin-1')}")
 
-    async def request(self, step: Send, sent: Callable[[int], object] | None = None) -> Answer:
-        """Send the request of *step*, and return the answer.
+    async def request(
+        self, attempt: Attempt, sent: Callable[[int], object] | None = None
+    ) -> Answer:
+        """Send the request of *attempt*, and return the answer.
 
         Args:
-            step: The request.
+            attempt: The request.
             sent: Called with the number of bytes of each piece that is sent.
         """
         self.is_reusable = False
-        url = urlsplit(step.info.url)
+        url = urlsplit(attempt.info.url)
         target = url.path + (f"?{url.query}" if url.query else "")
-        headers = list(step.headers.items())
-        names = {name.lower() for name in step.headers}
+        headers = list(attempt.headers.items())
+        names = {name.lower() for name in attempt.headers}
         if names.isdisjoint({"content-length", "transfer-encoding"}):
-            headers.append(("Content-Length", str(len(step.body))))
+            headers.append(("Content-Length", str(len(attempt.body))))
         if "host" not in names:
             headers.insert(0, ("Host", _authority(url)))
         if self._proxy is not None and self._context is None:
             target = f"{url.scheme}://{_authority(url)}{target}"
             headers += _proxy_authorization(self._proxy)
-        request = h11.Request(method=step.info.method, target=target, headers=headers)
+        request = h11.Request(method=attempt.info.method, target=target, headers=headers)
         # The head goes out together with the first piece of the body, in one packet if it can.
         data = self._http.send(request)
-        if step.body:
-            data += self._http.send(h11.Data(step.body))
+        if attempt.body:
+            data += self._http.send(h11.Data(attempt.body))
         data += self._http.send(h11.EndOfMessage())
         is_complete = False
         try:

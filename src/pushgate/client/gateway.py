@@ -4,25 +4,95 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
-from pushgate.client.auth import LaterToken
+from pushgate.client.auth import Credentials, LaterToken
 from pushgate.client.base import GatewayBase
-from pushgate.client.delivery import Authorize, Encode, Pause, Send, Step, Steps, Turn
-from pushgate.client.failures import too_late
+from pushgate.client.delivery import Attempt
+from pushgate.client.failures import Answer, RequestInfo, too_late
 from pushgate.client.job import Job
-from pushgate.client.operation import Blocking, carry_all, finished
+from pushgate.client.operation import Blocking
 from pushgate.client.options import checked_seconds, described_options
 from pushgate.client.periodic import PeriodicPusher
-from pushgate.errors import ConfigurationError
+from pushgate.client.results import Payload
+from pushgate.client.route import Route
+from pushgate.errors import ConfigurationError, PushgatewayError
 
 if TYPE_CHECKING:
     from pushgate.client.transport import Connection
 
-_Result = TypeVar("_Result")
+
+class _BlockingWay:
+    """Waits by blocking, so its coroutines are never suspended.
+
+    Attributes:
+        users: The ``with`` blocks that keep the connection.
+        sent: Called with the number of bytes of each piece of a request that is sent.
+    """
+
+    def __init__(self, route: Route, credentials: Credentials | None) -> None:
+        self._route, self._credentials = route, credentials
+        self.users = 0
+        self.sent: Callable[[int], object] | None = None
+        self.forget_connection()
+
+    def forget_connection(self) -> None:
+        """Replace the lock and the connection: after a fork both belong to the parent."""
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def leave(self) -> None:
+        """Close the connection at the end of the last ``with`` block."""
+        self.users -= 1
+        # Not waiting for the lock, because a push can last until its deadline: while another
+        # thread pushes, the connection is that thread's to close.
+        if not self.users and self._lock.acquire(blocking=False):
+            self._close()
+            self._lock.release()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    @asynccontextmanager
+    async def turn(self, info: RequestInfo, expires: float) -> AsyncIterator[None]:
+        # One at a time: a retry of an older push must not overwrite a newer one.
+        lock, left = self._lock, max(expires - time.monotonic(), 0)
+        if not lock.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
+            raise too_late(info, "while another push went on")
+        try:
+            yield
+        finally:
+            # Outside of a `with` block each push closes its connection: a job that pushes
+            # once should not hold a socket until it ends.
+            if not self.users:
+                self._close()
+            lock.release()
+
+    async def encode(self, encode: Callable[[], Payload], size: int) -> Payload:  # noqa: ARG002
+        return encode()
+
+    async def authorization(self, info: RequestInfo, expires: float, *, renew: bool) -> str | None:  # noqa: ARG002
+        value = None if self._credentials is None else self._credentials.header(renew=renew)
+        if not isinstance(value, LaterToken):
+            return value
+        value.close()
+        raise ConfigurationError(
+            "A coroutine function as token source needs AsyncPushGateway.", key="bearer_token"
+        )
+
+    async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
+        if self._connection is None:
+            from pushgate.client.transport import Connection  # see there
+
+            self._connection = Connection(self._route)
+        return self._connection.send(attempt, self.sent)
+
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  no event loop waits for it
 
 
 class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
@@ -45,20 +115,17 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
     _job_kind = Job
     _periodic_kind = PeriodicPusher
 
-    def _prepare(self) -> None:
-        self._check_connection(is_awaited=False)
-        self._sent: Callable[[int], object] | None = None
-        self.forget_connection()
-        _live.add(self)
+    _way: _BlockingWay
 
-    def forget_connection(self) -> None:
-        """Replace the lock and the connection: after a fork both belong to the parent."""
-        self._lock = threading.Lock()
-        self._connection: Connection | None = None
+    def _new_way(self) -> _BlockingWay:
+        self._check_connection(is_awaited=False)
+        way = _BlockingWay(self._route, self._credentials)
+        _live.add(way)
+        return way
 
     def watch(self, sent: Callable[[int], object]) -> None:
         """Call *sent* with the number of bytes of each piece of a body that is sent."""
-        self._sent = sent
+        self._way.sent = sent
 
     def push_at_exit(
         self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
@@ -79,82 +146,23 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
         lifecycle.at_exit(lambda: self.push(deadline=deadline), signals)
 
     def __enter__(self) -> Self:
-        self._users += 1
+        self._way.users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._users -= 1
-        # Not waiting for the lock, because a push can last until its deadline: while another
-        # thread pushes, the connection is that thread's to close.
-        if not self._users and self._lock.acquire(blocking=False):
-            self._close()
-            self._lock.release()
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-    def carry_out(self, steps: Steps[_Result]) -> _Result:
-        """Take *steps* one after the other, and return what they come to."""
-        with ExitStack() as turn:
-            return finished(carry_all(steps, lambda step: self._take(step, turn)))
-
-    async def _take(self, step: Step, turn: ExitStack) -> Any:
-        """Return what came of *step*. *turn* is held until it is closed."""
-        match step:
-            case Turn():
-                turn.close()  # a job that is refused pushes twice, and each push has its turn
-                turn.enter_context(self._turn_of(step))
-            case Encode(encode):
-                return encode()
-            case Authorize():
-                credentials = self._credentials
-                value = None if credentials is None else credentials.header(renew=step.renew)
-                if not isinstance(value, LaterToken):
-                    return value
-                value.close()
-                raise ConfigurationError(
-                    "A coroutine function as token source needs AsyncPushGateway.",
-                    key="bearer_token",
-                )
-            case Send():
-                if self._connection is None:
-                    from pushgate.client.transport import Connection  # see there
-
-                    self._connection = Connection(self._route)
-                return self._connection.send(step, self._sent)
-            case Pause(seconds):
-                time.sleep(seconds)  # noqa: ASYNC251  no event loop waits for it, see finished()
-            case _ as never:
-                assert_never(never)
-        return None
-
-    @contextmanager
-    def _turn_of(self, step: Turn) -> Iterator[None]:
-        # One at a time: a retry of an older push must not overwrite a newer one.
-        lock, left = self._lock, max(step.expires - time.monotonic(), 0)
-        if not lock.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
-            raise too_late(step.info, "while another push went on")
-        try:
-            yield
-        finally:
-            # Outside of a `with` block each push closes its connection: a job that pushes
-            # once should not hold a socket until it ends.
-            if not self._users:
-                self._close()
-            lock.release()
+        self._way.leave()
 
 
 if PushGateway.__doc__:  # python -OO strips it
     PushGateway.__doc__ = PushGateway.__doc__.replace("{options}", described_options())
 
-# Gateways whose connections a forked child must not share: both would read the answers.
-_live: WeakSet[PushGateway] = WeakSet()
+# A forked child must not share their connections: both would read the answers.
+_live: WeakSet[_BlockingWay] = WeakSet()
 
 
 def _forget_connections() -> None:
-    for gateway in _live:
-        gateway.forget_connection()
+    for way in _live:
+        way.forget_connection()
 
 
 os.register_at_fork(after_in_child=_forget_connections)

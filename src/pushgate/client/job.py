@@ -8,8 +8,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from pushgate.client.collect import Collector, Selection
-from pushgate.client.delivery import PushMethod, Steps
+from pushgate.client.delivery import PushMethod
 from pushgate.client.log import log
+from pushgate.client.operation import finished
 from pushgate.client.outcome import Metric, outcome, started
 from pushgate.client.results import PushResult
 from pushgate.errors import ConfigurationError, EncodingError, PushRejectedError
@@ -28,14 +29,12 @@ OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
 
 class Pusher(Protocol):
-    """The gateway of a job; :class:`AsyncJob` awaits what ``carry_out`` returns."""
+    """The gateway of a job."""
 
     @property
     def url(self) -> str: ...
 
-    def pushing(self, method: PushMethod, selection: Selection) -> Steps[PushResult]: ...
-
-    def carry_out(self, steps: Steps[None]) -> Any: ...
+    async def pushing(self, method: PushMethod, selection: Selection) -> PushResult: ...
 
 
 class JobRun:
@@ -96,8 +95,8 @@ class JobRun:
         """Add *collectors* to the push at the end."""
         self._include += collectors
 
-    def _pushing(self, error: BaseException | None) -> Steps[None]:
-        """Yield the steps of a push of all metrics; *error* has ended the run."""
+    async def _push(self, error: BaseException | None) -> None:
+        """Push all metrics; *error* has ended the run."""
 
         def left_out(error: EncodingError) -> None:
             log.warning("Left out of the push of the job metrics: %s", error)
@@ -105,11 +104,11 @@ class JobRun:
         everything = Selection([self._own, self.registry, *self._include], left_out=left_out)
         try:
             try:
-                yield from self._gateway.pushing("POST", everything)
+                await self._gateway.pushing("POST", everything)
             except PushRejectedError as refused:
                 # The job's own metrics are valid: that the run ended must not be lost.
                 refused.add_note("The job is pushed without its other metrics.")
-                yield from self._gateway.pushing("POST", Selection([self._own]))
+                await self._gateway.pushing("POST", Selection([self._own]))
                 raise
         except Exception as failure:  # noqa: BLE001  no push may break the job
             self._push_failed(failure, error)
@@ -165,14 +164,14 @@ class Job(JobRun):
     def __enter__(self) -> Self:
         self._begin()
         if self._push_start:
-            self._gateway.carry_out(self._pushing(None))
+            finished(self._push(None))
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, self._ignore):
             return
         self._finish(error)
-        self._gateway.carry_out(self._pushing(error))
+        finished(self._push(error))
 
     def __call__(self, function: Function) -> Function:
         refuse_generator(function)

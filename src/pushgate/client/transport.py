@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from pushgate.client.delivery import Send
+from pushgate.client.delivery import Attempt
 from pushgate.client.exchange import Channel
 from pushgate.client.failures import Answer, RequestInfo, port_hint
 from pushgate.client.operation import finished
@@ -146,9 +146,11 @@ class ConnectionBase:
         self._context: ssl.SSLContext | None = None
         self._via: str | None = None  # the proxy of the channel
 
-    async def exchange(self, step: Send, sent: Callable[[int], object] | None = None) -> Answer:
-        """Return the answer to *step*, over the last connection if it lives."""
-        self._socket.expires = step.expires
+    async def exchange(
+        self, attempt: Attempt, sent: Callable[[int], object] | None = None
+    ) -> Answer:
+        """Return the answer to *attempt*, over the last connection if it lives."""
+        self._socket.expires = attempt.expires
         context = self._route.tls_context()
         channel = self._channel
         try:
@@ -157,19 +159,19 @@ class ConnectionBase:
                 self.close()
                 self._via, self._context = self._route.proxy_url(), context
                 hostname = self._route.options.server_hostname
-                channel = Channel(self._socket, step.info.url, self._via, context, hostname)
+                channel = Channel(self._socket, attempt.info.url, self._via, context, hostname)
                 await channel.open()
                 self._channel = channel
-            return await channel.request(step, sent)
+            return await channel.request(attempt, sent)
         finally:
             if channel is None or not channel.is_reusable:
                 self._socket.close()
 
-    def failure(self, error: Exception, step: Send) -> PushgatewayError:
-        """Return why there is no answer to *step*; see :func:`failure_of`."""
+    def failure(self, error: Exception, attempt: Attempt) -> PushgatewayError:
+        """Return why there is no answer to *attempt*; see :func:`failure_of`."""
         is_own = self._route.options.transport is None and self._route.options.http_client is None
         may_be_sent = self._socket.is_ready or not is_own
-        return failure_of(error, step.info, self._via, may_be_sent=may_be_sent)
+        return failure_of(error, attempt.info, self._via, may_be_sent=may_be_sent)
 
     def close(self) -> None:
         """Close what was opened here; a client or transport of the user stays open."""
@@ -185,12 +187,12 @@ class Connection(ConnectionBase):
         super().__init__(route, _BlockingSocket(route))
 
     def send(
-        self, step: Send, sent: Callable[[int], object] | None = None
+        self, attempt: Attempt, sent: Callable[[int], object] | None = None
     ) -> Answer | PushgatewayError:
         """Return the gateway's answer, or why there is none.
 
         Args:
-            step: The request, and its deadline.
+            attempt: The request, and its deadline.
             sent: Called with the number of bytes of each piece of the request that is sent.
         """
         # GatewayBase has refused those for asyncio.
@@ -198,20 +200,20 @@ class Connection(ConnectionBase):
         transport = cast("httpx2.BaseTransport | None", self._route.options.transport)
         try:
             if client is not None:
-                request = built_by(client, step, self._route)
+                request = built_by(client, attempt, self._route)
                 # deliver() decides which redirects to follow.
                 return answer_of(client.send(request, follow_redirects=False))
             if transport is not None:
-                response = transport.handle_request(built(step, self._route))
+                response = transport.handle_request(built(attempt, self._route))
                 try:
                     # A connection whose answer was not read to its end cannot be used again.
                     response.read()
                 finally:
                     response.close()
                 return answer_of(response)
-            return finished(self.exchange(step, sent))
+            return finished(self.exchange(attempt, sent))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
-            return self.failure(error, step)
+            return self.failure(error, attempt)
 
 
 def _resolved(host: str, port: int, timeout: float) -> list[Any]:
@@ -245,30 +247,30 @@ def _resolved(host: str, port: int, timeout: float) -> list[Any]:
 
 
 def built_by(
-    client: "httpx2.Client | httpx2.AsyncClient", step: Send, route: Route
+    client: "httpx2.Client | httpx2.AsyncClient", attempt: Attempt, route: Route
 ) -> "httpx2.Request":
     """Return the request with what *client* adds to it: cookies, headers of its own."""
     import httpx2
 
     return client.build_request(
-        step.info.method,
-        step.info.url,
-        headers=dict(step.headers),
-        content=step.body,
-        timeout=httpx2.Timeout(**route.timeouts(step.expires)),
+        attempt.info.method,
+        attempt.info.url,
+        headers=dict(attempt.headers),
+        content=attempt.body,
+        timeout=httpx2.Timeout(**route.timeouts(attempt.expires)),
     )
 
 
-def built(step: Send, route: Route) -> "httpx2.Request":
+def built(attempt: Attempt, route: Route) -> "httpx2.Request":
     """Return the request for a transport."""
     import httpx2
 
     return httpx2.Request(
-        step.info.method,
-        step.info.url,
-        headers=dict(step.headers),
-        content=step.body,
-        extensions={"timeout": route.timeouts(step.expires)},
+        attempt.info.method,
+        attempt.info.url,
+        headers=dict(attempt.headers),
+        content=attempt.body,
+        extensions={"timeout": route.timeouts(attempt.expires)},
     )
 
 
