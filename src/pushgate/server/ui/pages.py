@@ -25,8 +25,9 @@ from pushgate.server.http.responses import NOT_FOUND, Response
 from pushgate.server.http.routes import Endpoint
 from pushgate.server.http.stream import in_steps
 from pushgate.server.http.usage import base_url
+from pushgate.server.settings import Settings
 from pushgate.server.store.group import Group
-from pushgate.server.ui import help as help_, status as status_
+from pushgate.server.ui import status as status_
 from pushgate.server.ui.families import MAX_ROWS, family_cards
 from pushgate.server.ui.groups import (
     STATE_WORDS,
@@ -223,7 +224,7 @@ def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool)
     rule = context.gateway.store.rule(shown.key)
     settings = context.settings
     expires_at = rule.expires_at(shown)
-    telemetry = settings.telemetry_path.removeprefix(settings.route_prefix)
+    chosen = quote(selector(shown.key), errors="surrogateescape")
     return {
         "row": group_row(shown, rule, settings, now, may_delete=may_delete, most=0),
         "word": STATE_WORDS[state_of(shown, rule, now)],
@@ -233,7 +234,7 @@ def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool)
         "failure": moment(shown.failed_at, now) if shown.failed_at else None,
         "due": moment(shown.pushed_at + rule.expect_every, now).full if rule.expect_every else "",
         "expires": f"in {age(expires_at - now)}" if expires_at else "",
-        "raw": f"{telemetry}?match[]={quote(selector(shown.key), errors='surrogateescape')}",
+        "raw": f"{_telemetry(settings)}?match[]={chosen}",
     }
 
 
@@ -252,8 +253,19 @@ async def rules(context: AppContext, _scope: Scope) -> Iterator[str]:
 @_shared(lambda context: context.live.access)
 async def help(context: AppContext, scope: Scope) -> Iterator[str]:  # noqa: A001 - the page is called so
     """Answer with how to push to this gateway and how to scrape it, at its own address."""
-    sections = help_.sections(context.settings, base_url(scope, context.settings))
-    return await _page("help", context, ".", sections=sections)
+    settings = context.settings
+    url = base_url(scope, settings)
+    scheme, _, address = url.partition("://")
+    return await _page(
+        "help",
+        context,
+        ".",
+        url=url,
+        scheme=scheme,
+        address=address,
+        host=address.partition("/")[0],
+        path=settings.external_prefix + _telemetry(settings),
+    )
 
 
 async def missing(
@@ -315,11 +327,16 @@ async def _page(name: str, context: AppContext, up: str, **shown: Any) -> Iterat
     base = settings.external_prefix or up
     return _compiled[f"{name}.html"].generate(
         base=base,
-        metrics=base + settings.telemetry_path.removeprefix(settings.route_prefix),
+        metrics=base + _telemetry(settings),
         version=BUILD.version,
         now=time.time_ns() // 10**6,
         **shown,
     )
+
+
+def _telemetry(settings: Settings) -> str:
+    """Return the path of the exposition below the route prefix."""
+    return settings.telemetry_path.removeprefix(settings.route_prefix)
 
 
 def _all_templates() -> dict[str, Template]:
