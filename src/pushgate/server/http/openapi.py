@@ -266,9 +266,8 @@ def _group(pair: tuple[_Node, ...]) -> _Node:
     pushed = done | _refusals(400, 408, 413, 415, 503)
 
     def push(name: str, about: str) -> _Node:
-        parameters = (*_OF_PUSH,)
         return _operation(
-            name + suffix, about, "push", parameters, pushed, requestBody=_BODY, description=_PUSH
+            name + suffix, about, "push", _OF_PUSH, pushed, requestBody=_BODY, description=_PUSH
         )
 
     return {
@@ -303,10 +302,10 @@ def _preflight(name: str) -> _Node:
 
 
 def _read(
-    name: str, about: str, schema: _Node, *parameters: _Node, statuses: tuple[int, ...] = ()
+    name: str, about: str, schema: _Node, *parameters: _Node, refusals: _Node | None = None
 ) -> _Node:
     answer = _answer("As asked.", "application/json", schema, "Age")
-    responses = {"200": answer} | _refusals(503, *statuses)
+    responses = {"200": answer} | (refusals or {}) | _refusals(503)
     return _operation(name, about, "read", parameters, responses)
 
 
@@ -409,6 +408,7 @@ _API: Final[_Node] = {
             "A page of the groups, without their metrics",
             _success(_PAGE_OF_GROUPS),
             *(_SELECTORS, _FAILED, _OLDER_THAN, _SORT, _LIMIT, _OFFSET),
+            refusals=_BAD_PARAMETER,
         ),
         "delete": _operation(
             "deleteGroups",
@@ -444,7 +444,6 @@ _API: Final[_Node] = {
         )
     },
 }
-_API["/api/v1/groups"]["get"]["responses"] |= _BAD_PARAMETER
 for _path, _operations in _API.items():
     for _described in _operations.values():
         for _response in _described["responses"].values():
