@@ -56,7 +56,7 @@ def _headers(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An adversarial request, the status that it must get, and what is stored before it.
+    """An adversarial request, the status that it must get, what is stored before it, and flags.
 
     Bodies are large, so both are functions: a row is made when it is run.
     """
@@ -65,3 +65,4 @@ class Row:
     request: Callable[[], Request]
     status: int
     stored: Callable[[], Iterable[Request]] = tuple
+    flags: tuple[str, ...] = ()

@@ -3,11 +3,14 @@
 Every row is sent to a server process of its own while a second connection polls /-/healthy.
 """
 
+from pathlib import Path
+
 from tests.abuse.requests import PROTOBUF, Request, Row, delete, get, gzipped, patch, post, put
 from tests.fuzz.schema import varint
 
 MANY = 99_000  # just below the default --limit.series-per-push
 JOB = "/metrics/job/a"
+SUMS = (f"--push.rules-file={Path(__file__).with_name('sums.yml')}",)
 GROUP_PAGE = "/ui/group/am9i_2E"  # of the group of JOB
 OTHER = "/metrics/job/b"
 
@@ -147,6 +150,13 @@ ROWS = (
     Row("99,000 families patched", lambda: patch(JOB, families(MANY)), 200, stored_families),
     Row("99,000 series patched, half of them new", lambda: patch(JOB, series(MANY, start=MANY // 2)), 200, stored_series),
     Row("one series patched among 99,000", lambda: patch(JOB, b'm{l="7"} 2\n'), 200, stored_series),
+    Row("60,000 of 99,000 families", lambda: post(JOB, families(60_000)), 200, stored_families),
+    Row("the families of 1,000 pushes", lambda: post(JOB, b"".join(families(90, prefix=f"b{n}_") for n in range(1_000))), 200, lambda: (post(JOB, families(90, prefix=f"b{n}_")) for n in range(1_000))),
+    Row("99,000 families added up", lambda: post(JOB, families(MANY)), 200, stored_families, SUMS),
+    Row("99,000 families added up, half of them new", lambda: post(JOB, families(50_000, prefix="n") + families(49_000)), 200, stored_families, SUMS),
+    Row("99,000 series added up", lambda: post(JOB, series(MANY)), 200, stored_series, SUMS),
+    Row("9,000 histograms added up", lambda: post(JOB, histograms(9_000, 9)), 200, lambda: [put(JOB, histograms(9_000, 9))], SUMS),
+    Row("a histogram with 90,000 buckets added up", lambda: post(JOB, histograms(1, 90_000)), 200, lambda: [put(JOB, histograms(1, 90_000))], SUMS),
     Row("a delete of 10,000 groups by selector", lambda: delete(f"/api/v1/groups?{ANY_JOB}"), 200, lambda: groups(10_000)),
     Row("a delete of 99,000 families", lambda: delete(JOB), 202, stored_families),
     Row("a wipe of 10,000 groups", lambda: put("/api/v1/admin/wipe", b""), 202, lambda: groups(10_000)),

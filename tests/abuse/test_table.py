@@ -101,7 +101,7 @@ def noise(service: services.Service) -> float:
 def test_others_are_answered_while_it_is_served_and_sigterm_works(row: Row, tmp_path):
     request = row.request()
     for attempt in range(ATTEMPTS):  # a gap of the server comes again; one of the machine does not
-        with services.pushgate(ADMIN, data=tmp_path / f"{attempt}.db") as service:
+        with services.pushgate(ADMIN, *row.flags, data=tmp_path / f"{attempt}.db") as service:
             assert exchange(service, row.stored()) <= {200}
             factor = noise(service)
             with Poller(service.port) as poller:

@@ -30,3 +30,29 @@ def test_a_signal_ends_a_process_whose_event_loop_is_stuck():
         assert process.stdout.readline() == b"stuck\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 1
+
+
+BROKEN = """
+import sys
+from pushgate.server import run
+from pushgate.server.settings import Settings
+
+async def break_the_store(self):
+    self._context.gateway._break([], KeyError("no such group"))
+
+run._Process._do_chores = break_the_store
+settings = Settings(persistence_file="", web_listen_address=("127.0.0.1:0",))
+sys.exit(run.serve(settings))
+"""
+
+
+def test_a_server_whose_store_is_broken_ends_and_says_so():
+    ended = subprocess.run(
+        [sys.executable, "-c", BROKEN], capture_output=True, timeout=20, check=False
+    )
+    assert ended.returncode == 1
+    *_, last = ended.stderr.decode().splitlines()
+    assert last == (
+        "pushgate: the server has ended, because what is in memory is not known to be what is "
+        "stored: KeyError('no such group'); the server has to start anew"
+    )

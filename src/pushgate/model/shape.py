@@ -22,7 +22,7 @@ from pushgate.model.keys import PER_PIECE, key_of, long_key
 from pushgate.model.layout import MAX_MARKED_NAMES, Layout, Violation, layout_of
 from pushgate.model.names import alike, is_plain
 from pushgate.model.quoting import is_utf8, raw
-from pushgate.model.slices import PER_SLICE, Sliced, finished
+from pushgate.model.slices import PER_SLICE, Sliced, finished, listing, releasing
 
 
 class FamilyLabelSchema(NamedTuple):
@@ -374,7 +374,7 @@ class Pushed(NamedTuple):
 
     def removal(self, names: frozenset[str]) -> Sliced["Pushed | None"]:
         """Return this push less the families called *names*; None when nothing remains."""
-        kept = [i for i, name in enumerate(self.shape.names) if name not in names]
+        kept = yield from listing(i for i, n in enumerate(self.shape.names) if n not in names)
         if not kept:
             return None
         yield
@@ -385,29 +385,33 @@ class Pushed(NamedTuple):
         )
         tokens = self.numbers.split(b" ") if self.numbers else []
         yield
-        numbers = b" ".join([t for i in kept for t in tokens[starts[i] : starts[i + 1]]])
-        yield
-        details: tuple[bytes, ...] = ()
+        numbers: list[bytes] = []
+        for at in range(0, len(kept), PER_PIECE):
+            some = kept[at : at + PER_PIECE]
+            numbers += filter(None, [b" ".join(tokens[starts[i] : starts[i + 1]]) for i in some])
+            yield
+        yield from releasing(tokens)
+        details: list[bytes] = []
         if self.details:
-            ends = list(accumulate((len(family.labels) for family in families), initial=0))
-            details = tuple([d for i in kept for d in self.details[ends[i] : ends[i + 1]]])
-        yield
-        shape = interned(
+            lengths = (len(family.labels) for family in families)
+            ends = yield from listing(accumulate(lengths, initial=0))
+            details = yield from listing(
+                d for i in kept for d in self.details[ends[i] : ends[i + 1]]
+            )
+        shape = yield from interning(
             tuple([families[i] for i in kept]), tuple([label_schemas[i] for i in kept])
         )
-        wrong_types = (
-            tuple(
-                wrong_type._replace(family=at)
-                for at, i in enumerate(kept)
-                for wrong_type in self.wrong_types
-                if wrong_type.family == i
+        wrong_types: tuple[WrongType, ...] = ()
+        if self.wrong_types:
+            places = {i: at for at, i in enumerate(kept)}
+            wrong_types = tuple(
+                wrong._replace(family=places[wrong.family])
+                for wrong in self.wrong_types
+                if wrong.family in places
             )
-            if self.wrong_types
-            else ()
-        )
         return self._replace(
             shape=shape,
-            numbers=numbers,
-            details=details if any(details) else (),
+            numbers=b" ".join(numbers),
+            details=tuple(details) if any(details) else (),
             wrong_types=wrong_types,
         )

@@ -45,7 +45,7 @@ _LAST_RESORT_SECONDS = 5.0
 def serve(settings: Settings) -> int:
     """Run the server until it is asked to stop; return the exit status.
 
-    A failure to start is one line on stderr that says what to do, and status 1.
+    A failure to start or to go on is one line on stderr that says what to do, and status 1.
     """
     logs.configure(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -140,7 +140,11 @@ class _Process:
         self._notifier = notifier
 
     async def run(self, listeners: list[socket.socket]) -> None:
-        """Serve on *listeners* until a stop is requested."""
+        """Serve on *listeners* until a stop is requested.
+
+        Raises:
+            StartupError: the store is broken, so a server has to start anew.
+        """
         context = self._context
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._stop.in_loop()
@@ -161,12 +165,17 @@ class _Process:
             asyncio.create_task(context.live_rules.watch(context.gateway.govern)),
             asyncio.create_task(self._keep_alive()),
         ]
-        await self._stop.requested.wait()
+        broken = asyncio.create_task(context.gateway.broken())
+        stop = asyncio.create_task(self._stop.requested.wait())
+        await asyncio.wait((broken, stop), return_when=asyncio.FIRST_COMPLETED)
         self._notifier.send("STOPPING=1")
         await server.stop(self._stop.seconds, self._stop.at_once)
         await context.gateway.close()
-        for task in tasks:
+        for task in (*tasks, stop):
             task.cancel()
+        if broken.done():
+            raise StartupError(f"the server has ended, because {broken.result().cause}")
+        broken.cancel()
 
     async def _do_chores(self) -> None:
         """Do what is due each second."""

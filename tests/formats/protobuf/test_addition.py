@@ -4,6 +4,7 @@ from hypothesis import given, strategies as st
 from pushgate.formats.protobuf.addition import added_detail, has_native_buckets
 from pushgate.formats.protobuf.description import describe, is_native
 from pushgate.model.family import MetricType
+from pushgate.model.slices import finished
 from tests.formats.protobuf.bodies import labels, spans
 from tests.fuzz.schema import message_class
 
@@ -20,7 +21,7 @@ def total(kind, stored, pushed, bounds=(), numbers=()):
     both = (detail(**{field: stored}), detail(**{field: pushed}))
     return getattr(
         message_class("Metric").FromString(
-            added_detail(kind, *both, bounds, [*map(float, numbers)])
+            finished(added_detail(kind, *both, bounds, [*map(float, numbers)]))
         ),
         field,
     )
@@ -101,7 +102,8 @@ def native_total(first, *others):
     count = first["sample_count"]
     for other in others:
         count += other["sample_count"]
-        stored = added_detail(HISTOGRAM, stored, detail(histogram=other), (), [1.0, float(count)])
+        sum_ = added_detail(HISTOGRAM, stored, detail(histogram=other), (), [1.0, float(count)])
+        stored = finished(sum_)
     return message_class("Metric").FromString(stored).histogram, describe(stored).native
 
 

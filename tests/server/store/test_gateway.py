@@ -528,6 +528,43 @@ async def test_a_turn_that_was_lost_is_taken_again():
         assert one.state() == other.state()
 
 
+async def test_news_that_cannot_be_taken_in_end_in_an_error_for_everybody(monkeypatch):
+    def fails(_news):
+        yield
+        raise KeyError("no such group")
+
+    async with sharing(2) as (one, other):
+        await one.gateway.apply(put(key("a"), "m 1\n"))
+        monkeypatch.setattr(other.gateway.store, "renewal", fails)
+        with pytest.raises(JournalFailed, match="no such group"):
+            await asyncio.wait_for(other.gateway.apply(put(key("b"), "m 1\n")), 10)
+        reason = await asyncio.wait_for(other.gateway.broken(), 10)
+        assert "has to start anew" in reason.cause
+        assert not other.gateway.is_ready
+        with pytest.raises(JournalFailed, match="no such group"):
+            await asyncio.wait_for(other.gateway.apply(put(key("c"), "m 1\n")), 10)
+        with pytest.raises(StaleCopy, match="no such group"):
+            await other.gateway.caught_up()
+        await one.gateway.apply(put(key("d"), "m 1\n"))  # the others go on
+        assert one.gateway.is_ready
+
+
+async def test_a_withdrawal_that_fails_ends_in_an_error_for_everybody(monkeypatch):
+    def fails(_store, _steps):
+        yield
+        raise KeyError("no such group")
+
+    disk = Disk()
+    async with running(disk) as gateway:
+        monkeypatch.setattr(Store, "withdrawal", fails)
+        tasks = await submitted(gateway, put(key("a"), "m 1\n"))
+        await disk.is_asked()
+        disk.go_on(JournalFailed("the disk is full"))
+        assert await results(tasks) == [JournalFailed]
+        assert "no such group" in (await asyncio.wait_for(gateway.broken(), 10)).cause
+        assert not gateway.is_ready
+
+
 async def test_while_the_storage_is_away_readers_get_what_is_in_memory_until_it_is_too_old():
     async with sharing(1) as (one,):
         await one.gateway.apply(put(key("a"), "m 1\n"))

@@ -8,6 +8,7 @@ from pushgate.formats.protobuf.description import has_float_counts, is_native, n
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.model.family import MetricType
 from pushgate.model.native import NativeHistogram, Side, added
+from pushgate.model.slices import PER_SLICE, Sliced
 
 
 def read_value(kind: MetricType, detail: bytes) -> Any:
@@ -26,8 +27,8 @@ def added_detail(
     pushed: bytes,
     bounds: Sequence[str],
     numbers: Sequence[float],
-) -> bytes:
-    """Return *stored* and *pushed* added up, as bytes of a ``Metric`` message.
+) -> Sliced[bytes]:
+    """Return *stored* and *pushed* added up, as bytes of a ``Metric`` message, in slices.
 
     Exemplars are those of *pushed*, where it has some; the created timestamp is that of *stored*.
 
@@ -51,7 +52,7 @@ def added_detail(
         for rank, value in zip(bounds, numbers, strict=False):
             out.quantile.add(quantile=float(rank), value=value)
     else:
-        _add_histogram(out, before, more, bounds, numbers)
+        yield from _add_histogram(out, before, more, bounds, numbers)
     if kind is MetricType.COUNTER:
         for value in (more, before):
             if value.HasField("exemplar") and not out.HasField("exemplar"):
@@ -65,7 +66,7 @@ def added_detail(
 
 def _add_histogram(
     out: Any, before: Any, more: Any, bounds: Sequence[str], numbers: Sequence[float]
-) -> None:
+) -> Sliced[None]:
     *counts, total, count = numbers
     is_float = has_float_counts(before) or has_float_counts(more)
     is_float = is_float or not all(number.is_integer() for number in (*counts, count))
@@ -74,13 +75,16 @@ def _add_histogram(
         out.sample_count_float = count
     else:
         out.sample_count = before.sample_count + more.sample_count
-    exemplars = {
-        bucket.upper_bound: bucket.exemplar
-        for value in (before, more)
-        for bucket in value.bucket
-        if bucket.HasField("exemplar")
-    }
-    for bound, below in zip(map(float, bounds), counts, strict=True):
+    exemplars: dict[float, Any] = {}
+    for value in (before, more):
+        for number, bucket in enumerate(value.bucket):
+            if number % PER_SLICE == 0:
+                yield
+            if bucket.HasField("exemplar"):
+                exemplars[bucket.upper_bound] = bucket.exemplar
+    for number, (bound, below) in enumerate(zip(map(float, bounds), counts, strict=True)):
+        if number % PER_SLICE == 0:
+            yield
         if is_float:
             bucket = out.bucket.add(upper_bound=bound, cumulative_count_float=below)
         else:

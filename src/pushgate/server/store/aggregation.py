@@ -82,28 +82,25 @@ class _Content:
     wait. So nothing here holds as many, but for the tuple of numbers: it walks that only once.
     """
 
-    def __init__(self, pushed: Pushed, dropped: frozenset[str] = frozenset()) -> None:
+    def __init__(self, pushed: Pushed) -> None:
         self._shape = pushed.shape
         self._details = pushed.details
         self._firsts: Sequence[int] = ()  # metrics before each family
         self._tokens = tuple(pushed.numbers.split(b" "))
         self._positions = pushed.shape.label_schema.positions
-        self._dropped = dropped
 
     @classmethod
-    def of(cls, pushed: Pushed, dropped: frozenset[str] = frozenset()) -> Sliced["_Content"]:
-        """Return *pushed* without the families called one of *dropped*."""
-        content = cls(pushed, dropped)
+    def of(cls, pushed: Pushed) -> Sliced["_Content"]:
+        """Return the content of *pushed*."""
+        content = cls(pushed)
         yield
         if pushed.details:
             lengths = (len(family.labels) for family in pushed.shape.families)
             content._firsts = yield from listing(accumulate(lengths, initial=0))
         return content
 
-    def family(self, name: str) -> FamilyShape | None:
-        """Return the family called *name*."""
-        if name in self._dropped or name not in self._positions:
-            return None
+    def family(self, name: str) -> FamilyShape:
+        """Return the family called *name*, which is one of these."""
         return self._shape.families[self._positions[name]]
 
     def metrics(self, family: FamilyShape) -> Sliced[_Metrics]:
@@ -139,23 +136,27 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
         InconsistentPush: a metric can't be added to the stored one; with the reason.
     """
     names = pushed.shape.name_set
-    touched = [block for block in group.blocks if not names.isdisjoint(block.pushed.shape.name_set)]
-    stored: list[_Content] = []
-    for block in touched:
-        stored += [(yield from _Content.of(block.pushed, block.dropped))]
+    stored: dict[str, _Content] = {}
+    for block in group.blocks:
+        if held := block.held(names):
+            content = yield from _Content.of(block.pushed)
+            for number, name in enumerate(held):
+                if number % PER_SLICE == 0:
+                    yield
+                stored[name] = content
     more = yield from _Content.of(pushed)
     own = {*group.key.names, "instance"}
-    held = (pushed, *(block.pushed for block in group.blocks))
-    is_plain = all(own.isdisjoint(each.shape.label_schema.label_names) for each in held)
+    sources = (pushed, *(block.pushed for block in group.blocks))
+    is_plain = all(own.isdisjoint(each.shape.label_schema.label_names) for each in sources)
     result = _Result()
     for number, family in enumerate(pushed.shape.families):
         if number % (PER_SLICE // 8) == 0:
             yield
         metrics = yield from more.metrics(family)
         old, out = family, _Metrics()
-        for content in stored:
-            if found := content.family(family.name):
-                old, out = found, (yield from content.metrics(found))
+        if held_by := stored.get(family.name):
+            old = held_by.family(family.name)
+            out = yield from held_by.metrics(old)
         if old.type is not family.type:
             raise _refusal(family, f"it is stored as a {old.type.word}, not a {family.type.word}")
         operation = aggregation.of(family)
@@ -165,7 +166,10 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
                 yield
             place = known.get(sanitised(labels, group.key.labels), labels) if known else labels
             before = out.get(place)
-            out[place] = metric if before is None else _combined(family, operation, before, metric)
+            if before is None or operation is Operation.LAST:
+                out[place] = metric
+            else:
+                out[place] = yield from _combined(family, operation, before, metric)
         yield from result.add(_shape(family, old, out), out)
         yield from releasing(metrics)
         yield from releasing(out)
@@ -236,12 +240,14 @@ def _shape(family: FamilyShape, old: FamilyShape, metrics: _Metrics) -> FamilySh
     )
 
 
-def _combined(family: FamilyShape, operation: Operation, before: _Metric, more: _Metric) -> _Metric:
+def _combined(
+    family: FamilyShape, operation: Operation, before: _Metric, more: _Metric
+) -> Sliced[_Metric]:
     match operation:
         case Operation.LAST:
             return more
         case Operation.SUM:
-            return _sum(family, before, more)
+            return (yield from _sum(family, before, more))
         case Operation.MAX | Operation.MIN:
             if not family.type.is_simple:
                 raise _refusal(
@@ -252,11 +258,11 @@ def _combined(family: FamilyShape, operation: Operation, before: _Metric, more: 
             return more if wins else before
 
 
-def _sum(family: FamilyShape, before: _Metric, more: _Metric) -> _Metric:
+def _sum(family: FamilyShape, before: _Metric, more: _Metric) -> Sliced[_Metric]:
     kind = family.type
-    bounds, totals = more.bounds, [b"%b" % _added(*pair) for pair in _tails(kind, before, more)]
+    bounds, totals = more.bounds, [_added(*pair) for pair in _tails(kind, before, more)]
     if kind.is_histogram:
-        bounds, counts = _shared_buckets(family, before, more)
+        bounds, counts = yield from _shared_buckets(family, before, more)
     else:
         counts = [*more.numbers[: len(bounds)]]  # quantiles can't be added
     numbers = [*counts, *totals]
@@ -264,7 +270,7 @@ def _sum(family: FamilyShape, before: _Metric, more: _Metric) -> _Metric:
         return _Metric(bounds, numbers, b"")
     try:
         floats = [*map(float, numbers)]
-        detail = added_detail(kind, before.value(kind), more.value(kind), bounds, floats)
+        detail = yield from added_detail(kind, before.value(kind), more.value(kind), bounds, floats)
     except ValueError:
         raise _refusal(family, "a count becomes too large for 64 bits") from None
     return _Metric(bounds, numbers, detail)
@@ -282,22 +288,36 @@ def _added(one: bytes, other: bytes) -> bytes:
 
 def _shared_buckets(
     family: FamilyShape, before: _Metric, more: _Metric
-) -> tuple[tuple[str, ...], list[bytes]]:
+) -> Sliced[tuple[tuple[str, ...], list[bytes]]]:
     """Return the bounds that both histograms have, and the sums of the counts below them.
 
     Every histogram has the bound infinity, even unwritten: its count.
     """
-    below, more_below = _by_bound(before), _by_bound(more)
-    shared = tuple(bound for bound in below if bound in more_below)
+    below = yield from _by_bound(before)
+    more_below = yield from _by_bound(more)
+    shared = yield from listing(bound for bound in below if bound in more_below)
     if not any(map(math.isfinite, shared)) and not (
         all(has_native_buckets(family.type, metric.detail) for metric in (before, more))
         or _have_no_buckets(family, before, more)
     ):
         raise _refusal(family, "its buckets have no bound in common with those stored")
-    written = {float(bound): bound for bound in (*before.bounds, *more.bounds)}
-    kept = [bound for bound in shared if bound in written]
-    counts = [_added(below[bound], more_below[bound]) for bound in kept]
-    return tuple(written[bound] for bound in kept), counts
+    written: dict[float, str] = {}
+    for metric in (before, more):
+        for at in range(0, len(metric.bounds), PER_SLICE):
+            yield
+            some = metric.bounds[at : at + PER_SLICE]
+            written.update(zip(map(float, some), some, strict=True))
+    bounds: list[str] = []
+    counts: list[bytes] = []
+    for number, bound in enumerate(shared):
+        if number % PER_SLICE == 0:
+            yield
+        if bound in written:
+            bounds.append(written[bound])
+            counts.append(_added(below[bound], more_below[bound]))
+    for each in (below, more_below, written):
+        yield from releasing(each)
+    return tuple(bounds), counts
 
 
 def _have_no_buckets(family: FamilyShape, *metrics: _Metric) -> bool:
@@ -306,9 +326,14 @@ def _have_no_buckets(family: FamilyShape, *metrics: _Metric) -> bool:
     ) and not any(has_native_buckets(family.type, metric.detail) for metric in metrics)
 
 
-def _by_bound(metric: _Metric) -> dict[float, bytes]:
-    below = dict(zip(map(float, metric.bounds), metric.numbers, strict=False))
-    return {**below, math.inf: metric.numbers[-1]}
+def _by_bound(metric: _Metric) -> Sliced[dict[float, bytes]]:
+    below: dict[float, bytes] = {}
+    for at in range(0, len(metric.bounds), PER_SLICE):
+        yield
+        some = slice(at, at + PER_SLICE)
+        below.update(zip(map(float, metric.bounds[some]), metric.numbers[some], strict=False))
+    below[math.inf] = metric.numbers[-1]
+    return below
 
 
 def _refusal(family: FamilyShape, reason: str) -> InconsistentPush:

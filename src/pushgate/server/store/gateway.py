@@ -103,6 +103,8 @@ class Gateway:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = False
+        self._broken: JournalFailed | None = None
+        self._is_broken = asyncio.Event()
         self._is_connected = True
         self._current_at = monotonic()
         self.journal_failures = 0
@@ -130,7 +132,7 @@ class Gateway:
     @property
     def is_ready(self) -> bool:
         """Whether the last attempt to write the journal succeeded."""
-        return not self._failed
+        return not self._failed and self._broken is None
 
     @property
     def is_connected(self) -> bool:
@@ -201,6 +203,9 @@ class Gateway:
             self._work_on()
 
     def _admission(self, waiting: _Waiting) -> Sliced[None]:
+        if self._broken is not None:
+            waiting.settle(self._broken)
+            return
         yield from self._admit(waiting)
         if self._is_answered_at_once(waiting):
             self.store.apply(waiting.steps)
@@ -261,6 +266,15 @@ class Gateway:
         self.submit(change, done)
         await settled
 
+    async def broken(self) -> JournalFailed:
+        """Return, with the reason, if memory is not known any more to be what is stored.
+
+        Then nothing is admitted any more. A restart loads everything anew.
+        """
+        await self._is_broken.wait()
+        assert self._broken is not None
+        return self._broken
+
     async def caught_up(self) -> float:
         """Return 0 when everything is visible that any server acknowledged before this call.
 
@@ -269,6 +283,8 @@ class Gateway:
         Raises:
             StaleCopy: that is too old.
         """
+        if self._broken is not None:
+            raise StaleCopy(self._broken.cause)
         if not self.is_shared:
             return 0.0
         try:
@@ -430,15 +446,39 @@ class Gateway:
         self.news_groups += len(news.groups)
         self.reloads += news.is_all
         batch = [*batch, *self._recalled()]
-        for waiting in reversed(batch):
-            yield from self.store.withdrawal(reversed(waiting.steps))
-        yield from self.store.renewal(news)
+        try:
+            for waiting in reversed(batch):
+                yield from self.store.withdrawal(reversed(waiting.steps))
+            yield from self.store.renewal(news)
+        except Exception as error:  # noqa: BLE001 - the journal's thread waits
+            self._renewed.put([])
+            self._break(batch, error)
+            return
         for waiting in batch:
             yield from self._admit(waiting)
         self._renewed.put(batch)
 
+    def _break(self, unsettled: list[_Waiting], error: Exception) -> None:
+        """Admit nothing any more: half of a change of the store may have been made."""
+        cause = f"what is in memory is not known to be what is stored: {error!r}"
+        self._broken = JournalFailed(f"{cause}; the server has to start anew", unknown=True)
+        _log.critical("the store is broken", exc_info=error)
+        self._is_broken.set()
+        self._settle_broken(unsettled, self._broken)
+
+    def _settle_broken(self, unsettled: list[_Waiting], error: JournalFailed) -> None:
+        for waiting in unsettled:
+            waiting.settle(error)
+        self._unsettled -= len(unsettled)
+        self._note_if_idle()
+
     def _written(self, batch: list[_Waiting], error: JournalFailed | None) -> None:
         """Apply and answer a batch that is durable, or withdraw everything that is not."""
+        if self._broken is not None:
+            if error is not None:
+                self._withdrawn.release()
+            self._settle_broken(batch, self._broken)
+            return
         self._note_outage(error)
         if error is not None:
             self._enqueue_first(self._withdrawal(batch, error))
@@ -465,9 +505,14 @@ class Gateway:
     def _withdrawal(self, batch: list[_Waiting], error: JournalFailed) -> Sliced[None]:
         """Undo *batch* and what is admitted behind it: memory may not run ahead of the disk."""
         behind = self._recalled()
-        for waiting in reversed([*batch, *behind]):
-            yield from self.store.withdrawal(reversed(waiting.steps))
-            waiting.steps = []
+        try:
+            for waiting in reversed([*batch, *behind]):
+                yield from self.store.withdrawal(reversed(waiting.steps))
+                waiting.steps = []
+        except Exception as broken:  # noqa: BLE001 - the journal's thread waits
+            self._withdrawn.release()
+            self._break([*batch, *behind], broken)
+            return
         self._withdrawn.release()
         never_written = JournalFailed(error.cause)
         for waiting in batch:

@@ -429,9 +429,11 @@ class Store:
             replaced = [(block, None) for block in old]
         else:
             for block in old:
-                rest = yield from block.removal(names)
+                gone = block.held(names)
+                yield
+                rest = yield from block.removal(gone)
                 if rest is not block:
-                    replaced.append((block, names))
+                    replaced.append((block, gone))
                     yield
                 if rest is not None:
                     kept.append(rest)
