@@ -66,6 +66,7 @@ def check(file: Path) -> None:
     ):
         from pushgate.server.storage.backup import copy_file
 
+        # A copy verifies each record, and neither locks nor changes FILE.
         contents = copy_file(file, Path(folder) / "checked")
         click.echo(f"{file}: {_summary(contents, file)}")
         oldest = min((group for group in contents.groups if group.pushed_at), default=None,

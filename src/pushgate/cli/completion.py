@@ -6,6 +6,7 @@ from click.shell_completion import BashComplete, FishComplete, ShellComplete, Zs
 _VARIABLE = "_PUSHGATE_COMPLETE"
 
 
+# click runs the bash of this machine for its version.
 class _Bash(BashComplete):
     @staticmethod
     def _check_version() -> None:

@@ -20,8 +20,8 @@ _userinfo = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/]*@").match
 
 def gateway_for(
     connection: Connection,
-    group: GroupKey = GroupKey(labels={}),  # noqa: B008  frozen
-    body: Body = Body(),  # noqa: B008  frozen
+    group: GroupKey = GroupKey(labels={}),  # noqa: B008  nothing changes it
+    body: Body = Body(),  # noqa: B008  nothing changes it
     *,
     default_job: str | None = None,
     default_timeout: float = 30.0,
@@ -138,9 +138,11 @@ def _without_overridden(
         connection.user or connection.bearer_token_file or _userinfo(connection.address or "")
     )
     if gives_credentials:
+        # One set of credentials replaces the other: PushGateway refuses two.
         own = own._replace(basic_auth_file=None, bearer_token=None, bearer_token_file=None)
     if connection.address is not None:
         java = java._replace(address=None)
+        # Otherwise the scheme of the properties completes the address.
         if "://" in connection.address:
             java = java._replace(scheme=None)
     elif gives_credentials and java.address and (userinfo := _userinfo(java.address)):
@@ -175,4 +177,5 @@ def _basic_auth(connection: Connection) -> tuple[str, str] | None:
         raise ConfigurationError(
             f"--password-file: {connection.password_file} cannot be read: {reason}"
         ) from error
+    # Editors end the file with a line feed, which is not part of the password.
     return connection.user, password.removesuffix("\n").removesuffix("\r")

@@ -80,6 +80,7 @@ def import_groups(source: str, options: ImportOptions) -> None:
         old = _endpoint(source, options, options.source_bearer_token_file, {"Accept": ACCEPT})
         new = _endpoint(options.target, options, options.bearer_token_file)
         found = copies(old)
+        # Asked for before anything is copied, so that a second run continues the first.
         held = [] if options.replace else [dict(group.labels) for group in new.groups()]
         there = [copy for copy in found if copy.group in held]
         wanted = [copy for copy in found if copy not in there and not copy.is_empty_failure]
@@ -128,6 +129,7 @@ def _push(target: PushGateway, wanted: Sequence[Copy], refused: list[str]) -> li
             try:
                 put(target, copy)
             except PushRejectedError as error:
+                # About this group only; any other failure would meet the next group, too.
                 why = error.body.decode(errors="replace").strip()
                 refused.append(f"refused {copy.labels}: {why}")
             except PushgatewayError as error:

@@ -121,11 +121,7 @@ class JobPusher:
             self._has_ended.wait(every)
 
     def finish(
-        self,
-        ended: Ended,
-        duration: float,
-        file: Path | None,
-        body: FileBody,
+        self, ended: Ended, duration: float, file: Path | None, body: FileBody
     ) -> list[Exception]:
         """Push the end of the run and the metrics in *file*; return and report what failed.
 
@@ -147,11 +143,7 @@ class JobPusher:
         return failures
 
     def _push(
-        self,
-        own: list[Metric],
-        file: Path | None,
-        body: FileBody,
-        failures: list[Exception],
+        self, own: list[Metric], file: Path | None, body: FileBody, failures: list[Exception]
     ) -> None:
         """Push *own* and the metrics in *file*; why a file is left out is added to *failures*."""
         self._is_settled.wait(_READY_SECONDS)
@@ -171,6 +163,7 @@ class JobPusher:
             try:
                 gateway.push_payload(with_file, add=True)
             except PushRejectedError as error:
+                # The job's own metrics are valid: that the run ended must not be lost.
                 error.add_note(_LEFT_OUT)
                 failures.append(error)
             else:
@@ -219,6 +212,7 @@ def _content(path: Path) -> bytes:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise OSError(f"the metrics file {path} is not a regular file")
+        # It is read whole, here and by the gateway.
         if about.st_size > _MAX_METRICS_FILE:
             raise OSError(f"the metrics file {path} is larger than {_MAX_METRICS_FILE >> 20} MiB")
         with open(descriptor, "rb", closefd=False) as file:

@@ -108,6 +108,7 @@ def joined(texts: Sequence[tuple[str, MetricsText]]) -> MetricsText:
     sources: dict[str, str] = {}
     bodies = []
     for source, text in texts:
+        # A second HELP or TYPE line for a family would be refused.
         known = types.keys() & text.types.keys()
         for name in sorted(known):
             if types[name] is not text.types[name]:

@@ -16,6 +16,7 @@ def prune(connection: Connection, matching: Matching, deleting: Deleting) -> Non
     --match narrows the selection. Use --dry-run first, to see them.
     """
     with failures_reported():
+        # Without it, --match alone would delete groups that are still pushed to.
         if matching.older_than is None:
             raise ConfigurationError("How old? Say it with --older-than, such as 30d.")
         delete_matching(connection, matching, deleting)

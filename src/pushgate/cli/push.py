@@ -78,6 +78,7 @@ def push(
         payload = Payload(text.body, TEXT_TYPE, len(text.types), text.series)
         if options.dry_run:
             say(f"would {options.method} to {gateway.url}: {_size_of(payload)}")
+            # The body is bytes; what print() holds back must come before it.
             sys.stdout.flush()
             sys.stdout.buffer.write(payload.body)
             return

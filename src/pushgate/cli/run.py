@@ -108,6 +108,7 @@ def run(
     """
     program = Path(os.fsencode(command[0]).decode(errors="replace")).stem
 
+    # Cached, because --lock needs the URL of the group before the pusher needs the gateway.
     @cache
     def connect() -> "PushGateway":
         import pushgate.client.transport  # noqa: F401  or the end of the job waits for it

@@ -35,6 +35,7 @@ def set_values(
                 sample = f"{name}{braces} {number}\n".encode()
             except UnicodeEncodeError as error:
                 raise EncodingError(f"{value!r} is not valid UTF-8") from error
+            # One by one, so that a message can quote the argument that is wrong.
             read_metrics(sample, repr(value), group_labels=reserved)
             samples.setdefault(name, []).append(sample)
         text = b"".join(

@@ -70,6 +70,7 @@ def status(family: str | None, connection: Connection, selection: Selection) -> 
             for group in gateway.groups()
             if selection.names(group) and (family is None or family in group.families)
         ]
+        # The exit status is about FAMILY: a group that is filtered out by its state has it.
         shown = [group for group in groups if selection.is_in_state(group, now)]
         if selection.as_json:
             shown_groups = [group._asdict() for group in shown]
