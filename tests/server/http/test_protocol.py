@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 
 import pytest
@@ -289,5 +290,19 @@ def test_the_origin_is_compared_with_an_absolute_target():
                 fields = b"Host: g\r\nOrigin: %b\r\n" % origin
                 [answer] = await wire.exchanged(push.replace(b"Host: g\r\n", fields))
                 assert answer.status == status
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("target", ["/help", "/static/ui.js"])
+def test_nothing_follows_the_head_of_an_answer_that_the_client_has_already(target):
+    async def check() -> None:
+        async with wired() as wire:
+            [first] = await wire.exchanged(request(f"GET {target}", b"", "Connection: close"))
+            etag = re.search(rb'etag: ("[^"]*")', first.headers)[1].decode()
+            again = request(f"GET {target}", b"", f"If-None-Match: {etag}")
+            answers = await wire.exchanged(again + again + READY)
+            assert [answer.status for answer in answers] == [304, 304, 200]
+            assert b"transfer-encoding" not in answers[0].headers
 
     asyncio.run(check())

@@ -74,6 +74,7 @@ _REFUSALS: Final = {
     "open-files": plain_error(503, "too many connections for the limit of open files", _RETRY),
     "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
 }
+_WITHOUT_BODY = frozenset({204, 304})  # responses that end with their head (RFC 9112, 6.3)
 _FROM_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
 _end_of_head = re.compile(rb"\n\r?\n").search
 
@@ -612,7 +613,7 @@ class Exchange:
 
     def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
         self._protocol = protocol
-        self._is_head_request = request.method == "HEAD"
+        self._sends_body = request.method != "HEAD"
         self._body = bytearray()
         self._more_body = True
         self._is_received = False  # the whole body, by the application
@@ -711,9 +712,9 @@ class Exchange:
         body: bytes = message.get("body", b"")
         is_last = not message.get("more_body", False)
         pieces = [] if self._is_started else [self._head()]
-        if body and not self._is_head_request:
+        if body and self._sends_body:
             pieces += [b"%x\r\n" % len(body), body, b"\r\n"] if self._is_chunked else [body]
-        if is_last and self._is_chunked and not self._is_head_request:
+        if is_last and self._is_chunked and self._sends_body:
             pieces.append(b"0\r\n\r\n")
         if pieces:
             protocol.write(*pieces)
@@ -729,10 +730,13 @@ class Exchange:
         if start is None:
             raise RuntimeError("the body of a response came before its head")
         self._is_started = True
-        headers = tuple(start["headers"])
-        has_length = any(name.lower() == b"content-length" for name, _ in headers)
-        self._is_chunked = not has_length and not self._protocol.is_http_1_0
+        status, headers = start["status"], tuple(start["headers"])
+        has_end = any(name.lower() == b"content-length" for name, _ in headers)
+        if status in _WITHOUT_BODY:
+            # The client takes whatever follows for the next response, even the end of no chunks.
+            self._sends_body, has_end = False, True
+        self._is_chunked = not has_end and not self._protocol.is_http_1_0
         if self._is_chunked:
             headers = (*headers, (b"transfer-encoding", b"chunked"))
-        ends = not has_length and not self._is_chunked
-        return self._protocol.encoded_head(start["status"], headers, ends_by_closing=ends)
+        ends = not has_end and not self._is_chunked
+        return self._protocol.encoded_head(status, headers, ends_by_closing=ends)
