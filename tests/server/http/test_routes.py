@@ -7,8 +7,8 @@ from pushgate.server.http.routes import Action, Resource
 from tests.server.http.asgi import Response as Received, Served
 
 
-async def accept(_context, scope, receive, send):
-    await Response(200, b"accepted")(scope, receive, send)
+async def accept(_context, _scope):
+    return Response(200, b"accepted")
 
 
 def asked(method: str, *methods: str, **options) -> Received:
@@ -49,7 +49,7 @@ def test_where_options_are_all_there_is_nothing_else_is_found(methods):
 
 
 def test_an_error_of_an_action_is_its_answer_and_counted():
-    async def fail(_context, _scope, _receive, _send):
+    async def fail(_context, _scope):
         raise JournalFailed("the disk is full")
 
     served = Served()

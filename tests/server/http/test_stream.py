@@ -3,7 +3,7 @@ import time
 from itertools import groupby
 
 from pushgate.server.http import stream as stream_module
-from pushgate.server.http.stream import in_steps, stream
+from pushgate.server.http.stream import Stream, in_steps
 
 
 def sent(pieces) -> list[dict]:
@@ -13,7 +13,7 @@ def sent(pieces) -> list[dict]:
     async def send(message):
         messages.append(message)
 
-    asyncio.run(stream(pieces, [(b"a", b"b")], {}, None, send))
+    asyncio.run(Stream(pieces, [(b"a", b"b")])({}, None, send))
     return messages
 
 
@@ -47,7 +47,7 @@ def test_what_fails_at_first_sends_nothing():
             messages.append(message)
 
         try:
-            await stream(failing(), (), {}, None, send)
+            await Stream(failing(), ())({}, None, send)
         except MemoryError:
             return "failed"
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from starlette.routing import Route, Router
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pushgate.server.access.config import Permission
 from pushgate.server.http import groups_api, health, json_api, openapi
@@ -24,8 +24,8 @@ from pushgate.server.ui import pages
 _log = logging.getLogger(__name__)
 
 
-async def _push(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-    await push_over_asgi(context.pushes, scope, receive, send)
+async def _push(context: AppContext, _scope: Scope) -> ASGIApp:
+    return partial(push_over_asgi, context.pushes)
 
 
 def _job_of_push(context: AppContext, scope: Scope) -> str:

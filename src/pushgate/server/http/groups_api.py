@@ -1,11 +1,11 @@
 """The API of groups: ``/api/v1/groups`` lists those that match, and deletes them."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from pushgate.errors import InvalidParameter
 from pushgate.model import slices
@@ -17,14 +17,13 @@ from pushgate.server.http.json_api import JSON, encoded
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.request import address_of
 from pushgate.server.http.responses import Response, plain_error
-from pushgate.server.http.stream import in_steps, stream
+from pushgate.server.http.routes import Endpoint
+from pushgate.server.http.stream import Stream, in_steps
 from pushgate.server.store.change import DeleteAll
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selection import Selection
 from pushgate.server.store.store import Store
-
-Endpoint = Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]
 
 _CONDITIONS = ("match[]", "failed", "older_than")
 _DEFAULT_LIMIT = 100
@@ -43,18 +42,18 @@ def _refusing_in_json(endpoint: Endpoint) -> Endpoint:
     """Return *endpoint* with wrong parameters answered as Prometheus' API answers them."""
 
     @wraps(endpoint)
-    async def answering(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answering(context: AppContext, scope: Scope) -> ASGIApp:
         try:
-            await endpoint(context, scope, receive, send)
+            return await endpoint(context, scope)
         except InvalidParameter as error:
             said = {"status": "error", "errorType": "bad_data", "error": str(error)}
-            await Response(400, encoded(said), JSON)(scope, receive, send)
+            return Response(400, encoded(said), JSON)
 
     return answering
 
 
 @_refusing_in_json
-async def listing(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def listing(context: AppContext, scope: Scope) -> ASGIApp:
     """Answer with a page of the groups that meet the conditions in the query."""
     given = Parameters(scope)
     given.only((*_CONDITIONS, "sort", "limit", "offset"))
@@ -64,12 +63,11 @@ async def listing(context: AppContext, scope: Scope, receive: Receive, send: Sen
     offset = given.number("offset", 0, least=0, most=_MAX_OFFSET)
     groups = await in_steps(_sorted(context.gateway.store, selection, sort))
     page = groups[offset : offset + limit]
-    answer = _pieces(page, {"total": len(groups)}, context.gateway.store)
-    await stream(answer, JSON, scope, receive, send)
+    return Stream(_pieces(page, {"total": len(groups)}, context.gateway.store), JSON)
 
 
 @_refusing_in_json
-async def deletion(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
     """Delete the groups that meet the conditions in the query; answer which and how many.
 
     A group that is pushed to in the meantime, and so is no longer old, is kept.
@@ -94,14 +92,13 @@ async def deletion(context: AppContext, scope: Scope, receive: Receive, send: Se
         address_of(scope["client"]),
     )
     if refusal:
-        await plain_error(refusal.status, refusal.message, refusal.headers)(scope, receive, send)
-        return
+        return plain_error(refusal.status, refusal.message, refusal.headers)
     if not is_dry_run and groups:
         keys = await in_steps(slices.listing(group.key for group in groups))
         await context.gateway.apply(DeleteAll(tuple(keys), selection.before))
         groups = await in_steps(slices.listing(group for group in groups if _is_gone(store, group)))
     head = {"total": len(groups), "dry_run": is_dry_run}
-    await stream(_pieces(groups, head, store), JSON, scope, receive, send)
+    return Stream(_pieces(groups, head, store), JSON)
 
 
 def _jobs(groups: Sequence[Group]) -> Sliced[set[str]]:

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.responses import TEXT, Response, plain_error
@@ -20,15 +20,14 @@ _NOT_ENABLED: Final = Response(403, b"Lifecycle API is not enabled.", (TEXT,))
 _NOT_BY_GET: Final = Response(405, b"Only POST or PUT requests allowed.", (TEXT,))
 
 
-async def healthy(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def healthy(context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer 200, or 500 while ``--limit.pushes-in-flight`` pushes wait for the journal."""
-    await _health(context)(scope, receive, send)
+    return _health(context)
 
 
-async def ready(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def ready(context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer as :func:`healthy`, or 503 while the journal cannot be written."""
-    response = _health(context) if context.gateway.is_ready else _NOT_READY
-    await response(scope, receive, send)
+    return _health(context) if context.gateway.is_ready else _NOT_READY
 
 
 def _health(context: AppContext) -> Response:
@@ -39,20 +38,23 @@ def _health(context: AppContext) -> Response:
     return _FULL
 
 
-async def stop(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def stop(context: AppContext, _scope: Scope) -> ASGIApp:
     """Stop the process, or answer 403 without ``--web.enable-lifecycle``."""
     if not context.settings.web_enable_lifecycle:
-        await _NOT_ENABLED(scope, receive, send)
-        return
-    await _STOPPING(scope, receive, send)
-    context.quit()
+        return _NOT_ENABLED
+
+    async def stopping(scope: Scope, receive: Receive, send: Send) -> None:
+        await _STOPPING(scope, receive, send)
+        context.quit()
+
+    return stopping
 
 
-async def explain_stop(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def explain_stop(_context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer GET with 405, in the Go server's words."""
-    await _NOT_BY_GET(scope, receive, send)
+    return _NOT_BY_GET
 
 
-async def pong(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def pong(_context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer ``OPTIONS *``, which asks whether the server as a whole is there."""
-    await Response(200)(scope, receive, send)
+    return Response(200)

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from pushgate.formats.protobuf.description import Described, count_text, describe
 from pushgate.formats.slots import is_float_histogram
@@ -33,7 +33,7 @@ from pushgate.server.http.families import (
     sorted_in_steps,
 )
 from pushgate.server.http.responses import Response
-from pushgate.server.http.stream import stream
+from pushgate.server.http.stream import Stream
 from pushgate.server.store.change import Wipe
 from pushgate.server.store.group import Group
 from pushgate.server.version import BUILD
@@ -48,7 +48,7 @@ _CORS: Final = (
 JSON: Final = (*_CORS, (b"content-type", b"application/json"))
 
 
-async def status(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def status(context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer with the version, the flags and the time of the start."""
     data = {
         "build_information": {
@@ -64,25 +64,25 @@ async def status(context: AppContext, scope: Scope, receive: Receive, send: Send
         "start_time": local_time(context.started),
     }
     body = encoded({"status": "success", "data": data})
-    await Response(200, body, JSON)(scope, receive, send)
+    return Response(200, body, JSON)
 
 
-async def metrics(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def metrics(context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer with all groups. Pushes may change some of them while the response is sent."""
     groups = groups_as_json(chain.from_iterable(context.gateway.store.walk()))
     pieces = chain([b'{"status":"success","data":'], groups, [b"}"])
-    await stream(pieces, JSON, scope, receive, send)
+    return Stream(pieces, JSON)
 
 
-async def options(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def options(_context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer a preflight request: pages of other origins may read."""
-    await Response(200, headers=_CORS)(scope, receive, send)
+    return Response(200, headers=_CORS)
 
 
-async def wipe(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:
     """Delete all groups; answer when they are gone."""
     await context.gateway.apply(Wipe())
-    await Response(202)(scope, receive, send)
+    return Response(202)
 
 
 # What is written at a time, in about half a millisecond.

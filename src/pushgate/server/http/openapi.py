@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.json_api import JSON
@@ -510,7 +510,7 @@ def description(settings: Settings) -> _Node:
     }
 
 
-async def described(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def described(context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer with the description."""
     body = orjson.dumps(description(context.settings))
-    await Response(200, body, JSON)(scope, receive, send)
+    return Response(200, body, JSON)

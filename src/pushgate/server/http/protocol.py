@@ -38,6 +38,7 @@ from pushgate.server.http.request import (
 )
 from pushgate.server.http.responses import (
     INTERNAL_ERROR,
+    WITHOUT_BODY,
     Headers,
     Response,
     encoded_head,
@@ -74,7 +75,6 @@ _REFUSALS: Final = {
     "open-files": plain_error(503, "too many connections for the limit of open files", _RETRY),
     "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
 }
-_WITHOUT_BODY = frozenset({204, 304})  # responses that end with their head (RFC 9112, 6.3)
 _FROM_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
 _end_of_head = re.compile(rb"\n\r?\n").search
 
@@ -732,7 +732,7 @@ class Exchange:
         self._is_started = True
         status, headers = start["status"], tuple(start["headers"])
         has_end = any(name.lower() == b"content-length" for name, _ in headers)
-        if status in _WITHOUT_BODY:
+        if status in WITHOUT_BODY:
             # The client takes whatever follows for the next response, even the end of no chunks.
             self._sends_body, has_end = False, True
         self._is_chunked = not has_end and not self._protocol.is_http_1_0

@@ -5,18 +5,18 @@ to say that a page somewhat behind will do. Every other request gets the page as
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import count
 from secrets import token_hex
 from time import perf_counter
 from typing import TypeAlias
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from pushgate.server.http.request import find_header
 from pushgate.server.http.responses import Headers, Response
-from pushgate.server.http.stream import collected, stream
+from pushgate.server.http.stream import Stream, collected
 
 Render: TypeAlias = Callable[[], Awaitable[Iterable[bytes]]]
 """Makes a page: its pieces, each of which takes a millisecond or less."""
@@ -63,10 +63,8 @@ class Renderings:
         version: Callable[[], Hashable],
         headers: Headers,
         scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Answer with a page of bounded size, which is kept for the next who asks."""
+    ) -> ASGIApp:
+        """Return a page of bounded size, which is kept for the next who asks."""
         asked = _asked(scope)
         may_be_behind = b"max-stale" in find_header(scope["headers"], b"cache-control")
 
@@ -82,8 +80,7 @@ class Renderings:
         if response is None:
             async with self._turn:
                 response = kept() or await self._rendered(asked, render, version(), headers)
-        if not await _is_known(response.headers, scope, send):
-            await response(scope, receive, send)
+        return _unless_known(response.headers, scope) or response
 
     async def _rendered(
         self, asked: _Asked, render: Render, version: Hashable, headers: Headers
@@ -98,23 +95,16 @@ class Renderings:
         return one.response
 
     async def stream(
-        self,
-        render: Render,
-        version: Hashable,
-        headers: Headers,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Answer with a page of any size, unless the client has this *version* of it."""
+        self, render: Render, version: Hashable, headers: Headers, scope: Scope
+    ) -> ASGIApp:
+        """Return a page of any size, unless the client has this *version* of it."""
         asked = _asked(scope)
         one = self._kept.get(asked)
         if one is None or one.version != version:
             one = _Rendering(version, next(self._etags))
             self._keep(asked, one)
         tagged = (*headers, (b"etag", one.etag))
-        if not await _is_known(tagged, scope, send):
-            await stream(await render(), tagged, scope, receive, send)
+        return _unless_known(tagged, scope) or Stream(await render(), tagged)
 
     def _keep(self, asked: _Asked, one: _Rendering) -> None:
         self._kept.pop(asked, None)
@@ -135,11 +125,8 @@ def _asked(scope: Scope) -> _Asked:
     return scope["scheme"], scope["path"], scope["query_string"], repr(certificate), *headers
 
 
-async def _is_known(headers: Sequence[tuple[bytes, bytes]], scope: Scope, send: Send) -> bool:
-    """Answer 304 if the client has the page with these *headers*; return whether it has."""
+def _unless_known(headers: Headers, scope: Scope) -> Response | None:
+    """Return a 304 if the client has the page with these *headers* already, else None."""
     known = find_header(scope["headers"], b"if-none-match")
     is_known = known != b"" and known == find_header(headers, b"etag")
-    if is_known:
-        await send({"type": "http.response.start", "status": 304, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-    return is_known
+    return Response(304, headers=headers) if is_known else None

@@ -21,6 +21,8 @@ from pushgate.model.quoting import raw
 Headers = Sequence[tuple[bytes, bytes]]
 """Names and values, in order; in requests, the names are in lower case."""
 
+WITHOUT_BODY: Final = frozenset({204, 304})
+"""The statuses of responses that end with their head (RFC 9112, 6.3)."""
 TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _RETRY_SECONDS = b"5"
@@ -34,11 +36,11 @@ class Response:
     def __init__(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
         self.status = status
         self.headers = tuple(headers)
-        length = (b"content-length", b"%d" % len(body))
+        length = () if status in WITHOUT_BODY else ((b"content-length", b"%d" % len(body)),)
         self._start: Message = {
             "type": "http.response.start",
             "status": status,
-            "headers": (*self.headers, length),
+            "headers": (*self.headers, *length),
         }
         self._body: Message = {"type": "http.response.body", "body": body}
         self._wired: dict[tuple[bool, bool], tuple[tuple[tuple[bytes, bytes], ...], bytes]] = {}

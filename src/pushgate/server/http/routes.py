@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TypeAlias
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pushgate.errors import PushgateError
 from pushgate.server.access.config import Permission
@@ -16,7 +16,8 @@ from pushgate.server.http.responses import NOT_FOUND, Response, error_response, 
 
 _READING = (Permission.READ, Permission.SCRAPE)
 
-Endpoint: TypeAlias = Callable[[AppContext, Scope, Receive, Send], Awaitable[None]]
+Endpoint: TypeAlias = Callable[[AppContext, Scope], Awaitable[ASGIApp]]
+"""Answers a request: what it returns sends the response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Action:
     """What one method does at a path.
 
     Attributes:
-        endpoint: answers the request. It may raise a :exc:`PushgateError` instead.
+        endpoint: answers the request, or raises a :exc:`PushgateError`.
         permission: what the client needs.
         job: returns the job that the request is about, if it is about one. A request that
             makes it raise needs no permission: it will be refused anyway.
@@ -85,7 +86,8 @@ class Resource:
         elif action:
             await self._act(action, scope, receive, send)
         elif not self._is_found and self._missing:
-            await self._missing(self._context, scope, receive, send)
+            response = await self._missing(self._context, scope)
+            await response(scope, receive, send)
         elif not self._is_found:
             await NOT_FOUND(scope, receive, send)
         elif method == "OPTIONS":
@@ -124,7 +126,8 @@ class Resource:
             if action.shows_groups and action.permission in _READING:
                 age = await self._context.gateway.caught_up()
                 await self._context.expiry.settle()
-            await action.endpoint(self._context, scope, receive, send_counted)
+            response = await action.endpoint(self._context, scope)
+            await response(scope, receive, send_counted)
         except PushgateError as error:
             await error_response(error)(scope, receive, send_counted)
         if action.counted_as:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pushgate.formats.encoding import Encoding, Gzip, Identity, Zstd
 from pushgate.formats.negotiation import accepted_encoding, accepted_format
@@ -26,7 +26,7 @@ _ENCODINGS: Final[dict[str, Encoding]] = {
 _CHUNK_BYTES = 64 << 10
 
 
-async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
     """Answer with an exposition. Other requests get their turns while it is rendered.
 
     With ``match[]`` in the query it is that of the groups that one of the selectors matches.
@@ -47,20 +47,24 @@ async def scrape(context: AppContext, scope: Scope, receive: Receive, send: Send
     start = [(b"content-type", kind.content_type), (b"content-length", b"%d" % size)]
     if coding:
         start.append((b"content-encoding", coding.encode()))
-    with context.slow_readers.reading((kept, revision), size):
-        await send({"type": "http.response.start", "status": 200, "headers": start})
-        for chunk in _joined(chunks):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    context.telemetry.recent.scrape(
-        Scrape(
-            time.time_ns(),
-            address_of(scope["client"]),
-            find_header(headers, b"user-agent").decode("latin-1"),
-            time.perf_counter() - began,
-            size,
+
+    async def respond(_scope: Scope, _receive: Receive, send: Send) -> None:
+        with context.slow_readers.reading((kept, revision), size):
+            await send({"type": "http.response.start", "status": 200, "headers": start})
+            for chunk in _joined(chunks):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        context.telemetry.recent.scrape(
+            Scrape(
+                time.time_ns(),
+                address_of(scope["client"]),
+                find_header(headers, b"user-agent").decode("latin-1"),
+                time.perf_counter() - began,
+                size,
+            )
         )
-    )
+
+    return respond
 
 
 async def _scraped(kept: Kept, store: Store) -> tuple[int, list[bytes]]:

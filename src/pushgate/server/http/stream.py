@@ -33,25 +33,30 @@ async def collected(pieces: Iterable[bytes]) -> bytes:
     return b"".join([chunk async for chunk in _chunks(pieces)])
 
 
-async def stream(
-    pieces: Iterable[bytes], headers: Headers, scope: Scope, receive: Receive, send: Send
-) -> None:
-    """Answer 200 with *pieces*, each of which takes a millisecond or less to make.
+class Stream:
+    """A response of *pieces*, each of which takes a millisecond or less to make.
 
     An error within the first 64 KiB can still be answered as one: nothing is sent before.
     """
-    chunks = _chunks(pieces)
-    first = await anext(chunks)
-    second = await anext(chunks, None)
-    if second is None:
-        await Response(200, first, headers)(scope, receive, send)
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for chunk in (first, second):
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    async for chunk in chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+
+    def __init__(self, pieces: Iterable[bytes], headers: Headers) -> None:
+        self._pieces = pieces
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Make it and send it, once."""
+        chunks = _chunks(self._pieces)
+        first = await anext(chunks)
+        second = await anext(chunks, None)
+        if second is None:
+            await Response(200, first, self._headers)(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        for chunk in (first, second):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _chunks(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from zlib import compressobj
 import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from pushgate.formats.negotiation import accepted_encoding
 from pushgate.model.quoting import legible
@@ -95,14 +95,12 @@ def _shared(version: Callable[[AppContext], Hashable]) -> Callable[[_Render], En
     """Make an endpoint of what renders a page; *version* is for :meth:`Renderings.share`."""
 
     def endpoint(render: _Render) -> Endpoint:
-        async def answer(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
-            await context.renderings.share(
+        async def answer(context: AppContext, scope: Scope) -> ASGIApp:
+            return await context.renderings.share(
                 _packed(partial(render, context, scope), scope),
                 partial(version, context),
                 _headers(context, scope),
                 scope,
-                receive,
-                send,
             )
 
         return answer
@@ -161,7 +159,7 @@ async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
     )
 
 
-async def deletable(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def deletable(context: AppContext, scope: Scope) -> ASGIApp:
     """Answer with the groups that match the query as JSON: a name and a path to delete each.
 
     The page names them before it deletes them, one by one, so that nothing else is deleted.
@@ -176,7 +174,7 @@ async def deletable(context: AppContext, scope: Scope, receive: Receive, send: S
         if job_of(group) in may_delete and (path := delete_path(group.key, context.settings))
     ]
     headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
-    await Response(200, orjson.dumps({"groups": named}), headers)(scope, receive, send)
+    return Response(200, orjson.dumps({"groups": named}), headers)
 
 
 def job_in_path(_context: AppContext, scope: Scope) -> str | None:
@@ -185,21 +183,18 @@ def job_in_path(_context: AppContext, scope: Scope) -> str | None:
     return dict(key.labels).get("job") if key else None
 
 
-async def group(context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def group(context: AppContext, scope: Scope) -> ASGIApp:
     """Answer with one group and its families: 500 metrics of each, or every one with ``all``."""
     key = key_of(scope["path_params"]["id"])
     shown = context.gateway.store.get(key) if key else None
     if shown is None:
-        await missing(context, scope, receive, send, up="../..", what="group")
-        return
+        return await missing(context, scope, up="../..", what="group")
     version = (shown.pushed_at, shown.failed_at, len(shown.blocks), context.gateway.store.rules)
-    await context.renderings.stream(
+    return await context.renderings.stream(
         _packed(partial(_group, context, scope, shown), scope),
         (*version, context.live.access, _ages()),
         _headers(context, scope),
         scope,
-        receive,
-        send,
     )
 
 
@@ -269,35 +264,27 @@ async def help(context: AppContext, scope: Scope) -> Iterator[str]:  # noqa: A00
 
 
 async def missing(
-    context: AppContext,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    *,
-    up: str = "",
-    what: str = "page",
-) -> None:
+    context: AppContext, scope: Scope, *, up: str = "", what: str = "page"
+) -> ASGIApp:
     """Answer with 404: a page for browsers, a line of text for everything else."""
     if b"text/html" not in find_header(scope["headers"], b"accept"):
-        await NOT_FOUND(scope, receive, send)
-        return
+        return NOT_FOUND
     below = scope["path"].removeprefix(context.settings.route_prefix)
     up = up or "/".join([".", *[".."] * (below.count("/") - 1)])
     body = "".join(await _page("missing", context, up, what=what))
-    await Response(404, body.encode(), _headers(context))(scope, receive, send)
+    return Response(404, body.encode(), _headers(context))
 
 
-async def static(_context: AppContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def static(_context: AppContext, scope: Scope) -> ASGIApp:
     """Answer with the file that the path names."""
     name = scope["path_params"]["name"]
     if name not in _FILE_NAMES:
-        await NOT_FOUND(scope, receive, send)
-        return
+        return NOT_FOUND
     response = await _FILES.get_response(name, scope)
     response.headers["cache-control"] = "no-cache"
     if response.status_code in (200, 206):
         response.headers["content-type"] = _MEDIA_TYPES[PurePosixPath(name).suffix]
-    await response(scope, receive, send)
+    return response
 
 
 async def _permitted(
