@@ -67,7 +67,9 @@ class FamilyShape(NamedTuple):
     @property
     def slots(self) -> int:
         """How many numbers the family has."""
-        return sum(map(len, self.bounds)) + len(self.labels) * (1 if self.type.is_simple else 2)
+        if not self.bounds:  # one for each metric: shapes have thousands of such families
+            return len(self.labels)
+        return sum(map(len, self.bounds)) + 2 * len(self.bounds)
 
     def metric_slots(self) -> Iterable[range]:
         """Yield for each metric the range of its slots, counted from the family's first."""

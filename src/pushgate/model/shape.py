@@ -127,21 +127,30 @@ class LabelSchema:
 
 
 def _label_schemas(families: Sequence[FamilyShape]) -> Sliced[tuple[FamilyLabelSchema, ...]]:
+    names: dict[int, frozenset[tuple[str, ...]]] = {}  # families often share their labels
     out: list[FamilyLabelSchema] = []
-    known: dict[int, frozenset[tuple[str, ...]]] = {}  # families often share their labels
-    for number, (name, kind, said, metrics, _, as_text) in enumerate(families):
-        if number % PER_SLICE == 0:
-            yield
-        if id(metrics) not in known:
-            label_names: set[tuple[str, ...]] = set()
-            for at in range(0, len(metrics), PER_SLICE):
-                if at:
-                    yield
-                some = metrics[at : at + PER_SLICE]
-                label_names.update([tuple([name for name, _ in labels]) for labels in some])
-            known[id(metrics)] = frozenset(label_names)
-        out.append(FamilyLabelSchema(name, kind, said, known[id(metrics)], as_text))
+    for start in range(0, len(families), PER_SLICE):
+        yield
+        some = families[start : start + PER_SLICE]
+        for metrics in {id(family.labels): family.labels for family in some}.values():
+            if id(metrics) not in names:
+                names[id(metrics)] = yield from _label_names(metrics)
+        out += [
+            FamilyLabelSchema(name, kind, said, names[id(metrics)], as_text)
+            for name, kind, said, metrics, _, as_text in some
+        ]
     return tuple(out)
+
+
+def _label_names(metrics: Sequence[Labels]) -> Sliced[frozenset[tuple[str, ...]]]:
+    """Return the different sets of label names of *metrics*."""
+    found: set[tuple[str, ...]] = set()
+    for start in range(0, len(metrics), PER_SLICE):
+        if start:
+            yield
+        some = metrics[start : start + PER_SLICE]
+        found.update([tuple([name for name, _ in labels]) for labels in some])
+    return frozenset(found)
 
 
 def label_schema_of(families: tuple[FamilyLabelSchema, ...]) -> LabelSchema:
