@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from pushgate.model.family import FamilyShape, MetricType
@@ -136,6 +137,7 @@ class Failure(NamedTuple):
     source: str
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Group:
     """A group at one moment: never changed, replaced by the next change of the group.
 
@@ -144,26 +146,35 @@ class Group:
     is what happened at ``failed_at``, and ``history`` what :func:`noted` made of the last pushes.
     """
 
-    __slots__ = ("blocks", "failed_at", "failure", "history", "key", "pushed_at", "since")
+    # Not frozen: to make one, which every push does, would take three times as long.
+    key: GroupingKey = field(kw_only=False)
+    blocks: tuple[Block, ...] = field(kw_only=False)
+    pushed_at: int
+    failed_at: int
+    since: int
+    failure: Failure | None = None
+    history: bytes = b""
 
-    def __init__(
-        self,
-        key: GroupingKey,
-        blocks: tuple[Block, ...],
-        *,
-        pushed_at: int,
-        failed_at: int,
-        since: int,
-        failure: Failure | None = None,
-        history: bytes = b"",
-    ) -> None:
-        self.key = key
-        self.blocks = blocks
-        self.pushed_at = pushed_at
-        self.failed_at = failed_at
-        self.since = since
-        self.failure = failure
-        self.history = history
+    def pushed(self, blocks: tuple[Block, ...], time: int) -> "Group":
+        """Return the group with *blocks* after a push that was accepted at *time*."""
+        return Group(
+            self.key,
+            blocks,
+            pushed_at=time,
+            failed_at=self.failed_at,
+            since=self.since,
+            failure=self.failure,
+            history=noted(self.history, time, is_accepted=True),
+        )
+
+    def failed(self, time: int, failure: Failure | None) -> "Group":
+        """Return the group after a push that was refused at *time*."""
+        history = noted(self.history, time, is_accepted=False)
+        return replace(self, failed_at=time, failure=failure, history=history)
+
+    def without_metrics(self) -> "Group":
+        """Return what is left of the group when its metrics have expired: its push times."""
+        return replace(self, blocks=())
 
     @property
     def last_pushed(self) -> int:
@@ -187,18 +198,6 @@ class Group:
         )
         return [Attempt((code >> 1) * 10**9, bool(code & 1)) for code in coded]
 
-    def without_metrics(self) -> "Group":
-        """Return what is left of the group when its metrics have expired: its push times."""
-        return Group(
-            self.key,
-            (),
-            pushed_at=self.pushed_at,
-            failed_at=self.failed_at,
-            since=self.since,
-            failure=self.failure,
-            history=self.history,
-        )
-
     @property
     def series(self) -> int:
         """How many series the group has, those of its push times left out."""
@@ -208,3 +207,8 @@ class Group:
     def last_push_successful(self) -> bool:
         """Whether nothing failed since the last push that succeeded."""
         return self.failed_at <= self.pushed_at
+
+
+def new_group(key: GroupingKey, time: int) -> Group:
+    """Return the group *key* before its first push, which comes at *time*."""
+    return Group(key, (), pushed_at=0, failed_at=0, since=time)

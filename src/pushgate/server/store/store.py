@@ -30,7 +30,7 @@ from pushgate.server.store.change import (
     Wipe,
 )
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
-from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, noted, without_times
+from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, new_group, without_times
 from pushgate.server.store.once import AppliedKeys
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.schedule import Schedule
@@ -288,7 +288,10 @@ class Store:
                 assert before is not None
                 self._remove(before)
             else:
-                self._put(after)
+                packed = after.key.packed
+                if packed not in self._visible:
+                    self._make_room(packed)
+                self._visible[packed] = after
 
     def withdrawal(self, steps: Iterable[Step]) -> Sliced[None]:
         """Take back admitted *steps* that were not applied, the last admitted first."""
@@ -388,7 +391,7 @@ class Store:
             )
             if len(others) < len(before.blocks) and (not isinstance(change, Replace) or not others):
                 # The group has this shape: there is nothing to check, and nothing to count.
-                after = _updated(before, (*others, Block(pushed, time)), time)
+                after = before.pushed((*others, Block(pushed, time)), time)
                 self._admitted[key.packed] = after
                 self._enter(after, self._schedule)
                 return Step(before, after)
@@ -444,12 +447,8 @@ class Store:
         if violations is not None:
             raise InconsistentPush(str(violations), advice=self._advice(change.key, violations))
         new = [Block(pushed, change.time)] if pushed.shape.families else []
-        blocks: tuple[Block, ...] = (*kept, *new)
-        after = (
-            _updated(before, blocks, change.time)
-            if before
-            else _new_group(change.key, blocks, change.time)
-        )
+        group = before or new_group(change.key, change.time)
+        after = group.pushed((*kept, *new), change.time)
         self._check_totals(before, after)
         return after
 
@@ -500,32 +499,8 @@ class Store:
                 return []
             if self._bounds.groups and len(self._admitted) >= self._bounds.groups:
                 return []
-            after = Group(
-                key,
-                (),
-                pushed_at=0,
-                failed_at=time,
-                since=time,
-                failure=failure,
-                history=noted(b"", time, is_accepted=False),
-            )
-        else:
-            after = Group(
-                key,
-                before.blocks,
-                pushed_at=before.pushed_at,
-                failed_at=time,
-                since=before.since,
-                failure=failure,
-                history=noted(before.history, time, is_accepted=False),
-            )
+        after = (before or new_group(key, time)).failed(time, failure)
         return [(yield from self._count_in(Step(before, after)))]
-
-    def _put(self, group: Group) -> None:
-        packed = group.key.packed
-        if packed not in self._visible:
-            self._make_room(packed)
-        self._visible[packed] = group
 
     def _make_room(self, packed: bytes) -> None:
         if not self._runs:
@@ -549,23 +524,6 @@ class Store:
     def _run_of(self, packed: bytes) -> int:
         """Return the run that holds *packed*, or would."""
         return max(bisect_right(self._runs, packed, key=itemgetter(0)) - 1, 0)
-
-
-def _updated(before: Group, blocks: tuple[Block, ...], time: int) -> Group:
-    return Group(
-        before.key,
-        blocks,
-        pushed_at=time,
-        failed_at=before.failed_at,
-        since=before.since,
-        failure=before.failure,
-        history=noted(before.history, time, is_accepted=True),
-    )
-
-
-def _new_group(key: GroupingKey, blocks: tuple[Block, ...], time: int) -> Group:
-    history = noted(b"", time, is_accepted=True)
-    return Group(key, blocks, pushed_at=time, failed_at=0, since=time, history=history)
 
 
 def _rivals(name: str, kind: MetricType) -> Iterator[str]:
