@@ -23,14 +23,14 @@ def resolve_to(monkeypatch, *addresses):
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
-def test_the_next_address_is_tried_when_one_refuses(monkeypatch):
+def test_the_next_address_is_tried_when_one_refuses(caller, monkeypatch):
     with rogue() as server:
         real = socket.gethostbyname("localhost")
         resolve_to(monkeypatch, "127.0.0.2", real)
         url = f"http://gateway.example:{server.port}"
-        gateway = PushGateway(url, job="j", retry=0, properties=False)
+        gateway = caller.make(url, job="j", retry=0)
         monkeypatch.setattr(socket.socket, "connect", only(real))
-        assert gateway.delete().status == 200
+        assert caller.call(gateway, "delete").status == 200
 
 
 def only(reachable):
@@ -57,12 +57,12 @@ def test_a_resolver_that_hangs_is_left_behind(monkeypatch):
     answered.set()
 
 
-def test_a_connect_timeout_is_told_from_a_read_timeout(monkeypatch):
+def test_a_connect_timeout_is_told_from_a_read_timeout(caller, monkeypatch):
     resolve_to(monkeypatch, "127.0.0.2")
     monkeypatch.setattr(socket.socket, "connect", only("127.0.0.1"))
-    gateway = PushGateway("gateway.example", job="j", retry=0, properties=False)
+    gateway = caller.make("gateway.example", job="j", retry=0)
     with pytest.raises(PushTimeoutError, match="Connect timed out") as caught:
-        gateway.delete()
+        caller.call(gateway, "delete")
     assert caught.value.phase == "connect"
 
 
