@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qsl, quote
 from zlib import compressobj
 
 import orjson
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
@@ -51,17 +50,13 @@ from pushgate.server.ui.search import (
 from pushgate.server.ui.values import age, moment
 from pushgate.server.version import BUILD
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 _HERE = Path(__file__).parent
 _FILES: Final = StaticFiles(directory=_HERE / "static")
 _FILE_NAMES: Final = frozenset(path.name for path in (_HERE / "static").iterdir())
-_templates = Environment(
-    loader=FileSystemLoader(_HERE / "templates"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=StrictUndefined,
-)
-_compiled: Final[dict[str, Template]] = {}
+_compiled: Final[dict[str, "Template"]] = {}
 
 _CSP = b"content-security-policy"
 _POLICY: Final = (
@@ -326,8 +321,17 @@ def _telemetry(settings: Settings) -> str:
     return settings.telemetry_path.removeprefix(settings.route_prefix)
 
 
-def _all_templates() -> dict[str, Template]:
-    return {name: _templates.get_template(name) for name in _templates.list_templates()}
+def _all_templates() -> dict[str, "Template"]:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return {name: templates.get_template(name) for name in templates.list_templates()}
 
 
 def _packed(render: Callable[[], Awaitable[Iterator[str]]], scope: Scope) -> Render:
