@@ -11,7 +11,7 @@ from functools import cache
 from heapq import merge
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 from starlette.types import ASGIApp, Scope
@@ -84,6 +84,8 @@ async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:
     await context.gateway.apply(Wipe())
     return Response(202)
 
+
+_T = TypeVar("_T")
 
 # What is written at a time, in about half a millisecond.
 _SLOTS_PER_PIECE = 200
@@ -244,19 +246,10 @@ def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
             case _Points():
                 yield from _points(value)
             case _NativeBuckets():
-                yield from _native_buckets(value)
+                yield from _encoded_in_pieces(value.rows(), list)
             case _:
                 yield encoded(value)
     yield b"}"
-
-
-def _native_buckets(native: _NativeBuckets) -> Iterator[bytes]:
-    rows = native.rows()
-    separator = b"["
-    while batch := [*islice(rows, _SLOTS_PER_PIECE)]:
-        yield separator + encoded(batch)[1:-1]
-        separator = b","
-    yield b"[]" if separator == b"[" else b"]"
 
 
 def _points(points: _Points) -> Iterator[bytes]:
@@ -266,11 +259,17 @@ def _points(points: _Points) -> Iterator[bytes]:
         by_bound.update(batch)
         yield b""
     ordered = yield from sorted_in_steps(by_bound.items(), itemgetter(0))
-    separator = b"{"
-    while batch := [*islice(ordered, _SLOTS_PER_PIECE)]:
-        yield separator + encoded(dict(batch))[1:-1]
+    yield from _encoded_in_pieces(ordered, dict)
+
+
+def _encoded_in_pieces(items: Iterator[_T], gather: Callable[[list[_T]], Any]) -> Iterator[bytes]:
+    """Yield the JSON of ``gather(items)``, a list or a dict, some items at a time."""
+    empty = encoded(gather([]))
+    separator = empty[:1]
+    while batch := [*islice(items, _SLOTS_PER_PIECE)]:
+        yield separator + encoded(gather(batch))[1:-1]
         separator = b","
-    yield b"{}" if separator == b"{" else b"}"
+    yield empty[1:] if separator == b"," else empty
 
 
 def _metrics(family: Family, grouping: Labels) -> Iterator[dict[str, Any]]:
