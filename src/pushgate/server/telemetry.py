@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from pushgate.model.family import MetricType
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.server.quantiles import Window
 from pushgate.server.recent import Recent
 from pushgate.server.store.consistency import OwnFamily
@@ -56,6 +56,16 @@ class Family(NamedTuple):
     type: str
     help: str
     samples: list[Sample]
+
+    @property
+    def kind(self) -> MetricType:
+        """The type, as pushed families have it."""
+        return MetricType[self.type.upper()]
+
+    @property
+    def shape(self) -> FamilyShape:
+        """The head of the family; it has no metrics."""
+        return FamilyShape(self.name, self.kind, self.help, ())
 
 
 class Telemetry:
@@ -100,7 +110,7 @@ class Telemetry:
             registry=self._registry,
         )
         self._own = {
-            family.name: OwnFamily(MetricType[family.type.upper()], family.help, predefined=True)
+            family.name: OwnFamily(family.kind, family.help, predefined=True)
             for family in self._collected()
         }
         # These have samples only after the first request or push, but the names are ours.

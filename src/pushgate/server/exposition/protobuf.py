@@ -10,7 +10,7 @@ from pushgate.formats.protobuf.layout import (
     family_header,
 )
 from pushgate.formats.protobuf.values import double, encoded, varint
-from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.family import FamilyShape
 from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping
 from pushgate.server.exposition.view import Interval, OwnMetrics, Piece, Rows, rendered
@@ -48,16 +48,13 @@ class ProtobufView:
 
     def own(self) -> list[OwnMetrics]:
         return [
-            OwnMetrics(
-                FamilyShape(family.name, kind, family.help, ()),
-                b"".join(_own_metrics(kind, family, self._escaping)),
-            )
+            OwnMetrics(family.shape, b"".join(_own_metrics(family, self._escaping)))
             for family in self._own()
-            for kind in (MetricType[family.type.upper()],)
         ]
 
 
-def _own_metrics(kind: MetricType, family: OwnSamples, escaping: Escaping) -> Iterator[bytes]:
+def _own_metrics(family: OwnSamples, escaping: Escaping) -> Iterator[bytes]:
+    kind = family.kind
     if kind.is_simple:
         for sample in family.samples:
             yield encode_metric(sample.labels, encoded(kind, (), (sample.value,)), escaping)

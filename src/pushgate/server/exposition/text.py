@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.family import FamilyShape
 from pushgate.model.layout import MAX_LINES, escape_label_value, header, label_values
 from pushgate.model.names import Escaping, escape
 from pushgate.model.numbers import exposed, go_float
@@ -44,10 +44,7 @@ class TextView:
 
     def own(self) -> list[OwnMetrics]:
         return [
-            OwnMetrics(
-                FamilyShape(family.name, MetricType[family.type.upper()], family.help, ()),
-                b"".join(map(_own_line, family.samples)),
-            )
+            OwnMetrics(family.shape, b"".join(map(_own_line, family.samples)))
             for family in self._own()
         ]
 
