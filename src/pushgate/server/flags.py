@@ -185,7 +185,7 @@ def help_lines(flags: Sequence[Flag]) -> list[str]:
     return lines
 
 
-_WIDE = 30  # a label from this length on stands alone on its line
+_WIDE = 30  # labels of this length and more have a line of their own
 
 
 def _choice(what: str, *choices: str) -> Callable[[str], str]:

@@ -31,10 +31,10 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     """Send every record of this process to *stream* (default stderr), and nothing twice.
 
     Args:
-        level: ``debug``, ``info``, ``warn`` or ``error``: what the server says from there on.
-            Of other people's loggers only warnings and errors are shown.
+        level: ``debug``, ``info``, ``warn`` or ``error``, the lowest level of the server's own
+            records. Of libraries only warnings and errors are shown.
         log_format: ``logfmt`` or ``json``.
-        stream: where to, if not stderr.
+        stream: where to write, if not to stderr.
 
     """
     if stream is None:

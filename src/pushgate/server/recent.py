@@ -69,7 +69,7 @@ class Recent:
         self.refusals[refusal.reason] += 1
 
     def scrape(self, scrape: Scrape) -> None:
-        """Keep *scrape* as the last one of its client; the client not seen longest is forgotten."""
+        """Keep *scrape* as the last of its client. The client quiet the longest is forgotten."""
         scrape = scrape._replace(agent=scrape.agent[:_MAX_AGENT])
         client = scrape.address, scrape.agent
         self._scrapes.pop(client, None)

@@ -30,7 +30,7 @@ from pushgate.server.version import BUILD
 
 _log = logging.getLogger(__name__)
 
-# How long an exposition is kept that nobody scrapes.
+# How long an exposition that nobody scrapes is kept.
 _UNUSED_SECONDS = 300
 # The journal's thread needs the interpreter lock for a moment after each sync. Python's
 # default would let it wait five milliseconds, and every push of the batch with it.
@@ -38,7 +38,7 @@ _SWITCH_SECONDS = 0.0005
 # All threads wait for a collection, so each may only walk few objects. Nearly nothing here is
 # cyclic, and a full one would walk all groups: it is rare.
 _GC_THRESHOLDS = (4_000, 2, 5_000)
-# How much longer than its timeout a stop may take until the process is ended all the same.
+# How long after its timeout a stop may still take before the process is ended anyway.
 _LAST_RESORT_SECONDS = 5.0
 
 
@@ -60,13 +60,14 @@ def serve(settings: Settings) -> int:
             _check_time_zone()
             notifier = Notifier(os.environ)
             opened.callback(notifier.close)
-            # First: a server that waits for the file of another waits for its address too.
+            # Before listening: the server whose file this one waits for still has the address, too.
             lock = lock_persistence(settings)
             # Connections may wait until everything is loaded, but not on a port that is shared:
             # there, other processes could serve them.
             listeners = [] if settings.web_reuse_port else _listen(settings, opened)
             server = compose(settings, lock=lock, quit=stop.quit)
             listeners = listeners or _listen(settings, opened)
+            # What was loaded stays: from now on no collection walks it.
             gc.collect()
             gc.freeze()
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -97,6 +98,7 @@ class _Stop:
         """
         restored = ExitStack()
         for number in (signal.SIGTERM, signal.SIGINT):
+            # After the server has ended, another signal must not change the exit status.
             restored.callback(signal.signal, number, signal.SIG_IGN)
             signal.signal(number, self._signaled)
         return restored
@@ -169,6 +171,7 @@ class _Process:
         stop = asyncio.create_task(self._stop.requested.wait())
         await asyncio.wait((broken, stop), return_when=asyncio.FIRST_COMPLETED)
         self._notifier.send("STOPPING=1")
+        # The journal closes last, because pushes under way are answered once they are in it.
         await server.stop(self._stop.seconds, self._stop.at_once)
         await context.gateway.close()
         for task in (*tasks, stop):

@@ -39,7 +39,7 @@ class Settings:
     web_reuse_port: bool = _flag(
         flags.SWITCH,
         "",
-        "Let other processes of the same user that say so too listen on the same ports. For "
+        "Share the ports with other processes of the same user that set this flag, too. For "
         "replicas with one database; see docs/replicas.md.",
     )
     web_config_file: str = _flag(
@@ -168,7 +168,7 @@ class Settings:
     limit_idle_seconds: int = _flag(
         flags.COUNT,
         "300",
-        "Seconds until a connection is closed that is idle, or whose client does not read.",
+        "Seconds until a connection that is idle, or whose client does not read, is closed.",
     )
     limit_connections: int = _flag(flags.COUNT, "10000", "Maximum number of open connections.")
     limit_pushes_in_flight: int = _flag(

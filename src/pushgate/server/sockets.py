@@ -20,13 +20,14 @@ _UNIX = "unix:"
 def listen(addresses: Sequence[str], *, shares_ports: bool = False) -> list[socket.socket]:
     """Return a listening socket for each of *addresses*; all of them, or none.
 
-    Closing a Unix socket also removes it. With *shares_ports*, other processes of the same user
-    that say so too may listen on the same ports, and the kernel spreads connections among them.
+    Closing a Unix socket also removes its file. With *shares_ports*, other processes of the same
+    user may listen on the same ports if they ask for it, too; the kernel then distributes the
+    connections among them.
 
     An address is ``host:port``, ``:port`` (IPv4 and IPv6), ``[::1]:port`` or ``unix:/path``.
 
     Raises:
-        StartupError: one of them can't be had; one line that says which and why.
+        StartupError: one of them is not available; one line that says which and why.
     """
     sockets: list[socket.socket] = []
     try:

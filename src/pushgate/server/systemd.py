@@ -38,13 +38,13 @@ class Notifier:
             self.watchdog_seconds = int(interval) / 2e6
 
     def send(self, state: str) -> None:
-        """Send *state*, such as ``READY=1``. What is lost is lost: systemd will notice."""
+        """Send *state*, such as ``READY=1``. Failures are ignored: systemd notices the silence."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.send(state.encode())
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Close the socket. States sent later are dropped."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None

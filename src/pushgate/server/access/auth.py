@@ -229,6 +229,7 @@ class Access:
                     check.exception()  # asyncio logs an exception that nobody has looked at
 
             check.add_done_callback(checked)
+        # A client that hangs up must not cancel the check that others wait for.
         return await asyncio.shield(check)
 
     async def _check(

@@ -210,6 +210,7 @@ class ListenerContext(ssl.SSLContext):
     keep theirs.
     """
 
+    # A listener keeps the context that it was given, and asks it for each new connection.
     current: ServerContext
 
     @classmethod

@@ -43,6 +43,7 @@ async def stop(context: AppContext, _scope: Scope) -> ASGIApp:
     if not context.settings.web_enable_lifecycle:
         return _NOT_ENABLED
 
+    # The client gets its answer before the stop, which closes connections, begins.
     async def stopping(scope: Scope, receive: Receive, send: Send) -> None:
         await _STOPPING(scope, receive, send)
         context.quit()

@@ -348,7 +348,7 @@ class HttpProtocol(asyncio.Protocol):
             if self._buffer:
                 data = bytes(self._buffer[:_PIECE_BYTES])
                 del self._buffer[:_PIECE_BYTES]
-                self._buffer[:0] = self._read_body(data)
+                self._buffer[:0] = self._read_body(data)  # the next request
                 return True
             if self._at_eof and self._sink is not None:
                 self._fail_body(BodyCutOff(UNEXPECTED_EOF))

@@ -12,16 +12,16 @@ from pushgate.model.names import NameRule
 from pushgate.server.settings import Settings
 
 PUSH_METHODS: Final = frozenset({"DELETE", "PATCH", "POST", "PUT"})
-# So many labels of a path are read whatever the limit is, in about 10 ms.
+# Whatever the limit is, this many labels of a path are read, in about 10 ms.
 _MIN_PATH_LABELS = 4096
 # Go's url.URL.EscapedPath leaves these alone.
 _PATH_SAFE = "$&+,/:;=@"
 
 
 def push_path(settings: Settings) -> Callable[[bytes], re.Match[bytes] | None]:
-    """Return what tells whether a raw path is that of a group, its escapes well-formed.
+    """Return a function that matches the raw paths of groups.
 
-    A request target with a query is none.
+    Escapes have to be well-formed, and a target with a query does not match.
     """
     return _group_path(settings.route_prefix)
 
@@ -37,6 +37,7 @@ def _group_path(prefix: str) -> Callable[[bytes], re.Match[bytes] | None]:
     fixed = [*prefix.encode().split(b"/")[1:], b"metrics", b"job"]
     head = b"".join(slash + b"+" + b"".join(map(_byte, part)) for part in fixed)
     base64 = b"".join(map(_byte, b"@base64"))
+    # Possessive, so that a path of 128 KiB that does not match fails without backtracking.
     rest = rb"(?:[^%?]++|%[0-9a-fA-F]{2})++"
     pattern = b"%b(?P<base64>%b)?%b(?P<rest>%b)" % (head, base64, slash, rest)
     return re.compile(pattern, re.DOTALL).fullmatch

@@ -46,6 +46,7 @@ class SlowReaders:
             yield
         finally:
             held.tasks.discard(task)
+            # If it was cut off, later readers may have registered the version anew.
             if not held.tasks and self._versions.get(version) is held:
                 del self._versions[version]
 

@@ -47,8 +47,8 @@ class _Rendering:
 class Renderings:
     """The last renderings. One page is rendered at a time, so that pushes come in between.
 
-    A *version* says what a page shows: while it is the same, so is the page. None is a version
-    that no other is the same as.
+    A *version* stands for what a page shows: while it stays the same, so does the page. None
+    equals no version, so that page is rendered for every request that wants it up to date.
     """
 
     def __init__(self) -> None:
@@ -79,6 +79,7 @@ class Renderings:
         response = kept()
         if response is None:
             async with self._turn:
+                # Again: it may have been rendered for another client while this one waited.
                 response = kept() or await self._rendered(asked, render, version(), headers)
         return _unless_known(response.headers, scope) or response
 

@@ -74,6 +74,7 @@ def encoded_head(status: int, headers: Headers, *, keep_alive: bool, is_http_1_0
     ]
     if keep_alive == is_http_1_0:  # each version has its own default
         lines.append(b"connection: keep-alive\r\n" if keep_alive else b"connection: close\r\n")
+    # Whoever could put a line break into a header could write a response of their own.
     if any(b"\r" in line[:-2] or b"\n" in line[:-2] for line in lines):
         raise ValueError("a header of a response has a line break")
     version = b"1.0" if is_http_1_0 else b"1.1"

@@ -71,12 +71,13 @@ async def _scraped(kept: Kept, store: Store) -> tuple[int, list[bytes]]:
     """Return an exposition of now or later, and its revision: all who wait share the next one."""
     if kept.next is None:
         kept.next = asyncio.get_running_loop().create_task(_scrape_next(kept, store))
+    # A client that hangs up must not cancel the scrape that others wait for.
     return await asyncio.shield(kept.next)
 
 
 async def _scrape_next(kept: Kept, store: Store) -> tuple[int, list[bytes]]:
     async with kept.lock:
-        kept.next = None  # it begins: who comes from now on may have pushed since
+        kept.next = None  # it begins, and could miss what later scrapers have pushed
         return store.revision, await in_steps(kept.exposition.scrape())
 
 

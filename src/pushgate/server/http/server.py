@@ -1,4 +1,4 @@
-"""Listens on sockets, and ends their connections in good order."""
+"""Accepts connections on the listeners, and closes them in good order at a stop."""
 
 import asyncio
 import resource
@@ -14,9 +14,9 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.protocol import HttpProtocol, ServerState
 from pushgate.server.sockets import BACKLOG
 
-# How long a TLS client that was sent away may take to say goodbye.
+# How long a TLS client may take to answer that the connection closes.
 _TLS_SHUTDOWN_SECONDS = 5
-# Files that stay free for the journal, the web configuration and its certificates.
+# Open files that are left for the journal, the web configuration and its certificates.
 _SPARE_FILES = 16
 _POLL_SECONDS = 0.02
 
@@ -57,7 +57,7 @@ class HttpServer:
     async def stop(self, seconds: float, at_once: asyncio.Event | None = None) -> None:
         """Accept no more connections, answer the requests under way, and close.
 
-        What is not done after so many *seconds*, or when *at_once* is set, is broken off.
+        What is not answered after *seconds*, or when *at_once* is set, is broken off.
         """
         state = self._state
         for server in self._servers:
@@ -83,6 +83,6 @@ class HttpServer:
 
 
 def _free_files() -> int:
-    """Return how many more files this process may open, some spared for other uses."""
+    """Return how many more connections the limit of open files allows."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, limit - sum(1 for _ in Path("/dev/fd").iterdir()) - _SPARE_FILES)

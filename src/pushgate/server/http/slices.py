@@ -29,6 +29,7 @@ def queue_slice(work: Callable[[], None]) -> None:
 
 def _run_next(loop: asyncio.AbstractEventLoop, queue: deque[Callable[[], None]]) -> None:
     work = queue.popleft()
+    # First, so that the others have their turn even if this work fails.
     if queue:
         loop.call_soon(_run_next, loop, queue)
     work()
