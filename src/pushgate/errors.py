@@ -40,6 +40,14 @@ class PushgateError(Exception):
 
     advice: tuple[str, ...] = ()
 
+    def explained(self, most: int) -> str:
+        """Return the message and, on lines of its own, the advice, in *most* characters.
+
+        If that is not enough, the message is cut before the advice is.
+        """
+        advice = "".join(f"\n{line}" for line in self.advice)[: most // 2]
+        return str(self)[: most - len(advice)] + advice
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the attributes too: an error may come from a worker process.
 

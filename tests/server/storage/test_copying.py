@@ -67,6 +67,18 @@ def test_a_target_that_is_not_empty_is_left_alone_unless_it_is_given_up(file, ur
     assert len(content(PostgresJournal(url))[0]) == 1
 
 
+def test_with_what_is_replaced_its_idempotency_keys_go_so_a_retry_counts_again(file, url, tmp_path):
+    empty = str(tmp_path / "empty.db")
+    with closing(SqliteJournal(Path(empty))) as journal:
+        journal.load()
+    copy(file, url, replace=False)
+    assert content(PostgresJournal(url))[1] == [(b"k", 6)]
+    copy(empty, url, replace=True)
+    assert content(PostgresJournal(url)) == ([], [])
+    copy(empty, file, replace=True)
+    assert content(SqliteJournal(Path(file))) == ([], [])
+
+
 def test_what_a_server_uses_is_not_copied(file, url, tmp_path):
     lock = locked(tmp_path / "pushgate.db", 0)
     with pytest.raises(StartupError, match="in use by another process"):

@@ -27,7 +27,8 @@ def copy(source: str, target: str, *, replace: bool) -> Copied:
     Args:
         source: a file, or the URL of a database. A file of an earlier format is converted.
         target: likewise; it is made if it is missing.
-        replace: what *target* holds is deleted, in the same transaction. Without, it must be empty.
+        replace: what *target* holds, keys too, is deleted, in the same transaction. Without, it
+            must be empty.
 
     Raises:
         StartupError: one of them can't be used, is in use, or *target* is not empty; or it is not
@@ -46,7 +47,7 @@ def copy(source: str, target: str, *, replace: bool) -> Copied:
             )
         if journal.begin() is not None:
             raise StartupError(f"{_shown(target)} was changed meanwhile: stop its servers")
-        journal.write(replacing(present, groups), keys)
+        journal.write(replacing(present, groups), keys, replace_keys=replace)
     with _opened(target) as (_, found):
         if different := _differences(groups, found):
             raise StartupError(

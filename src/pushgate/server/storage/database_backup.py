@@ -74,7 +74,8 @@ def _replaced(
             "their place"
         )
     try:
-        journal.write(replacing(present.values(), contents.groups), dict(contents.applied_keys))
+        steps = replacing(present.values(), contents.groups)
+        journal.write(steps, dict(contents.applied_keys), replace_keys=replace)
     except TurnLost:
         return False
     return True

@@ -55,8 +55,13 @@ class Journal(Protocol):
         """
         ...
 
-    def write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
-        """Do what :meth:`append` does, with one of *steps* for each group, and these keys."""
+    def write(
+        self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
+    ) -> None:
+        """Do what :meth:`append` does, with one of *steps* for each group, and these keys.
+
+        With *replace_keys*, all keys of before are forgotten: what they named is not there.
+        """
         ...
 
     def check(self) -> News | None:

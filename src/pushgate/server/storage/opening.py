@@ -189,7 +189,7 @@ def new_journal(
     journal = SqliteJournal(path)
     try:
         journal.load()
-        journal.write([Step(None, group) for group in groups], dict(keys))
+        journal.write([Step(None, group) for group in groups], dict(keys), replace_keys=False)
     finally:
         journal.close()
     if any(companion.exists() for companion in companions):

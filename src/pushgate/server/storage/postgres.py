@@ -155,11 +155,13 @@ class PostgresJournal:
             TurnLost: the connection broke, and the turn is not in the database.
             JournalFailed: the database refused it, or it is unknown whether it is there.
         """
-        self.write(coalesced(steps), named(steps))
+        self.write(coalesced(steps), named(steps), replace_keys=False)
 
-    def write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
+    def write(
+        self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
+    ) -> None:
         """Write *steps*, one for each group, and idempotency keys as :meth:`append` does."""
-        if not steps and not applied_keys:
+        if not steps and not applied_keys and not replace_keys:
             self._database.roll_back()
             return
         change = self._shapes.change(steps)
@@ -183,6 +185,7 @@ class PostgresJournal:
                 ),
                 " ON CONFLICT (id) DO UPDATE SET state = excluded.state",
             ),
+            [_FORGET_KEYS] if replace_keys else [],
             _deletion("pushgate_groups", [ids[s.key.packed] for s in steps if not s.after]),
             _deletion("pushgate_shapes", [*change.unused.values()]),
         )
@@ -462,6 +465,9 @@ def _inserts(head: str, rows: Iterable[str], tail: str = "") -> Iterator[str]:
             some, size = [], 0
     if some:
         yield head + ",".join(some) + tail
+
+
+_FORGET_KEYS = "UPDATE pushgate_turns SET keys = NULL, times = NULL WHERE keys IS NOT NULL"
 
 
 def _deletion(table: str, ids: Sequence[int]) -> Iterator[str]:

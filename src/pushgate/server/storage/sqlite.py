@@ -230,13 +230,15 @@ class SqliteJournal:
             JournalFailed: the disk did not take them; the journal is as before, unless the
                 error says that this is unknown.
         """
-        self.write(coalesced(steps), named(steps))
+        self.write(coalesced(steps), named(steps), replace_keys=False)
 
-    def write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
+    def write(
+        self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
+    ) -> None:
         """Write *steps*, one for each group, and idempotency keys as :meth:`append` does."""
         self.check()
         try:
-            self._write(steps, applied_keys)
+            self._write(steps, applied_keys, replace_keys=replace_keys)
         except apsw.Error as error:
             cause = f"{self._path} could not be written: {self._why(error)}"
             raise JournalFailed(cause, unknown=not self._undo()) from error
@@ -388,7 +390,9 @@ class SqliteJournal:
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._execute(sql).fetchall()
 
-    def _write(self, steps: Sequence[Step], applied_keys: Mapping[bytes, int]) -> None:
+    def _write(
+        self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
+    ) -> None:
         """Write *steps*, one per group, and keys; update the ids only once the file has them."""
         change = self._shapes.change(steps)
         new_ids: dict[bytes, int] = {}
@@ -411,6 +415,7 @@ class SqliteJournal:
                 *_inserts("REPLACE INTO groups (id, labels, state) VALUES", rows),
                 *[("DELETE FROM groups WHERE id = ?", [self._group_ids[key]]) for key in gone],
                 *[("DELETE FROM shapes WHERE id = ?", [n]) for n in change.unused.values()],
+                *(self._forgotten_keys() if replace_keys else ()),
                 *self._written_keys(applied_keys),
             ]
         )
@@ -420,6 +425,10 @@ class SqliteJournal:
         for key in gone:
             del self._group_ids[key]
         self._may_shrink = self._may_shrink or bool(gone or change.unused)
+
+    def _forgotten_keys(self) -> Iterator[tuple[str, list[Any]]]:
+        if self._rows(_FIND_KEYS):
+            yield "DELETE FROM applied_keys", []
 
     def _written_keys(self, keys: Mapping[bytes, int]) -> Iterator[tuple[str, list[Any]]]:
         """Yield the statements that write *keys*, and delete those too old."""

@@ -329,7 +329,7 @@ class Gateway:
 
     def _record_failure(self, change: Change, error: InconsistentPush) -> Sliced[list[Step]]:
         if isinstance(change, Push):
-            failure = Failure(str(error)[:_MAX_REASON], change.source)
+            failure = Failure(error.explained(_MAX_REASON), change.source)
             return (yield from self.store.admission(Fail(change.key, change.time, failure)))
         return []
 
