@@ -84,6 +84,10 @@ def delete_matching(connection: Connection, matching: Matching, deleting: Deleti
     say(f"would delete {count}" if deleting.dry_run else f"deleted {count}")
 
 
+def _one_line(reason: str) -> str:
+    return " ".join(reason.splitlines())
+
+
 def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
     if listing.as_json:
         click.echo(json.dumps([group._asdict() for group in groups], indent=2))
@@ -96,7 +100,7 @@ def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
             "failed" if not group.last_push_successful else "late" if group.late else "ok",
             str(group.series),
             # The reason of an earlier failure is kept; a push since then has succeeded.
-            printable(group.failure_reason) if not group.last_push_successful else "",
+            "" if group.last_push_successful else printable(_one_line(group.failure_reason)),
         )
         for group in groups
     ]

@@ -310,6 +310,7 @@ def test_the_reason_and_source_of_a_refused_push_are_listed_after_later_pushes_t
     [group] = asked(served, failed=1)["groups"]
     assert group["last_failure"]["source"] == "127.0.0.1"
     assert group["last_failure"]["reason"] in refused.text
+    assert len(group["last_failure"]["reason"].splitlines()) == len(refused.text.splitlines()) > 1
     served.ask("PUT", "/metrics/job/b", "n 1\n")
     [group] = asked(served, match='{job="b"}')["groups"]
     assert (group["last_push_successful"], group["last_failure"] is None) == (True, False)

@@ -204,6 +204,7 @@ def test_a_failed_push_shows_in_the_list_with_its_reason():
     text = " ".join(Page(one.ask("GET", "/")).text.split())
     assert "Last push failed" in text
     assert "refused 0 s ago from 127.0.0.1: pushed metrics must not have timestamps" in text
+    assert "timestamps Send the samples without; push_time_seconds says when" in text
 
 
 def test_a_late_group_shows_as_late(tmp_path):

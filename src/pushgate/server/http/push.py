@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from hashlib import blake2b
+from traceback import clear_frames
 from typing import Final, NamedTuple, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -275,8 +276,14 @@ class PushService:
     def _decode_large(self, push: "Push", body: bytes) -> Pushed:
         """Read *body*, and do what its admission would otherwise do on the event loop."""
         request = push.request
-        pushed = without_times(self._decoder.read(body, request.content_type, request.encoding))
-        pushed.shape.prepare(push.group)
+        try:
+            pushed = without_times(self._decoder.read(body, request.content_type, request.encoding))
+            pushed.shape.prepare(push.group)
+        except PushgateError as error:
+            # What was read until then is freed here, frame by frame, and not on the event loop.
+            clear_frames(error.__traceback__)
+            error.__cause__ = error.__context__ = None
+            raise error.with_traceback(None) from None
         return pushed
 
     def _submit(self, push: "Push", change: Change) -> None:
