@@ -81,19 +81,20 @@ class Resource:
         """Answer one request."""
         method = scope["method"]
         action = self._actions.get("GET" if method == "HEAD" else method)
-        if refusal := await self._refusal(action, scope):
-            await refusal(scope, receive, send)
-        elif action:
+        refusal = await self._refusal(action, scope)
+        if action and not refusal:
             await self._act(action, scope, receive, send)
-        elif not self._is_found and self._missing:
-            response = await self._missing(self._context, scope)
-            await response(scope, receive, send)
-        elif not self._is_found:
-            await NOT_FOUND(scope, receive, send)
-        elif method == "OPTIONS":
-            await Response(200, headers=self._allow)(scope, receive, send)
         else:
-            await plain_error(405, self._usage(scope), self._allow)(scope, receive, send)
+            response = refusal or await self._without_action(scope)
+            await response(scope, receive, send)
+
+    async def _without_action(self, scope: Scope) -> ASGIApp:
+        """Return the response to a method for which there is no action."""
+        if not self._is_found:
+            return await self._missing(self._context, scope) if self._missing else NOT_FOUND
+        if scope["method"] == "OPTIONS":
+            return Response(200, headers=self._allow)
+        return plain_error(405, self._usage(scope), self._allow)
 
     async def _refusal(self, action: Action | None, scope: Scope) -> Response | None:
         """Return the response to a client that may not do this; None if it may."""
