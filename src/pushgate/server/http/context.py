@@ -1,13 +1,18 @@
 """What the endpoints work with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
+from pushgate.server.access.auth import Verdict
+from pushgate.server.access.config import Permission
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
 from pushgate.server.http.push import PushService
 from pushgate.server.http.readers import SlowReaders
 from pushgate.server.http.renderings import Renderings
+from pushgate.server.http.request import address_of
 from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.store.expiry import Expiry
@@ -34,3 +39,15 @@ class AppContext:
     telemetry: Telemetry
     started: int
     quit: Callable[[], None]
+
+    async def verdict(
+        self, scope: Scope, permission: Permission, jobs: Iterable[str | None]
+    ) -> Verdict:
+        """Return whether the request *scope*, which was admitted, may do this to all *jobs*."""
+        return await self.live.access.admit_jobs(
+            scope["headers"],
+            scope["state"].get("peer_certificate"),
+            permission,
+            jobs,
+            address_of(scope["client"]),
+        )

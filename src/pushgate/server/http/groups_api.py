@@ -15,7 +15,6 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
 from pushgate.server.http.json_api import JSON, encoded
 from pushgate.server.http.parameters import Parameters
-from pushgate.server.http.request import address_of
 from pushgate.server.http.responses import Response, plain_error
 from pushgate.server.http.routes import Endpoint
 from pushgate.server.http.stream import Stream, in_steps
@@ -84,14 +83,7 @@ async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
     store = context.gateway.store
     groups = await in_steps(selection.of(store))
     jobs = await in_steps(_jobs(groups))
-    refusal = await context.live.access.admit_jobs(
-        scope["headers"],
-        scope["state"].get("peer_certificate"),
-        Permission.DELETE,
-        jobs,
-        address_of(scope["client"]),
-    )
-    if refusal:
+    if refusal := await context.verdict(scope, Permission.DELETE, jobs):
         return plain_error(refusal.status, refusal.message, refusal.headers)
     if not is_dry_run and groups:
         keys = await in_steps(slices.listing(group.key for group in groups))

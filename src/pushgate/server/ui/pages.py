@@ -19,7 +19,7 @@ from pushgate.model.quoting import legible
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.renderings import Render
-from pushgate.server.http.request import address_of, find_header
+from pushgate.server.http.request import find_header
 from pushgate.server.http.responses import NOT_FOUND, Response
 from pushgate.server.http.routes import Endpoint
 from pushgate.server.http.stream import in_steps
@@ -286,10 +286,8 @@ async def _permitted(
     context: AppContext, scope: Scope, jobs: Iterable[str | None], permission: Permission
 ) -> frozenset[str | None]:
     """Return for which of *jobs* the reader has *permission*; None is all of them."""
-    access, address = context.live.access, address_of(scope["client"])
-    about = scope["headers"], scope["state"].get("peer_certificate"), permission
     return frozenset(
-        [job for job in {*jobs} if not await access.admit_jobs(*about, [job], address)]
+        [job for job in {*jobs} if not await context.verdict(scope, permission, [job])]
     )
 
 
