@@ -19,7 +19,7 @@ MINUTES ?= 20
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: abuse bench-functions growth profile crash docs over-postgres fuzz run test interop replicas bench-replicas screenshots check format conformance bench demo fuzz-diff clean
-.PHONY: dist docs-site lock
+.PHONY: dist docs-site lock release
 
 run: $(SERVER)  ## the gateway, its data in ./data; flags: make run ARGS="--web.listen-address=:9099"
 	$(BIN)/pushgate serve $(ARGS)
@@ -117,6 +117,9 @@ demo: $(READY)
 dist: $(READY)  ## wheel and sdist into dist/, the same bytes each time
 	rm -rf dist
 	$(BIN)/python -m hatchling build
+
+release: $(READY)  ## walk the checklist of CONTRIBUTING.md: make release VERSION=x.y.z
+	$(BIN)/python -m release $(VERSION)
 
 lock: $(READY)  ## pin what the image and the documentation install, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

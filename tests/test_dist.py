@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import subprocess
 import sys
 import time
 import tomllib
@@ -12,20 +11,11 @@ from pathlib import Path
 import pytest
 
 from pushgate import __version__
-from tests import services
-from tests.exchange import ask
+from tests import journey, services
+from tests.journey import run
 
 UV = Path(sys.executable).with_name("uv")
 NAMES = {f"pushgate-{__version__}-py3-none-any.whl", f"pushgate-{__version__}.tar.gz"}
-
-
-def run(*command: object, **options) -> str:
-    done = subprocess.run(
-        [*map(str, command)],
-        capture_output=True, text=True, timeout=400, check=False, **options,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def tracked() -> list[str]:
@@ -70,22 +60,7 @@ def test_a_wheel_alone_serves_and_is_backed_up_and_restored(dist, tmp_path):
     run(*install, "--require-hashes", "--only-binary", ":all:", "-r", locked)
     run(*install, "--no-index", "--no-deps", tmp_path / wheel)
     run(UV, "pip", "check", "--python", python)
-    pushgate = str(python.with_name("pushgate"))
-
-    def serving(file: Path):
-        address = "--web.listen-address=127.0.0.1:{port}"
-        return services.running([pushgate, "serve", address, f"--persistence.file={file}"])
-
-    outside = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": ""}}
-    data, backup, restored = (tmp_path / name for name in ("data.db", "backup.db", "restored.db"))
-    with serving(data) as server:
-        run(pushgate, "set", "--address", server.url, "--job", "wheel", "rows=3", **outside)
-        assert 'rows{instance="",job="wheel"} 3' in server.get("/metrics")
-        assert ask(server.port, "GET", "/").status == 200  # templates and styles are there
-        run(pushgate, "backup", backup, "--persistence.file", data, **outside)
-    run(pushgate, "restore", backup, "--persistence.file", restored, **outside)
-    with serving(restored) as server:
-        assert 'rows{instance="",job="wheel"} 3' in server.get("/metrics")
+    journey.walk(python.parent, tmp_path)
 
 
 def test_the_lock_pins_what_the_project_asks_for():
