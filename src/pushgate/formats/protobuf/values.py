@@ -1,6 +1,7 @@
 """The value of a metric as bytes of its ``Metric`` message: all but labels and timestamp."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -86,10 +87,13 @@ def _form(kind: MetricType, numbers: Sequence[float]) -> _Form:
     return _HISTOGRAM if is_whole else _FLOAT_HISTOGRAM
 
 
-def _quantiles(bounds: Sequence[bytes], points: Sequence[float]) -> bytes:
+def _doubles(
+    first: bytes, second: bytes, bounds: Sequence[bytes], points: Sequence[float]
+) -> bytes:
+    """Return points that are messages of two doubles: *first*, a bound, *second*, a number."""
     parts: list[bytes] = []
     for bound, point in zip(bounds, points, strict=True):
-        parts += (b"\x1a\x12\x09", bound, b"\x11", double(point))
+        parts += (first, bound, second, double(point))
     return b"".join(parts)
 
 
@@ -110,17 +114,12 @@ def _histogram(buckets: bytes, total: float, count: float) -> bytes:
     return field(7, b"\x08%b\x11%b%b" % (varint(int(count)), double(total), buckets))
 
 
-def _float_buckets(bounds: Sequence[bytes], counts: Sequence[float]) -> bytes:
-    parts: list[bytes] = []
-    for bound, below in zip(bounds, counts, strict=True):
-        parts += (b"\x1a\x12\x11", bound, b"\x21", double(below))
-    return b"".join(parts)
-
-
 def _float_histogram(buckets: bytes, total: float, count: float) -> bytes:
     return field(7, b"\x11%b%b\x21%b" % (double(total), buckets, double(count)))
 
 
-_SUMMARY: Final = _Form(_quantiles, _summary)
+# Field 3 of a summary: quantile 1, value 2. Field 3 of a histogram: upper_bound 2,
+# cumulative_count_float 4. Both are 18 bytes long.
+_SUMMARY: Final = _Form(partial(_doubles, b"\x1a\x12\x09", b"\x11"), _summary)
 _HISTOGRAM: Final = _Form(_buckets, _histogram)
-_FLOAT_HISTOGRAM: Final = _Form(_float_buckets, _float_histogram)
+_FLOAT_HISTOGRAM: Final = _Form(partial(_doubles, b"\x1a\x12\x11", b"\x21"), _float_histogram)
