@@ -14,6 +14,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from pushgate.errors import InvalidBody, LimitExceeded, UnsupportedEncoding
+from pushgate.formats.protobuf.wire import read_varint
 from pushgate.model.quoting import go_quote
 
 if TYPE_CHECKING:
@@ -282,20 +283,14 @@ def _snappy_chunks(body: bytes) -> Iterator[bytes]:
 
 def _snappy_chunk_size(chunk: bytes) -> int:
     """Return how many bytes *chunk* says it holds. Checksum and data follow its head."""
-    size = len(chunk) - 8 if chunk[0] == 0x01 else _varint(chunk[8:13])
+    try:
+        # The size before compression is a varint of 32 bits: five bytes at most.
+        size = len(chunk) - 8 if chunk[0] == 0x01 else read_varint(chunk[8:13], 0)[0]
+    except ValueError:
+        raise _snappy_corrupt() from None
     if not 0 <= size <= _SNAPPY_PLAIN:
         raise _snappy_corrupt()
     return size
-
-
-def _varint(data: bytes) -> int:
-    """Return the base-128 number that *data* begins with; -1 if it does not end."""
-    number = 0
-    for index, byte in enumerate(data):
-        number |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return number
-    return -1
 
 
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {

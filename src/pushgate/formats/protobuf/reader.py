@@ -30,6 +30,7 @@ from pushgate.formats.protobuf.description import is_native, native_inconsistenc
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf.prototext import message_text
 from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded
+from pushgate.formats.protobuf.wire import read_varint
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import written_out
 from pushgate.formats.structure import Unusual
@@ -200,7 +201,13 @@ def messages(body: bytes) -> Iterator[Any]:
 
     parse, at = message_class("MetricFamily").FromString, 0
     while at < len(body):
-        size, at = _length(body, at)
+        try:
+            size, at = read_varint(body, at)
+        except ValueError:  # to Go, fewer than ten bytes are cut off, and ten are too many
+            is_cut = len(body) - at < 10
+            raise InvalidBody(
+                "unexpected EOF" if is_cut else "proto: variable length integer overflow"
+            ) from None
         if size > len(body) - at:
             raise InvalidBody("unexpected EOF")
         try:
@@ -209,19 +216,6 @@ def messages(body: bytes) -> Iterator[Any]:
             raise unparsable() from None
         yield family
         at += size
-
-
-def _length(body: bytes, at: int) -> tuple[int, int]:
-    """Return the varint at *at* and what follows it."""
-    value = shift = 0
-    for position, byte in enumerate(body[at : at + 10], 1):
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80 and value < 2**64:  # only one bit of a tenth byte has a place
-            return value, at + position
-        shift += 7
-    if shift < 70:
-        raise InvalidBody("unexpected EOF")
-    raise InvalidBody("proto: variable length integer overflow")
 
 
 class _Value(NamedTuple):
@@ -333,7 +327,7 @@ def scan(body: bytes, most_series: int = 0) -> Scan | None:
         at = 0
         while at < len(body):
             at = scanner.family(at)
-    except (IndexError, struct.error, InvalidBody, Unusual):
+    except (IndexError, ValueError, struct.error, InvalidBody, Unusual):
         return None
     return scanner.found() if at == len(body) else None
 
@@ -472,7 +466,7 @@ class _Scanner:
                 raise Unusual
             start, size = at + 2, body[at + 1]
             if size >= 0x80:
-                size, start = _length(body, at + 1)
+                size, start = read_varint(body, at + 1)
             at = start + size
             self._metric(kind, prefix, start, at)
         if at != end:
@@ -488,7 +482,7 @@ class _Scanner:
             if size < 0x80:
                 at += 2 + size
             else:
-                size, at = _length(body, at + 1)
+                size, at = read_varint(body, at + 1)
                 at += size
         self._skeleton.append(body[start:at])
         if prefix and end - at == 11 and body.startswith(prefix, at):
@@ -570,13 +564,13 @@ class _Scanner:
 
 def _short_length(body: bytes, at: int) -> tuple[int, int]:
     size = body[at]
-    return (size, at + 1) if size < 0x80 else _length(body, at)
+    return (size, at + 1) if size < 0x80 else read_varint(body, at)
 
 
 def _fits(found: re.Match[bytes]) -> bool:
     # The pattern took any lengths. If they are not those of their contents, the bytes mean
     # something else.
-    return _length(found[1], 0)[0] == len(found[2]) and _created_fits(found[6], found[7])
+    return read_varint(found[1], 0)[0] == len(found[2]) and _created_fits(found[6], found[7])
 
 
 def _created_fits(size: bytes | None, created: bytes | None) -> bool:
@@ -584,7 +578,7 @@ def _created_fits(size: bytes | None, created: bytes | None) -> bool:
 
 
 def _count(varint: bytes) -> int:
-    return varint[0] if len(varint) == 1 else _length(varint, 0)[0]
+    return varint[0] if len(varint) == 1 else read_varint(varint, 0)[0]
 
 
 _KINDS: Final = tuple(MetricType)
