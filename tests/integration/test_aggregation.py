@@ -35,10 +35,18 @@ seconds_count 1
 """
 
 
-@pytest.fixture
-def rules(tmp_path) -> str:
-    (tmp_path / "rules.yml").write_text(RULES)
-    return f"--push.rules-file={tmp_path / 'rules.yml'}"
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("rules") / "rules.yml"
+    file.write_text(RULES)
+    return f"--push.rules-file={file}"
+
+
+@pytest.fixture(scope="module")
+def adding(rules):
+    """A server with these rules for tests that use groups of their own."""
+    with services.pushgate(rules) as service:
+        yield service
 
 
 class Progress:
@@ -144,40 +152,34 @@ def test_a_repeated_push_gets_the_same_answer_and_counts_once_also_after_a_resta
         assert done(server) == "2"
 
 
-def test_a_key_that_is_too_long_is_refused(rules):
-    with services.pushgate(rules) as server:
-        answer = ask(
-            server.port, "POST", "/metrics/job/lambda", b"", {"Idempotency-Key": "k" * 256}
-        )
-        assert (answer.status, answer.first_line) == (
-            400,
-            "the Idempotency-Key has more than 255 bytes",
-        )
+def test_a_key_that_is_too_long_is_refused(adding):
+    answer = ask(adding.port, "POST", "/metrics/job/lambda", b"", {"Idempotency-Key": "k" * 256})
+    assert (answer.status, answer.first_line) == (
+        400,
+        "the Idempotency-Key has more than 255 bytes",
+    )
 
 
-def test_without_a_rule_a_key_changes_nothing(rules):
-    with services.pushgate(rules) as server:
-        for number in (1, 2):
-            body = b"done %d\n" % number
-            ask(server.port, "POST", "/metrics/job/other", body, {"Idempotency-Key": "k"})
-        assert 'done{instance="",job="other"} 2' in server.get("/metrics")
+def test_without_a_rule_a_key_changes_nothing(adding):
+    for number in (1, 2):
+        body = b"done %d\n" % number
+        ask(adding.port, "POST", "/metrics/job/other", body, {"Idempotency-Key": "k"})
+    assert 'done{instance="",job="other"} 2' in adding.get("/metrics")
 
 
-def test_pushes_of_our_client_are_added_up(rules):
-    with services.pushgate(rules) as server:
-        for _ in range(3):
-            registry = CollectorRegistry()
-            Counter("done", "Jobs done.", registry=registry).inc(2)
-            PushGateway(server.url, job="lambda", registry=registry).push_add()
-        assert 'done_total{instance="",job="lambda"} 6' in server.get("/metrics")
+def test_pushes_of_our_client_are_added_up(adding):
+    for _ in range(3):
+        registry = CollectorRegistry()
+        Counter("done", "Jobs done.", registry=registry).inc(2)
+        PushGateway(adding.url, job="lambda", registry=registry).push_add()
+    assert 'done_total{instance="",job="lambda"} 6' in adding.get("/metrics")
 
 
-def test_what_cannot_be_added_is_a_400_with_the_reason(rules):
-    with services.pushgate(rules) as server:
-        post = "POST", "/metrics/job/lambda"
-        assert ask(server.port, *post, b"# TYPE done counter\ndone 1\n").status == 200
-        refused = ask(server.port, *post, b"# TYPE done gauge\ndone 1\n")
-        assert refused.status == 400
-        assert "it is stored as a counter, not a gauge" in refused.first_line
-        assert ask(server.port, "DELETE", "/metrics/job/lambda").status == 202
-        assert ask(server.port, *post, b"# TYPE done gauge\ndone 1\n").status == 200
+def test_what_cannot_be_added_is_a_400_with_the_reason(adding):
+    post = "POST", "/metrics/job/lambda/instance/i"
+    assert ask(adding.port, *post, b"# TYPE sent counter\nsent 1\n").status == 200
+    refused = ask(adding.port, *post, b"# TYPE sent gauge\nsent 1\n")
+    assert refused.status == 400
+    assert "it is stored as a counter, not a gauge" in refused.first_line
+    assert ask(adding.port, "DELETE", "/metrics/job/lambda/instance/i").status == 202
+    assert ask(adding.port, *post, b"# TYPE sent gauge\nsent 1\n").status == 200

@@ -20,10 +20,9 @@ def send(service: services.Service, method: str, path: str, body: str = "", **he
             return error.code
 
 
-def test_a_page_of_another_origin_cannot_push_or_delete():
+def test_a_page_of_another_origin_cannot_push_or_delete(gateway):
     with (
         browser.chromium() as chromium,
-        services.pushgate() as gateway,
         services.pushgate() as other,
         browser.tab(chromium, browser.READERS[0], may_log="Failed to load") as page,
     ):
@@ -39,25 +38,23 @@ def test_a_page_of_another_origin_cannot_push_or_delete():
         assert 'm{instance="",job="mine"} 1\n' in gateway.get("/metrics")
 
 
-def test_small_pushes_with_a_foreign_origin_are_refused_and_others_are_not():
-    with services.pushgate() as gateway:
-        path = "/metrics/job/j"
-        assert send(gateway, "PUT", path, "m 1\n") == 200
-        assert send(gateway, "PUT", path, "m 2\n", Origin=gateway.url) == 200
-        assert send(gateway, "PUT", path, "m 3\n", Origin="http://evil.example") == 403
-        assert send(gateway, "DELETE", path, **{"Sec-Fetch-Site": "cross-site"}) == 403
-        assert 'm{instance="",job="j"} 2\n' in gateway.get("/metrics")
+def test_small_pushes_with_a_foreign_origin_are_refused_and_others_are_not(gateway):
+    path = "/metrics/job/j"
+    assert send(gateway, "PUT", path, "m 1\n") == 200
+    assert send(gateway, "PUT", path, "m 2\n", Origin=gateway.url) == 200
+    assert send(gateway, "PUT", path, "m 3\n", Origin="http://evil.example") == 403
+    assert send(gateway, "DELETE", path, **{"Sec-Fetch-Site": "cross-site"}) == 403
+    assert 'm{instance="",job="j"} 2\n' in gateway.get("/metrics")
 
 
-def test_an_origin_is_compared_with_the_host_of_an_absolute_target():
-    with services.pushgate() as gateway:
+def test_an_origin_is_compared_with_the_host_of_an_absolute_target(gateway):
 
-        def deleted(target: str, origin: str) -> int:
-            head = f"DELETE {target} HTTP/1.1\r\nHost: inner\r\nOrigin: {origin}\r\n"
-            return statuses(exchanged(gateway.port, f"{head}Connection: close\r\n\r\n".encode()))[0]
+    def deleted(target: str, origin: str) -> int:
+        head = f"DELETE {target} HTTP/1.1\r\nHost: inner\r\nOrigin: {origin}\r\n"
+        return statuses(exchanged(gateway.port, f"{head}Connection: close\r\n\r\n".encode()))[0]
 
-        path = "/metrics/job/j"
-        assert deleted(f"http://gw:80{path}", "http://gw") == 202
-        assert deleted(f"http://[::1]:9091{path}", "http://[::1]:9091") == 202
-        assert deleted(f"http://gw{path}", "http://inner") == 403
-        assert deleted(path, "http://inner") == 202
+    path = "/metrics/job/j"
+    assert deleted(f"http://gw:80{path}", "http://gw") == 202
+    assert deleted(f"http://[::1]:9091{path}", "http://[::1]:9091") == 202
+    assert deleted(f"http://gw{path}", "http://inner") == 403
+    assert deleted(path, "http://inner") == 202
