@@ -49,7 +49,7 @@ class Parameters:
         if text is None:
             return None
         if text not in _BOOLEANS:
-            raise InvalidParameter(name, f"position 1: expected true or false, found {text[:20]!a}")
+            raise _unexpected(name, text, "true or false")
         return _BOOLEANS[text]
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
@@ -59,8 +59,7 @@ class Parameters:
             return default
         is_number = text.isascii() and text.isdigit() and len(text) < 20
         if not is_number or not least <= int(text) <= most:
-            reason = f"position 1: expected a whole number from {least} to {most}"
-            raise InvalidParameter(name, f"{reason}, found {text[:20]!a}")
+            raise _unexpected(name, text, f"a whole number from {least} to {most}")
         return int(text)
 
     def duration(self, name: str) -> int | None:
@@ -73,16 +72,14 @@ class Parameters:
         except ValueError:
             duration = -1
         if duration < 0:
-            reason = "position 1: expected a duration, for example 30d or 1h30m"
-            raise InvalidParameter(name, f"{reason}, found {text[:20]!a}")
+            raise _unexpected(name, text, "a duration, for example 30d or 1h30m")
         return duration
 
     def choice(self, name: str, choices: Collection[str]) -> str | None:
         """Return a parameter that is one of *choices*; None if it is not given."""
         text = self._one(name)
         if text is not None and text not in choices:
-            expected = f"position 1: expected one of {', '.join(choices)}"
-            raise InvalidParameter(name, f"{expected}, found {text[:20]!a}")
+            raise _unexpected(name, text, f"one of {', '.join(choices)}")
         return text
 
     def _one(self, name: str) -> str | None:
@@ -90,3 +87,8 @@ class Parameters:
         if len(values) > 1:
             raise InvalidParameter(name, "given more than once")
         return values[0] if values else None
+
+
+def _unexpected(name: str, text: str, expected: str) -> InvalidParameter:
+    # Errors in selectors name a position; all others are at the first one.
+    return InvalidParameter(name, f"position 1: expected {expected}, found {text[:20]!a}")
