@@ -5,27 +5,20 @@ import json
 import pytest
 
 from pushgate import Payload, PushGateway, PushRejectedError
-from tests import services
 from tests.cli.commands import pushgate
 from tests.client.rogue import answer, rogue
 
 
-@pytest.fixture(scope="module")
-def service():
-    with services.pushgate() as service:
-        yield service
-
-
 @pytest.fixture
-def filled(service):
-    gateway = PushGateway(service.url, properties=False)
+def filled(ours):
+    gateway = PushGateway(ours.url, properties=False)
     gateway.delete_groups('{job=~".+"}')
     for job, host in (("a", "x1"), ("a", "x2"), ("b", "y\n")):
         one = gateway.replace(job=job, grouping_key={"host": host})
         one.push_payload(Payload(b"# TYPE rows gauge\nrows 1\n", "text/plain"))
     with pytest.raises(PushRejectedError):
         gateway.replace(job="bad").push_payload(Payload(b"# TYPE rows counter\nrows 1\n", ""))
-    return service
+    return ours
 
 
 def hosts(done):

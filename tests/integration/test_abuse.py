@@ -39,12 +39,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def target() -> Iterator[services.Service]:
-    with services.pushgate() as service:
-        yield service
-
-
 def peak_megabytes(service: services.Service) -> float:
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     [peak] = re.findall(r"VmHWM:\s+(\d+) kB", status)
@@ -191,24 +185,24 @@ def snappy_bomb(size: int) -> bytes:
         ("snappy", snappy_bomb, GIGABYTE // 2),  # 21 to 1: more would not fit a body
     ],
 )
-def test_a_bomb_is_refused_while_it_is_inflated(target, encoding, bomb, full):
+def test_a_bomb_is_refused_while_it_is_inflated(gateway, encoding, bomb, full):
     body = bomb(full if FULL else GIGABYTE // 4)
-    with pushing(target):
+    with pushing(gateway):
         for _ in range(4):
             head = head_of(Content_Encoding=encoding, Content_Length=len(body))
-            answer = send(target, head, [body])
+            answer = send(gateway, head, [body])
             assert statuses(answer) == [413]
             assert b"(--limit.decompressed-bytes)" in answer
-    assert peak_megabytes(target) < MOST_MEGABYTES
+    assert peak_megabytes(gateway) < MOST_MEGABYTES
 
 
-def test_many_bombs_at_the_same_time_wait_for_each_other(target):
+def test_many_bombs_at_the_same_time_wait_for_each_other(gateway):
     body = zstd_bomb(GIGABYTE)
     head = head_of(Content_Encoding="zstd", Content_Length=len(body))
-    with pushing(target):
+    with pushing(gateway):
         found: list[list[int]] = []
         threads = [
-            threading.Thread(target=lambda: found.append(statuses(send(target, head, [body]))))
+            threading.Thread(target=lambda: found.append(statuses(send(gateway, head, [body]))))
             for _ in range(20)
         ]
         for thread in threads:
@@ -216,30 +210,30 @@ def test_many_bombs_at_the_same_time_wait_for_each_other(target):
         for thread in threads:
             thread.join()
     assert found == [[413]] * 20
-    assert peak_megabytes(target) < MOST_MEGABYTES
+    assert peak_megabytes(gateway) < MOST_MEGABYTES
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_of_a_gigabyte_is_refused(target, chunked):
+def test_a_body_of_a_gigabyte_is_refused(gateway, chunked):
     count = (GIGABYTE if FULL else GIGABYTE // 16) // len(ZEROS)
     chunk = b"%x\r\n%b\r\n" % (len(ZEROS), ZEROS) if chunked else ZEROS
     framing = {"Transfer_Encoding": "chunked"} if chunked else {"Content_Length": GIGABYTE}
-    with pushing(target):
-        answer = send(target, head_of(**framing), [chunk] * count)
+    with pushing(gateway):
+        answer = send(gateway, head_of(**framing), [chunk] * count)
     assert statuses(answer) == [413]
     assert b"(--limit.body-bytes)" in answer
-    assert peak_megabytes(target) < MOST_MEGABYTES
+    assert peak_megabytes(gateway) < MOST_MEGABYTES
 
 
-def test_many_large_bodies_at_the_same_time_have_a_common_limit(target):
+def test_many_large_bodies_at_the_same_time_have_a_common_limit(gateway):
     size, length = 30 << 20, 31 << 20
-    with pushing(target), ExitStack() as stack:
+    with pushing(gateway), ExitStack() as stack:
         for _ in range(8 if FULL else 6):
-            connection = socket.create_connection(("127.0.0.1", target.port), timeout=TIMEOUT)
+            connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=TIMEOUT)
             stack.enter_context(connection)
             connection.sendall(f"{head_of(Content_Length=length)}\r\n\r\n".encode() + bytes(size))
         assert connection.recv(65536).startswith(b"HTTP/1.1 503 ")
-    assert peak_megabytes(target) < MOST_MEGABYTES
+    assert peak_megabytes(gateway) < MOST_MEGABYTES
 
 
 # --- Much in little ------------------------------------------------------------------------------
@@ -295,25 +289,25 @@ HOSTILE_MESSAGES = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_text_that_holds_too_much_costs_its_bytes(target, kind):
+def test_text_that_holds_too_much_costs_its_bytes(gateway, kind):
     make, status = HOSTILE[kind]
     body = make()
-    with pushing(target):
-        answer = ask(target.port, "PUT", "/metrics/job/bad", body)
-    ask(target.port, "DELETE", "/metrics/job/bad")
+    with pushing(gateway):
+        answer = ask(gateway.port, "PUT", "/metrics/job/bad", body)
+    ask(gateway.port, "DELETE", "/metrics/job/bad")
     assert answer.status == status, answer.body[:200]
-    assert peak_megabytes(target) < MOST_MEGABYTES
+    assert peak_megabytes(gateway) < MOST_MEGABYTES
 
 
 @pytest.mark.parametrize("kind", HOSTILE_MESSAGES)
-def test_messages_that_hold_too_much_cost_their_bytes(target, kind):
+def test_messages_that_hold_too_much_cost_their_bytes(gateway, kind):
     make, status = HOSTILE_MESSAGES[kind]
     body = make()
-    with pushing(target):
-        answer = ask(target.port, "PUT", "/metrics/job/bad", body, {"Content-Type": PROTOBUF})
-    ask(target.port, "DELETE", "/metrics/job/bad")
+    with pushing(gateway):
+        answer = ask(gateway.port, "PUT", "/metrics/job/bad", body, {"Content-Type": PROTOBUF})
+    ask(gateway.port, "DELETE", "/metrics/job/bad")
     assert answer.status == status, answer.body[:200]
-    assert peak_megabytes(target) < MOST_MEGABYTES
+    assert peak_megabytes(gateway) < MOST_MEGABYTES
 
 
 # --- Heads ---------------------------------------------------------------------------------------
@@ -322,26 +316,26 @@ def test_messages_that_hold_too_much_cost_their_bytes(target, kind):
 @pytest.mark.parametrize(
     "line", ["X: " + "x" * (2 << 20), "X: y\r\n" * 400_000 + "X: y", "X" * (2 << 20) + ": y"]
 )
-def test_a_flood_of_headers_is_refused(target, line):
-    with pushing(target):
-        answer = send(target, f"PUT /metrics/job/bad HTTP/1.1\r\nHost: g\r\n{line}", [ZEROS] * 8)
+def test_a_flood_of_headers_is_refused(gateway, line):
+    with pushing(gateway):
+        answer = send(gateway, f"PUT /metrics/job/bad HTTP/1.1\r\nHost: g\r\n{line}", [ZEROS] * 8)
     assert statuses(answer)[:1] == [431]
-    assert peak_megabytes(target) < MOST_MEGABYTES
+    assert peak_megabytes(gateway) < MOST_MEGABYTES
 
 
-def test_a_long_target_is_refused(target):
-    with pushing(target):
-        answer = send(target, f"PUT /metrics/job/{'x' * (2 << 20)} HTTP/1.1\r\nHost: g")
+def test_a_long_target_is_refused(gateway):
+    with pushing(gateway):
+        answer = send(gateway, f"PUT /metrics/job/{'x' * (2 << 20)} HTTP/1.1\r\nHost: g")
     assert statuses(answer)[:1] in ([431], [400])
 
 
-def test_heads_that_are_never_the_same_are_not_kept(target):
+def test_heads_that_are_never_the_same_are_not_kept(gateway):
     """Paths, headers and names that come once must not fill the memory."""
     long = "x" * 60_000
     with (
-        pushing(target),
+        pushing(gateway),
         closing(
-            http.client.HTTPConnection("127.0.0.1", target.port, timeout=TIMEOUT)
+            http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=TIMEOUT)
         ) as connection,
     ):
         for number in range(5_000 if FULL else 300):
@@ -351,7 +345,7 @@ def test_heads_that_are_never_the_same_are_not_kept(target):
             connection.getresponse().read()
             connection.request("PUT", f"/metrics/job/bad/odd/{unique}/x", b"m 1\n", headers)
             connection.getresponse().read()
-    assert peak_megabytes(target) < MOST_MEGABYTES
+    assert peak_megabytes(gateway) < MOST_MEGABYTES
 
 
 # --- Many ----------------------------------------------------------------------------------------

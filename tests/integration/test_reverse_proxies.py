@@ -45,12 +45,6 @@ START = {
 
 
 @pytest.fixture(scope="module")
-def plain() -> Iterator[services.Service]:
-    with services.pushgate() as gateway:
-        yield gateway
-
-
-@pytest.fixture(scope="module")
 def external() -> Iterator[services.Service]:
     with services.pushgate("--web.external-url=https://metrics.example/") as gateway:
         yield gateway
@@ -83,15 +77,15 @@ def deleted(port: int, origin: str = "http://metrics.example:{port}", path: str 
 
 
 @pytest.mark.parametrize("kind", CONFIGURED)
-def test_as_documented_the_page_may_delete_and_other_pages_may_not(kind, plain, tmp_path):
-    with proxy(kind, CONFIGURED[kind], plain, tmp_path) as port:
+def test_as_documented_the_page_may_delete_and_other_pages_may_not(kind, gateway, tmp_path):
+    with proxy(kind, CONFIGURED[kind], gateway, tmp_path) as port:
         assert deleted(port) == 202
         assert deleted(port, "http://evil.example") == 403
 
 
 @pytest.mark.parametrize("kind", CONFIGURED)
-def test_as_documented_paths_and_large_pushes_come_through(kind, plain, tmp_path):
-    with proxy(kind, CONFIGURED[kind], plain, tmp_path) as port:
+def test_as_documented_paths_and_large_pushes_come_through(kind, gateway, tmp_path):
+    with proxy(kind, CONFIGURED[kind], gateway, tmp_path) as port:
         headers = {"Host": f"metrics.example:{port}"}
         body = b"".join(b'm{i="%d"} 1\n' % i for i in range(90_000))
         assert len(body) > 1 << 20
@@ -102,8 +96,8 @@ def test_as_documented_paths_and_large_pushes_come_through(kind, plain, tmp_path
 
 
 @pytest.mark.parametrize("kind", REPLACED)
-def test_a_replaced_host_needs_the_external_url(kind, plain, external, tmp_path):
-    with proxy(kind, REPLACED[kind], plain, tmp_path) as port:
+def test_a_replaced_host_needs_the_external_url(kind, gateway, external, tmp_path):
+    with proxy(kind, REPLACED[kind], gateway, tmp_path) as port:
         assert deleted(port) == 403
     with proxy(kind, REPLACED[kind], external, tmp_path) as port:
         assert deleted(port, "https://metrics.example") == 202
@@ -111,12 +105,12 @@ def test_a_replaced_host_needs_the_external_url(kind, plain, external, tmp_path)
 
 
 @pytest.mark.parametrize("kind", FORWARDED)
-def test_a_replaced_host_needs_a_trusted_proxy_that_forwards_it(kind, plain, trusting, tmp_path):
+def test_a_replaced_host_needs_a_trusted_proxy_that_forwards_it(kind, gateway, trusting, tmp_path):
     with proxy(kind, FORWARDED[kind], trusting, tmp_path) as port:
         assert deleted(port) == 202
         assert deleted(port, "http://evil.example") == 403
         assert deleted(port, "https://metrics.example:{port}") == 403
-    with proxy(kind, FORWARDED[kind], plain, tmp_path) as port:
+    with proxy(kind, FORWARDED[kind], gateway, tmp_path) as port:
         assert deleted(port) == 403
 
 
@@ -144,9 +138,9 @@ NGINX_DEFAULTS = """server {
 
 
 @pytest.mark.parametrize("buffering", ["", "proxy_request_buffering off;"])
-def test_an_early_refusal_of_a_large_push_reaches_the_sender(buffering, plain, tmp_path):
+def test_an_early_refusal_of_a_large_push_reaches_the_sender(buffering, gateway, tmp_path):
     example = NGINX_DEFAULTS.replace("BUFFERING", buffering)
     body = b"m 1\n" * 10_500_000
-    with proxy("nginx", example, plain, tmp_path) as port:
+    with proxy("nginx", example, gateway, tmp_path) as port:
         for target, status in [("/metrics/job/a", 413), ("/nothing", 404)] * 2:
             assert ask(port, "PUT", target, body).status == status
