@@ -45,13 +45,11 @@ def backup(file: Path, storage: Storage) -> None:
     that the server runs as.
     """
     with storage_failures_reported("backup"):
-        if storage.persistence_url:
-            from pushgate.server.storage.database_backup import copy_database
+        from pushgate.server.storage.backup import copy_database, copy_file
 
+        if storage.persistence_url:
             contents = copy_database(storage.persistence_url, file)
         else:
-            from pushgate.server.storage.backup import copy_file
-
             contents = copy_file(storage.persistence_file, file)
         click.echo(f"{file}: {_summary(contents, file)}")
 
@@ -87,16 +85,14 @@ def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT00
     Servers with a database keep running, and show what was restored.
     """
     with storage_failures_reported("restore"):
-        if storage.persistence_url:
-            from pushgate.server.storage.database_backup import restore_database
+        from pushgate.server.storage.backup import restore_database, restore_file
 
+        if storage.persistence_url:
             with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
                 contents = restore_database(
                     file, storage.persistence_url, Path(folder), replace=replace
                 )
         else:
-            from pushgate.server.storage.backup import restore_file
-
             contents = restore_file(file, storage.persistence_file, replace=replace)
         click.echo(f"restored {_summary(contents, file)}")
 

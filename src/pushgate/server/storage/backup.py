@@ -1,4 +1,4 @@
-"""Backups of a persistence file: taken while a server runs, checked, and put back.
+"""Backups of a persistence file or a database: taken while servers run, checked, and put back.
 
 A server lets no other process open its file through SQLite. So the file is copied as it is, and
 then its write-ahead log. Whatever a checkpoint moved from the log into the file meanwhile is in the
@@ -10,14 +10,18 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pushgate.errors import DamagedFile, StartupError
 from pushgate.server.storage.failures import startup_error
 from pushgate.server.storage.files import COMPANIONS, beside, create_private, sync_directory
-from pushgate.server.storage.opening import locked
+from pushgate.server.storage.journal import TurnLost, replacing
+from pushgate.server.storage.opening import locked, new_journal, opened_database
 from pushgate.server.storage.sqlite import MAGIC, SqliteJournal
 from pushgate.server.store.group import Group
+
+if TYPE_CHECKING:
+    from pushgate.server.storage.postgres import PostgresJournal
 
 _ATTEMPTS: Final = 10
 _HEAD_BYTES: Final = 32
@@ -74,6 +78,45 @@ def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
         raise startup_error(target, error) from error
     finally:
         lock.release()
+    return contents
+
+
+def copy_database(url: str, target: Path) -> Contents:
+    """Write what the database *url* holds at this moment to the file *target*.
+
+    Raises:
+        StartupError: the database can't be read, or *target* can't be written.
+    """
+    journal, groups = opened_database(url)
+    contents = Contents(groups, journal.applied_keys())
+    journal.close()
+    try:
+        draft = new_journal(contents.groups, beside(target, ".incomplete"), contents.applied_keys)
+        draft.replace(target)
+        sync_directory(target.parent)
+    except OSError as error:
+        raise startup_error(target, error) from error
+    return contents
+
+
+def restore_database(backup: Path, url: str, folder: Path, *, replace: bool) -> Contents:
+    """Make the database *url* hold what *backup* does. Servers that use it take it over.
+
+    With *replace*, it may hold groups: they are replaced. *folder* is for temporary files.
+
+    Raises:
+        DamagedFile: *backup* is damaged.
+        StartupError: the database holds groups, or can't be used.
+        JournalFailed: it did not take them.
+    """
+    contents = copy_file(backup, folder / "backup")
+    journal, groups = opened_database(url)
+    try:
+        present = {group.key.packed: group for group in groups}
+        while not _replaced(journal, present, contents, replace=replace):
+            pass
+    finally:
+        journal.close()
     return contents
 
 
@@ -147,3 +190,31 @@ def _remove(draft: Path) -> None:
     """Remove what is left of *draft*."""
     for suffix in ("", *COMPANIONS):
         beside(draft, suffix).unlink(missing_ok=True)
+
+
+def _replaced(
+    journal: "PostgresJournal", present: dict[bytes, Group], contents: Contents, *, replace: bool
+) -> bool:
+    """Write *contents* in place of *present* in one turn; return whether there was one."""
+    news = journal.begin()
+    if news is not None:
+        if news.is_all:
+            present.clear()
+        for key, group in news.groups:
+            if group is None:
+                present.pop(key, None)
+            else:
+                present[key] = group
+        if not news.in_turn:
+            return False
+    if present and not replace:
+        raise StartupError(
+            f"the database {journal.name} holds groups: give --replace to put the backup in "
+            "their place"
+        )
+    try:
+        steps = replacing(present.values(), contents.groups)
+        journal.write(steps, dict(contents.applied_keys), replace_keys=replace)
+    except TurnLost:
+        return False
+    return True
