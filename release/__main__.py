@@ -3,6 +3,7 @@
 Nothing leaves this machine: the last line prints the command that tags.
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -111,6 +112,9 @@ def describe(version: str, environment: Path) -> None:
         *(BIN / "cyclonedx-py", "environment", "--output-reproducible"),
         *("--pyproject", ROOT / "pyproject.toml", "--output-file", bill, environment),
     )
+    described = json.loads(bill.read_text())
+    described["metadata"]["component"]["version"] = version  # pyproject.toml leaves it to hatch
+    bill.write_text(json.dumps(described, indent=2) + "\n")
     page = licences.page(licences.checked(licences.parts([str(site(environment))])))
     (DIST / f"pushgate-{version}.licences.md").write_text(page)
     sums = "".join(f"{digest}  {name}\n" for name, digest in digests(DIST).items())
