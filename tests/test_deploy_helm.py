@@ -235,3 +235,11 @@ def test_the_readme_and_the_schema_have_every_value():
     of_kubernetes = ("probe", "securityContext", "containerSecurityContext", "route.main.matches")
     names = [path for path in paths(values) if not any(each in path for each in of_kubernetes)]
     assert [name for name in names if f"`{name.rpartition('.')[2]}`" not in readme] == []
+
+
+def test_the_values_for_the_other_chart_name_this_version_and_flags_that_exist():
+    file = CHART.parent / "values-community-chart.yaml"
+    values = yaml.safe_load(file.read_text())
+    assert values["image"]["tag"] == __version__
+    assert parse(values["extraArgs"], "pushgateway").persistence_file == "/data/pushgate.db"
+    assert rendered("--values", file)  # its names are those of our chart
