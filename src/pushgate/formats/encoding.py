@@ -92,7 +92,9 @@ def joined(pieces: Iterable[Piece]) -> Piece:
     """Return the checksum and length of *pieces* one after the other, without their data."""
     checksum = length = 0
     for piece in pieces:
-        checksum = _multiply(_shift(piece.length), checksum) ^ piece.checksum
+        if checksum:  # only gzip has one
+            checksum = _multiply(_shift(piece.length), checksum)
+        checksum ^= piece.checksum
         length += piece.length
     return Piece(b"", checksum, length)
 
