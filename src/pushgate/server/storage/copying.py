@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pushgate.errors import StartupError
 from pushgate.server.storage.journal import Journal, replacing
 from pushgate.server.storage.opening import locked, opened_database, opened_journal
-from pushgate.server.store.group import Block, Group
+from pushgate.server.store.group import Group
 
 _MAX_NAMED = 5
 
@@ -89,8 +89,5 @@ def _differences(one: Sequence[Group], other: Sequence[Group]) -> list[str]:
 def _content(group: Group) -> tuple[object, ...]:
     """Return everything that is stored of *group*."""
     times = group.pushed_at, group.failed_at, group.since
-    return times, group.failure, group.history, tuple(map(_block, group.blocks))
-
-
-def _block(block: Block) -> tuple[object, ...]:
-    return block.pushed, block.received, block.dropped
+    blocks = [(block.pushed, block.received, block.dropped) for block in group.blocks]
+    return times, group.failure, group.history, blocks

@@ -468,7 +468,7 @@ class Store:
         return tuple(dict.fromkeys(out))
 
     def _check_totals(self, before: Group | None, after: Group) -> None:
-        if before is None and self._bounds.groups and len(self._admitted) >= self._bounds.groups:
+        if before is None and self._has_all_groups:
             raise _exceeded(
                 f"{self._bounds.groups} groups are stored already", "groups", status=429
             )
@@ -478,6 +478,11 @@ class Store:
         if more > 0 and self._index.series + more > self._bounds.series:
             what = f"{self._index.series} series are stored already, the push brings {more} more"
             raise _exceeded(what, "series", status=429)
+
+    @property
+    def _has_all_groups(self) -> bool:
+        """Whether there are as many groups as there may be."""
+        return 0 < self._bounds.groups <= len(self._admitted)
 
     def _admit_deletion(self, change: DeleteAll) -> Sliced[list[Step]]:
         steps = []
@@ -497,7 +502,7 @@ class Store:
                 self._bounds.check(key, _NO_SHAPE)
             except (InconsistentPush, LimitExceeded):
                 return []
-            if self._bounds.groups and len(self._admitted) >= self._bounds.groups:
+            if self._has_all_groups:
                 return []
         after = (before or new_group(key, time)).failed(time, failure)
         return [(yield from self._count_in(Step(before, after)))]
