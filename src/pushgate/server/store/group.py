@@ -96,7 +96,8 @@ class Block:
 
     def held(self, names: frozenset[str]) -> frozenset[str]:
         """Return those of *names* that are left; costs time in proportion to the fewer ones."""
-        return (names & self.pushed.shape.name_set) - self.dropped
+        held = names & self.pushed.shape.label_schema.name_set
+        return held - self.dropped if held else held
 
     def removal(self, names: frozenset[str]) -> Sliced["Block | None"]:
         """Return this block less the families called *names*; None if nothing is left.

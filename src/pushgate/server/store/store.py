@@ -431,15 +431,19 @@ class Store:
         if isinstance(change, Replace):
             replaced = [(block, None) for block in old]
         else:
-            for block in old:
+            for number, block in enumerate(old):  # of which there may be thousands
+                if number % PER_SLICE == 0:
+                    yield
                 gone = block.held(names)
+                if not gone:
+                    kept.append(block)
+                    continue
+                replaced.append((block, gone))
                 yield
                 rest = yield from block.removal(gone)
-                if rest is not block:
-                    replaced.append((block, gone))
-                    yield
                 if rest is not None:
                     kept.append(rest)
+                yield
         if before is None:
             self._index.check_times(change.key)
         self._bounds.check(change.key, without_times(change.pushed).shape)
