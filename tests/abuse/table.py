@@ -115,6 +115,7 @@ ROWS = (
     Row("timestamps", lambda: put(JOB, series(MANY).replace(b" 1\n", b" 1 1\n")), 400),
     Row("99,000 series of nine labels, the last one twice", lambda: put(JOB, labelled_series() + b"m 1\nm 2\n"), 400),
     Row("two million spans of a histogram", lambda: put(JOB, protobuf(4, message((7, b"\x62\0" * 2_200_000))), Content_Type=PROTOBUF), 413),
+    Row("a histogram of one unknown field", lambda: put(JOB, protobuf(4, message((7, b"\x7a\0"))), Content_Type=PROTOBUF), 200),
     Row("15 million unknown fields", lambda: put(JOB, protobuf(1, b"\x7a\0" * 15_000_000), Content_Type=PROTOBUF), 413),
     # What contradicts the stored groups.
     Row("50,000 families of another type than stored", lambda: put(OTHER, families(50_000)), 400, lambda: [put(JOB, gauge(50_000))]),

@@ -17,6 +17,7 @@ from types import FrameType
 import uvloop
 
 from pushgate.errors import StartupError
+from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.duration import format_duration
 from pushgate.model.quoting import is_utf8
 from pushgate.server import logs, release, sockets
@@ -166,6 +167,8 @@ class _Process:
             asyncio.create_task(context.live.watch(self._report)),
             asyncio.create_task(context.live_rules.watch(context.gateway.govern)),
             asyncio.create_task(self._keep_alive()),
+            # The first push that needs them would hold up the event loop.
+            asyncio.create_task(asyncio.to_thread(message_class, "MetricFamily")),
         ]
         broken = asyncio.create_task(context.gateway.broken())
         stop = asyncio.create_task(self._stop.requested.wait())
