@@ -3,13 +3,16 @@
 import asyncio
 import resource
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from pushgate.server.compose import compose
 from pushgate.server.http.server import HttpServer
 from pushgate.server.settings import Settings
 from pushgate.server.sockets import listen
+from tests.server.access.certificates import Pki
 
 READY = b"GET /-/ready HTTP/1.1\r\nHost: g\r\n\r\n"
 UNFINISHED = (
@@ -37,9 +40,12 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(number: int = 1) -> AsyncIterator[tuple[HttpServer, list[Client]]]:
+async def serving(
+    number: int = 1, web_config: Path | None = None
+) -> AsyncIterator[tuple[HttpServer, list[Client]]]:
     """A server with *number* listeners and a client of each."""
-    server = compose(Settings(persistence_file=""))
+    config = str(web_config) if web_config else ""
+    server = compose(Settings(persistence_file="", web_config_file=config))
     server.context.gateway.start()
     listeners = listen(["127.0.0.1:0"] * number)
     http = HttpServer(server.app, server.context)
@@ -57,6 +63,16 @@ async def serving(number: int = 1) -> AsyncIterator[tuple[HttpServer, list[Clien
         await server.context.gateway.close()
         for listener in listeners:
             listener.close()
+
+
+def with_tls(pki: Pki) -> Path:
+    """Return a web configuration with a certificate."""
+    pair = pki.issue("server", "127.0.0.1")
+    config = pki.directory / "web.yml"
+    config.write_text(
+        f"tls_server_config: {{cert_file: {pair.certificate}, key_file: {pair.key}}}\n"
+    )
+    return config
 
 
 def test_every_listener_is_served():
@@ -85,6 +101,29 @@ def test_a_request_under_way_is_answered_before_the_stop_ends():
             assert await client.status(b"m 1\n") == 200
             await stopping
             assert await client.rest() == b""
+
+    asyncio.run(check())
+
+
+def test_a_handshake_under_way_is_finished_before_the_stop_and_its_request_answered(tmp_path):
+    pki = Pki(tmp_path)
+
+    async def check() -> None:
+        async with serving(web_config=with_tls(pki)) as (http, [client]):
+            stopping = asyncio.create_task(http.stop(20))
+            await asyncio.sleep(0.1)
+            assert not stopping.done()
+            await client.writer.start_tls(ssl.create_default_context(cafile=pki.ca_file))
+            assert await client.status(READY) == 200
+            await stopping
+
+    asyncio.run(check())
+
+
+def test_a_handshake_that_never_begins_holds_no_stop_up(tmp_path):
+    async def check() -> None:
+        async with serving(web_config=with_tls(Pki(tmp_path))) as (http, _):
+            await http.stop(1000)  # or the time of this server is over
 
     asyncio.run(check())
 

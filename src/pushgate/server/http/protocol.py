@@ -17,6 +17,7 @@ import time
 from email.utils import formatdate
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
+from weakref import WeakSet
 
 from starlette.types import ASGIApp, Message, Scope
 
@@ -64,7 +65,7 @@ _MAX_LINGER_SECONDS = 30.0
 _MAX_EXPIRED_SECONDS = 10
 # How long a stop waits for the first request of a new connection, and for the rest of a head: the
 # client has sent it, or will, and could not know that the server stops.
-_NEW_SECONDS = 1.0
+NEW_SECONDS = 1.0
 _NEVER = float("inf")
 _TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; no request begins with it
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -124,6 +125,8 @@ class ServerState:
         """How many connections there may be, by the reason for which more are refused."""
         self.connections: set[HttpProtocol] = set()
         context.telemetry.recent.connections = self.connections
+        self.handshakes: WeakSet[HttpProtocol] = WeakSet()
+        """Those of TLS that are not finished. Nobody says when one has failed: it disappears."""
         self.exchanges: set[asyncio.Task[None]] = set()
         self.held_head_bytes = 0
         """Bytes of all large heads that have not arrived completely."""
@@ -199,6 +202,7 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of uvloop
         """Wait for requests, or refuse the client if there are too many."""
         state = self._state
+        state.handshakes.discard(self)
         state.connections.add(self)
         self._transport = transport
         self.is_tls = transport.get_extra_info("sslcontext") is not None
@@ -210,7 +214,7 @@ class HttpProtocol(asyncio.Protocol):
         now = self._loop.time()
         self._certificate_ends = now + valid_until(self.peer_certificate) - time.time()
         self._deadline = now + state.header_seconds
-        self._is_new_until = now + _NEW_SECONDS
+        self._is_new_until = now + NEW_SECONDS
         for reason, limit in state.max_connections.items():
             if len(state.connections) > limit:
                 self._refuse_for(reason, lingers=False)
@@ -308,7 +312,7 @@ class HttpProtocol(asyncio.Protocol):
         elif self._owes_response:
             return
         elif self._state.is_stopping and (self._in_head or now < self._is_new_until):
-            self._deadline = min(self._deadline, now + _NEW_SECONDS)
+            self._deadline = min(self._deadline, now + NEW_SECONDS)
         else:
             self._end()
 

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.protocol import HttpProtocol, ServerState
+from pushgate.server.http.protocol import NEW_SECONDS, HttpProtocol, ServerState
 from pushgate.server.sockets import BACKLOG
 
 # How long a TLS client may take to answer that the connection closes.
@@ -39,7 +39,7 @@ class HttpServer:
             tls["ssl"] = self._tls
             tls["ssl_handshake_timeout"] = self._handshake_seconds
             tls["ssl_shutdown_timeout"] = _TLS_SHUTDOWN_SECONDS
-        connect = partial(HttpProtocol, self._state)
+        connect = partial(HttpProtocol, self._state) if self._tls is None else self._shake_hands
         # The event loop listens once more, with a backlog of its own if it is not told one.
         self._servers = [
             await loop.create_server(connect, sock=listener, backlog=BACKLOG, **tls)
@@ -47,6 +47,12 @@ class HttpServer:
         ]
         self._state.max_connections["open-files"] = _free_files()
         self._tick()
+
+    def _shake_hands(self) -> HttpProtocol:
+        """Return the protocol of a connection that is accepted, and made after its handshake."""
+        protocol = HttpProtocol(self._state)
+        self._state.handshakes.add(protocol)
+        return protocol
 
     def _tick(self) -> None:
         """Do what is due each second."""
@@ -66,8 +72,11 @@ class HttpServer:
         for connection in tuple(state.connections):
             connection.shut_down()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while state.connections and loop.time() < deadline:
+        began = loop.time()
+        deadline, handshakes_end = began + seconds, began + min(seconds, NEW_SECONDS)
+        while (state.connections and loop.time() < deadline) or (
+            state.handshakes and loop.time() < handshakes_end
+        ):
             if at_once is not None and at_once.is_set():
                 break
             await asyncio.sleep(_POLL_SECONDS)
