@@ -1,3 +1,4 @@
+import signal
 import socket
 import threading
 import time
@@ -90,3 +91,17 @@ def test_a_proxy_that_refuses_is_an_error_of_the_credentials():
 def test_a_port_out_of_range_is_a_clear_error(address):
     with pytest.raises(ConfigurationError, match=r"port is \d+; expecting 1 to 65535"):
         PushGateway(address, job="j", properties=False)
+
+
+def test_a_signal_is_for_the_thread_that_pushes_and_not_for_the_one_that_resolves(monkeypatch):
+    resolve, masks = socket.getaddrinfo, []
+
+    def resolving(*arguments, **options):
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return resolve(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolving)
+    with rogue() as server:
+        PushGateway(f"localhost:{server.port}", job="a").delete()
+    assert signal.SIGINT in masks[0]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -227,11 +227,18 @@ def _resolved(host: str, port: int, timeout: float) -> list[Any]:
         except OSError as error:
             answer.append(error)
 
+    def resolve_apart() -> None:
+        import signal  # here, because it takes a millisecond
+
+        # A signal that the system gives to this thread would not interrupt the one that waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        resolve()
+
     # An address needs no resolver, and so no thread.
     if host.replace(".", "").isdecimal() or ":" in host:
         resolve()
     else:
-        thread = threading.Thread(target=resolve, daemon=True)
+        thread = threading.Thread(target=resolve_apart, daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the interpreter is shutting down
