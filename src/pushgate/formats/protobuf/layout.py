@@ -25,7 +25,7 @@ from pushgate.model.shape import Pushed, PushShape
 from pushgate.model.slices import PER_SLICE, Sliced, listing, pausing, releasing
 
 METRICS_AT_ONCE: Final = 512
-"""Metrics that are encoded in one go, and series of which :func:`encode_metrics` takes several."""
+"""How many metrics are encoded in one go, and series several rows may have together."""
 
 
 def encode_metrics(
@@ -61,15 +61,7 @@ def family_header(family: FamilyShape, help: str | None, escaping: Escaping) -> 
 
 
 def _pair(name: str, value: str, escaping: Escaping) -> bytes:
-    before, said = _name(name, escaping), raw(value)
-    length = varint(len(said))
-    # Two fields in each other, put together at once: every group has its own.
-    return b"\n%b%b\x12%b%b" % (
-        varint(len(before) + 1 + len(length) + len(said)),
-        before,
-        length,
-        said,
-    )
+    return field(1, _name(name, escaping) + field(2, raw(value)))
 
 
 @lru_cache(1000)
@@ -87,7 +79,7 @@ class _Piece(NamedTuple):
 
     ``template`` has for each metric a placeholder for its length, for each grouping label,
     and for its value. ``sizes`` is how long the rest of the labels is. ``prefix`` is that of
-    a simple type, whose numbers are at ``places`` among those of the shape, as doubles.
+    a simple type.
     """
 
     family: int
@@ -96,7 +88,6 @@ class _Piece(NamedTuple):
     template: bytes
     sizes: tuple[int, ...]
     metrics: tuple[int, ...]
-    places: tuple[int, ...]
     slots: tuple[range, ...]
     bounds: list[list[bytes]]
     untyped_as_text: bool
@@ -176,25 +167,32 @@ class _Template(NamedTuple):
 
 
 class _Sheet:
-    """Pieces that stand next to each other: some of simple types, or one of another."""
+    """Pieces that stand next to each other: some of simple types, or one of another.
 
-    def __init__(self, piece: _Piece) -> None:
-        self.pieces = [piece]
-        self.room = METRICS_AT_ONCE - len(piece.metrics) if piece.is_simple else 0
-        """How many metrics of simple types may be added."""
+    The numbers of simple types are at ``places`` among those of the shape, as doubles.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[_Piece] = []
+        self._places: list[int] = []
         self._templates: dict[int, _Template] = {}
         """By the length of the grouping labels."""
-        self._places: list[int] = []
 
     @property
     def is_simple(self) -> bool:
         """Whether all that is not in the labels is a number for each metric."""
         return self.pieces[0].is_simple
 
-    def add(self, piece: _Piece) -> None:
-        """Append a piece of a simple type, for which there is room."""
+    def takes(self, piece: _Piece) -> bool:
+        """Return whether *piece* may be added."""
+        is_simple = self.is_simple and piece.is_simple
+        return is_simple and len(self._places) + len(piece.metrics) <= METRICS_AT_ONCE
+
+    def add(self, piece: _Piece, first: int) -> None:
+        """Append *piece*, whose family has its *first* number there in the shape."""
         self.pieces.append(piece)
-        self.room -= len(piece.metrics)
+        if piece.is_simple:
+            self._places += [8 * (first + slots.start) for slots in piece.slots]
 
     def numbered(self, pairs: Sequence[bytes], numbers: bytes) -> list[bytes]:
         """Return the metrics of each piece; *numbers* are those of the shape, as doubles."""
@@ -204,8 +202,6 @@ class _Sheet:
             template = self._template(grouping, len(pairs))
             if len(self._templates) < _MAX_TEMPLATES:
                 self._templates[grouping] = template
-        if not self._places:
-            self._places = [place for piece in self.pieces for place in piece.places]
         filling = [*pairs, b""] * len(self._places)
         filling[len(pairs) :: len(pairs) + 1] = [numbers[at : at + 8] for at in self._places]
         filled = template.text % tuple(filling)
@@ -297,10 +293,9 @@ def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_P
         for some in _batches(written[shared].order, slots):
             yield
             piece = yield from _piece(shape, at, some, slots, written[shared])
-            if piece.is_simple and sheets and sheets[-1].room >= len(some):
-                sheets[-1].add(piece)
-            else:
-                sheets.append(_Sheet(piece))
+            if not (sheets and sheets[-1].takes(piece)):
+                sheets.append(_Sheet())
+            sheets[-1].add(piece, shape.starts[at])
         starts.append(starts[-1] + len(family.labels))
         yield
     for its in written.values():
@@ -340,7 +335,7 @@ def _batches(order: list[int], slots: list[range]) -> Iterator[list[int]]:
 def _piece(
     shape: PushShape, at: int, metrics: list[int], slots: list[range], written: _Written
 ) -> Sliced[_Piece]:
-    family, start = shape.families[at], shape.starts[at]
+    family = shape.families[at]
     bounds = []
     for metric in metrics if family.bounds else ():
         its = yield from listing(double(float(b)) for b in family.bounds[metric])
@@ -352,7 +347,6 @@ def _piece(
         b"".join([written.templates[metric] for metric in metrics]),
         tuple([written.sizes[metric] for metric in metrics]),
         tuple(metrics),
-        tuple([8 * (start + slots[metric].start) for metric in metrics]),
         tuple([slots[metric] for metric in metrics]),
         bounds,
         family.untyped_as_text,
