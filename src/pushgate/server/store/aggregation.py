@@ -19,7 +19,7 @@ from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote
-from pushgate.model.shape import Pushed, interning
+from pushgate.model.shape import Pushed, PushShape, interning
 from pushgate.model.slices import PER_SLICE, Sliced, listing, releasing
 from pushgate.server.store.group import Group
 
@@ -75,38 +75,38 @@ _Metrics: TypeAlias = dict[Labels, _Metric]
 _CHUNK = 512
 
 
-class _Content:
+class _Content(NamedTuple):
     """A push whose families are looked up by name.
 
     The garbage collector walks a young list of 100,000 items in milliseconds, and all threads
     wait. So nothing here holds as many, but for the tuple of numbers: it walks that only once.
+    ``firsts`` has the number of metrics before each family, if there are ``details``.
     """
 
-    def __init__(self, pushed: Pushed) -> None:
-        self._shape = pushed.shape
-        self._details = pushed.details
-        self._firsts: Sequence[int] = ()  # metrics before each family
-        self._tokens = tuple(pushed.numbers.split(b" "))
-        self._positions = pushed.shape.label_schema.positions
+    shape: PushShape
+    tokens: tuple[bytes, ...]
+    details: tuple[bytes, ...]
+    firsts: Sequence[int]
 
     @classmethod
     def of(cls, pushed: Pushed) -> Sliced["_Content"]:
         """Return the content of *pushed*."""
-        content = cls(pushed)
+        tokens = tuple(pushed.numbers.split(b" "))
         yield
+        firsts: Sequence[int] = ()
         if pushed.details:
             lengths = (len(family.labels) for family in pushed.shape.families)
-            content._firsts = yield from listing(accumulate(lengths, initial=0))
-        return content
+            firsts = yield from listing(accumulate(lengths, initial=0))
+        return cls(pushed.shape, tokens, pushed.details, firsts)
 
     def family(self, name: str) -> FamilyShape:
         """Return the family called *name*, which is one of these."""
-        return self._shape.families[self._positions[name]]
+        return self.shape.families[self.shape.label_schema.positions[name]]
 
     def metrics(self, family: FamilyShape) -> Sliced[_Metrics]:
         """Return the metrics of *family*, which is one of these."""
-        at = self._positions[family.name]
-        start = self._shape.starts[at]
+        at = self.shape.label_schema.positions[family.name]
+        start = self.shape.starts[at]
         metrics: _Metrics = {}
         for number, (labels, slots) in enumerate(
             zip(family.labels, family.metric_slots(), strict=True)
@@ -115,8 +115,8 @@ class _Content:
                 yield
             metrics[labels] = _Metric(
                 family.bounds[number] if family.bounds else (),
-                self._tokens[start + slots.start : start + slots.stop],
-                self._details[self._firsts[at] + number] if self._firsts else b"",
+                self.tokens[start + slots.start : start + slots.stop],
+                self.details[self.firsts[at] + number] if self.firsts else b"",
             )
         return metrics
 
