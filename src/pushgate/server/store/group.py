@@ -79,7 +79,9 @@ class Block:
         self.pushed = pushed
         self.received = received
         self.dropped = dropped
-        self.series = pushed.shape.series - finished(_series(pushed, dropped))
+        self.series = pushed.shape.series
+        if dropped:
+            self.series -= finished(_series(pushed, dropped))
 
     def families(self, names: frozenset[str] | None = None) -> Iterable[FamilyShape]:
         """Return the families that are left; with *names* only those that are called so.
