@@ -45,7 +45,6 @@ from pushgate.server.ui.search import (
     found,
     job_of,
     matching_groups,
-    state_of,
 )
 from pushgate.server.ui.values import age, moment
 from pushgate.server.version import BUILD
@@ -215,9 +214,10 @@ def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool)
     settings = context.settings
     expires_at = rule.expires_at(shown)
     chosen = quote(selector(shown.key), errors="surrogateescape")
+    row = group_row(shown, rule, settings, now, may_delete=may_delete, most=0)
     return {
-        "row": group_row(shown, rule, settings, now, may_delete=may_delete, most=0),
-        "word": STATE_WORDS[state_of(shown, rule, now)],
+        "row": row,
+        "word": STATE_WORDS[row.state],
         "rhythm": rhythm(shown.attempts)[1],
         "history": history(shown.attempts, now),
         "snippets": snippets(shown, rule, settings, base_url(scope, settings)),
