@@ -130,7 +130,7 @@ lock: $(READY)  ## pin what the image and the documentation install, with hashes
 	  --no-annotate --no-header --upgrade --output-file requirements/docs.txt -
 
 $(SERVER): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Pushgate needs Python 3.11 or newer; set PYTHON=…")'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Pushgate needs Python 3.11 or newer; set PYTHON=…")'
 	@echo "installing the server into $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --quiet -e '.[server]'
