@@ -148,7 +148,7 @@ def _loaded(
     if lock is not None:
         path, reset = Path(settings.persistence_file), settings.persistence_reset_damaged
         file, groups = opened_journal(path, lock, reset_damaged=reset, now=time.time())
-        telemetry.counter(
+        telemetry.show(
             "pushgate_journal_checkpoint_failures_total",
             "Checkpoints of the journal that failed.",
             lambda: file.tidy_failures,
@@ -156,9 +156,9 @@ def _loaded(
         journal = file
     elif settings.persistence_url:
         database, groups = opened_database(settings.persistence_url)
-        telemetry.counter(
+        telemetry.show(
             "pushgate_storage_losses_total",
-            "Times the database was found to lack changes that this server had seen.",
+            "Times the database lacked changes that this server had seen.",
             lambda: database.losses,
         )
         journal = database
@@ -172,90 +172,79 @@ def _loaded(
 def _show(context: AppContext, decoder: PushDecoder) -> None:
     """Show the state of the parts among the server's own metrics, read at each scrape."""
     settings, gateway, rules = context.settings, context.gateway, context.live_rules
-    gauge, counter = context.telemetry.gauge, context.telemetry.counter
-    gauge("pushgate_groups", "Groups stored.", lambda: len(gateway.store))
-    gauge(
-        "pushgate_series",
-        "Series stored, the push times left out.",
-        lambda: gateway.store.series,
-    )
-    gauge(
-        "pushgate_limit_groups",
-        "Limit of groups stored, 0 for none.",
-        lambda: settings.limit_groups,
-    )
-    gauge(
-        "pushgate_limit_series",
-        "Limit of series stored, 0 for none.",
-        lambda: settings.limit_series,
-    )
-    gauge(
-        "pushgate_pushes_waiting",
-        "Changes admitted and not yet durable.",
-        lambda: gateway.waiting,
-    )
-    gauge(
+    show = context.telemetry.show
+    show("pushgate_groups", "Groups stored.", lambda: len(gateway.store))
+    show("pushgate_series", "Series stored, without push times.", lambda: gateway.store.series)
+    show("pushgate_limit_groups", "Limit of groups; 0 for none.", lambda: settings.limit_groups)
+    show("pushgate_limit_series", "Limit of series; 0 for none.", lambda: settings.limit_series)
+    show("pushgate_pushes_waiting", "Changes not yet durable.", lambda: gateway.waiting)
+    show(
         "pushgate_journal_ready",
         "1 if the last write of the journal succeeded, else 0.",
         lambda: gateway.is_ready,
     )
-    gauge(
-        "pushgate_storage_connected",
-        "1 if the storage works and answers, else 0: then metrics are shown from memory.",
-        lambda: gateway.is_connected,
-    )
-    gauge(
-        "pushgate_storage_copy_age_seconds",
-        "How long ago the groups in memory were known to be those in the storage.",
-        lambda: gateway.copy_age,
-    )
-    gauge(
-        "pushgate_shape_cache_bytes",
-        "Memory that known shapes of pushes cost besides the stored ones, in bytes.",
-        lambda: decoder.cache_bytes,
-    )
-    counter(
+    show(
         "pushgate_journal_failures_total",
         "Failed attempts to write or find the journal.",
         lambda: gateway.journal_failures,
     )
-    counter(
+    show(
+        "pushgate_storage_connected",
+        "1 if the storage answers; 0 while metrics are shown from memory.",
+        lambda: gateway.is_connected,
+    )
+    show(
+        "pushgate_storage_copy_age_seconds",
+        "Seconds since the groups in memory were known to match the storage.",
+        lambda: gateway.copy_age,
+    )
+    show(
         "pushgate_storage_turns_total",
-        "Turns in which pushes and deletes were written together.",
+        "Turns, each of which writes waiting changes together.",
         lambda: gateway.turns,
     )
-    counter(
+    show(
         "pushgate_storage_turn_seconds_total",
-        "Seconds that turns took, with the wait for those of other servers.",
+        "Seconds spent in turns, including the wait for other servers.",
         lambda: gateway.turn_seconds,
     )
-    counter(
+    show(
         "pushgate_storage_turn_changes_total",
-        "Pushes and deletes that were settled in turns.",
+        "Changes that were settled in turns.",
         lambda: gateway.turn_changes,
     )
-    counter(
+    show(
         "pushgate_storage_news_groups_total",
         "Groups that other servers changed.",
         lambda: gateway.news_groups,
     )
-    counter(
+    show(
         "pushgate_storage_reloads_total",
-        "Times everything had to be loaded from the storage anew.",
+        "Times everything was loaded from the storage again.",
         lambda: gateway.reloads,
     )
-    counter(
+    show(
+        "pushgate_shape_cache_bytes",
+        "Bytes of memory for known shapes that no stored group has.",
+        lambda: decoder.cache_bytes,
+    )
+    show(
         "pushgate_expired_groups_total",
-        "Groups that lost their metrics because of their age.",
+        "Groups whose metrics were removed because of their age.",
         lambda: context.expiry.expired,
     )
-    counter(
+    show(
+        "pushgate_rules_valid",
+        "1 if the rules file as it is now is in force, else 0.",
+        lambda: rules.error is None,
+    )
+    show(
         "pushgate_rules_reload_failures_total",
-        "Times a changed rules file was not taken over because it is invalid.",
+        "Times a changed rules file was invalid and not taken over.",
         lambda: rules.failures,
     )
-    gauge(
-        "pushgate_rules_valid",
-        "1 if the rules in force are those of the rules file as it is now, else 0.",
-        lambda: rules.error is None,
+    show(
+        "pushgate_web_config_reload_failures_total",
+        "Times a changed web configuration was invalid and not taken over.",
+        lambda: context.live.failures,
     )

@@ -21,7 +21,6 @@ from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.duration import format_duration
 from pushgate.model.quoting import is_utf8
 from pushgate.server import logs, release, sockets
-from pushgate.server.access.live import Reloaded
 from pushgate.server.access.tls import caveats
 from pushgate.server.compose import Composition, compose, lock_persistence
 from pushgate.server.http.server import HttpServer
@@ -164,8 +163,8 @@ class _Process:
         self._notifier.send("READY=1")
         tasks = [
             asyncio.create_task(self._do_chores()),
-            asyncio.create_task(context.live.watch(self._report)),
-            asyncio.create_task(context.live_rules.watch(context.gateway.govern)),
+            asyncio.create_task(context.live.watch(self._report_config)),
+            asyncio.create_task(context.live_rules.watch(self._report_rules)),
             asyncio.create_task(self._keep_alive()),
             # The first push that needs them would hold up the event loop.
             asyncio.create_task(asyncio.to_thread(message_class, "MetricFamily")),
@@ -203,14 +202,23 @@ class _Process:
             self._notifier.send("WATCHDOG=1")
             await asyncio.sleep(self._notifier.watchdog_seconds)
 
-    def _report(self, outcome: Reloaded) -> None:
+    def _report_config(self) -> None:
         """Log what became of a changed web configuration."""
-        if outcome.error is None:
+        if error := self._context.live.error:
+            _log.error("Unable to parse configuration", extra={"err": str(error)})
+        else:
             _log.info("web configuration reloaded")
             self._log_config()
-            return
-        self._context.telemetry.count_reload_failure()
-        _log.error("Unable to parse configuration", extra={"err": str(outcome.error)})
+
+    def _report_rules(self) -> None:
+        """Hand changed rules to the gateway, or log why they are not in force."""
+        live = self._context.live_rules
+        if live.error:
+            said = {"file": str(live.files[0]), "err": str(live.error)}
+            _log.error("the rules file is invalid; the last valid rules stay in force", extra=said)
+        else:
+            _log.info("rules reloaded", extra={"rules": len(live.rules.rules)})
+            self._context.gateway.govern(live.rules)
 
     def _log_config(self) -> None:
         """Log what operators should know of the web configuration."""

@@ -104,14 +104,9 @@ class Telemetry:
             ["reason"],
             registry=self._registry,
         )
-        self._reload_failures = Counter(
-            "pushgate_web_config_reload_failures_total",
-            "Times a changed web configuration was not taken over because it is invalid.",
-            registry=self._registry,
-        )
         self._own = {
             family.name: OwnFamily(family.kind, family.help, predefined=True)
-            for family in self._collected()
+            for family in map(_family, self._registry.collect())
         }
         # These have samples only after the first request or push, but the names are ours.
         self._own[_REQUESTS[0]] = OwnFamily(MetricType.COUNTER, _REQUESTS[1], predefined=False)
@@ -122,15 +117,15 @@ class Telemetry:
         self.recent = Recent()
         """What the status page shows of the last hour."""
 
-    def gauge(self, name: str, help_: str, read: Callable[[], float]) -> None:
-        """Show what *read* returns, at each scrape, as the gauge *name*."""
-        Gauge(name, help_, registry=self._registry).set_function(read)
-        self._own[name] = OwnFamily(MetricType.GAUGE, help_, predefined=True)
-
-    def counter(self, name: str, help_: str, read: Callable[[], float]) -> None:
-        """Show what *read* returns, at each scrape, as the counter *name* (``…_total``)."""
-        _ReadCounter(name, help_, read, self._registry)
-        self._own[name] = OwnFamily(MetricType.COUNTER, help_, predefined=True)
+    def show(self, name: str, help_: str, read: Callable[[], float]) -> None:
+        """Show what *read* returns at each scrape: a counter if *name* ends in ``_total``."""
+        if name.endswith("_total"):
+            self._registry.register(_ReadCounter(name, help_, read))
+            kind = MetricType.COUNTER
+        else:
+            Gauge(name, help_, registry=self._registry).set_function(read)
+            kind = MetricType.GAUGE
+        self._own[name] = OwnFamily(kind, help_, predefined=True)
 
     def count_request(self, code: int, handler: str, method: str) -> None:
         """Count a request that *handler* answered with *code*; *method* is lower case."""
@@ -154,10 +149,6 @@ class Telemetry:
         """Count a push that was refused for *reason*: a word, of a bounded set."""
         self._rejected.labels(reason).inc()
 
-    def count_reload_failure(self) -> None:
-        """Count a web configuration that became invalid while the server runs."""
-        self._reload_failures.inc()
-
     def own(self, name: str) -> OwnFamily | None:
         """Return what the consistency check wants to know of the own family *name*."""
         return self._own.get(name)
@@ -173,7 +164,10 @@ class Telemetry:
             Sample(name, tuple(zip(("code", "handler", "method"), of, strict=True)), float(count))
             for of, count in self._requests.items()
         ]
-        families = [*self._collected(), Family(name, "counter", help_, requests)]
+        families = [
+            *map(_family, self._registry.collect()),
+            Family(name, "counter", help_, requests),
+        ]
         now = self._clock()
         for index, (name, help_) in enumerate((_SIZE, _DURATION)):
             samples = [
@@ -183,9 +177,6 @@ class Telemetry:
             ]
             families.append(Family(name, "summary", help_, samples))
         return sorted(family for family in families if family.samples)
-
-    def _collected(self) -> Iterator[Family]:
-        return map(_family, self._registry.collect())
 
 
 def _family(metric: Metric) -> Family:
@@ -210,11 +201,8 @@ def _summary(name: str, method: str, window: Window, now: float) -> Iterator[Sam
 class _ReadCounter(Collector):
     """A counter that is kept elsewhere and read at each scrape."""
 
-    def __init__(
-        self, name: str, help_: str, read: Callable[[], float], registry: CollectorRegistry
-    ) -> None:
+    def __init__(self, name: str, help_: str, read: Callable[[], float]) -> None:
         self._name, self._help, self._read = name, help_, read
-        registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(self._name, self._help, value=self._read())

@@ -6,7 +6,7 @@ import pytest
 
 from pushgate.errors import StartupError
 from pushgate.server.access.config import Permission
-from pushgate.server.access.live import LiveConfig, Reloaded
+from pushgate.server.access.live import LiveConfig
 from tests.server.access.certificates import Pki, hashed
 from tests.server.access.tlsclient import Client, client_context, echo_server, talk
 
@@ -22,9 +22,10 @@ def path(tmp_path) -> Path:
     return tmp_path / "web.yml"
 
 
-def complaint(outcome: Reloaded | None) -> str | None:
-    assert outcome is not None
-    return outcome.error and str(outcome.error)
+async def complaint(live: LiveConfig, *, at_once: bool = False) -> str:
+    """Return the error that a poll reports; empty if the files are in force."""
+    assert await live.poll(at_once=at_once)
+    return str(live.error or "")
 
 
 async def anonymous(live: LiveConfig) -> bool:
@@ -36,8 +37,8 @@ async def test_without_a_file_there_is_nothing_to_reload():
     live = LiveConfig(None)
     assert live.access.open
     assert live.context is None
-    assert await live.poll() is None
-    assert await live.reload() == Reloaded()
+    assert not await live.poll()
+    assert await complaint(live, at_once=True) == ""
 
 
 async def test_a_file_that_makes_no_sense_is_refused_at_start(path):
@@ -49,20 +50,20 @@ async def test_a_file_that_makes_no_sense_is_refused_at_start(path):
 async def test_a_change_is_taken_once_it_has_settled(path):
     path.write_text("")
     live = LiveConfig(path)
-    assert await live.poll() is None
+    assert not await live.poll()
     path.write_text(ALICE)
-    assert await live.poll() is None
+    assert not await live.poll()
     assert await anonymous(live)
-    assert await live.poll() == Reloaded()
+    assert await complaint(live) == ""
     assert not await anonymous(live)
-    assert await live.poll() is None
+    assert not await live.poll()
 
 
 async def test_a_change_while_the_file_is_read_at_start_is_not_missed(path):
     path.write_text("")
     live = LiveConfig(path)
     path.write_text(ALICE)  # before the first look at the file's times
-    assert [await live.poll(), await live.poll()] == [None, Reloaded()]
+    assert [await live.poll(), await live.poll()] == [False, True]
 
 
 async def test_a_file_that_is_only_touched_changes_nothing(path):
@@ -70,7 +71,7 @@ async def test_a_file_that_is_only_touched_changes_nothing(path):
     live = LiveConfig(path)
     before = live.access
     path.write_text(ALICE)
-    assert [await live.poll() for _ in range(4)] == [None] * 4
+    assert [await live.poll() for _ in range(4)] == [False] * 4
     assert live.access is before
 
 
@@ -78,7 +79,7 @@ async def test_a_hangup_takes_a_change_at_once(path):
     path.write_text("")
     live = LiveConfig(path)
     path.write_text(ALICE)
-    assert await live.reload() == Reloaded()
+    assert await complaint(live, at_once=True) == ""
     assert not await anonymous(live)
 
 
@@ -87,14 +88,14 @@ async def test_what_became_invalid_keeps_the_last_good_and_is_told_once(path):
     live = LiveConfig(path)
     before = live.access
     path.write_text("foo: 1")
-    outcomes = [await live.poll() for _ in range(5)]
-    told = [outcome for outcome in outcomes if outcome]
-    assert [complaint(outcome) for outcome in told] == ["line 1: unknown key foo"]
+    assert [await live.poll() for _ in range(5)] == [False, True, False, False, False]
+    assert str(live.error) == "line 1: unknown key foo"
     assert live.access is before
-    assert complaint(await live.reload()) == complaint(told[0])
+    assert await complaint(live, at_once=True) == "line 1: unknown key foo"
+    assert live.failures == 2
     path.write_text(OPEN)
     await live.poll()
-    assert await live.poll() == Reloaded()
+    assert await complaint(live) == ""
     assert await anonymous(live)
 
 
@@ -106,12 +107,12 @@ async def test_a_file_that_became_empty_does_not_open_the_gateway(path, text):
     path.write_text(ALICE)
     live = LiveConfig(path)
     path.write_text(text)
-    assert complaint(await live.reload()) == (
+    assert await complaint(live, at_once=True) == (
         "the file is empty; if that is meant, restart the server"
     )
     assert not await anonymous(live)
     path.write_text(OPEN)
-    assert await live.reload() == Reloaded()
+    assert await complaint(live, at_once=True) == ""
 
 
 @pytest.mark.parametrize("section", ["basic_auth_users", "bearer_tokens", "jwt", "permissions"])
@@ -120,7 +121,7 @@ async def test_a_section_that_became_empty_does_not_open_the_gateway(path, secti
     path.write_text(ALICE)
     live = LiveConfig(path)
     path.write_text(OPEN + f"{section}: {value}\n")
-    assert (await live.reload()).error
+    assert await complaint(live, at_once=True)
     assert not await anonymous(live)
 
 
@@ -128,7 +129,7 @@ async def test_a_limit_or_a_header_does_not_vanish_with_the_content_of_the_file(
     path.write_text("rate_limit: {interval: 1h}\n")
     live = LiveConfig(path)
     path.write_text("")
-    assert complaint(await live.reload())
+    assert await complaint(live, at_once=True)
     assert live.config.rate_limit
 
 
@@ -136,7 +137,7 @@ async def test_a_section_that_was_empty_from_the_start_is_no_mistake(path):
     path.write_text(ALICE.replace("basic", "bearer_tokens: []\nbasic"))
     live = LiveConfig(path)
     path.write_text("bearer_tokens: []\n" + ALICE + OPEN)
-    assert await live.reload() == Reloaded()
+    assert await complaint(live, at_once=True) == ""
     assert not await anonymous(live)
 
 
@@ -146,9 +147,9 @@ async def test_a_server_may_start_with_an_empty_file(path, text):
     live = LiveConfig(path)
     assert await anonymous(live)
     path.write_text("# still nothing\n")
-    assert await live.reload() == Reloaded()
+    assert await complaint(live, at_once=True) == ""
     path.write_text(ALICE)
-    assert await live.reload() == Reloaded()
+    assert await complaint(live, at_once=True) == ""
     assert not await anonymous(live)
 
 
@@ -157,21 +158,21 @@ async def test_a_pipe_in_the_place_of_the_file_holds_nobody_up(path):
     live = LiveConfig(path)
     path.unlink()
     os.mkfifo(path)
-    assert complaint(await live.reload()) == f"read {path}: not a regular file"
+    assert await complaint(live, at_once=True) == f"read {path}: not a regular file"
     assert not await anonymous(live)
 
 
 async def test_the_watch_tells_what_a_hangup_finds(path):
     path.write_text(ALICE)
     live = LiveConfig(path)
-    told: asyncio.Queue[Reloaded] = asyncio.Queue()
-    watch = asyncio.create_task(live.watch(told.put_nowait))
+    told: asyncio.Queue[str] = asyncio.Queue()
+    watch = asyncio.create_task(live.watch(lambda: told.put_nowait(str(live.error))))
     path.write_text(OPEN)
     live.request_reload()
-    assert await told.get() == Reloaded()
+    assert await told.get() == "None"
     path.write_text("foo: 1")
     live.request_reload()
-    assert "unknown key foo" in (complaint(await told.get()) or "")
+    assert "unknown key foo" in await told.get()
     watch.cancel()
 
 
@@ -179,8 +180,8 @@ async def test_a_file_that_is_gone_keeps_the_last_good(path):
     path.write_text(ALICE)
     live = LiveConfig(path)
     path.unlink()
-    assert await live.poll() is None
-    assert complaint(await live.poll()) == f"open {path}: no such file or directory"
+    assert not await live.poll()
+    assert await complaint(live) == f"open {path}: no such file or directory"
     assert not await anonymous(live)
 
 
@@ -190,10 +191,10 @@ async def test_a_file_that_was_missing_is_noticed_when_it_comes(path, tmp_path):
     live = LiveConfig(path)
     path.write_text(ALICE + "bearer_tokens: [{name: ci, token_file: token}]\n")
     await live.poll()
-    assert "token_file" in (complaint(await live.poll()) or "")
+    assert "token_file" in await complaint(live)
     (tmp_path / "token").write_text("t0ken")
-    assert await live.poll() == Reloaded()
-    assert await live.poll() is None
+    assert await complaint(live) == ""
+    assert not await live.poll()
 
 
 async def test_files_that_are_named_are_watched_also_through_links(path, tmp_path):
@@ -207,7 +208,7 @@ async def test_files_that_are_named_are_watched_also_through_links(path, tmp_pat
     (tmp_path / "next").symlink_to("2")
     (tmp_path / "next").replace(tmp_path / "data")
     await live.poll()
-    assert await live.poll() == Reloaded()
+    assert await complaint(live) == ""
     headers = [(b"authorization", b"Bearer new")]
     assert await live.access.admit(headers, None, Permission.ANY) is None
 
@@ -217,7 +218,7 @@ async def test_tls_stays_on_or_off(path, tmp_path):
     path.write_text(TLS)
     live = LiveConfig(path)
     path.write_text(ALICE)
-    assert complaint(await live.reload()) == "TLS can't be turned on or off without a restart"
+    assert await complaint(live, at_once=True) == "TLS can't be turned on or off without a restart"
     assert await anonymous(live)
 
 
@@ -235,11 +236,11 @@ async def test_a_rotated_certificate_is_shown_to_new_connections_only(path, tmp_
             key = pair.key.read_bytes()
             pair.key.write_bytes(b"half a key")
             await live.poll()
-            assert "failed to load X509KeyPair" in (complaint(await live.poll()) or "")
+            assert "failed to load X509KeyPair" in await complaint(live)
             assert await asyncio.to_thread(talk, port, trusting_first) == b"hello\n"
             pair.key.write_bytes(key)
             await live.poll()
-            assert await live.poll() == Reloaded()
+            assert await complaint(live) == ""
             assert await asyncio.to_thread(early.say, b"still here\n") == b"still here\n"
             trusting_second = client_context(second.ca_file)
             assert await asyncio.to_thread(talk, port, trusting_second) == b"hello\n"

@@ -33,7 +33,7 @@ def ttl(live: LiveRules) -> int:
 async def test_without_a_file_all_groups_have_the_default():
     live = LiveRules(None, Rule(ttl=HOUR))
     assert ttl(live) == HOUR
-    await asyncio.wait_for(live.watch(lambda _: None), 10)
+    await asyncio.wait_for(live.watch(lambda: None), 10)
 
 
 async def test_the_first_rule_that_selects_a_group_holds(file):
@@ -51,55 +51,54 @@ async def test_a_group_that_no_rule_selects_has_the_default(file):
 
 async def test_a_change_counts_once_two_polls_find_it(file):
     live = LiveRules(file)
-    assert await live.poll() is None
+    assert not await live.poll()
     file.write_text(rule("2h"))
-    assert await live.poll() is None
+    assert not await live.poll()
     assert ttl(live) == HOUR
-    assert await live.poll() is live.rules
+    assert await live.poll()
     assert ttl(live) == 2 * HOUR
-    assert await live.poll() is None
+    assert not await live.poll()
 
 
 async def test_a_file_that_is_half_written_is_not_judged(file):
     live = LiveRules(file)
     file.write_text("rules: [")
-    assert await live.poll() is None
+    assert not await live.poll()
     file.write_text(rule("2h"))
-    assert await live.poll() is None
-    assert await live.poll() is live.rules
+    assert not await live.poll()
+    assert await live.poll()
     assert (ttl(live), live.failures) == (2 * HOUR, 0)
 
 
-async def test_an_invalid_file_keeps_the_last_valid_rules_and_says_so_once(file, caplog):
+async def test_an_invalid_file_keeps_the_last_valid_rules_and_says_so_once(file):
     live = LiveRules(file)
     file.write_text("rules: [{match: 7}]\n")
-    for _ in range(4):
-        assert await live.poll() is None
+    assert [await live.poll() for _ in range(4)] == [False, True, False, False]
     assert ttl(live) == HOUR
     assert live.failures == 1
     assert "rules[0].match" in str(live.error)
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
     file.write_text(rule("1h"))
     await live.poll()
-    assert await live.poll() is live.rules
+    assert await live.poll()
     assert (live.error, ttl(live)) == (None, HOUR)
 
 
 async def test_a_file_that_is_gone_keeps_the_rules_until_it_is_back(file):
     live = LiveRules(file)
     file.rename(file.with_suffix(".kept"))
-    assert await live.poll() is None
+    assert not await live.poll()
+    assert await live.poll()
     assert "no such file" in str(live.error)
     file.with_suffix(".kept").rename(file)
     await live.poll()
-    assert await live.poll() is live.rules
+    assert await live.poll()
     assert (live.error, live.failures, ttl(live)) == (None, 1, HOUR)
 
 
 async def test_a_request_reads_the_file_at_once(file):
     live = LiveRules(file)
     found = asyncio.Event()
-    watch = asyncio.create_task(live.watch(lambda _: found.set()))
+    watch = asyncio.create_task(live.watch(found.set))
     file.write_text(rule("2h"))
     live.request_reload()
     await asyncio.wait_for(found.wait(), 10)
