@@ -52,7 +52,7 @@ def at_once(admission):
 
 
 async def push(access: Access, headers=(), certificate=None, job: str = "backup"):
-    return await access.admit(headers, certificate, Permission.PUSH, job)
+    return await access.admit(headers, certificate, Permission.PUSH, [job])
 
 
 def test_without_configuration_all_is_open_and_nothing_is_asked():
@@ -132,7 +132,7 @@ class Flood:
         self.tasks = [
             asyncio.create_task(
                 access.admit(
-                    basic(user.format(n), f"guess {n}"), None, Permission.PUSH, "x", address
+                    basic(user.format(n), f"guess {n}"), None, Permission.PUSH, ["x"], address
                 )
             )
             for n in range(size)
@@ -165,7 +165,7 @@ async def test_a_user_never_seen_before_gets_a_turn_in_a_flood(user, address):
     access = Access(config(TWO))
     flood = Flood(access, 1000, user, address)
     await asyncio.sleep(0)
-    verdict = await access.admit(basic("alice", "wonder"), None, Permission.PUSH, "x", "10.0.0.1")
+    verdict = await access.admit(basic("alice", "wonder"), None, Permission.PUSH, ["x"], "10.0.0.1")
     assert verdict is None
     assert not all(task.done() for task in flood.tasks)
     assert {401, 429} == set(await flood.statuses())
@@ -186,7 +186,7 @@ async def test_a_pair_that_was_verified_does_not_wait_in_a_flood():
     assert await push(access, basic("alice", "wonder")) is None
     flood = Flood(access, 300, "alice")
     await asyncio.sleep(0)
-    assert at_once(access.admit(basic("alice", "wonder"), None, Permission.PUSH, "x")) is None
+    assert at_once(access.admit(basic("alice", "wonder"), None, Permission.PUSH, ["x"])) is None
     await flood.statuses()
 
 
@@ -306,9 +306,9 @@ permissions:
 )
 async def test_permissions_are_by_name_and_job(who, permission, job, message):
     access = Access(config(WHO))
-    verdict = await access.admit(who, None, permission, job)
+    verdict = await access.admit(who, None, permission, [job])
     assert verdict == (None if message is None else Refusal(403, message))
-    assert await access.admit(who, None, permission, job) == verdict
+    assert await access.admit(who, None, permission, [job]) == verdict
 
 
 @pytest.fixture(scope="module")
@@ -421,8 +421,8 @@ async def test_passwords_that_still_hold_are_known_after_a_change():
     after = Access(
         config(alice + changed + "permissions: {users: {alice: [push]}}"), previous=before
     )
-    assert at_once(after.admit(basic("alice", "wonder"), None, Permission.PUSH, "x")) is None
-    refusal = at_once(after.admit(basic("alice", "wonder"), None, Permission.DELETE, "x"))
+    assert at_once(after.admit(basic("alice", "wonder"), None, Permission.PUSH, ["x"])) is None
+    refusal = at_once(after.admit(basic("alice", "wonder"), None, Permission.DELETE, ["x"]))
     assert isinstance(refusal, Refusal)
     assert (await push(after, basic("bob", "builder"))).status == 401
     assert (await push(after, basic("bob", "new"))).status == 403

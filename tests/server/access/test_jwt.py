@@ -60,7 +60,7 @@ def access(directory: Path, *keys, now: float = NOW) -> Access:
 
 async def ask(access: Access, token: str, permission=Permission.PUSH, job: str | None = "backup"):
     headers = [(b"authorization", b"Bearer " + token.encode())]
-    return await access.admit(headers, None, permission, job)
+    return await access.admit(headers, None, permission, [job])
 
 
 @pytest.mark.parametrize(("key", "alg"), [(RSA, "RS256"), (RSA, "PS384"), (EC, "ES256")])
@@ -191,12 +191,12 @@ async def test_a_verified_token_is_believed_until_it_expires(tmp_path):
     gate = access(tmp_path)
     assert await ask(gate, token()) is None
     headers = [(b"authorization", b"Bearer " + token().encode())]
-    await gate.admit(headers, None, Permission.PUSH, "backup")
+    await gate.admit(headers, None, Permission.PUSH, ["backup"])
     with pytest.raises(StopIteration) as ended:  # without waiting for anything
-        gate.admit(headers, None, Permission.PUSH, "backup").send(None)
+        gate.admit(headers, None, Permission.PUSH, ["backup"]).send(None)
     assert ended.value.value is None
     gate._clock = lambda: NOW + 91
-    assert (await gate.admit(headers, None, Permission.PUSH, "backup")).status == 401
+    assert (await gate.admit(headers, None, Permission.PUSH, ["backup"])).status == 401
 
 
 RULE = ClaimRule(claim="sub", value="*", allow=("push",))

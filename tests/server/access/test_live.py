@@ -30,7 +30,7 @@ async def complaint(live: LiveConfig, *, at_once: bool = False) -> str:
 
 async def anonymous(live: LiveConfig) -> bool:
     """Return whether somebody without credentials may push."""
-    return await live.access.admit((), None, Permission.PUSH, "x") is None
+    return await live.access.admit((), None, Permission.PUSH, ["x"]) is None
 
 
 async def test_without_a_file_there_is_nothing_to_reload():

@@ -110,7 +110,7 @@ def test_the_route_prefix_is_not_part_of_the_group():
 @given(st.binary())
 def test_any_path_below_a_push_route_names_a_group_or_is_refused(tail):
     path = b"/metrics/job/" + tail.replace(b"?", b"")
-    if push_path(SETTINGS)(path):
+    if push_path(SETTINGS.route_prefix)(path):
         assert outcome(path, SETTINGS)
 
 
@@ -123,7 +123,7 @@ def test_a_path_is_one_of_pushes_if_it_can_be_decoded(tail):
         well_formed = False
     else:
         well_formed = tail != ""
-    assert bool(push_path(SETTINGS)(path)) == well_formed
+    assert bool(push_path(SETTINGS.route_prefix)(path)) == well_formed
 
 
 @pytest.mark.parametrize(

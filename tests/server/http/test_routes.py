@@ -1,9 +1,10 @@
 import pytest
 
-from pushgate.errors import InvalidGroupingKey, JournalFailed
+from pushgate.errors import JournalFailed
 from pushgate.server.access.config import Permission
 from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Action, Resource
+from tests.server.access.certificates import sha256
 from tests.server.http.asgi import Response as Received, Served
 
 
@@ -61,11 +62,11 @@ def test_an_error_of_an_action_is_its_answer_and_counted():
     assert "503 wipe put" in served.counted()
 
 
-def test_a_request_that_names_no_job_needs_no_permission_to_be_refused():
-    def job(_context, _scope):
-        raise InvalidGroupingKey("no job")
-
-    action = Action(endpoint=accept, permission=Permission.PUSH, job=job)
-    assert action.needs(None, {}) == (Permission.ANY, None)
-    named = Action(endpoint=accept, permission=Permission.PUSH, job=lambda _context, _scope: "j")
-    assert named.needs(None, {}) == (Permission.PUSH, "j")
+def test_a_request_that_names_no_group_is_told_so_whatever_may_be_pushed(tmp_path):
+    file = tmp_path / "web.yml"
+    token = f"{{name: ci, sha256: {sha256('t0ken')}}}"
+    file.write_text(f"bearer_tokens: [{token}]\npermissions: {{tokens: {{ci: [read]}}}}\n")
+    served, known = Served(web_config=file), {"Authorization": "Bearer t0ken"}
+    assert served.ask("PUT", "/metrics/job/a", headers=known).status == 403
+    assert served.ask("PUT", "/metrics/job/a/odd", headers=known).status == 400
+    assert served.ask("PUT", "/metrics/job/a/odd").status == 401

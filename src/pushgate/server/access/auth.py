@@ -34,9 +34,6 @@ class Refusal:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-Verdict = Refusal | None
-"""None admits the request."""
-
 _RATE_LIMITED = Refusal(429, "Too Many Requests")
 _TOO_MANY_PASSWORDS = Refusal(429, "Too Many Requests", ((b"Retry-After", b"1"),))
 
@@ -128,40 +125,30 @@ class Access:
         headers: Iterable[tuple[bytes, bytes]],
         peer_certificate: Mapping[str, Any] | None,
         permission: Permission,
-        job: str | None = None,
+        jobs: Iterable[str | None] = (None,),
         address: str = "",
-    ) -> Verdict:
-        """Return the verdict on a request.
+        *,
+        takes_token: bool = True,
+    ) -> Refusal | None:
+        """Return None if a request is admitted. The first job that is refused refuses it.
 
-        Each call takes a token from the rate limiter. It waits only for credentials that were
-        not verified before.
+        It waits only for credentials that were not verified before.
 
         Args:
             headers: the request's headers, names in lower case, as in an ASGI scope.
             peer_certificate: the result of ``getpeercert()``; None without TLS.
             permission: what the request needs. `Permission.ANY` admits every identity: for
                 404, 405, OPTIONS, and paths that name no group.
-            job: the job it is about; None if it is about all jobs.
+            jobs: the jobs it is about; None among them stands for all jobs.
             address: the client's IP address. Passwords that wait take turns by address.
+            takes_token: whether the rate limiter counts this. It does so once for a request,
+                which may ask again when it knows its jobs.
         """
         if self.open or (permission is Permission.HEALTH and self.config.exempt_health_endpoints):
             return None
-        if self._bucket is not None and not self._bucket.take(self._clock()):
+        # Before the credentials: the limit also bounds how often passwords can be guessed.
+        if takes_token and self._bucket is not None and not self._bucket.take(self._clock()):
             return _RATE_LIMITED
-        return await self.admit_jobs(headers, peer_certificate, permission, (job,), address)
-
-    async def admit_jobs(
-        self,
-        headers: Iterable[tuple[bytes, bytes]],
-        peer_certificate: Mapping[str, Any] | None,
-        permission: Permission,
-        jobs: Iterable[str | None],
-        address: str = "",
-    ) -> Verdict:
-        """Return the verdict on an admitted request that turns out to be about *jobs*.
-
-        The first job that is refused refuses the request. No token is taken.
-        """
         if not self.config.requires_credentials:
             return None
         try:

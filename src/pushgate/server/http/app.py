@@ -105,7 +105,7 @@ class App:
 
     def __init__(self, context: AppContext) -> None:
         self.context = context
-        self._is_group = push_path(context.settings)
+        self._is_group = push_path(context.settings.route_prefix)
         self._group = Resource(context, GROUP, partial(push_usage, settings=context.settings))
         self._server = Resource(context, {"OPTIONS": _ANY(endpoint=health.pong)})
         self._router = Router(

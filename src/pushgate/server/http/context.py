@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from pushgate.server.access.auth import Verdict
 from pushgate.server.access.config import Permission
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
@@ -13,6 +12,7 @@ from pushgate.server.http.push import PushService
 from pushgate.server.http.readers import SlowReaders
 from pushgate.server.http.renderings import Renderings
 from pushgate.server.http.request import address_of
+from pushgate.server.http.responses import Response, plain_error
 from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.store.expiry import Expiry
@@ -40,14 +40,26 @@ class AppContext:
     started: int
     quit: Callable[[], None]
 
-    async def verdict(
-        self, scope: Scope, permission: Permission, jobs: Iterable[str | None]
-    ) -> Verdict:
-        """Return whether the request *scope*, which was admitted, may do this to all *jobs*."""
-        return await self.live.access.admit_jobs(
+    async def refusal(
+        self,
+        scope: Scope,
+        permission: Permission,
+        jobs: Iterable[str | None],
+        *,
+        takes_token: bool = False,
+    ) -> Response | None:
+        """Return the response to a client that may not do this to all *jobs*; None if it may.
+
+        See :meth:`Access.admit`; every request has taken its token before an endpoint runs.
+        """
+        refusal = await self.live.access.admit(
             scope["headers"],
             scope["state"].get("peer_certificate"),
             permission,
             jobs,
             address_of(scope["client"]),
+            takes_token=takes_token,
         )
+        if refusal is None:
+            return None
+        return plain_error(refusal.status, refusal.message, refusal.headers)

@@ -9,13 +9,13 @@ from starlette.types import ASGIApp, Scope
 
 from pushgate.errors import InvalidParameter
 from pushgate.model import slices
-from pushgate.model.slices import PER_SLICE, Sliced, sorting
+from pushgate.model.slices import Sliced, sorting
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
 from pushgate.server.http.json_api import JSON, encoded
 from pushgate.server.http.parameters import Parameters
-from pushgate.server.http.responses import Response, plain_error
+from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Endpoint
 from pushgate.server.http.stream import Stream, in_steps
 from pushgate.server.store.change import DeleteAll
@@ -82,24 +82,15 @@ async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
     await context.gateway.caught_up()
     store = context.gateway.store
     groups = await in_steps(selection.of(store))
-    jobs = await in_steps(_jobs(groups))
-    if refusal := await context.verdict(scope, Permission.DELETE, jobs):
-        return plain_error(refusal.status, refusal.message, refusal.headers)
+    jobs = (group.key.job for group in groups)
+    if refusal := await context.refusal(scope, Permission.DELETE, jobs):
+        return refusal
     if not is_dry_run and groups:
         keys = await in_steps(slices.listing(group.key for group in groups))
         await context.gateway.apply(DeleteAll(tuple(keys), selection.before))
         groups = await in_steps(slices.listing(group for group in groups if _is_gone(store, group)))
     head = {"total": len(groups), "dry_run": is_dry_run}
     return Stream(_pieces(groups, head, store), JSON)
-
-
-def _jobs(groups: Sequence[Group]) -> Sliced[set[str]]:
-    jobs: set[str] = set()
-    for number, group in enumerate(groups):
-        if number % PER_SLICE == 0:
-            yield
-        jobs.add(group.key.job)
-    return jobs
 
 
 def _is_gone(store: Store, group: Group) -> bool:

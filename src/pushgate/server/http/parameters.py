@@ -1,6 +1,7 @@
 """The query string of a request, parameter by parameter; a mistake is named."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.types import Scope
@@ -8,6 +9,8 @@ from starlette.types import Scope
 from pushgate.errors import InvalidParameter, InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.server.store.selector import Selector, parse_selector
+
+_T = TypeVar("_T")
 
 _MAX_PARAMETERS = 100
 _MAX_DURATION = 100
@@ -45,50 +48,45 @@ class Parameters:
 
     def boolean(self, name: str) -> bool | None:
         """Return a parameter that is true or false; None if it is not given."""
-        text = self._one(name)
-        if text is None:
-            return None
-        if text not in _BOOLEANS:
-            raise _unexpected(name, text, "true or false")
-        return _BOOLEANS[text]
+        return self._one(name, "true or false", _BOOLEANS.__getitem__)
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
         """Return a whole number between *least* and *most*."""
-        text = self._one(name)
-        if text is None:
-            return default
-        is_number = text.isascii() and text.isdigit() and len(text) < 20
-        if not is_number or not least <= int(text) <= most:
-            raise _unexpected(name, text, f"a whole number from {least} to {most}")
-        return int(text)
+
+        def read(text: str) -> int:
+            # int() takes signs, blanks and digits of other scripts, and time for long texts.
+            if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
+                return int(text)
+            raise ValueError
+
+        number = self._one(name, f"a whole number from {least} to {most}", read)
+        return default if number is None else number
 
     def duration(self, name: str) -> int | None:
         """Return a duration in nanoseconds; None if it is not given."""
-        text = self._one(name)
-        if text is None:
-            return None
-        try:
-            duration = parse_duration(text) if len(text) <= _MAX_DURATION else -1
-        except ValueError:
-            duration = -1
-        if duration < 0:
-            raise _unexpected(name, text, "a duration, for example 30d or 1h30m")
-        return duration
 
-    def choice(self, name: str, choices: Collection[str]) -> str | None:
+        def read(text: str) -> int:
+            if len(text) > _MAX_DURATION or (duration := parse_duration(text)) < 0:
+                raise ValueError
+            return duration
+
+        return self._one(name, "a duration, for example 30d or 1h30m", read)
+
+    def choice(self, name: str, choices: Sequence[str]) -> str | None:
         """Return a parameter that is one of *choices*; None if it is not given."""
-        text = self._one(name)
-        if text is not None and text not in choices:
-            raise _unexpected(name, text, f"one of {', '.join(choices)}")
-        return text
+        expected = f"one of {', '.join(choices)}"
+        return self._one(name, expected, lambda text: choices[choices.index(text)])
 
-    def _one(self, name: str) -> str | None:
+    def _one(self, name: str, expected: str, read: Callable[[str], _T]) -> _T | None:
+        """Return what *read* makes of the parameter *name*; it raises if that is not *expected*."""
         values = [value for given, value in self._pairs if given == name]
         if len(values) > 1:
             raise InvalidParameter(name, "given more than once")
-        return values[0] if values else None
-
-
-def _unexpected(name: str, text: str, expected: str) -> InvalidParameter:
-    # Errors in selectors name a position; all others are at the first one.
-    return InvalidParameter(name, f"position 1: expected {expected}, found {text[:20]!a}")
+        if not values:
+            return None
+        try:
+            return read(values[0])
+        except (KeyError, ValueError):
+            # Errors in selectors name a position; all others are at the first one.
+            reason = f"position 1: expected {expected}, found {values[0][:20]!a}"
+            raise InvalidParameter(name, reason) from None

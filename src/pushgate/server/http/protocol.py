@@ -114,7 +114,7 @@ class ServerState:
         self.pushes = context.pushes
         self.telemetry = context.telemetry
         self.live = context.live
-        self.is_push = push_path(settings)
+        self.is_push = push_path(settings.route_prefix)
         self.header_seconds = settings.limit_header_seconds or _NEVER
         self.body_seconds = settings.limit_body_seconds or _NEVER
         self.idle_seconds = settings.limit_idle_seconds or _NEVER
@@ -126,7 +126,11 @@ class ServerState:
         self.connections: set[HttpProtocol] = set()
         context.telemetry.recent.connections = self.connections
         self.handshakes: WeakSet[HttpProtocol] = WeakSet()
-        """Those of TLS that are not finished. Nobody says when one has failed: it disappears."""
+        """Accepted connections whose TLS handshake is not finished.
+
+        The event loop does not say when one has failed: it drops the protocol, and with it this
+        weak reference.
+        """
         self.exchanges: set[asyncio.Task[None]] = set()
         self.held_head_bytes = 0
         """Bytes of all large heads that have not arrived completely."""
@@ -170,6 +174,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
+        state.handshakes.add(self)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self.is_tls = False

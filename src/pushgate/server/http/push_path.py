@@ -18,20 +18,13 @@ _MIN_PATH_LABELS = 4096
 _PATH_SAFE = "$&+,/:;=@"
 
 
-def push_path(settings: Settings) -> Callable[[bytes], re.Match[bytes] | None]:
-    """Return a function that matches the raw paths of groups.
-
-    Escapes have to be well-formed, and a target with a query does not match.
-    """
-    return _group_path(settings.route_prefix)
-
-
 @lru_cache
-def _group_path(prefix: str) -> Callable[[bytes], re.Match[bytes] | None]:
-    """Match a raw path below *prefix* as the parts of a group's path: ``base64``, ``rest``.
+def push_path(prefix: str) -> Callable[[bytes], re.Match[bytes] | None]:
+    """Return a function that matches the raw paths of groups below *prefix*.
 
-    URLs are often joined with a slash too many, so slashes before the job may be repeated.
-    Like every other route, the part up to the job may be percent-encoded.
+    It finds the parts ``base64`` and ``rest``. Escapes have to be well-formed, and a target with
+    a query does not match. URLs are often joined with a slash too many, so slashes before the
+    job may be repeated. Like every other route, the part up to the job may be percent-encoded.
     """
     slash = _byte(ord("/"))
     fixed = [*prefix.encode().split(b"/")[1:], b"metrics", b"job"]
@@ -48,11 +41,6 @@ def _byte(byte: int) -> bytes:
     return b"(?:%b|%%(?i:%02x))" % (re.escape(bytes([byte])), byte)
 
 
-def raw_prefix(settings: Settings) -> bytes:
-    """Return the prefix of all routes as it stands in raw paths."""
-    return escaped(settings.route_prefix.encode()).encode()
-
-
 def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
     """Return the group that *raw_path* names.
 
@@ -62,12 +50,12 @@ def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
         InvalidGroupingKey: with the reference's text.
         LimitExceeded: there are too many labels to read them all.
     """
-    match = _group_path(settings.route_prefix)(raw_path)
+    match = push_path(settings.route_prefix)(raw_path)
     if match is None:
         raise InvalidGroupingKey("this is not the path of a group")
     job, *parts = match["rest"].split(b"/")
     limit = settings.limit_labels_per_series
-    # Groups of a time with a higher limit can still be deleted, as far as that is little work.
+    # A group from the time of a higher limit can still be deleted, while that is little work.
     if limit and len(parts) // 2 > max(limit, _MIN_PATH_LABELS):
         raise LimitExceeded(
             f"the path has {len(parts) // 2} labels, more than {limit} (--limit.labels-per-series)",

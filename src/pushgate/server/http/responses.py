@@ -112,14 +112,8 @@ def error_response(error: Exception) -> Response:
     if status == 500:  # its message is for the log
         return INTERNAL_ERROR
     retry = ((b"retry-after", _RETRY_SECONDS),) if status in _RETRY else ()
-    return plain_error(status, _message(error), retry)
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "the server is out of memory"
-    said = str(error)
+    said = "the server is out of memory" if isinstance(error, MemoryError) else str(error)
     if isinstance(error, InconsistentPush):
         said = f"pushed metrics are invalid or inconsistent with existing metrics: {said}"
     advice = error.advice if isinstance(error, PushgateError) else ()
-    return "\n".join([said, *advice])
+    return plain_error(status, "\n".join([said, *advice]), retry)

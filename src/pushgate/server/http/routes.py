@@ -1,6 +1,7 @@
 """The methods of a path: the permission each needs, and the endpoint that answers it."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from typing import TypeAlias
@@ -11,7 +12,6 @@ from pushgate.errors import PushgateError
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.csrf import cross_site_write
-from pushgate.server.http.request import address_of
 from pushgate.server.http.responses import NOT_FOUND, Response, error_response, plain_error
 
 _READING = (Permission.READ, Permission.SCRAPE)
@@ -42,15 +42,6 @@ class Action:
     checks_jobs: bool = False
     shows_groups: bool = True
     counted_as: str = ""
-
-    def needs(self, context: AppContext, scope: Scope) -> tuple[Permission, str | None]:
-        """Return the permission that the request *scope* needs, and for which job."""
-        if self.checks_jobs:
-            return Permission.ANY, None
-        try:
-            return self.permission, self.job(context, scope)
-        except PushgateError:
-            return Permission.ANY, None
 
 
 class Resource:
@@ -99,14 +90,14 @@ class Resource:
     async def _refusal(self, action: Action | None, scope: Scope) -> Response | None:
         """Return the response to a client that may not do this; None if it may."""
         context = self._context
-        access = context.live.access
-        if not access.open:
-            needs = action.needs(context, scope) if action else (Permission.ANY, None)
-            certificate = scope["state"].get("peer_certificate")
-            address = address_of(scope["client"])
-            verdict = await access.admit(scope["headers"], certificate, *needs, address)
-            if verdict:
-                return plain_error(verdict.status, verdict.message, verdict.headers)
+        if not context.live.access.open:
+            permission, job = Permission.ANY, None
+            if action and not action.checks_jobs:
+                with suppress(PushgateError):  # it will be refused, so whoever it is may know why
+                    permission, job = action.permission, action.job(context, scope)
+            refusal = await context.refusal(scope, permission, [job], takes_token=True)
+            if refusal:
+                return refusal
         settings = context.settings
         reason = cross_site_write(scope, settings.web_external_url, settings.web_trusted_proxies)
         return plain_error(403, reason) if reason else None

@@ -39,20 +39,15 @@ class HttpServer:
             tls["ssl"] = self._tls
             tls["ssl_handshake_timeout"] = self._handshake_seconds
             tls["ssl_shutdown_timeout"] = _TLS_SHUTDOWN_SECONDS
-        connect = partial(HttpProtocol, self._state) if self._tls is None else self._shake_hands
         # The event loop listens once more, with a backlog of its own if it is not told one.
         self._servers = [
-            await loop.create_server(connect, sock=listener, backlog=BACKLOG, **tls)
+            await loop.create_server(
+                partial(HttpProtocol, self._state), sock=listener, backlog=BACKLOG, **tls
+            )
             for listener in listeners
         ]
         self._state.max_connections["open-files"] = _free_files()
         self._tick()
-
-    def _shake_hands(self) -> HttpProtocol:
-        """Return the protocol of a connection that is accepted, and made after its handshake."""
-        protocol = HttpProtocol(self._state)
-        self._state.handshakes.add(protocol)
-        return protocol
 
     def _tick(self) -> None:
         """Do what is due each second."""

@@ -7,7 +7,6 @@ client would wait for all of them. So the slices of all requests form one queue 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from weakref import WeakKeyDictionary
 
 SLICE_SECONDS = 0.002
@@ -38,10 +37,10 @@ def _run_next(loop: asyncio.AbstractEventLoop, queue: deque[Callable[[], None]])
 async def next_slice() -> None:
     """Return when it is this task's turn to go on with long work."""
     turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    queue_slice(partial(_let_go_on, turn))
+
+    def go_on() -> None:
+        if not turn.done():  # its task was cancelled
+            turn.set_result(None)
+
+    queue_slice(go_on)
     await turn
-
-
-def _let_go_on(turn: asyncio.Future[None]) -> None:
-    if not turn.done():  # its task was cancelled
-        turn.set_result(None)

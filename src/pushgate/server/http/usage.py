@@ -6,13 +6,11 @@ from urllib.parse import quote_from_bytes, urlsplit
 
 from starlette.types import Scope
 
-from pushgate.server.http.push_path import raw_prefix
+from pushgate.server.http.push_path import escaped
 from pushgate.server.settings import Settings
 
-# Longer paths are not repeated.
-_MAX_PATH_BYTES = 1000
-
-# The path is percent-encoded already; only what is not ASCII has to be.
+_MAX_PATH_BYTES = 1000  # longer paths are not repeated
+# The path is percent-encoded already, except for bytes that are not ASCII.
 _PATH_SAFE: Final = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"
 
 _USAGE: Final = """Method Not Allowed
@@ -32,7 +30,8 @@ Prometheus scrapes {exposition}. The groups are listed at {home}."""
 
 def push_usage(scope: Scope, settings: Settings) -> str:
     """Return curl lines for the group that the request *scope* names, first line as in Go."""
-    path = scope["raw_path"].removeprefix(raw_prefix(settings))
+    prefix = escaped(settings.route_prefix.encode()).encode()
+    path = scope["raw_path"].removeprefix(prefix)
     if len(path) > _MAX_PATH_BYTES:
         path = b"/metrics/job/JOB"
     home = base_url(scope, settings)

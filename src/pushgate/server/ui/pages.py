@@ -287,7 +287,7 @@ async def _permitted(
 ) -> frozenset[str | None]:
     """Return for which of *jobs* the reader has *permission*; None is all of them."""
     return frozenset(
-        [job for job in {*jobs} if not await context.verdict(scope, permission, [job])]
+        [job for job in {*jobs} if not await context.refusal(scope, permission, [job])]
     )
 
 
