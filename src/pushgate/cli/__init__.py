@@ -1,5 +1,7 @@
 """The command ``pushgate``. Each subcommand is imported when it is used."""
 
+import atexit
+import gc
 import io
 import sys
 from importlib import import_module
@@ -10,6 +12,10 @@ import click
 from pushgate import __version__
 from pushgate.cli.messages import OUTPUT_FAILED, say
 from pushgate.cli.options import Pairs, pairs
+
+# Python looks for garbage once more at the exit, among everything that was imported. What is
+# frozen is spared that: a sixth of the CPU time of `pushgate run -- true`.
+atexit.register(gc.freeze)
 
 # Subcommand: where its click command is.
 _COMMANDS = {

@@ -1,6 +1,5 @@
 """What the gateways for blocking code and for asyncio share: everything but the waiting."""
 
-import gzip
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -603,6 +602,8 @@ def compressed(body: bytes, coding: str) -> bytes:
         ConfigurationError: snappy needs a package that is not installed.
     """
     if coding == "gzip":
+        import gzip
+
         # Without a time in the header, the same metrics are the same bytes.
         return gzip.compress(body, compresslevel=6, mtime=0)
     try:

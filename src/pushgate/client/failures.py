@@ -1,6 +1,5 @@
 """Errors that say what was wrong with an answer, and what to do about it."""
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -70,6 +69,8 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
         return None
     text = answer.body.decode(errors="replace").strip()
     if text.startswith('{"status":"error"'):  # Prometheus' API: the message is one field of it
+        import json  # not at the top: a push that succeeds needs none
+
         with suppress(KeyError, ValueError):
             text = str(json.loads(text)["error"])
     message = f"{info.prefix}Response code from {info.url} was {answer.status}"

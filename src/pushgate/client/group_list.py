@@ -1,13 +1,12 @@
 """Queries for ``/api/v1/groups``, which only Pushgate has, and its answers."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 from pushgate.client.options import checked_seconds
-from pushgate.client.results import expected_answer
+from pushgate.client.results import data_in
 
 PATH = "/api/v1/groups"
 PAGE = 1000
@@ -71,8 +70,7 @@ class GroupQuery(NamedTuple):
 
 def listed_in(body: bytes) -> tuple[int, list[ListedGroup]]:
     """Return the number of all groups, and the groups in the answer *body*."""
-    with expected_answer():
-        data = json.loads(body)["data"]
+    with data_in(body) as data:
         groups: list[ListedGroup] = []
         for entry in data["groups"]:
             failure: dict[str, str] = entry["last_failure"] or {}

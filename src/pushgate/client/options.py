@@ -118,7 +118,8 @@ def _text_of(path: str, key: str) -> str:
         raise ConfigurationError(f"{key}: the file cannot be read: {reason}", key=key) from error
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)  # a repr would show credentials
+# Without slots, which double the time to define so many fields. A repr would show credentials.
+@dataclass(frozen=True, eq=False, repr=False)
 class Options:
     """The options as a program gives them; :meth:`effective` adds the properties.
 

@@ -1,9 +1,8 @@
 """What the calls of a gateway return."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pushgate.errors import PushgatewayError
 
@@ -123,8 +122,7 @@ class Group(NamedTuple):
 
 def status_in(body: bytes) -> GatewayStatus:
     """Return the status in the answer of ``/api/v1/status``."""
-    with expected_answer():
-        data = json.loads(body)["data"]
+    with data_in(body) as data:
         # A gateway of another make may leave out parts of it.
         build = data.get("build_information", {})
         return GatewayStatus(
@@ -138,8 +136,8 @@ def status_in(body: bytes) -> GatewayStatus:
 def groups_in(body: bytes) -> tuple[Group, ...]:
     """Return the groups in the answer of ``/api/v1/metrics``."""
     groups: list[Group] = []
-    with expected_answer():
-        for entry in json.loads(body)["data"] or ():
+    with data_in(body) as entries:
+        for entry in entries or ():  # the Go server writes an empty list as null
             # Families are keys beside the labels; what is no family has no metrics.
             families = {k: v for k, v in entry.items() if isinstance(v, dict) and "metrics" in v}
             pushed = families.get("push_time_seconds", {"metrics": []})["metrics"]
@@ -157,9 +155,15 @@ def groups_in(body: bytes) -> tuple[Group, ...]:
 
 
 @contextmanager
-def expected_answer() -> Iterator[None]:
-    """Raise PushgatewayError if an answer that the block reads is not as expected."""
+def data_in(body: bytes) -> Iterator[Any]:
+    """Yield the data in a JSON answer; an error in the block means that it is another answer.
+
+    Raises:
+        PushgatewayError: *body* is not what a Pushgateway answers.
+    """
+    import json  # not at the top: a push that succeeds needs none
+
     try:
-        yield
+        yield json.loads(body)["data"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PushgatewayError("The answer is not what a Pushgateway answers.") from error
