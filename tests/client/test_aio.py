@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from pushgate import (
     AsyncPushGateway,
+    PushRejectedError,
     PushTimeoutError,
     Retry,
 )
@@ -87,6 +88,18 @@ async def test_an_async_client_of_the_user_is_used(registry, anyio_backend):
             gateway = AsyncPushGateway(server.url, registry=registry, http_client=client)
             await gateway.push()
     assert server.seen[0].headers["x-mine"] == "yes"
+
+
+@pytest.mark.anyio
+async def test_an_async_transport_of_the_user_is_used(registry, anyio_backend):
+    async def play(request):
+        await asyncio.sleep(0)
+        return httpx2.Response(400, text=f"{request.method} says no")
+
+    transport = httpx2.MockTransport(play)
+    gateway = AsyncPushGateway("h:1", registry=registry, transport=transport, properties=False)
+    with pytest.raises(PushRejectedError, match="PUT says no"):
+        await gateway.push()
 
 
 @pytest.mark.anyio

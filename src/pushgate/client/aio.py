@@ -4,28 +4,24 @@ import asyncio
 import inspect
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
-from pushgate.client.auth import Credentials, LaterToken
 from pushgate.client.base import GatewayBase
 from pushgate.client.delivery import Attempt
 from pushgate.client.failures import Answer, RequestInfo, too_late
 from pushgate.client.gateway import PushGateway
 from pushgate.client.job import JobRun, refuse_generator
 from pushgate.client.operation import Awaited
-from pushgate.client.periodic import Final, Schedule
+from pushgate.client.periodic import Schedule
 from pushgate.client.results import Payload
 from pushgate.client.route import Route, seconds_left
-from pushgate.client.transport import ConnectionBase, DeadlineSocket, answer_of, built, built_by
+from pushgate.client.transport import Connection, DeadlineSocket
 from pushgate.client.wire import PIECE
 from pushgate.errors import PushgatewayError
-
-if TYPE_CHECKING:
-    import httpx2
 
 # If the last body had as many bytes, the next one is encoded in a thread: encoding it would
 # block the event loop for milliseconds.
@@ -34,6 +30,8 @@ CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[A
 
 
 class _AsyncioSocket(DeadlineSocket):
+    is_awaited = True
+
     async def _resolve(self, host: str, port: int) -> list[Any]:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeout()):
@@ -53,35 +51,6 @@ class _AsyncioSocket(DeadlineSocket):
             return await asyncio.get_running_loop().sock_recv(self._connected, PIECE)
 
 
-class AsyncConnection(ConnectionBase):
-    """The connection of one asyncio gateway, in one event loop."""
-
-    def __init__(self, route: Route) -> None:
-        super().__init__(route, _AsyncioSocket(route))
-
-    async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
-        """Return the gateway's answer, or why there is none."""
-        # GatewayBase has refused those for blocking code.
-        client = cast("httpx2.AsyncClient | None", self._route.options.http_client)
-        transport = cast("httpx2.AsyncBaseTransport | None", self._route.options.transport)
-        try:
-            if client is None and transport is None:
-                return await self.exchange(attempt)
-            async with asyncio.timeout(seconds_left(attempt.expires)):
-                if client is not None:
-                    request = built_by(client, attempt, self._route)
-                    return answer_of(await client.send(request, follow_redirects=False))
-                assert transport is not None
-                response = await transport.handle_async_request(built(attempt, self._route))
-                try:
-                    await response.aread()
-                finally:
-                    await response.aclose()
-                return answer_of(response)
-        except Exception as error:  # noqa: BLE001  each kind of transport has its own
-            return self.failure(error, attempt)
-
-
 class _AsyncioWay:
     """Lets asyncio wait.
 
@@ -89,8 +58,8 @@ class _AsyncioWay:
         users: The ``async with`` blocks that keep the connection.
     """
 
-    def __init__(self, route: Route, credentials: Credentials | None) -> None:
-        self._route, self._credentials = route, credentials
+    def __init__(self, route: Route) -> None:
+        self._route = route
         self.users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -110,7 +79,7 @@ class _AsyncioWay:
             # Locks and sockets belong to a loop; asyncio.run() makes a new one each time,
             # and a forked child has another one than its parent.
             self._loop, self._lock = loop, asyncio.Lock()
-            self._connection = AsyncConnection(self._route)
+            self._connection = Connection(self._route, _AsyncioSocket(self._route))
         # One at a time: a retry of an older push must not overwrite a newer one.
         lock = self._lock
         async with _in_time(info, expires, "while another push went on"):
@@ -129,12 +98,9 @@ class _AsyncioWay:
             return encode()
         return await asyncio.to_thread(encode)
 
-    async def authorization(self, info: RequestInfo, expires: float, *, renew: bool) -> str | None:
-        value = None if self._credentials is None else self._credentials.header(renew=renew)
-        if not isinstance(value, LaterToken):
-            return value
+    async def token(self, token: Awaitable[str], info: RequestInfo, expires: float) -> str:
         async with _in_time(info, expires, "while waiting for the token"):
-            return await value
+            return await token
 
     async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
         return await self._connection.send(attempt)
@@ -147,18 +113,13 @@ class AsyncJob(JobRun):
     """A job run for asyncio; see :meth:`AsyncPushGateway.job_run`."""
 
     async def __aenter__(self) -> Self:
-        self._begin()
-        if self._push_start:
-            await self._push(None)
+        await self._begin()
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, self._ignore):
-            return
-        self._finish(error)
         # A cancelled job has failed. Shielded, so that a second cancellation does not stop the
         # push that says so.
-        await asyncio.shield(asyncio.ensure_future(self._push(error)))
+        await asyncio.shield(asyncio.ensure_future(self._end(error)))
 
     def __call__(self, function: CoroutineFunction) -> CoroutineFunction:
         refuse_generator(function)
@@ -176,13 +137,6 @@ class AsyncJob(JobRun):
 class AsyncPeriodicPusher(Schedule):
     """Pushes from an asyncio task; see :meth:`AsyncPushGateway.periodic`."""
 
-    def __init__(
-        self, gateway: "AsyncPushGateway", interval: float, jitter: float, final: Final
-    ) -> None:
-        super().__init__(interval, jitter)
-        self._gateway = gateway
-        self._final = final
-
     async def __aenter__(self) -> Self:
         await self._gateway.__aenter__()
         self._task: asyncio.Task[None] = asyncio.create_task(self._work(), name="pushgate")
@@ -193,23 +147,14 @@ class AsyncPeriodicPusher(Schedule):
         # wait() instead of await: the task's CancelledError is not ours.
         await asyncio.wait([self._task])
         try:
-            if self._final is not None:
-                await self._try(self._final)
+            await self._call(self._final)
         finally:
             await self._gateway.__aexit__()
 
     async def _work(self) -> None:
         for pause in self._pauses():
             await asyncio.sleep(pause)
-            await self._try("push")
-
-    async def _try(self, what: Literal["push", "delete"]) -> None:
-        try:
-            await (self._gateway.push() if what == "push" else self._gateway.delete())
-        except Exception as error:  # noqa: BLE001  an error never stops it
-            self._failed(error)
-        else:
-            self._succeeded()
+            await self._call("push")
 
 
 class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
@@ -226,11 +171,8 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
     _job_kind = AsyncJob
     _periodic_kind = AsyncPeriodicPusher
 
+    _way_kind = _AsyncioWay
     _way: _AsyncioWay
-
-    def _new_way(self) -> _AsyncioWay:
-        self._check_connection(is_awaited=True)
-        return _AsyncioWay(self._route, self._credentials)
 
     def push_at_exit(
         self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0

@@ -1,9 +1,8 @@
 """Credentials, as Authorization headers."""
 
 import base64
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from pushgate.client.options import FilePath, Options
 from pushgate.errors import ConfigurationError
@@ -29,12 +28,12 @@ class FromCallable:
     def __init__(self, source: Callable[[], str | Awaitable[str]]) -> None:
         self._source = source
 
-    def header(self, *, renew: bool) -> "str | LaterToken":  # noqa: ARG002  asked each time
+    def header(self, *, renew: bool) -> str | Awaitable[str]:  # noqa: ARG002  asked each time
         token = self._source()
         if isinstance(token, str):
             return bearer(token)
         if isinstance(token, Awaitable):
-            return LaterToken(token)
+            return token
         raise ConfigurationError(
             f"The function of bearer_token returned no text but {type(token).__name__}.",
             key="bearer_token",
@@ -68,25 +67,11 @@ class FromFile:
 
 
 Credentials = Fixed | FromCallable | FromFile
-"""A source of Authorization headers: ``header(renew=True)`` says the last one was refused.
+"""A source of Authorization headers: ``header(renew=True)`` says that the last one was refused.
 
-It is renewable if the header may be another one after a 401.
+What is to be awaited is a bearer token instead. A source is renewable if its header may be
+another one after a 401.
 """
-
-
-class LaterToken(Awaitable[str]):
-    """The header of a token that is still to be awaited."""
-
-    def __init__(self, token: Awaitable[str]) -> None:
-        self._token = token
-
-    def __await__(self) -> Generator[Any, Any, str]:
-        return bearer((yield from self._token.__await__()))
-
-    def close(self) -> None:
-        """Drop the token without a warning about a coroutine that was never awaited."""
-        if isinstance(self._token, Coroutine):
-            self._token.close()
 
 
 def basic(user: str, password: str) -> str:

@@ -27,7 +27,7 @@ from pushgate.client.failures import RequestInfo
 from pushgate.client.group_list import PAGE, GroupQuery, ListedGroup, listed_in
 from pushgate.client.job import JOB_GROUPS, Function, OnPushError
 from pushgate.client.log import log, warn_once
-from pushgate.client.operation import operation
+from pushgate.client.operation import Awaited, operation
 from pushgate.client.options import Options, checked_seconds, takes_options, wrong_type
 from pushgate.client.periodic import Final
 from pushgate.client.results import (
@@ -57,6 +57,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     _job_kind: Callable[..., _Job]
     _periodic_kind: Callable[..., _Periodic]
+    _way_kind: Callable[[Route], Way]
     _way: Way
     # Learned from answers of the gateway.
     _text_only = False
@@ -89,10 +90,8 @@ class GatewayBase(Generic[_Job, _Periodic]):
             properties.filter if chosen.apply_filter else None,
         )
         self._last_size = 0  # bytes of the last body, a guess at the next one
-        self._way = self._new_way()
-
-    def _new_way(self) -> Way:
-        raise NotImplementedError
+        self._check_connection()
+        self._way = self._way_kind(self._route)
 
     @property
     def url(self) -> str:
@@ -564,33 +563,32 @@ class GatewayBase(Generic[_Job, _Periodic]):
             ),
             headers=headers,
             body=body,
-            renewable=self._credentials is not None and self._credentials.renewable,
+            credentials=self._credentials,
             retry=self._retry,
             expires=expires,
             job=self._job,
             grouping_key=self._labels,
         )
 
-    def _check_connection(self, *, is_awaited: bool) -> None:
+    def _check_connection(self) -> None:
         """Refuse a transport or client that this kind of gateway cannot use."""
         transport, client = self._options.transport, self._options.http_client
         if transport is None and client is None:
             return
         import httpx2  # slow, and hardly ever needed
 
-        for key, what, value, kinds in (
-            (
-                "transport",
-                "transport",
-                transport,
-                (httpx2.BaseTransport, httpx2.AsyncBaseTransport),
-            ),
-            ("http_client", "client", client, (httpx2.Client, httpx2.AsyncClient)),
+        is_awaited = isinstance(self, Awaited)
+        transports = (httpx2.BaseTransport, httpx2.AsyncBaseTransport)
+        clients = (httpx2.Client, httpx2.AsyncClient)
+        for key, value, kinds in (
+            ("transport", transport, transports),
+            ("http_client", client, clients),
         ):
-            other = "PushGateway" if is_awaited else "AsyncPushGateway"
+            what = key.removeprefix("http_")
             if value is None or isinstance(value, kinds[is_awaited]):
                 continue
             if isinstance(value, kinds):
+                other = "PushGateway" if is_awaited else "AsyncPushGateway"
                 raise ConfigurationError(f"This {what} is for {other}.", key=key)
             raise wrong_type(key, f"an httpx2 {what}", value)
 

@@ -1,12 +1,13 @@
 """A push from its first attempt to its last, for any way of waiting."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from os import urandom
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from pushgate.client.auth import Credentials, bearer
 from pushgate.client.failures import (
     Answer,
     RequestInfo,
@@ -54,8 +55,8 @@ class Way(Protocol):
         """Return what *encode* returns, which may take long; *size* is a guess, in bytes."""
         ...
 
-    async def authorization(self, info: RequestInfo, expires: float, *, renew: bool) -> str | None:
-        """Return the Authorization header, if there is one; *renew* if the last was refused."""
+    async def token(self, token: Awaitable[str], info: RequestInfo, expires: float) -> str:
+        """Return *token*, for which only an asyncio gateway can wait."""
         ...
 
     async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
@@ -72,7 +73,7 @@ class PreparedRequest(NamedTuple):
         info: Gateway, URL and method.
         headers: All headers but Authorization.
         body: The same bytes at every attempt.
-        renewable: Whether new credentials may help after a 401.
+        credentials: Where the Authorization header comes from.
         retry: How often to try.
         expires: When the deadline passes, on the monotonic clock.
         job: Of the group, for the error.
@@ -83,7 +84,7 @@ class PreparedRequest(NamedTuple):
     info: RequestInfo
     headers: Mapping[str, str]
     body: bytes
-    renewable: bool
+    credentials: Credentials | None
     retry: Retry
     expires: float
     job: str
@@ -109,10 +110,12 @@ async def deliver(request: PreparedRequest, way: Way) -> Delivery:
     while True:
         info, expires = request.info, request.expires
         # Asked for at each attempt, because a token may have been replaced meanwhile.
-        authorization = await way.authorization(info, expires, renew=follow_ups.renewed)
         headers = {**key, **request.headers}
-        if authorization is not None:
-            headers["Authorization"] = authorization
+        if request.credentials is not None:
+            header = request.credentials.header(renew=follow_ups.renewed)
+            if not isinstance(header, str):
+                header = bearer(await way.token(header, info, expires))
+            headers["Authorization"] = header
         attempts += 1
         outcome = await way.send(Attempt(info, headers, request.body, expires))
         # An error is an outcome, not an exception: whether it ends the push is decided here.
@@ -169,7 +172,8 @@ class FollowUps:
         if isinstance(failure, PushAuthError):
             # Once: a gateway that refuses a fresh token will refuse the next one, too.
             first, self.renewed = not self.renewed, True
-            return request if failure.status == 401 and request.renewable and first else None
+            renewable = request.credentials is not None and request.credentials.renewable
+            return request if failure.status == 401 and renewable and first else None
         if isinstance(failure, PushHTTPError) and request.as_text and not self._in_text:
             # Only if the gateway tried to read the body as text: another 400 is about its content.
             self._in_text = is_about_text(failure)

@@ -4,12 +4,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
-from pushgate.client.auth import Credentials, LaterToken
 from pushgate.client.base import GatewayBase
 from pushgate.client.delivery import Attempt
 from pushgate.client.failures import Answer, RequestInfo, too_late
@@ -33,11 +32,12 @@ class _BlockingWay:
         sent: Called with the number of bytes of each piece of a request that is sent.
     """
 
-    def __init__(self, route: Route, credentials: Credentials | None) -> None:
-        self._route, self._credentials = route, credentials
+    def __init__(self, route: Route) -> None:
+        self._route = route
         self.users = 0
         self.sent: Callable[[int], object] | None = None
         self.forget_connection()
+        _live.add(self)
 
     def forget_connection(self) -> None:
         """Replace the lock and the connection: after a fork both belong to the parent."""
@@ -75,21 +75,19 @@ class _BlockingWay:
     async def encode(self, encode: Callable[[], Payload], size: int) -> Payload:  # noqa: ARG002
         return encode()
 
-    async def authorization(self, info: RequestInfo, expires: float, *, renew: bool) -> str | None:  # noqa: ARG002
-        value = None if self._credentials is None else self._credentials.header(renew=renew)
-        if not isinstance(value, LaterToken):
-            return value
-        value.close()
+    async def token(self, token: Awaitable[str], info: RequestInfo, expires: float) -> str:  # noqa: ARG002
+        if isinstance(token, Coroutine):
+            token.close()  # or Python warns that it was never awaited
         raise ConfigurationError(
             "A coroutine function as token source needs AsyncPushGateway.", key="bearer_token"
         )
 
     async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
         if self._connection is None:
-            from pushgate.client.transport import Connection  # see there
+            from pushgate.client.transport import BlockingSocket, Connection  # see there
 
-            self._connection = Connection(self._route)
-        return self._connection.send(attempt, self.sent)
+            self._connection = Connection(self._route, BlockingSocket(self._route))
+        return await self._connection.send(attempt, self.sent)
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  no event loop waits for it
@@ -115,13 +113,8 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
     _job_kind = Job
     _periodic_kind = PeriodicPusher
 
+    _way_kind = _BlockingWay
     _way: _BlockingWay
-
-    def _new_way(self) -> _BlockingWay:
-        self._check_connection(is_awaited=False)
-        way = _BlockingWay(self._route, self._credentials)
-        _live.add(way)
-        return way
 
     def watch(self, sent: Callable[[int], object]) -> None:
         """Call *sent* with the number of bytes of each piece of a body that is sent."""

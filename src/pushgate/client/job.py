@@ -95,8 +95,35 @@ class JobRun:
         """Add *collectors* to the push at the end."""
         self._include += collectors
 
+    async def _begin(self) -> None:
+        from prometheus_client.registry import CollectorRegistry
+
+        self.registry, self._own = CollectorRegistry(), CollectorRegistry()
+        self._clock = time.perf_counter()  # the wall clock may be set while the job runs
+        self._record(started(time.time()))
+        JOB_GROUPS.add(self._gateway.url)  # a push() there is warned about
+        if self._push_start:
+            await self._push(None)
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Record and push how the run ended: *error* has ended it, unless it is None."""
+        if isinstance(error, self._ignore):
+            return
+        now, took, code = time.time(), time.perf_counter() - self._clock, None
+        if isinstance(error, SystemExit):  # its code may be a status, None, or a message
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        succeeded = error is None or code == 0
+        self._record(*outcome(now, took, succeeded=succeeded, code=code))
+        await self._push(error)
+
+    def _record(self, *metrics: Metric) -> None:
+        from prometheus_client import Gauge
+
+        for name, documentation, value in metrics:
+            Gauge(f"{self._prefix}{name}", documentation, registry=self._own).set(value)
+
     async def _push(self, error: BaseException | None) -> None:
-        """Push all metrics; *error* has ended the run."""
+        """Push all metrics. A failure is reported so that it cannot hide *error*, the job's own."""
 
         def left_out(error: EncodingError) -> None:
             log.warning("Left out of the push of the job metrics: %s", error)
@@ -110,41 +137,16 @@ class JobRun:
                 refused.add_note("The job is pushed without its other metrics.")
                 await self._gateway.pushing("POST", Selection([self._own]))
                 raise
-        except Exception as failure:  # noqa: BLE001  no push may break the job
-            self._push_failed(failure, error)
-
-    def _begin(self) -> None:
-        from prometheus_client.registry import CollectorRegistry
-
-        self.registry, self._own = CollectorRegistry(), CollectorRegistry()
-        self._clock = time.perf_counter()  # the wall clock may be set while the job runs
-        self._record(started(time.time()))
-        JOB_GROUPS.add(self._gateway.url)  # a push() there is warned about
-
-    def _finish(self, error: BaseException | None) -> None:
-        now, took, code = time.time(), time.perf_counter() - self._clock, None
-        if isinstance(error, SystemExit):  # its code may be a status, None, or a message
-            code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        succeeded = error is None or code == 0
-        self._record(*outcome(now, took, succeeded=succeeded, code=code))
-
-    def _record(self, *metrics: Metric) -> None:
-        from prometheus_client import Gauge
-
-        for name, documentation, value in metrics:
-            Gauge(f"{self._prefix}{name}", documentation, registry=self._own).set(value)
-
-    def _push_failed(self, failure: Exception, error: BaseException | None) -> None:
-        """Report *failure* of the push so that it cannot hide *error*, the job's own."""
-        reason = " ".join([str(failure), *getattr(failure, "__notes__", ())])
-        if error is not None:
-            error.add_note(f"The push of the job metrics failed, too: {reason}")
-        if callable(self._on_push_error):
-            self._on_push_error(failure)
-        elif self._on_push_error == "raise" and error is None:
-            raise failure
-        else:
-            log.warning("The push of the job metrics failed: %s", reason)
+        except Exception as failure:
+            reason = " ".join([str(failure), *getattr(failure, "__notes__", ())])
+            if error is not None:
+                error.add_note(f"The push of the job metrics failed, too: {reason}")
+            if callable(self._on_push_error):
+                self._on_push_error(failure)
+            elif self._on_push_error == "raise" and error is None:
+                raise
+            else:
+                log.warning("The push of the job metrics failed: %s", reason)
 
 
 def refuse_generator(function: Callable[..., object]) -> None:
@@ -162,16 +164,11 @@ class Job(JobRun):
     """
 
     def __enter__(self) -> Self:
-        self._begin()
-        if self._push_start:
-            finished(self._push(None))
+        finished(self._begin())
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, self._ignore):
-            return
-        self._finish(error)
-        finished(self._push(error))
+        finished(self._end(error))
 
     def __call__(self, function: Function) -> Function:
         refuse_generator(function)

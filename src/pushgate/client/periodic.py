@@ -1,4 +1,4 @@
-"""Periodic pushes from a thread."""
+"""Periodic pushes, from a thread or for asyncio."""
 
 import logging
 import math
@@ -6,43 +6,33 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
-from typing import Literal, Protocol, Self, TypeAlias
+from collections.abc import Awaitable, Iterator
+from typing import Any, Literal, Self, TypeAlias
 
 from pushgate.client.log import log
+from pushgate.client.operation import finished
 from pushgate.client.options import checked_seconds
 from pushgate.errors import ConfigurationError
 
 Final: TypeAlias = Literal["push", "delete"] | None
 
 
-class Gateway(Protocol):
-    """The gateway of a :class:`PeriodicPusher`."""
-
-    def push(self) -> object: ...
-
-    def delete(self) -> object: ...
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
 class Schedule:
-    """The times of periodic pushes, and how the last ones went.
+    """Periodic pushes, and how the last ones went; a subclass waits in between.
 
     Attributes:
         last_success: When a push last succeeded, in seconds since the epoch, or None.
         consecutive_failures: How many pushes have failed since.
     """
 
-    def __init__(self, interval: float, jitter: float) -> None:
+    def __init__(self, gateway: Any, interval: float, jitter: float, final: Final) -> None:
         checked_seconds("interval", interval)
         share: object = jitter  # whatever the caller says it is
         if not isinstance(share, int | float) or not 0 <= share < 1:
             raise ConfigurationError(
                 "jitter: expecting a share of the interval, at least 0 and below 1", key="jitter"
             )
+        self._gateway, self._final = gateway, final  # of either kind
         self._interval, self._jitter = interval, jitter
         self.last_success: float | None = None
         self.consecutive_failures = 0
@@ -58,15 +48,23 @@ class Schedule:
             late = random.uniform(0, self._jitter * self._interval)  # noqa: S311  no secret
             yield started + ticks * self._interval + late - now
 
-    def _succeeded(self) -> None:
-        if self.consecutive_failures:
-            log.warning("pushing works again after %d failures", self.consecutive_failures)
-        self.last_success, self.consecutive_failures = time.time(), 0
-
-    def _failed(self, error: Exception) -> None:
-        self.consecutive_failures += 1
-        level = logging.WARNING if self.consecutive_failures == 1 else logging.DEBUG
-        log.log(level, "a periodic push failed: %s", error)
+    async def _call(self, what: Final) -> None:
+        """Push, delete, or do nothing; an error is logged and does not stop the schedule."""
+        if what is None:
+            return
+        try:
+            result = self._gateway.push() if what == "push" else self._gateway.delete()
+            if isinstance(result, Awaitable):
+                await result
+        except Exception as error:  # noqa: BLE001  whatever a collector raises, too
+            self.consecutive_failures += 1
+            # Not at each push: a gateway that is down for a night would fill the log.
+            level = logging.WARNING if self.consecutive_failures == 1 else logging.DEBUG
+            log.log(level, "a periodic push failed: %s", error)
+        else:
+            if self.consecutive_failures:
+                log.warning("pushing works again after %d failures", self.consecutive_failures)
+            self.last_success, self.consecutive_failures = time.time(), 0
 
 
 class PeriodicPusher(Schedule):
@@ -75,16 +73,9 @@ class PeriodicPusher(Schedule):
     An error never stops it. A forked child does not push.
     """
 
-    def __init__(self, gateway: Gateway, interval: float, jitter: float, final: Final) -> None:
-        super().__init__(interval, jitter)
-        self._gateway = gateway
-        self._final = final
-        self._stopping = threading.Event()
-        self._owner = 0
-
     def __enter__(self) -> Self:
         self._owner = os.getpid()
-        self._stopping.clear()
+        self._stopping = threading.Event()
         self._gateway.__enter__()
         self._thread = threading.Thread(target=self._work, name="pushgate", daemon=True)
         self._thread.start()
@@ -98,8 +89,7 @@ class PeriodicPusher(Schedule):
         # The last push comes after the thread's, so that it has the final values.
         self._thread.join()
         try:
-            if self._final is not None:
-                self._try(self._final)
+            finished(self._call(self._final))
         finally:
             self._gateway.__exit__()
 
@@ -107,12 +97,4 @@ class PeriodicPusher(Schedule):
         for pause in self._pauses():
             if self._stopping.wait(pause):
                 return
-            self._try("push")
-
-    def _try(self, what: Literal["push", "delete"]) -> None:
-        try:
-            self._gateway.push() if what == "push" else self._gateway.delete()
-        except Exception as error:  # noqa: BLE001  an error never stops it
-            self._failed(error)
-        else:
-            self._succeeded()
+            finished(self._call("push"))

@@ -1,4 +1,4 @@
-"""How a request reaches the gateway: sockets, and transports of the user.
+"""How a request reaches the gateway: over a socket, or by a transport of the user.
 
 No operation on a socket gets more time than what is left until the deadline: with a timeout
 for each operation only, a gateway that answers a byte at a time could hold a push forever.
@@ -14,14 +14,13 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pushgate.client.delivery import Attempt
 from pushgate.client.exchange import Channel
 from pushgate.client.failures import Answer, RequestInfo, port_hint
-from pushgate.client.operation import finished
-from pushgate.client.route import Route
+from pushgate.client.route import Route, seconds_left
 from pushgate.client.wire import PIECE
 from pushgate.errors import (
     ConfigurationError,
@@ -34,16 +33,17 @@ from pushgate.errors import (
 if TYPE_CHECKING:
     import ssl
 
-    import httpx2
-
 
 class DeadlineSocket(ABC):
     """A socket with a deadline. One subclass blocks, the other lets asyncio wait.
 
     Attributes:
+        is_awaited: Whether asyncio waits.
         is_ready: Whether requests can be written; it chooses the timeout.
         expires: The deadline of the request that goes on.
     """
+
+    is_awaited = False
 
     def __init__(self, route: Route) -> None:
         self._route = route
@@ -118,7 +118,9 @@ class DeadlineSocket(ABC):
             connected.close()
 
 
-class _BlockingSocket(DeadlineSocket):
+class BlockingSocket(DeadlineSocket):
+    """Waits by blocking."""
+
     async def _resolve(self, host: str, port: int) -> list[Any]:
         return _resolved(host, port, self._timeout())
 
@@ -137,8 +139,8 @@ class _BlockingSocket(DeadlineSocket):
         return self._connected.recv(PIECE)
 
 
-class ConnectionBase:
-    """The connection of one gateway, of which a subclass sends the requests."""
+class Connection:
+    """The connection of one gateway, for one request at a time: its owner has a lock."""
 
     def __init__(self, route: Route, socket: DeadlineSocket) -> None:
         self._route, self._socket = route, socket
@@ -146,9 +148,24 @@ class ConnectionBase:
         self._context: ssl.SSLContext | None = None
         self._via: str | None = None  # the proxy of the channel
 
-    async def exchange(
+    async def send(
         self, attempt: Attempt, sent: Callable[[int], object] | None = None
-    ) -> Answer:
+    ) -> Answer | PushgatewayError:
+        """Return the gateway's answer, or why there is none.
+
+        Args:
+            attempt: The request, and its deadline.
+            sent: Called with the number of bytes of each piece of the request that is sent.
+        """
+        options = self._route.options
+        is_own = options.transport is None and options.http_client is None
+        try:
+            return await (self._exchange(attempt, sent) if is_own else self._by_httpx2(attempt))
+        except Exception as error:  # noqa: BLE001  each kind of transport has its own
+            may_be_sent = self._socket.is_ready or not is_own
+            return failure_of(error, attempt.info, self._via, may_be_sent=may_be_sent)
+
+    async def _exchange(self, attempt: Attempt, sent: Callable[[int], object] | None) -> Answer:
         """Return the answer to *attempt*, over the last connection if it lives."""
         self._socket.expires = attempt.expires
         context = self._route.tls_context()
@@ -167,53 +184,54 @@ class ConnectionBase:
             if channel is None or not channel.is_reusable:
                 self._socket.close()
 
-    def failure(self, error: Exception, attempt: Attempt) -> PushgatewayError:
-        """Return why there is no answer to *attempt*; see :func:`failure_of`."""
-        is_own = self._route.options.transport is None and self._route.options.http_client is None
-        may_be_sent = self._socket.is_ready or not is_own
-        return failure_of(error, attempt.info, self._via, may_be_sent=may_be_sent)
+    async def _by_httpx2(self, attempt: Attempt) -> Answer:
+        """Return the answer to *attempt*, sent by a client or a transport of the user."""
+        import httpx2
+
+        client, transport = self._route.options.http_client, self._route.options.transport
+        # A client adds what is its own: cookies, headers.
+        request = (httpx2.Request if client is None else client.build_request)(
+            attempt.info.method,
+            attempt.info.url,
+            headers=dict(attempt.headers),
+            content=attempt.body,
+            extensions={"timeout": self._route.timeouts(attempt.expires)},
+        )
+        # deliver() decides which redirects to follow. And a connection whose answer was not read
+        # to its end could not be used again, so a transport's answer is read here.
+        if self._socket.is_awaited:
+            import asyncio
+
+            async with asyncio.timeout(seconds_left(attempt.expires)):
+                if client is not None:
+                    assert isinstance(client, httpx2.AsyncClient), "GatewayBase has checked it"
+                    response = await client.send(request, follow_redirects=False)
+                else:
+                    assert isinstance(transport, httpx2.AsyncBaseTransport)
+                    response = await transport.handle_async_request(request)
+                    try:
+                        await response.aread()
+                    finally:
+                        await response.aclose()
+        elif client is not None:
+            assert isinstance(client, httpx2.Client)
+            response = client.send(request, follow_redirects=False)
+        else:
+            assert isinstance(transport, httpx2.BaseTransport)
+            response = transport.handle_request(request)
+            try:
+                response.read()
+            finally:
+                response.close()
+        return Answer(
+            response.status_code, response.reason_phrase, dict(response.headers), response.content
+        )
 
     def close(self) -> None:
         """Close what was opened here; a client or transport of the user stays open."""
         self._socket.close()
         self._socket.is_ready = False
         self._channel = None
-
-
-class Connection(ConnectionBase):
-    """The connection of one blocking gateway. Not thread-safe: its owner has a lock."""
-
-    def __init__(self, route: Route) -> None:
-        super().__init__(route, _BlockingSocket(route))
-
-    def send(
-        self, attempt: Attempt, sent: Callable[[int], object] | None = None
-    ) -> Answer | PushgatewayError:
-        """Return the gateway's answer, or why there is none.
-
-        Args:
-            attempt: The request, and its deadline.
-            sent: Called with the number of bytes of each piece of the request that is sent.
-        """
-        # GatewayBase has refused those for asyncio.
-        client = cast("httpx2.Client | None", self._route.options.http_client)
-        transport = cast("httpx2.BaseTransport | None", self._route.options.transport)
-        try:
-            if client is not None:
-                request = built_by(client, attempt, self._route)
-                # deliver() decides which redirects to follow.
-                return answer_of(client.send(request, follow_redirects=False))
-            if transport is not None:
-                response = transport.handle_request(built(attempt, self._route))
-                try:
-                    # A connection whose answer was not read to its end cannot be used again.
-                    response.read()
-                finally:
-                    response.close()
-                return answer_of(response)
-            return finished(self.exchange(attempt, sent))
-        except Exception as error:  # noqa: BLE001  each kind of transport has its own
-            return self.failure(error, attempt)
 
 
 def _resolved(host: str, port: int, timeout: float) -> list[Any]:
@@ -251,41 +269,6 @@ def _resolved(host: str, port: int, timeout: float) -> list[Any]:
         raise answer[0]
     addresses: list[Any] = answer[0]
     return addresses
-
-
-def built_by(
-    client: "httpx2.Client | httpx2.AsyncClient", attempt: Attempt, route: Route
-) -> "httpx2.Request":
-    """Return the request with what *client* adds to it: cookies, headers of its own."""
-    import httpx2
-
-    return client.build_request(
-        attempt.info.method,
-        attempt.info.url,
-        headers=dict(attempt.headers),
-        content=attempt.body,
-        timeout=httpx2.Timeout(**route.timeouts(attempt.expires)),
-    )
-
-
-def built(attempt: Attempt, route: Route) -> "httpx2.Request":
-    """Return the request for a transport."""
-    import httpx2
-
-    return httpx2.Request(
-        attempt.info.method,
-        attempt.info.url,
-        headers=dict(attempt.headers),
-        content=attempt.body,
-        extensions={"timeout": route.timeouts(attempt.expires)},
-    )
-
-
-def answer_of(response: "httpx2.Response") -> Answer:
-    """Return what the gateway answered, from a response that was read."""
-    return Answer(
-        response.status_code, response.reason_phrase, dict(response.headers), response.content
-    )
 
 
 def failure_of(
