@@ -1,4 +1,4 @@
-"""The sum of two values of metrics that text cannot say: native histograms, exemplars."""
+"""Adds values that text cannot express: native histograms, exemplars, created timestamps."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,17 +7,17 @@ from typing import Any
 from pushgate.formats.protobuf.description import has_float_counts, is_native, native_histogram
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.model.family import MetricType
-from pushgate.model.native import NativeHistogram, Side, added
+from pushgate.model.native import NativeHistogram, added
 from pushgate.model.slices import PER_SLICE, Sliced
 
 
 def read_value(kind: MetricType, detail: bytes) -> Any:
-    """Return the message that *detail* has for a metric of type *kind*."""
+    """Return the message in *detail* that holds the value of a metric of type *kind*."""
     return getattr(message_class("Metric").FromString(detail), VALUE_FIELDS[kind])
 
 
 def has_native_buckets(kind: MetricType, detail: bytes) -> bool:
-    """Return whether *detail* is that of a native histogram."""
+    """Return whether *detail* holds a native histogram."""
     return bool(detail) and kind.is_histogram and is_native(read_value(kind, detail))
 
 
@@ -28,9 +28,9 @@ def added_detail(
     bounds: Sequence[str],
     numbers: Sequence[float],
 ) -> Sliced[bytes]:
-    """Return *stored* and *pushed* added up, as bytes of a ``Metric`` message, in slices.
+    """Return the sum of *stored* and *pushed* as bytes of a ``Metric`` message, in slices.
 
-    Exemplars are those of *pushed*, where it has some; the created timestamp is that of *stored*.
+    Exemplars come from *pushed* where it has any, the created timestamp from *stored*.
 
     Args:
         kind: the type of the family.
@@ -48,6 +48,8 @@ def added_detail(
     if kind.is_simple:
         out.value = numbers[0]
     elif kind is MetricType.SUMMARY:
+        # The integer counts are added, because those in *numbers* are floats: exact below 2**53.
+        # Beyond 64 bits, protobuf raises the ValueError.
         out.sample_count, out.sample_sum = before.sample_count + more.sample_count, numbers[-2]
         for rank, value in zip(bounds, numbers, strict=False):
             out.quantile.add(quantile=float(rank), value=value)
@@ -57,7 +59,7 @@ def added_detail(
         for value in (more, before):
             if value.HasField("exemplar") and not out.HasField("exemplar"):
                 out.exemplar.CopyFrom(value.exemplar)
-    if "created_timestamp" in out.DESCRIPTOR.fields_by_name:
+    if "created_timestamp" in out.DESCRIPTOR.fields_by_name:  # gauges have none
         for value in (before, more):
             if value.HasField("created_timestamp") and not out.HasField("created_timestamp"):
                 out.created_timestamp.CopyFrom(value.created_timestamp)
@@ -69,12 +71,14 @@ def _add_histogram(
 ) -> Sliced[None]:
     *counts, total, count = numbers
     is_float = has_float_counts(before) or has_float_counts(more)
+    # Text may add counts that are not whole to a histogram of integers.
     is_float = is_float or not all(number.is_integer() for number in (*counts, count))
     out.sample_sum = total
     if is_float:
         out.sample_count_float = count
     else:
         out.sample_count = before.sample_count + more.sample_count
+    # By upper bound, because the sum keeps only the buckets that both have.
     exemplars: dict[float, Any] = {}
     for value in (before, more):
         for number, bucket in enumerate(value.bucket):
@@ -109,12 +113,10 @@ def _write_native(out: Any, histogram: NativeHistogram, *, is_float: bool) -> No
             spans.add(offset=offset, length=length)
         if is_float:
             getattr(out, f"{name}_count").extend(map(float, side.counts))
-        else:
-            getattr(out, f"{name}_delta").extend(_deltas(side))
-    if not is_native(out):  # an empty span says that it is one
+        else:  # integer counts are written as differences to the bucket before
+            counts = pairwise([0, *map(int, side.counts)])
+            getattr(out, f"{name}_delta").extend(after - before for before, after in counts)
+    # A native histogram without observations is marked by an empty span (metrics.proto,
+    # positive_span), or readers would take it for a classic one.
+    if not is_native(out):
         out.positive_span.add(offset=0, length=0)
-
-
-def _deltas(side: Side) -> list[int]:
-    counts = [0, *map(int, side.counts)]
-    return [after - before for before, after in pairwise(counts)]

@@ -1,9 +1,9 @@
-"""Ordinary protobuf bodies read by columns: whole families at once.
+"""Reads ordinary protobuf bodies by columns: whole families at once.
 
 In a family of simple metrics with the same label names, only label values and numbers differ
-from metric to metric. One regular expression takes them out as columns. That each length on the
-wire is that of its content proves that the bytes cannot be read in any other way. All other
-bodies are for the scanner (:mod:`pushgate.formats.protobuf.reader`).
+from metric to metric. One regular expression extracts them as columns. The lengths on the wire are
+then compared with the contents: if all agree, the bytes have no other reading. Any other body is
+left to the scanner (:mod:`pushgate.formats.protobuf.reader`).
 """
 
 import re
@@ -25,27 +25,30 @@ from pushgate.model.grouping import Labels
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyLabelSchema, PushShape, interned
 
-# One call into C may not take long, because all other threads wait.
+# A regular expression holds the GIL until it returns, which takes milliseconds for this much.
 _MAX_FAMILY_BYTES = 1 << 18
+# struct compiles a format of two items for each place, which also holds the GIL.
 _MAX_PLACES = 10_000
 _MAX_LABELS = 16
 _MAX_REMEMBERED_HEADER = 500
 _SHORT = 0x80  # a shorter length takes one byte
 _LABEL_TAG, _METRIC_TAG = 0x0A, 0x22
-_VALUE_BYTES = 11
+_VALUE_BYTES = 11  # tag and length of the value, tag of the double, the double
+# A longer metric makes an IndexError, and its body unusual.
 _METRIC_LENGTHS: Final = [varint(size) for size in range(2048)]
-# Possessive and bounded, so that nothing is tried twice. Of a label: lengths and name; value,
-# which ends before the tag of the next label or of the number.
+# Possessive and bounded, so that nothing is tried twice: the time is linear, whatever was sent.
+# A metric has one or two bytes of length. The groups of a label are its lengths and name, and its
+# value, which ends before the tag of the next label (0A) or of the number.
 _METRIC = rb"\x22([\x00-\x7f]|[\x80-\xff][\x01-\x7f])"
 _LABEL = rb"\x0a(.\x0a.[^\x12]{1,120}+\x12.)([^\x0a%b]{0,120}+)"
 
 
 Place = tuple[int, int]
-"""Where something stands in a body, and its size."""
+"""The position of something in a body, and its size."""
 
 
 class Header(NamedTuple):
-    """What stands before the metrics of a family."""
+    """What precedes the metrics of a family."""
 
     name: str
     type: MetricType
@@ -67,7 +70,7 @@ _remembered_header = lru_cache(2000)(_read_header)
 
 
 class Columns(NamedTuple):
-    """A body of simple metrics: its shape, its numbers, and where these stand."""
+    """A body of simple metrics: its shape, its numbers, and their positions."""
 
     shape: PushShape
     numbers: tuple[float, ...]
@@ -76,7 +79,7 @@ class Columns(NamedTuple):
 
 
 class SameLength:
-    """Bodies of one length, with label values and numbers at the same places.
+    """Reads bodies of one length whose label values and numbers are at the same positions.
 
     Identifiers and times, which are new in each push, hardly ever change their length.
     """
@@ -100,6 +103,7 @@ class SameLength:
             first,
             SlotMapping(None, (), ()),
         )
+        # Cuts a body into gaps, which must not change, and label values; skips the numbers.
         form, order, end = "<", [], 0
         for at, size in sorted([*places, *((at, 0) for at in columns.doubles)]):
             form += f"{at - end}s" + (f"{size}s" if size else "8x")
@@ -113,11 +117,12 @@ class SameLength:
         self._around = self._gaps(pieces)
 
     def shape(self, body: bytes) -> PushShape | None:
-        """Return the shape of *body*, of the same length; None if it looks otherwise."""
+        """Return the shape of *body*, which has the same length; None if its gaps differ."""
         pieces = self._cut(body)
         if self._gaps(pieces) != self._around:
             return None
         try:
+            # One decode for all. A value with a line feed makes the count wrong.
             inside = b"\n".join(self._values(pieces)).decode().split("\n")
         except UnicodeDecodeError:
             return None
@@ -128,10 +133,10 @@ class SameLength:
 
 
 def read_columns(body: bytes, most_series: int) -> Columns:
-    """Return what *body* says, if it has at most *most_series* metrics.
+    """Return the content of *body*, if it is ordinary and has at most *most_series* metrics.
 
     Raises:
-        Unusual, ValueError, IndexError: it is not as ordinary as that.
+        Unusual, ValueError, IndexError: it is not.
     """
     families: dict[str, _Family] = {}
     shapes: list[FamilyShape] = []
@@ -146,6 +151,7 @@ def read_columns(body: bytes, most_series: int) -> Columns:
         header, at = family.header, family.end
         if not header.name or header.name in families or len(doubles) >= most_series:
             raise Unusual
+        # Families of a job often have the same labels; they share one object.
         key = family.names, family.values, len(family.numbers)
         if key not in labels:
             labels[key] = family.labels()
@@ -158,6 +164,7 @@ def read_columns(body: bytes, most_series: int) -> Columns:
     if len(doubles) > most_series:
         raise Unusual
     shape = interned(tuple(shapes), tuple(schemas))
+    # Known from the lengths and the decoding, so nobody needs to look at the values again.
     shape.values_are_utf8 = True
     shape.longest_value = longest
     values = struct.unpack(f"<{len(numbers)}d", b"".join(numbers))
@@ -173,9 +180,12 @@ class _Family:
         if end > len(body) or end - at > _MAX_FAMILY_BYTES:
             raise Unusual
         self.header = header_of(body[start:at])
+        # The first metric says how many labels there are. If another one has more or fewer,
+        # findall() skips it, and doubles() finds the hole.
         rows = _rows(self.header.type, _count_labels(body, at))(body, at, end)
         self._lengths, *columns, self.numbers = zip(*rows, strict=True)
         heads, self.values = columns[0::2], tuple(columns[1::2])
+        # A head is: length of the label, 0A, length of the name, name, 12, length of the value.
         self.names = tuple([head[0][3:-2] for head in heads])
         self._sizes = [[*map(len, column)] for column in self.values]
         self.longest = max(map(max, self._sizes), default=0)
@@ -185,7 +195,8 @@ class _Family:
                 raise Unusual
 
     def doubles(self) -> list[int]:
-        """Return where the numbers stand; the lengths of the metrics are checked on the way."""
+        """Return the positions of the numbers; check the lengths of the metrics on the way."""
+        # Two tags and three lengths of one byte, and the name, beside each label value.
         fixed = _VALUE_BYTES + sum([6 + len(name) for name in self.names])
         own = zip(*self._sizes, strict=True) if self.names else repeat((), len(self._lengths))
         sizes = [fixed + sum(its) for its in own]
@@ -198,7 +209,7 @@ class _Family:
         return [end - 8 for end in starts[1:]]
 
     def value_places(self, doubles: Sequence[int]) -> Iterator[Place]:
-        """Yield where each label value stands; *doubles* is where the numbers do."""
+        """Yield the position of each label value, given those of the numbers."""
         for sizes, end in zip(zip(*self._sizes, strict=True), doubles, strict=False):
             at = end + 8 - _VALUE_BYTES
             places = []
@@ -209,7 +220,7 @@ class _Family:
             yield from reversed(places)
 
     def run(self, place: int, samples: range, first: int) -> Run:
-        """Return the family as samples of a structure; its label values begin at *first*."""
+        """Return the family as a run of a structure; its label values begin at *first*."""
         step = len(self.names)
         end = first + step * len(samples)
         columns = tuple([slice(first + at, end, step) for at in self._order])
@@ -228,13 +239,13 @@ class _Family:
 
 
 def _end_of_header(body: bytes, at: int) -> int:
-    """Return where the header ends that starts at *at*: name, help, type and unit."""
+    """Return the end of the header that starts at *at*."""
     while body[at] != _METRIC_TAG:
         match body[at]:
-            case 0x0A | 0x12 | 0x2A:
+            case 0x0A | 0x12 | 0x2A:  # name 1, help 2, unit 5
                 size, at = read_varint(body, at + 1)
                 at += size
-            case 0x18 if body[at + 1] < _SHORT:
+            case 0x18 if body[at + 1] < _SHORT:  # type 3
                 at += 2
             case _:
                 raise Unusual
@@ -252,7 +263,7 @@ def _count_labels(body: bytes, at: int) -> int:
 
 
 def _label_head(name: bytes, size: int) -> bytes:
-    """Return what stands behind the tag of a label and before its value of *size* bytes."""
+    """Return what follows the tag of a label and precedes its value of *size* bytes."""
     length = 4 + len(name) + size
     if length >= _SHORT:
         raise Unusual
@@ -261,9 +272,10 @@ def _label_head(name: bytes, size: int) -> bytes:
 
 @lru_cache
 def _rows(kind: MetricType, labels: int) -> Callable[[bytes, int, int], list[tuple[bytes, ...]]]:
-    """Return what finds the metrics of a simple type with so many labels.
+    """Return a function that finds the metrics of a simple type with this number of *labels*.
 
-    Of each: its length; for each label lengths and name, and value; its number.
+    For each metric it returns the length; of each label the lengths with the name, and the value;
+    and the number.
     """
     if not kind.is_simple or labels > _MAX_LABELS:
         raise Unusual

@@ -1,4 +1,4 @@
-"""What the value part of a wire message says beyond the numbers that text knows."""
+"""Reads from the value part of a wire message what the text format cannot express."""
 
 from collections.abc import Iterable
 from itertools import accumulate
@@ -16,11 +16,11 @@ from pushgate.model.numbers import go_float
 
 
 class Described(NamedTuple):
-    """The counts of a histogram or summary, exactly: whole ones in plain digits.
+    """The exact counts of a histogram or summary; whole ones in plain digits.
 
-    ``total`` is that of all observations, ``buckets`` are those of the classic buckets;
-    ``native`` are the populated native buckets, None if the histogram is not native. Both
-    can be read once and are made while they are read, since there may be very many.
+    ``total`` counts all observations, ``buckets`` has the counts of the classic buckets, and
+    ``native`` the populated native buckets, None if the histogram is not native. ``buckets`` and
+    ``native`` are computed while they are read, and can be read once: there may be very many.
     """
 
     total: str
@@ -29,25 +29,13 @@ class Described(NamedTuple):
 
 
 def describe(detail: bytes) -> Described | None:
-    """Return what *detail* says of a histogram or summary; None if it is of neither."""
+    """Return what *detail* says of a histogram or summary; None if it holds neither."""
     metric = message_class("Metric").FromString(detail)
-    if metric.HasField("histogram"):
-        return _histogram(metric.histogram)
     if metric.HasField("summary"):
         return Described(str(metric.summary.sample_count))
-    return None
-
-
-def count_text(count: float) -> str:
-    """Return *count*: an ``int`` in plain digits, a ``float`` as Go writes it."""
-    return str(count) if isinstance(count, int) else go_float(count)
-
-
-def _count(fraction: float, whole: int) -> str:
-    return count_text(fraction if fraction > 0 else whole)
-
-
-def _histogram(histogram: Any) -> Described:
+    if not metric.HasField("histogram"):
+        return None
+    histogram = metric.histogram
     native = histogram.positive_span or histogram.negative_span
     return Described(
         _count(histogram.sample_count_float, histogram.sample_count),
@@ -56,8 +44,19 @@ def _histogram(histogram: Any) -> Described:
     )
 
 
+def count_text(count: float) -> str:
+    """Return *count*: an ``int`` in plain digits, a ``float`` as Go writes it."""
+    return str(count) if isinstance(count, int) else go_float(count)
+
+
+def _count(fraction: float, whole: int) -> str:
+    # A float count that is set takes precedence (metrics.proto, sample_count_float).
+    return count_text(fraction if fraction > 0 else whole)
+
+
 def is_native(histogram: Any) -> bool:
     """Return whether Prometheus takes *histogram* for a native one."""
+    # prometheus: model/textparse/protobufparse.go, isNativeHistogram
     return bool(
         histogram.positive_span
         or histogram.negative_span
@@ -69,41 +68,33 @@ def is_native(histogram: Any) -> bool:
 
 def native_inconsistency(histogram: Any) -> str | None:
     """Return why a Prometheus would refuse the native *histogram*; None if it takes it."""
-    if has_float_counts(histogram):
-        count, signed = histogram.sample_count_float, native_histogram(histogram)
-    else:
-        count = histogram.sample_count
-        signed = native_histogram(histogram)._replace(
-            positive=Side(_spans(histogram.positive_span), [*accumulate(histogram.positive_delta)]),
-            negative=Side(_spans(histogram.negative_span), [*accumulate(histogram.negative_delta)]),
-        )
     is_whole = not has_float_counts(histogram)
+    count = histogram.sample_count if is_whole else histogram.sample_count_float
+    signed = native_histogram(histogram)
+    if is_whole:  # without the wrap to 64 bits, which would hide that a count is negative
+        signed = signed._replace(
+            positive=Side(signed.positive.spans, [*accumulate(histogram.positive_delta)]),
+            negative=Side(signed.negative.spans, [*accumulate(histogram.negative_delta)]),
+        )
     return inconsistency(signed, count, histogram.sample_sum, is_whole=is_whole)
 
 
 def has_float_counts(histogram: Any) -> bool:
     """Return whether the counts of *histogram* are floats."""
+    # As Prometheus tells the two apart: no field says it.
     return bool(histogram.sample_count_float > 0 or histogram.zero_count_float > 0)
-
-
-def _spans(spans: Any) -> list[tuple[int, int]]:
-    return [(span.offset, span.length) for span in spans]
 
 
 def native_histogram(histogram: Any) -> NativeHistogram:
     """Return *histogram* with absolute counts; float ones if it has any."""
-    positive, negative = _spans(histogram.positive_span), _spans(histogram.negative_span)
-    if has_float_counts(histogram):
-        sides = Side(positive, histogram.positive_count), Side(negative, histogram.negative_count)
-        zero = histogram.zero_count_float
-    else:
-        sides = (
-            Side(positive, _absolute(histogram.positive_delta)),
-            Side(negative, _absolute(histogram.negative_delta)),
-        )
-        zero = histogram.zero_count
+    is_float = has_float_counts(histogram)
+    sides = []
+    for spans, counts, deltas in (
+        (histogram.positive_span, histogram.positive_count, histogram.positive_delta),
+        (histogram.negative_span, histogram.negative_count, histogram.negative_delta),
+    ):
+        # Integer counts are unsigned and wrap around, as the reference's do.
+        absolute = counts if is_float else [count % 2**64 for count in accumulate(deltas)]
+        sides.append(Side([(span.offset, span.length) for span in spans], absolute))
+    zero = histogram.zero_count_float if is_float else histogram.zero_count
     return NativeHistogram(histogram.schema, histogram.zero_threshold, zero, *sides)
-
-
-def _absolute(deltas: Iterable[int]) -> list[int]:
-    return [count % 2**64 for count in accumulate(deltas)]  # unsigned, as the reference's

@@ -1,4 +1,8 @@
-"""How a shape is laid out in protobuf under a grouping key; what Layout is for text."""
+"""Lays a shape out in protobuf under a grouping key, as :mod:`pushgate.model.layout` does in text.
+
+What depends on the shape alone becomes a template with placeholders for grouping labels and
+numbers, so that a scrape only fills it.
+"""
 
 import struct
 from collections.abc import Generator, Iterator, Sequence
@@ -25,19 +29,19 @@ from pushgate.model.shape import Pushed, PushShape
 from pushgate.model.slices import PER_SLICE, Sliced, listing, pausing, releasing
 
 METRICS_AT_ONCE: Final = 512
-"""How many metrics are encoded in one go, and series several rows may have together."""
+"""How many metrics are encoded at a time, and how many series several rows may have together."""
 
 
 def encode_metrics(
     rows: Sequence[tuple[GroupingKey, Pushed]], escaping: Escaping
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield the ``metric`` fields of what is pushed to some groups, with their family's position.
+    """Yield the ``metric`` fields of what some groups hold, each with the position of its family.
 
-    All have one shape, keys of the same label names, and no more than :data:`METRICS_AT_ONCE`
-    series together if they are several: then those of a family come in the order of the rows.
-    Fields come in pieces, family by family; a piece of no bytes is a pause in which other work
-    may run. Labels are complete, metrics in the order of an exposition. Costs about half a
-    microsecond per metric, and once per shape and grouping label names much more.
+    All rows have one shape and keys of the same label names. Several rows may have no more than
+    :data:`METRICS_AT_ONCE` series together: then the metrics of a family come in the order of the
+    rows. Fields come in pieces, family by family; an empty piece is a pause in which other work
+    may run. Labels are complete, and metrics in the order of an exposition. Costs about half a
+    microsecond per metric, and much more once for each shape and set of grouping label names.
     """
     key, pushed = rows[0]
     layout = pushed.shape.layout(key)
@@ -50,12 +54,12 @@ def encode_metrics(
 
 
 def encode_metric(labels: Labels, value: bytes, escaping: Escaping) -> bytes:
-    """Return one ``metric`` field with exactly *labels*, and *value* as ``encoded`` returns it."""
+    """Return one ``metric`` field with exactly these *labels* and *value*, which is encoded."""
     return field(4, b"".join(_pair(name, said, escaping) for name, said in labels) + value)
 
 
 def family_header(family: FamilyShape, help: str | None, escaping: Escaping) -> bytes:  # noqa: A002 - the word of the format
-    """Return the fields of *family* that come before its metrics: name, help, type."""
+    """Return the fields of *family* that precede its metrics: name 1, help 2, type 3."""
     said = b"" if help is None else field(2, raw(help))
     return field(1, raw(escape(family.name, escaping))) + said + b"\x18" + varint(family.type)
 
@@ -69,17 +73,17 @@ def _name(name: str, escaping: Escaping) -> bytes:
     return field(1, raw(escape(name, escaping)))
 
 
-# Numbers of metrics that are encoded in one go, unless one metric has more.
+# Numbers of metrics that are encoded at a time, unless one metric has more.
 _SLOTS_AT_ONCE = 1024
-_MAX_TEMPLATES = 4  # the keys of a job are about as long as each other
+_MAX_TEMPLATES = 4  # the keys of a job have about the same length
 
 
 class _Piece(NamedTuple):
     """Some metrics of the family at the position *family*, in the order of an exposition.
 
-    ``template`` has for each metric a placeholder for its length, for each grouping label,
-    and for its value. ``sizes`` is how long the rest of the labels is. ``prefix`` is that of
-    a simple type.
+    ``template`` has placeholders for the length of each metric, for each grouping label, and for
+    the value. ``sizes`` has the length of the other labels of each metric. ``prefix`` precedes
+    the number of a simple type, and is empty for other types.
     """
 
     family: int
@@ -94,16 +98,18 @@ class _Piece(NamedTuple):
 
     @property
     def is_simple(self) -> bool:
-        """Whether all that is not in the labels is a number for each metric."""
+        """Whether each metric consists of labels and one number."""
         return bool(self.prefix) and not self.untyped_as_text
 
     def unnumbered(self, grouping: int, pairs: int) -> tuple[bytes, int]:
         """Return metrics of a simple type as a template for labels and numbers, and their length.
 
-        *grouping* is how long the *pairs* labels of the group are together.
+        *grouping* is the length of the group's labels, *pairs* their number.
         """
         count = len(self.metrics)
         lengths = [size + grouping + len(self.prefix) + 8 for size in self.sizes]
+        # Lengths precede what they count, so they are fixed as soon as the grouping labels'
+        # length is known. A length of 37 is a percent sign, which % would take for its own.
         sizes = [varint(length) for length in lengths]
         escaped = [size.replace(b"%", b"%%") for size in sizes]
         columns = [escaped, *[[b"%b"] * count] * pairs, [self.prefix + b"%b"] * count]
@@ -159,28 +165,21 @@ def _interleaved(columns: Sequence[Sequence[bytes]]) -> tuple[bytes, ...]:
     return tuple(chain.from_iterable(zip(*columns, strict=True)))
 
 
-class _Template(NamedTuple):
-    """Metrics without the labels of their group and their numbers; where to cut them when full."""
-
-    text: bytes
-    cuts: list[slice]
-
-
 class _Sheet:
-    """Pieces that stand next to each other: some of simple types, or one of another.
+    """Adjacent pieces that are filled in one go: several of simple types, or one of another type.
 
-    The numbers of simple types are at ``places`` among those of the shape, as doubles.
+    ``_places`` are the offsets of the numbers of simple types among those of the shape, as doubles.
     """
 
     def __init__(self) -> None:
         self.pieces: list[_Piece] = []
         self._places: list[int] = []
-        self._templates: dict[int, _Template] = {}
-        """By the length of the grouping labels."""
+        self._templates: dict[int, tuple[bytes, list[slice]]] = {}
+        """By the length of the grouping labels: a template, and where to cut it once it is full."""
 
     @property
     def is_simple(self) -> bool:
-        """Whether all that is not in the labels is a number for each metric."""
+        """Whether each metric consists of labels and one number."""
         return self.pieces[0].is_simple
 
     def takes(self, piece: _Piece) -> bool:
@@ -189,7 +188,7 @@ class _Sheet:
         return is_simple and len(self._places) + len(piece.metrics) <= METRICS_AT_ONCE
 
     def add(self, piece: _Piece, first: int) -> None:
-        """Append *piece*, whose family has its *first* number there in the shape."""
+        """Append *piece*; the numbers of its family start at the slot *first* of the shape."""
         self.pieces.append(piece)
         if piece.is_simple:
             self._places += [8 * (first + slots.start) for slots in piece.slots]
@@ -199,22 +198,21 @@ class _Sheet:
         grouping = sum(map(len, pairs))
         template = self._templates.get(grouping)
         if template is None:
-            template = self._template(grouping, len(pairs))
+            made = [piece.unnumbered(grouping, len(pairs)) for piece in self.pieces]
+            ends = [*accumulate((length for _, length in made), initial=0)]
+            template = b"".join(text for text, _ in made), [*map(slice, ends, ends[1:])]
             if len(self._templates) < _MAX_TEMPLATES:
                 self._templates[grouping] = template
+        # One % for all metrics: each takes the labels of the group, then its number.
         filling = [*pairs, b""] * len(self._places)
         filling[len(pairs) :: len(pairs) + 1] = [numbers[at : at + 8] for at in self._places]
-        filled = template.text % tuple(filling)
-        return [filled[cut] for cut in template.cuts]
-
-    def _template(self, grouping: int, pairs: int) -> _Template:
-        made = [piece.unnumbered(grouping, pairs) for piece in self.pieces]
-        ends = [*accumulate((length for _, length in made), initial=0)]
-        return _Template(b"".join(text for text, _ in made), [*map(slice, ends, ends[1:])])
+        text, cuts = template
+        filled = text % tuple(filling)
+        return [filled[cut] for cut in cuts]
 
 
 class _Row(NamedTuple):
-    """What is pushed to a group, as it stands in a message: labels, and numbers as doubles."""
+    """What is pushed to a group, encoded: its labels, and its numbers as doubles."""
 
     pairs: list[bytes]
     numbers: bytes
@@ -271,9 +269,9 @@ class _ProtobufLayout:
 
 
 class _Written(NamedTuple):
-    """The labels of metrics: their ``order`` in an exposition, and each metric's as a template.
+    """The labels of metrics: their ``order`` in an exposition, and a template for each metric.
 
-    ``sizes`` is how long a metric's labels are without those of the group.
+    ``sizes`` has the length of each metric's labels without those of the group.
     """
 
     order: list[int]
@@ -313,13 +311,14 @@ def _writing(layout: Layout, family: int, escaping: Escaping) -> Sliced[_Written
         own = [*_own_pieces(labels, escaping)]
         sizes.append(sum(map(len, own)))
         escaped = [piece.replace(b"%", b"%%") for piece in own]
-        templates.append(b'"%b' + b"%b".join(escaped) + b"%b")  # the quote is the field's tag
+        # Tag of ``metric`` (0x22, a quote), length, labels with gaps for the group's, value.
+        templates.append(b'"%b' + b"%b".join(escaped) + b"%b")
     yield from releasing(metrics)
     return _Written(order, templates, sizes)
 
 
 def _batches(order: list[int], slots: list[range]) -> Iterator[list[int]]:
-    """Yield the metrics in *order*, some at a time; a large one comes alone."""
+    """Yield the metrics in *order* in batches; a large one is a batch of its own."""
     some: list[int] = []
     size = 0
     for metric in order:
@@ -354,7 +353,7 @@ def _piece(
 
 
 def _own_pieces(labels: Labels, escaping: Escaping) -> Iterator[bytes]:
-    """Yield the bytes of *labels* between the grouping labels, which are marks."""
+    """Yield the bytes of *labels* between the grouping labels, whose values are marks."""
     piece = b""
     for name, value in labels:
         if is_mark(value):
@@ -365,4 +364,5 @@ def _own_pieces(labels: Labels, escaping: Escaping) -> Iterator[bytes]:
     yield piece
 
 
+# Weak, because a layout lives as long as its shape, which knows nothing of protobuf.
 _layouts: WeakKeyDictionary[Layout, dict[Escaping, _ProtobufLayout]] = WeakKeyDictionary()

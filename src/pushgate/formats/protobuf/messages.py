@@ -1,8 +1,8 @@
-"""The messages of ``io.prometheus.client``, for the protobuf package, made at run time.
+"""The messages of ``io.prometheus.client``, declared for the protobuf package at run time.
 
-Fields stand in the order in which protobuf's text format writes them. Strings are bytes
-here: nothing says that a client sent UTF-8. A type is an integer, so that an unknown one
-is seen.
+Fields are listed in the order in which protobuf's text format writes them. Strings are declared
+as bytes, because a client may send something else than UTF-8, and types as integers, so that an
+unknown type can be reported.
 """
 
 import re
@@ -40,7 +40,7 @@ _SCHEMA: Final = {
     "BucketSpan": "offset=1:sint32 length=2:uint32",
     "Exemplar": "label=1:LabelPair* value=2:double timestamp=3:Timestamp",
 }
-# Of proto3: zeros are not written, whether a client sent them or not.
+# A proto3 message: zeros are not written, whether a client sent them or not.
 _TIMESTAMP: Final = {"Timestamp": "seconds=1:int64 nanos=2:int32"}
 _PACKAGE = "io.prometheus.client"
 
@@ -55,11 +55,14 @@ VALUE_FIELDS: Final = {
 """The field of a ``Metric`` that holds the value of a type."""
 
 
+_fields = re.compile(r"(\w+)=(\d+):(\w+)(\*?)").findall
+
+
 @cache
 def nested_messages(name: str) -> dict[int, str]:
     """Return which fields of the message *name* are messages: number and name."""
-    fields = re.findall(r"=(\d+):(\w+)", _SCHEMA.get(name, ""))
-    return {int(number): kind for number, kind in fields if kind in _SCHEMA or kind in _TIMESTAMP}
+    fields = _fields(_SCHEMA.get(name, ""))
+    return {int(at): kind for _, at, kind, _ in fields if kind in _SCHEMA or kind in _TIMESTAMP}
 
 
 @cache
@@ -74,7 +77,9 @@ def message_class(name: str) -> Any:
 def _pool() -> Any:
     from google.protobuf import descriptor_pb2, descriptor_pool
 
+    # A pool of our own: in the default one, another package may have registered the real file.
     pool = descriptor_pool.DescriptorPool()
+    kinds = descriptor_pb2.FieldDescriptorProto
     for file_name, syntax, needed, schema in (
         ("timestamp.proto", "proto3", (), _TIMESTAMP),
         ("metrics.proto", "proto2", ("timestamp.proto",), _SCHEMA),
@@ -82,23 +87,14 @@ def _pool() -> Any:
         file = descriptor_pb2.FileDescriptorProto(
             name=file_name, package=_PACKAGE, syntax=syntax, dependency=needed
         )
-        for name, fields in schema.items():
-            message = file.message_type.add(name=name)
-            for field in fields.split():
-                _add_field(message, field)
+        for message_name, fields in schema.items():
+            message = file.message_type.add(name=message_name)
+            for name, number, kind, repeated in _fields(fields):
+                field = message.field.add(name=name, number=int(number))
+                field.label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
+                if kind in _SCHEMA or kind in _TIMESTAMP:
+                    field.type, field.type_name = kinds.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+                else:
+                    field.type = kinds.Type.Value(f"TYPE_{kind.upper()}")
         pool.AddSerializedFile(file.SerializeToString())
     return pool
-
-
-def _add_field(message: Any, declaration: str) -> None:
-    from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
-
-    name, _, rest = declaration.partition("=")
-    number, _, kind = rest.partition(":")
-    label = Field.LABEL_REPEATED if kind.endswith("*") else Field.LABEL_OPTIONAL
-    kind = kind.removesuffix("*")
-    field = message.field.add(name=name, number=int(number), label=label)
-    if kind in _SCHEMA or kind in _TIMESTAMP:
-        field.type, field.type_name = Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    else:
-        field.type = Field.Type.Value(f"TYPE_{kind.upper()}")

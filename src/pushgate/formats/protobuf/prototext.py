@@ -1,6 +1,6 @@
-"""Protobuf's text format on one line, in which the reference's errors name a metric."""
+"""Protobuf's text format on one line; error messages of the reference show metrics in it."""
 
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 from pushgate.formats.protobuf.messages import message_class
@@ -34,77 +34,62 @@ def metric_text(labels: Labels, value: str) -> str:
 
 def value_text(family: FamilyShape, metric: int, tokens: Sequence[bytes]) -> str:
     """Return the value of a metric; *tokens* are the canonical numbers of its slots."""
-    numbers = [float(token) for token in tokens]
     kind = family.type
     if kind.is_simple:
-        return f"{kind.name.lower()}:{{value:{number(numbers[0])}}}"
-    *points, total, _ = numbers
-    bounds = [float(bound) for bound in family.bounds[metric]]
+        return f"{kind.name.lower()}:{{value:{number(float(tokens[0]))}}}"
+    *points, total, count = [float(token) for token in tokens]
+    bounds = [number(float(bound)) for bound in family.bounds[metric]]
     if kind is MetricType.SUMMARY:
-        return _summary(numbers[-1], total, list(zip(bounds, points, strict=True)))
-    counts = [*tokens[:-2], tokens[-1]]
-    return _histogram(counts, total, bounds)
-
-
-def _summary(count: float, total: float, quantiles: list[tuple[float, float]]) -> str:
-    parts = [f"sample_count:{min(int(count), 2**64 - 1)}", f"sample_sum:{number(total)}"]
-    parts += [f"quantile:{{quantile:{number(q)} value:{number(v)}}}" for q, v in quantiles]
-    return f"summary:{{{' '.join(parts)}}}"
-
-
-def _histogram(counts: list[bytes], total: float, bounds: list[float]) -> str:
-    is_float = is_float_histogram(counts)
+        parts = [f"sample_count:{min(int(count), 2**64 - 1)}", f"sample_sum:{number(total)}"]
+        for bound, point in zip(bounds, points, strict=True):
+            parts.append(f"quantile:{{quantile:{bound} value:{number(point)}}}")
+        return f"summary:{{{' '.join(parts)}}}"
+    is_float = is_float_histogram([*tokens[:-2], tokens[-1]])
     suffix = "_float" if is_float else ""
-    texts = [number(float(c)) if is_float else str(int(float(c))) for c in counts]
-    parts = [f"sample_count{suffix}:{texts[-1]}", f"sample_sum:{number(total)}"]
-    for count, bound in zip(texts, bounds, strict=False):
-        parts.append(f"bucket:{{cumulative_count{suffix}:{count} upper_bound:{number(bound)}}}")
+    *below, observed = [number(c) if is_float else str(int(c)) for c in (*points, count)]
+    parts = [f"sample_count{suffix}:{observed}", f"sample_sum:{number(total)}"]
+    for bound, said in zip(bounds, below, strict=True):
+        parts.append(f"bucket:{{cumulative_count{suffix}:{said} upper_bound:{bound}}}")
     return f"histogram:{{{' '.join(parts)}}}"
 
 
 def message_text(message: Any) -> str:
     """Return *message* of the protobuf package on one line, unknown fields included."""
-    return " ".join(
-        f"{name}:{{{message_text(value)}}}" if hasattr(value, "DESCRIPTOR") else f"{name}:{value}"
-        for name, value in _fields(message)
-    )
-
-
-def _fields(message: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what is set in *message*, in declaration order: messages, and texts of the rest."""
     from google.protobuf.unknown_fields import UnknownFieldSet
 
+    parts: list[str] = []
+    # In the order of declaration, which Go's prototext keeps; ListFields sorts by number.
     for field, value in sorted(message.ListFields(), key=lambda item: item[0].index):
         for one in value if isinstance(value, MutableSequence) else (value,):
-            yield field.name, _scalar(one)
+            is_message = hasattr(one, "DESCRIPTOR")
+            said = f"{{{message_text(one)}}}" if is_message else _scalar(one)
+            parts.append(f"{field.name}:{said}")
     unknowns: Any = UnknownFieldSet(message)
-    for unknown in unknowns:
-        yield str(unknown.field_number), _unknown(unknown.wire_type, unknown.data)
+    parts += [f"{one.field_number}:{_unknown(one.wire_type, one.data)}" for one in unknowns]
+    return " ".join(parts)
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: Any) -> str:
     match value:
         case bytes():
             return prototext_quote(text(value))
         case float():
             return number(value)
-        case int():
-            return str(value)
         case _:
-            return value
+            return str(value)
 
 
 def _unknown(wire_type: int, data: Any) -> str:
     match wire_type:
-        case 1:
+        case 1:  # 64 bits
             return f"0x{data:016x}"
-        case 5:
+        case 5:  # 32 bits
             return f"0x{data:08x}"
-        case 3:
-            fields = ((one.field_number, _unknown(one.wire_type, one.data)) for one in data)
-            return "{" + " ".join(f"{number}:{value}" for number, value in fields) + "}"
-        case _:
-            return str(_scalar(data))
+        case 3:  # a group, the only one that may be nested
+            fields = (f"{one.field_number}:{_unknown(one.wire_type, one.data)}" for one in data)
+            return f"{{{' '.join(fields)}}}"
+        case _:  # a varint, or bytes
+            return _scalar(data)
 
 
 def detail_text(detail: bytes) -> str:

@@ -1,10 +1,9 @@
-"""Delimited ``MetricFamily`` messages, read the way the reference reads them.
+"""Reads delimited ``MetricFamily`` messages the way the reference reads them.
 
-Three speeds, one result. The protobuf package reads anything (:func:`decode`). Of a body
-whose *skeleton* is known - the body less its numbers - only the numbers are read:
-:func:`scan` cuts a body of ordinary messages into skeleton and numbers in one pass; and
-where all numbers are doubles, at the same places as in a body seen before, one
-``struct.unpack`` does.
+There are three speeds with one result. The protobuf package reads anything (:func:`decode`).
+:func:`scan` cuts a body of ordinary messages into its numbers and its *skeleton*, everything else,
+in one pass; the shape of a known skeleton is looked up. Where all numbers are doubles, at the same
+positions as in an earlier body, one ``struct.unpack`` replaces the pass.
 """
 
 import re
@@ -41,10 +40,10 @@ from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, text
 from pushgate.model.shape import Pushed, PushShape, WrongType, interned
 
-_SCHEMAS = range(-4, 9)
+_SCHEMAS = range(-4, 9)  # metrics.proto, Histogram.schema: Prometheus reads no others
 _double_at = struct.Struct("<d").unpack_from
 Span = tuple[int, int]
-"""Where the details of a metric stand."""
+"""Start and end of the detail of a metric in a body."""
 
 
 class ProtobufReader:
@@ -54,7 +53,7 @@ class ProtobufReader:
         """Start with an empty cache.
 
         Args:
-            cache_bytes: what the memory of shapes may cost.
+            cache_bytes: how much memory the cache of shapes may take.
             limits: how much a body may hold.
         """
         self._limits = limits
@@ -64,21 +63,21 @@ class ProtobufReader:
 
     @property
     def cache_bytes(self) -> int:
-        """What the memory of shapes costs."""
+        """How much memory the cache of shapes takes."""
         return self._shapes.bytes + self._fixed.bytes + self._layouts.bytes
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
 
-        Costs time in proportion to the body; a known shape a fraction of a new one.
+        Takes time in proportion to the body; for a known shape a fraction of that for a new one.
 
         Raises:
             InvalidBody: *body* is not of the format, with the reference's text; or it
-                holds what nothing could expose.
+                holds something that no exposition could show.
             LimitExceeded: it holds too much.
         """
-        # The same job sends bodies of the same length, with its numbers at the same places: if
-        # everything between them is as before, the shape is.
+        # A job sends bodies of one length with the numbers at the same positions. If everything
+        # between them is the same as before, so is the shape.
         layout = self._layouts.get(len(body))
         if layout is not None and layout.unpack is not None:
             pieces = layout.unpack(body)
@@ -89,6 +88,7 @@ class ProtobufReader:
                 details = tuple([body[start:end] for start, end in spans])
                 return Pushed(shape, written_out(pieces[1::2]), details)
             relabeled = layout.same_length.shape(body) if layout.same_length else None
+            # Once a body with these labels was seen before, its shape is worth remembering.
             if relabeled and not self._fixed.wants(key):
                 return Pushed(relabeled, written_out(pieces[1::2]))
         try:
@@ -144,9 +144,9 @@ _MAX_LAYOUT_BYTES = 4 << 20
 
 
 class _Layout:
-    """Where the doubles stand in the last body of a length. ``unpack`` cuts there.
+    """The positions of the doubles in the last body of a length. ``unpack`` cuts there.
 
-    It is made when a second body agrees: that costs more than a scan.
+    It is made when a second body agrees, because making it costs more than a scan.
     """
 
     __slots__ = ("doubles", "same_length", "unpack")
@@ -159,6 +159,7 @@ class _Layout:
     def compiled(self, length: int) -> Callable[[bytes], tuple[Any, ...]]:
         """Return ``unpack``, for bodies of *length* bytes."""
         if self.unpack is None:
+            # Gaps and doubles in turn; the pieces[0::2] are the gaps, the pieces[1::2] numbers.
             ends = [-8, *self.doubles, length]
             gaps = [f"{end - start - 8}s" for start, end in pairwise(ends)]
             self.unpack = struct.Struct("<" + "d".join(gaps)).unpack
@@ -171,7 +172,7 @@ class _Layout:
 def decode(body: bytes, limits: BodyLimits = UNLIMITED) -> Pushed:
     """Return what *body* pushes, without any cache. Errors as :meth:`ProtobufReader.read`."""
     check_protobuf(body, limits)
-    # Of two families with one name the later counts, at the place of the earlier.
+    # The reference keeps families in a map: the later of two with one name replaces the earlier.
     families = {family.name: family for family in messages(body)}
     read = [_family(family) for family in families.values()]
     shape = interned(tuple(family.shape for family in read))
@@ -219,7 +220,7 @@ def messages(body: bytes) -> Iterator[Any]:
 
 
 class _Value(NamedTuple):
-    """The value of one metric, or what it has instead."""
+    """The value of one metric; ``wrong_type`` is what it has instead, if it lacks the value."""
 
     bounds: list[float]
     numbers: list[float]
@@ -244,7 +245,11 @@ def _family(family: Any) -> _Family:
         raise InvalidBody("a metric family has metrics but no name")
     kind = MetricType(family.type)
     timestamped = any(metric.HasField("timestamp_ms") for metric in metrics)
-    labels = tuple(map(_labels, metrics))
+    labels = tuple(
+        tuple(sorted([(text(pair.name), text(pair.value)) for pair in m.label], key=itemgetter(0)))
+        for m in metrics
+    )
+    # What is left of a metric is its value, in the form that a detail keeps.
     for metric in metrics:
         metric.ClearField("label")
         metric.ClearField("timestamp_ms")
@@ -252,11 +257,6 @@ def _family(family: Any) -> _Family:
     bounds = () if kind.is_simple else tuple(tuple(map(go_float, value.bounds)) for value in values)
     said = text(family.help) if family.HasField("help") else None
     return _Family(FamilyShape(name, kind, said, labels, bounds), values, timestamped)
-
-
-def _labels(metric: Any) -> Labels:
-    pairs = [(text(pair.name), text(pair.value)) for pair in metric.label]
-    return tuple(sorted(pairs, key=itemgetter(0)))
 
 
 def _value(kind: MetricType, family: str, metric: Any) -> _Value:
@@ -267,7 +267,8 @@ def _value(kind: MetricType, family: str, metric: Any) -> _Value:
         return _Value([], [0.0] if kind.is_simple else [0.0, 0.0], wrong_type=message_text(metric))
     bounds, numbers = _read_value(kind, family, metric)
     wire = metric.SerializeToString()
-    # What the numbers alone do not say again needs the message.
+    # The message is kept if it cannot be made again from bounds and numbers. That a histogram
+    # has a schema is invisible to encoded(), so it is asked for.
     native = metric.HasField("histogram") and metric.histogram.HasField("schema")
     says_all = not native and wire == encoded(kind, list(map(double, bounds)), numbers)
     return _Value(bounds, numbers, b"" if says_all else wire)
@@ -290,6 +291,7 @@ def _read_value(kind: MetricType, family: str, metric: Any) -> tuple[list[float]
             )
         if wrong := native_inconsistency(value):
             raise InvalidBody(f"native histogram {go_quote(family)} {wrong}")
+    # Where both are set, the float one counts, as in the reference.
     counts = [b.cumulative_count_float or float(b.cumulative_count) for b in value.bucket]
     count = value.sample_count_float or float(value.sample_count)
     return [bucket.upper_bound for bucket in value.bucket], [*counts, value.sample_sum, count]
@@ -299,10 +301,10 @@ def _read_value(kind: MetricType, family: str, metric: Any) -> tuple[list[float]
 
 
 class Scan(NamedTuple):
-    """A body in one pass: its skeleton decides its shape, whatever its numbers are.
+    """A body cut in one pass: its skeleton determines its shape, whatever its numbers are.
 
-    ``doubles`` are the places of all numbers, if all are doubles; ``spans`` the places of
-    their details. ``is_unusual`` says that protobuf's own parser had to read some of it.
+    ``doubles`` has the positions of all numbers if all are doubles, else nothing; ``spans`` those
+    of the details. ``is_unusual`` says that the protobuf package had to read some of it.
     """
 
     skeleton: tuple[bytes, ...]
@@ -313,14 +315,14 @@ class Scan(NamedTuple):
     is_unusual: bool
 
     def pushed(self, shape: PushShape) -> Pushed:
-        """Return the push, if it has *shape*."""
+        """Return the push, given its *shape*."""
         return Pushed(shape, self.numbers, self.details)
 
 
 def scan(body: bytes, most_series: int = 0) -> Scan | None:
     """Return *body* cut into skeleton and numbers, or None if something in it is unusual.
 
-    It is unusual to have more than *most_series*, unless that is 0.
+    More than *most_series* series are unusual, too; 0 is no limit.
     """
     scanner = _Scanner(body, most_series or sys.maxsize)
     try:
@@ -340,7 +342,7 @@ def _shape_of(skeleton: Sequence[bytes]) -> PushShape:
             client writes them.
     """
     families: list[tuple[Header, list[Labels], list[Bounds]]] = []
-    for piece in skeleton:
+    for piece in skeleton:  # F a family, B bounds; anything else the labels of a metric
         if piece.startswith(b"F"):
             families.append((header_of(piece[1:]), [], []))
         elif piece.startswith(b"B"):
@@ -382,12 +384,12 @@ def _ordinary_labels(wire: bytes) -> Labels:
     return tuple(pairs)
 
 
-# The values that clients write, byte by byte. Anything else, even if it means the same, is read by
+# The values that clients write, byte by byte. Anything else, even with the same meaning, is read by
 # the protobuf package: a detail is kept as it was sent, and has to be what that would write.
-# Tags: of a counter 09 value, 1A created; of a summary and a histogram 08 count, 11 sum, then
-# quantiles 1A (09 quantile, 11 value) or buckets 1A (08 count, 11 upper bound); created is 22 in a
-# summary and 7A in a histogram. A time is 08 seconds, 10 nanos; before 1970 it takes ten bytes.
-# Minimal varints; counts below 2**49 are exact as floats.
+# Tags of a counter: 09 value, 1A created. Of a summary or histogram: 08 count, 11 sum, 1A quantile
+# (09 quantile, 11 value) or bucket (08 count, 11 upper bound); created is 22 in a summary and 7A in
+# a histogram. Of a time: 08 seconds, 10 nanos; seconds before 1970 take ten bytes and do not match.
+# Only minimal varints match. Counts have seven bytes at most: below 2**49, floats are exact.
 _COUNT = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,6}[\x01-\x7f])"
 _SECONDS = rb"(?:[\x01-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f])"
 _NANOS = rb"(?:[\x01-\x7f]|[\x80-\xff]{1,3}[\x01-\x7f]|[\x80-\xff]{4}[\x01-\x07])"
@@ -397,10 +399,14 @@ _BUCKET = rb"\x1a([\x0b-\x11])\x08(" + _COUNT + rb")\x11(.{8})"
 _QUANTILE = rb"\x1a\x12\x09(.{8})\x11(.{8})"
 
 
-def _ordinary(template: bytes, created: bytes) -> re.Pattern[bytes]:
-    """Return the pattern of a value: length, content; in it numbers, and when it was created."""
+def _ordinary(template: bytes, created: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
+    """Return the full match of a value with *created* as the tag of its creation time.
+
+    Groups: length and content of the value; in it count, sum and points; length and content of
+    the creation time.
+    """
     tail = rb"(?:" + _CREATED.replace(b"%b", created) + rb")?)"
-    return re.compile(template + tail, re.DOTALL)
+    return re.compile(template + tail, re.DOTALL).fullmatch
 
 
 def _uncaptured(pattern: bytes) -> bytes:
@@ -408,9 +414,15 @@ def _uncaptured(pattern: bytes) -> bytes:
 
 
 _HEAD = rb"(" + _COUNT + rb")(\x08(" + _COUNT + rb")\x11(.{8})((?:%b)*)"
-_counter = _ordinary(rb"\x1a" + _SHORT + rb"(\x09(.{8})", rb"\x1a").fullmatch
-_summary = _ordinary(rb"\x22" + _HEAD.replace(b"%b", _uncaptured(_QUANTILE)), rb"\x22").fullmatch
-_histogram = _ordinary(rb"\x3a" + _HEAD.replace(b"%b", _uncaptured(_BUCKET)), rb"\x7a").fullmatch
+_histogram = _ordinary(rb"\x3a" + _HEAD.replace(b"%b", _uncaptured(_BUCKET)), rb"\x7a")
+_PATTERNS: Final = {
+    MetricType.COUNTER: _ordinary(rb"\x1a" + _SHORT + rb"(\x09()(.{8})()", rb"\x1a"),
+    MetricType.SUMMARY: _ordinary(
+        rb"\x22" + _HEAD.replace(b"%b", _uncaptured(_QUANTILE)), rb"\x22"
+    ),
+    MetricType.HISTOGRAM: _histogram,
+    MetricType.GAUGE_HISTOGRAM: _histogram,
+}
 _quantiles = re.compile(_QUANTILE, re.DOTALL).findall
 _buckets = re.compile(_BUCKET, re.DOTALL).findall
 
@@ -443,14 +455,14 @@ class _Scanner:
     def family(self, at: int) -> int:
         """Take the family at *at*; return where the next one starts."""
         body = self._body
-        size, at = _short_length(body, at)
+        size, at = read_varint(body, at)
         end, start, kind = at + size, at, MetricType.COUNTER
         if end > len(body):
             raise Unusual
         while at < end and body[at] != 0x22:
             match body[at]:
                 case 0x0A | 0x12 | 0x2A:  # name, help, unit
-                    size, at = _short_length(body, at + 1)
+                    size, at = read_varint(body, at + 1)
                     at += size
                 case 0x18:
                     kind, at = _KINDS[body[at + 1]], at + 2
@@ -491,8 +503,7 @@ class _Scanner:
             self._spans.append((at, at))
             return
         value = body[at:end]
-        take = _TAKERS.get(kind)
-        if at > end or take is None or not take(self, value, at):
+        if at > end or not self._take(kind, value, at):
             self._unusual_value(kind, value, at)
 
     def _number(self, at: int) -> None:
@@ -503,45 +514,39 @@ class _Scanner:
         self._spans.append((start, end))
         self._details.append(self._body[start:end])
 
-    def counter(self, value: bytes, at: int) -> bool:
-        """Take a counter with a created timestamp; return whether *value* is one."""
-        found = _counter(value)
-        if not found or found[1][0] != len(found[2]) or not _created_fits(found[4], found[5]):
+    def _take(self, kind: MetricType, value: bytes, at: int) -> bool:
+        """Take *value*, whose position is *at*, if it is ordinary; return whether it is."""
+        pattern = _PATTERNS.get(kind)
+        found = pattern and pattern(value)
+        if not found:
             return False
-        self._number(at + 3)
-        self._detail(at, at + len(value))
+        size, content, count, total, points, created_size, created = found.groups()
+        # The pattern took any lengths. If they are not those of their contents, the bytes mean
+        # something else.
+        created_fits = created is None or created_size[0] == len(created)
+        if not created_fits or _integer(size) != len(content):
+            return False
+        if kind is MetricType.COUNTER:  # it has a creation time, or it would be simple
+            self._number(at + 3)
+            self._detail(at, at + len(value))
+            return True
+        if kind is MetricType.SUMMARY:
+            quantiles = _quantiles(points)
+            bounds = [quantile for quantile, _ in quantiles]
+            self._numbers += [_double_at(point)[0] for _, point in quantiles]
+        else:
+            buckets = _buckets(points)
+            if any(size[0] != 10 + len(below) for size, below, _ in buckets):
+                return False
+            bounds = [bound for _, _, bound in buckets]
+            self._numbers += [_integer(below) for _, below, _ in buckets]
+        self._skeleton.append(b"B" + b"".join(bounds))
+        self._numbers += (_double_at(total)[0], _integer(count))
+        self._detail(at, at + (len(value) if created_size else 0))
         return True
-
-    def summary(self, value: bytes, at: int) -> bool:
-        """Take an ordinary summary; return whether *value* is one."""
-        found = _summary(value)
-        if not found or not _fits(found):
-            return False
-        points = _quantiles(found[5])
-        self._skeleton.append(b"B" + b"".join([quantile for quantile, _ in points]))
-        self._numbers += [_double_at(point)[0] for _, point in points]
-        self._sum_and_count(found, at)
-        return True
-
-    def histogram(self, value: bytes, at: int) -> bool:
-        """Take an ordinary classic histogram; return whether *value* is one."""
-        found = _histogram(value)
-        if not found or not _fits(found):
-            return False
-        buckets = _buckets(found[5])
-        if any(size[0] != 10 + len(count) for size, count, _ in buckets):
-            return False
-        self._skeleton.append(b"B" + b"".join([bound for _, _, bound in buckets]))
-        self._numbers += [_count(count) for _, count, _ in buckets]
-        self._sum_and_count(found, at)
-        return True
-
-    def _sum_and_count(self, found: re.Match[bytes], at: int) -> None:
-        self._numbers += (_double_at(found[4])[0], _count(found[3]))
-        self._detail(at, at + (found.end() if found[6] else 0))
 
     def _unusual_value(self, kind: MetricType, value: bytes, at: int) -> None:
-        """Take a value as the slow way does: a native histogram, or one with exemplars."""
+        """Take a value with the protobuf package: a native histogram, or one with exemplars."""
         from google.protobuf.message import DecodeError
 
         self._is_unusual = True
@@ -562,29 +567,8 @@ class _Scanner:
         self._details.append(read.detail)
 
 
-def _short_length(body: bytes, at: int) -> tuple[int, int]:
-    size = body[at]
-    return (size, at + 1) if size < 0x80 else read_varint(body, at)
-
-
-def _fits(found: re.Match[bytes]) -> bool:
-    # The pattern took any lengths. If they are not those of their contents, the bytes mean
-    # something else.
-    return read_varint(found[1], 0)[0] == len(found[2]) and _created_fits(found[6], found[7])
-
-
-def _created_fits(size: bytes | None, created: bytes | None) -> bool:
-    return size is None or created is None or size[0] == len(created)
-
-
-def _count(varint: bytes) -> int:
+def _integer(varint: bytes) -> int:
     return varint[0] if len(varint) == 1 else read_varint(varint, 0)[0]
 
 
 _KINDS: Final = tuple(MetricType)
-_TAKERS: Final = {
-    MetricType.COUNTER: _Scanner.counter,
-    MetricType.SUMMARY: _Scanner.summary,
-    MetricType.HISTOGRAM: _Scanner.histogram,
-    MetricType.GAUGE_HISTOGRAM: _Scanner.histogram,
-}

@@ -1,4 +1,7 @@
-"""The value of a metric as bytes of its ``Metric`` message: all but labels and timestamp."""
+"""The value of a metric as bytes of its ``Metric`` message: everything but labels and timestamp.
+
+Field numbers are those of ``io/prometheus/client/metrics.proto``.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -18,7 +21,7 @@ SIMPLE_PREFIX: Final = {
     MetricType.GAUGE: b"\x12\x09\x09",
     MetricType.UNTYPED: b"\x2a\x09\x09",
 }
-"""What stands before the eight bytes of a number: the field, its length, and ``value``."""
+"""What precedes the eight bytes of a number: field, length, and the tag of ``value``."""
 
 
 def varint(value: int) -> bytes:
@@ -45,7 +48,7 @@ def packed(bounds: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def encoded(kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
-    """Return the value that *numbers* say, fields in ascending order, all of them present.
+    """Return the value with these *numbers*; all fields are present, in ascending order.
 
     Args:
         kind: the type of the family.
@@ -83,6 +86,7 @@ def _form(kind: MetricType, numbers: Sequence[float]) -> _Form:
     if kind is MetricType.SUMMARY:
         return _SUMMARY
     *counts, _, count = numbers
+    # One count that is not whole makes all of them doubles: a reader looks at one kind only.
     is_whole = is_whole_count(count) and all(map(is_whole_count, counts))
     return _HISTOGRAM if is_whole else _FLOAT_HISTOGRAM
 
@@ -98,6 +102,7 @@ def _doubles(
 
 
 def _summary(points: bytes, total: float, count: float) -> bytes:
+    # sample_count 1 is a uint64, but the text format lets a summary count anything.
     said = varint(min(int(count), _LARGEST_COUNT))
     return field(4, b"\x08%b\x11%b%b" % (said, double(total), points))
 
@@ -106,6 +111,7 @@ def _buckets(bounds: Sequence[bytes], counts: Sequence[float]) -> bytes:
     parts: list[bytes] = []
     for bound, below in zip(bounds, counts, strict=True):
         number = varint(int(below))
+        # cumulative_count 1, upper_bound 2: ten bytes around the varint.
         parts += (b"\x1a", _SMALL[10 + len(number)], b"\x08", number, b"\x11", bound)
     return b"".join(parts)
 
@@ -115,6 +121,7 @@ def _histogram(buckets: bytes, total: float, count: float) -> bytes:
 
 
 def _float_histogram(buckets: bytes, total: float, count: float) -> bytes:
+    # sample_count_float is field 4, so it follows the buckets.
     return field(7, b"\x11%b%b\x21%b" % (double(total), buckets, double(count)))
 
 

@@ -1,11 +1,12 @@
 """The protobuf wire format, one field at a time.
 
-Every ``append`` function appends to a ``bytearray``. Field numbers are those of the
-``.proto`` file; nothing is packed, because ``metrics.proto`` is proto2.
+Every ``append`` function appends to a ``bytearray``. Repeated numbers are not packed, because
+``metrics.proto`` is proto2. (Protocol Buffers, "Encoding".)
 """
 
 from struct import Struct
 
+# A tag is the number of a field, shifted by three bits, and one of these wire types.
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
 _DOUBLE = Struct("<d").pack
 _MASK64 = (1 << 64) - 1
@@ -17,7 +18,7 @@ def append_varint(out: bytearray, value: int) -> None:
         out.append(value)
         return
     value &= _MASK64
-    while value >= 0x80:
+    while value >= 0x80:  # seven bits a byte, the lowest first; the high bit says "more follows"
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
@@ -65,7 +66,10 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
     Raises:
         ValueError: there is none, or it has more than 64 bits.
     """
+    if at < len(data) and data[at] < 0x80:  # almost every tag and length
+        return data[at], at + 1
     value = shift = 0
+    # 64 bits take ten bytes at most; the tenth may hold only the one that is left.
     for position, byte in enumerate(data[at : at + 10], at + 1):
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
