@@ -8,11 +8,12 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
 
-from license_expression import get_spdx_licensing
+from license_expression import Licensing, get_spdx_licensing
 
 LOCK = Path(__file__).parent.parent / "requirements" / "server.txt"
 
@@ -131,9 +132,15 @@ def spdx(licence: dict[str, str]) -> str:
     return licence.get("id") or licence["name"]
 
 
+@cache
+def _licensing() -> Licensing:
+    """All licences of SPDX: half a second to read."""
+    return get_spdx_licensing()
+
+
 def is_accepted(licence: str) -> bool:
     """Whether the terms of *licence* are: of an OR one side, of an AND both."""
-    return _holds(get_spdx_licensing().parse(licence, validate=True))
+    return _holds(_licensing().parse(licence, validate=True))
 
 
 def _holds(node) -> bool:
