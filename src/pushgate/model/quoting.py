@@ -4,7 +4,7 @@ Text that came in as bytes is ``str`` decoded with ``surrogateescape`` everywher
 this package: a byte that is not UTF-8 is a lone surrogate, and survives the round trip.
 """
 
-import unicodedata
+import re
 from collections.abc import Callable
 
 _SHORT = {
@@ -17,7 +17,7 @@ _SHORT = {
     "\v": r"\v",
     "\\": r"\\",
 }
-_PRINTABLE = frozenset("LMNPS")
+_SPECIAL = re.compile("[^ -~]")  # perhaps
 _PROTOTEXT = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -54,17 +54,21 @@ def _escaped(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
-    if character == " " or unicodedata.category(character)[0] in _PRINTABLE:
+    if character.isprintable():
         return character
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def _as_escape(found: re.Match[str]) -> str:
+    return _SHORT.get(found[0]) or _escaped(found[0])
+
+
 def go_quote(text: str) -> str:
     """Return *text* in double quotes as Go's ``%q`` writes it."""
-    escapes = {**_SHORT, '"': r"\""}
-    return '"' + "".join(escapes.get(c) or _escaped(c) for c in text) + '"'
+    quoted = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{quoted if text.isprintable() else _SPECIAL.sub(_as_escape, quoted)}"'
 
 
 def go_quote_byte(byte: int) -> str:

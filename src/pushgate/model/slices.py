@@ -53,6 +53,16 @@ def listing(items: Iterable[T]) -> Sliced[list[T]]:
     return out
 
 
+def choosing(items: Iterable[T], accepts: Callable[[T], bool]) -> Sliced[list[T]]:
+    """Return those of *items* that *accepts*, which may take a millisecond for each, in slices."""
+    out = []
+    for item in items:
+        if accepts(item):
+            out.append(item)
+        yield
+    return out
+
+
 def sorting(items: Sequence[T], key: Callable[[T], Any]) -> Sliced[list[T]]:
     """Return *items* in the order of their *key*, as ``sorted`` does, in slices."""
     if len(items) <= _AT_ONCE:

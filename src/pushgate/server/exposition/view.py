@@ -21,6 +21,8 @@ def times_numbers(group: Group) -> bytes:
 
 
 _INTERVAL_SHAPE: Final = interned((EXPECTED_INTERVAL,))
+# How long the keys of series that are rendered in one go may be together: each is copied.
+_MAX_KEY_BYTES: Final = 1 << 20
 Interval = Callable[[Group], int]
 """Returns the interval at which a group is expected to be pushed, in nanoseconds; 0 for none."""
 
@@ -63,7 +65,8 @@ def rendered(
         groups: in the order of their keys.
         interval: at which a group is expected to be pushed.
         render: yields the metrics of rows of one layout; those of a family in their order.
-        most: how many series it gets at once; those of one row, if these are more.
+        most: how many series it gets at once, fewer if keys are long; those of one row, if
+            these are more.
     """
     times = [(group.key, Pushed(TIMES_SHAPE, times_numbers(group))) for group in groups]
     yield PAUSE
@@ -92,7 +95,9 @@ def _in_batches(
 ) -> Iterator[Piece]:
     for _, some in groupby(rows, key=_layout):
         same = list(some)
-        step = max(1, most // max(1, same[0][1].shape.series))
+        series = max(1, same[0][1].shape.series)
+        longest = max(len(key.packed) for key, _ in same)
+        step = max(1, min(most, _MAX_KEY_BYTES // longest) // series)
         for start in range(0, len(same), step):
             yield from render(same[start : start + step])
 

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pushgate.model.slices import Sliced
+from pushgate.model.slices import Sliced, choosing
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import NO_RULES, Rules
 from pushgate.server.store.selector import Selector
 from pushgate.server.store.store import Store
 
 _RUN = 512
-# Groups looked at between two yields: a selector may have many regular expressions.
-_PER_SLICE = 64
 
 
 class Selection(NamedTuple):
@@ -41,9 +39,7 @@ class Selection(NamedTuple):
         """Return the groups of *store* that are meant, as they are now, ordered by key."""
         chosen: list[Group] = []
         for run in store.runs():
-            for start in range(0, len(run), _PER_SLICE):
-                chosen += filter(self.includes, run[start : start + _PER_SLICE])
-                yield
+            chosen += yield from choosing(run, self.includes)
         return chosen
 
 

@@ -22,7 +22,7 @@ from pushgate.server.http.renderings import Render
 from pushgate.server.http.request import find_header
 from pushgate.server.http.responses import NOT_FOUND, Response
 from pushgate.server.http.routes import Endpoint
-from pushgate.server.http.stream import in_steps
+from pushgate.server.http.stream import Stream, in_steps
 from pushgate.server.http.usage import base_url
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import Group
@@ -162,13 +162,21 @@ async def deletable(context: AppContext, scope: Scope) -> ASGIApp:
     matching, _, _ = await matching_groups(context.gateway.store, search, time.time_ns())
     some = [*islice(chain.from_iterable(matching.values()), _MAX_DELETED)]
     may_delete = await _permitted(context, scope, map(job_of, some), Permission.DELETE)
-    named = [
-        {"name": legible(selector(group.key)[:_MAX_VALUE]), "path": path}
-        for group in some
-        if job_of(group) in may_delete and (path := delete_path(group.key, context.settings))
-    ]
+    shown = (group for group in some if job_of(group) in may_delete)
     headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
-    return Response(200, orjson.dumps({"groups": named}), headers)
+    return Stream(_named(shown, context.settings), headers)
+
+
+def _named(groups: Iterable[Group], settings: Settings) -> Iterator[bytes]:
+    """Yield the answer of :func:`deletable`, in pieces."""
+    yield b'{"groups":['
+    separator = b""
+    for group in groups:
+        if path := delete_path(group.key, settings):
+            name = legible(selector(group.key)[:_MAX_VALUE])
+            yield separator + orjson.dumps({"name": name, "path": path})
+            separator = b","
+    yield b"]}"
 
 
 def job_in_path(_context: AppContext, scope: Scope) -> str | None:

@@ -12,12 +12,12 @@ from pushgate.model.duration import parse_duration
 from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import LabelSchema
-from pushgate.model.slices import PER_SLICE, sorting
+from pushgate.model.slices import PER_SLICE, choosing, sorting
 from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
-from pushgate.server.store.selector import Selector, parse_selector
+from pushgate.server.store.selector import parse_selector
 from pushgate.server.store.store import Store
 from pushgate.server.ui.values import age
 
@@ -189,17 +189,15 @@ async def found(store: Store, search: Search, now: int) -> Result:
 Matching: TypeAlias = dict[Any, list[Group]]
 """Groups by the value they are sorted by; those of one value in the order of their keys."""
 
+_Row: TypeAlias = tuple[Group, State, str]
+
 
 async def matching_groups(store: Store, search: Search, now: int) -> tuple[Matching, Counts, str]:
     """Return the groups that match *search*, the counts of all, and what is wrong with it."""
     error = ""
-    selector: Selector | None = None
-    words: _Words | None = None
+    accepts: Callable[[_Row], bool] | None = None
     try:
-        if search.text.startswith("{"):
-            selector = parse_selector(search.text)
-        elif search.text:
-            words = _Words(search.text.replace('"', "").casefold().split())
+        accepts = _accepting(search.text) if search.text else None
     except InvalidSelector as invalid:
         error = str(invalid)
     counts = Counts(Counter(), Counter(), Counter(), 0)
@@ -218,15 +216,13 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
         names.update([group.key.names for group in run])
         older += sum([group.last_pushed < old_before for group in run])
         # Lazily: to keep a tuple for each group costs a fifth more, in the garbage collector.
-        rows: Iterable[tuple[Group, State, str]] = zip(run, states, jobs, strict=True)
+        rows: Iterable[_Row] = zip(run, states, jobs, strict=True)
         if search.state:
             rows = [row for row in rows if row[1] == search.state]
         if search.older_than:
             rows = [row for row in rows if row[0].last_pushed < old_before]
-        if selector:
-            rows = [row for row in rows if selector.matches(row[0].key.labels)]
-        if words:
-            rows = [row for row in rows if words.match(row[0])]
+        if accepts:
+            rows = await in_steps(choosing(rows, accepts))
         for group, state, job in rows:
             matching[value_of(group, state, job)].append(group)
         await next_slice()
@@ -238,6 +234,15 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
             counts.labels[name] += count
     del counts.labels["job"]
     return ({} if error else matching), counts._replace(older=older), error
+
+
+def _accepting(text: str) -> Callable[[_Row], bool]:
+    """Return whether a group is meant by the *text* of a search."""
+    if text.startswith("{"):
+        selector = parse_selector(text)
+        return lambda row: selector.matches(row[0].key.labels)
+    words = _Words(text.replace('"', "").casefold().split())
+    return lambda row: words.match(row[0])
 
 
 class _Words:
