@@ -72,6 +72,11 @@ def groups(count: int):
     return (put(f"/metrics/job/j/l{n}/x", b"m 1\n") for n in range(count))
 
 
+def long_keys(count: int = 500):
+    """Yield pushes that make *count* groups with a label value of 60 kB."""
+    return (put(f"/metrics/job/j{n}/l/{'v' * 60_000}", b"m 1\n") for n in range(count))
+
+
 def subsets(labels: int):
     """Yield pushes to a group for every subset of so many labels, all of the same job."""
     for mask in range(1 << labels):
@@ -185,6 +190,11 @@ ROWS = (
     Row("the page with 99,000 families", lambda: get("/"), 200, stored_families),
     Row("the page with 10,000 groups", lambda: get("/"), 200, lambda: groups(10_000)),
     Row("a search in 10,000 groups", lambda: get("/?q=l9+x"), 200, lambda: groups(10_000)),
+    Row("a search for 200 words in 500 label values of 60 kB", lambda: get("/?q=" + "+".join(["v="] + ["v"] * 200)), 200, long_keys),
+    Row("the groups to delete, 500 label values of 60 kB", lambda: get("/ui/groups"), 200, long_keys),
+    Row("first scrape of 500 label values of 60 kB, gzip", lambda: get("/metrics", Accept_Encoding="gzip"), 200, long_keys),
+    Row("first scrape of 500 label values of 60 kB, protobuf", lambda: get("/metrics", Accept=PROTOBUF), 200, long_keys),
+    Row("1,600 matchers for 1,000 groups", lambda: get("/api/v1/groups?match[]=%7B" + 'a="",' * 1_600 + "%7D"), 200, lambda: groups(1_000)),
     Row("the page of a group with 99,000 families", lambda: get(GROUP_PAGE), 200, stored_families),
     Row("the page of a group with 99,000 series", lambda: get(GROUP_PAGE + "?all"), 200, stored_series),
     Row("the page of a histogram with 90,000 buckets", lambda: get(GROUP_PAGE), 200, lambda: [put(JOB, histograms(1, 90_000))]),
