@@ -159,6 +159,8 @@ ROWS = (
     Row("one series patched among 99,000", lambda: patch(JOB, b'm{l="7"} 2\n'), 200, stored_series),
     Row("60,000 of 99,000 families", lambda: post(JOB, families(60_000)), 200, stored_families),
     Row("the families of 1,000 pushes", lambda: post(JOB, b"".join(families(90, prefix=f"b{n}_") for n in range(1_000))), 200, lambda: (post(JOB, families(90, prefix=f"b{n}_")) for n in range(1_000))),
+    Row("one family among those of 5,000 pushes", lambda: post(JOB, b"n 1\n"), 200, lambda: (post(JOB, f"m{n} 1\n".encode()) for n in range(5_000))),
+    Row("90,000 families patched, of 1,000 pushes", lambda: patch(JOB, b"".join(families(90, prefix=f"b{n}_") for n in range(1_000))), 200, lambda: (post(JOB, families(90, prefix=f"b{n}_")) for n in range(1_000))),
     Row("99,000 families added up", lambda: post(JOB, families(MANY)), 200, stored_families, SUMS),
     Row("99,000 families added up, half of them new", lambda: post(JOB, families(50_000, prefix="n") + families(49_000)), 200, stored_families, SUMS),
     Row("99,000 series added up", lambda: post(JOB, series(MANY)), 200, stored_series, SUMS),

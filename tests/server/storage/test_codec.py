@@ -1,5 +1,7 @@
 """Groups and shapes survive the way through bytes."""
 
+import struct
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -43,7 +45,13 @@ def blocks(draw):
     metrics = sum(len(family.labels) for family in shape.families)
     details = draw(st.just(()) | st.tuples(*[st.binary(max_size=9)] * metrics))
     dropped = draw(st.sets(st.sampled_from(shape.names))) if shape.names else ()
-    return Block(Pushed(shape, numbers, details), draw(times), frozenset(dropped))
+    of_families = struct.pack(f"<{len(shape.names)}q", *[draw(times) for _ in shape.names])
+    return Block(
+        Pushed(shape, numbers, details),
+        draw(times),
+        frozenset(dropped),
+        draw(st.sampled_from([b"", of_families])),
+    )
 
 
 names = st.text("abc_", min_size=1)
@@ -75,8 +83,8 @@ def test_a_group_survives(group):
     packed, state, found = stored(group)
     again = decode_group(packed, state, found.__getitem__)
     assert again.key == group.key
-    assert [(b.pushed, b.received, b.dropped) for b in again.blocks] == [
-        (b.pushed, b.received, b.dropped) for b in group.blocks
+    assert [(b.pushed, b.received, b.times, b.dropped) for b in again.blocks] == [
+        (b.pushed, b.received, b.times, b.dropped) for b in group.blocks
     ]
     for part in ("pushed_at", "failed_at", "since", "failure", "history"):
         assert getattr(again, part) == getattr(group, part)

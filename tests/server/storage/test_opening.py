@@ -150,7 +150,7 @@ def test_a_file_of_the_first_format_is_converted_and_can_shrink_from_then_on(fil
     as_format_1(file)
     assert said(started(file)) == said(groups)
     with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchall() == [(3,)]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(4,)]
         assert connection.execute("PRAGMA auto_vacuum").fetchall() == [(2,)]
     assert said(started(file)) == said(groups)
     assert names(file) == ["", ".imported"]
@@ -207,6 +207,15 @@ def test_a_file_of_the_second_format_is_converted_with_its_idempotency_keys(file
     assert "a" in {group.key.job for group in groups}
     assert journal.applied_keys() == [(b"k", 5)]
     journal.close()
+
+
+def test_a_file_of_the_third_format_is_converted(file):
+    groups = started(file)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version = 3")
+    assert said(started(file)) == said(groups)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchall() == [(4,)]
 
 
 def group(job: str, *, time: int) -> Group:

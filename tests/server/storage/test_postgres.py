@@ -12,6 +12,7 @@ from pushgate.model.slices import finished
 from pushgate.server.storage import database, postgres as postgres_journal
 from pushgate.server.storage.journal import TurnLost
 from pushgate.server.storage.postgres import PostgresJournal
+from pushgate.server.storage.schema import VERSION
 from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Wipe
 from pushgate.server.store.group import Failure, Group
 from pushgate.server.store.store import News, Step, Store
@@ -518,6 +519,14 @@ def refused(url: str) -> str:
     return line
 
 
+def test_older_tables_become_ours_and_keep_their_groups(servers, postgres, name, url):
+    one, _ = servers
+    one.turn(put(key("a"), "m 1\n"))
+    postgres.psql("UPDATE pushgate_head SET version = 1", name)
+    assert [group.key for group in opened(url).load()] == [key("a")]
+    assert postgres.psql("SELECT version FROM pushgate_head", name) == f"{VERSION}"
+
+
 def test_newer_tables_are_refused_at_the_start_and_at_run_time(servers, postgres, name, url):
     one, _ = servers
     postgres.psql("UPDATE pushgate_head SET version = 7", name)
@@ -525,7 +534,7 @@ def test_newer_tables_are_refused_at_the_start_and_at_run_time(servers, postgres
     for use in (one.journal.check, one.journal.begin):
         with pytest.raises(JournalFailed, match=r"newer Pushgate \(version 7\)"):
             use()
-    postgres.psql("UPDATE pushgate_head SET version = 1", name)
+    postgres.psql(f"UPDATE pushgate_head SET version = {VERSION}", name)
     assert one.journal.check() is None
 
 

@@ -394,9 +394,9 @@ changes = st.one_of(
 batches = st.lists(st.tuples(st.lists(changes, min_size=1, max_size=4), st.booleans()), max_size=6)
 
 
-@given(batches, st.booleans())
-def test_verdicts_are_those_of_gathering_everything_anew(batches, are_large):
-    with large_blocks() if are_large else nullcontext():
+@given(batches, st.booleans(), st.booleans())
+def test_verdicts_are_those_of_gathering_everything_anew(batches, are_large, are_few):
+    with large_blocks() if are_large else nullcontext(), blocks(2 if are_few else 64):
         compare(batches)
 
 
@@ -408,6 +408,16 @@ def large_blocks():
         yield
     finally:
         group_module._LARGE = before
+
+
+@contextmanager
+def blocks(most: int):
+    """Groups with more blocks than *most* have the smaller ones joined."""
+    before, group_module.MAX_BLOCKS = group_module.MAX_BLOCKS, most
+    try:
+        yield
+    finally:
+        group_module.MAX_BLOCKS = before
 
 
 def compare(batches):

@@ -3,11 +3,13 @@ from hypothesis import given, strategies as st
 
 from pushgate.model.slices import finished
 from pushgate.server.store.group import (
+    MAX_BLOCKS,
     MAX_HISTORY,
     Attempt,
     Block,
     Failure,
     Group,
+    compaction,
     noted,
     without_times,
 )
@@ -70,6 +72,61 @@ def test_a_large_block_notes_what_it_dropped_until_that_is_the_half():
     most = finished(few.removal(frozenset(f"m{number}" for number in range(200))))
     assert most.dropped == frozenset()
     assert len(most.pushed.shape.names) == most.series == 100
+
+
+def times(blocks) -> dict[str, int]:
+    """Return when each family that is left in *blocks* was received."""
+    return {
+        name: time
+        for one in blocks
+        for name, time in zip(one.pushed.shape.names, one.times_of_families(), strict=True)
+        if name not in one.dropped
+    }
+
+
+def many_blocks() -> list[Block]:
+    return [block(f"m{number} {number}\n", number) for number in range(100)]
+
+
+def test_a_few_blocks_stay_as_they_are():
+    few = many_blocks()[:MAX_BLOCKS]
+    assert finished(compaction(few)) is few
+
+
+def test_of_many_blocks_the_smaller_ones_are_joined():
+    large = [block(f"a{n} 1\nb{n} 1\n", 200 + n) for n in range(MAX_BLOCKS // 2)]
+    small = many_blocks()
+    joined, *rest = finished(compaction([*large, *small]))
+    assert rest == large
+    assert names(joined.families()) == sorted(f"m{number}" for number in range(100))
+    assert joined.pushed.numbers.split() == [b"%d" % number for number in range(100)]
+    assert (joined.series, times([joined])) == (100, times(small))
+
+
+def test_a_joined_block_knows_when_its_families_were_received_whatever_goes():
+    joined, *_ = finished(compaction(many_blocks()))
+    less = finished(joined.removal(frozenset({"m1", "m2"})))
+    again, *_ = finished(compaction([less, *many_blocks()[50:]]))
+    for one in (less, again):
+        assert times([one]).items() <= {f"m{number}": number for number in range(100)}.items()
+        assert "m1" not in times([one])
+    assert len(less.pushed.shape.names) == len(joined.pushed.shape.names) - 2
+
+
+def test_what_a_large_block_dropped_is_not_joined():
+    large = finished(block(MANY).removal(frozenset({"m1"})))
+    larger = [block(MANY.replace("m", f"{letter}_")) for letter in "abcdefgh"] * 8
+    joined, *_ = finished(compaction([large, *larger]))
+    assert "m1" not in joined.pushed.shape.name_set
+    assert joined.dropped == frozenset()
+
+
+def test_the_details_of_joined_blocks_stay_with_their_metrics():
+    first = block("b 1\n")
+    with_detail = Block(pushed("a 1\n")._replace(details=(b"detail",)), 1)
+    joined, *_ = finished(compaction([first, with_detail, *[block("c 1\nd 1\n")] * MAX_BLOCKS]))
+    details = dict(zip(joined.pushed.shape.names, joined.pushed.details, strict=False))
+    assert (details["a"], details["b"]) == (b"detail", b"")
 
 
 def test_a_group_counts_the_families_and_series_of_its_blocks():

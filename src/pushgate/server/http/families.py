@@ -42,12 +42,16 @@ def families(group: Group) -> Iterator[Family]:
         # A tuple: its slices cost the garbage collector nothing.
         numbers = tuple(block.pushed.numbers.decode().split(" "))
         metrics = accumulate((len(family.labels) for family in shape.families), initial=0)
-        for family, slots, places in zip(
-            shape.families, pairwise(shape.starts), pairwise(metrics), strict=True
+        for family, received, slots, places in zip(
+            shape.families,
+            block.times_of_families(),
+            pairwise(shape.starts),
+            pairwise(metrics),
+            strict=True,
         ):
             if family.name in block.dropped:
                 continue
-            yield Family(family, block.received, numbers[slice(*slots)], details[slice(*places)])
+            yield Family(family, received, numbers[slice(*slots)], details[slice(*places)])
     for shape_of_time, time in (
         (PUSH_TIME, group.pushed_at),
         (PUSH_FAILURE_TIME, group.failed_at),

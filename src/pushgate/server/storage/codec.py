@@ -1,10 +1,11 @@
 """Encodes groups and shapes for the journal. Every version must read what older ones wrote.
 
 The state of a group: a CRC-32 of its labels and of the rest, three times, the history of its
-pushes, its last failure, and its blocks, each with shape id, time, numbers, details and dropped
-families. Until format 2 there was neither history nor failure. A shape: a CRC-32 of its id and of
-the rest, and JSON, in which text that is not UTF-8 has lone surrogates. Integers are
-little-endian; times are Unix nanoseconds.
+pushes, its last failure, and its blocks, each with shape id, time, numbers, details, the times of
+its families if they differ, and dropped families. Until format 3 no block had several times, until
+format 2 there was neither history nor failure. A shape: a CRC-32 of its id and of the rest, and
+JSON, in which text that is not UTF-8 has lone surrogates. Integers are little-endian; times are
+Unix nanoseconds.
 """
 
 import json
@@ -30,8 +31,12 @@ _LENGTH = struct.Struct("<I")
 _PAST = struct.Struct("<BHH")
 # Instead of the length of a reason: there is no failure.
 _NO_FAILURE = 0xFFFF
-# In the number of details: behind them come the places of the families that are dropped.
+# In the number of details: behind them come the places of the families that are dropped, and
+# before these the times of all families.
 _HAS_DROPPED = 1 << 31
+_HAS_TIMES = 1 << 30
+_DETAILS = _HAS_TIMES - 1
+_TIME_BYTES = 8
 _NUMBER = struct.Struct("<q")
 # Ten times as fast as to call the type.
 _TYPES = {int(kind): kind for kind in MetricType}
@@ -50,11 +55,16 @@ def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
     for block in group.blocks:
         shape, numbers, details, *_ = block.pushed
         dropped = [shape.label_schema.positions[name] for name in block.dropped]
-        count = len(details) | (_HAS_DROPPED if dropped else 0)
+        count = len(details)
+        if dropped:
+            count |= _HAS_DROPPED
+        if block.times:
+            count |= _HAS_TIMES
         parts.append(_BLOCK.pack(shape_id(shape), block.received, len(numbers), count))
         parts.append(numbers)
         for detail in details:
             parts += [_LENGTH.pack(len(detail)), detail]
+        parts.append(block.times)
         if dropped:
             parts.append(struct.pack(f"<{len(dropped) + 1}I", len(dropped), *dropped))
     state = b"".join(parts)
@@ -140,21 +150,26 @@ def _blocks(state: bytes, at: int, shape: Callable[[int], PushShape]) -> Iterato
         numbers = state[at : at + length]
         at += length
         details = []
-        for _ in range(count & ~_HAS_DROPPED):
+        for _ in range(count & _DETAILS):
             (length,) = _LENGTH.unpack_from(state, at)
             at += _LENGTH.size
             details.append(state[at : at + length])
             at += length
-        if at > len(state):
-            raise ValueError("it ends early")
         pushed = Pushed(shape(shape_id), numbers, tuple(details))
+        times = b""
+        if count & _HAS_TIMES:
+            length = _TIME_BYTES * len(pushed.shape.names)
+            times = state[at : at + length]
+            at += length
         dropped = frozenset[str]()
         if count & _HAS_DROPPED:
             (length,) = _LENGTH.unpack_from(state, at)
             places = struct.unpack_from(f"<{length}I", state, at + _LENGTH.size)
             dropped = frozenset(pushed.shape.names[place] for place in places)
             at += _LENGTH.size * (1 + length)
-        yield Block(pushed, received, dropped)
+        if at > len(state):
+            raise ValueError("it ends early")
+        yield Block(pushed, received, dropped, times)
 
 
 def encode_shape(number: int, shape: PushShape) -> bytes:

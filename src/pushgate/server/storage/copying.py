@@ -89,5 +89,5 @@ def _differences(one: Sequence[Group], other: Sequence[Group]) -> list[str]:
 def _content(group: Group) -> tuple[object, ...]:
     """Return everything that is stored of *group*."""
     times = group.pushed_at, group.failed_at, group.since
-    blocks = [(block.pushed, block.received, block.dropped) for block in group.blocks]
+    blocks = [(block.pushed, block.received, block.times, block.dropped) for block in group.blocks]
     return times, group.failure, group.history, blocks

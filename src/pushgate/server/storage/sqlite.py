@@ -37,9 +37,9 @@ from pushgate.server.store.store import Step
 _log = logging.getLogger(__name__)
 
 MAGIC: Final = b"SQLite format 3\x00"
-FORMAT: Final = 3
-"""Format 2 did not keep failures and histories; format 1 had no checksums of shapes either, and
-never gave space back to the file system.
+FORMAT: Final = 4
+"""In format 3 no block had the times of several pushes; format 2 did not keep failures and
+histories either; format 1 had no checksums of shapes, and never gave space back to the file system.
 """
 
 _SET_FORMAT = f"PRAGMA user_version = {FORMAT}"
@@ -195,7 +195,7 @@ class SqliteJournal:
 
     def _load_groups(self, shapes: dict[int, PushShape], damage: list[str]) -> list[Group]:
         groups: list[Group] = []
-        decode = decode_group if self.format == FORMAT else decode_group_2
+        decode = decode_group_2 if self.format < 3 else decode_group
         with _noted(damage, "groups"):
             for number, labels, state in self._execute("SELECT id, labels, state FROM groups"):
                 self._last_group = max(self._last_group, number)

@@ -1,14 +1,15 @@
 """What the store holds for one group."""
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import Pushed, interned
-from pushgate.model.slices import PER_SLICE, Sliced, finished
+from pushgate.model.shape import Pushed, interned, joining
+from pushgate.model.slices import PER_SLICE, Sliced, finished, sorting
 
 PUSH_TIME: Final = FamilyShape(
     "push_time_seconds",
@@ -61,27 +62,49 @@ def noted(history: bytes, time: int, *, is_accepted: bool) -> bytes:
 
 # With fewer families than this a block is made anew when some are replaced.
 _LARGE = 256
+MAX_BLOCKS: Final = 64
+"""How many blocks a group has at most: with more, the smaller ones are joined.
+
+So many programs may push their own families to one group, and each of their pushes still has
+a known shape.
+"""
 
 
 class Block:
-    """What one push left in a group. Never changed.
+    """What one push, or several, left in a group. Never changed.
 
-    ``received`` is in Unix nanoseconds. Families called one of ``dropped`` are in
-    ``pushed`` and not in the group any more: a later push has replaced them. ``series``
-    counts those that are left.
+    ``received`` is in Unix nanoseconds. Where several pushes were joined, ``times`` has it for
+    each family instead, packed as eight bytes; see :meth:`times_of_families`. Families called
+    one of ``dropped`` are in ``pushed`` and not in the group any more: a later push has
+    replaced them. ``series`` counts those that are left.
     """
 
-    __slots__ = ("dropped", "pushed", "received", "series")
+    __slots__ = ("dropped", "pushed", "received", "series", "times")
 
     def __init__(
-        self, pushed: Pushed, received: int, dropped: frozenset[str] = frozenset()
+        self,
+        pushed: Pushed,
+        received: int,
+        dropped: frozenset[str] = frozenset(),
+        times: bytes = b"",
     ) -> None:
         self.pushed = pushed
         self.received = received
+        self.times = times
         self.dropped = dropped
         self.series = pushed.shape.series
         if dropped:
             self.series -= finished(_series(pushed, dropped))
+
+    @property
+    def size(self) -> int:
+        """How many families are left."""
+        return len(self.pushed.shape.names) - len(self.dropped)
+
+    def times_of_families(self) -> Sequence[int]:
+        """Return when each family of ``pushed`` was received, in Unix nanoseconds."""
+        count = len(self.pushed.shape.names)
+        return struct.unpack(f"<{count}q", self.times) if self.times else (self.received,) * count
 
     def families(self, names: frozenset[str] | None = None) -> Iterable[FamilyShape]:
         """Return the families that are left; with *names* only those that are called so.
@@ -113,12 +136,25 @@ class Block:
             return self
         dropped = self.dropped | gone
         if len(shape.names) < _LARGE or 2 * len(dropped) > len(shape.names):
-            left = yield from self.pushed.removal(dropped)
-            return None if left is None else Block(left, self.received)
+            return (yield from self.without(dropped))
         rest = copy(self)
         rest.dropped = dropped
         rest.series -= yield from _series(self.pushed, gone)
         return rest
+
+    def without(self, names: frozenset[str]) -> Sliced["Block | None"]:
+        """Make the block anew less the families called *names*; None if nothing is left."""
+        left = yield from self.pushed.removal(names)
+        if left is None or not self.times:
+            return None if left is None else Block(left, self.received)
+        times: list[int] = []
+        received = zip(self.pushed.shape.names, self.times_of_families(), strict=True)
+        for number, (name, time) in enumerate(received):
+            if number % PER_SLICE == 0:
+                yield
+            if name not in names:
+                times.append(time)
+        return Block(left, self.received, times=struct.pack(f"<{len(times)}q", *times))
 
 
 def _series(pushed: Pushed, names: frozenset[str]) -> Sliced[int]:
@@ -131,6 +167,31 @@ def _series(pushed: Pushed, names: frozenset[str]) -> Sliced[int]:
         at = positions[name]
         series += starts[at + 1] - starts[at]
     return series
+
+
+def compaction(blocks: Sequence[Block]) -> Sliced[Sequence[Block]]:
+    """Return *blocks*, the smaller ones joined if there are more than :data:`MAX_BLOCKS`.
+
+    What a push costs grows with the blocks of its group. Only half of those allowed are left,
+    and the largest are not touched: over many pushes, a family is copied a logarithmic number
+    of times, as in a log-structured merge tree.
+    """
+    if len(blocks) <= MAX_BLOCKS:
+        return blocks
+    by_size = yield from sorting(blocks, key=lambda block: block.size)
+    small, large = by_size[: -MAX_BLOCKS // 2], by_size[-MAX_BLOCKS // 2 :]
+    parts: list[Pushed] = []
+    times: list[bytes] = []
+    for block in small:
+        yield
+        whole = (yield from block.without(block.dropped)) if block.dropped else block
+        if whole is not None:
+            count = len(whole.pushed.shape.names)
+            parts.append(whole.pushed)
+            times.append(whole.times or struct.pack("<q", whole.received) * count)
+    joined = yield from joining(parts)
+    last = max(block.received for block in small)
+    return [Block(joined, last, times=b"".join(times)), *large]
 
 
 class Failure(NamedTuple):
@@ -187,7 +248,7 @@ class Group:
     @property
     def families(self) -> int:
         """How many metric families the group has, those of its push times left out."""
-        return sum(len(block.pushed.shape.names) - len(block.dropped) for block in self.blocks)
+        return sum(block.size for block in self.blocks)
 
     @property
     def attempts(self) -> list[Attempt]:

@@ -30,7 +30,14 @@ from pushgate.server.store.change import (
     Wipe,
 )
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
-from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, new_group, without_times
+from pushgate.server.store.group import (
+    EXPECTED_INTERVAL,
+    Block,
+    Group,
+    compaction,
+    new_group,
+    without_times,
+)
 from pushgate.server.store.once import AppliedKeys
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.schedule import Schedule
@@ -450,9 +457,10 @@ class Store:
         violations = yield from self._index.check(change.key, pushed, replaced)
         if violations is not None:
             raise InconsistentPush(str(violations), advice=self._advice(change.key, violations))
-        new = [Block(pushed, change.time)] if pushed.shape.families else []
+        if pushed.shape.families:
+            kept.append(Block(pushed, change.time))
         group = before or new_group(change.key, change.time)
-        after = group.pushed((*kept, *new), change.time)
+        after = group.pushed(tuple((yield from compaction(kept))), change.time)
         self._check_totals(before, after)
         return after
 
