@@ -25,6 +25,7 @@ from pushgate.server.access.tls import caveats
 from pushgate.server.compose import Composition, compose, lock_persistence
 from pushgate.server.http.server import HttpServer
 from pushgate.server.settings import Settings
+from pushgate.server.storage.lock import FileLock
 from pushgate.server.systemd import Notifier
 from pushgate.server.version import BUILD
 
@@ -65,11 +66,8 @@ def serve(settings: Settings) -> int:
             # Connections may wait until everything is loaded, but not on a port that is shared:
             # there, other processes could serve them.
             listeners = [] if settings.web_reuse_port else _listen(settings, opened)
-            server = compose(settings, lock=lock, quit=stop.quit)
+            server = _composed(settings, lock, stop)
             listeners = listeners or _listen(settings, opened)
-            # What was loaded stays: from now on no collection walks it.
-            gc.collect()
-            gc.freeze()
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_Process(server, stop, notifier).run(listeners))
     except StartupError as error:
@@ -229,6 +227,17 @@ class _Process:
             _log.info("Rate Limiter is enabled.", extra={"burst": burst, "interval": interval})
         for caveat in caveats(config.tls) if config.tls else ():
             _log.warning(caveat)
+
+
+def _composed(settings: Settings, lock: FileLock | None, stop: _Stop) -> Composition:
+    """Return the server with what it loads. That stays: no collection ever walks it."""
+    gc.collect()
+    gc.disable()
+    try:
+        return compose(settings, lock=lock, quit=stop.quit)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _allow_open_files() -> None:
