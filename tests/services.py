@@ -17,14 +17,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from tests.forked import Forked
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
@@ -35,12 +37,15 @@ STOPPED_WITHIN = 20.0
 SCRAPED_WITHIN = 30.0
 
 
+Process = subprocess.Popen[bytes] | Forked
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A running server process; *log* holds what it wrote to stdout and stderr."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
 
     @property
@@ -85,6 +90,15 @@ def log_noted(of: str, log: Path) -> Iterator[None]:
         raise
 
 
+def executed(
+    command: Sequence[str], output: IO[bytes], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a program."""
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+    )
+
+
 @contextmanager
 def running(
     command: Sequence[str],
@@ -92,6 +106,7 @@ def running(
     ready: str = "/-/ready",
     port: int | None = None,
     environment: Mapping[str, str] | None = None,
+    start: Callable[[Sequence[str], IO[bytes], Mapping[str, str]], Process] = executed,
 ) -> Iterator[Service]:
     """Starts *command*, waits until GET *ready* answers, yields it, stops it.
 
@@ -104,13 +119,7 @@ def running(
     with tempfile.TemporaryDirectory(prefix="pushgate-test-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **(environment or {})},
-            )
+            process = start(argv, output, {**os.environ, **(environment or {})})
         service = Service(port, process, log)
         try:
             with log_noted(" ".join(argv), log):
@@ -140,9 +149,7 @@ def wait_until_ready(service: Service, path: str) -> None:
 
 def pushgate(*flags: str, data: Path | None = None):
     """Our server, its data in the file *data*, or only in memory."""
-    return running(
-        [PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}", storage(data), *flags]
-    )
+    return running(["--web.listen-address=127.0.0.1:{port}", storage(data), *flags], start=Forked)
 
 
 def storage(data: Path | None = None) -> str:

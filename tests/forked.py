@@ -1,0 +1,64 @@
+"""Our server, forked from a process that has imported it: that is most of what a start costs.
+
+It differs from the command only before and after `serve` runs; tests/integration/test_process.py
+starts the command itself.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO
+
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["pushgate.cli.pushgateway", "pushgate.server.run"])
+
+
+class Forked:
+    """The process of a server, with what the tests use of subprocess.Popen."""
+
+    def __init__(self, flags: Sequence[str], output: IO[bytes], environment: Mapping[str, str]):
+        arguments = (flags, output.name, environment, Path.cwd())
+        self._process = _CONTEXT.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    poll = returncode.fget
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("pushgate serve", timeout)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _serve(flags: Sequence[str], log: str, environment: Mapping[str, str], folder: Path) -> None:
+    from pushgate.cli import pushgateway
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    output = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output, stream.fileno())
+    os.close(output)
+    sys.exit(pushgateway.main(flags, "pushgate serve"))
