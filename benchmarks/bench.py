@@ -43,17 +43,21 @@ class Options:
     cold_pushes: int
     only: tuple[str, ...]
     ours: str
+    before: str
 
 
 def commands(options: Options) -> dict[str, list[str]]:
     """How to start each server; ``{port}`` and ``{data}`` are filled in."""
     go = [services.find_go_pushgateway(), "--web.listen-address=127.0.0.1:{port}"]
     ours = [*shlex.split(options.ours), "--web.listen-address=127.0.0.1:{port}"]
+    before = [*shlex.split(options.before), "--web.listen-address=127.0.0.1:{port}"]
     return {
         report.UNCHECKED: [*go, "--push.disable-consistency-check"],
         report.DEFAULT: go,
         report.MEMORY: [*ours, "--persistence.file="],
         report.DURABLE: [*ours, "--persistence.file={data}"],
+        report.BEFORE_IN_MEMORY: [*before, "--persistence.file="],
+        report.BEFORE_DURABLE: [*before, "--persistence.file={data}"],
     }
 
 
@@ -365,12 +369,17 @@ def run(options: Options) -> report.Measurements:
     for number in range(options.rounds):
         for name in chosen:
             measure, columns = SCENARIOS[name]
-            for column in columns:
+            for column in [*columns, *(earlier(columns) if options.before else [])]:
                 measured = measure(servers, column, options)
                 tell(f"round {number + 1}: {name}, {column}: {shown(measured)}")
                 for what, value in measured.items():
                     measurements.setdefault((name, what), {}).setdefault(column, []).append(value)
     return measurements
+
+
+def earlier(columns: tuple[str, ...]) -> list[str]:
+    """Where an earlier Pushgate is measured: beside ours, but for its pages."""
+    return [report.EARLIER[each] for each in columns if each in OURS and columns != OURS]
 
 
 def tell(line: str) -> None:
@@ -409,6 +418,7 @@ def parsed(arguments: list[str]) -> Options:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="1 round, 1 s, 1,000 groups: a look")
     parser.add_argument("--ours", default=f"{services.PUSHGATE} serve", help="how to start ours")
+    parser.add_argument("--before", default="", help="how to start an earlier one, to compare")
     given = parser.parse_args(arguments)
     return Options(
         seconds=1 if given.quick else given.seconds,
@@ -417,6 +427,7 @@ def parsed(arguments: list[str]) -> Options:
         cold_pushes=10_000 if given.quick else 100_000,
         only=tuple(given.only.split(",")) if given.only else ("",),
         ours=given.ours,
+        before=given.before,
     )
 
 
@@ -428,6 +439,8 @@ def main() -> None:
     print(f"on {datetime.now(UTC):%Y-%m-%d}; {machine()}.")
     print(f"“All series” are {options.groups * SERIES_PER_GROUP:,} in {options.groups:,} groups.\n")
     print(report.markdown(measurements))
+    if options.before:
+        print(f"\n{report.progress(measurements)}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from enum import Enum
 
 UNCHECKED, DEFAULT = "Go, unchecked", "Go, default"
 MEMORY, DURABLE = "Pushgate, memory only", "Pushgate, durable"
+BEFORE_IN_MEMORY, BEFORE_DURABLE = "before, memory only", "before, durable"
+EARLIER = {MEMORY: BEFORE_IN_MEMORY, DURABLE: BEFORE_DURABLE}
 NOT_MEASURED = "-"
 COLUMNS = (UNCHECKED, DEFAULT, MEMORY, DURABLE)
 
@@ -32,6 +34,10 @@ class Better(Enum):
                 return go / ours
             case Better.ALONE_LESS | Better.ALONE_MORE:
                 return ours
+
+    @property
+    def is_more(self) -> bool:
+        return self in (Better.MORE, Better.ALONE_MORE)
 
     @property
     def is_alone(self) -> bool:
@@ -184,6 +190,27 @@ def markdown(measurements: Measurements) -> str:
         for title, rows in TABLES.items()
         if any(row.source in measurements for row in rows)
     )
+
+
+def progress(measurements: Measurements) -> str:
+    """The medians of an earlier Pushgate beside ours; a ratio above 1 is better than before."""
+    titles = ["Now and before"]
+    for now, before in EARLIER.items():
+        titles += [before, now, "gain"]
+    lines = [titles, ["---", *["--:"] * (len(titles) - 1)]]
+    for row in ROWS:
+        medians = medians_of(measurements, row.source)
+        line = [f"{row.name}: {row.what}"]
+        for now, before in EARLIER.items():
+            if not {now, before} <= medians.keys():
+                line += [NOT_MEASURED] * 3
+                continue
+            more = medians[now] / medians[before]
+            gain = more if row.better.is_more else 1 / more
+            line += map(number, (medians[before], medians[now], gain))
+        if any(cell != NOT_MEASURED for cell in line[1:]):
+            lines.append(line)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def table(title: str, rows: list[Row], measurements: Measurements) -> str:

@@ -57,6 +57,19 @@ def test_a_figure_of_ours_alone_needs_no_go_server_and_may_have_a_ceiling():
     assert cells[1:] == ["-", "-", "80", "-", "**80 (≤ 70)**", "-"]
 
 
+def test_what_an_earlier_one_took_stands_beside_ours():
+    measurements = {
+        ("push 1", "cpu"): {report.BEFORE_IN_MEMORY: [4.0], report.MEMORY: [2.0]},
+        ("push 1", "per second"): {report.BEFORE_DURABLE: [100.0], report.DURABLE: [80.0]},
+        ("cold memory", "rss"): {report.MEMORY: [80.0]},
+    }
+    _, _, *rows = report.progress(measurements).splitlines()
+    assert rows == [
+        "| push 1: per second | - | - | - | 100 | 80 | 0.8 |",
+        "| push 1: cpu | 4 | 2 | 2 | - | - | - |",
+    ]
+
+
 def test_every_scenario_has_rows_and_every_row_a_scenario():
     from benchmarks.bench import SCENARIOS
 
