@@ -95,15 +95,15 @@ def test_a_logfmt_value_is_quoted_when_it_could_be_misread(lines, value, text):
 @given(message=st.text(), value=st.text())
 def test_whatever_is_logged_stays_on_one_line(message, value):
     keys = {"msg": message, "key": value}
-    assert len(logs.Logfmt(functions=False).line(keys).splitlines()) == 1
-    line = logs.Json(functions=False).line(keys)
+    assert len(logs.logfmt(keys).splitlines()) == 1
+    line = logs.as_json(keys)
     assert "\n" not in line
     assert json.loads(line) == keys
 
 
 @pytest.mark.parametrize("value", ["\udcff", "b\u00fc", float("nan"), float("inf"), b"\xff", None])
 def test_json_is_ascii_that_strict_readers_take(value):
-    line = logs.Json(functions=False).line({"msg": "m", "value": value})
+    line = logs.as_json({"msg": "m", "value": value})
     assert line.isascii()
     assert orjson.loads(line)["msg"] == "m"
 

@@ -212,7 +212,7 @@ def test_the_telemetry_path_is_clean_and_below_the_route_prefix(argv, path):
     "path", ["/", "/status", "/-/healthy", "/a/../status", "/static/x", "/api/v1", "/metrics/job/x"]
 )
 def test_a_telemetry_path_that_hides_something_else_is_refused(path):
-    assert "is the path of something else here" in complaint(f"--web.telemetry-path={path}")
+    assert "is already the path of something else" in complaint(f"--web.telemetry-path={path}")
 
 
 @pytest.mark.parametrize("path", ["", "foo", "."])

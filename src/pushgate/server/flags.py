@@ -188,19 +188,15 @@ def help_lines(flags: Sequence[Flag]) -> list[str]:
 _WIDE = 30  # labels of this length and more have a line of their own
 
 
-def _choice(what: str, *choices: str) -> Callable[[str], str]:
+def _choice(what: str, *choices: str, spelled: Callable[[str], str] = str) -> Callable[[str], str]:
+    """Return what reads one of *choices*, after *spelled* has made its spelling the usual one."""
+
     def read(text: str) -> str:
-        if text not in choices:
+        if spelled(text) not in choices:
             raise ValueError(f"unrecognized {what} {text}")
-        return text
+        return spelled(text)
 
     return read
-
-
-def _level(text: str) -> str:
-    if text.lower() not in ("debug", "info", "warn", "error"):
-        raise ValueError(f"unrecognized log level {text}")
-    return text.lower()
 
 
 def _count(text: str) -> int:
@@ -245,16 +241,15 @@ def _database(text: str) -> str:
 
 
 def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(map(_network, text.split(","))) if text else ()
-
-
-def _network(text: str) -> Network:
-    try:
-        return ip_network(text.strip(), strict=False)
-    except ValueError:
-        raise ValueError(
-            f'invalid network "{text.strip()}": expected an address or a CIDR, e.g. 10.0.0.0/8'
-        ) from None
+    networks = []
+    for part in map(str.strip, text.split(",") if text else ()):
+        try:
+            networks.append(ip_network(part, strict=False))
+        except ValueError:
+            raise ValueError(
+                f'invalid network "{part}": expected an address or a CIDR, e.g. 10.0.0.0/8'
+            ) from None
+    return tuple(networks)
 
 
 def without_password(url: str) -> str:
@@ -270,7 +265,7 @@ URL = Kind(_url, without_password)
 DATABASE = Kind(_database, without_password)
 NETWORKS = Kind(_networks, lambda networks: ",".join(map(str, networks)), quoted=True)
 DURATION = Kind(parse_duration, format_duration)
-LOG_LEVEL = Kind(_level)
+LOG_LEVEL = Kind(_choice("log level", "debug", "info", "warn", "error", spelled=str.lower))
 LOG_FORMAT = Kind(_choice("log format", "logfmt", "json"))
 SIZE = Kind(_size, _size_text)
 COUNT = Kind(_count)

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -43,25 +43,24 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_FORMATTERS[log_format](functions=level == "debug"))
+    write = as_json if log_format == "json" else logfmt
+    handler.setFormatter(LineFormatter(write, functions=level == "debug"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("pushgate").setLevel(_LEVELS[level])
 
 
-class _Keyed(logging.Formatter):
-    """A record as ordered keys; *functions* adds the function's name to ``caller``."""
+class LineFormatter(logging.Formatter):
+    """Turns a record into ordered keys, and has *write* make a line of them.
 
-    def __init__(self, *, functions: bool) -> None:
+    *functions* adds the name of the function to ``caller``.
+    """
+
+    def __init__(self, write: Callable[[Mapping[str, Any]], str], *, functions: bool) -> None:
         super().__init__()
+        self._write = write
         self._functions = functions
 
     def format(self, record: logging.LogRecord) -> str:
-        return self.line(self._keys(record))
-
-    def line(self, keys: Mapping[str, Any]) -> str:
-        raise NotImplementedError
-
-    def _keys(self, record: logging.LogRecord) -> dict[str, Any]:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         function = f"({record.funcName})" if self._functions else ""
         keys = {
@@ -73,25 +72,18 @@ class _Keyed(logging.Formatter):
         keys |= {key: value for key, value in vars(record).items() if key not in _OWN}
         if record.exc_info:
             keys["stack"] = self.formatException(record.exc_info)
-        return keys
+        return self._write(keys)
 
 
-class Logfmt(_Keyed):
-    """``ts=… level=info caller=run.py:12 msg="Listening on" address=[::]:9091``."""
-
-    def line(self, keys: Mapping[str, Any]) -> str:
-        return " ".join(f"{key}={_logfmt_value(value)}" for key, value in keys.items())
+def logfmt(keys: Mapping[str, Any]) -> str:
+    """Return ``ts=… level=info caller=run.py:12 msg="Listening on" address=[::]:9091``."""
+    return " ".join(f"{key}={_logfmt_value(value)}" for key, value in keys.items())
 
 
-class Json(_Keyed):
-    """``{"ts":"…","level":"info","caller":"run.py:12","msg":"Listening on",…}``."""
-
-    def line(self, keys: Mapping[str, Any]) -> str:
-        shown = {key: _json_value(value) for key, value in keys.items()}
-        return json.dumps(shown, separators=(",", ":"), default=str)
-
-
-_FORMATTERS = {"logfmt": Logfmt, "json": Json}
+def as_json(keys: Mapping[str, Any]) -> str:
+    """Return ``{"ts":"…","level":"info","caller":"run.py:12","msg":"Listening on",…}``."""
+    shown = {key: _json_value(value) for key, value in keys.items()}
+    return json.dumps(shown, separators=(",", ":"), default=str)
 
 
 def _json_value(value: object) -> object:

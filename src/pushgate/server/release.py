@@ -38,8 +38,8 @@ def take_apart(parts: list[_Part]) -> None:
         while items:
             item = items.pop()
             if isinstance(item, tuple):
-                parts += [part for part in item if _is_long(part)]
-
-
-def _is_long(part: object) -> bool:
-    return isinstance(part, (tuple, frozenset)) and len(part) > _SMALL
+                parts += [
+                    part
+                    for part in item
+                    if isinstance(part, (tuple, frozenset)) and len(part) > _SMALL
+                ]

@@ -50,7 +50,8 @@ def serve(settings: Settings) -> int:
     """
     logs.configure(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    _allow_open_files()
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # connections are files
     gc.set_threshold(*_GC_THRESHOLDS)
     release.start()
     stop = _Stop(settings.web_shutdown_timeout / 1e9)
@@ -238,13 +239,6 @@ def _composed(settings: Settings, lock: FileLock | None, stop: _Stop) -> Composi
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _allow_open_files() -> None:
-    """Allow as many open files as this process may have: connections are files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _log_start() -> None:

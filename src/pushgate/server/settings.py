@@ -85,7 +85,6 @@ class Settings:
         "PostgreSQL database to persist metrics in, instead of a file; any number of servers may "
         "share one: postgresql://user@host/name. PUSHGATE_PERSISTENCE_URL keeps a password out "
         "of the command line.",
-        name="persistence.url",
     )
     persistence_max_staleness: int = _flag(
         flags.DURATION,
@@ -228,12 +227,13 @@ def _prefix(path: str) -> str:
     return "/" + path.removeprefix("/").removesuffix("/")
 
 
-def _named(declared: Field[Any]) -> Flag:
+def _declared(declared: Field[Any]) -> Flag:
+    """Return the flag of a field: ``web_listen_address`` is ``web.listen-address``."""
     flag: Flag = declared.metadata["flag"]
     return replace(flag, name=flag.name or declared.name.replace("_", ".", 1).replace("_", "-"))
 
 
-_BY_FIELD = {declared.name: _named(declared) for declared in fields(Settings) if declared.metadata}
+_BY_FIELD = {field_.name: _declared(field_) for field_ in fields(Settings) if field_.metadata}
 _HELP = Flag("help", flags.SWITCH, "", "Show context-sensitive help.")
 _VERSION = Flag("version", flags.SWITCH, "", "Show application version.")
 FLAGS = (_HELP, *_BY_FIELD.values(), _VERSION)
@@ -257,8 +257,7 @@ def parse(argv: Sequence[str], prog: str, environ: Mapping[str, str] | None = No
         if url and "persistence_url" not in values:
             values["persistence_url"] = flags.DATABASE.read(url)
         settings = Settings(**values, given=frozenset(values))
-        _check_storage(settings)
-        _check_telemetry_path(settings)
+        _check(settings)
     except ValueError as error:
         raise UsageError(f"{prog}: error: {error}, try --help") from error
     return settings
@@ -267,7 +266,8 @@ def parse(argv: Sequence[str], prog: str, environ: Mapping[str, str] | None = No
 _URL_VARIABLE = "PUSHGATE_PERSISTENCE_URL"
 
 
-def _check_storage(settings: Settings) -> None:
+def _check(settings: Settings) -> None:
+    """Raise ValueError if settings that are right by themselves do not fit together."""
     if settings.persistence_url and "persistence_file" in settings.given:
         raise ValueError(
             "metrics are persisted either in --persistence.file or in the database that "
@@ -275,19 +275,17 @@ def _check_storage(settings: Settings) -> None:
         )
     if settings.persistence_max_staleness < 0:
         raise ValueError("--persistence.max-staleness may not be negative")
-
-
-_TAKEN = ("/", "/status", "/rules", "/help", "/ui/groups", "/-/healthy", "/-/ready", "/-/quit")
-_TAKEN_BELOW = ("/static/", "/ui/group/", "/api/", "/metrics/job/", "/metrics/job@base64/")
-
-
-def _check_telemetry_path(settings: Settings) -> None:
-    path, prefix = settings.telemetry_path, settings.route_prefix
+    path = settings.telemetry_path
     if not path.startswith("/"):
         raise ValueError(f'--web.telemetry-path must start with "/", got "{path}"')
-    rest = path.removeprefix(prefix)
+    rest = path.removeprefix(settings.route_prefix)
     if rest in _TAKEN or rest.startswith(_TAKEN_BELOW):
-        raise ValueError(f'--web.telemetry-path "{path}" is the path of something else here')
+        raise ValueError(f'--web.telemetry-path "{path}" is already the path of something else')
+
+
+# Paths of other routes, below the route prefix.
+_TAKEN = ("/", "/status", "/rules", "/help", "/ui/groups", "/-/healthy", "/-/ready", "/-/quit")
+_TAKEN_BELOW = ("/static/", "/ui/group/", "/api/", "/metrics/job/", "/metrics/job@base64/")
 
 
 def help_text(prog: str) -> str:

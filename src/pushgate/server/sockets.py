@@ -5,7 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,12 @@ def listen(addresses: Sequence[str], *, shares_ports: bool = False) -> list[sock
     Raises:
         StartupError: one of them is not available; one line that says which and why.
     """
-    sockets: list[socket.socket] = []
-    try:
-        for address in addresses:
-            sockets.append(_listen(address, shares_ports=shares_ports))  # noqa: PERF401 - what was opened must be closed if one fails
-    except BaseException:
-        for opened in sockets:
-            opened.close()
-        raise
+    with ExitStack() as opened:  # closes what it has if a later address is not available
+        sockets = [
+            opened.enter_context(_listen(address, shares_ports=shares_ports))
+            for address in addresses
+        ]
+        opened.pop_all()
     return sockets
 
 
@@ -154,9 +152,8 @@ def _everywhere(port: int, *, shares_ports: bool) -> socket.socket:
     """Listen on all addresses: IPv6 and IPv4, or only IPv4 where IPv6 is off."""
     try:
         # One socket for both families, as Go's listeners have it.
-        name = ("::", port)
         return socket.create_server(
-            name,
+            ("::", port),
             family=socket.AF_INET6,
             backlog=BACKLOG,
             dualstack_ipv6=True,

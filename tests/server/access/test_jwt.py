@@ -531,5 +531,5 @@ def test_a_url_that_is_none_ends_the_start(url, tmp_path):
 
 def test_the_rules_are_those_of_the_file(tmp_path):
     first = access(tmp_path).config.jwt[0].permissions[0]
-    assert (first.path, first.permissions) == (("sub",), {Permission.PUSH})
+    assert (first.path, first.allow) == (("sub",), ("push",))
     assert first.jobs == ("backup*",)

@@ -21,7 +21,7 @@ from pushgate.server.access.turns import TooManyWaiting, Turns
 _T = TypeVar("_T")
 
 _MAX_REMEMBERED = 10_000  # credentials that were verified, and as many that were refused
-_MAX_CREDENTIALS = 16 << 10  # bytes; longer ones are refused unseen
+_MAX_CREDENTIALS = 16 << 10  # bytes; longer ones are refused unseen: hashing holds up the loop
 _MAX_WAITING = 256  # passwords that wait to be hashed; one is hashed at a time
 
 
@@ -95,6 +95,7 @@ class Access:
         # http.Header.Set writes X-Xss-Protection.
         self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers.items())
         self._clock = clock
+        # With a key of this process, a dump of its memory has no hashes to guess passwords from.
         self._memory = _Memory(os.urandom(32))
         self._bucket = TokenBucket(config.rate_limit, clock()) if config.rate_limit else None
         self._challenges = tuple(
@@ -164,7 +165,7 @@ class Access:
                 return Refusal(403, "a client certificate with a known name is needed")
             if not identity.may(permission, job):
                 about = "every job" if job is None else f"job {go_quote(job)}"
-                lacking = f"{identity.name} lacks permission {permission.value} for {about}"
+                lacking = f"{identity.name} lacks permission {permission} for {about}"
                 return Refusal(403, lacking)
         return None
 

@@ -6,9 +6,10 @@ errors are exporter-toolkit's where it has the same check.
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from pushgate.server.access.tls import TlsConfig
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
-class Permission(Enum):
+class Permission(StrEnum):
     """What a request needs. The last two cannot be granted: every identity has them."""
 
     PUSH = "push"
@@ -32,7 +33,7 @@ class Permission(Enum):
     ANY = "any"
 
 
-_GRANTABLE = [p.value for p in Permission if p not in {Permission.HEALTH, Permission.ANY}]
+_GRANTABLE = [*Permission][:-2]
 
 
 class Grant(Section, frozen=True, kw_only=True):
@@ -49,10 +50,16 @@ class Grant(Section, frozen=True, kw_only=True):
         if self.jobs is not None and not self.jobs:
             raise ValueError("`jobs` must list globs; leave it out to mean every job")
 
-    @property
-    def permissions(self) -> frozenset[Permission]:
-        """What *allow* lists."""
-        return frozenset(map(Permission, self.allow))
+    def covers(self, permission: Permission, job: str | None) -> bool:
+        """Return whether this grants *permission* for *job*; None means all jobs."""
+        if permission not in self.allow:
+            return False
+        return self.jobs is None or (job is not None and _matches(self.jobs)(job) is not None)
+
+
+@lru_cache
+def _matches(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    return re.compile("|".join(map(fnmatch.translate, globs))).match
 
 
 Grants = tuple[Grant, ...]
@@ -104,6 +111,7 @@ class JwtIssuer(Section, frozen=True, kw_only=True):
             raise ValueError("issuer, audience and permissions are needed")
         if bool(self.jwks or self.jwks_file) == bool(self.jwks_url):
             raise ValueError(f"{go_quote(self.issuer)} needs one of jwks_file or jwks_url")
+        # A key that an attacker on the way could replace would let anybody in.
         try:
             parts = urlsplit(self.jwks_url)
             is_https = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0

@@ -37,6 +37,7 @@ _HEADERS: Mapping[str, tuple[str, ...] | None] = {
     "X-XSS-Protection": None,
 }
 _MIN_BCRYPT = 59  # characters of the shortest hash that Go's bcrypt accepts
+# The 22nd character of the salt has only two bits of it, so it is one of four.
 _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
 
 

@@ -1,7 +1,6 @@
 """Configured identities, their credentials, and what each may do."""
 
 import base64
-import fnmatch
 import hashlib
 import hmac
 import re
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import bcrypt
 
 from pushgate.model.quoting import go_quote
-from pushgate.server.access.config import Grant, Grants, JwtIssuer, Permission, WebConfig
+from pushgate.server.access.config import Grants, Permission, WebConfig
 from pushgate.server.access.tls import canonical_name, names
 
 if TYPE_CHECKING:
@@ -28,21 +27,6 @@ _MAX_PASSWORD = 72
 _JWT_SECONDS = 300.0  # a verified JWT is verified again after this time
 
 
-class JobGrant:
-    """A `Grant` with its globs compiled."""
-
-    def __init__(self, grant: Grant) -> None:
-        self._permissions = grant.permissions
-        globs = "|".join(map(fnmatch.translate, grant.jobs or ()))
-        self._jobs = re.compile(globs) if globs else None
-
-    def covers(self, permission: Permission, job: str | None) -> bool:
-        """Return whether this grants *permission* for *job*; None means all jobs."""
-        if permission not in self._permissions:
-            return False
-        return self._jobs is None or (job is not None and self._jobs.match(job) is not None)
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """An authenticated client.
@@ -54,17 +38,16 @@ class Identity:
     """
 
     name: str
-    grants: tuple[JobGrant, ...] | None
+    grants: Grants | None
     until: float = float("inf")
 
     def may(self, permission: Permission, job: str | None) -> bool:
         """Return whether *permission* is granted for *job*; None means all jobs."""
         if self.grants is None:
             return True
-        for grant in self.grants:  # any() with a generator takes twice as long
-            if grant.covers(permission, job):
-                return True
-        return permission in _ALWAYS_GRANTED
+        if permission in _ALWAYS_GRANTED:
+            return True
+        return any(grant.covers(permission, job) for grant in self.grants)
 
 
 class CredentialStore:
@@ -80,7 +63,7 @@ class CredentialStore:
     def __init__(self, config: WebConfig, previous: "CredentialStore | None" = None) -> None:
         listed = config.permissions
         self._hashes = {user: hashed.encode() for user, hashed in config.users.items()}
-        # A hash that no password has, as costly as the costliest.
+        # A hash that no password has, as costly as the costliest: in $2b$12$… the cost is 12.
         cost = max((hashed[4:6] for hashed in self._hashes.values()), default=b"10")
         self._absent = b"$2b$" + cost + b"$" + b"." * 53
         self.users = _identities("user", config.users, listed.users if listed else None)
@@ -96,10 +79,15 @@ class CredentialStore:
         self._certificates = _identities("certificate", certificates, certificates)
         # Keys belong to a URL and the authority that vouched for it.
         fetched = previous.fetched if previous else {}
-        self._issuers = [
-            _verifier(issuer, fetched.get((issuer.jwks_url, issuer.jwks_ca)))
-            for issuer in config.jwt
-        ]
+        self._issuers: list[JwtVerifier] = []
+        if config.jwt:
+            # Most servers have no issuer, and this import takes a fifth of a start.
+            from pushgate.server.access import jwt
+
+            self._issuers = [
+                jwt.JwtVerifier(issuer, fetched.get((issuer.jwks_url, issuer.jwks_ca)))
+                for issuer in config.jwt
+            ]
         self.fetched: dict[tuple[str, str], IssuerKeys] = {
             (issuer.jwks_url, issuer.jwks_ca): verifier.keys
             for issuer, verifier in zip(config.jwt, self._issuers, strict=True)
@@ -129,7 +117,7 @@ class CredentialStore:
             if verified is not None:
                 name = f"JWT subject {go_quote(verified.subject)}"
                 until = min(verified.expires, now + _JWT_SECONDS)
-                return Identity(name, tuple(map(JobGrant, verified.grants)), until)
+                return Identity(name, verified.grants, until)
         return None
 
     def authenticate_certificate(
@@ -155,20 +143,15 @@ def user_and_password(parameter: bytes) -> tuple[str, bytes] | None:
     if not _BASE64.fullmatch(parameter):
         return None
     user, colon, password = base64.b64decode(parameter).partition(b":")
+    # RFC 7617 names no charset. A name that is not UTF-8 equals none in the configuration.
     return (user.decode(errors="surrogateescape"), password) if colon else None
-
-
-def _verifier(issuer: JwtIssuer, keys: "IssuerKeys | None") -> "JwtVerifier":
-    # Most servers have no issuer, and this import takes a fifth of a start.
-    from pushgate.server.access.jwt import JwtVerifier
-
-    return JwtVerifier(issuer, keys)
 
 
 def _identities(
     kind: str, known: Iterable[str], listed: Mapping[str, Grants] | None
 ) -> dict[str, Identity]:
-    def grants(name: str) -> tuple[JobGrant, ...] | None:
-        return None if listed is None else tuple(map(JobGrant, listed.get(name, ())))
-
-    return {name: Identity(f"{kind} {go_quote(name)}", grants(name)) for name in known}
+    """Return *known* names as identities. With no permissions *listed*, each may do everything."""
+    return {
+        name: Identity(f"{kind} {go_quote(name)}", None if listed is None else listed.get(name, ()))
+        for name in known
+    }

@@ -21,11 +21,11 @@ _T = TypeVar("_T")
 _LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 50  # libyaml's composer recurses in C: deep nesting would end the process
 _MAX_VALUES = 100_000  # with aliases written out: a few lines can stand for billions
-_MAX_INT = (1 << 63) - 1
+_MAX_INT = (1 << 63) - 1  # Go's int64
 _MAX_LISTED = 8  # names that an error lists; of more it says which is closest
 _TAG = "tag:yaml.org,2002:"
 _NULL, _BOOL, _INT, _FLOAT = (_TAG + name for name in ("null", "bool", "int", "float"))
-_SCALARS = yaml.constructor.SafeConstructor()
+_SCALARS = yaml.constructor.SafeConstructor()  # knows every spelling: 0o17, 1_000, 1:30, off
 
 Path = tuple[str | int, ...]
 """Where in a document: keys of mappings and indexes of lists."""

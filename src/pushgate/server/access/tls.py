@@ -379,6 +379,7 @@ def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
         context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
         return
     try:
+        # A bundle may have comments in any script, but cadata has to be ASCII.
         context.load_verify_locations(cadata=config.client_ca.encode("ascii", "ignore").decode())
     except (ssl.SSLError, ValueError):
         raise StartupError("client_ca has no certificate that can be used") from None
