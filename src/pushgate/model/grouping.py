@@ -35,7 +35,7 @@ class GroupingKey:
     @property
     def job(self) -> str:
         """The value of the label ``job``."""
-        return dict(self.labels)["job"]
+        return self.labels[self.names.index("job")][1]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GroupingKey) and self.packed == other.packed

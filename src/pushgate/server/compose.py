@@ -9,7 +9,6 @@ from pathlib import Path
 from pushgate.errors import NotWritable, StartupError
 from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
-from pushgate.model.names import NameRule
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
 from pushgate.server.http.app import App
@@ -91,7 +90,7 @@ def compose(
     gateway = Gateway(store, journal, settings.persistence_max_staleness / 1e9)
     expiry = Expiry(gateway)
     decoder = PushDecoder(
-        NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
+        settings.name_rule,
         BodyLimits(
             bytes=settings.limit_decompressed_bytes,
             series=settings.limit_series_per_push,

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pushgate.errors import UsageError
+from pushgate.model.names import NameRule
 from pushgate.server import flags
 from pushgate.server.flags import Flag, Kind, Network, read_arguments
 from pushgate.server.version import BUILD
@@ -204,6 +205,11 @@ class Settings:
     @property
     def _external_path(self) -> str:
         return unquote(urlsplit(self.web_external_url).path)
+
+    @property
+    def name_rule(self) -> NameRule:
+        """Which names of metrics and labels are accepted."""
+        return NameRule.UTF8 if self.push_enable_utf8_names else NameRule.LEGACY
 
     def rows(self) -> dict[str, str]:
         """Return the values of all flags as the status API shows them, sorted by flag."""

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.server.http.families import local_time, sorted_families, sorted_in_steps
+from pushgate.server.http.families import families, local_time, sorted_in_steps
 from pushgate.server.store.group import Block, Group
 from tests.server.pushes import key, pushed
 
@@ -30,21 +30,19 @@ def test_sorts_in_steps_of_a_thousand():
     assert result(sorted_in_steps(items, int)) == (sorted(items), 5)
 
 
-def test_families_of_all_blocks_come_by_name_with_their_numbers_and_times():
+def test_families_of_all_blocks_come_with_their_numbers_and_times():
     blocks = (
         Block(pushed("z 1\nb 2\n"), 7),
         Block(pushed("r 3\na{i='0'} 4\n".replace("'", '"')), 8),
     )
-    found, _ = result(
-        sorted_families(Group(key(), blocks, pushed_at=5 * 10**9, failed_at=0, since=2))
-    )
+    found = families(Group(key(), blocks, pushed_at=5 * 10**9, failed_at=0, since=2))
     assert [(f.shape.name, f.received, [*f.numbers]) for f in found] == [
-        ("a", 8, ["4"]),
-        ("b", 7, ["2"]),
-        ("push_failure_time_seconds", 2, ["0"]),
-        ("push_time_seconds", 5 * 10**9, ["5"]),
-        ("r", 8, ["3"]),
         ("z", 7, ["1"]),
+        ("b", 7, ["2"]),
+        ("r", 8, ["3"]),
+        ("a", 8, ["4"]),
+        ("push_time_seconds", 5 * 10**9, ["5"]),
+        ("push_failure_time_seconds", 2, ["0"]),
     ]
 
 

@@ -10,9 +10,9 @@ from heapq import merge
 from itertools import accumulate, islice, pairwise
 from typing import Any, NamedTuple, TypeVar
 
+from pushgate.formats.protobuf.description import Described, describe
 from pushgate.model.family import FamilyShape
 from pushgate.model.numbers import go_float
-from pushgate.model.quoting import raw
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 T = TypeVar("T")
@@ -33,6 +33,10 @@ class Family(NamedTuple):
     received: int
     numbers: Sequence[str]
     details: Sequence[bytes]
+
+    def described(self, index: int) -> Described | None:
+        """Return what the details of the metric at *index* say; None if it has none."""
+        return describe(self.details[index]) if self.details else None
 
 
 def families(group: Group) -> Iterator[Family]:
@@ -57,11 +61,6 @@ def families(group: Group) -> Iterator[Family]:
         (PUSH_FAILURE_TIME, group.failed_at),
     ):
         yield Family(shape_of_time, time or group.since, (go_float(time / 1e9),), ())
-
-
-def sorted_families(group: Group) -> Steps[Iterator[Family]]:
-    """Return the families of *group* by name, bytewise."""
-    return sorted_in_steps(families(group), lambda family: raw(family.shape.name))
 
 
 def sorted_in_steps(items: Iterable[T], key: Callable[[T], Any]) -> Steps[Iterator[T]]:

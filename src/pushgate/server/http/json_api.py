@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import orjson
 from starlette.types import ASGIApp, Scope
 
-from pushgate.formats.protobuf.description import Described, count_text, describe
+from pushgate.formats.protobuf.description import count_text
 from pushgate.formats.slots import is_float_histogram
 from pushgate.model.family import MetricType
 from pushgate.model.grouping import Labels
@@ -25,13 +25,7 @@ from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.families import (
-    Family,
-    families,
-    local_time,
-    sorted_families,
-    sorted_in_steps,
-)
+from pushgate.server.http.families import Family, families, local_time, sorted_in_steps
 from pushgate.server.http.responses import Response
 from pushgate.server.http.stream import Stream
 from pushgate.server.store.change import Wipe
@@ -155,7 +149,7 @@ def _small_group(group: Group) -> bytes:
 
 
 def _large_group(group: Group) -> Iterator[bytes]:
-    members = yield from sorted_families(group)
+    members = yield from sorted_in_steps(families(group), lambda family: raw(family.shape.name))
     meta = _meta(group)
     own: list[tuple[str, Family | None]] = [(name, None) for name in sorted(meta)]
     named = ((family.shape.name, family) for family in members if family.shape.name not in meta)
@@ -223,17 +217,15 @@ class _Points(NamedTuple):
 
 def _finished(metric: dict[str, Any]) -> dict[str, Any]:
     """Return *metric* with its points as an object, sorted; of equal bounds the last counts."""
-    return {key: _finished_value(value) for key, value in metric.items()}
-
-
-def _finished_value(value: Any) -> Any:
-    match value:
-        case _Points(pairs):
-            return dict(sorted(dict(pairs).items()))
-        case _NativeBuckets():
-            return [*value.rows()]
-        case _:
-            return value
+    for key, value in metric.items():
+        match value:
+            case _Points(pairs):
+                metric[key] = dict(sorted(dict(pairs).items()))
+            case _NativeBuckets():
+                metric[key] = [*value.rows()]
+            case _:
+                pass
+    return metric
 
 
 def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
@@ -273,23 +265,22 @@ def _encoded_in_pieces(items: Iterator[_T], gather: Callable[[list[_T]], Any]) -
 
 
 def _metrics(family: Family, grouping: Labels) -> Iterator[dict[str, Any]]:
-    shape, show = family.shape, _SHOWN[family.shape.type]
+    shape = family.shape
+    show = _summary if shape.type is MetricType.SUMMARY else _histogram
     for index, (labels, at) in enumerate(zip(shape.labels, shape.metric_slots(), strict=True)):
         complete = dict(sanitised(labels, grouping))
-        yield show(family, index, complete, family.numbers[at.start : at.stop])
-
-
-def _simple(
-    _family: Family, _index: int, labels: dict[str, str], numbers: Sequence[str]
-) -> dict[str, Any]:
-    return {"labels": labels, "value": numbers[0]}
+        numbers = family.numbers[at.start : at.stop]
+        if shape.type.is_simple:
+            yield {"labels": complete, "value": numbers[0]}
+        else:
+            yield show(family, index, complete, numbers)
 
 
 def _summary(
     family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
 ) -> dict[str, Any]:
     *values, total, count = numbers
-    described = _described(family, index)
+    described = family.described(index)
     return {
         "count": described.total if described else _whole(count),
         "labels": labels,
@@ -303,7 +294,7 @@ def _histogram(
 ) -> dict[str, Any]:
     *pushed, total, count = numbers
     counts: Iterable[str] = pushed
-    described = _described(family, index)
+    described = family.described(index)
     if described:
         counts, count = described.buckets, described.total
     elif not is_float_histogram([n.encode() for n in (*pushed, count) if not n.isdecimal()]):
@@ -318,22 +309,6 @@ def _histogram(
     }
 
 
-def _described(family: Family, index: int) -> Described | None:
-    return describe(family.details[index]) if family.details else None
-
-
 def _whole(number: str) -> str:
     """Return a whole *number* without an exponent."""
     return number if number.isdecimal() else str(int(float(number)))
-
-
-_SHOWN: Final[
-    dict[MetricType, Callable[[Family, int, dict[str, str], Sequence[str]], dict[str, Any]]]
-] = {
-    MetricType.COUNTER: _simple,
-    MetricType.GAUGE: _simple,
-    MetricType.UNTYPED: _simple,
-    MetricType.SUMMARY: _summary,
-    MetricType.HISTOGRAM: _histogram,
-    MetricType.GAUGE_HISTOGRAM: _histogram,
-}

@@ -8,7 +8,6 @@ from urllib.parse import quote_from_bytes
 
 from pushgate.errors import InvalidGroupingKey, LimitExceeded
 from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
-from pushgate.model.names import NameRule
 from pushgate.server.settings import Settings
 
 PUSH_METHODS: Final = frozenset({"DELETE", "PATCH", "POST", "PUT"})
@@ -65,7 +64,7 @@ def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
         unpercent(job),
         [unpercent(part) for part in parts],
         job_is_base64=match["base64"] is not None,
-        names=NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY,
+        names=settings.name_rule,
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
-from pushgate.formats.protobuf.description import Described, count_text, describe
-from pushgate.model.family import FamilyShape, MetricType
+from pushgate.formats.protobuf.description import count_text
+from pushgate.model.family import MetricType
 from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
@@ -67,39 +67,36 @@ class FamilyCard(NamedTuple):
 def family_cards(
     group: Group, settings: Settings, now: int, *, max_rows: int | None
 ) -> Steps[Iterator[FamilyCard]]:
-    """Return the families of *group* by name, with at most *max_rows* metrics of each."""
-    families = yield from sorted_in_steps(families_of(group), _order)
+    """Return the families of *group* with at most *max_rows* metrics of each.
+
+    They are ordered by name, except that the push times come last.
+    """
+
+    def order(family: Family) -> tuple[bool, bytes]:
+        return family.shape.name in TIME_FAMILIES, raw(family.shape.name)
+
+    families = yield from sorted_in_steps(families_of(group), order)
     own = frozenset(group.key.names)
     return (
         FamilyCard(
             family.shape.name,
             _type(family),
-            _unit(family.shape),
+            next((unit for unit in _UNITS if stem.endswith(f"_{unit}")), ""),
             family.shape.help or "",
             moment(family.received, now),
             islice(_rows(family, own, settings, now), max_rows),
             max(0, len(family.shape.labels) - (max_rows or len(family.shape.labels))),
         )
         for family in families
+        for stem in [family.shape.name.removesuffix("_total")]
     )
 
 
-def _order(family: Family) -> tuple[bool, bytes]:
-    """Return what families are sorted by: by name, those of the push times last."""
-    return family.shape.name in TIME_FAMILIES, raw(family.shape.name)
-
-
 def _type(family: Family) -> str:
+    """Return the type as a word. Whether a histogram is native shows in its first metric."""
     kind = family.shape.type.name.lower().replace("_", " ")
-    if not family.shape.type.is_histogram or not family.details:
-        return kind
-    described = describe(family.details[0])
+    described = family.described(0) if family.shape.type.is_histogram else None
     return f"native {kind}" if described and described.native is not None else kind
-
-
-def _unit(shape: FamilyShape) -> str:
-    stem = shape.name.removesuffix("_total")
-    return next((unit for unit in _UNITS if stem.endswith(f"_{unit}")), "")
 
 
 def _rows(family: Family, grouping: frozenset[str], settings: Settings, now: int) -> Iterator[Row]:
@@ -122,7 +119,7 @@ def _summary(
     family: Family, index: int, chips: list[Chip], numbers: Sequence[str], read: _Read
 ) -> Row:
     *values, total, count = numbers
-    described = _described(family, index)
+    described = family.described(index)
     count = described.total if described else digits(count)
     bounds = family.shape.bounds[index]
     texts = (
@@ -147,7 +144,7 @@ def _histogram(
 ) -> Row:
     *pushed, total, count = numbers
     bounds, counts = family.shape.bounds[index], pushed
-    described = _described(family, index)
+    described = family.described(index)
     if described:
         counts, count = [*described.buckets], described.total
     native = None
@@ -186,10 +183,6 @@ def _chart(
     return histogram(buckets, read, is_native=native is not None)
 
 
-def _described(family: Family, index: int) -> Described | None:
-    return describe(family.details[index]) if family.details else None
-
-
 def _totals(count: str, total: str, read: _Read) -> list[tuple[str, Value]]:
     number, sum_ = float(count), float(total)
     totals = [
@@ -203,11 +196,8 @@ def _totals(count: str, total: str, read: _Read) -> list[tuple[str, Value]]:
 
 def native_text(buckets: Iterable[NativeBucket], count: str, total: str) -> str:
     """Return a native histogram on one line: ``{count:3, sum:9.5, [-2,-1):2, (8,16]:1}``."""
-    parts = [f"count:{count}", f"sum:{total}", *map(_interval, buckets)]
+    parts = [f"count:{count}", f"sum:{total}"]
+    for boundaries, lower, upper, population in buckets:
+        left, right = _BRACKETS[boundaries]
+        parts.append(f"{left}{go_float(lower)},{go_float(upper)}{right}:{count_text(population)}")
     return f"{{{', '.join(parts)}}}"
-
-
-def _interval(bucket: NativeBucket) -> str:
-    boundaries, lower, upper, count = bucket
-    left, right = _BRACKETS[boundaries]
-    return f"{left}{go_float(lower)},{go_float(upper)}{right}:{count_text(count)}"

@@ -4,7 +4,6 @@ import base64
 import re
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 from statistics import fmean, median
 from typing import Final, NamedTuple
@@ -18,7 +17,7 @@ from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import MAX_HISTORY, Attempt, Failure, Group
 from pushgate.server.store.rules import Rule
-from pushgate.server.ui.search import State, job_of, state_of
+from pushgate.server.ui.search import State, state_of
 from pushgate.server.ui.values import Moment, age, duration, moment
 
 _MAX_CHIP = 80
@@ -84,7 +83,7 @@ def group_row(
     return GroupRow(
         group_id(group.key),
         state,
-        job_of(group),
+        group.key.job,
         chips(group.key, settings, most=most),
         moment(group.pushed_at, now) if group.pushed_at else None,
         None if group.last_push_successful else moment(group.failed_at, now),
@@ -113,7 +112,7 @@ def chips(key: GroupingKey, settings: Settings, *, most: int) -> list[Chip]:
 
 def chip(name: str, value: str, settings: Settings, most: int = 0) -> Chip:
     """Return one label. A name that the flags do not allow is quoted."""
-    shown = name if name_rule(settings).label(name) else go_quote(name)
+    shown = name if settings.name_rule.label(name) else go_quote(name)
     return Chip(shown, *shortened(value, most))
 
 
@@ -129,7 +128,10 @@ def strip(attempts: Sequence[Attempt], expect_every: int) -> Strip:
 
     A push that came later than 1.5 times *expect_every* nanoseconds after the one before was late.
     """
-    kinds = [*map(partial(_kind, expect_every), [None, *attempts], attempts)]
+    kinds = []
+    for before, attempt in zip([None, *attempts], attempts, strict=False):
+        is_late = before and expect_every and 2 * (attempt.time - before.time) > 3 * expect_every
+        kinds.append(("late" if is_late else "ok") if attempt.is_accepted else "failed")
     paths = dict.fromkeys(("ok", "late", "failed", "none"), "")
     for at in range(MAX_HISTORY):
         kind = kinds[at] if at < len(kinds) else "none"
@@ -141,13 +143,6 @@ def strip(attempts: Sequence[Attempt], expect_every: int) -> Strip:
     what = "push" if len(attempts) == 1 else f"{len(attempts)} pushes"
     label = f"Last {what}{said or ', all accepted'}" if attempts else "No pushes yet"
     return Strip([(kind, path) for kind, path in paths.items() if path], label)
-
-
-def _kind(expect_every: int, before: Attempt | None, attempt: Attempt) -> str:
-    if not attempt.is_accepted:
-        return "failed"
-    is_late = before and expect_every and 2 * (attempt.time - before.time) > 3 * expect_every
-    return "late" if is_late else "ok"
 
 
 class PastPush(NamedTuple):
@@ -198,7 +193,7 @@ def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> lis
         for name, value in group.key.labels
         if name != "job"
     )
-    delete = f"pushgate delete --address {shlex.quote(base_url)} --job {shlex.quote(job_of(group))}"
+    delete = f"pushgate delete --address {shlex.quote(base_url)} --job {shlex.quote(group.key.job)}"
     push = f"curl --data-binary @metrics.txt {shlex.quote(url)}"
     return [*found, Snippet("curl", push), Snippet("delete command", f"{delete} {others}".strip())]
 
@@ -206,7 +201,7 @@ def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> lis
 def _alert(group: Group, rule: Rule, selector: str) -> str:
     usual = rule.expect_every / 1e9 or rhythm(group.attempts)[0]
     most = max(60, round(1.5 * usual)) if usual else 36 * 3600
-    words = re.findall("[A-Za-z0-9]+", job_of(group)[:_MAX_CHIP])
+    words = re.findall("[A-Za-z0-9]+", group.key.job[:_MAX_CHIP])
     name = "".join(map(str.capitalize, words)) or "Job"
     return (
         f"- alert: {name}IsLate\n"
@@ -231,7 +226,7 @@ def selector(key: GroupingKey) -> str:
 
 def title(group: Group) -> str:
     """Return a short text that names *group*, for the title of its page."""
-    named = [job_of(group), *(f"{n}={v}" for n, v in group.key.labels if n != "job")]
+    named = [group.key.job, *(f"{n}={v}" for n, v in group.key.labels if n != "job")]
     return shortened(" ".join(named), _MAX_CHIP)[0]
 
 
@@ -253,20 +248,18 @@ def key_of(group_id: str) -> GroupingKey | None:
 
 def delete_path(key: GroupingKey, settings: Settings) -> str:
     """Return the path that names *key*, see :class:`GroupRow`."""
-    rule, labels = name_rule(settings), dict(key.labels)
+    rule, labels = settings.name_rule, dict(key.labels)
     pairs = [("job", labels.pop("job")), *labels.items()]
     path = "/".join(f"{_path_name(name, rule)}{_path_value(value)}" for name, value in pairs)
     path = f"metrics/{path}"
-    if all(map(_is_plain, key.names)) or _names(path, key, settings):
+    if all(map(_is_plain, key.names)):
         return path
-    return ""
-
-
-def _names(path: str, key: GroupingKey, settings: Settings) -> bool:
+    # Other names may have no spelling that this server reads back as the same group.
     try:
-        return grouping_key(f"{settings.route_prefix}/{path}".encode(), settings) == key
+        is_it = grouping_key(f"{settings.route_prefix}/{path}".encode(), settings) == key
     except InvalidGroupingKey:
-        return False
+        is_it = False
+    return path if is_it else ""
 
 
 def _is_plain(name: str) -> bool:
@@ -290,8 +283,3 @@ def _path_value(value: str) -> str:
     ):
         return f"/{value}"
     return f"@base64/{base64.urlsafe_b64encode(raw(value)).decode() or '='}"
-
-
-def name_rule(settings: Settings) -> NameRule:
-    """Return which names of labels the server takes."""
-    return NameRule.UTF8 if settings.push_enable_utf8_names else NameRule.LEGACY

@@ -43,7 +43,6 @@ from pushgate.server.ui.search import (
     Search,
     State,
     found,
-    job_of,
     matching_groups,
 )
 from pushgate.server.ui.values import age, moment
@@ -119,7 +118,7 @@ async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
     now = time.time_ns()
     store, settings = context.gateway.store, context.settings
     result = await found(store, Search.from_query(_query(scope)), now)
-    jobs = {job_of(group) for group in result.groups}
+    jobs = {group.key.job for group in result.groups}
     may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
     may_wipe = settings.web_enable_admin_api and await _permitted(
         context, scope, [None], Permission.ADMIN
@@ -130,7 +129,7 @@ async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
             store.rule(group.key),
             settings,
             now,
-            may_delete=job_of(group) in may_delete,
+            may_delete=group.key.job in may_delete,
             most=_MAX_CHIP,
         )
         for group in result.groups
@@ -161,8 +160,9 @@ async def deletable(context: AppContext, scope: Scope) -> ASGIApp:
     search = Search.from_query(_query(scope))
     matching, _, _ = await matching_groups(context.gateway.store, search, time.time_ns())
     some = [*islice(chain.from_iterable(matching.values()), _MAX_DELETED)]
-    may_delete = await _permitted(context, scope, map(job_of, some), Permission.DELETE)
-    shown = (group for group in some if job_of(group) in may_delete)
+    jobs = [group.key.job for group in some]
+    may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
+    shown = (group for group in some if group.key.job in may_delete)
     headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
     return Stream(_named(shown, context.settings), headers)
 
@@ -201,39 +201,29 @@ async def group(context: AppContext, scope: Scope) -> ASGIApp:
 
 
 async def _group(context: AppContext, scope: Scope, shown: Group) -> Iterator[str]:
-    may_delete = await _permitted(context, scope, [job_of(shown)], Permission.DELETE)
+    settings, now = context.settings, time.time_ns()
+    rule = context.gateway.store.rule(shown.key)
+    may_delete = await _permitted(context, scope, [shown.key.job], Permission.DELETE)
+    row = group_row(shown, rule, settings, now, may_delete=bool(may_delete), most=0)
+    expires_at = rule.expires_at(shown)
+    chosen = quote(row.selector, errors="surrogateescape")
     max_rows = None if "all" in _query(scope) else MAX_ROWS
-    cards = family_cards(shown, context.settings, time.time_ns(), max_rows=max_rows)
-    about = _about(context, scope, shown, may_delete=bool(may_delete))
     return await _page(
         "group",
         context,
         "../..",
         short_name=title(shown),
-        **about,
-        families=await in_steps(cards),
+        row=row,
+        word=STATE_WORDS[row.state],
+        rhythm=rhythm(shown.attempts)[1],
+        history=history(shown.attempts, now),
+        snippets=snippets(shown, rule, settings, base_url(scope, settings)),
+        failure=moment(shown.failed_at, now) if shown.failed_at else None,
+        due=moment(shown.pushed_at + rule.expect_every, now).full if rule.expect_every else "",
+        expires=f"in {age(expires_at - now)}" if expires_at else "",
+        raw=f"{_telemetry(settings)}?match[]={chosen}",
+        families=await in_steps(family_cards(shown, settings, now, max_rows=max_rows)),
     )
-
-
-def _about(context: AppContext, scope: Scope, shown: Group, *, may_delete: bool) -> dict[str, Any]:
-    """Return what the page of the group *shown* says above its families."""
-    now = time.time_ns()
-    rule = context.gateway.store.rule(shown.key)
-    settings = context.settings
-    expires_at = rule.expires_at(shown)
-    chosen = quote(selector(shown.key), errors="surrogateescape")
-    row = group_row(shown, rule, settings, now, may_delete=may_delete, most=0)
-    return {
-        "row": row,
-        "word": STATE_WORDS[row.state],
-        "rhythm": rhythm(shown.attempts)[1],
-        "history": history(shown.attempts, now),
-        "snippets": snippets(shown, rule, settings, base_url(scope, settings)),
-        "failure": moment(shown.failed_at, now) if shown.failed_at else None,
-        "due": moment(shown.pushed_at + rule.expect_every, now).full if rule.expect_every else "",
-        "expires": f"in {age(expires_at - now)}" if expires_at else "",
-        "raw": f"{_telemetry(settings)}?match[]={chosen}",
-    }
 
 
 @_shared(lambda _context: None)

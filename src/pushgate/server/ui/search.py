@@ -47,12 +47,6 @@ def state_of(group: Group, rule: Rule, now: int) -> State:
     return State.LATE if rule.expect_every and rule.is_late(group, now) else State.OK
 
 
-def job_of(group: Group) -> str:
-    """Return the job of *group*."""
-    key = group.key
-    return key.labels[key.names.index("job")][1]
-
-
 _SEVERITY: Final = {state: rank for rank, state in enumerate(State)}
 _SORTS: Final[Mapping[str, Callable[[Group, State, str], Any]]] = {
     "job": lambda _group, _state, job: job,
@@ -82,11 +76,15 @@ class Search(NamedTuple):
     def from_query(cls, query: Mapping[str, str]) -> "Search":
         """Return the search that a query string asks for; invalid parameters are ignored."""
         page, sort = query.get("page", ""), query.get("sort", "")
+        try:
+            older_than = parse_duration(query.get("older_than") or "0")
+        except ValueError:
+            older_than = 0
         state = "failed" if query.get("failed") else query.get("state", "")
         return cls(
             query.get("q", "")[:_MAX_QUERY_LENGTH].strip(),
             state if state in [*State] else "",
-            _age(query.get("older_than", "")),
+            older_than,
             sort.removeprefix("-") if sort.removeprefix("-") in _SORTS else "job",
             sort.startswith("-"),
             max(1, int(page)) if page.isdecimal() and len(page) < 10 else 1,
@@ -130,13 +128,6 @@ class Search(NamedTuple):
         if sort != self.sort:
             return None
         return "descending" if self.is_descending else "ascending"
-
-
-def _age(text: str) -> int:
-    try:
-        return parse_duration(text) if text else 0
-    except ValueError:
-        return 0
 
 
 class Counts(NamedTuple):
@@ -210,7 +201,7 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
     default = store.rules.default
     for run in store.walk():
         states = [state_of(group, rule_of(group.key) if rule_of else default, now) for group in run]
-        jobs = [*map(job_of, run)]
+        jobs = [group.key.job for group in run]
         counts.states.update(states)
         counts.jobs.update(jobs)
         names.update([group.key.names for group in run])
@@ -256,17 +247,15 @@ class _Words:
         """Return whether each word is in the name of a metric, or in a label."""
         labels = ""
         for word in self._words:
-            if not self._has_metric(group, word):
-                labels = labels or "\n".join(map("=".join, group.key.labels)).casefold()
-                if word not in labels:
-                    return False
+            if any(
+                self._metrics(block.pushed.shape.label_schema, word) - block.dropped
+                for block in group.blocks
+            ):
+                continue
+            labels = labels or "\n".join(map("=".join, group.key.labels)).casefold()
+            if word not in labels:
+                return False
         return True
-
-    def _has_metric(self, group: Group, word: str) -> bool:
-        return any(
-            self._metrics(block.pushed.shape.label_schema, word) - block.dropped
-            for block in group.blocks
-        )
 
     def _metrics(self, label_schema: LabelSchema, word: str) -> frozenset[str]:
         """Return the names of *label_schema* that have *word* in them."""

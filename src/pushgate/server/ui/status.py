@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import chain
 from math import isfinite, nan
@@ -17,9 +17,9 @@ from pushgate.server.recent import MINUTES, Minute, Scrape
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.rules import Rule
 from pushgate.server.ui.charts import bar_share, line, top
-from pushgate.server.ui.groups import STATE_WORDS, Chip, chips
+from pushgate.server.ui.groups import STATE_WORDS, chips
 from pushgate.server.ui.search import State, state_of
-from pushgate.server.ui.values import Moment, age, duration, moment, plain, size
+from pushgate.server.ui.values import age, duration, moment, plain, size
 from pushgate.server.version import BUILD
 
 PLOT = (10 * (MINUTES - 1), 90)
@@ -38,52 +38,19 @@ class Tile(NamedTuple):
     is_bad: bool = False
 
 
-class Limit(NamedTuple):
-    """How much of a limit is used."""
-
-    name: str
-    text: str
-    share: str
-    is_near: bool
-
-
-class Plot(NamedTuple):
-    """Lines over the last hour, up to ``top``.
-
-    ``lines`` are paths by their CSS class, ``minutes`` what each minute says by its place.
-    """
-
-    title: str
-    now: str
-    top: str
-    lines: list[tuple[str, str]]
-    minutes: list[tuple[int, str]]
-
-
-class RefusedRow(NamedTuple):
-    """A refused push."""
-
-    at: Moment
-    address: str
-    job: str
-    chips: list[Chip]
-    reason: str
-    message: str
-
-
 async def status(context: AppContext, now: int) -> dict[str, Any]:
     """Return what the status page shows at *now*, in Unix nanoseconds."""
     settings, recent = context.settings, context.telemetry.recent
     rows, changed = settings.rows(), settings.changed
     refused = [
-        RefusedRow(
-            moment(one.time, now),
-            one.address,
-            dict(one.group.labels)["job"] if one.group else "",
-            chips(one.group, settings, most=_MAX_CHIP) if one.group else [],
-            one.reason,
-            one.message,
-        )
+        {
+            "at": moment(one.time, now),
+            "address": one.address,
+            "job": one.group.job if one.group else "",
+            "chips": chips(one.group, settings, most=_MAX_CHIP) if one.group else [],
+            "reason": one.reason,
+            "message": one.message,
+        }
         for one in recent.refused
     ]
     return {
@@ -182,7 +149,7 @@ def _memory() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _plots(minutes: list[Minute]) -> list[Plot]:
+def _plots(minutes: list[Minute]) -> list[dict[str, Any]]:
     minutes = minutes[:-1]  # the last one has not ended
     rates = [minute.pushes / 60 for minute in minutes]
     last = next((minute for minute in reversed(minutes) if minute.pushes), None)
@@ -204,27 +171,33 @@ def _plots(minutes: list[Minute]) -> list[Plot]:
 
 def _plot(
     title: str, now: str, series: Mapping[str, list[float]], read: Callable[[float], str]
-) -> Plot:
-    """Return the plot of *series*, each with a number for each minute up to now; NaN is none."""
+) -> dict[str, Any]:
+    """Return the plot of *series*, each with a number for each minute up to now; NaN is none.
+
+    ``lines`` are paths by their CSS class, ``minutes`` what each minute says by its place.
+    """
     most = top(chain(*series.values()))
     width, height = PLOT
     padded = {name: [nan] * (MINUTES - 1 - len(some)) + some for name, some in series.items()}
-    lines = [
-        (name, line(some, top=most, width=width, height=height)) for name, some in padded.items()
-    ]
-    minutes = [
-        (at, f"{age((MINUTES - 1 - at) * _MINUTE)} ago: {_said(padded, numbers, read)}")
-        for at, numbers in enumerate(zip(*padded.values(), strict=True))
-        if isfinite(numbers[0])
-    ]
-    return Plot(title, now, read(most), lines, minutes)
+    minutes = []
+    for at, numbers in enumerate(zip(*padded.values(), strict=True)):
+        if isfinite(numbers[0]):
+            said = ", ".join(f"{name} {read(n)}" for name, n in zip(padded, numbers, strict=True))
+            minutes.append((at, f"{age((MINUTES - 1 - at) * _MINUTE)} ago: {said}"))
+    return {
+        "title": title,
+        "now": now,
+        "top": read(most),
+        "lines": [
+            (name, line(some, top=most, width=width, height=height))
+            for name, some in padded.items()
+        ],
+        "minutes": minutes,
+    }
 
 
-def _said(names: Iterable[str], numbers: Iterable[float], read: Callable[[float], str]) -> str:
-    return ", ".join(f"{name} {read(number)}" for name, number in zip(names, numbers, strict=True))
-
-
-def _limits(context: AppContext) -> list[Limit]:
+def _limits(context: AppContext) -> list[dict[str, Any]]:
+    """Return how much of each limit is used."""
     settings, gateway = context.settings, context.gateway
     used = {
         "series": (gateway.store.series, settings.limit_series),
@@ -233,28 +206,14 @@ def _limits(context: AppContext) -> list[Limit]:
         "pushes in flight": (gateway.waiting, settings.limit_pushes_in_flight),
     }
     return [
-        Limit(
-            name,
-            f"{value:,} of {most:,}" if most else f"{value:,}, no limit",
-            bar_share(value, most),
-            bool(most) and value >= _NEARLY_FULL * most,
-        )
+        {
+            "name": name,
+            "text": f"{value:,} of {most:,}" if most else f"{value:,}, no limit",
+            "share": bar_share(value, most),
+            "is_near": bool(most) and value >= _NEARLY_FULL * most,
+        }
         for name, (value, most) in used.items()
     ]
-
-
-class RuleRow(NamedTuple):
-    """A rule, how many groups it is for, by state, and what it did since the start."""
-
-    selector: str
-    expect_every: str
-    ttl: str
-    forget_after: str
-    aggregate: str
-    groups: int
-    states: list[tuple[str, str, int]]
-    expired: int
-    forgotten: int
 
 
 async def rules(context: AppContext, now: int) -> dict[str, Any]:
@@ -276,21 +235,18 @@ async def rules(context: AppContext, now: int) -> dict[str, Any]:
     }
 
 
-def _rule_row(rule: Rule, counts: Counter[State], expiry: Expiry) -> RuleRow:
-    every, ttl, forget = (
-        age(nanoseconds) if nanoseconds else ""
-        for nanoseconds in (rule.expect_every, rule.ttl, rule.forget_after)
-    )
+def _rule_row(rule: Rule, counts: Counter[State], expiry: Expiry) -> dict[str, Any]:
+    """Return a rule, how many groups it is for by state, and what it did since the start."""
     selector = str(rule.selector or "")
     operations = rule.aggregate.operations if rule.aggregate else {}
-    return RuleRow(
-        selector,
-        every,
-        ttl,
-        forget,
-        ", ".join(f"{name} {operation.value}" for name, operation in operations.items()),
-        counts.total(),
-        [(state.value, STATE_WORDS[state], counts[state]) for state in State if counts[state]],
-        expiry.expired_by[selector],
-        expiry.forgotten_by[selector],
-    )
+    return {
+        "selector": selector,
+        "expect_every": age(rule.expect_every) if rule.expect_every else "",
+        "ttl": age(rule.ttl) if rule.ttl else "",
+        "forget_after": age(rule.forget_after) if rule.forget_after else "",
+        "aggregate": ", ".join(f"{name} {each.value}" for name, each in operations.items()),
+        "groups": counts.total(),
+        "states": [(one.value, STATE_WORDS[one], counts[one]) for one in State if counts[one]],
+        "expired": expiry.expired_by[selector],
+        "forgotten": expiry.forgotten_by[selector],
+    }
