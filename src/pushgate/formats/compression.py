@@ -1,7 +1,7 @@
-"""Request bodies out of their ``Content-Encoding``.
+"""Decodes request bodies from their ``Content-Encoding``.
 
-Pure, and incremental in memory: a body that inflates beyond its limit is refused while it is
-being inflated.
+Decoding is incremental: a body that inflates beyond its limit is refused while it is being
+inflated, so that a small body cannot fill the memory.
 """
 
 import sys
@@ -20,16 +20,21 @@ from pushgate.model.quoting import go_quote
 if TYPE_CHECKING:
     from pushgate.formats.zstd import zstd
 
-_RAW = -15  # deflate without header and trailer
+# zlib's wbits: the window of 32 KiB, and which header and trailer are around the deflate stream.
+_RAW = -15
 _ZLIB = 15
 _GZIP = 31
 _OUTPUT = 2**18  # inflated at a time
-_INPUT = 2**16  # fed at a time, from _FIRST on doubling: bounds what a small member copies
+# Fed at a time, doubling from the first to the second. zlib copies what it has not used, so many
+# small members in a body would each copy the rest of it.
 _FIRST = 2**9
-_MEMBERS = 10_000  # gzip members or zstd frames in a body; each costs us microseconds
-_SMALL = 2**23
+_INPUT = 2**16
+# gzip members or zstd frames in a body: an empty one has some 20 bytes, and costs microseconds.
+_MEMBERS = 10_000
+_SMALL = 2**23  # inflated in one call, into one buffer
 _SHOWN = 60
 
+# ISA-L is faster, but a base install, whose command line inflates little, has none.
 _fast_zlib = import_module("isal.isal_zlib" if find_spec("isal") else "zlib")
 
 
@@ -39,14 +44,13 @@ def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
     Args:
         body: the request body as sent.
         encoding: ``gzip``, ``snappy`` (the framing format), ``zstd``, ``deflate`` (zlib-wrapped
-            or raw), or nothing; lower case.
-        limit: the most bytes that may come out; 0 is no limit.
+            or raw), or empty; lower case.
+        limit: the maximum size of the result; 0 is no limit.
 
     Raises:
-        InvalidBody: *body* is not what *encoding* says.
-        LimitExceeded: more than *limit* bytes come out.
-        UnsupportedEncoding: *encoding* is another one.
-
+        InvalidBody: *body* is not in this *encoding*.
+        LimitExceeded: the result is larger than *limit*.
+        UnsupportedEncoding: *encoding* is unknown.
     """
     decode = _DECODERS.get(encoding)
     if decode is None:
@@ -57,7 +61,7 @@ def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
 
 
 class _Output:
-    """What was inflated so far; refuses to grow beyond its limit."""
+    """Collects what was inflated, and refuses to grow beyond its limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -104,7 +108,7 @@ def _gunzip(body: bytes, limit: int) -> bytes:
 
 
 def _gunzip_members(body: bytes, limit: int) -> bytes:
-    """As the Go server reads: any number of members, and nothing after the last."""
+    """Inflate any number of members with nothing behind the last, as the Go server does."""
     output, rest = _Output(limit), memoryview(body)
     for _ in range(_MEMBERS):
         rest = _gunzip_member(rest, output)
@@ -120,6 +124,7 @@ _HEADER_CRC, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16  # the flags of its header
 
 def _gunzip_member(data: memoryview, output: _Output) -> memoryview:
     """Inflate the first member of *data* into *output*; return what follows it."""
+    # Header and trailer are read here, because zlib accepts headers that Go refuses.
     start, deflated = len(output), data[_gzip_header(data) :]
     used = _inflate(deflated, _RAW, output)
     trailer = deflated[used : used + 8]
@@ -132,9 +137,10 @@ def _gunzip_member(data: memoryview, output: _Output) -> memoryview:
 
 
 def _gzip_header(data: memoryview) -> int:
-    """Return the length of the gzip header that *data* begins with (RFC 1952 §2.3)."""
+    """Return the length of the gzip header at the start of *data* (RFC 1952, 2.3)."""
     if not data:
         raise InvalidBody("EOF")
+    # Two magic bytes, method 8, flags; time, extra flags and system do not matter.
     if len(data) >= 10 and bytes(data[:3]) != b"\x1f\x8b\x08":
         raise InvalidBody("gzip: invalid header")
     flags, end = data[3] if len(data) > 3 else 0, 10
@@ -162,12 +168,13 @@ def _zero_terminated(data: memoryview) -> int:
 
 
 def _inflate(data: memoryview, wbits: int, output: _Output) -> int:
-    """Inflate one whole stream at the start of *data* into *output*; return its length."""
+    """Inflate the stream at the start of *data* into *output*; return its compressed length."""
     inflater, used = zlib.decompressobj(wbits), 0
     try:
         for piece in _pieces(data):
             used += len(piece)
             rest, full = bytes(piece), False
+            # A full output says that there may be more to come out, even if all input is used.
             while (rest or full) and not inflater.eof:
                 plain = inflater.decompress(rest, _OUTPUT)
                 output.write(plain)
@@ -180,7 +187,7 @@ def _inflate(data: memoryview, wbits: int, output: _Output) -> int:
 
 
 def _pieces(data: memoryview) -> Iterator[memoryview]:
-    """Cut *data* into small pieces first, then larger ones: a short stream copies little."""
+    """Cut *data* into pieces, small ones first, so that a short stream copies little."""
     start, size = 0, _FIRST
     while start < len(data):
         yield data[start : start + size]
@@ -231,14 +238,18 @@ def _unzstd_frame(frame: "zstd.ZstdDecompressor", data: memoryview, output: _Out
     raise InvalidBody("unexpected EOF")
 
 
+# Snappy framing format description, sections 4.1 to 4.3.
 _SNAPPY_CHUNK = 76_494  # a checksum and the longest encoding of _SNAPPY_PLAIN bytes
 _SNAPPY_PLAIN = 65_536
 _SNAPPY_START = b"\xff\x06\0\0sNaPpY"
 
 
 def _unsnappy(body: bytes, limit: int) -> bytes:
-    """As the Go server reads: a fault counts only if all before it is sound."""
+    """Decode the framing format. As in the Go server, the first fault in the body counts."""
     import cramjam
+
+    # The library decodes everything at once. So sizes are added up before, and it gets only what
+    # precedes a fault of the framing: an error in that is the earlier one.
 
     chunks, size, fault = [_SNAPPY_START], 0, ""
     try:
@@ -263,13 +274,13 @@ def _snappy_corrupt() -> InvalidBody:
 
 
 def _snappy_chunks(body: bytes) -> Iterator[bytes]:
-    """Yield the chunks of *body* that hold data, heads included."""
+    """Yield the chunks of *body* that contain data, with their heads."""
     position = 0
     while position < len(body):
         head = body[position : position + 4]
         kind, end = head[0], position + 4 + int.from_bytes(head[1:], "little")
-        # Kinds: 0x00 compressed, 0x01 plain, 0xFF the start of a stream. Up to 0x7F the others
-        # may not be skipped, from 0x80 on they may.
+        # Kinds: 0x00 compressed, 0x01 plain, 0xFF the start of a stream. Others are reserved: up
+        # to 0x7F a reader must not skip them, from 0x80 on it has to.
         if len(head) < 4 or (not position and kind != 0xFF):
             raise _snappy_corrupt()
         if end - position - 4 > _SNAPPY_CHUNK or 0x02 <= kind <= 0x7F:
@@ -282,9 +293,9 @@ def _snappy_chunks(body: bytes) -> Iterator[bytes]:
 
 
 def _snappy_chunk_size(chunk: bytes) -> int:
-    """Return how many bytes *chunk* says it holds. Checksum and data follow its head."""
+    """Return the uncompressed size that *chunk* states. Checksum and data follow its head."""
     try:
-        # The size before compression is a varint of 32 bits: five bytes at most.
+        # Compressed data begins with its size as a varint of 32 bits: five bytes at most.
         size = len(chunk) - 8 if chunk[0] == 0x01 else read_varint(chunk[8:13], 0)[0]
     except ValueError:
         raise _snappy_corrupt() from None

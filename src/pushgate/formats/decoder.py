@@ -1,4 +1,4 @@
-"""From the body of a request to what it pushes: decompressed, then read by its type."""
+"""Turns the body of a request into a push: decompresses it, and reads it by its type."""
 
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from pushgate.formats.text import TextReader
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
 
+# Below these, reading takes less than handing the body to a thread and back is worth.
 _LARGE_BYTES = 64 << 10
 _LARGE_LINES = 1000
 
@@ -18,7 +19,7 @@ _LARGE_LINES = 1000
 def is_large(body: bytes, encoding: bytes) -> bool:
     """Return whether reading *body* may take milliseconds, so that a thread should do it.
 
-    What is compressed may, because its size is not known, and so may many short lines.
+    A compressed body may, because its size is not known, and so may many short lines.
     """
     return bool(encoding) or len(body) >= _LARGE_BYTES or body.count(b"\n") > _LARGE_LINES
 
@@ -28,7 +29,7 @@ class Reader(Protocol):
 
     @property
     def cache_bytes(self) -> int:
-        """What its memory of shapes costs."""
+        """How much memory its cache of shapes takes."""
         ...
 
     def read(self, body: bytes) -> Pushed:
@@ -37,13 +38,13 @@ class Reader(Protocol):
 
 
 class PushDecoder:
-    """Reads the bodies of all formats, each with its own memory of shapes."""
+    """Reads the bodies of all formats, each with its own cache of shapes."""
 
     def __init__(self, names: NameRule, limits: BodyLimits = UNLIMITED) -> None:
-        """Read nothing yet.
+        """Create a decoder with empty caches.
 
         Args:
-            names: which names text may use.
+            names: which names a text body may use.
             limits: how large a body may be, and how much it may hold.
         """
         self._limits = limits
@@ -52,14 +53,13 @@ class PushDecoder:
 
     @property
     def cache_bytes(self) -> int:
-        """What the readers' memories of shapes cost."""
+        """How much memory the readers' caches of shapes take."""
         return self._text.cache_bytes + sum(one.cache_bytes for one in self._others.values())
 
     def read(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed:
         """Return what *body* pushes, according to its Content-Type and Content-Encoding.
 
-        What is no OpenMetrics although its type says so is read as the reference reads it: as
-        text.
+        A body that claims to be OpenMetrics but is not is read as text, as the reference does.
 
         Raises:
             InvalidPush: the body is not what the headers say.
@@ -79,7 +79,7 @@ class PushDecoder:
             return self._read_text(body, f"As OpenMetrics, line {error.line}: {error.reason}")
 
     def _read_text(self, body: bytes, *more: str) -> Pushed:
-        """Return what *body* pushes as text; *more* is added to the advice of an error."""
+        """Return what *body* pushes as text; *more* is put before the advice of an error."""
         try:
             return self._text.read(body)
         except TextFormatError as error:
@@ -87,7 +87,7 @@ class PushDecoder:
             raise
 
     def _reader(self, kind: BodyFormat) -> Reader:
-        """Return the reader of *kind*, imported with the first body that needs it."""
+        """Return the reader of *kind*, imported when the first body needs it."""
         reader = self._others.get(kind)
         if reader is None:
             if kind is BodyFormat.OPENMETRICS:

@@ -1,10 +1,11 @@
-"""What a body that is no text exposition most likely is, and what to do about it."""
+"""Guesses what a body is that is not in the text format, and advises what to do about it."""
 
 import re
 from typing import Final
 
 from pushgate.errors import TextFormatError
 
+# All patterns look at this much of a body: a format shows in its first bytes.
 _START_BYTES = 1024
 
 _COMPRESSED = 'The body is compressed with {0}: send the header "Content-Encoding: {0}" with it.'
@@ -15,6 +16,7 @@ _PROTOBUF = (
 )
 _FORMATS: Final = tuple(
     (re.compile(start, re.DOTALL | re.IGNORECASE).match, advice)
+    # Magic numbers of compressed formats: RFC 1952 (gzip), RFC 8878 (zstd), RFC 1950 (deflate).
     for start, advice in (
         # A byte order mark, or a zero byte beside each letter.
         (
@@ -44,9 +46,11 @@ _FORMATS: Final = tuple(
         ),
     )
 )
+# What a file looks like from which ``curl -d @FILE`` has removed the line feeds.
 _joined_lines = re.compile(
     rb"\s*#|# (?:HELP|TYPE) |[0-9][a-z_:][a-z0-9_:]*(?:\{| )", re.IGNORECASE
 ).search
+# Advice by the reference's text of the error.
 _REASONS: Final = (
     (
         re.compile(r'got "[-+]?[0-9.]+,[0-9]+"').search,
@@ -69,7 +73,7 @@ _REASONS: Final = (
 
 
 def advice(body: bytes, error: TextFormatError) -> tuple[str, ...]:
-    """Return the lines that help the sender of *body*, which was refused with *error*."""
+    """Return lines of advice for the sender of *body*, which was refused with *error*."""
     start = body[:_START_BYTES]
     for is_format, said in _FORMATS:
         if is_format(start):

@@ -1,8 +1,8 @@
-"""Encodings of an exposition that is put together from pieces which are kept.
+"""Encodes expositions that are joined from pieces, each of which is encoded only once.
 
-A piece is encoded once and joined as it is: gzip has deflate blocks that end on a byte
-(RFC 1951, section 3.2.4; the flush makes them independent), zstd has frames (RFC 8878,
-section 3). All functions are pure.
+Encoded pieces can be joined as they are. In gzip they are deflate blocks that end on a byte
+boundary (RFC 1951, 3.2.4); the full flush makes them independent. In zstd they are frames
+(RFC 8878, 3).
 """
 
 import struct
@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 
 class Piece(NamedTuple):
-    """A part of an exposition: encoded, with the checksum and length of the plain bytes."""
+    """An encoded part of an exposition, with the checksum and length of its plain bytes."""
 
     data: bytes
     checksum: int
@@ -24,17 +24,17 @@ NOTHING = Piece(b"", 0, 0)
 
 
 class Encoding(Protocol):
-    """How the bytes of an exposition travel."""
+    """The content coding of an exposition."""
 
     token: str
     """The name in ``Content-Encoding``; empty for plain bytes."""
 
     def piece(self, plain: bytes) -> Piece:
-        """Return *plain* encoded, for any place in an exposition."""
+        """Return *plain* encoded, to be used at any position in an exposition."""
         ...
 
     def whole(self, pieces: Sequence[Piece], total: Piece) -> list[bytes]:
-        """Return an exposition of *pieces*, complete, as chunks; *total* is their sum."""
+        """Return the complete exposition of *pieces* as chunks; *total* is their sum."""
         ...
 
 
@@ -52,8 +52,8 @@ class Identity:
 
 # RFC 1952, section 2.3: deflate, no name, no time, unknown system.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-_LAST_BLOCK = b"\x03\x00"
-_POLYNOMIAL = 0xEDB88320
+_LAST_BLOCK = b"\x03\x00"  # final, with fixed codes, and empty (RFC 1951, 3.2.6)
+_POLYNOMIAL = 0xEDB88320  # of CRC-32, the lowest bit first (RFC 1952, 8)
 
 
 class Gzip:
@@ -74,8 +74,8 @@ class Gzip:
         return [_GZIP_HEADER, *(piece.data for piece in pieces), _LAST_BLOCK + trailer]
 
 
-class Zstd:
-    """Frames of zstd."""
+class Zstd(Identity):
+    """Frames of zstd. They need nothing around them, like plain bytes."""
 
     token = "zstd"  # noqa: S105 - a content coding
 
@@ -84,15 +84,14 @@ class Zstd:
 
         return Piece(zstd.compress(plain, 1), 0, len(plain))
 
-    def whole(self, pieces: Sequence[Piece], total: Piece) -> list[bytes]:  # noqa: ARG002 - only gzip needs it
-        return [piece.data for piece in pieces]
-
 
 def joined(pieces: Iterable[Piece]) -> Piece:
     """Return the checksum and length of *pieces* one after the other, without their data."""
     checksum = length = 0
     for piece in pieces:
         if checksum:  # only gzip has one
+            # Bytes that follow multiply the CRC of what precedes them by x**8 each, as in zlib's
+            # crc32_combine(), which Python does not offer.
             checksum = _multiply(_shift(piece.length), checksum)
         checksum ^= piece.checksum
         length += piece.length
@@ -115,7 +114,7 @@ def _multiply(a: int, b: int) -> int:
 def _power_of_two(exponent: int) -> int:
     """Return x to the power of 2**exponent."""
     if exponent == 0:
-        return 1 << 30
+        return 1 << 30  # x itself: the highest bit is x**0
     half = _power_of_two(exponent - 1)
     return _multiply(half, half)
 
@@ -132,6 +131,8 @@ def _shift_aligned(length: int, exponent: int) -> int:
 
 def _shift(length: int) -> int:
     """Return what a checksum is multiplied by when *length* bytes follow."""
+    # Cut in two, so that few results are remembered: 1,024 for the lower bits, and as many for
+    # the upper ones as there are KiB. A byte is x**2**3, a KiB x**2**13.
     small, large = length & 1023, length >> 10
     if not large:
         return _shift_aligned(small, 3)

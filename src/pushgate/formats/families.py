@@ -1,4 +1,4 @@
-"""The families of a text body, while its samples come in."""
+"""Collects the families of a text body while its samples come in."""
 
 from collections.abc import Iterable
 from enum import Enum
@@ -17,15 +17,18 @@ TYPES = {
 
 
 class Part(Enum):
-    """Which sample of a summary or histogram a line is."""
+    """The role of a sample in a summary or histogram; the value is the suffix of its name."""
 
     BODY = ""
     SUM = "_sum"
     COUNT = "_count"
 
 
+_SUFFIXES = (("_count", Part.COUNT), ("_sum", Part.SUM), ("_bucket", Part.BODY))
+
+
 class Distribution:
-    """A summary or histogram: its bounds as canonical text, and which samples it has."""
+    """A summary or histogram: its bounds as canonical text, and the indexes of its samples."""
 
     __slots__ = ("at", "bounds", "count", "sum")
 
@@ -38,8 +41,8 @@ class Distribution:
 class FamilyBuilder:
     """One family. ``type`` is None until a line fixes it.
 
-    A simple family has ``labels`` and ``at``, the labels and the number of each sample; all
-    others have ``distributions``.
+    A simple family has ``labels`` and ``at``, the labels and the index of each sample; any
+    other has ``distributions``.
     """
 
     __slots__ = ("at", "distributions", "help", "labels", "name", "place", "type")
@@ -60,13 +63,13 @@ class FamilyBuilder:
         self.distributions: dict[Labels, Distribution] = {}
 
     def __del__(self) -> None:
-        """Leave what takes long to free to :data:`pushgate.model.shape.release`."""
+        """Pass what takes long to free to :data:`pushgate.model.shape.release`."""
         if shapes.release and len(self.labels) + len(self.distributions) > shapes.LARGE:
             shapes.release([self.labels, [*self.distributions.items()]])
 
     @property
     def special_label(self) -> str | None:
-        """The label that is no label of the metric: a histogram's ``le``, say."""
+        """The label that is not one of the metric's own, such as a histogram's ``le``."""
         return None if self.type is None or self.type.is_simple else self.type.own_label
 
     def distribution(self, labels: Labels) -> Distribution:
@@ -77,7 +80,7 @@ class FamilyBuilder:
         return found
 
     def shape(self) -> FamilyShape:
-        """Return what has come in, without the numbers."""
+        """Return the family without its numbers."""
         assert self.type is not None
         if self.type.is_simple:
             return FamilyShape(self.name, self.type, self.help, tuple(self.labels))
@@ -86,44 +89,36 @@ class FamilyBuilder:
 
 
 class Families:
-    """The families of a body, in the order in which they came up."""
+    """The families of a body, in the order of their first lines."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, FamilyBuilder] = {}
 
     def find(self, name: str) -> tuple[FamilyBuilder, Part]:
-        """Return the family that *name* belongs to, new if need be, and which part it is.
+        """Return the family that *name* belongs to, new if necessary, and which part it is.
 
-        Literally first; then ``_count`` and ``_sum`` of a summary; then those and
-        ``_bucket`` of a histogram.
+        As in the reference (expfmt, setOrCreateCurrentMF): the family of that very name; else,
+        without the suffix, a summary for ``_count`` and ``_sum``, or a histogram for these and
+        ``_bucket``; else a new one.
         """
         family = self.by_name.get(name)
         if family is not None:
             return family, Part.BODY
-        base, part = _parted(name)
-        owner = self.by_name.get(base) if base else None
-        if owner is not None and owner.type is not None:
-            if owner.type is MetricType.SUMMARY and part is not Part.BODY:
-                return owner, part
-            if owner.type.is_histogram:
-                return owner, part
+        for suffix, part in _SUFFIXES:
+            owner = self.by_name.get(name.removesuffix(suffix))
+            if owner is not None and owner.type is not None:
+                is_summary = owner.type is MetricType.SUMMARY
+                if owner.type.is_histogram or (is_summary and part is not Part.BODY):
+                    return owner, part
         family = self.by_name[name] = FamilyBuilder(name, place=len(self.by_name))
         return family, Part.BODY
-
-
-def _parted(name: str) -> tuple[str, Part]:
-    if name.endswith("_count"):
-        return name[:-6], Part.COUNT
-    if name.endswith("_sum"):
-        return name[:-4], Part.SUM
-    return (name[:-7], Part.BODY) if name.endswith("_bucket") else ("", Part.BODY)
 
 
 class Assembled(NamedTuple):
     """The families of a shape, and how the samples of the body fill it.
 
-    ``is_complete`` says whether every sample has a slot: then the mapping sees all values
-    that may be wrong.
+    ``is_complete`` says whether every sample has a slot. Only then can the mapping alone find
+    every value that is not a number.
     """
 
     families: tuple[FamilyShape, ...]
@@ -132,7 +127,7 @@ class Assembled(NamedTuple):
 
 
 def assemble(families: Iterable[FamilyBuilder], samples: int) -> Assembled:
-    """Return *families*, which have taken *samples* in all; those without any are left out."""
+    """Return *families*, which have *samples* in all; families without samples are left out."""
     order: list[int] = []
     counts: list[int] = []
     summary_counts: list[int] = []

@@ -1,8 +1,8 @@
-"""How much a body holds, counted before anything is made of it.
+"""Estimates how much a body holds, before it is read.
 
-What takes a few bytes in a body takes hundreds once it is read, so a hostile body must be
-refused by a count. Counts are rough, and never higher than what they stand for in anything
-clients send; the exact limits apply when a push is admitted.
+What takes a few bytes in a body takes hundreds once it is read, so a hostile body must be refused
+by counting. The counts are rough. They never exceed the true ones in anything that clients send;
+the exact limits apply when a push is admitted.
 """
 
 import re
@@ -15,14 +15,16 @@ from pushgate.formats.protobuf.messages import nested_messages
 from pushgate.formats.protobuf.wire import read_varint
 
 HARMLESS = 256 << 10
-"""A body of so many bytes may hold what it likes."""
+"""A body of this size is not counted: whatever it holds does little harm."""
+# No limits of their own: clients stay far below these, and hostile bodies are far above.
 _LABELS = 10  # for each series
 _COMMENTS = 3  # for each series: HELP, TYPE, UNIT
 _FIELDS = 50  # of protobuf messages, for each series
+_VALUES = 16  # in a line, each as long as a label value may be
 _LONG_LINE = 8 << 10
+# How much one call into C looks at: a match takes longer than a count for each byte.
 _MATCHED_BYTES = 64 << 10
 _COUNTED_BYTES = 1 << 20
-_VALUES = 16  # in a line, each of the most bytes that a label value may have
 _SERIES_FLAG = "--limit.series-per-push"
 _LABELS_FLAG = "--limit.labels-per-series"
 _VALUE_FLAG = "--limit.label-value-bytes"
@@ -41,7 +43,7 @@ class BodyLimits(NamedTuple):
     value: int = 0
 
     def check_series(self, series: int, labels: int = 0) -> None:
-        """Raise LimitExceeded if there are more *series*, or *labels* of them all together."""
+        """Raise LimitExceeded if there are too many *series*, or *labels* on all of them."""
         if not self.series:
             return
         if series > self.series:
@@ -66,10 +68,12 @@ def check_text(body: bytes, limits: BodyLimits) -> None:
     if len(body) <= HARMLESS:
         return
     lines, comments = _count(body, b"\n"), _count(body, b"\n#")
+    # Indented comments count as samples: no client writes any. Each label has two quotes.
     samples = lines - comments - _count(body, b"\n\n") - 1
     limits.check_series(max(samples, (comments - 1) // _COMMENTS), _quotes(body) // 2)
     for line in _long_lines(body):
-        if 0 < _VALUES * limits.value < len(line):  # one regular expression would stop us all
+        # Readers match a line with one regular expression, during which all threads wait.
+        if 0 < _VALUES * limits.value < len(line):
             most = f"{_VALUES * limits.value} bytes in one line, {_VALUES} label values"
             raise _exceeded(f"more than {most}", _VALUE_FLAG)
         # Two quotes for each label, and two around the metric's name.
@@ -79,7 +83,7 @@ def check_text(body: bytes, limits: BodyLimits) -> None:
 
 
 def _count(body: bytes, piece: bytes) -> int:
-    """Count *piece* in *body*, in steps: all other threads wait for one call."""
+    """Count *piece* in *body*, in steps: all other threads wait during one call."""
     more = len(piece) - 1
     starts = range(0, len(body), _COUNTED_BYTES)
     return sum(body.count(piece, at, at + _COUNTED_BYTES + more) for at in starts)
@@ -90,7 +94,10 @@ def _quotes(text: bytes) -> int:
 
 
 def _long_lines(body: bytes) -> Iterator[bytes]:
-    """Yield the lines of *body* that are longer than twice _LONG_LINE, and perhaps others."""
+    """Yield the lines of *body* that are longer than twice _LONG_LINE, and perhaps others.
+
+    Looks at one line feed in each _LONG_LINE bytes, not at all of them.
+    """
     at = 0
     while at < len(body):
         if body.find(b"\n", at, at + _LONG_LINE) >= 0:
@@ -125,6 +132,7 @@ def check_protobuf(body: bytes, limits: BodyLimits) -> None:
         return  # the parser says what is wrong with it
 
 
+# Nine bytes of a varint have 63 bits; the tenth may have one more, so it is 0 or 1.
 may_have_large_integer = re.compile(rb"[\x80-\xff]{9}[\x02-\xff]").search
 _VARINT = rb"(?:[\x80-\xff]{0,8}[\x00-\x7f]|[\x80-\xff]{9}[\x00\x01])"
 _integer = re.compile(_VARINT).match
@@ -148,6 +156,7 @@ class _Counter:
         Raises:
             ValueError, IndexError: it is not of the wire format.
         """
+        # Lengths and tags of one byte are read here: a call for each would double the time.
         body, nested = self._body, nested_messages(kind)
         labels = fields = groups = 0
         while at < end:
@@ -159,7 +168,7 @@ class _Counter:
             if tag >= 0x80:
                 tag, at = read_varint(body, at - 1)
             match tag & 7:
-                case 2:
+                case 2:  # a length, and as many bytes
                     size, at = body[at], at + 1
                     if size >= 0x80:
                         size, at = read_varint(body, at - 1)
@@ -173,7 +182,7 @@ class _Counter:
                     elif (kind, tag >> 3) in _PACKED_INTEGERS and not groups:
                         self._check_packed(at, at + size)
                     at += size
-                case 0:
+                case 0:  # a varint
                     found = _integer(body, at, end)
                     if found is None:
                         raise unparsable()
@@ -187,7 +196,7 @@ class _Counter:
         self._fields_left -= fields
 
     def _check_packed(self, at: int, end: int) -> None:
-        """Count integers, and refuse large ones. In steps: all other threads wait for one call."""
+        """Count integers, and refuse large ones, in steps: all other threads wait during one."""
         while at < end:
             found = _integers(self._body, at, min(end, at + _MATCHED_BYTES))
             if found is None or found.end() == at:

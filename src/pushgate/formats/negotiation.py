@@ -1,55 +1,41 @@
-"""What a client sends and what it wants, from the values of its headers. Pure.
+"""Reads from its headers what a client sends, and what it accepts.
 
-The quirks are those of the Go server, so that every scraper gets from us what it gets from
-it: only the first ``Accept`` line counts, quotes belong to values, ``text/plain`` is the
-answer to everything unknown. Only the first 8 KiB of a header are read, which is more than
-any client sends: negotiation runs on the event loop.
+The quirks are those of the Go server, so that every scraper gets the same answer from both: only
+the first ``Accept`` line counts, quotes belong to values, ``text/plain`` is the answer to anything
+unknown. Only the first 8 KiB of a header are read, because negotiation runs on the event loop;
+that is more than any client sends.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from enum import Enum, StrEnum
-from functools import lru_cache, wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
+from pushgate.formats.shapecache import remembered
 from pushgate.model.names import Escaping
 from pushgate.model.numbers import parse_float
 
 _PROTOBUF = "application/vnd.google.protobuf"
 _MESSAGE = "io.prometheus.client.MetricFamily"
 _OPENMETRICS = "application/openmetrics-text"
-_DISTINCT_HEADERS = 1000
-_LONGEST_REMEMBERED = 1000
 MAX_HEADER_BYTES = 8 << 10
 """How much of a header is read."""
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 _ESCAPINGS = frozenset(Escaping)
-
-
-def _remembered(read: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Return *read* with a memory of what it made of ordinary headers."""
-    remembering: Callable[_P, _T] = lru_cache(_DISTINCT_HEADERS)(read)  # type: ignore[assignment]  # all arguments are hashable
-
-    @wraps(read)
-    def found(*arguments: _P.args, **options: _P.kwargs) -> _T:
-        header: Any = arguments[0]
-        size = len(header) if isinstance(header, bytes) else sum(map(len, header))
-        return (remembering if size <= _LONGEST_REMEMBERED else read)(*arguments, **options)
-
-    return found
+# For headers of ordinary length; long ones, of which there is no end, are read each time.
+_remembered = remembered(entries=1000, longest=1000)
 
 
 class Format(StrEnum):
-    """A format of expositions; the value is its media type."""
+    """A format of expositions, with its media type as value."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     PROTOBUF = f"{_PROTOBUF}; proto={_MESSAGE}; encoding=delimited"
 
 
 class Accepted(NamedTuple):
-    """The format of an exposition, and how it writes names that are not legacy."""
+    """The format of an exposition, and how it escapes names that are not legacy."""
 
     format: Format
     escaping: Escaping
@@ -93,13 +79,13 @@ class _Clause(NamedTuple):
 def accepted_format(accept: bytes) -> Accepted:
     """Return the format of the exposition for the first ``Accept`` line *accept*.
 
-    Anything goes: what is not understood is answered with text.
+    Anything is accepted: what is not understood is answered with text.
     """
     escaping = Escaping.UNDERSCORES
     clauses = _clauses(accept[:MAX_HEADER_BYTES].decode("latin-1"))
     for clause in sorted(clauses, key=lambda clause: clause.rank):
         wanted = clause.parameters.get("escaping")
-        if wanted in _ESCAPINGS:
+        if wanted in _ESCAPINGS:  # even that of a format that is not ours, as in the reference
             escaping = Escaping(wanted)
         if clause.format:
             return Accepted(clause.format, escaping)
@@ -112,25 +98,15 @@ def _clauses(accept: str) -> Iterator[_Clause]:
         main, *sub = (part.strip(" \t") for part in media.split("/"))
         if len(sub) > 1 or (not sub and main != "*"):
             continue
-        given = dict(_parameters(parameters))
-        quality = _quality(given.pop("q", "1"))
+        pairs = (parameter.partition("=") for parameter in parameters)
+        # As in the reference, a parameter without a value is ignored.
+        given = {name.strip(" \t"): v for name, _, value in pairs if (v := value.strip(" \t"))}
+        quality = math.nan
+        with suppress(ValueError):
+            quality = parse_float(given.pop("q", "1"))
+        # A quality that is not a number ranks last, but it does not rule the format out.
+        quality = 0.0 if math.isnan(quality) else quality
         yield _Clause(main, sub[0] if sub else "*", given, quality)
-
-
-def _parameters(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield names and values; a parameter without value says nothing."""
-    for parameter in texts:
-        name, _, value = parameter.partition("=")
-        if value.strip(" \t"):
-            yield name.strip(" \t"), value.strip(" \t")
-
-
-def _quality(text: str) -> float:
-    try:
-        value = parse_float(text)
-    except ValueError:
-        return 0.0
-    return 0.0 if math.isnan(value) else value
 
 
 _CODING = re.compile(
@@ -140,17 +116,21 @@ _CODING = re.compile(
 _OFFERS = ("identity", "gzip", "zstd")
 
 
-@_remembered
 def accepted_encoding(lines: tuple[bytes, ...]) -> str:
     """Return the content coding for the ``Accept-Encoding`` *lines* of a request.
 
-    The highest quality wins, among equals the first of identity (which is the empty string),
+    The highest quality wins; among equals, the first of identity (which is the empty string),
     gzip, zstd. A client that refuses everything gets identity.
     """
-    read = b"\n".join(lines)[:MAX_HEADER_BYTES].decode("latin-1")
-    wanted = [pair for line in read.split("\n") for pair in _codings(line)]
+    return _accepted_encoding(b"\n".join(lines)[:MAX_HEADER_BYTES])
+
+
+@_remembered
+def _accepted_encoding(lines: bytes) -> str:
+    wanted = [pair for line in lines.decode("latin-1").split("\n") for pair in _codings(line)]
     best, best_quality = "identity", 0.0
     for offer in _OFFERS:
+        # RFC 9110, 12.5.3. The reference takes "*" even beside the name of a coding.
         quality = max((q for token, q in wanted if token in (offer, "*")), default=0.0)
         if quality > best_quality:
             best, best_quality = offer, quality
@@ -158,7 +138,7 @@ def accepted_encoding(lines: tuple[bytes, ...]) -> str:
 
 
 def _codings(line: str) -> Iterator[tuple[str, float]]:
-    """Yield tokens with their quality, up to what is malformed."""
+    """Yield tokens with their quality, up to the first that is malformed."""
     position, more = 0, True
     while more and (match := _CODING.match(line, position)):
         if match["quality"] is None and line.startswith(";", match.end()):
@@ -182,7 +162,7 @@ _END = re.compile(r"\s*;?\s*\Z")
 def body_format(content_type: bytes) -> BodyFormat:
     """Return the format that the ``Content-Type`` *content_type* promises.
 
-    Text, unless it is OpenMetrics or exactly the delimited protobuf of the exposition formats.
+    That is text unless it is OpenMetrics, or exactly the delimited protobuf of expositions.
     """
     media, parameters = media_type(content_type[:MAX_HEADER_BYTES].decode("latin-1"))
     if media == _PROTOBUF:
@@ -196,7 +176,8 @@ def body_format(content_type: bytes) -> BodyFormat:
 def media_type(content_type: str) -> tuple[str, dict[str, str]]:
     """Return type and parameters (RFC 2045); both empty if *content_type* is malformed.
 
-    Type and parameter names are lower case. The same parameter may stand there twice.
+    Type and parameter names are returned in lower case. A parameter may be repeated with the same
+    value, as in Go's ``mime.ParseMediaType``.
     """
     nothing: tuple[str, dict[str, str]] = ("", {})
     start = _MEDIA_TYPE.match(content_type)
@@ -223,9 +204,9 @@ _is_no_coding = re.compile(
 def content_coding(value: bytes) -> str:
     """Return the coding of a request body from its first ``Content-Encoding`` header.
 
-    Empty if there is none; clients also say that with ``identity``, ``none``, the name of a
-    character set, or that of a transfer encoding or media type. The coding may be an unknown
-    one, or several: :func:`~pushgate.formats.compression.decompress` says so.
+    It is empty if there is none; some clients say so with ``identity``, ``none``, or the name of a
+    character set, a transfer encoding or a media type. The coding may be unknown, or several:
+    then :func:`~pushgate.formats.compression.decompress` refuses it.
     """
     names = [name.strip() for name in value[:MAX_HEADER_BYTES].decode("latin-1").lower().split(",")]
     codings = [name.removeprefix("x-") for name in names if not _is_no_coding(name)]

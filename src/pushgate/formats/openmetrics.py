@@ -1,10 +1,10 @@
-"""OpenMetrics 1.0 text, as a push.
+"""Reads OpenMetrics 1.0 text as a push.
 
-Families come out under the names and types that a program's text exposition 0.0.4 has,
-because that is what a Prometheus that scrapes the gateway expects:
+Families get the names and types that the text format 0.0.4 has for them, because that is what a
+Prometheus expects that scrapes the gateway:
 
 ================  ==========================  ========================================
-OpenMetrics       here                        its samples
+OpenMetrics       becomes                     its samples
 ================  ==========================  ========================================
 counter foo       counter ``foo_total``       ``foo_total``, ``foo_created``
 gauge foo         gauge ``foo``               ``foo``
@@ -17,8 +17,8 @@ unknown foo       untyped ``foo``             ``foo``
 ================  ==========================  ========================================
 
 Exemplars and created timestamps are kept as details of the push. A missing sum is 0, as
-in the text format; a missing count is that of the ``+Inf`` bucket. Units are checked and
-dropped. (OpenMetrics 1.0, "ABNF" and "Metric types".)
+in the text format; a missing count is that of the ``+Inf`` bucket. Units are checked, then
+dropped. (OpenMetrics 1.0, "ABNF" and "Metric Types".)
 """
 
 import math
@@ -48,6 +48,7 @@ _comma = re.compile(r",").match
 _word = re.compile(r"[^ ]+").match
 _rest = re.compile(r".*").match
 _descriptor = re.compile(r"# (?:TYPE|HELP|UNIT) ").match
+# Bounded, because Decimal keeps every digit.
 _seconds = re.compile(
     r"[-+]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][-+]?[0-9]{1,3})?", re.ASCII
 ).match
@@ -55,8 +56,8 @@ _escape = re.compile(r'\\([n"\\])')
 _UNESCAPED: Final = {"n": "\n", '"': '"', "\\": "\\"}
 
 _EOF = "# EOF"
-_LONGEST_EXEMPLAR = 128
-# The years 1 to 9999, all that a protobuf Timestamp can say.
+_LONGEST_EXEMPLAR = 128  # characters of all names and values (OpenMetrics 1.0, "Exemplars")
+# The years 1 to 9999, the range of a protobuf Timestamp.
 _FIRST_SECOND, _END_OF_SECONDS = -62_135_596_800, 253_402_300_800
 _SHOWN = 30
 
@@ -64,10 +65,10 @@ _SHOWN = 30
 class OpenMetricsReader:
     """Reads OpenMetrics bodies."""
 
-    cache_bytes = 0  # it remembers nothing
+    cache_bytes = 0  # there is no cache
 
     def read(self, body: bytes) -> Pushed:
-        """Return what *body* pushes. Costs time in proportion to the body.
+        """Return what *body* pushes. Takes time in proportion to the body.
 
         Raises:
             TextFormatError: for the first error in *body*; it says what was expected.
@@ -89,7 +90,7 @@ class OpenMetricsReader:
 
 
 class _Part(Enum):
-    """What a sample is to its metric."""
+    """The role of a sample in its metric."""
 
     VALUE = "value"
     POINT = "bucket or quantile"
@@ -99,9 +100,9 @@ class _Part(Enum):
 
 
 class _Rule(NamedTuple):
-    """A type of OpenMetrics: what it is here, and which sample is which part.
+    """A type of OpenMetrics: what it becomes, and the role of each suffix of its samples.
 
-    ``label`` is the one that tells buckets or quantiles apart.
+    ``label`` is the one that distinguishes buckets or quantiles.
     """
 
     type: MetricType
@@ -128,7 +129,7 @@ _RULES: Final = {
 
 
 def _expected_number(word: str, part: _Part, value: float) -> str | None:
-    """Return what *part* of a *word* has to be if it may not be *value*, else None."""
+    """Return None if *part* of a metric of the type *word* may be *value*, else what it may be."""
     if word == "info":
         return None if value == 1 else "1"
     if word == "stateset":
@@ -136,7 +137,7 @@ def _expected_number(word: str, part: _Part, value: float) -> str | None:
     is_count = (
         word == "counter" or part is _Part.COUNT or (part is _Part.POINT and word != "summary")
     )
-    # Of NaN nothing is true.
+    # Not ``value < 0``, which is false for NaN.
     return "0 or more" if is_count and not value >= 0 else None
 
 
@@ -147,7 +148,7 @@ class _Exemplar(NamedTuple):
 
 
 class _Line:
-    """One line, read from left to right."""
+    """A line that is read from left to right."""
 
     def __init__(self, number: int, text: str) -> None:
         self.number = number
@@ -163,7 +164,7 @@ class _Line:
         self.fail(f"expected {what} in column {self._at + 1}, found {found}")
 
     def take(self, match: _Match, what: str) -> re.Match[str]:
-        """Return what *match* finds at this place and stand behind it; *what* has to be there."""
+        """Return what *match* finds here, and go past it. An error says that *what* is missing."""
         found = match(self.text, self._at)
         if found is None:
             self.expected(what)
@@ -171,13 +172,13 @@ class _Line:
         return found
 
     def skip(self, literal: str) -> bool:
-        """Return whether *literal* stands here; then stand behind it."""
+        """Return whether *literal* is here, and go past it if so."""
         found = self.text.startswith(literal, self._at)
         self._at += len(literal) if found else 0
         return found
 
     def labels(self) -> Labels:
-        """Return the labels in braces here, sorted."""
+        """Return the labels in braces here, sorted by name."""
         self.take(_brace, "labels in braces")
         pairs: dict[str, str] = {}
         while not self.skip("}"):
@@ -199,7 +200,7 @@ class _Line:
             self.expected("a number that fits a double")
 
     def time_here(self) -> int:
-        """Return the Unix time in nanoseconds that the seconds here mean."""
+        """Return the seconds here as a Unix time in nanoseconds."""
         token = self.take(_seconds, "a time in seconds")[0]
         seconds = Decimal(token)  # a float has too few digits for the nanoseconds of today
         if not _FIRST_SECOND <= seconds < _END_OF_SECONDS:
@@ -224,7 +225,7 @@ def _unescaped(text: str) -> str:
 
 
 class _Metric:
-    """One metric, while its samples come in."""
+    """Collects one metric while its samples come in."""
 
     __slots__ = ("exemplars", "line", "parts", "points", "time")
 
@@ -237,7 +238,7 @@ class _Metric:
 
 
 class _Family:
-    """One family, while its lines come in."""
+    """Collects one family while its lines come in."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -247,7 +248,7 @@ class _Family:
         self.last: Labels | None = None
 
     def describe(self, line: _Line) -> None:
-        """Take the rest of a TYPE, HELP or UNIT *line*."""
+        """Read the rest of a TYPE, HELP or UNIT *line*."""
         what = line.text[2:6]
         if self.metrics:
             line.fail(f"{what} of {self.name} has to stand before its samples")
@@ -274,8 +275,8 @@ class _Family:
         return f"{name} is no sample of the {self.word} {self.name}: expected {expected}{advice}"
 
     def metric(self, line: _Line, labels: Labels) -> _Metric:
-        """Return the metric with *labels*, new if the samples before were of another one."""
-        if labels != self.last:
+        """Return the metric with *labels*, new if the sample before was of another one."""
+        if labels != self.last:  # metrics must not be interleaved, so only the last may go on
             if labels in self.metrics:
                 line.fail(f"samples of one metric of {self.name} have to stand together")
             self.metrics[labels] = _Metric()
@@ -285,7 +286,7 @@ class _Family:
         return metric
 
     def bound(self, line: _Line, labels: Labels, part: _Part) -> tuple[Labels, float]:
-        """Return *labels* without that of the bucket or quantile, and what it says."""
+        """Return *labels* without that of the bucket or quantile, and the bound in it."""
         own = self.rule.label
         pairs = dict(labels)
         if self.word == "stateset" and self.name not in pairs:
@@ -303,7 +304,7 @@ class _Family:
 
 
 class _Reading:
-    """A body, while its lines come in."""
+    """Collects a body while its lines come in."""
 
     def __init__(self) -> None:
         self._families: dict[str, _Family] = {}
@@ -312,7 +313,7 @@ class _Reading:
         self.ended = False
 
     def line(self, line: _Line) -> None:
-        """Take the next line."""
+        """Read the next line."""
         if self.ended:
             line.fail(f"nothing may follow {_EOF}")
         if line.text == _EOF:
@@ -343,6 +344,7 @@ class _Reading:
                 return current, part
             if name == current.name:
                 line.fail(current.misnamed(name))
+        # Without a TYPE line, a family is unknown and has one sample name, its own.
         return self._begun(line, name), _Part.VALUE
 
     def _sample(self, line: _Line) -> None:
@@ -375,6 +377,7 @@ class _Reading:
                 line.fail("only counters and buckets have exemplars")
             metric.exemplars[bound] = line.exemplar()
         known = bound in metric.points if part is _Part.POINT else part in metric.parts
+        # With timestamps, several points of a metric are legal. The push is refused for these.
         if known and not self._timestamped:
             line.fail("this sample comes twice")
         if part is _Part.POINT:
@@ -383,15 +386,15 @@ class _Reading:
             metric.parts[part] = value
 
     def _timestamp(self, line: _Line) -> bool:
-        """Take the timestamp of a sample; return whether there is one."""
+        """Read the timestamp of a sample; return whether there is one."""
         if not line.skip(" "):
             return False
-        line.time_here()
+        line.time_here()  # only checked: a gateway refuses timestamps, as the reference does
         self._timestamped = True
         return True
 
     def pushed(self) -> Pushed:
-        """Return what came in, once all lines have."""
+        """Return the push, after the last line."""
         shapes: dict[str, FamilyShape] = {}
         numbers, details = list[float](), list[bytes]()
         for family in self._families.values():
@@ -404,6 +407,7 @@ class _Reading:
                 its_numbers = _numbers(family, metric)
                 numbers += its_numbers
                 details.append(_detail(kind, metric, its_bounds, its_numbers))
+            # OpenMetrics lets a counter foo and a gauge foo_total exist; here both are foo_total.
             if name in shapes:
                 line = next(iter(metrics)).line
                 raise TextFormatError(line, f"two families are both called {name} here")
@@ -461,6 +465,7 @@ def _detail(
     """Return the value part of the metric's message if the numbers do not say all of it."""
     if metric.time is None and not metric.exemplars:
         return b""
+    # Encoded here and parsed again, so that the fields are those that a scrape would write.
     message = message_class("Metric").FromString(encoded(kind, packed(bounds), numbers))
     value = getattr(message, VALUE_FIELDS[kind])
     if metric.time is not None:

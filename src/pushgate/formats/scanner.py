@@ -1,8 +1,8 @@
-"""The text format 0.0.4 line by line, with the results and the errors of the reference.
+"""Reads the text format 0.0.4 line by line, with the results and the errors of the reference.
 
-This is the slow, complete reader: every body that :mod:`pushgate.formats.text` does not know
-how to read faster, and every body with an error, goes through it (Exposition formats,
-"Text-based format"; prometheus/common, expfmt).
+This is the slow, complete reader. It gets every body that :mod:`pushgate.formats.text` cannot
+read faster, and every body with an error. (Exposition formats, "Text-based format";
+prometheus/common, expfmt/text_parse.go.)
 """
 
 import math
@@ -28,6 +28,7 @@ from pushgate.model.numbers import go_float, is_whole_count, parse_float
 from pushgate.model.quoting import go_quote, go_quote_byte, is_utf8, raw, text
 from pushgate.model.shape import Pushed, interned
 
+# 19 digits hold every int64; the range is checked afterwards.
 _integer = re.compile(r"([-+]?)0*([0-9]{1,19})", re.ASCII).fullmatch
 _first_in_line = re.compile(r"[^ \t]").search
 _blanks = re.compile(r"[ \t]*").match
@@ -45,7 +46,7 @@ _MAX_SHOWN = 4096  # characters of what was sent, in an error
 
 
 class Scanned(NamedTuple):
-    """What a body pushes. ``values`` are those of its samples, as written."""
+    """What a body pushes. ``values`` are the values of its samples as they were written."""
 
     pushed: Pushed
     assembled: Assembled
@@ -72,12 +73,16 @@ def scan(body: bytes, names: NameRule) -> Scanned:
 
 
 def _quoted(said: str) -> str:
-    """Return *said* as errors show it, cut where nobody reads on."""
+    """Return *said* as errors show it; a long one is cut."""
     return go_quote(said if len(said) <= _MAX_SHOWN else said[:_MAX_SHOWN] + "…")
 
 
 class _Scanner:
-    """Reads one line at a time, character by character, with the reference's errors."""
+    """Reads one line at a time, character by character, with the reference's errors.
+
+    The methods follow the states of the reference's parser, because the order of its checks
+    decides which error is reported.
+    """
 
     def __init__(self, source: str, names: NameRule) -> None:
         self._source = source
@@ -91,7 +96,7 @@ class _Scanner:
         self.timestamped = False
 
     def line(self, at: int) -> int:
-        """Take the line at *at*; return where the next one starts.
+        """Read the line at *at*; return the start of the next one.
 
         Raises:
             TextFormatError: the line is not of the format.
@@ -115,7 +120,7 @@ class _Scanner:
 
     @property
     def _here(self) -> str:
-        """The character at hand."""
+        """The current character."""
         if self._at >= len(self._source):
             self._fail("unexpected end of input stream")
         return self._source[self._at]
@@ -128,9 +133,9 @@ class _Scanner:
         raise TextFormatError(self._source.count("\n", 0, self._line_start) + 1, reason)
 
     def _run(self, match: Callable[[str, int], re.Match[str] | None]) -> str:
-        """Return what *match* matches at this place, maybe nothing, and stand behind it.
+        """Return what *match* finds here, which may be empty, and go past it.
 
-        Something has to stand there.
+        The body must not end there.
         """
         found = match(self._source, self._at)
         assert found is not None
@@ -141,13 +146,15 @@ class _Scanner:
 
     @property
     def _family(self) -> FamilyBuilder:
-        """The family of this line, once its name was read."""
+        """The family of this line, after its name was read."""
         assert self._current is not None
         return self._current
 
     @property
     def _metric(self) -> str:
-        """The family of this line, or still of the last one, as error texts name it."""
+        """The name of the current family in error texts."""
+        # Before the name of a line was read, that is the family of the line before, as in the
+        # reference.
         return _quoted(self._current.name if self._current else "")
 
     def _quoted_here(self) -> str:
@@ -197,11 +204,12 @@ class _Scanner:
         self._family.type = kind
 
     def _rest_of_line(self) -> str:
-        """Return what stands before the line feed, as error texts show it."""
+        """Return the text before the line feed, as error texts show it."""
+        # The reference's tokenizer drops backslashes here.
         return self._run(_to_line_end).replace("\\", "")
 
     def _unescaped(self) -> str:
-        """Return what the escape sequence at hand stands for, and stand behind it."""
+        """Return the meaning of the escape sequence here, and go past it."""
         escaped = self._next()
         if escaped not in _ESCAPES:
             self._fail(f"invalid escape sequence '\\{chr(raw(escaped)[0])}'")
@@ -209,10 +217,9 @@ class _Scanner:
         return _ESCAPES[escaped]
 
     def _name(self, kind: str, *, extra: str = "") -> str:
-        """Return the name at hand, quoted or bare; empty if there is none.
+        """Return the name here, quoted or bare; empty if there is none.
 
-        A quote may also come in the middle: the reference's tokenizer takes ``a"b"`` for
-        ``ab``.
+        A quote may also come in the middle: the reference's tokenizer reads ``a"b"`` as ``ab``.
         """
         if self._here in _DIGITS:
             return ""
@@ -223,7 +230,7 @@ class _Scanner:
         return name
 
     def _quoted(self, what: str, before: str = "") -> str:
-        """Return *before* and the quoted text at hand; stay on the closing quote."""
+        """Return *before* and the quoted text here; stay on the closing quote."""
         self._at += 1
         out = [before, self._run(_verbatim_in_quotes)]
         while self._here != '"':
@@ -249,7 +256,7 @@ class _Scanner:
         self._value(pairs)
 
     def _sample_in_braces(self) -> None:
-        """Take a sample whose metric name stands among its labels."""
+        """Read a sample whose metric name is among its labels."""
         pairs: list[tuple[str, str]] = []
         inside: list[str] = []
         self._pairs(pairs, inside_name=inside)
@@ -258,7 +265,7 @@ class _Scanner:
         self._value(pairs)
 
     def _pairs(self, pairs: list[tuple[str, str]], *, inside_name: list[str] | None) -> None:
-        """Read from ``{`` to behind ``}``; *inside_name* takes a metric name, if one may come."""
+        """Read from ``{`` to after ``}``; *inside_name* receives a metric name, if one is legal."""
         while True:
             self._at += 1
             if self._skip_blanks() == "}":
@@ -271,25 +278,24 @@ class _Scanner:
                 self._pair(name, pairs)
             elif inside_name is None:
                 self._fail(f"expected '=' after label name, found {self._quoted_here()}")
+            elif inside_name:
+                self._fail(f"multiple metric names for metric {self._metric}")
+            elif after not in {",", "}"}:
+                self._fail(f"unexpected end of metric name {self._quoted_here()}")
             else:
-                self._name_inside(name, inside_name)
+                self._enter_family(name)
+                inside_name.append(name)
             if self._here == "}":
                 break
         self._at += 1
-
-    def _name_inside(self, name: str, inside: list[str]) -> None:
-        if inside:
-            self._fail(f"multiple metric names for metric {self._metric}")
-        if self._here not in {",", "}"}:
-            self._fail(f"unexpected end of metric name {self._quoted_here()}")
-        self._enter_family(name)
-        inside.append(name)
 
     def _pair(self, name: str, pairs: list[tuple[str, str]]) -> None:
         if name == "__name__":
             self._fail('label name "__name__" is reserved')
         if not self._names.label(name):
             self._fail(f"invalid label name {_quoted(name)}")
+        # Until the metric is named, le and quantile are labels like any other. The special one
+        # may come twice: the last counts.
         special = self._family.special_label if self._is_named else None
         if name != special and any(name == other for other, _ in pairs):
             self._fail(f"duplicate label names for metric {self._metric}")
@@ -335,7 +341,7 @@ class _Scanner:
         self._at += 1
 
     def _sample(self, family: FamilyBuilder, labels: Labels, bound: float, number: float) -> None:
-        """Take the sample whose token comes next into the values."""
+        """Add the sample whose token is the next of the values."""
         at = len(self.values)
         if family.special_label is None:
             family.labels.append(labels)
@@ -348,7 +354,7 @@ class _Scanner:
             self._check_count(family, "count", number)
             if not self._is_overruled(family, metric, number):
                 metric.count = at
-        elif not math.isnan(bound):
+        elif not math.isnan(bound):  # without a bound, a bucket or quantile is ignored
             self._check_count(family, "bucket population", number)
             metric.bounds.append(go_float(bound))
             metric.at.append(at)
@@ -358,9 +364,9 @@ class _Scanner:
             self._fail(f'negative {what} for histogram "{family.name}"')
 
     def _is_overruled(self, family: FamilyBuilder, metric: Distribution, number: float) -> bool:
-        """Return whether a histogram has a count already that *number* does not replace.
+        """Return whether a histogram already has a count that *number* does not replace.
 
-        The reference keeps whole and float counts apart, and shows the float one.
+        The reference has a field for whole and one for float counts, and shows the float one.
         """
         if family.type is MetricType.SUMMARY or metric.count == MISSING:
             return False

@@ -1,13 +1,14 @@
-"""Bounded memories of what bodies look like.
+"""Bounded caches of what was read.
 
 Every entry is charged what it really costs: a body of 16 kB with 2,000 names becomes 2 MB
-of shape and layout. What is seen for the first time is only noted (``wants``), so a client
+of shape and layout. A key that is seen for the first time is only noted (``wants``), so a client
 whose label values are new in each push fills nothing.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from threading import RLock
 from typing import Generic, TypeVar
 from weakref import ref
@@ -16,22 +17,38 @@ from pushgate.model.shape import PushShape
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+S = TypeVar("S", str, bytes)
 
-_MAX_NOTED = 20_000
+_MAX_NOTED = 20_000  # 2 MB of hashes
+# Measured on ordinary shapes: what an object takes, and each part of a shape with its layout.
 _OBJECT_BYTES = 64
 _FAMILY_BYTES = 1000
 _SERIES_BYTES = 300
 _LABEL_BYTES = 250
 
 
+def remembered(*, entries: int, longest: int) -> Callable[[Callable[[S], V]], Callable[[S], V]]:
+    """Give a function of one text an ``lru_cache`` that only texts up to *longest* enter."""
+
+    def decorate(read: Callable[[S], V]) -> Callable[[S], V]:
+        known = lru_cache(entries)(read)
+
+        def recall(text: S) -> V:
+            return known(text) if len(text) <= longest else read(text)
+
+        return recall
+
+    return decorate
+
+
 class BoundedCache(Generic[K, V]):
-    """Keeps what was used last, up to a number of bytes. Safe to use from several threads."""
+    """Keeps the entries used last, up to a number of bytes. Safe to use from several threads."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = RLock()
         self.bytes = 0
-        """What the entries cost."""
+        """How much memory the entries take."""
         self._noted: set[int] = set()
         self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
@@ -49,6 +66,7 @@ class BoundedCache(Generic[K, V]):
 
     def wants(self, key: K) -> bool:
         """Return whether *key* is worth an entry: this was asked before, not long ago."""
+        # Hashes only: a key may be as large as a body. One that collides enters a push early.
         digest = hash(key)
         if digest in self._noted:
             return True
@@ -58,10 +76,10 @@ class BoundedCache(Generic[K, V]):
         return False
 
     def put(self, key: K, value: V, size: int) -> bool:
-        """Keep *value*, which costs *size* bytes; what was used longest ago makes room.
+        """Keep *value*, which costs *size* bytes; entries used longest ago make room for it.
 
         Returns:
-            Whether it is kept; a quarter of the room is the most for one.
+            Whether it is kept; an entry may take a quarter of the room at most.
         """
         if size > self._max_bytes // 4:
             return False
@@ -75,7 +93,7 @@ class BoundedCache(Generic[K, V]):
         return True
 
     def drop(self, key: K, value: V | None = None) -> None:
-        """Forget *key*; with *value*, only if that is what it has."""
+        """Forget *key*; given a *value*, only if that is the value it has."""
         with self._lock:
             found = self._kept.get(key)
             if found and (value is None or found[0] is value):
@@ -84,17 +102,17 @@ class BoundedCache(Generic[K, V]):
 
 
 class ShapeCache(Generic[K, V]):
-    """Finds the shape of a body, and how its numbers are read, by what it looks like.
+    """Finds the shape of a body, and how its numbers are read, by everything but its numbers.
 
-    A shape that a group holds costs nothing here but its key. Of all others the last few
-    are held; the rest go, and their entries with them.
+    A shape that a group holds costs only its key. Of all other shapes the last few are held; the
+    rest are dropped, and their entries with them.
     """
 
     def __init__(self, max_bytes: int) -> None:
         """Start empty.
 
         Args:
-            max_bytes: what keys may cost, and again what shapes may cost that no group holds.
+            max_bytes: for the keys, and again for the shapes that no group holds.
         """
         self._entries: BoundedCache[K, tuple[ref[PushShape], V]] = BoundedCache(max_bytes)
         self._max_bytes = max_bytes
@@ -107,7 +125,7 @@ class ShapeCache(Generic[K, V]):
 
     @property
     def bytes(self) -> int:
-        """What the cache costs at most: its keys, and the shapes that it holds."""
+        """How much memory the cache takes at most: its keys, and the shapes that it holds."""
         return self._entries.bytes + self._held_bytes
 
     def get(self, key: K) -> tuple[PushShape, V] | None:
@@ -136,6 +154,7 @@ class ShapeCache(Generic[K, V]):
             how: whatever the reader needs; it must not refer to the shape.
             key_bytes: what *key* costs; see :func:`key_cost`.
         """
+        # Weak, so that the entry goes with its shape, whose layouts take most of the memory.
         entry = (ref(shape, lambda _: self._entries.drop(key, entry)), how)
         if self._entries.put(key, entry, key_bytes):
             self._hold(shape)
@@ -143,7 +162,7 @@ class ShapeCache(Generic[K, V]):
     def _hold(self, shape: PushShape) -> None:
         cost = shape_cost(shape)
         if cost > self._max_bytes // 4:
-            return  # then it is known as long as a group holds it
+            return  # it stays known as long as a group holds it
         with self._lock:
             self._held_bytes += cost - self._held.pop(shape, 0)
             self._held[shape] = cost

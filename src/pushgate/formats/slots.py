@@ -1,7 +1,7 @@
-"""The numbers of a body as the numbers of its shape: canonical texts, in the order of slots.
+"""Turns the numbers of a body into those of its shape: canonical texts in the order of slots.
 
-Numbers that JSON and Go write alike are read and written by orjson: about 0.1 µs each, ten
-times as fast as one by one. A base install, whose command line reads few numbers, has none.
+orjson reads and writes the numbers that JSON and Go write alike: about 0.1 µs each, ten times as
+fast as one by one. A base install has no orjson; its command line reads few numbers.
 """
 
 import math
@@ -25,19 +25,19 @@ except ModuleNotFoundError:
 T = TypeVar("T")
 
 MISSING = -1
-"""In place of a sample: the slot has none, and is zero."""
-# Small whole numbers, which counts nearly always are.
+"""The index of a sample that a slot lacks; such a slot is zero."""
+# Small whole numbers, as counts nearly always are: nothing has to be done to them.
 _all_small_counts = re.compile(rb"(?:(?:0|[1-9]\d{0,5})(?: |$))*").fullmatch
-_AT_ONCE = 8192  # all other threads wait for one call into C
+_AT_ONCE = 8192  # all other threads wait during one call into C
 _MAX_COUNT = math.nextafter(2.0**64, 0)
 
 
 class SlotMapping(NamedTuple):
     """How the samples of a body fill the slots of its shape.
 
-    ``pick`` takes the values of the samples and a final zero; None if samples are slots.
-    ``counts`` are the slots of histograms that hold counts, ``summary_counts`` those of
-    summaries.
+    ``pick`` gets the values of the samples and a final zero, which :data:`MISSING` selects; it is
+    None if samples and slots have the same order. ``counts`` are the slots of the counts in
+    histograms, ``summary_counts`` those in summaries.
     """
 
     pick: Callable[[Sequence[bytes]], tuple[bytes, ...]] | None
@@ -48,24 +48,24 @@ class SlotMapping(NamedTuple):
         """Return the numbers of the shape from the *values* of the samples.
 
         Raises:
-            ValueError: a value is no number of the text format, or a histogram counts less
-                than nothing.
+            ValueError: a value is no number of the text format, or the count of a histogram is
+                negative.
         """
         line = canonical_line(values)
         if self.pick:
             line = b" ".join(self.pick([*line.split(b" "), b"0"]))
-        if self.counts or self.summary_counts:
-            line = self._with_counts(line)
-        return line
-
-    def _with_counts(self, line: bytes) -> bytes:
+        if not (self.counts or self.summary_counts):
+            return line
         tokens = line.split(b" ")
         counts = [tokens[slot] for slot in (*self.counts, *self.summary_counts)]
         if _all_small_counts(b" ".join(counts)):
             return line
         for slot in self.counts:
-            if float(tokens[slot]) <= 0:
-                tokens[slot] = _not_negative(tokens[slot])
+            count = float(tokens[slot])
+            if count < 0:
+                raise ValueError(tokens[slot])
+            if count == 0:
+                tokens[slot] = b"0"  # it may have been negative zero
         for slot in self.summary_counts:
             tokens[slot] = go_float(whole_count(float(tokens[slot]))).encode()
         return b" ".join(tokens)
@@ -75,25 +75,19 @@ def slot_mapping(
     order: list[int], samples: int, counts: list[int], summary_counts: list[int]
 ) -> SlotMapping:
     """Return the mapping that fills slot *i* with sample ``order[i]``, or :data:`MISSING`."""
-    is_same = len(order) == samples and all(map(eq, order, range(samples)))
-    pick = None if is_same else _picker(order)
+    pick: Callable[[Sequence[bytes]], tuple[bytes, ...]] | None
+    if len(order) == samples and all(map(eq, order, range(samples))):
+        pick = None
+    elif len(order) > 1:
+        pick = itemgetter(*order)
+    else:  # of one item, itemgetter() returns no tuple
+        pick = lambda values: tuple(values[at] for at in order)  # noqa: E731 - a case of three
     return SlotMapping(pick, tuple(counts), tuple(summary_counts))
 
 
-def _picker(order: Sequence[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
-    if len(order) > 1:
-        return itemgetter(*order)
-    return lambda values: tuple(values[at] for at in order)
-
-
-def _not_negative(token: bytes) -> bytes:
-    if float(token) < 0:
-        raise ValueError(token)
-    return b"0"  # negative zero
-
-
 def whole_count(value: float) -> float:
-    """Return the count of a summary: *value* cut to a whole number in [0, 2**64)."""
+    """Return *value* as a summary counts: cut to a whole number in [0, 2**64)."""
+    # The reference converts it to a uint64, which in Go is not defined for other numbers.
     whole = 0.0 if math.isnan(value) else min(max(value, 0.0), _MAX_COUNT)
     return float(math.trunc(whole))
 
@@ -104,10 +98,11 @@ def is_float_histogram(counts: Sequence[bytes]) -> bool:
 
 
 def canonical_line(tokens: Sequence[bytes]) -> bytes:
-    """Return the canonical texts of the numbers that *tokens* write, one blank between.
+    """Return the canonical texts of the numbers in *tokens*, separated by one blank.
 
     Args:
-        tokens: numbers, or what at least consists of their digits, signs, points and ``e``.
+        tokens: texts of the digits, signs, points and ``e`` of numbers, or names of numbers. A
+            bracket or comma would let a token be several.
 
     Raises:
         ValueError: as :func:`~pushgate.model.numbers.parse_float`.
@@ -144,7 +139,8 @@ def doubles(line: bytes) -> Sliced[bytes]:
 
 
 def _numbers(tokens: Sequence[bytes]) -> Sequence[float]:
-    """Return the numbers that canonical *tokens* write; whole ones may be integers."""
+    """Return the numbers in canonical *tokens*; whole ones may be integers."""
+    # JSON's integers have no negative zero.
     if _HAS_ORJSON and b"-0" not in tokens:
         with suppress(orjson.JSONDecodeError):  # NaN and the infinities
             numbers: list[float] = orjson.loads(b"[%b]" % b",".join(tokens))
@@ -153,7 +149,7 @@ def _numbers(tokens: Sequence[bytes]) -> Sequence[float]:
 
 
 def written_out(numbers: Sequence[float]) -> bytes:
-    """Return the canonical texts of *numbers*, one blank between."""
+    """Return the canonical texts of *numbers*, separated by one blank."""
     if not numbers:
         return b""
     if len(numbers) > _AT_ONCE:
@@ -161,6 +157,7 @@ def written_out(numbers: Sequence[float]) -> bytes:
     if not _HAS_ORJSON:
         return b" ".join([go_float(float(number)).encode() for number in numbers])
     line = orjson.dumps(numbers).replace(b".0,", b",").replace(b".0]", b"]")[1:-1]
+    # Go changes to exponents at other sizes than orjson, which writes NaN and infinity as null.
     is_plain = not (b"e" in line or b"0.0000" in line or b"null" in line)
     if is_plain and max(numbers) < 1e6 and min(numbers) > -1e6:
         return line.replace(b",", b" ")

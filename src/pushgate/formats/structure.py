@@ -1,7 +1,7 @@
-"""What bodies of one look have in common: families, and which label value is whose.
+"""What bodies have in common that differ only in label values and numbers.
 
-Readers take the label values out of a body, in order. What remains is its *structure*; with the
-label values it is a shape.
+Readers take the label values out of a body, in order. What remains is its *structure*: families,
+and which label of which sample each value belongs to. Together with label values it is a shape.
 """
 
 import math
@@ -17,18 +17,18 @@ from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float, parse_float
 from pushgate.model.shape import LabelSchema, PushShape, interned
 
-_MAX_BOUND = 100
+_MAX_BOUND = 100  # characters; longer bounds would fill the cache with what strangers send
 
 
 class Unusual(Exception):
-    """This is for the scanner."""
+    """A body has to be read by the scanner."""
 
 
 class Run(NamedTuple):
-    """Samples of one metric name and the same label names, one after the other.
+    """Consecutive samples with one metric name and the same label names.
 
-    ``family`` is the place of their family. Of the label ``names``, in order, ``columns`` are the
-    label values; ``bounds`` are the values of ``le`` or ``quantile``.
+    ``family`` is the position of their family. ``columns`` selects from all label values those of
+    each of the label ``names``, which are sorted; ``bounds`` those of ``le`` or ``quantile``.
     """
 
     family: int
@@ -44,9 +44,10 @@ class Run(NamedTuple):
 
 
 def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int) -> list[Labels]:
-    """Return the labels of *count* metrics; pairs that all of them have are one object."""
+    """Return the labels of *count* metrics; a pair that all of them have is one object."""
     if not names:
         return [()] * count
+    # Column by column in C: two calls for each label name, not for each metric.
     pairs: list[Iterable[tuple[str, str]]] = [
         repeat((name, column[0]), count)
         if column.count(column[0]) == count
@@ -57,10 +58,10 @@ def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int
 
 
 class Structure(NamedTuple):
-    """What a body says besides its label values and numbers: families, and runs of samples.
+    """A body without its label values and numbers: families, and runs of samples.
 
-    Where all families are simple, their samples fill the slots in the same way each time:
-    by ``mapping``.
+    If all families are simple, the samples fill the slots in the same way each time, as
+    ``mapping`` says.
     """
 
     families: tuple[tuple[str, MetricType, str | None], ...]
@@ -71,7 +72,7 @@ class Structure(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """About how many bytes it takes."""
+        """About how many bytes of memory it takes."""
         return 600 * len(self.families) + 500 * len(self.runs)
 
     def assembled(
@@ -79,7 +80,8 @@ class Structure(NamedTuple):
     ) -> tuple[PushShape, SlotMapping]:
         """Return the shape with *inside* as label values.
 
-        It is interned without *label_schema*. With it, label values are taken to be new each time.
+        It is interned, unless *label_schema* is given: then the label values are expected to be new
+        each time, so that looking for an equal shape is not worth it.
         """
         if self.mapping:
             families, mapping = self._simple_families(inside), self.mapping
@@ -92,13 +94,14 @@ class Structure(NamedTuple):
             if label_schema
             else interned(families, self.label_schema.families)
         )
+        # Noted here, where one pass over joined values tells; a shape would look at each.
         shape.values_are_utf8 = True
         if "".join(inside).isascii():
             shape.longest_value = max(map(len, inside), default=0)
         return shape, mapping
 
     def _simple_families(self, inside: Sequence[str]) -> tuple[FamilyShape, ...]:
-        """Return the families. What has the same labels shares them: jobs label all they push."""
+        """Return the families. Those with the same labels share them, as most of a job do."""
         known: dict[object, tuple[Labels, ...]] = {}
         labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.families]
         for run in self.runs:
@@ -117,7 +120,7 @@ class Structure(NamedTuple):
 
 
 def complete(assembled: Assembled) -> tuple[tuple[FamilyShape, ...], SlotMapping]:
-    """Return what was assembled; samples without a slot are for the scanner."""
+    """Return the families and the mapping of *assembled*, if every sample has a slot."""
     families, mapping, is_complete = assembled
     if not is_complete:
         raise Unusual
@@ -130,14 +133,13 @@ def fill(
     """Give the samples of *runs* to their families.
 
     Args:
-        families: by their places.
+        families: by their positions.
         runs: of a body, or a piece of one.
         inside: its label values.
         before: how many samples came in earlier pieces.
 
     Raises:
-        Unusual, ValueError: the scanner knows what to do with a sample.
-
+        Unusual, ValueError: a sample is for the scanner to judge.
     """
     for run in runs:
         family, labels = families[run.family], run.labels(inside)
@@ -167,6 +169,7 @@ def _fill_points(
     if max(map(len, bounds)) > _MAX_BOUND:
         raise Unusual
     written = [*map(_written_bound, bounds)]
+    # Buckets of one metric follow each other in ordinary bodies: one look-up for all of them.
     start = 0
     for its, points in groupby(labels):
         end = start + len([*points])

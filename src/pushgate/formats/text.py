@@ -1,23 +1,22 @@
-"""The text format 0.0.4 at two speeds, with the results and the errors of the scanner.
+"""Reads the text format 0.0.4 at two speeds, with the results and the errors of the scanner.
 
-A *known* body looks like one that was read before, except for its numbers: it is cut at the
-numbers, and its shape is looked up. Any other is read by *columns*: what stands around its
-label values, its *structure*, says which label each value belongs to, and whole columns of
-labels are put together at once. A structure that was read before is looked up, too.
+A *known* body differs from an earlier one only in its numbers: it is cut at the numbers, and its
+shape is looked up. Any other is read by *columns*: the text around its label values, its
+*structure*, says which label each value belongs to, and whole columns of labels are assembled at
+once. A structure that was read before is looked up, too.
 
 Names in quotes, unusual blanks, duplicates and all errors are left to the scanner.
 """
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
 from pushgate.errors import TextFormatError
 from pushgate.formats.families import TYPES, Families, FamilyBuilder, assemble
 from pushgate.formats.scanner import Scanned, scan
-from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
+from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost, remembered
 from pushgate.formats.slots import SlotMapping, slot_mapping
 from pushgate.formats.structure import Run, Structure, Unusual, complete, fill
 from pushgate.model.family import MetricType
@@ -32,14 +31,17 @@ from pushgate.model.shape import (
     label_schema_of,
 )
 
-# One call into C may not take long, because all other threads wait: bodies are cut in pieces.
+# Bodies are cut in pieces, because all other threads wait while a regular expression matches.
 _PIECE_BYTES = 128 << 10
+# A larger body would take too much of the cache, so nothing is looked up for it.
 _MAX_REMEMBERED_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
-# What looks like a number, and the comments and empty lines behind it.
+# What looks like a number, and the comments and empty lines after it. It is the scanner's task, or
+# that of the slots, to find out whether it is one.
 _cut_at_numbers = re.compile(rb" ([-+.0-9e]+|NaN|[-+]Inf)\n((?:#[^\n]*+\n|\n)*+)").split
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+# Lines are matched without their label values: in a = "" two quotes stand for any value.
 _PAIR = r'[ \t]*[a-zA-Z_][a-zA-Z0-9_]*[ \t]*=[ \t]*""[ \t]*'
 _sample = re.compile(
     rf"({_NAME})[ \t]*(?:\{{((?:{_PAIR}(?:,{_PAIR})*,?)?[ \t]*)\}})?[ \t]*", re.ASCII
@@ -52,14 +54,13 @@ _comment = re.compile(
 ).match
 # Escape sequences become one letter each, which no ordinary body has.
 _ESCAPES = (("\\\\", "\1", "\\"), ("\\n", "\2", "\n"), ('\\"', "\3", '"'))
-_MAX_REMEMBERED_LINE = 500
 
 
 class _Cut(NamedTuple):
     """A body cut at its numbers.
 
-    ``comments`` has the block of comments before each sample, and one at the end; ``heads``
-    what stands before each number.
+    ``comments`` has the block of comments before each sample, and one at the end; ``heads`` the
+    text before each number, and what follows the last line.
     """
 
     comments: tuple[bytes, ...]
@@ -68,7 +69,7 @@ class _Cut(NamedTuple):
 
     @property
     def key(self) -> Hashable:
-        """The body but for its numbers."""
+        """The body without its numbers."""
         return key_of(self.comments, self.heads)
 
 
@@ -76,6 +77,7 @@ def _cut(body: bytes) -> _Cut:
     if len(body) <= _PIECE_BYTES:
         return _cut_at_once(body)
     first, *more = map(_cut_at_once, _pieces(body))
+    # A piece ends after a line: comments there go on in the next piece.
     comments, heads, values = [*first.comments], [*first.heads], first.values
     for piece in more:
         comments[-1] += piece.comments[0]
@@ -87,6 +89,7 @@ def _cut(body: bytes) -> _Cut:
 
 
 def _cut_at_once(body: bytes) -> _Cut:
+    # With a number in front, the comments before the first sample are found like all others.
     pieces = _cut_at_numbers(b" 0\n" + body)
     return _Cut(tuple(pieces[2::3]), tuple(pieces[3::3]), pieces[4::3])
 
@@ -99,7 +102,7 @@ class TextReader:
 
         Args:
             names: which names are legal.
-            cache_bytes: what the memory of shapes may cost.
+            cache_bytes: how much memory the cache of shapes may take.
         """
         self._names = names
         self._shapes: ShapeCache[object, SlotMapping] = ShapeCache(cache_bytes)
@@ -107,21 +110,22 @@ class TextReader:
 
     @property
     def cache_bytes(self) -> int:
-        """What the memory of shapes costs."""
+        """How much memory the cache of shapes takes."""
         return self._shapes.bytes + self._structures.bytes
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
 
-        Accepts what the reference refuses: CRLF, a missing last line feed, a byte order mark,
-        and blanks after a value. Costs time in proportion to the body; a known shape about a
-        quarter of a new one.
+        CRLF, a missing last line feed, a byte order mark, and blanks after a value are accepted,
+        although the reference refuses them. Takes time in proportion to the body; for a known
+        shape about a quarter of that for a new one.
 
         Raises:
             TextFormatError: with the reference's text, for the first error in *body*.
         """
         if len(body) > _MAX_REMEMBERED_BYTES:
             return self._read_large(normalised(body, self._names))
+        # First as it is: a body with CRLF is never found, and is looked up again without.
         cut = _cut(body)
         pushed = self._known(cut)
         if pushed is None:
@@ -139,7 +143,7 @@ class TextReader:
         try:
             return Pushed(shape, mapping.numbers(cut.values))
         except ValueError:
-            return None  # the scanner says where
+            return None  # the scanner will say where the error is
 
     def _read_new(self, body: bytes, cut: _Cut) -> Pushed:
         try:
@@ -147,6 +151,7 @@ class TextReader:
             key = key_of(cut.comments), around
             structure = self._structures.get(key)
             if structure:
+                # Known structure, unknown label values: they are likely to be new each time.
                 label_schema = structure.label_schema if inside else None
                 shape, mapping = structure.assembled(inside, label_schema)
             else:
@@ -168,7 +173,8 @@ class TextReader:
     def _scanned(self, body: bytes, cut: _Cut) -> Pushed:
         found = scan_leniently(body, self._names)
         pushed, (_, mapping, is_complete), values = found
-        # A comment that ends in a number is no sample.
+        # Only if it was cut exactly at the numbers of its samples may others like it be read by
+        # cutting. A comment that ends in a number is no sample.
         is_cut_well = values == cut.values and not any(b"#" in head for head in cut.heads)
         if is_complete and is_cut_well and not pushed.timestamped:
             self._remember(body, cut, pushed.shape, mapping)
@@ -190,7 +196,7 @@ class TextReader:
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:
-    """Cut *body* behind lines."""
+    """Cut *body* into pieces that end after a line."""
     at = 0
     while at < len(body):
         end = body.rfind(b"\n", at, at + _PIECE_BYTES) + 1
@@ -203,8 +209,8 @@ def normalised(body: bytes, names: NameRule) -> bytes:
     """Return *body* without CRLF and byte order mark, ending in a line feed if not empty.
 
     Raises:
-        TextFormatError: it is nothing but comments, the last without a line feed. That is no
-            empty push: ``curl -d @file`` makes it of a file that begins with a comment.
+        TextFormatError: it consists of comments, the last without a line feed. That is not an
+            empty push: ``curl -d @file`` sends it for a file that begins with a comment.
     """
     if b"\r" in body:
         body = body.replace(b"\r\n", b"\n")
@@ -214,17 +220,17 @@ def normalised(body: bytes, names: NameRule) -> bytes:
         return body
     lines = [line.lstrip(b" \t") for line in body.split(b"\n")]
     if lines[-1].startswith(b"#") and all(line[:1] in b"#" for line in lines):
-        scan(body[: body.rfind(b"\n") + 1], names)  # whose error comes first
+        scan(body[: body.rfind(b"\n") + 1], names)  # an error of an earlier line comes first
         raise TextFormatError(len(lines), "unexpected end of input stream")
     return body + b"\n"
 
 
 def scan_leniently(body: bytes, names: NameRule) -> Scanned:
-    """Scan *body*, if need be without the blanks behind its samples."""
+    """Scan *body*, if necessary without the blanks after its samples."""
     try:
         return scan(body, names)
     except TextFormatError:
-        # No regular expression for it: other threads would wait.
+        # Not by one regular expression, for which all other threads would wait.
         tidy = b"\n".join(
             line if line.lstrip(b" \t").startswith(b"#") else line.rstrip(b" \t")
             for line in body.split(b"\n")
@@ -241,7 +247,8 @@ def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
     families = Families()
     runs = tuple(_runs(families, comments, around))
     builders, samples = families.by_name.values(), len(comments) - 1
-    order = [at for run in sorted(runs, key=_place) for at in run.samples]
+    # Slots are in the order of families; samples of one family may be apart in a body.
+    order = [at for run in sorted(runs, key=attrgetter("family")) for at in run.samples]
     is_simple = all(builder.special_label is None for builder in builders)
     return Structure(
         tuple((builder.name, _type(builder), builder.help) for builder in builders),
@@ -273,7 +280,7 @@ def _unquoted(heads: Sequence[bytes]) -> tuple[str, Sequence[str]]:
     """Return *heads* as lines with empty label values, and the label values.
 
     Raises:
-        Unusual: something stands behind the last number, or quotes do not match.
+        Unusual: something follows the last number, or quotes do not match.
         UnicodeDecodeError: *heads* are not UTF-8.
     """
     *lines, rest = heads
@@ -283,6 +290,7 @@ def _unquoted(heads: Sequence[bytes]) -> tuple[str, Sequence[str]]:
     is_escaped = "\\" in source
     if is_escaped:
         source = _without_escapes(source)
+    # Every second piece is between quotes. A quote too many moves a line feed inside.
     pieces = source.split('"')
     inside = pieces[1::2]
     if len(pieces) % 2 == 0 or "\n" in "".join(inside):
@@ -296,7 +304,7 @@ def _without_escapes(source: str) -> str:
     for sequence, letter, _ in _ESCAPES:
         source = source.replace(sequence, letter)
     if "\\" in source:
-        raise Unusual  # an escape sequence that there is not
+        raise Unusual  # an unknown escape sequence
     return source
 
 
@@ -307,7 +315,7 @@ def _restored(value: str) -> str:
 
 
 def _runs(families: Families, comments: Sequence[bytes], around: str) -> list[Run]:
-    """Read a body or a piece of one; what it says of families is added to *families*.
+    """Read a body or a piece of one; add what it says of families to *families*.
 
     Raises:
         Unusual: a line is not ordinary.
@@ -330,12 +338,9 @@ def _runs(families: Families, comments: Sequence[bytes], around: str) -> list[Ru
     return runs
 
 
+@remembered(entries=2000, longest=500)
 def _line(line: str) -> tuple[str, tuple[str, ...]]:
     """Return the metric's and the labels' names in a *line* with empty label values."""
-    return (_remembered_line if len(line) <= _MAX_REMEMBERED_LINE else _read_line)(line)
-
-
-def _read_line(line: str) -> tuple[str, tuple[str, ...]]:
     found = _sample(line)
     if found is None:
         raise Unusual
@@ -345,11 +350,8 @@ def _read_line(line: str) -> tuple[str, tuple[str, ...]]:
     return found[1], names
 
 
-_remembered_line = lru_cache(2000)(_read_line)
-
-
 def _describe(families: Families, block: bytes) -> None:
-    """Take what the comments of *block* say."""
+    """Add what the comments of *block* say to *families*."""
     source = block.decode()
     is_escaped = "\\" in source
     if is_escaped:
@@ -363,7 +365,7 @@ def _describe(families: Families, block: bytes) -> None:
         keyword, name, said = found.groups()
         if keyword is None:
             continue
-        family, _ = families.find(name)
+        family, _ = families.find(name)  # even without a text, it creates the family
         if said is None:
             continue
         if keyword == "HELP":
@@ -389,6 +391,3 @@ def _run(
     ordered = tuple(sorted(columns))
     its = tuple([columns[label] for label in ordered])
     return Run(family.place, part, samples, ordered, its, bounds)
-
-
-_place = attrgetter("family")

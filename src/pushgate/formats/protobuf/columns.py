@@ -18,6 +18,7 @@ from pushgate.formats.families import Part
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.values import SIMPLE_PREFIX, varint
 from pushgate.formats.protobuf.wire import read_varint
+from pushgate.formats.shapecache import remembered
 from pushgate.formats.slots import SlotMapping
 from pushgate.formats.structure import Run, Structure, Unusual, labels_of
 from pushgate.model.family import FamilyShape, MetricType
@@ -30,7 +31,6 @@ _MAX_FAMILY_BYTES = 1 << 18
 # struct compiles a format of two items for each place, which also holds the GIL.
 _MAX_PLACES = 10_000
 _MAX_LABELS = 16
-_MAX_REMEMBERED_HEADER = 500
 _SHORT = 0x80  # a shorter length takes one byte
 _LABEL_TAG, _METRIC_TAG = 0x0A, 0x22
 _VALUE_BYTES = 11  # tag and length of the value, tag of the double, the double
@@ -55,18 +55,12 @@ class Header(NamedTuple):
     help: str | None
 
 
+@remembered(entries=2000, longest=500)
 def header_of(wire: bytes) -> Header:
     """Return the header of the family that *wire* begins with."""
-    return (_remembered_header if len(wire) <= _MAX_REMEMBERED_HEADER else _read_header)(wire)
-
-
-def _read_header(wire: bytes) -> Header:
     family = message_class("MetricFamily").FromString(wire)
     said = text(family.help) if family.HasField("help") else None
     return Header(text(family.name), MetricType(family.type), said)
-
-
-_remembered_header = lru_cache(2000)(_read_header)
 
 
 class Columns(NamedTuple):
