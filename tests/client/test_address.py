@@ -119,7 +119,7 @@ def test_credentials_in_the_address_are_decoded_and_appear_nowhere():
 
 def test_a_gateway_without_base64_gets_percent_signs_or_a_refusal():
     assert push_url("http://h", "a/b", {}, encoding="percent") == "http://h/metrics/job/a%2Fb"
-    with pytest.raises(ConfigurationError, match="no way to write"):
+    with pytest.raises(ConfigurationError, match="cannot express"):
         push_url("http://h", "j", {"l": ""}, encoding="percent")
 
 
@@ -139,7 +139,7 @@ def test_values_that_are_new_in_each_run_are_warned_about(caplog):
     for _ in range(2):
         PushGateway(job="j", grouping_key=key, properties=False)
     assert [record.message for record in caplog.records] == [
-        "The value of 'run' looks new in each run: groups are never forgotten."
+        "The value of 'run' looks different in each run, and the gateway keeps a group for each."
     ]
     assert looks_unique("1790000000")
     assert looks_unique(str(os.getpid()))
@@ -151,7 +151,7 @@ def test_an_instance_label_is_never_a_loopback_address(instance, caplog):
     gateway = PushGateway("127.0.0.1:9091", job="j", instance=instance, properties=False)
     assert gateway.grouping_key["instance"]
     assert not gateway.grouping_key["instance"].startswith("127.")
-    assert ("instance is the host's name" in caplog.text) is (instance == "ip")
+    assert ("instance is the name of this host" in caplog.text) is (instance == "ip")
 
 
 @pytest.mark.parametrize(

@@ -193,9 +193,9 @@ def test_an_impossible_retry_is_refused_at_once(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"headers": {"X-N": 5}}, "The header 'X-N' is no text but int"),
-        ({"headers": {"X-N": lambda: None}}, "The header 'X-N' is no text but NoneType"),
-        ({"bearer_token": lambda: None}, "bearer_token returned no text but NoneType"),
+        ({"headers": {"X-N": 5}}, "The header 'X-N' is int instead of text"),
+        ({"headers": {"X-N": lambda: None}}, "The header 'X-N' is NoneType instead of text"),
+        ({"bearer_token": lambda: None}, "bearer_token function returned NoneType instead of text"),
     ],
 )
 def test_what_a_function_returns_is_checked_when_it_is_used(caller, options, message):

@@ -86,7 +86,7 @@ def test_unusable_files_are_configuration_errors(caller, options):
 
 
 def test_a_context_excludes_the_other_options():
-    with pytest.raises(ConfigurationError, match="brings all"):
+    with pytest.raises(ConfigurationError, match="replaces the other"):
         PushGateway(ssl_context=ssl.create_default_context(), verify=False, properties=False)
 
 

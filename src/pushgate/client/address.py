@@ -26,6 +26,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # These cannot be percent-encoded: servers split and resolve the decoded path, so that a value
 # of ".." would name another group.
 _NEEDS_BASE64 = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]|\A\.{1,2}\Z")
+# A UUID, or seconds or milliseconds since 1970 between 2017 and 2033.
 _LOOKS_UNIQUE = re.compile(
     r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|1[5-9]\d{8}(?:\d{3}|\.\d+)?"
 )
@@ -83,6 +84,7 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
         host=match[1].strip("[]"),
         port=port,
         base=f"{used}://{location}{prefix}",
+        # RFC 3986, 3.2.1: an "@" or ":" of a password is percent-encoded.
         credentials=(unquote(user), unquote(password)) if at else None,
     )
 
@@ -104,7 +106,7 @@ def group_labels(
 ) -> dict[str, str]:
     """Return the labels of a group besides its job as text, sorted by name.
 
-    Warns about what makes a group of each run, which no gateway ever forgets.
+    Warns about values that give each run a group of its own, which gateways keep forever.
 
     Raises:
         ConfigurationError: For a name or a value that no gateway can keep.
@@ -117,7 +119,7 @@ def group_labels(
             )
         given["instance"] = instance_label(instance, address)
         if instance == "ip" and given["instance"] == socket.gethostname():
-            warn_once("No address but loopback leads to the gateway: instance is the host's name.")
+            warn_once("The gateway is reached by loopback: instance is the name of this host.")
     labels: dict[str, str] = {}
     for name in sorted(given):
         if not name or name == "job" or name.startswith("__") or ":" in name:
@@ -132,7 +134,8 @@ def group_labels(
             )
         value = labels[name] = _checked_value(name, str(given[name]))
         if looks_unique(value):
-            warn_once(f"The value of {name!r} looks new in each run: groups are never forgotten.")
+            shown = f"The value of {name!r} looks different in each run"
+            warn_once(f"{shown}, and the gateway keeps a group for each.")
         if not LEGACY_LABEL(name) or name.startswith("U__"):
             warn_once(
                 f"The gateway keeps the name {name!r} only with --push.enable-utf8-names;"
@@ -143,6 +146,7 @@ def group_labels(
 
 def _checked_value(name: str, value: str) -> str:
     """Return *value*; raise ConfigurationError if it cannot be a label value."""
+    # The Go server keeps no NUL in a label, and a lone surrogate cannot be written as UTF-8.
     if re.search(r"[\x00\ud800-\udfff]", value):
         raise ConfigurationError(
             f"The value of {name!r} contains NUL or a lone surrogate.", key="grouping_key"
@@ -181,7 +185,7 @@ def push_url(
             url += f"/{name}@base64/{base64.urlsafe_b64encode(value.encode()).decode() or '='}"
         elif value in {"", ".", ".."}:
             raise ConfigurationError(
-                f"url_encoding='percent' has no way to write the value {value!r} of {name!r}.",
+                f"url_encoding='percent' cannot express the value {value!r} of {name!r}.",
                 key="grouping_key",
             )
         else:

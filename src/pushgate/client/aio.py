@@ -124,7 +124,7 @@ class AsyncJob(JobRun):
     def __call__(self, function: CoroutineFunction) -> CoroutineFunction:
         refuse_generator(function)
         if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"{function.__qualname__} is no coroutine function; use PushGateway")
+            raise TypeError(f"{function.__qualname__} is not a coroutine function; use PushGateway")
 
         @wraps(function)
         async def run(*args: Any, **kwargs: Any) -> Any:

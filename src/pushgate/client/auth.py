@@ -35,7 +35,7 @@ class FromCallable:
         if isinstance(token, Awaitable):
             return token
         raise ConfigurationError(
-            f"The function of bearer_token returned no text but {type(token).__name__}.",
+            f"The bearer_token function returned {type(token).__name__} instead of text.",
             key="bearer_token",
         )
 
@@ -75,25 +75,26 @@ another one after a 401.
 
 
 def basic(user: str, password: str) -> str:
-    """Return the header of basic authentication, UTF-8 as RFC 7617 allows."""
+    """Return the header of basic authentication, in UTF-8 (RFC 7617, 2.1)."""
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def bearer(token: str) -> str:
-    """Return the header of a bearer token."""
+    """Return the header of a bearer token (RFC 6750, 2.1)."""
     return checked_header("Authorization", f"Bearer {token}")
 
 
 def checked_header(name: str, value: str) -> str:
-    """Return *value*; it must be ASCII without line breaks.
+    """Return *value* if it is ASCII without line breaks.
 
     Raises:
-        ConfigurationError: Without the value, which may be a secret.
+        ConfigurationError: It is not; the message has no value, which may be a secret.
     """
     if not isinstance(value, str):
         raise ConfigurationError(
-            f"The header {name!r} is no text but {type(value).__name__}.", key="headers"
+            f"The header {name!r} is {type(value).__name__} instead of text.", key="headers"
         )
+    # A line break would begin another header, or the body (RFC 9110, 5.5).
     if any(character in "\r\n\0" for character in name + value):
         raise ConfigurationError(f"The header {name!r} contains a line break.", key="headers")
     if not (name + value).isascii():

@@ -44,8 +44,8 @@ from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.properties import resolve
 from pushgate.version import __version__
 
+# Bytes. A smaller body fits into one packet anyway.
 _MIN_COMPRESSED = 1024
-"""Bytes. A smaller body fits into one packet anyway."""
 
 # What job_run() and periodic() of a kind of gateway return.
 _Job = TypeVar("_Job")
@@ -123,7 +123,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
                 "A gateway with registry= cannot be pickled, because its metrics would be copies:"
                 " make it where it pushes."
             )
-        # Not the class and its arguments: pickle passes those by position only.
+        # A partial, because pickle passes the arguments of a class by position only.
         return partial(type(self), **options), ()
 
     def replace(self, **changes: Any) -> Self:
@@ -493,7 +493,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
                 case "error":
                     raise EncodingError("There is nothing to push.")
                 case "warn":
-                    warn_once("There is nothing to push; a push of nothing empties the group.")
+                    warn_once("There is nothing to push, and an empty push empties the group.")
                 case "skip":
                     return nothing
         # Before 1.11.0 the Go server stores UTF-8 names, and every scrape after that fails.
@@ -522,8 +522,8 @@ class GatewayBase(Generic[_Job, _Periodic]):
             warn_once("It is unknown whether the gateway can keep UTF-8 names.")
         elif not status.keeps_utf8_names:
             raise ConfigurationError(
-                f"Pushgateway {status.version} breaks its scrapes with UTF-8 names;"
-                " it takes 1.11.0, or another escaping_scheme.",
+                f"Scrapes of Pushgateway {status.version} fail once it stores UTF-8 names;"
+                " use 1.11.0 or newer, or another escaping_scheme.",
                 key="escaping_scheme",
             )
         self._version_known = True

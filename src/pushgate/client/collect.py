@@ -41,7 +41,7 @@ class Selection(NamedTuple):
 
     Attributes:
         collectors: One or many, instead of the registry.
-        names: Only metrics called so.
+        names: Only metrics with these names.
         exclude: Returns whether to leave out the metric of this name.
         left_out: Called with the error of each metric that cannot be pushed, which is then
             left out. Without it the first such error is raised.
@@ -74,6 +74,7 @@ class Source(NamedTuple):
             wanted = frozenset([names] if isinstance(names, str) else names)
         for metric in self._all(selection.collectors, selection.left_out):
             name = getattr(metric, "name", "")  # what has none is named by gather()
+            # prometheus_client calls a counter by its name without the _total of the exposition.
             if (
                 (wanted is None or name in wanted or f"{name}_total" in wanted)
                 and not (exclude and exclude(name))
@@ -145,7 +146,7 @@ def _of_all_processes() -> Iterator[Metric]:
     try:
         metrics = list(registry.collect())
     except Exception as error:
-        # A worker that is killed at the wrong moment leaves an empty or a torn file.
+        # A worker that is killed while it writes leaves an empty or an incomplete file.
         raise EncodingError(
             f"The multiprocess file {_unreadable_file() or 'of a worker'} cannot be read"
             f" ({type(error).__name__}: {error}); delete it if its process is gone"

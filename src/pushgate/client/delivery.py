@@ -29,6 +29,7 @@ from pushgate.errors import (
 )
 
 PushMethod: TypeAlias = Literal["PUT", "POST", "PATCH"]
+# A gateway behind a proxy redirects once, to https or to a path; more are a loop.
 _MAX_REDIRECTS = 3
 
 # Named tuples here and in much of the client: a dataclass takes ten times as long to define,
@@ -105,7 +106,7 @@ async def deliver(request: PreparedRequest, way: Way) -> Delivery:
     """Send *request*, again if that can help; return its Delivery or raise the last failure."""
     started, attempts, retries = time.monotonic(), 0, 0
     follow_ups = FollowUps()
-    # The same at every attempt: a gateway that adds pushes up applies them once.
+    # The same key at every attempt: where the gateway adds up pushes, a retry does not count twice.
     key = {"Idempotency-Key": urandom(16).hex()} if request.info.method == "POST" else {}
     while True:
         info, expires = request.info, request.expires
@@ -133,7 +134,7 @@ async def deliver(request: PreparedRequest, way: Way) -> Delivery:
             continue
         now = time.monotonic()
         _complete(failure, request, attempts, now - started)
-        # The deadline cut the attempt off, so "read timed out" would mislead.
+        # The deadline cut the attempt short, so "read timed out" would be misleading.
         if now >= expires and isinstance(failure, PushTimeoutError):
             times = f"{attempts} attempt{'' if attempts == 1 else 's'}"
             late = too_late(info, f"after {failure.elapsed:.1f} s and {times}")
@@ -142,7 +143,7 @@ async def deliver(request: PreparedRequest, way: Way) -> Delivery:
             raise late from failure
         pause = request.retry.pause(retries, failure)
         retries += 1
-        # A pause that ends after the deadline would only delay the error.
+        # Waiting beyond the deadline would only delay the error.
         worthwhile = request.retry.covers(failure) and now + pause < expires
         if retries >= request.retry.attempts or not worthwhile:
             raise failure

@@ -14,7 +14,7 @@ from pushgate.client.wire import PIECE, Socket, Stream
 if TYPE_CHECKING:
     import ssl
 
-# A head beyond it is none of a gateway.
+# Bytes of the head of an answer, as in httpcore: proxies set cookies beyond the 16 KiB of h11.
 _MAX_HEAD = 100 * 1024
 _PORTS = {"http": 80, "https": 443}
 
@@ -38,14 +38,14 @@ class Channel:
         context: "ssl.SSLContext | None",
         server_hostname: str | None,
     ) -> None:
-        """Do nothing yet.
+        """Prepare the connection; :meth:`open` makes it.
 
         Args:
-            socket: Not connected yet.
-            url: The URL of any request; scheme, host and port are those of all.
+            socket: A socket that is not connected yet.
+            url: The URL of any request; all requests share its scheme, host and port.
             proxy: The URL of the proxy to go through.
-            context: What TLS is made with; None for plain HTTP.
-            server_hostname: The name to ask for and to verify, unless it is the host's.
+            context: The TLS context; None for plain HTTP.
+            server_hostname: The name to request and verify in TLS, instead of the host.
         """
         self._gateway, self._proxy = urlsplit(url), urlsplit(proxy) if proxy else None
         self._context, self._server_hostname = context, server_hostname
@@ -71,19 +71,22 @@ class Channel:
     async def _secure(self, context: "ssl.SSLContext", hostname: str) -> None:
         from pushgate.client.tls import Tls  # ssl is slow to import
 
+        # A server that is not told may choose HTTP/2 (RFC 7301).
         context.set_alpn_protocols(["http/1.1"])
         layer = Tls(context, hostname, self._stream)
         await layer.handshake()
         self._stream = layer
 
     async def _tunnel(self, proxy: SplitResult) -> None:
+        # RFC 9110, 9.3.6: host and port, even the scheme's own.
         target = _authority(self._gateway, with_port=True)
         headers = [("Host", target), ("Accept", "*/*"), *_proxy_authorization(proxy)]
+        # An HTTP connection of its own: what follows the proxy's head is TLS with the gateway.
         http = _http()
         head = http.send(h11.Request(method="CONNECT", target=target, headers=headers))
         await self._stream.write(head + http.send(h11.EndOfMessage()))
         response = await self._event(http)
-        while not isinstance(response, h11.Response):
+        while not isinstance(response, h11.Response):  # 1xx answers may come first
             response = await self._event(http)
         if not 200 <= response.status_code < 300:
             raise ProxyError(f"{response.status_code} {response.reason.decode('latin-1')}")
@@ -102,10 +105,13 @@ class Channel:
         target = url.path + (f"?{url.query}" if url.query else "")
         headers = list(attempt.headers.items())
         names = {name.lower() for name in attempt.headers}
+        # Without a body, too: RFC 9110, 8.6 asks for it in PUT and POST.
         if names.isdisjoint({"content-length", "transfer-encoding"}):
             headers.append(("Content-Length", str(len(attempt.body))))
         if "host" not in names:
             headers.insert(0, ("Host", _authority(url)))
+        # Without a tunnel the proxy needs the whole URL (RFC 9112, 3.2.2) and credentials in each
+        # request. Inside of a tunnel they would reach the gateway.
         if self._proxy is not None and self._context is None:
             target = f"{url.scheme}://{_authority(url)}{target}"
             headers += _proxy_authorization(self._proxy)
@@ -126,8 +132,10 @@ class Channel:
         except TimeoutError:
             raise
         except OSError:
-            pass  # a gateway may refuse a body that it has not read, and close: the answer says why
+            # A gateway may refuse a body before it has read it, and close: the answer says why.
+            pass
         answer = await self._answer()
+        # After an early answer, the gateway still expects the rest of the body.
         if is_complete and self._http.our_state is self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self.is_reusable = True
@@ -166,7 +174,7 @@ def _http() -> h11.Connection:
 
 def _host(url: SplitResult) -> str:
     host = url.hostname or ""
-    # The name of a host in another script is written in IDNA.
+    # Names in other scripts are sent in IDNA. The codec is slow to import, so only for those.
     return host if host.isascii() else host.encode("idna").decode()
 
 

@@ -19,7 +19,7 @@ from pushgate.errors import (
 # Characters of a body that a message shows; the error's .body has all of it.
 _MAX_SHOWN = 4096
 _AUTH = {401, 403, 407}
-# What the gateway and client_golang write, in lower case; see also :func:`is_about_text`.
+# What the gateway and Go's libraries write, in lower case, and the advice for it.
 _HINTS = (
     ("must not have timestamps", "timestamps='strip' leaves them out"),
     (
@@ -78,7 +78,7 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
         message += f", response body: {text[:_MAX_SHOWN]}"
     location = answer.headers.get("location")
     if location and 300 <= answer.status < 400:
-        # Without the credentials that it may hold.
+        # It may contain credentials, and messages end up in logs.
         shown = re.sub(r"(?<=://)[^/]*@|^[^/]*@", "", location)
         message += f", which leads to {shown}"
     status = answer.status
@@ -110,11 +110,11 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
         if words in text:
             return hint
     if info.is_compressed and "invalid metric name" in text:
-        return "the gateway does not know this compression; use compression=None"
+        return "the gateway does not support this compression; use compression=None"
     if info.is_protobuf and is_about_text(error):
         return "the gateway does not read protobuf; use format='text'"
     if error.status == 400 and any(words in text for words in _CONFLICTS):
-        return "another group holds this name differently: rename it, or delete that group"
+        return "another group has a different metric of this name: rename it, or delete that group"
     if error.status in {404, 405, 501}:
         hint = port_hint(info)
         if error.status == 404 and "/api/v1/groups" in info.url:

@@ -200,7 +200,7 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
         point = family.points.get(labels)
         if point is None:
             point = family.points[labels] = Point(labels)
-        # A gateway keeps the last of two equal samples without a word.
+        # Of two equal samples, a gateway would silently keep the last.
         place = (part, labels, sample.labels.get(own_label) if own_label else None)
         if place in seen:
             raise _duplicate(name, labels)

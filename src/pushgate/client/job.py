@@ -59,7 +59,7 @@ class JobRun:
         ignore: tuple[type[BaseException], ...] = (),
     ) -> None:
         if not all(BaseException in getattr(kind, "__mro__", ()) for kind in ignore):
-            raise ConfigurationError("ignore: expecting classes of exceptions", key="ignore")
+            raise ConfigurationError("ignore: expecting exception classes", key="ignore")
         self._gateway = gateway
         self._ignore = ignore
         self._include = include

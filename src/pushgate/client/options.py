@@ -47,7 +47,8 @@ if TYPE_CHECKING:  # slow to import, and rarely needed
 FilePath = str | os.PathLike[str]
 Header = str | Callable[[], str]
 TokenSource = str | Callable[[], str | Awaitable[str]]
-# A program that gives one of these gets no property about connections, or about credentials.
+# A program that gives one of these is not configured by properties about connections, or about
+# credentials: they would contradict it.
 _CONNECTION = ("ssl_context", "transport", "http_client")
 _CREDENTIALS = ("basic_auth", "bearer_token", "bearer_token_file")
 _TLS = ("verify", "ca_file", "ca_path", "ca_data", "client_cert")
@@ -78,9 +79,8 @@ class _About(NamedTuple):
         kinds: What a value other than None is an instance of, unless the type says it.
         expected: The same in words.
         choices: All values there are; those of a Literal unless given.
-        read: What becomes of the value of a ``pushgate`` property; unless given, it is the
-            argument.
-        unless: Options that, when given, leave no room for that property.
+        read: Makes the argument of a ``pushgate`` property; unless given, they are the same.
+        unless: Options that, when given, make that property ignored.
     """
 
     doc: str
@@ -353,14 +353,16 @@ class Options:
                 raise wrong_type("ssl_context", "an ssl.SSLContext", self.ssl_context)
             if not given.isdisjoint(_TLS):
                 raise ConfigurationError(
-                    "An ssl_context brings all of its TLS options.", key="ssl_context"
+                    "ssl_context replaces the other TLS options: give one or the others.",
+                    key="ssl_context",
                 )
         own_connection = {*_TLS, "ssl_context", "server_hostname"}
         if not given.isdisjoint({"transport", "http_client"}) and (
             not given.isdisjoint(own_connection) or self.proxy not in {"env", None}
         ):
             raise ConfigurationError(
-                "A transport or client of your own brings its own TLS and proxy.", key="transport"
+                "A transport or an HTTP client has TLS and a proxy of its own: drop those options.",
+                key="transport",
             )
 
     def arguments(self) -> dict[str, Any]:
@@ -374,7 +376,7 @@ class Options:
     def source_of(self, key: str, properties: PrometheusProperties) -> str:
         """Return where *properties* got the value of the option or property *key*.
 
-        Empty if an argument says it.
+        Empty if an argument sets it.
         """
         name = ABOUT[key].property if key in ABOUT else key
         section, _, setting = name.rpartition(".")
@@ -386,13 +388,13 @@ class Options:
     def effective(self, properties: PrometheusProperties) -> Self:
         """Return the options combined with *properties*.
 
-        ``io.prometheus`` properties override arguments, as in client_java: that is what they
-        are for. Ours (``pushgate.…``) only replace an argument that is at its default.
+        ``io.prometheus`` properties override arguments, as in client_java, so that operators can
+        change what a program says. Our own (``pushgate.…``) only replace defaults.
         """
         given = self.given()
         if "instance" in (self.grouping_key or ()):
             given.add("instance")
-        # These are credentials, too, and leave no room for those of the properties.
+        # These are credentials, too, and a gateway takes only one kind.
         names = {name.lower() for name in self.headers or ()}
         if "authorization" in names or "@" in (self.address or ""):
             given.add("basic_auth")

@@ -60,7 +60,7 @@ class Retry:
     def pause(self, retry: int, failure: PushgatewayError) -> float:
         """Return the seconds to wait before retry number *retry*, counted from 0."""
         if isinstance(failure, PushHTTPError):
-            # What the gateway asks for is not capped: the deadline decides whether to wait.
+            # Not capped: an earlier attempt would be refused again. The deadline bounds it.
             asked = retry_after(failure.headers)
             if asked is not None:
                 return asked
@@ -70,7 +70,7 @@ class Retry:
     def covers(self, failure: PushgatewayError) -> bool:
         """Return whether another attempt can help.
 
-        It can do no harm: PUT, POST and DELETE of a Pushgateway are idempotent.
+        It does no harm: a Pushgateway's PUT, POST and DELETE are idempotent.
         """
         if isinstance(failure, PushHTTPError):
             return failure.status in self.statuses
@@ -79,6 +79,7 @@ class Retry:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that ``Retry-After`` asks for: a number or a date."""
+    # RFC 9110, 10.2.3. A date without a zone is not of that form, and could be any time.
     text = headers.get("retry-after", "").strip()
     if text.isdecimal():
         return float(text)

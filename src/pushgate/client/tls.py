@@ -1,4 +1,4 @@
-"""TLS: in memory, on top of any stream, and with files that may be replaced meanwhile."""
+"""TLS on top of any stream. A context is made anew when one of its files has been replaced."""
 
 import os
 import ssl
@@ -50,11 +50,12 @@ def _context(
     versions: tuple[int, ...],  # noqa: ARG001  a part of the cache's key
 ) -> ssl.SSLContext:
     data = ca_data.encode() if isinstance(ca_data, str) else ca_data
-    # ssl tells PEM from DER by the type: text or bytes.
+    # The ssl module takes text for PEM and bytes for DER.
     pem = data.decode("ascii") if data and data.lstrip().startswith(b"-----BEGIN") else data
     context = ssl.create_default_context(cafile=ca_file, capath=ca_path, cadata=pem)
     if not verify:
         log.warning("TLS certificates of the gateway are not verified (verify=False).")
+        # In this order: CERT_NONE is refused while host names are checked.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if client_cert:
@@ -77,6 +78,7 @@ class Tls:
         self._below = below
 
     async def handshake(self) -> None:
+        """Agree on keys and verify the certificate; raise an ssl.SSLError otherwise."""
         await self._carry(self._tls.do_handshake)
 
     async def write(self, data: bytes) -> None:
@@ -88,10 +90,13 @@ class Tls:
         try:
             return await self._carry(partial(self._tls.read, PIECE))
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""  # with or without a goodbye; HTTP knows where the answer ends
+            # Many servers close without close_notify (RFC 8446, 6.1). An answer that was cut off
+            # is noticed all the same: HTTP knows where it ends.
+            return b""
 
     async def _carry(self, call: Callable[[], _Result]) -> _Result:
         """Return what *call* returns, once enough has been sent and received for it."""
+        # OpenSSL never waits to write: the memory for that grows as needed.
         while True:
             try:
                 result = call()
@@ -103,8 +108,8 @@ class Tls:
                 else:
                     self._received.write_eof()
             except ssl.SSLError:
-                with suppress(OSError):
-                    await self._flush()  # the alert that tells the other side why
+                with suppress(OSError):  # the alert tells the other side why
+                    await self._flush()
                 raise
             else:
                 await self._flush()

@@ -64,8 +64,10 @@ class DeadlineSocket(ABC):
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             self.close()
             self._socket = socket.socket(family, kind, protocol)
+            # A body ends with a short packet. Nagle's algorithm would hold it back until the other
+            # side, which may wait for 40 ms, has acknowledged the packets before it.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # Each has its share, so that one that is dead does not use up everything.
+            # Each address has its share of the time, so that a dead one does not use it all up.
             share = (ends - time.monotonic()) / (len(addresses) - number)
             try:
                 if share > 0:
@@ -99,7 +101,11 @@ class DeadlineSocket(ABC):
         return self._route.timeouts(self.expires)["read" if self.is_ready else "connect"]
 
     def is_stale(self) -> bool:
-        """Return whether the other side has closed it, or sent something unasked."""
+        """Return whether the other side has closed it, or sent something that nobody asked for.
+
+        Asked before each request: on a closed connection it would fail, and nobody could say
+        whether the gateway had received it.
+        """
         if self._socket is None:
             return True
         try:
@@ -171,7 +177,7 @@ class Connection:
         context = self._route.tls_context()
         channel = self._channel
         try:
-            # A new context means that the files of the certificates have changed.
+            # Another context means that a certificate file has been replaced.
             if channel is None or context is not self._context or self._socket.is_stale():
                 self.close()
                 self._via, self._context = self._route.proxy_url(), context
@@ -235,7 +241,7 @@ class Connection:
 
 
 def _resolved(host: str, port: int, timeout: float) -> list[Any]:
-    """Return the addresses of *host*. A resolver that hangs is left behind in its thread."""
+    """Return the addresses of *host*. A resolver that hangs is abandoned in its thread."""
     answer: list[Any] = []
 
     # getaddrinfo() has no timeout and cannot be interrupted. With text, it would import IDNA.
@@ -264,7 +270,7 @@ def _resolved(host: str, port: int, timeout: float) -> list[Any]:
         else:
             thread.join(timeout)
     if not answer:
-        raise TimeoutError(f"no address for {host} in time")
+        raise TimeoutError(f"{host} was not resolved in time")
     if isinstance(answer[0], OSError):
         raise answer[0]
     addresses: list[Any] = answer[0]
@@ -287,7 +293,7 @@ def failure_of(
     """
     if isinstance(error, PushgatewayError):
         return error
-    # By name, because neither httpx2 nor ssl need be there; h11 and httpx2 have the same names.
+    # By name, so that neither httpx2 nor ssl is imported for it; h11 and httpx2 share names.
     names = _names(error)
     if names & {"InvalidURL", "UnsupportedProtocol", "LocalProtocolError", "UnicodeError"}:
         return ConfigurationError(f"{info.prefix}{error}", key="address")
@@ -296,7 +302,7 @@ def failure_of(
         refused = PushAuthError(f"{info.prefix}the proxy says {error}")
         refused.status = 407
         return refused
-    # PoolTimeout: before a connection is free.
+    # These come before a connection is there: httpx2's PoolTimeout, until one is free.
     if names & {"ConnectTimeout", "PoolTimeout", "ConnectError", "ProxyError"}:
         may_be_sent = False
     if names & {"TimeoutException", "TimeoutError"}:
@@ -311,7 +317,7 @@ def failure_of(
     failure.__cause__ = root
     failure.sent = may_be_sent
     failure.tls = "SSLError" in _names(root)
-    # A certificate or a protocol does not get better; a handshake that broke off may.
+    # A wrong certificate or protocol stays wrong; a handshake that broke off may succeed later.
     failure.final = failure.tls and not _names(root) & {"SSLEOFError", "SSLZeroReturnError"}
     # What OpenSSL makes of an answer in plain text; the name depends on its version.
     if "WRONG_VERSION_NUMBER" in str(root) or "RECORD_LAYER_FAILURE" in str(root):
@@ -349,6 +355,6 @@ def _reason(root: BaseException, url: str) -> str:
     if "SSLCertVerificationError" in _names(root):
         return f"the certificate is not trusted: {getattr(root, 'verify_message', '') or root}"
     if isinstance(root, OSError) and root.strerror and root.errno:
-        # asyncio puts the address there instead of the reason
+        # In asyncio's errors, strerror is a sentence about the address.
         return root.strerror if "SSLError" in _names(root) else os.strerror(root.errno)
     return str(root) or type(root).__name__
