@@ -134,7 +134,7 @@ def test_a_dry_run_prints_the_body_and_sends_nothing():
     with rogue() as server:
         done = pushgate("push", "-a", server.url, "-j", "j", "--dry-run", stdin="rows 3")
     assert done.stdout == "rows 3\n"
-    assert f"would PUT to {server.url}/metrics/job/j: 1 families, 1 series, 7 bytes" in done.stderr
+    assert f"would PUT to {server.url}/metrics/job/j: 1 family, 1 series, 7 bytes" in done.stderr
     assert server.seen == []
 
 
@@ -144,7 +144,7 @@ def test_verbose_says_what_was_pushed(monkeypatch):
         done = pushgate(*target, stdin="rows 3")
         monkeypatch.setenv("PUSHGATE_ENABLED", "false")
         off = pushgate(*target, stdin="rows 3")
-    assert f"pushed to {server.url}/metrics/job/j: 1 families, 1 series, 7 bytes" in done.stderr
+    assert f"pushed to {server.url}/metrics/job/j: 1 family, 1 series, 7 bytes" in done.stderr
     assert "nothing, pushing is switched off" in off.stderr
     assert len(server.seen) == 1
 

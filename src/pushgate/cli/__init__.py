@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from pushgate import __version__
-from pushgate.cli.messages import OUTPUT_FAILED, say
+from pushgate.cli.messages import OUTPUT_FAILED, exit_status, report, say
 from pushgate.cli.options import Pairs, pairs
+from pushgate.errors import PushgateError, needs_server
 
 # Python looks for garbage once more at the exit, among everything that was imported. What is
 # frozen is spared that: a sixth of the CPU time of `pushgate run -- true`.
@@ -48,6 +49,17 @@ class _Commands(click.Group):
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; report an error of ours, and exit with its status."""
+        try:
+            return super().invoke(ctx)
+        except PushgateError as error:
+            report(error)
+            sys.exit(exit_status(error))
+        except ModuleNotFoundError as error:
+            command = f"pushgate {ctx.invoked_subcommand}"
+            raise click.ClickException(needs_server(command, error)) from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command. A stdout that cannot be written is reported, without a traceback."""

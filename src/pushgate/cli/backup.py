@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushgate.cli.messages import counted, storage_failures_reported
+from pushgate.cli.messages import counted
 from pushgate.cli.options import option, takes
 
 if TYPE_CHECKING:
@@ -44,26 +44,22 @@ def backup(file: Path, storage: Storage) -> None:
     FILE contains every push that was answered before the command began. Run it as the user
     that the server runs as.
     """
-    with storage_failures_reported("backup"):
-        from pushgate.server.storage.backup import copy_database, copy_file
+    from pushgate.server.storage.backup import copy_database, copy_file
 
-        if storage.persistence_url:
-            contents = copy_database(storage.persistence_url, file)
-        else:
-            contents = copy_file(storage.persistence_file, file)
-        click.echo(f"{file}: {_summary(contents, file)}")
+    if storage.persistence_url:
+        contents = copy_database(storage.persistence_url, file)
+    else:
+        contents = copy_file(storage.persistence_file, file)
+    click.echo(f"{file}: {_summary(contents, file)}")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
     """Verify every record of FILE, a backup or the persistence file of a server."""
-    with (
-        storage_failures_reported("check"),
-        tempfile.TemporaryDirectory(prefix="pushgate-") as folder,
-    ):
-        from pushgate.server.storage.backup import copy_file
+    from pushgate.server.storage.backup import copy_file
 
+    with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
         # A copy verifies each record, and neither locks nor changes FILE.
         contents = copy_file(file, Path(folder) / "checked")
         click.echo(f"{file}: {_summary(contents, file)}")
@@ -84,17 +80,16 @@ def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT00
     Stop the server of a persistence file first; its old file is kept beside the new one.
     Servers with a database keep running, and show what was restored.
     """
-    with storage_failures_reported("restore"):
-        from pushgate.server.storage.backup import restore_database, restore_file
+    from pushgate.server.storage.backup import restore_database, restore_file
 
-        if storage.persistence_url:
-            with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
-                contents = restore_database(
-                    file, storage.persistence_url, Path(folder), replace=replace
-                )
-        else:
-            contents = restore_file(file, storage.persistence_file, replace=replace)
-        click.echo(f"restored {_summary(contents, file)}")
+    if storage.persistence_url:
+        with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
+            contents = restore_database(
+                file, storage.persistence_url, Path(folder), replace=replace
+            )
+    else:
+        contents = restore_file(file, storage.persistence_file, replace=replace)
+    click.echo(f"restored {_summary(contents, file)}")
 
 
 def _summary(contents: "Contents", file: Path) -> str:

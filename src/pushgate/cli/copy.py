@@ -2,7 +2,7 @@
 
 import click
 
-from pushgate.cli.messages import storage_failures_reported
+from pushgate.cli.messages import counted
 
 
 @click.command("copy")
@@ -15,8 +15,7 @@ def copy(source: str, target: str, *, replace: bool) -> None:
     FROM and TO are files, or URLs such as postgresql://user@host/name; PGPASSWORD or
     ~/.pgpass keep the password out of the command line. Stop the servers of both first.
     """
-    with storage_failures_reported("copy"):
-        from pushgate.server.storage.copying import copy as copy_all
+    from pushgate.server.storage.copying import copy as copy_all
 
-        copied = copy_all(source, target, replace=replace)
-    click.echo(f"copied {copied.groups} groups with {copied.series} series")
+    copied = copy_all(source, target, replace=replace)
+    click.echo(f"copied {counted(copied.groups, 'group')} with {copied.series} series")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import click
 
 from pushgate.cli.list_groups import Deleting, Matching, delete_matching
-from pushgate.cli.messages import failures_reported, say
+from pushgate.cli.messages import say
 from pushgate.cli.options import Connection, GroupKey, takes
 from pushgate.errors import ConfigurationError, PushgatewayError
 
@@ -20,19 +20,16 @@ def delete(connection: Connection, group: GroupKey, matching: Matching, deleting
 
     With --match or --older-than, delete and list all groups that meet the conditions.
     """
-    with failures_reported():
-        if not (matching.match or matching.older_than):
-            if matching.failed or deleting.dry_run or deleting.as_json:
-                raise ConfigurationError(
-                    "--failed, --dry-run and --json need --match or --older-than."
-                )
-            _delete_one(connection, group)
-        elif group.labels or (group.job, group.instance) != (None, None):
-            raise ConfigurationError(
-                "--job, --group and --instance name one group; --match and --older-than many."
-            )
-        else:
-            delete_matching(connection, matching, deleting)
+    if not (matching.match or matching.older_than):
+        if matching.failed or deleting.dry_run or deleting.as_json:
+            raise ConfigurationError("--failed, --dry-run and --json need --match or --older-than.")
+        _delete_one(connection, group)
+    elif group.labels or (group.job, group.instance) != (None, None):
+        raise ConfigurationError(
+            "--job, --group and --instance name one group; --match and --older-than many."
+        )
+    else:
+        delete_matching(connection, matching, deleting)
 
 
 def _delete_one(connection: Connection, group: GroupKey) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import click
 
-from pushgate.cli.messages import REJECTED, counted, failures_reported
+from pushgate.cli.messages import REJECTED, counted
 from pushgate.cli.options import option, switch, takes
 from pushgate.client.gateway import PushGateway
-from pushgate.errors import PushgatewayError, PushRejectedError, needs_server
+from pushgate.errors import PushgatewayError, PushRejectedError
 from pushgate.migration.running import ACCEPT, Copy, copies, put
 
 
@@ -71,20 +71,18 @@ def import_groups(source: str, options: ImportOptions) -> None:
     push time.
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
-    try:
-        import google.protobuf  # noqa: F401 - the scrape is read with it
-    except ModuleNotFoundError as error:
-        raise click.ClickException(needs_server("pushgate import", error)) from error
+    # The scrape is read with it. If it is missing, this is the place to say so.
+    import google.protobuf  # noqa: F401
+
     refused: list[str] = []
-    with failures_reported():
-        old = _endpoint(source, options, options.source_bearer_token_file, {"Accept": ACCEPT})
-        new = _endpoint(options.target, options, options.bearer_token_file)
-        found = copies(old)
-        # Asked for before anything is copied, so that a second run continues the first.
-        held = [] if options.replace else [dict(group.labels) for group in new.groups()]
-        there = [copy for copy in found if copy.group in held]
-        wanted = [copy for copy in found if copy not in there and not copy.is_empty_failure]
-        copied = wanted if options.dry_run else _push(new, wanted, refused)
+    old = _endpoint(source, options, options.source_bearer_token_file, {"Accept": ACCEPT})
+    new = _endpoint(options.target, options, options.bearer_token_file)
+    found = copies(old)
+    # Asked for before anything is copied, so that a second run continues the first.
+    held = [] if options.replace else [dict(group.labels) for group in new.groups()]
+    there = [copy for copy in found if copy.group in held]
+    wanted = [copy for copy in found if copy not in there and not copy.is_empty_failure]
+    copied = wanted if options.dry_run else _push(new, wanted, refused)
     done = "would copy" if options.dry_run else "copied"
     metrics = sum(copy.metrics for copy in copied)
     click.echo(f"{done} {counted(len(copied), 'group')}, {counted(metrics, 'metric')}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pushgate.cli.messages import counted, failures_reported, say
+from pushgate.cli.messages import counted, say
 from pushgate.cli.options import Connection, Duration, option, switch, takes
 from pushgate.cli.table import age, label_cells, printable, table
 
@@ -68,9 +68,8 @@ def list_groups(connection: Connection, matching: Matching, listing: Listing) ->
     """
     from pushgate.cli.configuration import gateway_for
 
-    with failures_reported():
-        gateway = gateway_for(connection, default_job="list")
-        _show(gateway.list_groups(**matching.conditions), listing)
+    gateway = gateway_for(connection, default_job="list")
+    _show(gateway.list_groups(**matching.conditions), listing)
 
 
 def delete_matching(connection: Connection, matching: Matching, deleting: Deleting) -> None:
@@ -84,25 +83,18 @@ def delete_matching(connection: Connection, matching: Matching, deleting: Deleti
     say(f"would delete {count}" if deleting.dry_run else f"deleted {count}")
 
 
-def _one_line(reason: str) -> str:
-    return " ".join(reason.splitlines())
-
-
 def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
     if listing.as_json:
         click.echo(json.dumps([group._asdict() for group in groups], indent=2))
         return
     now = time.time()
-    rows = [
-        (
-            *label_cells(group.labels),
-            age(group.last_push, now),
-            "failed" if not group.last_push_successful else "late" if group.late else "ok",
-            str(group.series),
-            # The reason of an earlier failure is kept; a push since then has succeeded.
-            "" if group.last_push_successful else printable(_one_line(group.failure_reason)),
-        )
-        for group in groups
-    ]
+    rows: list[tuple[str, ...]] = []
+    for group in groups:
+        state, reason = ("late" if group.late else "ok"), ""
+        # The gateway keeps the reason of a failure when a later push succeeds.
+        if not group.last_push_successful:
+            state, reason = "failed", " ".join(map(printable, group.failure_reason.splitlines()))
+        age_and_state = age(group.last_push, now), state
+        rows.append((*label_cells(group.labels), *age_and_state, str(group.series), reason))
     for line in table(("JOB", "LABELS", "AGE", "STATE", "SERIES", "REASON"), rows):
         click.echo(line)

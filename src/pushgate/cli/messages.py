@@ -1,9 +1,8 @@
 """What the commands say on stderr, and the exit status of each kind of failure."""
 
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 
 import click
 
@@ -12,16 +11,17 @@ from pushgate.errors import (
     JournalFailed,
     PushAuthError,
     PushConnectionError,
-    PushgatewayError,
+    PushgateError,
     PushServerError,
     StartupError,
-    needs_server,
 )
 
 OUTPUT_FAILED, USAGE, REJECTED, UNREACHABLE, UNAUTHORIZED = 1, 2, 3, 4, 5
 # The first class that fits counts; every other failure is REJECTED.
-_STATUSES: Mapping[type[PushgatewayError], int] = {
+_STATUSES: Mapping[type[PushgateError], int] = {
     ConfigurationError: USAGE,
+    StartupError: USAGE,
+    JournalFailed: UNREACHABLE,
     PushAuthError: UNAUTHORIZED,
     PushConnectionError: UNREACHABLE,
     PushServerError: UNREACHABLE,
@@ -49,9 +49,9 @@ def exit_status(error: Exception) -> int:
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), REJECTED)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return *number* with *noun*, in the plural unless it is one."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return *number* and *noun*, in the plural unless it is one; *plural* is an irregular one."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def say(text: str) -> None:
@@ -62,30 +62,7 @@ def say(text: str) -> None:
 
 def report(error: Exception) -> None:
     """Write *error* and its notes to stderr, in the spelling of the command line."""
-    for line in (str(error) or repr(error), *getattr(error, "__notes__", ())):
+    # What the journal advises, to push again, is for those who push.
+    message = error.cause if isinstance(error, JournalFailed) else str(error)
+    for line in (message or repr(error), *getattr(error, "__notes__", ())):
         say(_python_spelling.sub(lambda match: _FLAGS[match[0]], line))
-
-
-@contextmanager
-def failures_reported() -> Iterator[None]:
-    """Report a PushgatewayError that the block raises, and exit with its status."""
-    try:
-        yield
-    except PushgatewayError as error:
-        report(error)
-        sys.exit(exit_status(error))
-
-
-@contextmanager
-def storage_failures_reported(command: str) -> Iterator[None]:
-    """Report why *command* can't use a storage of the server, and exit with the status for it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise click.ClickException(needs_server(f"pushgate {command}", error)) from error
-    except StartupError as error:
-        say(str(error))
-        sys.exit(USAGE)
-    except JournalFailed as error:
-        say(error.cause)
-        sys.exit(UNREACHABLE)

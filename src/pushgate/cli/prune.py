@@ -3,7 +3,6 @@
 import click
 
 from pushgate.cli.list_groups import Deleting, Matching, delete_matching
-from pushgate.cli.messages import failures_reported
 from pushgate.cli.options import Connection, takes
 from pushgate.errors import ConfigurationError
 
@@ -15,8 +14,7 @@ def prune(connection: Connection, matching: Matching, deleting: Deleting) -> Non
 
     --match narrows the selection. Use --dry-run first, to see them.
     """
-    with failures_reported():
-        # Without it, --match alone would delete groups that are still pushed to.
-        if matching.older_than is None:
-            raise ConfigurationError("How old? Say it with --older-than, such as 30d.")
-        delete_matching(connection, matching, deleting)
+    # Without it, --match alone would delete groups that are still pushed to.
+    if matching.older_than is None:
+        raise ConfigurationError("How old? Say it with --older-than, such as 30d.")
+    delete_matching(connection, matching, deleting)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pushgate.cli.messages import failures_reported, say
+from pushgate.cli.messages import counted, say
 from pushgate.cli.options import Connection, FileBody, GroupKey, switch, takes
 from pushgate.errors import ConfigurationError, EncodingError
 
@@ -61,37 +61,36 @@ def push(
     from pushgate.cli.metrics_text import joined
     from pushgate.client.results import TEXT_TYPE, Payload
 
-    with failures_reported():
-        if options.add and options.merge:
-            raise ConfigurationError("--add and --merge exclude each other.")
-        gateway = gateway_for(connection, group, body)
-        texts = [
-            (source, body.read(data, source, gateway.grouping_key))
-            for source, data in map(_read, files or (_STDIN,))
-        ]
-        text = joined(texts)
-        if not text.series and not options.allow_empty:
-            raise EncodingError(
-                f"no metrics in {', '.join(source for source, _ in texts)};"
-                " --allow-empty pushes that all the same"
-            )
-        payload = Payload(text.body, TEXT_TYPE, len(text.types), text.series)
-        if options.dry_run:
-            say(f"would {options.method} to {gateway.url}: {_size_of(payload)}")
-            # The body is bytes; what print() holds back must come before it.
-            sys.stdout.flush()
-            sys.stdout.buffer.write(payload.body)
-            return
-        bar: AbstractContextManager[Any] = nullcontext()
-        if len(payload.body) >= _LARGE and sys.stderr.isatty():
-            label = f"Pushing {len(payload.body) >> 20} MiB"
-            bar = click.progressbar(length=len(payload.body), label=label, file=sys.stderr)
-            gateway.watch(bar.update)
-        with bar:
-            result = gateway.push_payload(payload, add=options.add, merge=options.merge)
-        if options.verbose:
-            sent = _size_of(payload) if result.status else "nothing, pushing is switched off"
-            say(f"pushed to {result.url}: {sent}, {result.elapsed:.3f} s")
+    if options.add and options.merge:
+        raise ConfigurationError("--add and --merge exclude each other.")
+    gateway = gateway_for(connection, group, body)
+    texts = [
+        (source, body.read(data, source, gateway.grouping_key))
+        for source, data in map(_read, files or (_STDIN,))
+    ]
+    text = joined(texts)
+    if not text.series and not options.allow_empty:
+        raise EncodingError(
+            f"no metrics in {', '.join(source for source, _ in texts)};"
+            " --allow-empty pushes that all the same"
+        )
+    payload = Payload(text.body, TEXT_TYPE, len(text.types), text.series)
+    if options.dry_run:
+        say(f"would {options.method} to {gateway.url}: {_size_of(payload)}")
+        # The body is bytes; what print() holds back must come before it.
+        sys.stdout.flush()
+        sys.stdout.buffer.write(payload.body)
+        return
+    bar: AbstractContextManager[Any] = nullcontext()
+    if len(payload.body) >= _LARGE and sys.stderr.isatty():
+        label = f"Pushing {len(payload.body) >> 20} MiB"
+        bar = click.progressbar(length=len(payload.body), label=label, file=sys.stderr)
+        gateway.watch(bar.update)
+    with bar:
+        result = gateway.push_payload(payload, add=options.add, merge=options.merge)
+    if options.verbose:
+        sent = _size_of(payload) if result.status else "nothing, pushing is switched off"
+        say(f"pushed to {result.url}: {sent}, {result.elapsed:.3f} s")
 
 
 def _read(file: str) -> tuple[str, bytes]:
@@ -110,4 +109,5 @@ def _read(file: str) -> tuple[str, bytes]:
 
 
 def _size_of(payload: "Payload") -> str:
-    return f"{payload.families} families, {payload.samples} series, {len(payload.body)} bytes"
+    families = counted(payload.families, "family", "families")
+    return f"{families}, {payload.samples} series, {counted(len(payload.body), 'byte')}"

@@ -4,7 +4,6 @@ import re
 
 import click
 
-from pushgate.cli.messages import failures_reported
 from pushgate.cli.options import Body, Connection, GroupKey, takes
 from pushgate.errors import EncodingError
 
@@ -22,23 +21,22 @@ def set_values(
     from pushgate.cli.metrics_text import read_metrics
     from pushgate.client.results import TEXT_TYPE, Payload
 
-    with failures_reported():
-        gateway = gateway_for(connection, group, body)
-        reserved = body.reserved_labels(gateway.grouping_key)
-        samples: dict[str, list[bytes]] = {}
-        for value in values:
-            match = _assignment(value)
-            if match is None:
-                raise EncodingError(f"expecting NAME=VALUE, such as rows=3, not {value!r}")
-            name, braces, number = match.groups(default="")
-            try:
-                sample = f"{name}{braces} {number}\n".encode()
-            except UnicodeEncodeError as error:
-                raise EncodingError(f"{value!r} is not valid UTF-8") from error
-            # One by one, so that a message can quote the argument that is wrong.
-            read_metrics(sample, repr(value), group_labels=reserved)
-            samples.setdefault(name, []).append(sample)
-        text = b"".join(
-            f"# TYPE {name} gauge\n".encode() + b"".join(lines) for name, lines in samples.items()
-        )
-        gateway.push_payload(Payload(text, TEXT_TYPE, len(samples), len(values)), add=True)
+    gateway = gateway_for(connection, group, body)
+    reserved = body.reserved_labels(gateway.grouping_key)
+    samples: dict[str, list[bytes]] = {}
+    for value in values:
+        match = _assignment(value)
+        if match is None:
+            raise EncodingError(f"expecting NAME=VALUE, such as rows=3, not {value!r}")
+        name, braces, number = match.groups(default="")
+        try:
+            sample = f"{name}{braces} {number}\n".encode()
+        except UnicodeEncodeError as error:
+            raise EncodingError(f"{value!r} is not valid UTF-8") from error
+        # One by one, so that a message can quote the argument that is wrong.
+        read_metrics(sample, repr(value), group_labels=reserved)
+        samples.setdefault(name, []).append(sample)
+    text = b"".join(
+        f"# TYPE {name} gauge\n".encode() + b"".join(lines) for name, lines in samples.items()
+    )
+    gateway.push_payload(Payload(text, TEXT_TYPE, len(samples), len(values)), add=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushgate.cli.messages import failures_reported, say
+from pushgate.cli.messages import say
 from pushgate.cli.options import Connection, Duration, Pairs, option, pairs_option, switch, takes
 from pushgate.cli.table import age, label_cells, table
 
@@ -60,35 +60,34 @@ def status(family: str | None, connection: Connection, selection: Selection) -> 
     """
     from pushgate.cli.configuration import gateway_for
 
-    with failures_reported():
-        # The job is not used: status asks about no group in particular.
-        gateway = gateway_for(connection, default_job="status")
-        about = gateway.status()
-        now = time.time()
-        groups = [
-            group
-            for group in gateway.groups()
-            if selection.names(group) and (family is None or family in group.families)
+    # The job is not used: status asks about no group in particular.
+    gateway = gateway_for(connection, default_job="status")
+    about = gateway.status()
+    now = time.time()
+    groups = [
+        group
+        for group in gateway.groups()
+        if selection.names(group) and (family is None or family in group.families)
+    ]
+    # The exit status is about FAMILY: a group that is filtered out by its state has it.
+    shown = [group for group in groups if selection.is_in_state(group, now)]
+    if selection.as_json:
+        shown_groups = [group._asdict() for group in shown]
+        answer = {"version": about.version, "start_time": about.start_time}
+        click.echo(json.dumps({**answer, "groups": shown_groups}, indent=2))
+    else:
+        click.echo(f"version {about.version or 'unknown'}, started {about.start_time}")
+        rows = [
+            (
+                *label_cells(group.labels),
+                age(group.last_push, now),
+                "ok" if group.last_push_successful else "failed",
+                str(group.series),
+            )
+            for group in shown
         ]
-        # The exit status is about FAMILY: a group that is filtered out by its state has it.
-        shown = [group for group in groups if selection.is_in_state(group, now)]
-        if selection.as_json:
-            shown_groups = [group._asdict() for group in shown]
-            answer = {"version": about.version, "start_time": about.start_time}
-            click.echo(json.dumps({**answer, "groups": shown_groups}, indent=2))
-        else:
-            click.echo(f"version {about.version or 'unknown'}, started {about.start_time}")
-            rows = [
-                (
-                    *label_cells(group.labels),
-                    age(group.last_push, now),
-                    "ok" if group.last_push_successful else "failed",
-                    str(group.series),
-                )
-                for group in shown
-            ]
-            for line in table(("JOB", "LABELS", "AGE", "STATE", "SERIES"), rows):
-                click.echo(line)
-        if family is not None and not groups:
-            say(f"no such group has a metric {family!r}")
-            sys.exit(_ABSENT)
+        for line in table(("JOB", "LABELS", "AGE", "STATE", "SERIES"), rows):
+            click.echo(line)
+    if family is not None and not groups:
+        say(f"no such group has a metric {family!r}")
+        sys.exit(_ABSENT)

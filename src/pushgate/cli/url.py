@@ -2,7 +2,6 @@
 
 import click
 
-from pushgate.cli.messages import failures_reported
 from pushgate.cli.options import Connection, GroupKey, Target, takes
 
 
@@ -12,6 +11,5 @@ def url(target: Target, group: GroupKey) -> None:
     """Print the URL of the group, for use with curl."""
     from pushgate.cli.configuration import gateway_for
 
-    with failures_reported():
-        connection = Connection(address=target.address, define=target.define)
-        click.echo(gateway_for(connection, group).url)
+    connection = Connection(address=target.address, define=target.define)
+    click.echo(gateway_for(connection, group).url)
