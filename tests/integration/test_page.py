@@ -31,8 +31,7 @@ BACKUP = f"ui/group/{group_id(showcase.BACKUP)}"
 ROWS = "tr[data-selector]"
 
 
-ON_DESKTOP, ON_DESKTOP_IN_THE_DARK, *_ = READERS
-*_, WITHOUT_SCRIPTS = READERS
+ON_DESKTOP, _, WITHOUT_SCRIPTS = READERS
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +118,7 @@ class Gateway:
 
 @pytest.fixture(scope="module")
 def running_gateway() -> Iterator[Gateway]:
-    command = [
-        services.PUSHGATE,
-        "serve",
-        "--web.listen-address=127.0.0.1:{port}",
-        "--web.route-prefix=/pg",
-        "--web.enable-admin-api",
-        "--persistence.file=",
-    ]
-    with services.running(command, ready="/pg/-/ready") as service:
+    with services.pushgate("--web.route-prefix=/pg", "--web.enable-admin-api") as service:
         yield Gateway(service)
 
 
@@ -164,7 +155,7 @@ def test_a_group_is_found_and_read(page, gateway):
 
 
 # A phone has no room for the filters, and none for the headers.
-@only(ON_DESKTOP, ON_DESKTOP_IN_THE_DARK, WITHOUT_SCRIPTS)
+@only(ON_DESKTOP, WITHOUT_SCRIPTS)
 def test_groups_are_filtered_sorted_and_turned_over_by_links(page, gateway):
     for number in range(60):
         gateway.push(f"job-{number % 3}", "m 1\n" * (number == 0) + f"n{number} 1\n", n=f"{number}")
@@ -212,7 +203,7 @@ def confirm(page: Page, *words: str) -> None:
 
 
 # A phone has no room for the menu: there, a group is deleted on its page.
-@only(ON_DESKTOP, ON_DESKTOP_IN_THE_DARK)
+@only(ON_DESKTOP)
 def test_one_group_is_deleted_by_the_keyboard(page, gateway):
     for job in ("backup", "import", "report"):
         gateway.push(job)
@@ -441,13 +432,15 @@ DEPENDS_ON_COLORS = ["color-contrast"]
 
 
 def faults(page: Page, *readers: Reader) -> list[str]:
-    """What axe-core finds for *readers*, and for whom the page is wider than the window."""
+    """What axe-core finds for *readers*, also in the dark, and for whom the page is too wide."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(services.built("axe/node_modules/axe-core/axe.min.js").read_text())
     found: list[str] = []
     for reader in readers:
         reader.looks_at(page)
-        found += page.evaluate(AXE, DEPENDS_ON_COLORS if reader.is_dark else None)
+        found += page.evaluate(AXE)
+        reader.in_the_dark.looks_at(page)
+        found += page.evaluate(AXE, DEPENDS_ON_COLORS)
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             found.append(f"wider than the window, {reader.name}")
     return found
@@ -487,11 +480,10 @@ def test_every_dialog_menu_and_bar_is_accessible(any_page, company):
     any_page.evaluate("document.getElementById('bar').textContent = 'Something is wrong.'")
     any_page.evaluate("document.getElementById('bar').className = 'broken'")
     assert faults(any_page, *WITH_SCRIPTS) == []
-    for reader in (ON_DESKTOP_IN_THE_DARK, ON_DESKTOP):
-        reader.looks_at(any_page)
-        any_page.get_by_role("button", name="Actions").first.click()
-        assert faults(any_page, reader) == []
-        any_page.keyboard.press("Escape")
+    ON_DESKTOP.looks_at(any_page)
+    any_page.get_by_role("button", name="Actions").first.click()
+    assert faults(any_page, ON_DESKTOP) == []
+    any_page.keyboard.press("Escape")
     for path, button in ((BACKUP, "Delete group"), ("?q=etl_orders", "Delete these 4")):
         any_page.goto(company + path)
         any_page.get_by_role("button", name=button).click()

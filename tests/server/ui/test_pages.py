@@ -407,26 +407,6 @@ def test_pages_are_compressed_for_who_takes_that():
     assert 2 * len(packed.body) < len(plain.body)
 
 
-@pytest.mark.parametrize(
-    ("file", "kind"),
-    [
-        ("style.css", "text/css"),
-        ("ui.js", "application/javascript"),
-        ("favicon.svg", "image/svg+xml"),
-    ],
-)
-def test_static_files_have_the_media_types_of_the_reference(file, kind):
-    answer = served().ask("GET", f"/static/{file}")
-    assert (answer.status, answer.headers["content-type"]) == (200, kind)
-
-
-@pytest.mark.parametrize(
-    "path", ["", "..", "%2e%2e/templates/base.html", "%2e%2e/pages.py", "nope.css", "%00"]
-)
-def test_only_static_files_are_served_as_such(path):
-    assert served().ask("GET", f"/static/{path}").status in {301, 307, 404}
-
-
 def test_no_page_depends_on_a_script_to_be_read():
     page = Page(served(key()).ask("GET", "/"))
     assert f"./ui/group/{group_id(key())}" in page.attributes("href")
@@ -454,7 +434,16 @@ def test_files_have_types_and_can_be_asked_for_again():
     [("ui.js", "application/javascript"), ("favicon.svg", "image/svg+xml")],
 )
 def test_files_have_the_types_of_the_go_server(name, kind):
-    assert Served().ask("GET", f"/static/{name}").headers["content-type"] == kind
+    answer = Served().ask("GET", f"/static/{name}")
+    assert (answer.status, answer.headers["content-type"]) == (200, kind)
+
+
+def test_the_dark_differs_in_colors_alone():
+    style = Served().ask("GET", "/static/style.css").text
+    _, dark = style.split("@media (prefers-color-scheme: dark) {\n  :root {")
+    colors, _, rest = dark.partition("}\n}")
+    assert re.fullmatch(r"(\s+--[a-z-]+: #[0-9a-f]{6};)+\s+", colors)
+    assert "prefers-color-scheme" not in rest
 
 
 @pytest.mark.parametrize(
@@ -462,7 +451,9 @@ def test_files_have_the_types_of_the_go_server(name, kind):
     [
         "nope",
         "",
+        "..",
         "%2e%2e/pages.py",
+        "%2e%2e/templates/base.html",
         "..%2Fpages.py",
         "%2Fetc%2Fpasswd",
         "a%00b",
