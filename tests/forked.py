@@ -1,7 +1,7 @@
 """Our server, forked from a process that has imported it: that is most of what a start costs.
 
 It differs from the command only before and after `serve` runs; tests/integration/test_process.py
-starts the command itself.
+starts the command itself, and looks how it ends.
 """
 
 import os

@@ -149,7 +149,13 @@ def wait_until_ready(service: Service, path: str) -> None:
 
 def pushgate(*flags: str, data: Path | None = None):
     """Our server, its data in the file *data*, or only in memory."""
-    return running(["--web.listen-address=127.0.0.1:{port}", storage(data), *flags], start=Forked)
+    return serving(storage(data), *flags)
+
+
+def serving(*flags: str, port: int | None = None, environment: Mapping[str, str] | None = None):
+    """Our server with just these *flags* and an address; the data are where they say."""
+    flags = ("--web.listen-address=127.0.0.1:{port}", *flags)
+    return running(flags, port=port, environment=environment, start=Forked)
 
 
 def storage(data: Path | None = None) -> str:

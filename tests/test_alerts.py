@@ -138,10 +138,7 @@ def test_prometheus_can_evaluate_every_rule(prometheus):
 def test_every_metric_that_a_rule_names_exists(prometheus, gateway, postgres):
     services.query(prometheus, "pushgate_rejected_pushes_total")  # it exists from the first one on
     url = postgres.url_of(postgres.database())
-    with services.running(
-        [services.PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}"],
-        environment={"PUSHGATE_PERSISTENCE_URL": url},
-    ) as replica:
+    with services.serving(f"--persistence.url={url}") as replica:
         exposed = gateway.get("/metrics") + replica.get("/metrics")
     expressions = re.sub(r"\{[^}]*\}|\w+:\w+:\w+", "", " ".join(rule["expr"] for rule in FOUND))
     named = {*re.findall(r"\b(?:push|batch_job|process)\w+", expressions)}

@@ -22,8 +22,7 @@ def test_a_running_server_is_backed_up_and_restored_when_it_is_stopped(tmp_path)
 
 def test_servers_that_share_a_database_are_restored_while_they_run(tmp_path, postgres):
     url = postgres.url_of(postgres.database())
-    command = [services.PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}"]
-    with services.running([*command, f"--persistence.url={url}"]) as server:
+    with services.serving(f"--persistence.url={url}") as server:
         ask(server.port, "PUT", "/metrics/job/import", b"rows 1\n")
         (script,) = pages.blocks("backup", "sh")
         pages.Reader(tmp_path).script(f"export PUSHGATE_PERSISTENCE_URL={url}\n{script}")

@@ -28,7 +28,6 @@ KUBERNETES = "1.33"
 SCHEMAS = Path(find_spec("kubernetes_validate").origin).with_name("kubernetes-json-schema")
 # Kinds that an operator brings: kubernetes-validate does not know them.
 OF_OPERATORS = {"ServiceMonitor", "HTTPRoute"}
-PUSHGATEWAY = str(Path(services.PUSHGATE).with_name("pushgateway"))
 SECOND = 10**9  # of settings, in nanoseconds
 URL = "PUSHGATE_PERSISTENCE_URL"
 every_file = pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
@@ -166,13 +165,12 @@ def test_a_server_with_the_arguments_is_pushed_to_and_scraped(values, tmp_path, 
         for each in found.get("args", [])
         if not each.startswith("--web.listen-address")
     ]
-    command = [PUSHGATEWAY, "--web.listen-address=127.0.0.1:{port}", *arguments]
     variables = {}
     if URL in [each["name"] for each in found.get("env", [])]:
         cluster = request.getfixturevalue("postgres")
         variables[URL] = cluster.url_of(cluster.database())
     headers = {"Authorization": f"Basic {b64encode(b'jobs:secret').decode()}"} if web else {}
-    with services.running(command, environment=variables) as server:
+    with services.serving(*arguments, environment=variables) as server:
         for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert ask(server.port, "GET", found[kind]["httpGet"]["path"]).status == 200
         assert ask(server.port, "PUT", "/metrics/job/j", b"rows 3\n", headers).status == 200

@@ -11,6 +11,7 @@ import pytest
 
 from tests import pages, services
 from tests.exchange import ask
+from tests.forked import Forked
 from tests.postgres import Postgres, free_port, unprivileged, unprivileged_folder
 
 PAGE = pages.page("replicas")
@@ -31,9 +32,8 @@ def replica(url: str):
     (command,) = re.findall(
         r"^(pushgate serve .*)$", pages.blocks("replicas", "sh")[0], re.MULTILINE
     )
-    program, *arguments = command.replace(":9091", "127.0.0.1:{port}").split()
-    assert program == "pushgate"
-    return services.running([services.PUSHGATE, *arguments], environment={VARIABLE: url})
+    arguments = command.removeprefix("pushgate serve ").replace(":9091", "127.0.0.1:{port}")
+    return services.running(arguments.split(), environment={VARIABLE: url}, start=Forked)
 
 
 def test_servers_share_the_database_and_keep_its_password_to_themselves(url):

@@ -131,8 +131,7 @@ def test_a_server_is_restored_while_clients_push(tmp_path):
             run("restore", backup, "--persistence.file", data, "--replace")
             restored = values(copy_file(data, tmp_path / "copy.db"))
             assert all(map(int.__le__, answered, restored))
-            again = [services.PUSHGATE, "serve", f"--web.listen-address=127.0.0.1:{port}"]
-            with services.running([*again, f"--persistence.file={data}"], port=port) as restarted:
+            with services.serving(f"--persistence.file={data}", port=port) as restarted:
                 seen = [*pushing.sent]
                 while not all(map(int.__gt__, pushing.answered, seen)):
                     time.sleep(0.01)
@@ -146,9 +145,8 @@ def test_a_server_is_restored_while_clients_push(tmp_path):
 def test_a_database_is_restored_while_its_servers_run(tmp_path, postgres):
     url = postgres.url_of(postgres.database())
     backup = tmp_path / "backup.db"
-    command = [services.PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}"]
     flag = f"--persistence.url={url}"
-    with services.running([*command, flag]) as one, services.running([*command, flag]) as other:
+    with services.serving(flag) as one, services.serving(flag) as other:
         ask(one.port, "PUT", "/metrics/job/kept", b"rows 1\n")
         run("backup", backup, flag)
         ask(one.port, "PUT", "/metrics/job/kept", b"rows 2\n")

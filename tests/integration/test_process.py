@@ -53,22 +53,26 @@ def run(*arguments):
     )
 
 
-def complaint(*arguments):
-    """The one line on stderr, less the log, of a start that fails with status 1."""
-    done = run("--web.listen-address=127.0.0.1:0", *arguments)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    [line] = [line for line in done.stderr.splitlines() if not line.startswith("ts=")]
+def complaint(*flags):
+    """The one line, beside the log, of a start that fails with status 1."""
+    with (
+        pytest.raises(ChildProcessError, match="ended with 1 before") as ended,
+        services.serving(*flags),
+    ):
+        pass
+    [said] = ended.value.__notes__
+    assert "Traceback" not in said
+    [_, line] = [line for line in said.splitlines() if not line.startswith("ts=")]
     return line
 
 
-@contextmanager
 def started(*flags, file=""):
-    """The server under the name and with the flags of the Go server."""
-    address = "--web.listen-address=127.0.0.1:{port}"
-    with services.running([PUSHGATEWAY, address, f"--persistence.file={file}", *flags]) as service:
-        yield service
+    return services.serving(f"--persistence.file={file}", *flags)
+
+
+def executed(*flags):
+    """The server under the name of the Go server: all of its process, to the end."""
+    return services.running([PUSHGATEWAY, "--web.listen-address=127.0.0.1:{port}", *flags])
 
 
 def ended(service):
@@ -153,7 +157,7 @@ def test_a_wrong_command_line_is_one_line_and_status_1(arguments, message):
 
 
 def test_the_start_is_logged_as_by_the_reference():
-    with started() as service:
+    with executed(MEMORY) as service:
         assert messages(service) == [
             ("info", '"starting pushgateway"'),
             ("info", '"Build context"'),
@@ -199,8 +203,10 @@ def test_only_what_matters_is_logged_at_error_level():
 def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = complaint(MEMORY, f"--web.listen-address=127.0.0.1:{port}")
+        done = run(MEMORY, f"--web.listen-address=127.0.0.1:{port}")
 
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = [line for line in done.stderr.splitlines() if not line.startswith("ts=")]
     assert line.startswith("pushgate: listen tcp ")
     assert f"127.0.0.1:{port}" in line
     assert "address already in use" in line
@@ -305,7 +311,7 @@ def test_a_damaged_database_is_left_alone_until_the_operator_gives_it_up(tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_in_flight_is_answered_before_the_exit(tmp_path, number):
     data = tmp_path / "pushgate.db"
-    with started(file=data) as service:
+    with executed(f"--persistence.file={data}") as service:
         with push_in_flight(service) as finish:
             service.process.send_signal(number)
             assert no_more_connections(service)
@@ -329,7 +335,7 @@ def test_a_unix_socket_is_served_and_removed_at_the_exit(tmp_path):
 
 
 def test_a_second_signal_does_not_wait():
-    with started() as service, push_in_flight(service) as finish:
+    with executed(MEMORY) as service, push_in_flight(service) as finish:
         service.process.send_signal(signal.SIGTERM)
         assert no_more_connections(service)
         service.process.send_signal(signal.SIGTERM)
@@ -338,7 +344,7 @@ def test_a_second_signal_does_not_wait():
 
 
 def test_idle_connections_do_not_delay_the_exit():
-    with started() as service:
+    with executed(MEMORY) as service:
         with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as idle:
             idle.sendall(b"GET /-/ready HTTP/1.1\r\nHost: g\r\n\r\n")
             answer = b""
@@ -351,7 +357,7 @@ def test_idle_connections_do_not_delay_the_exit():
 
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 def test_a_request_to_quit_is_answered_and_the_process_ends_well(method):
-    with started("--web.enable-lifecycle") as service:
+    with executed(MEMORY, "--web.enable-lifecycle") as service:
         answer = ask(service.port, method, "/-/quit")
 
         assert (answer.status, answer.text) == (200, "Requesting termination... Goodbye!")
@@ -403,7 +409,10 @@ def logged(service, message):
 
 
 def test_an_unfinished_body_does_not_delay_the_exit_beyond_the_timeout():
-    with started("--web.shutdown-timeout=1s") as service, push_in_flight(service) as finish:
+    with (
+        executed(MEMORY, "--web.shutdown-timeout=1s") as service,
+        push_in_flight(service) as finish,
+    ):
         service.process.send_signal(signal.SIGTERM)
         assert ended(service) == 0
         assert finish(b"") == []

@@ -18,9 +18,7 @@ def url(postgres):
 
 
 def serve(url: str, *flags: str):
-    address = "--web.listen-address=127.0.0.1:{port}"
-    variable = {"PUSHGATE_PERSISTENCE_URL": url}
-    return services.running([services.PUSHGATE, "serve", address, *flags], environment=variable)
+    return services.serving(*flags, environment={"PUSHGATE_PERSISTENCE_URL": url})
 
 
 @pytest.fixture

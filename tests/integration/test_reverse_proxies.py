@@ -116,10 +116,8 @@ def test_a_replaced_host_needs_a_trusted_proxy_that_forwards_it(kind, gateway, t
 
 def test_below_a_path_the_proxy_passes_the_whole_path(tmp_path):
     url = "--web.external-url=http://metrics.example:8080/pushgateway/"
-    command = [services.PUSHGATE, "serve", "--web.listen-address=127.0.0.1:{port}"]
-    command += ["--persistence.file=", url]
     with (
-        services.running(command, ready="/pushgateway/-/ready") as gateway,
+        services.pushgate(url) as gateway,
         proxy("nginx", NGINX_PREFIX, gateway, tmp_path) as port,
     ):
         assert deleted(port, "http://metrics.example:8080", "/pushgateway") == 202
