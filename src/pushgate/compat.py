@@ -16,7 +16,7 @@ Example:
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, cast, get_args
+from typing import Any, Protocol, cast, get_args
 from urllib.error import HTTPError, URLError
 
 from prometheus_client.exposition import default_handler, generate_latest
@@ -33,6 +33,7 @@ from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError,
 from pushgate.properties.schema import Compression
 
 _FOREVER = float("inf")
+_Content = tuple[list[tuple[str, str]], bytes]  # headers and body
 
 
 class Handler(Protocol):
@@ -89,7 +90,7 @@ def delete_from_gateway(
 ) -> None:
     """Delete the group; as ``prometheus_client.delete_from_gateway``."""
     with _url_errors():
-        content = _Content([("Content-Type", CONTENT_TYPE)], b"")
+        content = [("Content-Type", CONTENT_TYPE)], b""
         _send("DELETE", gateway, job, grouping_key, timeout, handler, content)
 
 
@@ -99,27 +100,22 @@ def instance_ip_grouping_key(gateway: str = DEFAULT_ADDRESS) -> dict[str, str]:
         return {"instance": instance_label("ip", parse_address(gateway))}
 
 
-class _Content(NamedTuple):
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
 def _text(registry: Collector | None, compression: Compression | None) -> _Content:
-    """Return what is pushed; the body is prometheus_client's own."""
+    """Return headers and body of a push; the body is prometheus_client's own."""
     headers = [("Content-Type", CONTENT_TYPE)]
     try:
         body = generate_latest(cast("Any", REGISTRY if registry is None else registry))
     except OSError:
         raise
     except Exception as error:
-        # Whatever a collector yields or raises, callers catch OSError.
+        # Callers catch OSError, whatever a collector yields or raises.
         raise EncodingError(f"The metrics cannot be written as text: {error}") from error
     if compression is None:
-        return _Content(headers, body)
+        return headers, body
     coding = compression.lower()
     if coding not in get_args(Compression):
         raise ConfigurationError(f"Unsupported compression type: {compression}", key="compression")
-    return _Content([*headers, ("Content-Encoding", coding)], compressed(body, coding))
+    return [*headers, ("Content-Encoding", coding)], compressed(body, coding)
 
 
 def _send(
@@ -162,7 +158,7 @@ def _send(
         with error:
             answered = {name.lower(): value for name, value in (error.headers or {}).items()}
             answer = Answer(error.code, error.msg, answered, error.read())
-        # No handler raises it for a success, but it would be no failure to us.
+        # A status of 2xx is no failure here, although no handler should raise one.
         failure = failure_in(answer, RequestInfo(address.base, url, method))
         raise failure or error from error
 
@@ -177,12 +173,20 @@ def _url_errors() -> Iterator[None]:
 
 
 def _url_error(error: PushgatewayError) -> Exception:
-    # A group that every gateway refuses is not sent. prometheus_client would send it, and its
-    # callers expect the status of the answer.
+    # A group that every gateway refuses is not sent. prometheus_client sends it, so its callers
+    # expect an error with the status of the answer.
     is_no_group = isinstance(error, ConfigurationError) and error.key in {"job", "grouping_key"}
     urllib_error = HTTPError if is_no_group or isinstance(error, PushHTTPError) else URLError
-    kind = _url_error_class(type(error), urllib_error)
-    new = OSError.__new__(kind)  # the constructors of both parents want other arguments
+    # A subclass of both, for callers that catch either.
+    members = {
+        "__module__": __name__,
+        "__doc__": type(error).__doc__,
+        "__str__": lambda self: str(self.original),
+        "__reduce__": lambda self: (_url_error, (self.original,)),
+    }
+    kind = cast("type[OSError]", type(type(error).__name__, (type(error), urllib_error), members))
+    # Not by its constructor, because those of the parents take different arguments.
+    new = OSError.__new__(kind)
     if isinstance(error, PushHTTPError):
         body = io.BytesIO(error.body)
         HTTPError.__init__(new, error.url, error.status, error.reason, error.headers, body)  # type: ignore[arg-type]
@@ -192,14 +196,3 @@ def _url_error(error: PushgatewayError) -> Exception:
         URLError.__init__(new, error.__cause__ or str(error))  # type: ignore[arg-type]
     new.__dict__.update(error.__dict__, original=error)
     return new
-
-
-def _url_error_class(kind: type[PushgatewayError], urllib_error: type[OSError]) -> type[OSError]:
-    """Return a subclass of *kind* and of the error that urllib raises in its place."""
-    members = {
-        "__module__": __name__,
-        "__doc__": kind.__doc__,
-        "__str__": lambda self: str(self.original),
-        "__reduce__": lambda self: (_url_error, (self.original,)),
-    }
-    return cast("type[OSError]", type(kind.__name__, (kind, urllib_error), members))

@@ -23,6 +23,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(needs_server("pushgate.testing", error), name=error.name) from error
 
+# How long the gateway waits for open connections when the block ends.
 _STOP_SECONDS = 1
 _PUSH_TIMES = (
     "push_time_seconds",
@@ -43,6 +44,7 @@ class RunningGateway:
 
     def exposition(self) -> str:
         """Return what Prometheus would scrape, in the text format."""
+        # A test machine's proxy must not be asked for an address of this machine.
         return httpx2.get(f"{self.url}/metrics", trust_env=False).raise_for_status().text
 
     def samples(self) -> dict[str, float]:
@@ -51,18 +53,14 @@ class RunningGateway:
         The keys are written as in the text format, labels sorted by name:
         ``rows{instance="",job="nightly"}``.
         """
-        return {
-            _series(sample.name, sample.labels): sample.value
-            for family in text_string_to_metric_families(self.exposition())
-            for sample in family.samples
-            # Everything pushed has a job; the gateway's own metrics have none.
-            if "job" in sample.labels and sample.name not in _PUSH_TIMES
-        }
-
-
-def _series(name: str, labels: dict[str, str]) -> str:
-    pairs = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
-    return f"{name}{{{pairs}}}"
+        values: dict[str, float] = {}
+        for family in text_string_to_metric_families(self.exposition()):
+            for sample in family.samples:
+                # Everything pushed has a job; the gateway's own metrics have none.
+                if "job" in sample.labels and sample.name not in _PUSH_TIMES:
+                    pairs = [f'{name}="{value}"' for name, value in sorted(sample.labels.items())]
+                    values[f"{sample.name}{{{','.join(pairs)}}}"] = sample.value
+        return values
 
 
 @contextmanager

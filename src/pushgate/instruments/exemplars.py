@@ -10,7 +10,9 @@ from prometheus_client.samples import Exemplar
 
 from pushgate.properties.schema import ExemplarProperties
 
+# OpenMetrics allows 128 characters in the names and values of an exemplar's labels.
 MAX_CHARACTERS = 128
+# Of a native histogram, as in client_golang.
 MAX_NATIVE = 10
 # Seconds after which an exemplar is the first to be replaced, as in client_golang.
 _TTL = 300.0
@@ -50,6 +52,7 @@ def _distance(pair: tuple[Exemplar, Exemplar]) -> float:
     low, high = pair[0].value, pair[1].value
     if low == high:
         return 0.0
+    # Logarithms need a common sign, and no infinities.
     if low * high <= 0 or math.isinf(low) or math.isinf(high):
         return math.inf
     return abs(math.log(abs(high)) - math.log(abs(low)))
@@ -94,7 +97,8 @@ class Sampler:
         context = span.get_span_context()
         if not (context.is_valid and context.trace_flags.sampled):
             return None
-        # One interval for all buckets and label sets of the histogram.
+        # The interval is that of all buckets and label sets of the histogram together.
         self._next = now + self._interval
+        # As client_java does: a tracing back end can find spans that are exemplars.
         span.set_attribute("exemplar", "true")
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

@@ -74,6 +74,7 @@ class HistogramFamily(Metric):
         super().__init__(name, documentation, "histogram", unit)
         self.native: list[tuple[Mapping[str, str], NativeHistogram]] = []
 
+    # Registries call it for names given to restricted_registry(), although its name is private.
     def _restricted_metric(self, names: Sequence[str]) -> "HistogramFamily | None":
         """Keep the native part where prometheus_client rebuilds a family with fewer samples."""
         samples = [sample for sample in self.samples if sample.name in names]
@@ -130,7 +131,7 @@ class LabelledHistogram:
     def _clear(self) -> None:
         bounds = self._settings.bounds
         self._total, self._sum = 0, 0.0
-        # Not cumulative: an observation changes one number, and add_to() adds them up.
+        # Not cumulative, so that an observation changes one number. add_to() adds them up.
         self._counts = [0] * len(bounds)
         self._newest: list[Exemplar | None] = [None] * len(bounds)
         self._spread: list[Exemplar] = []
@@ -156,7 +157,7 @@ class LabelledHistogram:
         labels = None if exemplar is None else exemplar_rules.checked(exemplar)
         with self._lock:
             self._reset_if_due()
-            # As in client_java: too many buckets are a reason to start anew, if that is due.
+            # As in client_java: with too many buckets it starts over, if that is due.
             if self._count(value) and self._native is not None:
                 if time.monotonic() >= self._reset_at:
                     self._clear()
@@ -254,13 +255,14 @@ class Histogram:
         unit: Base unit, see :class:`Unit`.
         classic: Whether it has classic buckets; unless given, yes.
         native: Whether it has native buckets; unless given, yes.
-        buckets: Upper bounds of the classic buckets; ``+Inf`` is added.
+        buckets: Upper bounds of the classic buckets, to which ``+Inf`` is added.
         schema: Resolution of the native buckets, -4 (coarse) to 8 (fine); 5 unless given.
         bucket_factor: The same as the largest factor between two bounds, such as 1.1.
         max_buckets: Populated native buckets beyond which resolution is reduced; 0 sets no limit.
         min_zero_threshold: Values up to this size count as zero.
-        max_zero_threshold: How far the zero bucket may grow instead.
-        reset_after: Seconds until a histogram that lost resolution starts anew; 0 is never.
+        max_zero_threshold: Up to where the zero bucket may grow before resolution is reduced.
+        reset_after: Seconds after which a histogram that has lost resolution starts over; 0 is
+            never.
         exemplars: False switches exemplars off.
         registry: Where to register; None for nowhere.
         properties: See :class:`~pushgate.PushGateway`.
@@ -337,7 +339,7 @@ class Histogram:
                 buckets=self._settings.bounds,
                 registry=None,
             )
-        # Without labels there is a series from the start, at 0, as in every client library.
+        # Without labels the series is there from the start, at 0, as in every client library.
         if not self._labelnames:
             self._only = self._new_child(())
         # Last, because from here on other threads may collect it.
@@ -515,9 +517,10 @@ def _settings_of(properties: PrometheusProperties, name: str, **code: Any) -> _S
         if given is not None and runtime not in (None, given) and setting != "exemplars":
             origin = properties.origin(name, *_MADE_OF.get(prop, (prop,)))
             _log_once(logging.INFO, f"{name}: {argument} is overridden by {origin}")
-    if code["exemplars"] is False:  # code knows that they would be too expensive
+    # No property switches them on again: a program that says no may not afford them.
+    if code["exemplars"] is False:
         found["exemplars"] = False
-    # One threshold given alone takes the other along.
+    # If only one threshold is given, the other follows, so that they never contradict.
     low, high = found["min_zero_threshold"], found["max_zero_threshold"]
     if low is None:
         low = DEFAULT_ZERO_THRESHOLD if high is None else min(DEFAULT_ZERO_THRESHOLD, high)

@@ -14,6 +14,7 @@ from pushgate.errors import ConfigurationError
 from pushgate.model.native import bound, bounds
 
 MIN_SCHEMA, MAX_SCHEMA = -4, 8
+# As in client_golang and client_java.
 DEFAULT_ZERO_THRESHOLD = 2.0**-128
 _LARGEST = sys.float_info.max
 # A gap of empty buckets up to this long is written as zeros, not as a new span.
@@ -22,6 +23,7 @@ _SHORT_GAP = 2
 
 def index_of(value: float, schema: int) -> int:
     """Return the bucket of *value*, which is positive; infinity has one of its own."""
+    # frexp() knows no exponent of infinity.
     if math.isinf(value):
         return index_of(_LARGEST, schema) + 1
     # value = fraction * 2**exponent, with a fraction from 0.5 on and below 1.
@@ -39,6 +41,7 @@ def schema_for(factor: float) -> int:
         raise ConfigurationError(
             f"bucket_factor must be greater than 1, not {factor}", key="bucket_factor"
         )
+    # The bounds of schema s grow by 2 ** 2 ** -s.
     return max(MIN_SCHEMA, min(MAX_SCHEMA, -math.floor(math.log2(math.log2(factor)))))
 
 
@@ -132,7 +135,7 @@ class NativeBuckets:
 def _halved(side: Mapping[int, int]) -> dict[int, int]:
     halved: dict[int, int] = {}
     for index, count in side.items():
-        # Two buckets become one; the upper bound of the odd one is no bound any more.
+        # Each pair of buckets becomes one. The bound that stays is that of the even index.
         coarse = (index + 1) >> 1
         halved[coarse] = halved.get(coarse, 0) + count
     return halved

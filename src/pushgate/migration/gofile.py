@@ -19,8 +19,9 @@ from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.quoting import go_quote, is_utf8, text
 from pushgate.model.shape import Pushed, interned
 
+# Numbers of the types that every gob stream has.
 _BYTES, _STRING = 5, 6
-# Go counts from the year 1.
+# Seconds from the year 1, from which Go counts, to 1970.
 _UNIX_EPOCH = 62_135_596_800
 _NEVER = 0
 
@@ -65,16 +66,7 @@ def read(data: bytes) -> GoFile:
         if "job" not in key.names or not all(map(is_utf8, chain(*labels))):
             left_out.append(f"{key}: its labels could never be scraped")
             continue
-        # Sorted by name, so that equal groups have equal shapes.
-        families = [
-            _Stored(
-                text(name),
-                _unix_nanoseconds(family.get("Timestamp", b"")),
-                family.get("GobbableMetricFamily", b""),
-            )
-            for name, family in sorted(stored.get("Metrics", {}).items())
-        ]
-        groups.append(_group(key, families, left_out))
+        groups.append(_group(key, stored.get("Metrics", {}), left_out))
     return GoFile(groups, left_out)
 
 
@@ -131,7 +123,7 @@ class _Stream:
 
     def _struct(self, fields: list[tuple[str, Callable[[], Any]]]) -> dict[str, Any]:
         """Return the fields that are present, which are those with non-zero values."""
-        # A field is preceded by how far it is behind the one before; 0 ends the struct.
+        # Each field begins with its distance from the field before; 0 ends the struct.
         out, at = {}, -1
         while delta := self._uint():
             at += delta
@@ -211,18 +203,11 @@ class _Stream:
 # --- Groups -----------------------------------------------------------------------------
 
 
-class _Stored(NamedTuple):
-    """A family as it is stored; the time is in Unix nanoseconds."""
-
-    name: str
-    time: int
-    message: bytes
-
-
 def _unix_nanoseconds(time: bytes) -> int:
     """Return a Go ``time.Time`` in its binary form, version 1 or 2."""
     if not time:
         return _NEVER
+    # Version 2 has a byte more, for zones with seconds.
     if len(time) not in {15, 16}:
         raise ValueError("it has a time of an unknown form")
     # Version, seconds since the year 1, nanoseconds, and the zone, which only matters for display.
@@ -231,23 +216,29 @@ def _unix_nanoseconds(time: bytes) -> int:
 
 
 def _storable(nanoseconds: int) -> int:
+    # Times are stored in 64 bits, enough for the years 1678 to 2262.
     return nanoseconds if abs(nanoseconds) < 1 << 63 else _NEVER
 
 
-def _group(key: GroupingKey, families: list[_Stored], left_out: list[str]) -> StoredGroup:
+def _group(
+    key: GroupingKey, families: Mapping[bytes, Mapping[str, bytes]], left_out: list[str]
+) -> StoredGroup:
     """Return the group; for each family that cannot be imported, add a line to *left_out*."""
     times = {_PUSH_TIME: (_NEVER, _NEVER), _FAILURE_TIME: (_NEVER, _NEVER)}
     pushes: dict[int, list[Pushed]] = {}
-    for family in families:
+    # Sorted by name, so that equal groups have equal shapes.
+    for raw_name, family in sorted(families.items()):
+        name = text(raw_name)
+        time = _unix_nanoseconds(family.get("Timestamp", b""))
         try:
-            pushed = _pushed(family)
+            pushed = _pushed(name, family.get("GobbableMetricFamily", b""))
         except InvalidBody as error:
             left_out.append(f"{key}: {error}")
             continue
-        if family.name in times:
-            times[family.name] = family.time, _moment(pushed, family.time)
+        if name in times:
+            times[name] = time, _moment(pushed, time)
         else:
-            pushes.setdefault(family.time, []).append(pushed)
+            pushes.setdefault(time, []).append(pushed)
     born = [time for time, _ in times.values()] + [*pushes]
     return StoredGroup(
         key,
@@ -258,18 +249,18 @@ def _group(key: GroupingKey, families: list[_Stored], left_out: list[str]) -> St
     )
 
 
-def _pushed(family: _Stored) -> Pushed:
-    """Return a stored family; raise InvalidBody if no push could have brought it."""
+def _pushed(name: str, message: bytes) -> Pushed:
+    """Return the family in *message*; raise InvalidBody if no push could have brought it."""
     body = bytearray()
-    append_delimited(body, family.message)
+    append_delimited(body, message)
     pushed = decode(bytes(body))
     for fault, what in (
-        (pushed.shape.names != (family.name,), "another name inside"),
+        (pushed.shape.names != (name,), "another name inside"),
         (pushed.timestamped, "timestamps"),
         (pushed.wrong_types, "metrics without a value of its type"),
     ):
         if fault:
-            raise InvalidBody(f"the family {go_quote(family.name)} has {what}")
+            raise InvalidBody(f"the family {go_quote(name)} has {what}")
     return pushed
 
 
@@ -282,6 +273,7 @@ def _moment(pushed: Pushed, time: int) -> int:
     if family.type is not MetricType.GAUGE or not pushed.numbers:
         return _NEVER
     seconds = float(pushed.numbers.split()[0])
+    # A double of seconds is exact to about 200 ns only.
     if seconds == time / 1e9:
         return time
     return _storable(round(seconds * 1e9)) if math.isfinite(seconds) else _NEVER

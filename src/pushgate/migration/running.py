@@ -19,6 +19,7 @@ from pushgate.formats.protobuf.reader import messages
 from pushgate.formats.protobuf.wire import append_delimited
 from pushgate.model.quoting import text
 
+# Without allow-utf-8 a server escapes UTF-8 names, and the copies would have other names.
 ACCEPT = f"{protobuf.CONTENT_TYPE}; escaping=allow-utf-8"
 _PUSH_TIME = "push_time_seconds"
 _TIMES = {_PUSH_TIME, "push_failure_time_seconds", "push_expected_interval_seconds"}
@@ -60,6 +61,7 @@ def copies(gateway: PushGateway) -> list[Copy]:
     """
     try:
         listing = json.loads(gateway.read("/api/v1/metrics"))["data"] or []
+        # The flag --web.telemetry-path moves the page of the metrics.
         path = gateway.status().flags.get("web.telemetry-path") or "/metrics"
         families = {
             text(family.name): (
@@ -86,6 +88,7 @@ def put(gateway: PushGateway, copy: Copy) -> None:
     """Replace the group of *copy*; the group of *gateway* is not used. Errors as for a push."""
     labels = dict(copy.group)
     job = labels.pop("job")
+    # One gateway object for all groups keeps its connection, so the URL is that of each group.
     request = gateway.prepared("PUT", Payload(copy.body, protobuf.CONTENT_TYPE))
     info = request.info._replace(url=push_url(request.info.base, job, labels))
     gateway.send(request._replace(info=info, job=job, grouping_key=labels))

@@ -2,22 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 _BLANKS = " \t\f"
+# Java knows no others: \b is a plain b, and so is every other character behind a backslash.
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 # Up to the first unescaped separator; then blanks with at most one '=' or ':'.
 _ENTRY = re.compile(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", re.DOTALL)
-
-
-class Entry(NamedTuple):
-    """One ``key = value`` of a file, and the line (from 1) on which it begins."""
-
-    key: str
-    value: str
-    line: int
 
 
 def parse(data: bytes) -> dict[str, str]:
@@ -28,11 +20,12 @@ def parse(data: bytes) -> dict[str, str]:
     Raises:
         ValueError: For a malformed ``\uXXXX``.
     """
-    return {entry.key: entry.value for entry in entries(data)}
+    return {key: value for key, value, _ in entries(data)}
 
 
-def entries(data: bytes) -> Iterator[Entry]:
-    """Yield the entries of *data* in order; see :func:`parse`."""
+def entries(data: bytes) -> Iterator[tuple[str, str, int]]:
+    """Yield the key, the value and the line (from 1) of each entry in *data*; see :func:`parse`."""
+    # Java reads ISO-8859-1, where other scripts are \uXXXX. Editors write UTF-8.
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -40,7 +33,7 @@ def entries(data: bytes) -> Iterator[Entry]:
     for number, line in _logical_lines(text):
         match = _ENTRY.fullmatch(line)
         assert match is not None, "every group may be empty"
-        yield Entry(_unescape(match[1]), _unescape(match[2]), number)
+        yield _unescape(match[1]), _unescape(match[2]), number
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -49,7 +42,9 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     # Not splitlines(): it splits at form feeds and U+2028 too, which Java does not.
     for number, natural in enumerate(_LINE_ENDS.split(text), 1):
         line = natural.lstrip(_BLANKS)
-        if not held:  # also behind a backslash that continues nothing
+        # At the start of an entry, or behind a backslash alone in its line. Continued lines may
+        # begin with "#" and may be blank.
+        if not held:
             if not line or line[0] in "#!":
                 continue
             first = number
@@ -75,7 +70,7 @@ def _unescape(raw: str) -> str:
             raise ValueError("Malformed \\uxxxx encoding.")
         return _ESCAPES.get(escape, escape)
 
-    # A pair of escapes may be one character beyond the basic plane.
+    # Java's \uXXXX are UTF-16: a pair of them may be one character beyond the basic plane.
     return (
         _ESCAPE.sub(plain, raw).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     )

@@ -35,8 +35,8 @@ FILE_NAME = "prometheus.properties"
 _JAVAS = ("io.prometheus", "io_prometheus")
 # Variables of ours that are no properties.
 _OTHER_VARIABLES = {"pushgate_strict", "pushgate_metrics_file"}
-# How alike a misspelt PUSHGATE_ variable and a known one are, by difflib's ratio. Below it are
-# PUSHGATE_PORT and the like, which Kubernetes sets for a service called pushgate.
+# Variables are taken for misspelled from this ratio of difflib's on. PUSHGATE_PORT and the like,
+# which Kubernetes sets for a service called pushgate, are below it.
 _NEAR_MISS = 0.7
 
 
@@ -69,11 +69,6 @@ _KNOWN = {
 }
 
 
-class _Found(NamedTuple):
-    value: str
-    origin: str
-
-
 class PrometheusProperties(NamedTuple):
     """All properties, typed and checked. Those that are not set are None.
 
@@ -103,7 +98,7 @@ class PrometheusProperties(NamedTuple):
         return next((self.origins[key] for key in keys if key in self.origins), "properties")
 
     def _spelling(self, name: str) -> str:
-        # Environment variables know no capitals, and files may write camelCase.
+        # Names from variables have no capitals, and files may write them in camelCase.
         plain, snake = _metric_name(name), _metric_name(_snake(name))
         return plain if plain in self.per_metric else snake
 
@@ -138,7 +133,7 @@ def load(
     env = os.environ if env is None else env
     system = dict(_system) if system is None else system
     strict = strict and env.get("PUSHGATE_STRICT", "").lower() != "false"
-    found: dict[Name, _Found] = {}
+    found: dict[Name, tuple[str, str]] = {}
     for key, value, origin in _all(external or {}, external_origin, env, config_file, system):
         # Variables have one separator for sections and words; only the table knows which is which.
         separator = "_" if origin.startswith("$") else "."
@@ -152,7 +147,7 @@ def load(
         if name is None:
             _refuse_unknown(key, origin, strict=strict)
         else:
-            found[name] = _Found(value, origin)
+            found[name] = value, origin
     return _build(found)
 
 
@@ -164,13 +159,13 @@ def _all(
     system: Mapping[str, str],
 ) -> Iterator[tuple[str, str, str]]:
     """Yield key, value and origin from every source, the weakest source first."""
-    # Set but empty, it says that there is no file, not even beside the program.
+    # An empty value means no file at all, not even the one beside the program.
     named = env.get("PROMETHEUS_CONFIG", system.get("prometheus.config"))
     for path in (None if named == "" else _beside_program(), config_file or named):
         if path:
             try:
-                for entry in grammar.entries(Path(path).read_bytes()):
-                    yield _snake(entry.key), entry.value, f"{os.fspath(path)}:{entry.line}"
+                for key, value, line in grammar.entries(Path(path).read_bytes()):
+                    yield _snake(key), value, f"{os.fspath(path)}:{line}"
             except (OSError, ValueError) as error:
                 unreadable = "Failed to read Prometheus properties file."
                 message = unreadable if isinstance(error, OSError) else str(error)
@@ -187,8 +182,8 @@ def _all(
 def _beside_program() -> Path | None:
     """Return the properties file in the script's directory, if there is one.
 
-    Only absolute entries of ``sys.path``: the current directory is no place to
-    take an address and credentials from.
+    Only absolute entries of ``sys.path`` count: an address and credentials must not come from
+    whatever the current directory is.
     """
     for entry in sys.path:
         if Path(entry).is_absolute() and "site-packages" not in entry:
@@ -216,7 +211,7 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
         known = {
             name: f"{section}.{name}" for section in (PUSHGATEWAY, OWN) for name in READERS[section]
         }
-        # A part of a name is a near miss, too: ``token``, ``timeout``.
+        # So is a word of a name, or its beginning: ``token``, ``timeout``. Short ones fit too much.
         parts = [
             name
             for name in known
@@ -225,8 +220,9 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
         near = [*get_close_matches(setting, known, n=1, cutoff=_NEAR_MISS), *parts]
         meant = known[near[0]] if near else ""
         if is_variable and not meant:
-            return  # other programs' variables may begin with PUSHGATE_ too
+            return  # variables of other programs may begin with PUSHGATE_, too
     elif key.startswith(_JAVAS):
+        # The long prefix makes all keys alike, so that only a close match is worth a hint.
         meant = next(iter(get_close_matches(key, _KNOWN[separator], n=1, cutoff=0.94)), "")
     else:
         return  # another program's
@@ -238,18 +234,17 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
     _log.warning("%s (from %s)", message, origin)
 
 
-def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
+def _build(found: Mapping[Name, tuple[str, str]]) -> PrometheusProperties:
+    """Return the typed properties of *found*: for each name its text, and where it was found."""
     values: dict[str, dict[str, Any]] = {}
-    for name, entry in found.items():
+    for name, (raw, origin) in found.items():
         read = READERS[name.section][name.setting]
         if read is None:
             continue
         try:
-            values.setdefault(name.prefix, {})[name.setting] = read(entry.value)
+            values.setdefault(name.prefix, {})[name.setting] = read(raw)
         except ValueError as error:
-            raise ConfigurationError(
-                f"{name.key}: {error}", key=name.key, source=entry.origin
-            ) from None
+            raise ConfigurationError(f"{name.key}: {error}", key=name.key, source=origin) from None
     sections: dict[str, Any] = {
         prefix: make(**values.get(prefix, {})) for prefix, make in SECTIONS.items()
     }
@@ -263,7 +258,7 @@ def _build(found: Mapping[Name, _Found]) -> PrometheusProperties:
     for metric, section in per_metric.items():
         check(f"{METRICS}.{metric}", section)
     # Kept, so that an error or a warning about a value can say where it was set.
-    origins = {name.key: entry.origin for name, entry in found.items()}
+    origins = {name.key: origin for name, (_, origin) in found.items()}
     parts: list[Any] = [*sections.values(), per_metric, origins]
     return PrometheusProperties(*parts)
 

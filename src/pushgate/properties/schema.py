@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from pushgate.errors import ConfigurationError
 
 Reader = Callable[[str], Any]
-"""Turns a property's text into its value; a ValueError says what was expected."""
+"""Turns the text of a property into its value; its ValueError says what was expected."""
 
 # Not int() and float(): they take underscores, and digits of other scripts, which Java does not.
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -67,6 +67,7 @@ def _double(raw: str) -> float:
     sign, named = (text[0], text[1:]) if text[:1] in {"+", "-"} else ("", text)
     if named in _NAMED:
         return -_NAMED[named] if sign == "-" else _NAMED[named]
+    # A trailing f or d is the suffix of a Java literal. In hexadecimal it comes after the exponent.
     if _HEXADECIMAL.fullmatch(text):
         return float.fromhex(text.rstrip("fFdD"))
     if _DECIMAL.fullmatch(text):
@@ -82,16 +83,18 @@ def _threshold(raw: str) -> float:
 
 
 def _items(raw: str) -> list[str]:
+    # As Java's String.split: empty parts count, but not at the end; an empty text is one part.
     items = re.split(r"\s*,\s*", raw.strip())
     if items == [""]:
         return items
-    while items and not items[-1]:  # Java's String.split drops them
+    while items and not items[-1]:
         items.pop()
     return items
 
 
 def _doubles(raw: str) -> tuple[float, ...]:
     try:
+        # Java's own word is Infinity; client_java takes that of the exposition formats, too.
         values = tuple(math.inf if text == "+Inf" else _double(text) for text in _items(raw))
     except ValueError:
         values = (math.nan,)
@@ -240,8 +243,8 @@ SECTIONS: Mapping[str, type] = {
     "io.prometheus.exemplars": ExemplarProperties,
     OWN: OwnProperties,
 }
-# What client_java has and a push does not use: accepted whatever it says, because one file
-# serves programs in both languages.
+# Properties of client_java that no push uses. They are accepted whatever they say, because one
+# file serves programs in both languages.
 _UNUSED: Mapping[str, str] = {
     "io.prometheus.exporter": "include_created_timestamps exemplars_on_all_metric_types"
     " prometheus_timestamps_in_ms",
