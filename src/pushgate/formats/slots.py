@@ -128,24 +128,30 @@ def _one_by_one(tokens: Sequence[bytes]) -> bytes:
 
 def doubles(line: bytes) -> Sliced[bytes]:
     """Return the numbers of a canonical *line* as eight bytes each, as protobuf writes them."""
-    tokens = line.split(b" ") if line else []
+    if len(line) <= _AT_ONCE:
+        return _doubles(line)
     packed: list[bytes] = []
-    for some in _pieces(tokens):
+    for some in _pieces(line.split(b" ")):
         if packed:
             yield
-        numbers = _numbers(some)
-        packed.append(struct.pack(f"<{len(numbers)}d", *numbers))
+        packed.append(_doubles(b" ".join(some)))
     return b"".join(packed)
 
 
-def _numbers(tokens: Sequence[bytes]) -> Sequence[float]:
-    """Return the numbers in canonical *tokens*; whole ones may be integers."""
+def _doubles(line: bytes) -> bytes:
+    numbers = _numbers(line)
+    return struct.pack(f"<{len(numbers)}d", *numbers)
+
+
+def _numbers(line: bytes) -> Sequence[float]:
+    """Return the numbers of a canonical *line*; whole ones may be integers."""
+    array = b"[%b]" % line.replace(b" ", b",")
     # JSON's integers have no negative zero.
-    if _HAS_ORJSON and b"-0" not in tokens:
+    if _HAS_ORJSON and b"-0," not in array and b"-0]" not in array:
         with suppress(orjson.JSONDecodeError):  # NaN and the infinities
-            numbers: list[float] = orjson.loads(b"[%b]" % b",".join(tokens))
+            numbers: list[float] = orjson.loads(array)
             return numbers
-    return [*map(float, tokens)]
+    return [*map(float, line.split())]
 
 
 def written_out(numbers: Sequence[float]) -> bytes:

@@ -5,8 +5,8 @@ numbers, so that a scrape only fills it.
 """
 
 import struct
-from collections.abc import Generator, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import cached_property, lru_cache
 from itertools import accumulate, chain
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -65,7 +65,9 @@ def family_header(family: FamilyShape, help: str | None, escaping: Escaping) -> 
 
 
 def _pair(name: str, value: str, escaping: Escaping) -> bytes:
-    return field(1, _name(name, escaping) + field(2, raw(value)))
+    said = raw(value)
+    content = b"%b\x12%b%b" % (_name(name, escaping), varint(len(said)), said)
+    return b"\x0a%b%b" % (varint(len(content)), content)
 
 
 @lru_cache(1000)
@@ -168,12 +170,12 @@ def _interleaved(columns: Sequence[Sequence[bytes]]) -> tuple[bytes, ...]:
 class _Sheet:
     """Adjacent pieces that are filled in one go: several of simple types, or one of another type.
 
-    ``_places`` are the offsets of the numbers of simple types among those of the shape, as doubles.
+    ``_slots`` are those of simple types, in the order of an exposition.
     """
 
     def __init__(self) -> None:
         self.pieces: list[_Piece] = []
-        self._places: list[int] = []
+        self._slots: list[int] = []
         self._templates: dict[int, tuple[bytes, list[slice]]] = {}
         """By the length of the grouping labels: a template, and where to cut it once it is full."""
 
@@ -185,13 +187,13 @@ class _Sheet:
     def takes(self, piece: _Piece) -> bool:
         """Return whether *piece* may be added."""
         is_simple = self.is_simple and piece.is_simple
-        return is_simple and len(self._places) + len(piece.metrics) <= METRICS_AT_ONCE
+        return is_simple and len(self._slots) + len(piece.metrics) <= METRICS_AT_ONCE
 
     def add(self, piece: _Piece, first: int) -> None:
         """Append *piece*; the numbers of its family start at the slot *first* of the shape."""
         self.pieces.append(piece)
         if piece.is_simple:
-            self._places += [8 * (first + slots.start) for slots in piece.slots]
+            self._slots += [first + slots.start for slots in piece.slots]
 
     def numbered(self, pairs: Sequence[bytes], numbers: bytes) -> list[bytes]:
         """Return the metrics of each piece; *numbers* are those of the shape, as doubles."""
@@ -204,11 +206,20 @@ class _Sheet:
             if len(self._templates) < _MAX_TEMPLATES:
                 self._templates[grouping] = template
         # One % for all metrics: each takes the labels of the group, then its number.
-        filling = [*pairs, b""] * len(self._places)
-        filling[len(pairs) :: len(pairs) + 1] = [numbers[at : at + 8] for at in self._places]
+        filling = [*pairs, b""] * len(self._slots)
+        filling[len(pairs) :: len(pairs) + 1] = self._picked(numbers)
         text, cuts = template
         filled = text % tuple(filling)
         return [filled[cut] for cut in cuts]
+
+    @cached_property
+    def _picked(self) -> Callable[[bytes], Sequence[bytes]]:
+        """Takes the numbers of the sheet out of those of the shape, as doubles."""
+        first, count = self._slots[0], len(self._slots)
+        if self._slots == [*range(first, first + count)]:
+            return struct.Struct(f"{8 * first}x{count * '8s'}").unpack_from
+        places = [slice(8 * slot, 8 * slot + 8) for slot in self._slots]
+        return lambda numbers: [numbers[place] for place in places]
 
 
 class _Row(NamedTuple):
@@ -239,12 +250,16 @@ class _ProtobufLayout:
 
     def metrics(self, rows: Sequence[tuple[GroupingKey, Pushed]]) -> Iterator[tuple[int, bytes]]:
         """Yield what :func:`encode_metrics` does."""
+        if not self._sheets:
+            return
+        line = b" ".join([pushed.numbers for _, pushed in rows])
+        numbers = yield from pausing(doubles(line), (0, b""))
+        size = 8 * self._slots[-1]
         read: list[_Row] = []
-        for key, pushed in rows:
-            numbers = yield from pausing(doubles(pushed.numbers), (0, b""))
+        for at, (key, pushed) in enumerate(rows):
             labels = key.labels if self._is_marked else ()
             pairs = [_pair(name, value, self._escaping) for name, value in labels]
-            read.append(_Row(pairs, numbers, pushed.details))
+            read.append(_Row(pairs, numbers[at * size : (at + 1) * size], pushed.details))
         is_plain = not any(row.details for row in read)
         for sheet in self._sheets:
             if is_plain and sheet.is_simple:
