@@ -185,7 +185,7 @@ def help_lines(flags: Sequence[Flag]) -> list[str]:
     return lines
 
 
-_WIDE = 30  # labels of this length and more have a line of their own
+_WIDE = 30  # labels of this length and more have a line of their own, as in Go's kingpin
 
 
 def _choice(what: str, *choices: str, spelled: Callable[[str], str] = str) -> Callable[[str], str]:
@@ -200,7 +200,7 @@ def _choice(what: str, *choices: str, spelled: Callable[[str], str] = str) -> Ca
 
 
 def _count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,18}", text):
+    if not re.fullmatch("[0-9]{1,18}", text):  # int() takes 1_000 and digits of other scripts
         raise ValueError(f'invalid number "{text}": expected digits only (0 = no limit)')
     return int(text)
 

@@ -74,6 +74,7 @@ class Window:
                 return
             if level + 1 == len(self._levels):
                 self._levels.append([])
+            # Evens or odds by chance: always the same would shift every rank in one direction.
             values.sort()
             self._levels[level + 1] += values[_coin(1) :: 2]
             values.clear()

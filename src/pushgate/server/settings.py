@@ -198,12 +198,14 @@ class Settings:
     @property
     def telemetry_path(self) -> str:
         """The normalized path of the exposition, including the route prefix."""
+        # Go's path.Join. For POSIX, two slashes at the start mean something of their own.
         joined = "/".join(filter(None, (self.route_prefix, self.web_telemetry_path)))
         clean = posixpath.normpath(joined) if joined else ""
         return clean.removeprefix("/") if clean.startswith("//") else clean
 
     @property
     def _external_path(self) -> str:
+        # Go's URL.Path is decoded, and so are the paths of an ASGI scope.
         return unquote(urlsplit(self.web_external_url).path)
 
     @property

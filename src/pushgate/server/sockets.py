@@ -12,7 +12,7 @@ from typing import Any
 from pushgate.errors import StartupError
 
 BACKLOG = 2048
-"""How many connections may wait until they are accepted."""
+"""How many connections may wait until they are accepted; the kernel may allow fewer."""
 _FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 _UNIX = "unix:"
 
@@ -44,6 +44,7 @@ def from_systemd(environment: Mapping[str, str]) -> list[socket.socket]:
     Raises:
         StartupError: there are none, or one is not a listening stream socket.
     """
+    # A child of the activated process inherits the variables, but not the sockets.
     if environment.get("LISTEN_PID") != str(os.getpid()):
         raise StartupError(_NO_SOCKETS)
     try:
@@ -225,7 +226,7 @@ def _adopt(fd: int) -> socket.socket:
     if not listening or listener.type != socket.SOCK_STREAM:
         listener.close()  # with Accept=yes it is a connection, and each has its own process
         raise StartupError(f"systemd socket {fd} does not listen; use ListenStream= and Accept=no")
-    listener.set_inheritable(False)
+    listener.set_inheritable(False)  # systemd leaves them open for children
     return listener
 
 

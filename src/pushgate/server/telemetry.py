@@ -37,6 +37,7 @@ _DURATION = (
     "HTTP request duration for pushes to the Pushgateway.",
 )
 _RANKS = (0.1, 0.5, 0.9)
+# As the Go client's summaries have it by default: MaxAge, and AgeBuckets.
 _WINDOW_SECONDS = 600
 _AGES = 5
 
@@ -77,7 +78,8 @@ class Telemetry:
         self._registry = CollectorRegistry()
         for collector in (PlatformCollector, GCCollector, ProcessCollector):
             collector(registry=self._registry)
-        # The Go server has this one too, prometheus_client does not.
+        # prometheus_client lacks this one. Without a limit, Go shows the largest uint64, which as
+        # a float is 2**64.
         space, _ = resource.getrlimit(resource.RLIMIT_AS)
         Gauge(
             "process_virtual_memory_max_bytes",

@@ -92,7 +92,7 @@ class Access:
         self.config = config
         self.store = store or CredentialStore(config)
         self.open = config.rate_limit is None and not config.requires_credentials
-        # http.Header.Set writes X-Xss-Protection.
+        # As Go's http.Header.Set spells them: X-Xss-Protection.
         self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers.items())
         self._clock = clock
         # With a key of this process, a dump of its memory has no hashes to guess passwords from.

@@ -142,6 +142,7 @@ class JwtVerifier:
 
     def _verify(self, token: bytes, now: float) -> Verified | None:
         """Return the content of *token*; raise InvalidKeyIdError if its key is not known."""
+        # Not strict: providers add headers of their own.
         known = JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False)
         required = jwt.JWTClaimsRegistry(
             int(now),

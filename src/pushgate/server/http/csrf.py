@@ -17,6 +17,7 @@ from pushgate.server.flags import Network
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """The methods that change nothing (RFC 9110, 9.2.1)."""
 
+# A sibling domain is "same-site", and may belong to somebody else.
 _FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -51,7 +52,8 @@ def cross_site_write(scope: Scope, external_url: str, trusted: Sequence[Network]
         return None
     fields = dict(scope["headers"])
     site = fields.get(b"sec-fetch-site")
-    # Where a browser sends it, it is the better answer: it knows of sites, not only of hosts.
+    # Where there is one, it is the better answer: the browser compared the addresses it saw, and
+    # no proxy between can have changed them.
     if site is not None:
         if site.lower() not in _FOREIGN_SITES:
             return None

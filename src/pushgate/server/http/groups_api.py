@@ -27,7 +27,7 @@ from pushgate.server.store.store import Store
 _CONDITIONS = ("match[]", "failed", "older_than")
 _DEFAULT_LIMIT = 100
 _MAX_LIMIT = 1000
-_MAX_OFFSET = 10**9
+_MAX_OFFSET = 10**9  # more than there can be groups
 _ORDERS: Final[Mapping[str, Callable[[Group], int]]] = {
     "push_time": lambda group: group.pushed_at,
     "failure_time": lambda group: group.failed_at,

@@ -84,6 +84,7 @@ _T = TypeVar("_T")
 # What is written at a time, in about half a millisecond.
 _SLOTS_PER_PIECE = 200
 
+# What could end a script element, or in old JavaScript a line: U+2028 and U+2029.
 _HTML_MARKS = (b"<", b">", b"&", b"\xe2\x80")
 _HTML = re.compile(b"[<>&]|\xe2\x80[\xa8\xa9]")
 _HTML_ESCAPES: Final[Mapping[bytes, bytes]] = {
@@ -100,7 +101,7 @@ def encoded(value: Any) -> bytes:
     """Return *value* as Go's ``encoding/json`` writes it."""
     try:
         text = orjson.dumps(value)
-    except TypeError:  # not UTF-8: rare, so it may be slow
+    except TypeError:  # lone surrogates: a label that is not UTF-8. Rare, so it may be slow
         slow = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         text = _LONE_SURROGATE.sub(r"\\ufffd", slow).encode()
     if any(mark in text for mark in _HTML_MARKS):

@@ -50,6 +50,7 @@ from pushgate.server.http.slices import SLICE_SECONDS, queue_slice
 
 _log = logging.getLogger(__name__)
 
+# Smaller heads are not counted: with 10,000 connections, they hold 80 MiB at most.
 _LARGE_HEAD_BYTES = 8 << 10
 # Received and not yet read: from here on the client has to wait.
 _HIGH_WATER_BYTES = 64 << 10
@@ -63,8 +64,8 @@ _MAX_LINGER_BYTES = 256 << 20
 _MAX_LINGER_SECONDS = 30.0
 # How long a request that is under way may outlive the certificate of its client.
 _MAX_EXPIRED_SECONDS = 10
-# How long a stop waits for the first request of a new connection, and for the rest of a head: the
-# client has sent it, or will, and could not know that the server stops.
+# How long a stop waits for the first request of a new connection, and for the rest of a head: its
+# client could not know that the server stops, and cannot tell whether a retry is safe.
 NEW_SECONDS = 1.0
 _NEVER = float("inf")
 _TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; no request begins with it
@@ -76,7 +77,10 @@ _REFUSALS: Final = {
     "open-files": plain_error(503, "too many connections for the limit of open files", _RETRY),
     "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
 }
+# Browsers send one of these with every write, other clients hardly ever: only such requests need
+# the check against forgery (csrf.py).
 _FROM_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
+# A line may end in LF alone (RFC 9112, 2.2), and so may the empty one.
 _end_of_head = re.compile(rb"\n\r?\n").search
 
 
@@ -222,6 +226,7 @@ class HttpProtocol(asyncio.Protocol):
         self._is_new_until = now + NEW_SECONDS
         for reason, limit in state.max_connections.items():
             if len(state.connections) > limit:
+                # Lingering would keep just those connections open that are too many.
                 self._refuse_for(reason, lingers=False)
                 return
         if state.is_stopping:  # it was accepted before
@@ -297,7 +302,7 @@ class HttpProtocol(asyncio.Protocol):
                 self._transport.abort()
         if now < self._deadline:
             return
-        self._deadline = _NEVER
+        self._deadline = _NEVER  # what follows sets the next one, if there is one
         if self._is_ending:
             self._transport.abort()
         elif self._in_head:
@@ -436,7 +441,7 @@ class HttpProtocol(asyncio.Protocol):
             self._in_head = True
             self._deadline = self._loop.time() + state.header_seconds
         length = len(self._buffer)
-        self._searched = max(0, length - 2)
+        self._searched = max(0, length - 2)  # LF CR of the end may be there already
         self._count_head(length if length > _LARGE_HEAD_BYTES else 0)
         if self._held_head_bytes and state.held_head_bytes > state.max_held_bytes:
             self._refuse_for("held-bytes")
@@ -517,6 +522,7 @@ class HttpProtocol(asyncio.Protocol):
             return b""
         if rest is None:
             return b""
+        # Before the sink: it may answer at once, and what is done then depends on these.
         self._framing = None
         self._deadline = _NEVER if self._owes_response else self._idle_deadline()
         if self._sink is not None:
@@ -609,6 +615,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._at_eof or not lingers:
             self._transport.close()
             return
+        # The client reads the end of the response at once; what it sends meanwhile is dropped.
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
         self._discarded = 0
@@ -630,7 +637,8 @@ class Exchange:
         self._is_gone = False
         self._is_complete = False
         self._arrived = asyncio.Event()
-        self._start: Message | None = None  # held back until the first piece of the body
+        # Held back until the first piece of the body: if making that fails, it is a 500 instead.
+        self._start: Message | None = None
         self._is_started = False
         self._is_chunked = False
         path = request.path.decode()
@@ -643,6 +651,7 @@ class Exchange:
             "scheme": "https" if protocol.is_tls else "http",
             "root_path": "",
             "method": request.method,
+            # ASGI's path is decoded. Groups are matched by raw_path: a value may contain %2F.
             "path": unquote(path) if "%" in path else path,
             "raw_path": request.path,
             "query_string": request.query,
@@ -683,7 +692,7 @@ class Exchange:
         """Let *app* answer; whatever it does, the connection goes on or ends."""
         try:
             await app(self._scope, self._receive, self._send)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # by a stop that waits no longer, or of a slow reader
             self._protocol.abort()
             raise
         except Exception:  # noqa: BLE001 - one request must not end the process
@@ -697,6 +706,7 @@ class Exchange:
 
     async def _receive(self) -> Message:
         self._protocol.write_continue()
+        # Behind the body, the next message says that the client is gone, and is waited for (ASGI).
         while not (self._body or self._error or self._is_gone or self._is_complete):
             if not self._more_body and not self._is_received:
                 break
@@ -721,6 +731,7 @@ class Exchange:
         body: bytes = message.get("body", b"")
         is_last = not message.get("more_body", False)
         pieces = [] if self._is_started else [self._head()]
+        # The response to HEAD has the headers of that to GET and no body (RFC 9110, 9.3.2).
         if body and self._sends_body:
             pieces += [b"%x\r\n" % len(body), body, b"\r\n"] if self._is_chunked else [body]
         if is_last and self._is_chunked and self._sends_body:
@@ -747,5 +758,6 @@ class Exchange:
         self._is_chunked = not has_end and not self._protocol.is_http_1_0
         if self._is_chunked:
             headers = (*headers, (b"transfer-encoding", b"chunked"))
+        # HTTP/1.0 has no chunks: there, such a body ends with the connection (RFC 9112, 6.3).
         ends = not has_end and not self._is_chunked
         return self._protocol.encoded_head(status, headers, ends_by_closing=ends)

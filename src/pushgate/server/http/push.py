@@ -214,6 +214,8 @@ class PushService:
     def _remember(self, cache: dict[bytes, _T], key: bytes, value: _T) -> None:
         if len(key) > _MAX_REMEMBERED_BYTES:
             return
+        # Clearing is cheaper than keeping track of what was used last: that would cost each push
+        # something, and what is in use is back after one push of each client.
         if len(cache) >= max(_MIN_REMEMBERED, 2 * len(self._gateway.store)):
             cache.clear()
         cache[key] = value
@@ -292,6 +294,7 @@ class PushService:
 
     def conclude(self, push: "Push", error: Exception | None) -> Response:
         """Return the response to *push*, which ended with *error* or well; count and log it."""
+        # Counted before it is answered: whoever got the answer finds it in the next scrape.
         response = self._response(push, error)
         telemetry, request = self._telemetry, push.request
         if request.method == "DELETE":
@@ -399,10 +402,6 @@ class Push:
         except Exception as error:  # noqa: BLE001 - answered, and logged there if unexpected
             self.settle(error)
 
-    def fail(self, error: PushgateError) -> None:
-        """Refuse the push: the rest of its body will not come, because of *error*."""
-        self.settle(error)
-
     def hang_up(self) -> None:
         """Ignore that the client is gone: a push that is complete is carried out."""
 
@@ -423,10 +422,14 @@ class Push:
             error = error if unexpected else error.with_traceback(None)
         done(self._service.conclude(self, error))
 
+    fail = settle
+    """Refuse the push: the rest of its body will not come."""
+
 
 def _change(push: Push, pushed: Pushed) -> Change:
     once = push.request.idempotency_key
-    if once:  # keys are those of a group, and of any length
+    if once:
+        # Two groups may use the same key. A digest of both is short, and shows no one's key.
         once = blake2b(once, digest_size=16, key=blake2b(push.group.packed).digest()).digest()
     address = address_of(push.client)
     return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns(), address, once)

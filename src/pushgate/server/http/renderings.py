@@ -30,7 +30,8 @@ _MAX_KEPT = 32
 _TIMES_QUICK, _TIMES_SLOW = 250, 10
 _TOO_FAR_SECONDS = 5.0
 _AT_LEAST_SECONDS = 1.0
-# What an answer depends on, beside the target.
+# What a page depends on besides its target: who may delete what, how it is compressed, and the
+# host in its links and curl lines.
 _READ_HEADERS = (b"authorization", b"accept-encoding", b"host")
 
 _Asked: TypeAlias = tuple[object, ...]

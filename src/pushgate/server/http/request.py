@@ -30,10 +30,13 @@ _MAX_LENGTH_DIGITS = 18  # Content-Length is read into a signed 64-bit integer
 _DECISIVE = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"})
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# Exactly one blank each: programs that skip more disagree about what the target is.
 _request_line = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)" % _TOKEN).fullmatch
-# A line may end in LF alone (RFC 9112, 2.2). Possessive, so that nothing is tried twice.
+# A line may end in LF alone (RFC 9112, 2.2). A blank before the colon, or at the start of a line to
+# continue the one before, is refused (5.1, 5.2). Possessive, so that nothing is tried twice.
 _header_lines = re.compile(rb"(?:%b:[^\x00-\x08\x0a-\x1f\x7f]*+\r?\n)*+" % _TOKEN).fullmatch
 _absolute_target = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?]*)([^?]*)(?:\?(.*))?").fullmatch
+# As lenient as Go: Host is shown in links, and compared with Origin, but routes nothing.
 _is_host = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
 # The host of a URL: no percent escapes, brackets around IPv6 only, and a port of digits.
 _is_authority = re.compile(
@@ -142,7 +145,7 @@ def parse_head(head: bytes) -> RequestHead:
     length = _body_length(values, is_http_1_0=is_http_1_0)
     _check_host(values.get(b"host", []), is_http_1_0=is_http_1_0)
     path, query, authority = _split_target(raw_target)
-    if authority:  # RFC 9112, 3.2.2
+    if authority:  # it replaces the header (RFC 9112, 3.2.2)
         headers = [(b"host", authority), *(field for field in headers if field[0] != b"host")]
     return RequestHead(
         method.decode(),
@@ -162,12 +165,13 @@ def _body_length(values: Mapping[bytes, Sequence[bytes]], *, is_http_1_0: bool) 
     if codings:
         if len(codings) > 1 or codings[0].lower() != b"chunked":
             raise MalformedRequest(_BAD_CODING)
-        # Both are how requests are smuggled; HTTP/1.0 has no chunks.
+        # Both are how requests are smuggled (RFC 9112, 6.1); HTTP/1.0 has no chunks.
         if lengths or is_http_1_0:
             raise MalformedRequest(BAD_REQUEST)
         return None
     if lengths is None:
         return 0
+    # Several equal lengths may count as one (RFC 9112, 6.3), but not every proxy sees it so.
     digits = lengths[0].lstrip(b"0")
     if len(lengths) > 1 or not lengths[0].isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
         raise MalformedRequest(BAD_REQUEST)
@@ -277,6 +281,7 @@ class Chunked:
         while at < len(data):
             if self._left:
                 at = self._read_content(data, at, content)
+            # Nearly every chunk begins with a line that is complete and has no extensions.
             elif not (self._line or self._in_trailer) and (start := _chunk_start(data, at)):
                 self._begin_chunk(int(start[1], 16), start.end() - at)
                 at = start.end()
@@ -309,7 +314,7 @@ class Chunked:
             self._left -= len(piece)
             at += len(piece)
         if self._left <= 2:
-            missing = b"\r\n"[-self._left :]
+            missing = b"\r\n"[-self._left :]  # both bytes, or LF if CR ended the last segment
             found = data[at : at + self._left]
             if not missing.startswith(found):
                 raise MalformedBody("malformed chunked encoding")
@@ -339,6 +344,7 @@ class Chunked:
 
 def _chunk_size(line: bytes) -> int:
     """Return the size in the first *line* of a chunk, its line end included."""
+    # A proxy that takes LF for a part of an extension reads other chunks (CVE-2025-22871).
     if not line.endswith(b"\r\n"):
         raise MalformedBody("chunked line ends with bare LF")
     if b"\r" in line[:-2]:

@@ -61,6 +61,7 @@ class HttpServer:
         What is not answered after *seconds*, or when *at_once* is set, is broken off.
         """
         state = self._state
+        # First the listeners: with SO_REUSEPORT, the kernel then sends clients to other processes.
         for server in self._servers:
             server.close()
         state.is_stopping = True

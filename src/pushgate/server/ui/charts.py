@@ -140,7 +140,10 @@ def quantile(buckets: Sequence[Bucket], rank: float, *, is_log: bool) -> float:
 
 
 def _is_exponential(buckets: Sequence[Bucket]) -> bool:
-    """Return whether the bounds are so far apart that a linear axis would hide most of them."""
+    """Return whether a linear axis would crowd most bounds at its start.
+
+    It would with the default bounds of client libraries, which reach from 0.005 to 10.
+    """
     bounds = [bucket.upper for bucket in buckets if math.isfinite(bucket.upper)]
     return len(bounds) > 2 and bounds[0] > 0 and bounds[-1] / bounds[0] >= 20
 
@@ -150,6 +153,7 @@ def _scale(finite: Iterable[float], *, is_log: bool) -> Callable[[float], float]
     sizes = [abs(bound) for bound in finite if bound]
     if not is_log or not sizes:
         return lambda number: number
+    # Below it, the axis is linear. A bound next to zero would leave no room for the others.
     smallest = min(size for size in sizes if size > 1e-100 or size == max(sizes))
 
     def place(number: float) -> float:

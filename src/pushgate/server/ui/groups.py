@@ -200,6 +200,7 @@ def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> lis
 
 def _alert(group: Group, rule: Rule, selector: str) -> str:
     usual = rule.expect_every / 1e9 or rhythm(group.attempts)[0]
+    # One and a half times the usual interval. Most jobs whose interval is not known run daily.
     most = max(60, round(1.5 * usual)) if usual else 36 * 3600
     words = re.findall("[A-Za-z0-9]+", group.key.job[:_MAX_CHIP])
     name = "".join(map(str.capitalize, words)) or "Job"
@@ -269,6 +270,7 @@ def _is_plain(name: str) -> bool:
 def _path_name(name: str, rule: NameRule) -> str:
     if rule is NameRule.LEGACY or _is_plain(name):
         return quote(name, safe="", errors="surrogateescape")
+    # The escaping scheme "values" of Prometheus, which the path of a push understands.
     return "U__" + "".join(
         "__" if c == "_" else c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name
     )
@@ -282,4 +284,5 @@ def _path_value(value: str) -> str:
         and value.replace("-", "").replace("_", "").replace(".", "").isalnum()
     ):
         return f"/{value}"
+    # "=" is the padding of nothing: a path could not end in an empty value.
     return f"@base64/{base64.urlsafe_b64encode(raw(value)).decode() or '='}"

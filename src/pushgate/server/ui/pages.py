@@ -56,6 +56,8 @@ _FILES: Final = StaticFiles(directory=_HERE / "static")
 _FILE_NAMES: Final = frozenset(path.name for path in (_HERE / "static").iterdir())
 _compiled: Final[dict[str, "Template"]] = {}
 
+# Label values and help texts come from strangers. Even if one got through the escaping, nothing
+# inline runs, nothing is loaded from elsewhere, and no other site can show the page in a frame.
 _CSP = b"content-security-policy"
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -299,7 +301,8 @@ def _query(scope: Scope) -> dict[str, str]:
 
 async def _page(name: str, context: AppContext, up: str, **shown: Any) -> Iterator[str]:
     """Return a page; *up* is the relative URL of the route prefix, used without an external URL."""
-    if not _compiled:  # takes long for the event loop, and for a start
+    # To compile them takes too long for the event loop, and would delay every start.
+    if not _compiled:
         _compiled.update(await asyncio.to_thread(_all_templates))
     settings = context.settings
     base = settings.external_prefix or up
@@ -347,7 +350,7 @@ def _takes_gzip(scope: Scope) -> bool:
 
 
 def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    packer = compressobj(5, wbits=31)
+    packer = compressobj(5, wbits=31)  # 15 bits of window, and 16 for gzip's header and trailer
     for piece in pieces:
         yield packer.compress(piece)
     yield packer.flush()

@@ -142,7 +142,9 @@ def _sharing(context: AppContext) -> str:
 
 
 def _memory() -> int:
+    """Return the resident memory in bytes; 0 where there is no /proc, as on macOS."""
     try:
+        # The second field; see proc_pid_statm(5). The first counts what is only mapped.
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:
         return 0
