@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Scope
 
 from pushgate.errors import InvalidParameter
 from pushgate.model import slices
-from pushgate.model.slices import Sliced, sorting
+from pushgate.model.slices import sorting
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
@@ -25,16 +25,16 @@ from pushgate.server.store.selection import Selection
 from pushgate.server.store.store import Store
 
 _CONDITIONS = ("match[]", "failed", "older_than")
-_DEFAULT_LIMIT = 100
-_MAX_LIMIT = 1000
-_MAX_OFFSET = 10**9  # more than there can be groups
+DEFAULT_LIMIT: Final = 100
+MAX_LIMIT: Final = 1000
+MAX_OFFSET: Final = 10**9  # more than there can be groups
 _ORDERS: Final[Mapping[str, Callable[[Group], int]]] = {
     "push_time": lambda group: group.pushed_at,
     "failure_time": lambda group: group.failed_at,
     "series": lambda group: group.series,
     "families": lambda group: group.families,
 }
-_SORTS: Final = ("labels", "-labels", *_ORDERS, *(f"-{name}" for name in _ORDERS))
+SORTS: Final = ("labels", "-labels", *_ORDERS, *(f"-{name}" for name in _ORDERS))
 
 
 def _refusing_in_json(endpoint: Endpoint) -> Endpoint:
@@ -57,10 +57,14 @@ async def listing(context: AppContext, scope: Scope) -> ASGIApp:
     given = Parameters(scope)
     given.only((*_CONDITIONS, "sort", "limit", "offset"))
     selection = _selection(given)
-    sort = given.choice("sort", _SORTS) or "labels"
-    limit = given.number("limit", _DEFAULT_LIMIT, least=1, most=_MAX_LIMIT)
-    offset = given.number("offset", 0, least=0, most=_MAX_OFFSET)
-    groups = await in_steps(_sorted(context.gateway.store, selection, sort))
+    sort = given.choice("sort", SORTS) or "labels"
+    limit = given.number("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
+    offset = given.number("offset", 0, least=0, most=MAX_OFFSET)
+    groups = await in_steps(selection.of(context.gateway.store))
+    if order := _ORDERS.get(sort.removeprefix("-")):  # they come in the order of their labels
+        groups = await in_steps(sorting(groups, order))
+    if sort.startswith("-"):
+        groups = groups[::-1]
     page = groups[offset : offset + limit]
     return Stream(_pieces(page, {"total": len(groups)}, context.gateway.store), JSON)
 
@@ -103,14 +107,6 @@ def _selection(given: Parameters) -> Selection:
     age = given.duration("older_than")
     before = None if age is None else time.time_ns() - age
     return Selection(given.selectors(), given.boolean("failed"), before)
-
-
-def _sorted(store: Store, selection: Selection, sort: str) -> Sliced[list[Group]]:
-    groups = yield from selection.of(store)
-    name = sort.removeprefix("-")
-    if name in _ORDERS:
-        groups = yield from sorting(groups, _ORDERS[name])
-    return groups[::-1] if sort.startswith("-") else groups
 
 
 def _pieces(groups: Sequence[Group], head: Mapping[str, Any], store: Store) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ import orjson
 from starlette.types import ASGIApp, Scope
 
 from pushgate.server.http.context import AppContext
+from pushgate.server.http.groups_api import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, SORTS
 from pushgate.server.http.json_api import JSON
 from pushgate.server.http.responses import Response
 from pushgate.server.settings import Settings
@@ -137,18 +138,19 @@ _OLDER_THAN: Final = _parameter(
     _DURATION,
     "The last push that succeeded is longer ago than this: 90s, 12h, 1h30m; at most 292 years.",
 )
-_ORDERS: Final = ("labels", "push_time", "failure_time", "series", "families")
 _SORT: Final = _parameter(
     "query",
     "sort",
-    _text(enum=[sign + order for order in _ORDERS for sign in ("", "-")], default="labels"),
+    _text(enum=[*SORTS], default="labels"),
     "Descending with - in front.",
 )
 _LIMIT: Final = _parameter(
-    "query", "limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
+    "query",
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
 _OFFSET: Final = _parameter(
-    "query", "offset", {"type": "integer", "minimum": 0, "maximum": 10**9, "default": 0}
+    "query", "offset", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0}
 )
 _DRY_RUN: Final = _parameter(
     "query", "dry_run", {"type": "boolean", "default": False}, "Say what would be deleted, only."
