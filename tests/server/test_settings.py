@@ -263,7 +263,7 @@ def test_help_lists_every_flag_in_two_columns():
         "                                 of port listeners (Linux only).",
         "      --web.listen-address=:9091 ...  ",
         '      --web.route-prefix=""      Prefix for the internal routes of web',
-        "      --persistence.interval=5m  Accepted for compatibility, without effect:",
+        "      --persistence.interval=5m  Accepted for compatibility, but has no effect:",
         "      --limit.body-bytes=32MiB   Maximum size of a request body as sent.",
         "      --[no-]version             Show application version.",
     ):

@@ -40,8 +40,8 @@ class Settings:
     web_reuse_port: bool = _flag(
         flags.SWITCH,
         "",
-        "Share the ports with other processes of the same user that set this flag, too. For "
-        "replicas with one database; see docs/replicas.md.",
+        "Share the ports with other processes of the same user that set this flag. For replicas "
+        "that share a database; see docs/replicas.md.",
     )
     web_config_file: str = _flag(
         flags.TEXT,
@@ -63,8 +63,8 @@ class Settings:
     web_trusted_proxies: tuple[Network, ...] = _flag(
         flags.NETWORKS,
         "",
-        "Addresses (CIDRs, separated by commas) of reverse proxies whose X-Forwarded-Host and "
-        "X-Forwarded-Proto headers are believed. Peers of Unix sockets always are.",
+        "Addresses (comma-separated CIDRs) of reverse proxies whose X-Forwarded-Host and "
+        "X-Forwarded-Proto headers are trusted. Peers of Unix sockets always are.",
     )
     web_enable_lifecycle: bool = _flag(flags.SWITCH, "", "Enable shutdown via HTTP request.")
     web_enable_admin_api: bool = _flag(
@@ -73,7 +73,7 @@ class Settings:
     web_shutdown_timeout: int = _flag(
         flags.DURATION,
         "10s",
-        "How long a stop waits for requests in flight.",
+        "How long to wait for requests in flight when stopping.",
     )
     persistence_file: str = _flag(
         flags.TEXT,
@@ -83,9 +83,9 @@ class Settings:
     persistence_url: str = _flag(
         flags.DATABASE,
         "",
-        "PostgreSQL database to persist metrics in, instead of a file; any number of servers may "
-        "share one: postgresql://user@host/name. PUSHGATE_PERSISTENCE_URL keeps a password out "
-        "of the command line.",
+        "PostgreSQL database to persist metrics in, instead of a file: "
+        "postgresql://user@host/name. Any number of servers may share one. Use the variable "
+        "PUSHGATE_PERSISTENCE_URL to keep a password out of the command line.",
     )
     persistence_max_staleness: int = _flag(
         flags.DURATION,
@@ -95,7 +95,8 @@ class Settings:
     persistence_interval: int = _flag(
         flags.DURATION,
         "5m",
-        "Accepted for compatibility, without effect: every push is on disk before it is answered.",
+        "Accepted for compatibility, but has no effect: every push is on disk before it is "
+        "answered.",
     )
     persistence_wait: int = _flag(
         flags.DURATION,
@@ -119,7 +120,7 @@ class Settings:
     push_rules_file: str = _flag(
         flags.TEXT,
         "",
-        "File of rules by group: how long groups stay, and how often pushes are expected. See "
+        "File of rules that say how long groups are kept and how often pushes are expected. See "
         "docs/rules.md.",
     )
     push_ttl: int = _flag(
@@ -140,8 +141,8 @@ class Settings:
     limit_held_bytes: int = _flag(
         flags.SIZE,
         "128MiB",
-        "Maximum size of all large request heads and bodies that are being received, together, "
-        "and of the old versions of the metrics that clients are still reading.",
+        "Maximum total size of the large request heads and bodies that are being received, and of "
+        "the old versions of the metrics that clients are still reading.",
     )
     limit_series_per_push: int = _flag(
         flags.COUNT, "100000", "Maximum number of series in one push."
@@ -150,7 +151,7 @@ class Settings:
     limit_label_value_bytes: int = _flag(
         flags.SIZE,
         "64KiB",
-        "Maximum length of a label value. A line of text can be 16 times as long.",
+        "Maximum length of a label value. A line of the text format can be 16 times as long.",
     )
     limit_labels_per_series: int = _flag(
         flags.COUNT,
@@ -160,19 +161,19 @@ class Settings:
     limit_groups: int = _flag(flags.COUNT, "1000000", "Maximum number of groups stored.")
     limit_series: int = _flag(flags.COUNT, "10000000", "Maximum number of series stored.")
     limit_header_seconds: int = _flag(
-        flags.COUNT, "10", "Seconds a client has to send the headers of a request."
+        flags.COUNT, "10", "Seconds that a client has to send the headers of a request."
     )
     limit_body_seconds: int = _flag(
-        flags.COUNT, "120", "Seconds a client has to send the body of a request."
+        flags.COUNT, "120", "Seconds that a client has to send the body of a request."
     )
     limit_idle_seconds: int = _flag(
         flags.COUNT,
         "300",
-        "Seconds until a connection that is idle, or whose client does not read, is closed.",
+        "Seconds after which a connection is closed if it is idle or its client does not read.",
     )
     limit_connections: int = _flag(flags.COUNT, "10000", "Maximum number of open connections.")
     limit_pushes_in_flight: int = _flag(
-        flags.COUNT, "1000", "Maximum number of pushes that wait for their answer."
+        flags.COUNT, "1000", "Maximum number of pushes waiting to be answered."
     )
     log_level: str = _flag(
         flags.LOG_LEVEL,

@@ -17,20 +17,20 @@ _Node = dict[str, Any]
 
 _ABOUT: Final = """The HTTP API of a Prometheus Pushgateway in Python. docs/http-api.md explains it, with examples.
 
-HEAD is answered like GET, without the body. OPTIONS says in Allow which methods a path has. A path without a route is \
-404, a method that its path does not have is 405. A request that breaks HTTP itself is 400, 408, 414, 431, 501 or 505, \
-and one over the limits of connections or open files 503, on every path.
+HEAD returns the response to GET without its body. OPTIONS lists the methods of a path in Allow. An unknown path returns \
+404, and a method that the path does not support 405. On every path, a request that violates HTTP itself gets 400, 408, \
+414, 431, 501 or 505, and one over the limits of connections or open files 503.
 
-Whether clients have to say who they are is configured; without that, no request is 401 or 403 for that reason. Pages \
-of other sites may not write: 403."""  # noqa: E501 - paragraphs
+Credentials and permissions are needed only if they are configured; without them, no request gets 401, and none gets 403 \
+for lack of a permission. A write that a page of another site sends gets 403."""  # noqa: E501 - paragraphs
 
-_PUSH: Final = """The body is in the text format of Prometheus, in OpenMetrics or in protobuf. An answer of 200 is sent \
-when the push is on disk and visible to the next scrape.
+_PUSH: Final = """The body is in the text format of Prometheus, in OpenMetrics or in protobuf. The server responds with \
+200 once the push is on disk and visible to the next scrape.
 
-The path names the group by its labels: the job, then any number of pairs `/LABEL/VALUE`. OpenAPI has no way to say "any \
-number", so there is a path with none here, and one with a single pair; more pairs follow in the same way. A name that \
-ends in `@base64` says that its value is in base64 with the URL-safe alphabet, padding optional: `job@base64` too. Values \
-may be empty. `--push.enable-utf8-names` allows every label name."""  # noqa: E501 - paragraphs
+The path identifies the group by its labels: the job, then any number of pairs `/LABEL/VALUE`. OpenAPI cannot express "any \
+number", so this description has one path without pairs and one with a single pair; more pairs follow in the same way. If \
+a name ends in `@base64`, as in `job@base64`, its value is base64 with the URL-safe alphabet and optional padding. Values \
+may be empty. `--push.enable-utf8-names` allows any label name."""  # noqa: E501 - paragraphs
 
 
 def _text(**more: Any) -> _Node:
@@ -122,10 +122,13 @@ _SELECTORS: Final = _parameter(
     "query",
     "match[]",
     _array(_text(format="selector", minLength=2)),
-    'Which groups: {job="backup",instance=~"db.*"}. Of several selectors, one has to match.',
+    'Chooses groups: {job="backup",instance=~"db.*"}. Of several selectors, one must match.',
 )
 _FAILED: Final = _parameter(
-    "query", "failed", {"type": "boolean"}, "Whether the last push failed. 1 and 0 mean the same."
+    "query",
+    "failed",
+    {"type": "boolean"},
+    "Whether the last push failed. 1 and 0 are accepted, too.",
 )
 _DURATION: Final = _text(
     format="duration of Go",
@@ -136,13 +139,13 @@ _OLDER_THAN: Final = _parameter(
     "query",
     "older_than",
     _DURATION,
-    "The last push that succeeded is longer ago than this: 90s, 12h, 1h30m; at most 292 years.",
+    "The last successful push was longer ago than this: 90s, 12h, 1h30m; at most 292 years.",
 )
 _SORT: Final = _parameter(
     "query",
     "sort",
     _text(enum=[*SORTS], default="labels"),
-    "Descending with - in front.",
+    "A leading - sorts in descending order.",
 )
 _LIMIT: Final = _parameter(
     "query",
@@ -153,7 +156,7 @@ _OFFSET: Final = _parameter(
     "query", "offset", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0}
 )
 _DRY_RUN: Final = _parameter(
-    "query", "dry_run", {"type": "boolean", "default": False}, "Say what would be deleted, only."
+    "query", "dry_run", {"type": "boolean", "default": False}, "Only list what would be deleted."
 )
 _JOB: Final = _parameter("path", "job", _text(minLength=1), "Percent-encoded: %2F is a slash.")
 _PAIR: Final = (
@@ -166,20 +169,25 @@ _OF_PUSH: Final = (
         "header",
         "Content-Encoding",
         _text(enum=[*_ENCODINGS]),
-        "Names of character sets mean no coding, too.",
+        "Names of character sets also mean no compression.",
     ),
     _parameter(
         "header",
         "Idempotency-Key",
         _text(maxLength=255),
-        "Where a rule adds pushes up, those with the same key count once.",
+        "Where a rule adds pushes up, pushes with the same key count once.",
     ),
 )
 _OF_PAGES: Final = (
     _parameter("query", "q", _text(), "A selector, or words in labels or names of metrics."),
     _parameter("query", "state", _text(), "ok, late, failed or expired."),
     _parameter("query", "older_than", _text(), "An age, such as 1d."),
-    _parameter("query", "sort", _text(), "job, pushed, series or state; - in front: descending."),
+    _parameter(
+        "query",
+        "sort",
+        _text(),
+        "job, pushed, series or state; a leading - sorts in descending order.",
+    ),
     _parameter("query", "page", _text(), "From 1."),
 )
 _ACCEPT_ENCODING: Final = _parameter("header", "Accept-Encoding", _text(), "gzip, zstd, identity")
@@ -202,11 +210,11 @@ _BODY: Final[_Node] = {
 }
 
 _HEADERS: Final[_Node] = {
-    "Age": "For how many seconds this may be out of date, while the shared database is away.",
+    "Age": "By how many seconds this may be out of date while the shared database is unavailable.",
     "Content-Encoding": "How the body is compressed.",
     "ETag": "The version of the page.",
-    "Retry-After": "Try again after so many seconds.",
-    "WWW-Authenticate": "How to say who you are.",
+    "Retry-After": "Seconds after which to try again.",
+    "WWW-Authenticate": "The accepted kinds of credentials.",
 }
 
 
@@ -218,17 +226,25 @@ def _answer(about: str, media: str = "", schema: _Node | None = None, *headers: 
 
 
 _RESPONSES: Final[_Node] = {
-    "400": _answer("The path or the body cannot be read, or contradicts what is stored.", _PLAIN),
-    "401": _answer("Who is asking is not known.", _PLAIN, None, "WWW-Authenticate"),
-    "403": _answer("The permission is missing, or a page of another site sent it.", _PLAIN),
-    "404": _answer("There is nothing here.", _PLAIN),
-    "408": _answer("The head or the body took too long.", _PLAIN),
-    "413": _answer("The body, its series or a label is larger than a limit.", _PLAIN),
-    "415": _answer("An unknown Content-Encoding.", _PLAIN),
+    "400": _answer(
+        "The path or the body is malformed, or the push is inconsistent with stored metrics.",
+        _PLAIN,
+    ),
+    "401": _answer("The credentials are missing or wrong.", _PLAIN, None, "WWW-Authenticate"),
+    "403": _answer(
+        "The client lacks the permission, or a page of another site sent the request.", _PLAIN
+    ),
+    "404": _answer("The path leads nowhere.", _PLAIN),
+    "408": _answer("The head or the body took too long to arrive.", _PLAIN),
+    "413": _answer("The body, the number of its series or a label exceeds a limit.", _PLAIN),
+    "415": _answer("The Content-Encoding is not supported.", _PLAIN),
     "429": _answer("Too many requests, groups or series.", _PLAIN, None, "Retry-After"),
-    "500": _answer("A fault of the server; the log has it.", _PLAIN),
+    "500": _answer("An error of the server; its log says more.", _PLAIN),
     "503": _answer(
-        "The journal or the database is away, or too much waits.", _PLAIN, None, "Retry-After"
+        "The journal or the database is unavailable, or too many requests are waiting.",
+        _PLAIN,
+        None,
+        "Retry-After",
     ),
 }
 
@@ -263,7 +279,7 @@ def _group(pair: tuple[_Node, ...]) -> _Node:
     """Return the operations of a group's path that ends in *pair*."""
     suffix = "OfPair" if pair else ""
     done = {"200": _answer("The push is durable and visible.")} | {
-        "202": _answer("The same, with --push.disable-consistency-check.")
+        "202": _answer("The same with --push.disable-consistency-check.")
     }
     pushed = done | _refusals(400, 408, 413, 415, 503)
 
@@ -306,14 +322,14 @@ def _preflight(name: str) -> _Node:
 def _read(
     name: str, about: str, schema: _Node, *parameters: _Node, refusals: _Node | None = None
 ) -> _Node:
-    answer = _answer("As asked.", "application/json", schema, "Age")
+    answer = _answer("The data.", "application/json", schema, "Age")
     responses = {"200": answer} | (refusals or {}) | _refusals(503)
     return _operation(name, about, "read", parameters, responses)
 
 
 def _page(name: str, about: str, *parameters: _Node) -> _Node:
     html = _answer("The page.", "text/html; charset=utf-8", None, "ETag", "Content-Encoding", "Age")
-    unchanged = {"304": _answer("The page is still the one with this ETag.", "", None, "ETag")}
+    unchanged = {"304": _answer("The page has not changed since this ETag.", "", None, "ETag")}
     given = (*parameters, _IF_NONE_MATCH, _ACCEPT_ENCODING)
     return _operation(name, about, "read", given, {"200": html} | unchanged | _refusals(503))
 
@@ -324,7 +340,7 @@ def _health(name: str, about: str, *statuses: int) -> _Node:
 
 
 _BAD_PARAMETER: Final = {
-    "400": _answer("A parameter is wrong.", "application/json", _schema("Error"))
+    "400": _answer("A parameter is invalid.", "application/json", _schema("Error"))
 }
 _PAGE_OF_GROUPS: Final = _object(total=_COUNT, groups=_array(_schema("Group")))
 _DELETED: Final = _object(
@@ -353,7 +369,9 @@ _PAGES: Final[_Node] = {
         "get": _page(
             "groupPage",
             "The page of one group",
-            _parameter("query", "all", _text(), "If given: all metrics, not 500 of a family."),
+            _parameter(
+                "query", "all", _text(), "If present, all metrics, not only 500 of each family."
+            ),
         ),
     },
     "/static/{name}": {
@@ -365,10 +383,10 @@ _PAGES: Final[_Node] = {
             (_IF_NONE_MATCH,),
             {
                 "200": _answer("The file.", "*/*", None, "ETag"),
-                "206": _answer("The part that Range asks for.", "*/*", None, "ETag"),
-                "304": _answer("The file is still the one with this ETag.", "", None, "ETag"),
-                "400": _answer("The range cannot be read.", "*/*"),
-                "416": _answer("The file has no such part.", "*/*"),
+                "206": _answer("The requested range.", "*/*", None, "ETag"),
+                "304": _answer("The file has not changed since this ETag.", "", None, "ETag"),
+                "400": _answer("The range is malformed.", "*/*"),
+                "416": _answer("The file does not have that range.", "*/*"),
             }
             | _refusals(404),
         ),
@@ -396,7 +414,7 @@ _SERVER: Final[_Node] = {
     | {
         "get": _operation(
             "explainQuit",
-            "Say that this takes PUT or POST; this one is not below the route prefix",
+            "Explain that this needs PUT or POST; this route ignores the route prefix",
             "",
             responses={"405": _answer("Use PUT or POST.", _PLAIN)},
         )
@@ -414,12 +432,14 @@ _API: Final[_Node] = {
         ),
         "delete": _operation(
             "deleteGroups",
-            "Delete the groups that match: a selector with a matcher or older_than has to be given",
+            "Delete the groups that match; requires a selector with a matcher, or older_than",
             "delete, for the job of each group",
             (_SELECTORS, _FAILED, _OLDER_THAN, _DRY_RUN),
             {
                 "200": _answer(
-                    "What was deleted, or would be.", "application/json", _success(_DELETED)
+                    "The groups that were deleted, or would be.",
+                    "application/json",
+                    _success(_DELETED),
                 )
             }
             | _BAD_PARAMETER
