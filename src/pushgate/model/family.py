@@ -50,11 +50,10 @@ _OWN_LABELS = {MetricType.SUMMARY: "quantile", **dict.fromkeys(_HISTOGRAMS, "le"
 class FamilyShape(NamedTuple):
     """A metric family without its numbers.
 
-    ``labels`` holds the labels of each metric, sorted by name, without the grouping
-    labels; ``bounds`` the buckets or quantiles of each metric as canonical text (empty
-    for simple types). ``help`` is None when none was given. ``untyped_as_text`` marks an
-    OpenMetrics counter: who reads it as text, as the Go server does, calls it untyped, so it
-    agrees with both types.
+    ``labels`` has the labels of each metric, sorted by name, without the grouping labels;
+    ``bounds`` the buckets or quantiles of each metric as canonical text (empty for simple
+    types). ``help`` is None if none was given. ``untyped_as_text`` marks an OpenMetrics counter,
+    which agrees with both types: the Go server reads it as text, in which it is untyped.
     """
 
     name: str
@@ -66,13 +65,13 @@ class FamilyShape(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """How many numbers the family has."""
+        """The number of slots of the family."""
         if not self.bounds:  # one for each metric: shapes have thousands of such families
             return len(self.labels)
-        return sum(map(len, self.bounds)) + 2 * len(self.bounds)
+        return sum(map(len, self.bounds)) + 2 * len(self.bounds)  # a sum and a count each
 
     def metric_slots(self) -> Iterable[range]:
-        """Yield for each metric the range of its slots, counted from the family's first."""
+        """Yield the range of slots of each metric, counted from the family's first slot."""
         if self.type.is_simple:
             return (range(i, i + 1) for i in range(len(self.labels)))
         ends = accumulate((len(bounds) + 2 for bounds in self.bounds), initial=0)

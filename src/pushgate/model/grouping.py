@@ -1,4 +1,4 @@
-"""The grouping key: the labels that name a group, and how a push path writes them."""
+"""The grouping key: the labels that name a group, and their form in the path of a push."""
 
 import re
 from base64 import urlsafe_b64decode
@@ -14,20 +14,21 @@ Labels = tuple[tuple[str, str], ...]
 
 _BASE64 = "@base64"
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9_\-\r\n]")
-# An error repeats at most this much of a path; a path has up to a megabyte.
+# How much of a path an error message repeats.
 _MAX_QUOTED = 1000
 
 
 class GroupingKey:
-    """What a push addresses: a job and further labels. Equal keys are one group.
+    """The labels of a group: a job, and possibly others. Equal keys are one group.
 
-    ``labels`` and their ``names`` are sorted by name. ``packed`` is the reference's key,
-    and the order of groups everywhere: ``name 0xFF value 0xFF name 0xFF value``.
+    ``labels`` and ``names`` are sorted by name. ``packed`` is the reference's form of a key,
+    ``name 0xFF value 0xFF name 0xFF value``, and determines the order of groups everywhere.
     """
 
     __slots__ = ("labels", "names", "packed")
 
     def __init__(self, labels: Iterable[tuple[str, str]]) -> None:
+        # Thousands of groups share a few names; interned, these are equal if they are one object.
         self.labels: Labels = tuple(sorted((intern(name), value) for name, value in labels))
         self.names = tuple(name for name, _ in self.labels)
         self.packed = b"\xff".join(raw(part) for pair in self.labels for part in pair)
@@ -62,7 +63,7 @@ def unpercent(path: bytes) -> bytes:
     """
     if b"%" not in path:
         return path
-    # The codec reads the same escapes with another mark, at the speed of C.
+    # Python's codec for string literals reads %41 written as \x41, at the speed of C.
     escapes = path.replace(b"\\", rb"\\").replace(b"%", rb"\x")
     try:
         return escapes.decode("unicode_escape").encode("latin-1")
@@ -71,7 +72,7 @@ def unpercent(path: bytes) -> bytes:
 
 
 class _Base64Error(ValueError):
-    """The text is not base64. ``decoded`` is what came before the offending byte."""
+    """The text is not base64. ``decoded`` is the content before the offending byte."""
 
     def __init__(self, decoded: bytes, offset: int) -> None:
         super().__init__(f"illegal base64 data at input byte {offset}")
@@ -80,6 +81,8 @@ class _Base64Error(ValueError):
 
 def _decode_base64(encoded: bytes) -> bytes:
     """Return *encoded* decoded (RFC 4648 section 5, padding optional, CR and LF skipped)."""
+    # Go's decoder gives the offset of the first byte it cannot use; a single digit in the last
+    # quartet is one, too. Errors repeat that offset, and what was decoded before it.
     encoded = encoded.rstrip(b"=")
     wrong = _NOT_BASE64.search(encoded)
     digits = encoded[: wrong.start() if wrong else None].translate(None, b"\r\n")
@@ -95,10 +98,10 @@ def parse_grouping_key(
     """Return the group that a push path names.
 
     Args:
-        job: the part after ``/metrics/job/`` or ``/metrics/job@base64/``, decoded.
-        parts: the parts after it, decoded, names and values in turn.
-        job_is_base64: the job itself is base64.
-        names: which label names are legal; ``U__`` names are resolved with UTF-8 names.
+        job: the part after ``/metrics/job/`` or ``/metrics/job@base64/``, percent-decoded.
+        parts: the parts after that, percent-decoded: names and values in turn.
+        job_is_base64: whether the job is base64.
+        names: which label names are legal; with UTF-8 names, ``U__`` names are unescaped.
 
     Raises:
         InvalidGroupingKey: with the reference's text.
@@ -107,7 +110,7 @@ def parse_grouping_key(
         return grouping_key_of(job, (), job_is_base64=job_is_base64, names=names)
     if len(parts) % 2:
         if job_is_base64:
-            _job_name(job, job_is_base64=True)
+            _job_name(job, job_is_base64=True)  # its error comes first, as in the reference
         quoted = _quoted("".join("/" + text(part) for part in parts))
         raise InvalidGroupingKey(f"odd number of components in label string {quoted}")
     pairs = zip(parts[::2], parts[1::2], strict=True)
@@ -119,13 +122,14 @@ def grouping_key_of(
 ) -> GroupingKey:
     """Return the group of *job* and label *pairs*; arguments and errors as for a path."""
     job_name = _job_name(job, job_is_base64=job_is_base64)
+    # Of a label that comes twice the last value counts; the job of the path wins over any.
     labels = dict(_label(name, value, names) for name, value in pairs)
     if not job_name:
         raise InvalidGroupingKey("job name is required")
     labels["job"] = job_name
     for name, value in labels.items():
         if not is_utf8(value):
-            # A group under such a name could never be scraped.
+            # With such a group, no scrape could be read.
             raise InvalidGroupingKey(f"value of label {name} is not UTF-8: {_quoted(value)}")
     return GroupingKey(labels.items())
 
@@ -159,7 +163,7 @@ def _label(raw_name: bytes, value: bytes, names: NameRule) -> tuple[str, str]:
 
 
 def _quoted(part: str) -> str:
-    """Return *part* of a path quoted, or the start of it if it is long."""
+    """Return *part* of a path quoted; if it is long, only its start."""
     if len(part) <= _MAX_QUOTED:
         return go_quote(part)
     return f"{go_quote(part[:_MAX_QUOTED])}... ({len(part)} characters)"

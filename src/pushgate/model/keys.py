@@ -1,7 +1,7 @@
 """Long tuples as keys of dictionaries.
 
-One call into C may not take long, because all other threads wait for it; to hash or compare
-a tuple of 100,000 items is one call.
+To hash or compare a tuple of 100,000 items is one call into C, during which all other threads
+wait. So long keys are cut into pieces that are hashed and compared one at a time.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -9,11 +9,11 @@ from collections.abc import Hashable, Iterable, Sequence
 from pushgate.model.slices import Sliced, finished
 
 PER_PIECE = 1024
-"""So many items are hashed or compared at once."""
+"""How many items are hashed or compared at once."""
 
 
 class LongKey:
-    """Equal for equal *pieces*, which are compared one after the other. *digest* is their hash."""
+    """A key of *pieces*, which are compared one after the other; *digest* is its hash."""
 
     __slots__ = ("_digest", "_pieces")
 
@@ -34,7 +34,7 @@ class LongKey:
 
 
 def long_key(pieces: Iterable[Hashable]) -> Sliced[LongKey]:
-    """Return *pieces* as a key; each is hashed in a slice of its own."""
+    """Return a key of *pieces*, each of which is hashed in a slice of its own."""
     kept: list[Hashable] = []
     hashes: list[int] = []
     for piece in pieces:
@@ -48,6 +48,7 @@ def key_of(*columns: tuple[Hashable, ...]) -> Hashable:
     """Return *columns* as a key, cut into pieces if they are long."""
     if max(map(len, columns)) <= PER_PIECE:
         return columns
+    # The lengths come first, or columns cut at other places could make the same pieces.
     pieces: list[Hashable] = [tuple(map(len, columns))]
     for column in columns:
         pieces += [column[at : at + PER_PIECE] for at in range(0, len(column), PER_PIECE)]

@@ -1,7 +1,7 @@
-"""How a shape is laid out under a grouping key: complete label sets, and the text template.
+"""The layout of a shape under a grouping key: complete label sets, and the text template.
 
-Everything here depends on a shape and on the *names* of the grouping labels. The values
-of the grouping labels are markers in the layout, put in when a group is rendered.
+Everything here depends on a shape and on the *names* of the grouping labels. Marks stand for the
+values of the grouping labels, until a group is rendered.
 """
 
 import re
@@ -18,23 +18,22 @@ from pushgate.model.numbers import exposed
 from pushgate.model.quoting import go_quote, is_utf8, legible, raw
 from pushgate.model.slices import PER_SLICE, Sliced, finished, listing, pausing, releasing, sorting
 
-# 0xFE and 0xFF never occur in UTF-8. Names of families that came by protobuf need not be
-# UTF-8; but they hold no line feed and no quote that is not escaped.
+# 0xFE and 0xFF never occur in UTF-8. Names of families pushed as protobuf need not be UTF-8, but
+# an unescaped quote, as in _RAW_MARKS, never occurs in them.
 _MARKS = [f"\udcfe{letter}" for letter in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
 _MARK_SET = frozenset(_MARKS)
 _RAW_MARKS = [b'="%b"' % raw(mark) for mark in _MARKS]
 MAX_MARKED_NAMES = len(_MARKS)
-"""With more grouping labels than this, a layout is made for the one key."""
-
+"""With more grouping labels than this, a layout is made for a single key."""
 
 DUPLICATE = "was collected before with the same name and label values"
 
 
 def sanitised(labels: Labels, grouping: Labels) -> Labels:
-    """Return the labels a metric with *labels* has in a group with labels *grouping*.
+    """Return the labels that a metric with *labels* has in a group with labels *grouping*.
 
-    The grouping labels win, ``instance`` is added empty, all sorted by name. A name that
-    the metric has twice stays there twice, for the check to find.
+    The grouping labels win, an empty ``instance`` is added if there is none, and all are sorted by
+    name. A name that the metric has twice stays there twice, for the check to find.
     """
     wanted = dict(grouping)
     out = [(name, wanted.pop(name, value)) for name, value in labels]
@@ -45,7 +44,7 @@ def sanitised(labels: Labels, grouping: Labels) -> Labels:
 
 
 class Violation(NamedTuple):
-    """A metric that may not be stored. ``complaint`` follows ``collected metric "N" { METRIC}``."""
+    """A metric that must not be stored. ``complaint`` follows ``collected metric "N" {…}``."""
 
     family: int
     metric: int
@@ -53,21 +52,21 @@ class Violation(NamedTuple):
 
 
 class TextTemplate(NamedTuple):
-    """The exposition of a shape: for each family its lines, in pieces.
+    """The exposition of a shape without numbers: the lines of each family, in pieces.
 
-    A piece is the position of its family, a text, and how many lines that has. Each line
-    has a placeholder for its number. ``pick`` brings the slots into the order of the
-    placeholders; None if they are.
+    A piece is the position of its family, a text, and the number of its lines. Each line has a
+    placeholder for its number. ``pick`` arranges the slots in the order of the placeholders; it
+    is None if that is the order they have.
     """
 
     pieces: tuple[tuple[int, bytes, int], ...]
     pick: Callable[[Sequence[bytes]], Sequence[bytes]] | None
 
 
-_UNIFORM_AT_ONCE = 1024
+_UNIFORM_AT_ONCE = 1024  # metrics; takes about half a millisecond
 
 MAX_LINES = 8192
-"""Lines of a piece: rendered in one go, in about two milliseconds."""
+"""How many lines a piece has at most; they are rendered at once, in about two milliseconds."""
 
 
 class Layout:
@@ -84,7 +83,7 @@ class Layout:
 
     @cached_property
     def labels(self) -> tuple[tuple[Labels, ...], ...]:
-        """For each family, the complete labels of each metric, grouping values as marks."""
+        """The complete labels of each metric of each family, with marks as grouping values."""
         return tuple(
             tuple(sanitised(labels, self._grouping) for labels in family.labels)
             for family in self._families
@@ -92,11 +91,12 @@ class Layout:
 
     @property
     def is_marked(self) -> bool:
-        """Whether marks stand for the grouping values."""
+        """Whether marks stand for the grouping values; otherwise it has those of one key."""
         return bool(self._marks)
 
     def examination(self) -> Sliced[tuple[Violation, ...]]:
-        """Return what breaks label rules, or is there twice (reference: gathering, step c)."""
+        """Return the metrics that break label rules or are duplicates, as gathering finds them."""
+        # client_golang: prometheus/registry.go, checkMetricConsistency
         if self._violations is None:
             out: list[Violation] = []
             for index, family in enumerate(self._families):
@@ -110,7 +110,7 @@ class Layout:
         return finished(self.examination())
 
     def templating(self, escaping: Escaping) -> Sliced[TextTemplate]:
-        """Return the template of the shape. Costs about a microsecond a line, once."""
+        """Return the template of the shape. Takes about a microsecond for each line, once."""
         found = self._templates.get(escaping)
         if found is None:
             order: list[int] = []
@@ -126,11 +126,12 @@ class Layout:
                 pieces += yield from _family_pieces(at, family, heads[shared], start, order)
                 start += family.slots
                 if family.slots > PER_SLICE:
-                    yield  # releasing what the pieces were made of took its time
+                    yield  # the lines that the pieces were joined from have just been freed
             for some in heads.values():
                 if len(some.texts) > PER_SLICE:
                     yield from releasing(some.texts)
-            pick = None if order == list(range(start)) else _picker(order)
+            # A single line is in order, so there are several where itemgetter() is used.
+            pick = None if order == list(range(start)) else itemgetter(*order)
             found = self._templates[escaping] = TextTemplate(tuple(pieces), pick)
         return found
 
@@ -144,14 +145,18 @@ class Layout:
             for number, metric in enumerate(order):
                 if number % PER_SLICE == PER_SLICE - 1:
                     yield
-                texts.append(_head(metrics[metric], escaping))
+                pairs = [
+                    _before_value(label, escaping) + escape_label_value(value) + b'"'
+                    for label, value in metrics[metric]
+                ]
+                texts.append(b",".join(pairs).replace(b"%", b"%%"))
             if len(metrics) > PER_SLICE:
                 yield from releasing(metrics)
             heads = _Heads(order, texts, escaping)
         return heads
 
     def completing(self, family: int) -> Sliced[list[Labels]]:
-        """Return the complete labels of each metric of a family, grouping values as marks."""
+        """Return the complete labels of each metric of a family, with marks as grouping values."""
         out = []
         for number, labels in enumerate(self._families[family].labels):
             if number % PER_SLICE == PER_SLICE - 1:
@@ -179,15 +184,14 @@ class Layout:
     ) -> Iterator[tuple[int, bytes]]:
         """Yield the text exposition of the families, without headers, for some groups.
 
-        It comes in pieces, each with the position of its family; a piece of no bytes is a
-        pause in which other work may run. The groups come one after the other in each
-        family, provided that several have no more than :data:`MAX_LINES` lines together.
-        Costs about 0.2 µs a line when there are many groups: whole columns are put into
-        whole templates.
+        It comes in pieces, each with the position of its family; an empty piece is a pause in
+        which other work may run. Several groups must not have more than :data:`MAX_LINES` lines
+        together; then each family has its groups in order. Takes about 0.2 µs for each line when
+        there are many groups, because whole columns fill whole templates.
 
         Args:
-            values: for each group the values of its labels, from :func:`label_values`.
-            numbers: for each group the numbers of the shape's slots.
+            values: the label values of each group, from :func:`label_values`.
+            numbers: the numbers of each group for the shape's slots.
             escaping: how names that are not legacy are written.
         """
         pieces, pick = yield from pausing(self.templating(escaping), (0, b""))
@@ -206,6 +210,8 @@ class Layout:
             for mark, _ in varying:
                 text = text.replace(mark, b'="%b"')  # noqa: PLW2901 - ditto
             if columns:
+                # Each line takes the grouping values, then its number. Zipped by lines and
+                # then by groups, they come in the order of ``text * len(rows)``.
                 mine = chain.from_iterable((*grouping, column) for column in columns[start:end])
                 filling = tuple(chain.from_iterable(zip(*mine, strict=True)))
             else:
@@ -218,7 +224,7 @@ def _tokens(
     numbers: bytes, pick: Callable[[Sequence[bytes]], Sequence[bytes]] | None
 ) -> Sequence[bytes]:
     tokens: Sequence[bytes] = numbers.split(b" ") if numbers else ()
-    if b"-0" in numbers:
+    if b"-0" in numbers:  # as itself, or in an exponent or -0.5
         tokens = [exposed(token) for token in tokens]
     return pick(tokens) if pick else tokens
 
@@ -229,7 +235,7 @@ _Marked = list[tuple[bytes, bytes]]
 def _sorted_out(
     marks: Sequence[bytes], values: Sequence[Sequence[bytes]]
 ) -> tuple[_Marked, list[tuple[bytes, Sequence[bytes]]]]:
-    """Return what the marks stand for: those that are the same in all groups, and the others."""
+    """Return the values of the marks: of those that all groups share, and of the others."""
     constant: _Marked = []
     varying: list[tuple[bytes, Sequence[bytes]]] = []
     for mark, column in zip(marks, zip(*values, strict=True), strict=False):
@@ -240,14 +246,10 @@ def _sorted_out(
     return constant, varying
 
 
-def _picker(order: list[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
-    return itemgetter(*order) if len(order) > 1 else lambda tokens: (tokens[order[0]],)
-
-
 def layout_of(families: tuple[FamilyShape, ...], key: GroupingKey, *, own_values: bool) -> Layout:
     """Return the layout of *families* under all keys with the label names of *key*.
 
-    With *own_values* it holds the values of *key* instead of marks, and serves *key* alone.
+    With *own_values* it has the values of *key* instead of marks, and serves only *key*.
     """
     if own_values:
         return Layout(families, key.labels)
@@ -262,9 +264,10 @@ def is_mark(value: str) -> bool:
 
 
 def ranking(metrics: Sequence[Labels]) -> Sliced[list[int]]:
-    """Return the places of *metrics*, complete label sets, in the order of an exposition.
+    """Return the indexes of *metrics*, complete label sets, in the order of an exposition.
 
-    By number of labels, then by label values (names are not compared).
+    That is by number of labels, then by label values; names are not compared (client_golang:
+    prometheus/internal, MetricSorter).
     """
     keys = []
     for number, labels in enumerate(metrics):
@@ -278,7 +281,7 @@ def ranking(metrics: Sequence[Labels]) -> Sliced[list[int]]:
 
 
 def label_values(key: GroupingKey) -> tuple[bytes, ...]:
-    """Return the values of *key* as :meth:`Layout.render` puts them in."""
+    """Return the values of *key* in the form that :meth:`Layout.render` takes."""
     return tuple(escape_label_value(value) for _, value in key.labels)
 
 
@@ -317,7 +320,7 @@ def _complaint(family: FamilyShape, labels: Labels, grouping: frozenset[str]) ->
 
 
 def alike_complaint(labels: Labels) -> str | None:
-    """Return why a metric with the complete *labels* may not be stored because of escaping."""
+    """Return why a metric with the complete *labels* must not be stored because of escaping."""
     names = [name for name, _ in labels]
     if not all(map(is_plain, names)) and (found := alike(names)):
         return f"has labels that escaping makes one: {go_quote(found[0])} and {go_quote(found[1])}"
@@ -332,7 +335,7 @@ def escape_label_value(value: str) -> bytes:
 
 
 def header(family: FamilyShape, help: str | None, escaping: Escaping) -> bytes:  # noqa: A002 - the word of the format
-    """Return the HELP and TYPE lines of *family*; HELP only if there is one."""
+    """Return the HELP and TYPE lines of *family*; HELP only if it has a help text."""
     name = _quoted(escape(family.name, escaping), LEGACY_METRIC)
     lines = b""
     if help is not None:
@@ -353,19 +356,12 @@ def _before_value(label: str, escaping: Escaping) -> bytes:
 class _Heads(NamedTuple):
     """The complete labels of metrics as text, without braces, in the order of an exposition.
 
-    ``order`` are the places of the metrics in their family. Percent signs are doubled.
+    ``order`` has the indexes of the metrics in their family. Percent signs are doubled.
     """
 
     order: Sequence[int]
     texts: list[bytes]
     escaping: Escaping
-
-
-def _head(labels: Labels, escaping: Escaping) -> bytes:
-    pairs = [
-        _before_value(label, escaping) + escape_label_value(value) + b'"' for label, value in labels
-    ]
-    return b",".join(pairs).replace(b"%", b"%%")
 
 
 _is_special = re.compile(r'[\\"%]').search
@@ -374,9 +370,9 @@ _is_special = re.compile(r'[\\"%]').search
 def _uniform_heads(
     labels: tuple[Labels, ...], grouping: Labels, escaping: Escaping
 ) -> _Heads | None:
-    """Return the heads of some metrics with the same label names; None if they are no such.
+    """Return the heads of metrics that all have the same label names; None if these do not.
 
-    Label values are taken by columns, so a metric costs about half a microsecond.
+    Label values are handled by columns, so a metric costs about half a microsecond.
     """
     count = len(labels)
     if count > _UNIFORM_AT_ONCE or len({*map(len, labels)}) != 1:
@@ -387,6 +383,7 @@ def _uniform_heads(
         text = "\n".join(values)
         if names.count(names[0]) < count or names[0] in own or _is_special(text):
             return None
+        # Encoded all at once. A value with a line feed makes too many pieces.
         own[names[0]] = raw(text).split(b"\n")
         if len(own[names[0]]) != count:
             return None
@@ -402,9 +399,11 @@ def _uniform_heads(
             varying.append(column)
     parts = [_before_value(name, escaping) + row[name] + b'"' for name in sorted(row)]
     template = b",".join(parts)
-    if template.count(b"%") != len(varying):
+    if template.count(b"%") != len(varying):  # there is one in a name or a grouping value
         return None
     rows = [*zip(*varying, strict=True)] or [()] * count
+    # All have the same number of labels, so the varying values decide, as in ranking(). They are in
+    # the order of the names, which are sorted.
     order = sorted(range(count), key=rows.__getitem__)
     return _Heads(order, [template % rows[metric] for metric in order], escaping)
 
@@ -412,7 +411,7 @@ def _uniform_heads(
 def _family_pieces(
     at: int, family: FamilyShape, heads: _Heads, start: int, order: list[int]
 ) -> Sliced[list[tuple[int, bytes, int]]]:
-    """Return the pieces of the template of a family; append the slot of each line to *order*."""
+    """Return the template of a family in pieces; append the slot of each line to *order*."""
     name = escape(family.name, heads.escaping)
     pieces: list[tuple[int, bytes, int]] = []
     if family.type.is_simple:
@@ -441,7 +440,8 @@ def _family_pieces(
 
 @lru_cache(1000)
 def _opening(name: str) -> bytes:
-    """Return what stands before the labels of a sample called *name*, which is escaped."""
+    """Return the text before the labels of a sample called *name*, which is escaped."""
+    # A name in quotes goes inside the braces (Exposition formats, "UTF-8 names").
     opening = raw(name) + b"{" if LEGACY_METRIC(name) else b"{%b," % _quoted(name, LEGACY_METRIC)
     return opening.replace(b"%", b"%%")
 
@@ -453,6 +453,7 @@ def _lines(
     base, extra = (name + "_bucket", b"le") if family.type.is_histogram else (name, b"quantile")
     bounds = family.bounds[metric]
     *points, total, count = slots
+    # Text must have this bucket; in protobuf it may be missing, and is the count.
     if family.type.is_histogram and "+Inf" not in bounds:
         bounds, points = (*bounds, "+Inf"), [*points, count]
     start = b"%b%b,%b" % (_opening(base), head, extra)

@@ -1,7 +1,7 @@
-"""Names of metrics and labels: what is legal, and how an illegal one is escaped.
+"""Names of metrics and labels: which are legal, and how others are escaped.
 
-*Legacy* names are those of the text format before UTF-8 names. The escaping schemes are
-those of Prometheus' content negotiation.
+*Legacy* names are those of the text format before UTF-8 names. The escaping schemes are those of
+Prometheus' content negotiation (prometheus/common, model/metric.go, EscapeName).
 """
 
 import re
@@ -32,7 +32,7 @@ class NameRule(StrEnum):
 
 
 class Escaping(StrEnum):
-    """How names that are not legacy are written for a reader that may not know them."""
+    """How names that are not legacy are written for a reader that may not understand them."""
 
     UNDERSCORES = "underscores"
     ALLOW_UTF8 = "allow-utf-8"
@@ -41,29 +41,30 @@ class Escaping(StrEnum):
 
 
 def is_plain(name: str) -> bool:
-    """Return whether no scheme touches *name* (a colon is fine, in labels too)."""
+    """Return whether every scheme leaves *name* as it is (a colon is allowed in labels, too)."""
     return LEGACY_METRIC(name) is not None
 
 
 def escape(name: str, scheme: Escaping) -> str:
-    """Return *name* as *scheme* writes it; a legacy name is never touched.
+    """Return *name* as *scheme* writes it; a legacy name is never changed.
 
-    A name that is not UTF-8 gets underscores where UTF-8 is allowed: a scraper would drop
-    the whole exposition for it.
+    Where UTF-8 is allowed, a name that is not UTF-8 gets underscores, because a scraper would
+    drop the whole exposition.
     """
     if not name or is_plain(name) or (scheme is Escaping.ALLOW_UTF8 and is_utf8(name)):
         return name
     if scheme in {Escaping.UNDERSCORES, Escaping.ALLOW_UTF8}:
         return _ILLEGAL.sub("_", name)
     if scheme is Escaping.DOTS:
-        return re.sub(r"_|\.|[^a-zA-Z0-9:]|^[0-9]", _dotted, name)
+        dotted = lambda found: "_dot_" if found[0] == "." else "__"  # noqa: E731 - a replacement
+        return re.sub(r"_|\.|[^a-zA-Z0-9:]|^[0-9]", dotted, name)
     return "U__" + re.sub(r"_|[^a-zA-Z0-9:]|^[0-9]", _as_code_point, name)
 
 
 def alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return two of the label names *names* that some scheme writes alike, if there are any.
+    """Return two label names among *names* that some scheme writes alike, or None.
 
-    The name of the metric is one of them: it is the label ``__name__``.
+    The name of the metric takes part: it is the label ``__name__``.
     """
     all_names = ("__name__", *names)
     for scheme in Escaping:
@@ -75,10 +76,6 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def _dotted(match: re.Match[str]) -> str:
-    return "_dot_" if match[0] == "." else "__"
-
-
 def _as_code_point(match: re.Match[str]) -> str:
     if match[0] == "_":
         return "__"
@@ -87,9 +84,9 @@ def _as_code_point(match: re.Match[str]) -> str:
 
 
 def unescape(name: str) -> str:
-    """Return the name that ``U__`` name *name* stands for, or *name* if it breaks the rules.
+    """Return the name that the ``U__`` name *name* stands for, or *name* if it is malformed.
 
-    At most five hexadecimal digits: the reference cannot express plane 16.
+    A code point has five hexadecimal digits at most: the reference does not support plane 16.
     """
     if not name.startswith("U__"):
         return name
@@ -100,7 +97,7 @@ def unescape(name: str) -> str:
 
 
 def _unescaped(match: re.Match[str]) -> str:
-    """Return the character that one underscore and what follows it stand for."""
+    """Return the character for one underscore and what follows it."""
     if match[1]:
         return "_"
     code = int(match[2] or "", 16)  # a lone underscore is an error, too

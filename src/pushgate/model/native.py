@@ -1,7 +1,7 @@
-"""Native histograms: where their buckets lie, and how spans and counts spell them.
+"""Native histograms: the bounds of their buckets, and how spans and counts encode them.
 
-With schema ``n`` and ``base = 2 ** (2 ** -n)``, bucket ``i`` holds
-``base ** (i - 1) < |value| <= base ** i``; positive and negative values are apart.
+With schema ``n`` and ``base = 2 ** (2 ** -n)``, bucket ``i`` counts the values with
+``base ** (i - 1) < |value| <= base ** i``; positive and negative values have buckets of their own.
 """
 
 import math
@@ -20,15 +20,16 @@ def bounds(schema: int) -> Sequence[float]:
     if schema == 0:
         return (0.5,)
     coarse = bounds(schema - 1)
-    # Prometheus rounds this one root down; every finer table inherits it.
+    # Prometheus' tables are constants. One of them, sqrt(1/2), is rounded down, and every finer
+    # table contains it (prometheus: model/histogram, exponentialBounds).
     base = math.nextafter(math.sqrt(2), 0) if schema == 1 else 2.0 ** (2.0**-schema)
     return tuple(factor for bound in coarse for factor in (bound, bound * base))
 
 
 def bound(index: int, schema: int) -> float:
-    """Return the largest size in bucket *index*.
+    """Return the largest absolute value in bucket *index*.
 
-    The bucket that ends where the floats do has the largest of them; those beyond, infinity.
+    That is the largest float for the bucket that ends where the floats do, and infinity beyond.
     """
     if schema < 0:
         fraction, exponent = 0.5, (index << -schema) + 1
@@ -44,7 +45,10 @@ def bound(index: int, schema: int) -> float:
 
 
 class Side(NamedTuple):
-    """The buckets of one sign. A span is (offset, length); *counts* are absolute."""
+    """The buckets of one sign. A span is (offset, length); counts are absolute.
+
+    Offsets count from bucket 0 for the first span, from the end of the span before for the others.
+    """
 
     spans: Sequence[tuple[int, int]]
     counts: Sequence[float]
@@ -60,7 +64,7 @@ class Side(NamedTuple):
 
 
 class NativeHistogram(NamedTuple):
-    """A native histogram; *schema* is within -4 to 8."""
+    """A native histogram; ``schema`` is from -4 to 8."""
 
     schema: int
     zero_threshold: float
@@ -74,14 +78,14 @@ def inconsistency(
 ) -> str | None:
     """Return why a Prometheus would refuse *histogram*, and with it the whole scrape; or None.
 
-    Prometheus up to 2.42 ends with a panic if there are fewer buckets than spans say
+    Prometheus up to 2.42 panics if there are fewer buckets than the spans say
     (prometheus: model/histogram, Validate and Compact).
 
     Args:
-        histogram: with counts that may be negative.
+        histogram: its counts may be negative.
         count: of all observations.
         total: the sum of all observations.
-        is_whole: its counts are integers: then they have to add up.
+        is_whole: whether its counts are integers, which have to add up.
     """
     sides = {"positive": histogram.positive, "negative": histogram.negative}
     for name, side in sides.items():
@@ -93,6 +97,8 @@ def inconsistency(
     counts = [histogram.zero_count, *histogram.positive.counts, *histogram.negative.counts]
     if count < 0 or min(counts) < 0:
         return "has a negative count"
+    # Float counts may differ by rounding. NaN observations are counted but are in no bucket; the
+    # sum is NaN then.
     found = sum(counts) if is_whole else count
     if found > count or (found < count and not math.isnan(total)):
         return f"has the count {count}, but its buckets hold {found}"
@@ -100,7 +106,7 @@ def inconsistency(
 
 
 class NativeBucket(NamedTuple):
-    """A populated bucket. *boundaries*: 0 is (lower, upper], 1 [lower, upper), 2 open, 3 closed."""
+    """A populated bucket. ``boundaries``: 0 (lower, upper], 1 [lower, upper), 2 open, 3 closed."""
 
     boundaries: int
     lower: float
@@ -128,15 +134,16 @@ def _bucket(lower: float, upper: float, count: float) -> NativeBucket:
     return NativeBucket(_BOUNDARIES[lower < 0, upper > 0], lower, upper, count)
 
 
-# By whether the lower and the upper bound belong to the bucket.
+# By whether the lower bound is negative and the upper one positive: the bound that is farther from
+# zero belongs to the bucket.
 _BOUNDARIES = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
 
 
 def added(one: NativeHistogram, other: NativeHistogram) -> NativeHistogram:
     """Return the sum of two native histograms, at the coarser schema of the two.
 
-    Zero buckets of different widths become as wide as the wider, and wider if a populated
-    bucket would be cut in two (prometheus: FloatHistogram.Add, reconcileZeroBuckets).
+    Zero buckets of different widths become as wide as the wider one, or wider, if that would cut
+    a populated bucket in two (prometheus: FloatHistogram.Add, reconcileZeroBuckets).
     """
     schema = min(one.schema, other.schema)
     width = _common_width(one, other)
@@ -157,6 +164,7 @@ def added(one: NativeHistogram, other: NativeHistogram) -> NativeHistogram:
 
 
 def _common_width(one: NativeHistogram, other: NativeHistogram) -> float:
+    # Widening may reach into another populated bucket, so it is repeated until nothing changes.
     width, before = max(one.zero_threshold, other.zero_threshold), -1.0
     while width != before:
         before = width
@@ -172,7 +180,7 @@ def _common_width(one: NativeHistogram, other: NativeHistogram) -> float:
 
 
 def _side(counts: dict[int, float]) -> Side:
-    """Return *counts*, by index, as spans of buckets that follow each other."""
+    """Return *counts*, by index, with a span for each run of adjacent buckets."""
     spans: list[tuple[int, int]] = []
     end = 0
     indexes = sorted(index for index, count in counts.items() if count)

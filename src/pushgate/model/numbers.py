@@ -1,8 +1,8 @@
-"""Numbers as the text format reads and writes them (Go's ``strconv``).
+"""Reads and writes numbers as the text format does (Go's ``strconv``).
 
-A stored number is its *canonical text*: the shortest digits that round-trip, in Go's
-``%g`` form. It is what an exposition prints, so a scrape formats nothing; everybody
-else calls ``float`` on it. Negative zero keeps its sign in store.
+A number is stored as its *canonical text*: the shortest digits that round-trip, in Go's ``%g``
+form. An exposition prints just that, so a scrape formats nothing; any other use calls ``float``
+on it. Stored, negative zero keeps its sign.
 """
 
 import math
@@ -17,7 +17,7 @@ _NAMED = {"inf", "infinity"}
 
 
 def parse_float(text: str) -> float:
-    """Return the number that *text* writes.
+    """Return the number in *text*.
 
     Raises:
         ValueError: *text* is no number of the text format, or too large for a double.
@@ -25,6 +25,7 @@ def parse_float(text: str) -> float:
     if not _FLOAT.fullmatch(text):
         raise ValueError(text)
     value = float(text)
+    # Go reports a number that is too large; Python returns infinity.
     if math.isinf(value) and text.lstrip("+-").lower() not in _NAMED:
         raise ValueError(text)
     return value
@@ -37,6 +38,7 @@ def go_float(value: float) -> str:
     """
     if value.is_integer() and -1e6 < value < 1e6 and value:
         return "%d" % value  # noqa: UP031 - twice as fast as int() and str()
+    # Both print the shortest digits that round-trip, but change to exponents at other sizes.
     text = repr(value)
     if 1e-4 <= abs(value) < 1e6:
         return text
@@ -47,7 +49,7 @@ _SPECIAL = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf", "0.0": "0", "-0.0": "-0
 
 
 def _with_exponent(text: str) -> str:
-    """Return ``repr`` *text* of a very large or very small number in Go's exponent form."""
+    """Return the ``repr`` *text* of a very large or very small number in Go's exponent form."""
     sign, text = ("-", text[1:]) if text[0] == "-" else ("", text)
     mantissa, _, exponent = text.partition("e")
     whole, _, fraction = mantissa.partition(".")

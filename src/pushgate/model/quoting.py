@@ -1,11 +1,10 @@
-"""Go's ways of quoting text, which clients and tests of the reference server match on.
+"""Quotes text as Go does, because clients and tests of the reference match on its messages.
 
-Text that came in as bytes is ``str`` decoded with ``surrogateescape`` everywhere in
-this package: a byte that is not UTF-8 is a lone surrogate, and survives the round trip.
+Everywhere in this package, text that arrived as bytes is decoded with ``surrogateescape``: a byte
+that is not UTF-8 becomes a lone surrogate, and survives the round trip.
 """
 
 import re
-from collections.abc import Callable
 
 _SHORT = {
     "\a": r"\a",
@@ -45,7 +44,7 @@ def is_utf8(text: str) -> bool:
 def legible(text: str) -> str:
     """Return *text* with U+FFFD for each byte that is not UTF-8.
 
-    A scraper drops the whole exposition for one such byte, in a help text as elsewhere.
+    For one such byte, even in a help text, a scraper drops the whole exposition.
     """
     return text if is_utf8(text) else raw(text).decode("utf-8", "replace")
 
@@ -78,16 +77,16 @@ def go_quote_byte(byte: int) -> str:
     return f"'{escapes.get(character) or _escaped(character)}'"
 
 
+def prototext_quote(text: str) -> str:
+    """Return *text* in double quotes as protobuf's text format writes a string."""
+    return '"' + "".join(_PROTOTEXT.get(c) or _prototext_character(c) for c in text) + '"'
+
+
 def _prototext_character(character: str) -> str:
+    # Go's prototext escapes control characters only; other characters stay UTF-8.
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     if code < 0x20 or code == 0x7F:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if 0x80 <= code < 0xA0 else character
-
-
-def prototext_quote(text: str) -> str:
-    """Return *text* in double quotes as protobuf's text format writes a string."""
-    one: Callable[[str], str] = lambda c: _PROTOTEXT.get(c) or _prototext_character(c)  # noqa: E731 - a table look-up with a default
-    return '"' + "".join(map(one, text)) + '"'

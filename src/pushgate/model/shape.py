@@ -1,13 +1,13 @@
-"""Shape and values: what a push says, split into the part that stays and the part that moves.
+"""Shape and values: a push, split into the part that stays and the part that changes.
 
-A *shape* is everything about a push but its numbers: families, types, help, label sets,
-buckets, quantiles. It hardly ever changes from push to push, and it is shared by all
-groups that push it, so everything expensive is computed once per shape. What remains of
-a push are its numbers, one line of canonical texts (see :mod:`pushgate.model.numbers`).
+A *shape* is a push without its numbers: families, types, help texts, label sets, buckets,
+quantiles. It hardly ever changes from push to push, and all groups that push it share it, so
+everything expensive is computed once for each shape. The rest of a push are its numbers, one line
+of canonical texts (see :mod:`pushgate.model.numbers`).
 
-The *slots* of a shape are its numbers in order: families as pushed, metrics as pushed;
-a counter, gauge or untyped metric has one slot; a summary or histogram has one for each
-quantile or bucket, then the sum, then the count.
+The *slots* of a shape are the positions of its numbers: families in the order pushed, metrics in
+the order pushed. A counter, gauge or untyped metric has one slot; a summary or histogram has one
+for each quantile or bucket, then the sum, then the count.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ from pushgate.model.slices import PER_SLICE, Sliced, finished, listing, releasin
 class FamilyLabelSchema(NamedTuple):
     """A metric family without its numbers and label values.
 
-    ``label_names`` are the different sets of label names of its metrics, each sorted.
+    ``label_names`` has the distinct sets of label names of its metrics, each sorted.
     """
 
     name: str
@@ -39,10 +39,10 @@ class FamilyLabelSchema(NamedTuple):
 
 
 class LabelSchema:
-    """What shapes have in common that differ in nothing but label values. Interned.
+    """What shapes have in common that differ only in label values. Interned.
 
-    A job that labels its metrics with a run or a commit pushes a new shape each time,
-    but always of the same label schema; what depends on names alone is computed once for it.
+    A job that labels its metrics with a run or a commit pushes a new shape each time, but always
+    with the same label schema. What depends on names alone is computed once for it.
     """
 
     def __init__(self, families: tuple[FamilyLabelSchema, ...]) -> None:
@@ -70,15 +70,15 @@ class LabelSchema:
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether no escaping scheme touches any name."""
+        """Whether every escaping scheme leaves all names as they are."""
         return all(map(is_plain, self.names)) and all(map(is_plain, self.label_names))
 
     @cached_property
     def order_needs_values(self) -> bool:
         """Whether metrics of one family differ in label names.
 
-        Then grouping labels stand at different places in them, and the values of the
-        grouping labels decide about their order in an exposition.
+        Then the grouping labels have different positions in them, and the order of the metrics in
+        an exposition depends on the values of the grouping labels.
         """
         return any(len(family.label_names) > 1 for family in self.families)
 
@@ -88,7 +88,10 @@ class LabelSchema:
         return {name: at for at, name in enumerate(self.names)}
 
     def is_clean(self, grouping: tuple[str, ...]) -> bool:
-        """Return whether all label names may be stored, and none is one of *grouping*."""
+        """Return whether all label names may be stored, and none is in *grouping*.
+
+        Then a push needs no look at its label values, except for UTF-8 and duplicates.
+        """
         clean = self._clean.get(grouping)
         if clean is None:
             if len(self._clean) >= _MAX_LAYOUTS:
@@ -103,12 +106,12 @@ class LabelSchema:
 
     @cached_property
     def _is_storable(self) -> bool:
-        """Whether the label names may be stored, whatever the grouping labels are."""
+        """Whether the label names may be stored under any grouping labels."""
         return (
             all(is_utf8(n) and n and not n.startswith("__") for n in self.label_names)
             and all(len(set(ns)) == len(ns) for f in self.families for ns in f.label_names)
             and not any(f.type.own_label in ns for f in self.families for ns in f.label_names)
-            # An empty instance, and none, may be the same series.
+            # A metric with an empty instance and one without may be the same series.
             and not (self.order_needs_values and "instance" in self.label_names)
         )
 
@@ -119,7 +122,7 @@ class LabelSchema:
         return frozenset(filter(None, (kind.own_label for kind in kinds)))
 
     def _are_alike(self, grouping: tuple[str, ...]) -> bool:
-        """Return whether escaping makes two label names of a metric one."""
+        """Return whether some escaping scheme writes two label names of a metric alike."""
         if all(map(is_plain, grouping)) and all(map(is_plain, self.label_names)):
             return False
         sets = {names for family in self.families for names in family.label_names}
@@ -143,7 +146,7 @@ def _label_schemas(families: Sequence[FamilyShape]) -> Sliced[tuple[FamilyLabelS
 
 
 def _label_names(metrics: Sequence[Labels]) -> Sliced[frozenset[tuple[str, ...]]]:
-    """Return the different sets of label names of *metrics*."""
+    """Return the distinct sets of label names of *metrics*."""
     found: set[tuple[str, ...]] = set()
     for start in range(0, len(metrics), PER_SLICE):
         if start:
@@ -163,10 +166,10 @@ def label_schema_of(families: tuple[FamilyLabelSchema, ...]) -> LabelSchema:
 
 
 class PushShape:
-    """The shape of one push: its families, in the order pushed. Compare by identity.
+    """The shape of one push: its families, in the order pushed. Compared by identity.
 
-    Get one from :func:`interned`, or, where label values are new each time, make one of a
-    known *label_schema*.
+    Get one from :func:`interned`. Where label values are new each time, create one with a known
+    *label_schema*.
     """
 
     def __init__(self, families: tuple[FamilyShape, ...], label_schema: LabelSchema) -> None:
@@ -175,7 +178,7 @@ class PushShape:
         self._layouts: dict[tuple[str, ...] | Labels, Layout] = {}
 
     def __del__(self) -> None:
-        """Leave what takes long to free to :data:`release`."""
+        """Pass what takes long to free to :data:`release`."""
         if release and _is_large(self.families):
             release([self.families, self.label_schema.families])
 
@@ -191,18 +194,18 @@ class PushShape:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """The first slot of each family, and at the end the number of slots."""
+        """The first slot of each family, and finally the number of slots."""
         return tuple(accumulate((family.slots for family in self.families), initial=0))
 
     @property
     def series(self) -> int:
-        """How many series an exposition of this shape has, synthesised buckets left out."""
+        """The number of series in an exposition of this shape, without synthesised buckets."""
         return self.starts[-1]
 
     def examination(self, key: GroupingKey) -> Sliced[tuple[Violation, ...]]:
-        """Return the metrics that may not be stored under *key*, and why.
+        """Return the metrics that must not be stored under *key*, and why.
 
-        Costs time in proportion to the shape once for all keys with the same label names.
+        Takes time in proportion to the shape, once for all keys with the same label names.
         """
         if self.label_schema.is_clean(key.names) and self._is_distinct and self.values_are_utf8:
             return ()
@@ -213,9 +216,9 @@ class PushShape:
         return finished(self.examination(key))
 
     def prepare(self, key: GroupingKey) -> None:
-        """Compute now, maybe in another thread, what admitting a push to *key* will ask for."""
+        """Compute now, perhaps in another thread, what the admission of a push to *key* needs."""
         self.violations(key)
-        self.extent  # noqa: B018 - all of these are kept
+        self.extent  # noqa: B018 - these are cached properties
         self.label_schema.positions  # noqa: B018
 
     @cached_property
@@ -237,10 +240,10 @@ class PushShape:
         return (value for f in self.families for labels in f.labels for _, value in labels)
 
     def layout(self, key: GroupingKey) -> Layout:
-        """Return how this shape is laid out under *key*.
+        """Return the layout of this shape under *key*.
 
-        One layout serves all keys with the same label names, unless the order of the
-        metrics depends on the key's values.
+        One layout serves all keys with the same label names, unless the order of the metrics
+        depends on the key's values.
         """
         own = self.label_schema.order_needs_values or len(key.names) > MAX_MARKED_NAMES
         kind: tuple[str, ...] | Labels = key.labels if own else key.names
@@ -253,7 +256,7 @@ class PushShape:
 
     @cached_property
     def extent(self) -> "Extent":
-        """How large this shape is."""
+        """The size of this shape, to be compared with limits."""
         return Extent(
             series=self.series,
             labels=self.label_schema.most_labels,
@@ -263,7 +266,7 @@ class PushShape:
 
 
 def _are_distinct(metrics: tuple[Labels, ...]) -> bool:
-    """Return whether all *metrics* differ, in steps: all other threads wait for one call."""
+    """Return whether all *metrics* differ, in steps: all other threads wait during one call."""
     seen: set[Labels] = set()
     for at in range(0, len(metrics), PER_PIECE):
         seen.update(metrics[at : at + PER_PIECE])
@@ -271,12 +274,12 @@ def _are_distinct(metrics: tuple[Labels, ...]) -> bool:
 
 
 def size(value: str) -> int:
-    """Return the number of bytes of a label's name or value."""
+    """Return the number of bytes of a label name or value."""
     return len(value) if value.isascii() else len(raw(value))
 
 
 class Extent(NamedTuple):
-    """How large a shape is: series in all, and the largest of each other kind."""
+    """The size of a shape: the number of series, and the maximum of everything else."""
 
     series: int
     labels: int
@@ -285,14 +288,19 @@ class Extent(NamedTuple):
 
 
 release: Callable[[list[Collection[Any]]], None] | None = None
-"""Takes the parts of a large shape that nobody needs: to free them at once is one long call."""
-LARGE = 4096
-"""Families and metrics of a large shape."""
+"""Receives the parts of a large shape that is no longer used.
 
-# Layouts that are kept per shape. Jobs agree on their label names, so there is nearly
-# always one; a shape whose order needs the values has one per group.
+To free 100,000 tuples is one call of milliseconds on whichever thread drops the last reference,
+often the event loop. The server sets this to something that frees them bit by bit.
+"""
+LARGE = 4096
+"""The number of families and metrics from which on a shape is large."""
+
+# Layouts that are kept for each shape. Jobs agree on their label names, so there is nearly always
+# one; a shape whose order needs the values has one for each group.
 _MAX_LAYOUTS = 64
 
+# Weak: a shape, and with it a label schema, is known as long as a group or a cache holds it.
 _SHAPES: WeakValueDictionary[Hashable, PushShape] = WeakValueDictionary()
 _LABEL_SCHEMAS: WeakValueDictionary[Hashable, LabelSchema] = WeakValueDictionary()
 
@@ -300,9 +308,9 @@ _LABEL_SCHEMAS: WeakValueDictionary[Hashable, LabelSchema] = WeakValueDictionary
 def interned(
     families: tuple[FamilyShape, ...], label_schemas: tuple[FamilyLabelSchema, ...] | None = None
 ) -> PushShape:
-    """Return the one shape of *families*. It lives as long as it is held.
+    """Return the one shape of *families*. It is known as long as somebody holds it.
 
-    *label_schemas*, if they are known already, are those of *families*.
+    *label_schemas* are those of *families*, if they are already known.
     """
     return finished(interning(families, label_schemas))
 
@@ -311,7 +319,9 @@ def interning(
     families: tuple[FamilyShape, ...], label_schemas: tuple[FamilyLabelSchema, ...] | None = None
 ) -> Sliced[PushShape]:
     """Do what :func:`interned` does in slices."""
-    key = yield from _key_of(families)
+    key: Hashable = families
+    if sum([1 + len(family.labels) for family in families]) > PER_PIECE:
+        key = yield from long_key(_pieces(families))
     shape = _SHAPES.get(key)
     if shape is None:
         if label_schemas is None:
@@ -326,14 +336,8 @@ def _is_large(families: tuple[FamilyShape, ...]) -> bool:
     return len(families) + sum([len(family.labels) for family in families]) > LARGE
 
 
-def _key_of(families: tuple[FamilyShape, ...]) -> Sliced[Hashable]:
-    """Return *families* as a key, cut up if they have many metrics."""
-    if sum([1 + len(family.labels) for family in families]) <= PER_PIECE:
-        return families
-    return (yield from long_key(_pieces(families)))
-
-
 def _pieces(families: Iterable[FamilyShape]) -> Iterator[Hashable]:
+    """Yield *families* in pieces of at most PER_PIECE items; a large family is cut into several."""
     some: list[FamilyShape] = []
     weight = 0
     for family in families:
@@ -366,9 +370,9 @@ class WrongType(NamedTuple):
 class Pushed(NamedTuple):
     """The content of one push: a shape, and its numbers.
 
-    ``numbers`` has a canonical text for each slot, one blank between. ``details`` is
-    empty, or has for each metric the value part of its wire message where text numbers
-    do not say everything (native histograms, exemplars, created timestamps).
+    ``numbers`` has a canonical text for each slot, separated by one blank. ``details`` is empty,
+    or has an entry for each metric: the value part of its wire message if it has something that
+    the numbers cannot express (a native histogram, exemplars, a created timestamp), else nothing.
     """
 
     shape: PushShape
@@ -382,7 +386,7 @@ class Pushed(NamedTuple):
         return finished(self.removal(names))
 
     def removal(self, names: frozenset[str]) -> Sliced["Pushed | None"]:
-        """Return this push less the families called *names*; None when nothing remains."""
+        """Return this push without the families called *names*; None if nothing is left."""
         kept = yield from listing(i for i, n in enumerate(self.shape.names) if n not in names)
         if not kept:
             return None
@@ -397,6 +401,7 @@ class Pushed(NamedTuple):
         numbers: list[bytes] = []
         for at in range(0, len(kept), PER_PIECE):
             some = kept[at : at + PER_PIECE]
+            # A family without metrics has no numbers: nothing must stand between two blanks.
             numbers += filter(None, [b" ".join(tokens[starts[i] : starts[i + 1]]) for i in some])
             yield
         yield from releasing(tokens)

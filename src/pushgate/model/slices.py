@@ -1,7 +1,7 @@
 """Work in slices: a generator that yields whenever something else may run.
 
-Long work on the event loop is written this way. Whoever drives it decides, by the clock,
-at which of its yields to let the loop go on; the work itself knows no clock.
+Long work on the event loop is written this way. Its driver looks at the clock and decides at
+which yields the loop goes on; the work itself knows no clock.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -16,9 +16,9 @@ Sliced: TypeAlias = Generator[None, None, T]
 """Work that returns a ``T``. Between two yields it takes at most a few milliseconds."""
 
 PER_SLICE = 256
-"""Small steps, of some microseconds each, between two yields."""
+"""How many small steps, of some microseconds each, are made between two yields."""
 
-_AT_ONCE = 2048
+_AT_ONCE = 2048  # even smaller steps: sorting or copying an item
 
 
 def finished(work: Sliced[T]) -> T:
@@ -67,6 +67,7 @@ def sorting(items: Sequence[T], key: Callable[[T], Any]) -> Sliced[list[T]]:
     """Return *items* in the order of their *key*, as ``sorted`` does, in slices."""
     if len(items) <= _AT_ONCE:
         return sorted(items, key=key)
+    # sorted() is one call into C, however long; merging sorted chunks can pause at each item.
     chunks = []
     for start in range(0, len(items), _AT_ONCE):
         chunks.append(sorted(items[start : start + _AT_ONCE], key=key))
@@ -80,7 +81,7 @@ def sorting(items: Sequence[T], key: Callable[[T], Any]) -> Sliced[list[T]]:
 
 
 def releasing(items: set[T] | list[T] | dict[T, Any]) -> Sliced[None]:
-    """Take nearly all out of *items*, in slices: to free them at once is one long call."""
+    """Remove nearly all of *items*, in slices: freeing them at once is one long call into C."""
     take = items.popitem if isinstance(items, dict) else items.pop
     while len(items) > _AT_ONCE:
         for _ in range(PER_SLICE):
