@@ -9,20 +9,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import IO
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["pushgate.cli.pushgateway", "pushgate.server.run"])
+_CONTEXT.set_forkserver_preload(
+    ["pushgate.cli.pushgateway", "pushgate.server.run", "pushgate.server.storage.postgres"]
+)
 
 
 class Forked:
-    """The process of a server, with what the tests use of subprocess.Popen."""
+    """The process of a server, with what the tests use of subprocess.Popen.
 
-    def __init__(self, flags: Sequence[str], output: IO[bytes], environment: Mapping[str, str]):
-        arguments = (flags, output.name, environment, Path.cwd())
+    Each of *first* is called before it serves: a function of a module that needs no pytest.
+    """
+
+    def __init__(
+        self,
+        flags: Sequence[str],
+        output: IO[bytes],
+        environment: Mapping[str, str],
+        *first: Callable[[], object],
+    ) -> None:
+        arguments = (flags, output.name, dict(environment), Path.cwd(), *first)
         self._process = _CONTEXT.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         self.pid = self._process.pid
@@ -50,7 +61,13 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _serve(flags: Sequence[str], log: str, environment: Mapping[str, str], folder: Path) -> None:
+def _serve(
+    flags: Sequence[str],
+    log: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    *first: Callable[[], object],
+) -> None:
     from pushgate.cli import pushgateway
 
     os.chdir(folder)
@@ -61,4 +78,6 @@ def _serve(flags: Sequence[str], log: str, environment: Mapping[str, str], folde
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output, stream.fileno())
     os.close(output)
+    for function in first:
+        function()
     sys.exit(pushgateway.main(flags, "pushgate serve"))

@@ -1,8 +1,7 @@
 """Replicas with one database, started and killed one by one."""
 
 import json
-import subprocess
-import sys
+import os
 import time
 import urllib.error
 import urllib.parse
@@ -12,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests import services
+from tests.forked import Forked
 from tests.postgres import Postgres, free_port
 from tests.replicas.load import RULES
 from tests.replicas.replay import Entry
+from tests.replicas.traced import trace
 
 _AGREED_WITHIN = 60.0
 EVERYTHING = "/metrics?" + urllib.parse.urlencode({"match[]": "{}"})
@@ -26,8 +27,7 @@ class Replica:
     def __init__(self, folder: Path, url: str, *flags: str) -> None:
         self.port = free_port()
         self.log = folder / f"replica-{self.port}.log"
-        self._command = [
-            *(sys.executable, "-m", "tests.replicas.traced", "serve"),
+        self._flags = [
             f"--web.listen-address=127.0.0.1:{self.port}",
             f"--persistence.url={url}",
             *flags,
@@ -37,13 +37,7 @@ class Replica:
     def start(self) -> None:
         """Start the process, without waiting for it."""
         with self.log.open("ab") as output:
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=services.ROOT,
-            )
+            process = Forked(self._flags, output, os.environ, trace)
         self._service = services.Service(self.port, process, self.log)
 
     def wait(self) -> None:

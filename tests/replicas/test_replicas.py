@@ -19,13 +19,20 @@ from tests.replicas.replay import Replay, objections, replayed, reversals, shown
 from tests.tcpproxy import Proxy, proxied
 
 IS_FULL = os.environ.get("PUSHGATE_REPLICAS") == "1"
-SECONDS = 300.0 if IS_FULL else 4.0
+SECONDS = 300.0 if IS_FULL else 2.0
+PACE = 1.0 if IS_FULL else 0.5
+"""How long it takes from one harm to the next, in parts of what is given below."""
 KILLS = 50 if IS_FULL else 2
 RESTARTS = 10 if IS_FULL else 1
 ROUNDS = 10 if IS_FULL else 1
 WRITERS, SCRAPERS = (60, 10) if IS_FULL else (20, 4)
 
 pytestmark = pytest.mark.timeout(1800 if IS_FULL else 120)
+
+
+def pause(least: float, most: float | None = None) -> None:
+    """Wait for a random time between these seconds, or for so long."""
+    time.sleep(PACE * random.uniform(least, most or least))
 
 
 def prepared(cluster: Postgres) -> str:
@@ -73,7 +80,7 @@ def test_three_replicas_answer_as_one_server(tmp_path, postgres):
 def test_replicas_that_are_killed_lose_nothing(tmp_path, postgres):
     def kill() -> None:
         for number in range(KILLS):
-            time.sleep(random.uniform(0.2, 1.5))
+            pause(0.2, 1.5)
             victim = them[number % len(them)]
             victim.kill()
             victim.start()
@@ -89,12 +96,12 @@ def test_replicas_that_are_killed_lose_nothing(tmp_path, postgres):
 def test_a_database_that_crashes_loses_nothing(tmp_path):
     def crash() -> None:
         for _ in range(RESTARTS):
-            time.sleep(random.uniform(1, 3))
+            pause(1, 3)
             cluster.stop("immediate")
-            time.sleep(random.uniform(0, 1))
+            pause(0, 1)
             cluster.start()
         expositions(them)
-        time.sleep(1)
+        pause(1)
 
     with Postgres.running() as cluster:
         database = prepared(cluster)
@@ -107,20 +114,20 @@ def test_broken_connections_to_the_database_lose_nothing(tmp_path, postgres):
     def harm(proxy: Proxy) -> None:
         for _ in range(ROUNDS):
             for _ in range(3):
-                time.sleep(random.uniform(0.2, 0.6))
+                pause(0.2, 0.6)
                 proxy.cut()
             for _ in range(3):
-                time.sleep(random.uniform(0.2, 0.6))
+                pause(0.2, 0.6)
                 proxy.half_close()
             for attribute in ("cut_before", "cut_after") * 3:
-                time.sleep(random.uniform(0.1, 0.4))
+                pause(0.1, 0.4)
                 setattr(proxy, attribute, b"COMMIT")
             proxy.delay = 0.1  # there and back
-            time.sleep(2)
+            pause(2)
             proxy.cut()
-            time.sleep(1)
+            pause(1)
             proxy.delay = 0.0
-            time.sleep(0.5)
+            pause(0.5)
 
     database = prepared(postgres)
     with proxied(postgres.port) as proxy:
@@ -132,14 +139,14 @@ def test_broken_connections_to_the_database_lose_nothing(tmp_path, postgres):
 
 def test_a_connection_that_swallows_everything_is_given_up(tmp_path, postgres):
     def swallow(proxy: Proxy) -> None:
-        time.sleep(1)
+        pause(1)
         proxy.swallows = True
-        time.sleep(60 if IS_FULL else 1)
+        pause(60 if IS_FULL else 1)
         proxy.swallows = False
         if not IS_FULL:  # bytes are missing now: they would give up after ten seconds
             proxy.cut()
         expositions(them)
-        time.sleep(1)
+        pause(1)
 
     database = prepared(postgres)
     with proxied(postgres.port) as proxy:
@@ -157,12 +164,12 @@ def url_of_all(database: str, *clusters: Postgres) -> str:
 
 def test_a_synchronous_standby_that_takes_over_has_everything(tmp_path):
     def fail_over() -> None:
-        time.sleep(SECONDS / 10 + 1)
+        pause(SECONDS / 10 + 1)
         primary.stop("kill")
-        time.sleep(random.uniform(0, 1))
+        pause(0, 1)
         standby.promote()
         expositions(them)
-        time.sleep(SECONDS / 10 + 1)
+        pause(SECONDS / 10 + 1)
 
     with Postgres.running() as primary:
         database = prepared(primary)
@@ -174,14 +181,14 @@ def test_a_synchronous_standby_that_takes_over_has_everything(tmp_path):
 
 def test_what_an_asynchronous_standby_lacks_is_noticed_and_all_replicas_agree(tmp_path):
     def fail_over(link: Proxy) -> None:
-        time.sleep(1)
+        pause(1)
         link.swallows = True
-        time.sleep(2)
+        pause(2)
         primary.stop("kill")
         link.cut()
         standby.promote()
         expositions(them)
-        time.sleep(1)
+        pause(1)
 
     with Postgres.running() as primary, proxied(primary.port) as link:
         database = prepared(primary)

@@ -1,17 +1,13 @@
 """A replica that writes into each of its turns, in the same transaction, what was decided in it.
 
-    python -m tests.replicas.traced serve …
-
 The table ``trace`` is then the one order of all changes, with their verdicts.
 """
 
 import json
-import sys
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from pushgate.cli import main
 from pushgate.server.storage.postgres import PostgresJournal
 from pushgate.server.store.change import Change, Delete, Expire, Push
 from pushgate.server.store.gateway import Gateway
@@ -49,8 +45,3 @@ def trace() -> None:
 
     Gateway._is_carried_out = carried_out
     PostgresJournal._commit = traced_commit
-
-
-if __name__ == "__main__":
-    trace()
-    sys.exit(main())
