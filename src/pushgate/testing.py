@@ -25,11 +25,7 @@ except ModuleNotFoundError as error:
 
 # How long the gateway waits for open connections when the block ends.
 _STOP_SECONDS = 1
-_PUSH_TIMES = (
-    "push_time_seconds",
-    "push_failure_time_seconds",
-    "push_expected_interval_seconds",
-)
+_PUSH_TIMES = ("push_time_seconds", "push_failure_time_seconds", "push_expected_interval_seconds")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def test_no_group_is_chosen_by_default():
     with rogue() as server:
         done = pushgate("delete", "-a", server.url)
     assert done.exit_code == 2
-    assert "Name it with --job" in done.stderr
+    assert "name it with --job" in done.stderr
     assert server.seen == []
 
 

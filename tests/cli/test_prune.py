@@ -56,4 +56,4 @@ def test_without_an_age_nothing_is_deleted(more):
     with rogue() as server:
         done = pushgate("prune", "-a", server.url, *more)
         assert (done.exit_code, server.seen) == (2, [])
-    assert "Say it with --older-than" in done.stderr
+    assert "--older-than is required" in done.stderr

@@ -145,7 +145,7 @@ def test_verbose_says_what_was_pushed(monkeypatch):
         monkeypatch.setenv("PUSHGATE_ENABLED", "false")
         off = pushgate(*target, stdin="rows 3")
     assert f"pushed to {server.url}/metrics/job/j: 1 family, 1 series, 7 bytes" in done.stderr
-    assert "nothing, pushing is switched off" in off.stderr
+    assert "nothing, because pushing is disabled" in off.stderr
     assert len(server.seen) == 1
 
 

@@ -13,11 +13,7 @@ class _Bash(BashComplete):
         """Skip the check: the script may be for another machine."""
 
 
-_SHELLS: dict[str, type[ShellComplete]] = {
-    "bash": _Bash,
-    "zsh": ZshComplete,
-    "fish": FishComplete,
-}
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command()

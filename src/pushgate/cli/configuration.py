@@ -52,7 +52,7 @@ def gateway_for(
         *(("grouping_key", "--group", text) for pair in group.labels.items() for text in pair),
     ]
     for argument, flag, text in texts:
-        # Python reads bytes of the command line that are not UTF-8 as surrogates.
+        # Bytes of the command line that are not UTF-8 reach Python as lone surrogates (PEP 383).
         if any("\ud800" <= character <= "\udfff" for character in text or ""):
             raise ConfigurationError(f"{flag}: {text!r} is not valid UTF-8", key=argument)
     # PushGateway lets properties win over arguments, as client_java does.
@@ -61,7 +61,7 @@ def gateway_for(
     if job is None and properties.pushgateway.job is None:
         job = default_job
         if job is None:
-            raise ConfigurationError("Which job? Name it with --job.", key="job")
+            raise ConfigurationError("The group needs a job: name it with --job.", key="job")
     try:
         return PushGateway(
             connection.address,
@@ -88,7 +88,7 @@ def gateway_for(
 
 
 def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProperties:
-    """Return the valid properties, and report the others.
+    """Return the valid properties, and report the invalid ones: a job must run all the same.
 
     Args:
         defined: Properties given by --define.
@@ -100,7 +100,7 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
     """
     logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
     environment = dict(os.environ)
-    # Each round leaves out one wrong setting, so it ends.
+    # This ends, because each round leaves out one more wrong setting.
     while True:
         try:
             return _load(defined, environment, strict=False)
@@ -118,11 +118,11 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
 def _load(
     defined: Pairs, environment: Mapping[str, str] | None = None, *, strict: bool = True
 ) -> PrometheusProperties:
-    # Files hold properties of other programs, too; what a flag sets must have an effect.
+    # A file may contain properties of other programs, but a flag is meant for this one.
     foreign = [key for key in defined if not key.lower().startswith(_PREFIXES)]
     if foreign:
         raise ConfigurationError(
-            f"{foreign[0]}: Unknown property; they begin with {' or '.join(_PREFIXES)}",
+            f"{foreign[0]}: Unknown property; properties begin with {' or '.join(_PREFIXES)}",
             key=foreign[0],
             source=_DEFINED,
         )
@@ -138,7 +138,7 @@ def _without_overridden(
         connection.user or connection.bearer_token_file or _userinfo(connection.address or "")
     )
     if gives_credentials:
-        # One set of credentials replaces the other: PushGateway refuses two.
+        # PushGateway refuses two kinds of credentials, so a flag replaces all of them.
         own = own._replace(basic_auth_file=None, bearer_token=None, bearer_token_file=None)
     if connection.address is not None:
         java = java._replace(address=None)

@@ -9,7 +9,7 @@ from pushgate.cli.messages import say
 from pushgate.cli.options import Connection, GroupKey, takes
 from pushgate.errors import ConfigurationError, PushgatewayError
 
-# Limit for looking up the group. If the gateway is slower, it is deleted all the same.
+# Limit for looking up the group. If the gateway is slower, the group is deleted anyway.
 _LOOK_SECONDS = 5.0
 
 
@@ -43,7 +43,7 @@ def _delete_one(connection: Connection, group: GroupKey) -> None:
             deadline=min(connection.timeout or _LOOK_SECONDS, _LOOK_SECONDS)
         )
     except PushgatewayError:
-        was_there = True  # as far as we know
+        was_there = True  # unknown, and then nothing is said
     else:
         was_there = any(_without_empty(each.labels) == _without_empty(labels) for each in groups)
     gateway.delete()

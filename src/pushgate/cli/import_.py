@@ -53,11 +53,7 @@ class ImportOptions:
         help="Limit for each request with all its retries.",
     )
     retries: int = option(
-        "--retries",
-        type=int,
-        default=3,
-        show_default=True,
-        help="How often to retry a request.",
+        "--retries", type=int, default=3, show_default=True, help="How often to retry a request."
     )
 
 

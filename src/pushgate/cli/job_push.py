@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pushgate.client.gateway import PushGateway
     from pushgate.client.results import Payload
 
-# Limit for a heartbeat. Nothing waits for it.
+# Limit for a heartbeat: an old one is of no use, and the next one comes soon.
 _HEARTBEAT_SECONDS = 10.0
 # Limit for importing and configuring the client, once the command has ended.
 _READY_SECONDS = 10.0
@@ -80,10 +80,10 @@ class JobPusher:
     """
 
     def __init__(self, connect: Callable[[], "PushGateway"], record: JobRecord) -> None:
-        """Start nothing yet.
+        """Prepare the pushes; :meth:`start` begins them.
 
         Args:
-            connect: Returns the gateway, or raises why there is none.
+            connect: Returns the gateway, or raises an error that says why there is none.
             record: What is known about the run.
         """
         self._connect = connect
@@ -93,7 +93,7 @@ class JobPusher:
         self._is_settled, self._has_ended = threading.Event(), threading.Event()
 
     def start(self, *, every: float | None) -> None:
-        """Connect, and push a heartbeat at once and *every* so many seconds, if given."""
+        """Configure the client; if *every* is given, push a heartbeat now and that often."""
         thread = threading.Thread(target=self._work, args=(every,), daemon=True)
         try:
             thread.start()
@@ -125,10 +125,10 @@ class JobPusher:
     ) -> list[Exception]:
         """Push the end of the run and the metrics in *file*; return and report what failed.
 
-        What the file has wrong costs its metrics only.
+        If the file is invalid, the run is pushed without its metrics.
         """
         self._has_ended.set()
-        # The time of the end, not of the push.
+        # Before the push, which may take long: these are the times of the command's end.
         own = self._record.over(ended, time.time(), duration)
         failures: list[Exception] = []
         try:
@@ -212,7 +212,7 @@ def _content(path: Path) -> bytes:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise OSError(f"the metrics file {path} is not a regular file")
-        # It is read whole, here and by the gateway.
+        # The whole file is held in memory, here and by the gateway.
         if about.st_size > _MAX_METRICS_FILE:
             raise OSError(f"the metrics file {path} is larger than {_MAX_METRICS_FILE >> 20} MiB")
         with open(descriptor, "rb", closefd=False) as file:

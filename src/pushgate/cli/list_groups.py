@@ -38,11 +38,7 @@ class Matching:
     @property
     def conditions(self) -> Mapping[str, Any]:
         """The same, as arguments of the client's methods."""
-        return {
-            "match": self.match,
-            "failed": self.failed or None,
-            "older_than": self.older_than,
-        }
+        return {"match": self.match, "failed": self.failed or None, "older_than": self.older_than}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

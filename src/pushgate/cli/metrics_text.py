@@ -1,7 +1,7 @@
 """Metrics in the text format, checked before they are sent as they are.
 
-The only changes are to what is unambiguous and still refused by Go's parser: a byte order
-mark, CRLF, blanks after a value, a missing last line feed.
+Only what is unambiguous and still refused by Go's parser is changed: a byte order mark, CRLF,
+blanks after a value, a missing last line feed.
 """
 
 import re
@@ -47,7 +47,7 @@ def read_metrics(
         data: The text format 0.0.4, or OpenMetrics if the last line is ``# EOF``.
         source: What the messages call it, such as the name of a file.
         group_labels: Labels that no metric may have, because the gateway would overwrite them.
-        strip_timestamps: Whether to remove timestamps, which no gateway takes.
+        strip_timestamps: Whether to remove timestamps, which every gateway refuses.
 
     Raises:
         EncodingError: The text breaks the format, has timestamps, or has a label of the
@@ -57,7 +57,7 @@ def read_metrics(
         data = _from_openmetrics(data, source, strip_timestamps=strip_timestamps)
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     lines = text.removesuffix(b"\n").split(b"\n") if text else []
-    # The blanks at the end of a help text belong to it.
+    # Not in comments: trailing blanks are part of a help text.
     lines = [line if _is_comment(line) else line.rstrip(b" \t\r") for line in lines]
     if strip_timestamps:
         for number, line in enumerate(lines):
@@ -159,7 +159,7 @@ def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> by
     except (InvalidBody, ValueError) as error:
         raise EncodingError(f"{source}: {error}") from error
     timestamps: Literal["strip", "error"] = "strip" if strip_timestamps else "error"
-    # The client's own writer: it knows which suffixes 0.0.4 has and OpenMetrics has not.
+    # Written by the client, which knows where the two formats differ in the suffixes of names.
     writer = PushGateway(job="text", format="text", timestamps=timestamps, properties=False)
     try:
         return writer.render(Families()).body

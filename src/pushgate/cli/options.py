@@ -2,8 +2,8 @@
 
 A dataclass is a set of options: a field is the flag, its help line, and the typed value
 that the command gets. :func:`takes` gives a command the sets that mean something for it.
-Sets are no frozen dataclasses that can be compared, because a command that is run at each
-job waits for these methods to be compiled: half a millisecond for each set.
+The dataclasses are neither frozen nor comparable: compiling these methods takes half a
+millisecond for each, and a command that wraps a job waits for it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
@@ -37,7 +37,7 @@ class Duration(click.ParamType[float]):
             try:
                 seconds = parse_duration(value) / 1e9
             except ValueError:
-                self.fail(f"{value!r} is no duration; write 90, 90s, 15m, 2h or 1d", param, ctx)
+                self.fail(f"{value!r} is not a duration such as 90, 90s, 15m, 2h or 1d", param, ctx)
         if not 0 < seconds < float("inf"):
             self.fail(f"{value!r} is not a time above 0", param, ctx)
         return seconds
@@ -145,10 +145,7 @@ class Connection(Target):
     ca_file: str | None = option(
         "--ca-file", type=click.Path(), help="Certificate authorities to trust, as PEM."
     )
-    insecure: bool = switch(
-        "--insecure",
-        help="Do not verify the certificate of the gateway.",
-    )
+    insecure: bool = switch("--insecure", help="Do not verify the certificate of the gateway.")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -170,8 +167,8 @@ class Body:
         "--on-label-clash",
         default="error",
         type=click.Choice(["error", "allow"]),
-        help="When a metric has a label of the group: refuse it, or let the gateway overwrite"
-        " the label.  [default: error]",
+        help="What to do if a metric has a label of the group: refuse it, or let the gateway"
+        " overwrite the label.  [default: error]",
     )
     compression: Literal["gzip", "snappy"] | None = option(
         "--compression", type=click.Choice(["gzip", "snappy"]), help="Compress the body."

@@ -29,13 +29,13 @@ _NOT_FORWARDED = {
 _FORWARDED = frozenset(signal.valid_signals() - _NOT_FORWARDED)
 _WAITED_FOR = _FORWARDED | {signal.SIGCHLD}
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-# si_code of a signal that the kernel sent, as it does for a key of the terminal. The whole
-# foreground process group has it then, the command among them.
+# SI_KERNEL, the si_code of signals from the kernel, such as those of Ctrl-C. The terminal sends
+# them to the whole foreground process group, so the command has had them, too.
 _SI_KERNEL = 0x80
 # Seconds from SIGTERM to SIGKILL.
 _KILL_GRACE = 10.0
-# Seconds between two looks at the memory of a small command: at first, and at most.
-_FIRST_LOOK, _MAX_LOOK = 0.0005, 10.0
+# Seconds between two samples of the memory of a small command: at first, and at most.
+_FIRST_SAMPLE, _MAX_PAUSE = 0.0005, 10.0
 _NO_TIME_LIMIT = 86400.0
 
 
@@ -58,8 +58,8 @@ class Ended(NamedTuple):
 class Child(NamedTuple):
     """A command that runs.
 
-    The kernel counts the memory of the process that spawned it as the command's own, so what
-    it says in the end is right only for commands that are larger. Smaller ones are looked at.
+    Until exec, the command shares the memory of this process, and the kernel keeps the maximum. So
+    its final count is right only for commands larger than this process; smaller ones are sampled.
 
     Attributes:
         pid: Its process id.
@@ -78,7 +78,7 @@ def hold_signals() -> set[signal.Signals | int]:
     They stay blocked until this process ends: its status is the command's, whatever is sent
     to it while it pushes.
     """
-    # With SIG_IGN, which a parent may have left, the kernel itself would reap the command.
+    # With SIG_IGN, which is inherited, the kernel would reap the command and its status be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR))
 
@@ -117,6 +117,7 @@ def start(
     options: dict[str, Any] = {
         "file_actions": [(os.POSIX_SPAWN_DUP2, here, there) for there, here in output.items()],
         "setsigmask": mask,
+        # Ignored signals stay ignored across exec, and a command's `yes | head` would complain.
         "setsigdef": _IGNORED_BY_PYTHON,
     }
     try:
@@ -128,8 +129,8 @@ def start(
         script = shutil.which(command[0]) or command[0]
         shell = ["/bin/sh", script, *command[1:]]
         pid = os.posix_spawn(shell[0], shell, environment, **options)
-    # At once: the command may end before anybody can look a second time. And not what rusage says
-    # of this process, which itself inherited something: from a shell, a worker, a scheduler.
+    # Sampled at once, because the command may end before a second sample. And not taken from this
+    # process's rusage, which includes what its own parent had: a shell, a worker, a scheduler.
     first = _high_water_rss(pid)
     return Child(pid, inherited_rss=_high_water_rss(os.getpid()), first_rss=first)
 
@@ -148,16 +149,18 @@ def wait(child: Child, kill_after: float | None = None) -> Ended:
             (began + kill_after, signal.SIGTERM),
             (began + kill_after + _KILL_GRACE, signal.SIGKILL),
         ]
-    looked_at_rss, pause = child.first_rss, _FIRST_LOOK
+    sampled_rss, pause = child.first_rss, _FIRST_SAMPLE
     # WNOWAIT leaves a zombie, so that the pid stays the command's as long as signals go there.
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        looked_at_rss = max(looked_at_rss, _high_water_rss(pid))
-        pause = (
-            _NO_TIME_LIMIT if looked_at_rss >= child.inherited_rss else min(2 * pause, _MAX_LOOK)
-        )
+        sampled_rss = max(sampled_rss, _high_water_rss(pid))
+        # Twice as long each time: most commands are short, and long ones cost no wake-ups. Once it
+        # is larger than this process, the kernel's count will do.
+        is_small = sampled_rss < child.inherited_rss
+        pause = min(2 * pause, _MAX_PAUSE) if is_small else _NO_TIME_LIMIT
         if kills:
             pause = min(pause, max(kills[0][0] - time.monotonic(), 0))
         arrived = signal.sigtimedwait(_WAITED_FOR, pause)
+        # SIGCHLD only ends the pause, so that the loop sees whether the command has ended.
         if arrived is not None and arrived.si_signo != signal.SIGCHLD:
             if arrived.si_code != _SI_KERNEL:
                 _send(pid, arrived.si_signo)
@@ -165,7 +168,7 @@ def wait(child: Child, kill_after: float | None = None) -> Ended:
             _send(pid, kills.pop(0)[1])
     _, waited, usage = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(waited)
-    rss = usage.ru_maxrss if usage.ru_maxrss > child.inherited_rss else looked_at_rss
+    rss = usage.ru_maxrss if usage.ru_maxrss > child.inherited_rss else sampled_rss
     return Ended(
         code if code >= 0 else 128 - code, usage.ru_utime, usage.ru_stime, rss * 1024 or math.nan
     )

@@ -16,5 +16,5 @@ def prune(connection: Connection, matching: Matching, deleting: Deleting) -> Non
     """
     # Without it, --match alone would delete groups that are still pushed to.
     if matching.older_than is None:
-        raise ConfigurationError("How old? Say it with --older-than, such as 30d.")
+        raise ConfigurationError("--older-than is required, such as --older-than 30d.")
     delete_matching(connection, matching, deleting)

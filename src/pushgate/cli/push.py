@@ -15,7 +15,7 @@ from pushgate.errors import ConfigurationError, EncodingError
 if TYPE_CHECKING:
     from pushgate.client.results import Payload
 
-# A smaller push is over before anybody can read a progress bar.
+# Bytes. A smaller push is over before anybody could read a progress bar.
 _LARGE = 1 << 20
 _STDIN = "-"
 
@@ -72,12 +72,12 @@ def push(
     if not text.series and not options.allow_empty:
         raise EncodingError(
             f"no metrics in {', '.join(source for source, _ in texts)};"
-            " --allow-empty pushes that all the same"
+            " --allow-empty pushes them anyway"
         )
     payload = Payload(text.body, TEXT_TYPE, len(text.types), text.series)
     if options.dry_run:
         say(f"would {options.method} to {gateway.url}: {_size_of(payload)}")
-        # The body is bytes; what print() holds back must come before it.
+        # The body bypasses the text layer, so what is buffered there has to be written first.
         sys.stdout.flush()
         sys.stdout.buffer.write(payload.body)
         return
@@ -89,7 +89,7 @@ def push(
     with bar:
         result = gateway.push_payload(payload, add=options.add, merge=options.merge)
     if options.verbose:
-        sent = _size_of(payload) if result.status else "nothing, pushing is switched off"
+        sent = _size_of(payload) if result.status else "nothing, because pushing is disabled"
         say(f"pushed to {result.url}: {sent}, {result.elapsed:.3f} s")
 
 

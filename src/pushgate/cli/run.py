@@ -30,8 +30,9 @@ from pushgate.errors import PushgatewayError
 if TYPE_CHECKING:
     from pushgate.client.gateway import PushGateway
 
-# What a shell says when it cannot start a command, and sysexits' "try again later".
+# The statuses of a shell that cannot start a command, and EX_TEMPFAIL of sysexits.h.
 _NOT_FOUND, _NOT_EXECUTABLE, _LOCKED = 127, 126, 75
+# Seconds for the push: a job should not hang for long because its gateway does.
 _DEFAULT_TIMEOUT = 5.0
 _METRICS_FILE = "PUSHGATE_METRICS_FILE"
 _needs_shell = re.compile(r"[\s;&|<>$`]").search
@@ -74,8 +75,7 @@ class JobOptions:
         help="Send COMMAND a SIGTERM after this time, and a SIGKILL 10 seconds later.",
     )
     quiet_success: bool = switch(
-        "--quiet-success",
-        help="Show the output of COMMAND only if it fails.",
+        "--quiet-success", help="Show the output of COMMAND only if it fails."
     )
     lock: bool = switch("--lock", help="Exit with 75 if an earlier run of the job has not ended.")
     strict: bool = switch("--strict", help="Exit with a failure if only the push failed.")
@@ -144,6 +144,7 @@ def run(
             say(f"{command[0]}: {error.strerror}")
             is_absent = isinstance(error, FileNotFoundError)
             if is_absent and len(command) == 1 and _needs_shell(command[0]):
+                # Inside of single quotes a shell knows no escapes: they are closed for a quote.
                 quoted = command[0].replace("'", "'\\''")
                 say(f"for a command line, start a shell: pushgate run -- sh -c '{quoted}'")
             pusher.start(every=None)
@@ -200,25 +201,28 @@ def _show(output: dict[int, IO[bytes]]) -> None:
         if number == 2 and held is output[1]:
             continue
         held.seek(0)
-        # A reader that has gone away must not change the exit status.
+        # Errors are ignored: a closed pipe must not change the exit status.
         with suppress(OSError), open(number, "wb", closefd=False) as shown:
             shutil.copyfileobj(held, shown)
 
 
 def _lock(connect: Callable[[], "PushGateway"], program: str, stack: ExitStack) -> None:
-    """Hold the lock of the group until *stack* is closed; exit if another run has it."""
+    """Hold the lock of the group until *stack* is closed; exit if another run holds it."""
     try:
         url = connect().url
     except PushgatewayError:
         url = program  # the pusher reports the error
     import hashlib
 
+    # With the user, because another one could not open the file; hashed, because URLs have slashes.
     name = hashlib.sha256(f"{os.getuid()} {url}".encode()).hexdigest()[:16]
     try:
         path = Path(tempfile.gettempdir()) / f"pushgate-{name}.lock"
         # Not through a link, which another user could have put there.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         stack.callback(os.close, descriptor)
+        # The lock ends with this process, however it ends. The file stays: to delete it would let
+        # two runs lock two files of one name.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         say(f"another run for {url} has not ended")

@@ -75,8 +75,7 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
     port = int(match[2] or _DEFAULT_PORTS[used])
     if not 0 < port < 1 << 16:
         raise ConfigurationError(
-            f"Invalid Pushgateway address. Its port is {port}; expecting 1 to 65535",
-            key="address",
+            f"Invalid Pushgateway address. Its port is {port}; expecting 1 to 65535", key="address"
         )
     prefix = "".join(f"/{part}" for part in path.split("/") if part)
     return Address(

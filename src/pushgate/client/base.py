@@ -16,28 +16,15 @@ from pushgate.client.address import (
 )
 from pushgate.client.auth import checked_header, credentials_of
 from pushgate.client.collect import Collector, Collectors, Selection, Source, described, report
-from pushgate.client.delivery import (
-    Delivery,
-    PreparedRequest,
-    PushMethod,
-    Way,
-    deliver,
-)
+from pushgate.client.delivery import Delivery, PreparedRequest, PushMethod, Way, deliver
 from pushgate.client.failures import RequestInfo
-from pushgate.client.group_list import PAGE, GroupQuery, ListedGroup, listed_in
+from pushgate.client.group_list import PAGE, ListedGroup, listed_in, path_of
 from pushgate.client.job import JOB_GROUPS, Function, OnPushError
 from pushgate.client.log import log, warn_once
 from pushgate.client.operation import Awaited, operation
 from pushgate.client.options import Options, checked_seconds, takes_options, wrong_type
 from pushgate.client.periodic import Final
-from pushgate.client.results import (
-    GatewayStatus,
-    Group,
-    Payload,
-    PushResult,
-    groups_in,
-    status_in,
-)
+from pushgate.client.results import GatewayStatus, Group, Payload, PushResult, groups_in, status_in
 from pushgate.client.retry import Retry
 from pushgate.client.route import Route
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
@@ -363,12 +350,12 @@ class GatewayBase(Generic[_Job, _Periodic]):
         Example:
             >>> gateway.list_groups('{job=~"back.*"}', failed=True)  # doctest: +SKIP
         """
-        query = GroupQuery.of(match, failed=failed, older_than=older_than)
+        query = partial(path_of, _selectors(match), failed=failed, older_than=older_than)
         groups: list[ListedGroup] = []
         total = 1
         async with self._turn("GET", deadline) as expires:
             while len(groups) < total:
-                path = query.path(limit=PAGE, offset=len(groups))
+                path = query(limit=PAGE, offset=len(groups))
                 total, page = listed_in(await self._read(path, expires))
                 if not page:
                     break  # groups were deleted between two pages: the total is too high
@@ -390,10 +377,11 @@ class GatewayBase(Generic[_Job, _Periodic]):
         It needs *match*, with a matcher in each selector, or *older_than*. Arguments and
         errors are those of :meth:`list_groups`; with *dry_run* nothing is deleted.
         """
-        query = GroupQuery.of(match, failed=failed, older_than=older_than)
+        path = path_of(
+            _selectors(match), failed=failed, older_than=older_than, dry_run=str(dry_run).lower()
+        )
         if not dry_run and not self._is_enabled("DELETE"):
             return ()
-        path = query.path(dry_run=str(dry_run).lower())
         async with self._turn("DELETE", deadline) as expires:
             return tuple(listed_in(await self._read(path, expires, "DELETE"))[1])
 
@@ -611,6 +599,10 @@ def compressed(body: bytes, coding: str) -> bytes:
             "snappy needs another package: pip install cramjam", key="compression"
         ) from error
     return bytes(cramjam.snappy.compress(body))
+
+
+def _selectors(match: str | Iterable[str]) -> tuple[str, ...]:
+    return (match,) if isinstance(match, str) else tuple(match)
 
 
 def _result(delivery: Delivery, payload: Payload) -> PushResult:

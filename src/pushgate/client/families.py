@@ -116,11 +116,7 @@ _PARTS: Mapping[Kind, Mapping[str, Part]] = {
     Kind.GAUGE_HISTOGRAM: _HISTOGRAM,
 }
 # The label that tells the samples of one point apart; it is no label of the series.
-_OWN_LABEL = {
-    Kind.HISTOGRAM: "le",
-    Kind.GAUGE_HISTOGRAM: "le",
-    Kind.SUMMARY: "quantile",
-}
+_OWN_LABEL = {Kind.HISTOGRAM: "le", Kind.GAUGE_HISTOGRAM: "le", Kind.SUMMARY: "quantile"}
 
 
 def gather(

@@ -43,29 +43,21 @@ class ListedGroup(NamedTuple):
     late: bool
 
 
-class GroupQuery(NamedTuple):
-    """Which groups are meant; see :meth:`PushGateway.list_groups`."""
+def path_of(
+    match: Iterable[str], *, failed: bool | None, older_than: float | None, **more: str | int
+) -> str:
+    """Return the path and query of the groups that are meant; *more* are further parameters.
 
-    match: tuple[str, ...]
-    failed: bool | None
-    older_than: float | None
-
-    @classmethod
-    def of(
-        cls, match: str | Iterable[str], *, failed: bool | None, older_than: float | None
-    ) -> "GroupQuery":
-        """Return the query of these arguments."""
-        selectors = (match,) if isinstance(match, str) else tuple(match)
-        return cls(selectors, failed, checked_seconds("older_than", older_than))
-
-    def path(self, **more: str | int) -> str:
-        """Return path and query string; *more* are further parameters."""
-        pairs: list[tuple[str, str | int]] = [("match[]", selector) for selector in self.match]
-        if self.failed is not None:
-            pairs.append(("failed", str(self.failed).lower()))
-        if self.older_than is not None:
-            pairs.append(("older_than", f"{self.older_than:.9f}s"))
-        return f"{PATH}?{urlencode([*pairs, *more.items()])}"
+    Raises:
+        ConfigurationError: *older_than* is no number of seconds.
+    """
+    pairs: list[tuple[str, str | int]] = [("match[]", selector) for selector in match]
+    if failed is not None:
+        pairs.append(("failed", str(failed).lower()))
+    if checked_seconds("older_than", older_than) is not None:
+        # The gateway reads Go's durations, which have units.
+        pairs.append(("older_than", f"{older_than:.9f}s"))
+    return f"{PATH}?{urlencode([*pairs, *more.items()])}"
 
 
 def listed_in(body: bytes) -> tuple[int, list[ListedGroup]]:

@@ -129,65 +129,57 @@ class Options:
 
     address: str | None = option(
         None,
-        "``host:port``, optionally with a path, or a URL, which may have"
-        " ``user:password@``. Unless given, ``localhost:9091``.",
+        "``host:port``, optionally with a path, or a URL, optionally with"
+        " ``user:password@``. Defaults to ``localhost:9091``.",
         expected="text such as 'gateway:9091'",
     )
     _: KW_ONLY
     job: str | None = option(
-        None,
-        "The ``job`` of the group. Unless given, the name of the running program.",
+        None, "The ``job`` of the group. Defaults to the name of the running program."
     )
     scheme: Scheme | None = option(
         None,
-        "``http`` or ``https``, for an address that has none.",
+        "``http`` or ``https``, for an address without a scheme.",
         kinds=str,  # the address has the last word, and the better message
         expected="text",
     )
     grouping_key: Mapping[str, object] | None = option(
         None,
-        "Further labels of the group; values become text.",
+        "Further labels of the group. Values are converted to text.",
         kinds=Mapping,
         expected="a mapping of label names to values",
     )
     instance: str | None = option(
-        None,
-        "The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or a text.",
+        None, "The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or any other text."
     )
     registry: Collector | None = option(
         None,
-        "What to push. Unless given, ``prometheus_client.REGISTRY``.",
+        "What to push. Defaults to ``prometheus_client.REGISTRY``.",
         kinds=Collector,
         expected="a registry, or another object with collect()",
     )
     include_default_collectors: bool = option(
-        False,
-        "Whether to push the default registry's metrics about process and interpreter, too.",
+        False, "Also push the default registry's metrics about the process and the interpreter."
     )
     multiprocess: Multiprocess = option(
         "auto",
-        "Whether to push the sum of all processes. ``auto``: if ``PROMETHEUS_MULTIPROC_DIR`` is"
-        " set and no registry is given.",
+        "Whether to push the sum of all processes. ``auto`` does so if"
+        " ``PROMETHEUS_MULTIPROC_DIR`` is set and no registry is given.",
         choices=("auto", True, False),
     )
     format: Format = option(
         "auto",
-        "``auto`` is protobuf, until the gateway turns out not to read it, and text from then on.",
+        "``auto`` sends protobuf, and text once the gateway turns out not to read protobuf.",
     )
     escaping_scheme: EscapingScheme | None = option(
-        None,
-        "How names beyond the classic data model are written. Unless given, ``underscores``.",
+        None, "How to write names beyond the classic data model. Defaults to ``underscores``."
     )
-    include_created: bool = option(
-        False, "Whether to push creation times as ``_created`` gauges, too."
-    )
+    include_created: bool = option(False, "Also push creation times, as ``_created`` gauges.")
     timestamps: Literal["error", "strip"] = option(
-        "error",
-        "``strip`` removes the timestamps of samples, which gateways refuse.",
+        "error", "``strip`` removes the timestamps of samples, which gateways refuse."
     )
     on_label_clash: Literal["error", "allow"] = option(
-        "error",
-        "What to do if a metric has a label of the group, which the gateway overwrites.",
+        "error", "What to do if a metric has a label of the group: the gateway would overwrite it."
     )
     on_empty: Literal["warn", "skip", "error"] = option(
         "warn", "What to do if there is nothing to push."
@@ -195,10 +187,7 @@ class Options:
     apply_filter: bool = option(
         False, "Whether to apply the ``io.prometheus.exporter.filter`` properties."
     )
-    enabled: bool = option(
-        True,
-        "False makes every push do nothing, for laptops and tests.",
-    )
+    enabled: bool = option(True, "False turns every push off, for laptops and tests.")
     basic_auth: tuple[str, str] | None = option(
         None,
         "User and password.",
@@ -216,13 +205,11 @@ class Options:
         unless=_CREDENTIALS,
     )
     bearer_token_file: FilePath | None = option(
-        None,
-        "A file with a token; it is read again when it changes.",
-        unless=_CREDENTIALS,
+        None, "A file that contains a token. It is read again when it changes.", unless=_CREDENTIALS
     )
     headers: Mapping[str, Header] | None = option(
         None,
-        "Further headers; a value may be a function.",
+        "Further headers. A value may be a function.",
         kinds=Mapping,
         expected="a mapping of names to values",
         setting="headers_file",
@@ -235,18 +222,13 @@ class Options:
         unless=_CONNECTION,
     )
     ca_file: FilePath | None = option(
-        None,
-        "PEM file of the authorities to trust, instead of the system's.",
-        unless=_CONNECTION,
+        None, "PEM file of the authorities to trust, instead of the system's.", unless=_CONNECTION
     )
     ca_path: FilePath | None = option(
-        None, "Directory of such files, with names as OpenSSL's ``rehash`` makes them."
+        None, "Directory of such files, named as by OpenSSL's ``rehash``."
     )
     ca_data: str | bytes | None = option(
-        None,
-        "The certificates themselves.",
-        kinds=(str, bytes),
-        expected="PEM text or DER bytes",
+        None, "The certificates themselves.", kinds=(str, bytes), expected="PEM text or DER bytes"
     )
     client_cert: tuple[FilePath, ...] | None = option(
         None,
@@ -256,56 +238,52 @@ class Options:
         read=lambda certificate, own: (certificate, own.client_key or certificate),
         unless=_CONNECTION,
     )
-    ssl_context: "ssl.SSLContext | None" = option(None, "Instead of all the TLS options above.")
+    ssl_context: "ssl.SSLContext | None" = option(None, "Replaces all the TLS options above.")
     server_hostname: str | None = option(
-        None, "The name to request and verify in TLS, if it is not that of the host."
+        None, "The name to request and verify in TLS, if it differs from the host."
     )
     proxy: str | None = option(
         "env",
-        "URL of an HTTP proxy. ``env`` reads ``HTTP_PROXY`` and the like as curl does; None"
+        "URL of an HTTP proxy. ``env`` reads ``HTTP_PROXY`` and the like as curl does. None"
         " connects directly.",
         expected="a URL, 'env' or None",
         unless=_CONNECTION,
     )
     connect_timeout: float | None = option(
-        None,
-        "Seconds. Unless given, 10.",
-        setting="connect_timeout_seconds",
+        None, "Seconds to connect. Defaults to 10.", setting="connect_timeout_seconds"
     )
     read_timeout: float | None = option(
         None,
-        "Seconds without a byte of the answer. Unless given, 10.",
+        "Seconds without a byte of the answer. Defaults to 10.",
         setting="read_timeout_seconds",
     )
     deadline: float | None = option(
         30.0,
-        "Seconds for a push with all its attempts; None sets no limit.",
+        "Seconds for a push with all its attempts. None sets no limit.",
         setting="deadline_seconds",
     )
     retry: Retry | int = option(
         Retry(),
-        "A :class:`Retry`, or how many retries.",
+        "A :class:`Retry`, or the number of retries.",
         kinds=(Retry, int),
         expected="a Retry, or the number of retries",
         setting="retries",
     )
     compression: Compression | None = option(
-        None,
-        "``gzip``, ``snappy`` (``pip install cramjam``), or None.",
+        None, "``gzip``, ``snappy`` (``pip install cramjam``), or None."
     )
     url_encoding: UrlEncoding = option(
-        "base64",
-        "``percent`` is for a gateway that does not know ``@base64``.",
+        "base64", "``percent`` is for a gateway that does not know ``@base64``."
     )
     transport: "httpx2.BaseTransport | httpx2.AsyncBaseTransport | None" = option(
-        None, "An httpx2 transport to use instead of own connections."
+        None, "An httpx2 transport to use instead of the gateway's own connections."
     )
     http_client: "httpx2.Client | httpx2.AsyncClient | None" = option(
-        None, "An httpx2 client to use instead of own connections; it is not closed."
+        None, "An httpx2 client to use instead of the gateway's own connections. It is not closed."
     )
     properties: PrometheusProperties | Mapping[str, str] | Literal[False] | None = option(
         None,
-        "Runtime configuration: None takes that of the process, a mapping overrides parts of it,"
+        "Runtime configuration. None uses that of the process, a mapping overrides parts of it,"
         " False ignores it.",
     )
 

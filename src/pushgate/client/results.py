@@ -10,11 +10,7 @@ TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The ``Content-Type`` of the text format."""
 
 # Families that the gateway adds to a group.
-_PUSH_TIMES = {
-    "push_time_seconds",
-    "push_failure_time_seconds",
-    "push_expected_interval_seconds",
-}
+_PUSH_TIMES = {"push_time_seconds", "push_failure_time_seconds", "push_expected_interval_seconds"}
 
 
 class Payload(NamedTuple):

@@ -6,12 +6,7 @@ from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pushgate.errors import (
-    ConfigurationError,
-    PushConnectionError,
-    PushgatewayError,
-    PushHTTPError,
-)
+from pushgate.errors import ConfigurationError, PushConnectionError, PushgatewayError, PushHTTPError
 
 DEFAULT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
