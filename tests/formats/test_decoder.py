@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from pushgate.errors import InvalidBody, LimitExceeded, TextFormatError, UnsupportedEncoding
-from pushgate.formats.decoder import PushDecoder, is_large
+from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
 from pushgate.model.family import MetricType
 from pushgate.model.names import NameRule
@@ -89,5 +89,12 @@ def test_what_shapes_cost_is_counted_for_all_formats(decoder):
         (b"m 1\n" * 1001, b"", True),
     ],
 )
-def test_what_may_take_milliseconds_is_large(body, encoding, large):
-    assert is_large(body, encoding) is large
+def test_large_bodies_take_long(decoder, body, encoding, large):
+    assert decoder.takes_long(body, b"", encoding) is large
+
+
+@pytest.mark.parametrize(("content_type", "body"), [(PROTOBUF, GAUGE), (OPENMETRICS, b"m 1\n")])
+def test_the_first_body_of_a_format_takes_long(decoder, content_type, body):
+    assert decoder.takes_long(body, content_type, b"")
+    decoder.read(body, content_type, b"")
+    assert not decoder.takes_long(body, content_type, b"")

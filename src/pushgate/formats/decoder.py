@@ -7,6 +7,7 @@ from pushgate.formats.compression import decompress
 from pushgate.formats.diagnosis import advice
 from pushgate.formats.limits import UNLIMITED, BodyLimits, check_text
 from pushgate.formats.negotiation import BodyFormat, body_format, content_coding
+from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.text import TextReader
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
@@ -14,14 +15,6 @@ from pushgate.model.shape import Pushed
 # Below these, reading takes less than handing the body to a thread and back is worth.
 _LARGE_BYTES = 64 << 10
 _LARGE_LINES = 1000
-
-
-def is_large(body: bytes, encoding: bytes) -> bool:
-    """Return whether reading *body* may take milliseconds, so that a thread should do it.
-
-    A compressed body may, because its size is not known, and so may many short lines.
-    """
-    return bool(encoding) or len(body) >= _LARGE_BYTES or body.count(b"\n") > _LARGE_LINES
 
 
 class Reader(Protocol):
@@ -55,6 +48,17 @@ class PushDecoder:
     def cache_bytes(self) -> int:
         """How much memory the readers' caches of shapes take."""
         return self._text.cache_bytes + sum(one.cache_bytes for one in self._others.values())
+
+    def takes_long(self, body: bytes, content_type: bytes, encoding: bytes) -> bool:
+        """Return whether reading *body* may take milliseconds, so that a thread should do it.
+
+        A compressed body may, because its size is not known, and so may many short lines, and
+        the first body of a format, with which its reader is imported.
+        """
+        if encoding or len(body) >= _LARGE_BYTES or body.count(b"\n") > _LARGE_LINES:
+            return True
+        kind = body_format(content_type)
+        return kind is not BodyFormat.TEXT and kind not in self._others
 
     def read(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed:
         """Return what *body* pushes, according to its Content-Type and Content-Encoding.
@@ -98,5 +102,6 @@ class PushDecoder:
                 from pushgate.formats.protobuf.reader import ProtobufReader
 
                 reader = ProtobufReader(limits=self._limits)
+            message_class("Metric")  # loads the library that both need
             self._others[kind] = reader
         return reader

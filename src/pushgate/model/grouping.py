@@ -3,6 +3,7 @@
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from sys import intern
 
 from pushgate.errors import InvalidGroupingKey
@@ -18,6 +19,10 @@ _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9_\-\r\n]")
 _MAX_QUOTED = 1000
 
 
+_shared = lru_cache(1000)(tuple[str, ...])
+"""Returns one object for all equal tuples: most groups have the same label names."""
+
+
 class GroupingKey:
     """The labels of a group: a job, and possibly others. Equal keys are one group.
 
@@ -30,7 +35,7 @@ class GroupingKey:
     def __init__(self, labels: Iterable[tuple[str, str]]) -> None:
         # Thousands of groups share a few names; interned, these are equal if they are one object.
         self.labels: Labels = tuple(sorted((intern(name), value) for name, value in labels))
-        self.names = tuple(name for name, _ in self.labels)
+        self.names = _shared(tuple([name for name, _ in self.labels]))
         self.packed = b"\xff".join(raw(part) for pair in self.labels for part in pair)
 
     @property

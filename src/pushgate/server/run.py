@@ -26,6 +26,7 @@ from pushgate.server.compose import Composition, compose, lock_persistence
 from pushgate.server.http.server import HttpServer
 from pushgate.server.settings import Settings
 from pushgate.server.storage.lock import FileLock
+from pushgate.server.store.store import Store
 from pushgate.server.systemd import Notifier
 from pushgate.server.version import BUILD
 
@@ -165,9 +166,10 @@ class _Process:
             asyncio.create_task(context.live.watch(self._report_config)),
             asyncio.create_task(context.live_rules.watch(self._report_rules)),
             asyncio.create_task(self._keep_alive()),
-            # The first push that needs them would hold up the event loop.
-            asyncio.create_task(asyncio.to_thread(message_class, "MetricFamily")),
         ]
+        if context.gateway.is_shared or _has_details(context.gateway.store):
+            # The first page that shows them would hold up the event loop with the import.
+            tasks.append(asyncio.create_task(asyncio.to_thread(message_class, "Metric")))
         broken = asyncio.create_task(context.gateway.broken())
         stop = asyncio.create_task(self._stop.requested.wait())
         await asyncio.wait((broken, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -228,6 +230,11 @@ class _Process:
             _log.info("Rate Limiter is enabled.", extra={"burst": burst, "interval": interval})
         for caveat in caveats(config.tls) if config.tls else ():
             _log.warning(caveat)
+
+
+def _has_details(store: Store) -> bool:
+    """Return whether anything stored needs the protobuf library to be shown."""
+    return any(block.pushed.details for group in store.groups() for block in group.blocks)
 
 
 def _composed(settings: Settings, lock: FileLock | None, stop: _Stop) -> Composition:

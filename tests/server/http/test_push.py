@@ -6,7 +6,9 @@ import logging
 
 import pytest
 
+from pushgate.formats.decoder import PushDecoder
 from pushgate.model.grouping import GroupingKey
+from pushgate.model.names import NameRule
 from pushgate.server.compose import compose
 from pushgate.server.http.push import PushRequest, PushService, push_request
 from pushgate.server.http.request import parse_head
@@ -82,7 +84,7 @@ def test_what_is_held_of_bodies_is_released():
     assert pushed(*[large] * 5, limit_held_bytes=120_000) == [(200, "")] * 5
 
 
-class NoMemory:
+class NoMemory(PushDecoder):
     """A decoder for which memory runs out."""
 
     def read(self, *_: object) -> None:
@@ -95,7 +97,11 @@ def test_a_push_for_which_memory_runs_out_is_503_and_logged(caplog, size):
         context = compose(Settings()).context
         context.gateway.start()
         pushes = PushService(
-            context.settings, context.gateway, context.expiry, context.telemetry, NoMemory()
+            context.settings,
+            context.gateway,
+            context.expiry,
+            context.telemetry,
+            NoMemory(NameRule.UTF8),
         )
         answered = asyncio.get_running_loop().create_future()
         push = pushes.start(put(), None, answered.set_result)

@@ -11,7 +11,9 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
+from sys import intern
 from traceback import clear_frames
 from typing import Final, NamedTuple, TypeVar
 
@@ -26,7 +28,7 @@ from pushgate.errors import (
     LimitExceeded,
     PushgateError,
 )
-from pushgate.formats.decoder import PushDecoder, is_large
+from pushgate.formats.decoder import PushDecoder
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
 from pushgate.server.http.push_path import grouping_key
@@ -87,6 +89,12 @@ def _without(head: bytes, found: re.Match[bytes]) -> bytes:
     return head[: found.start(1)] + head[found.end(1) :]
 
 
+@lru_cache(100)
+def _shared(value: bytes) -> bytes:
+    """Return one object for all equal values: a head is kept for each group."""
+    return value
+
+
 class PushRequest(NamedTuple):
     """The head of a push or delete.
 
@@ -118,9 +126,9 @@ def push_request(
     if b"host" in fields:
         size -= len("host")
     return PushRequest(
-        method,
+        intern(method),
         path,
-        fields.get(b"content-type", b""),
+        _shared(fields.get(b"content-type", b"")),
         fields.get(b"content-encoding", b""),
         int(length) if length.isdigit() and len(length) < 20 else 0,
         size,
@@ -258,7 +266,7 @@ class PushService:
         request = push.request
         if request.method == "DELETE":
             self._submit(push, Delete(push.group))
-        elif not is_large(body, request.encoding):
+        elif not self._decoder.takes_long(body, request.content_type, request.encoding):
             pushed = self._decoder.read(body, request.content_type, request.encoding)
             self._submit(push, _change(push, pushed))
         else:
