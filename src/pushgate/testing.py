@@ -17,7 +17,8 @@ from pushgate.errors import needs_server
 
 try:
     from pushgate.server import sockets
-    from pushgate.server.compose import Composition, compose
+    from pushgate.server.compose import compose
+    from pushgate.server.http.app import App
     from pushgate.server.http.server import HttpServer
     from pushgate.server.settings import Settings
 except ModuleNotFoundError as error:
@@ -70,12 +71,12 @@ def gateway() -> Iterator[RunningGateway]:
         ...     pushed.samples()
         {}
     """
-    server = compose(Settings())
+    app = compose(Settings())
     # It listens before the thread starts: a push that comes early waits instead of failing.
     [listener] = sockets.listen(["127.0.0.1:0"])
     stop = threading.Event()
     thread = threading.Thread(
-        target=lambda: asyncio.run(_serve(server, listener, stop)), name="pushgate", daemon=True
+        target=lambda: asyncio.run(_serve(app, listener, stop)), name="pushgate", daemon=True
     )
     thread.start()
     try:
@@ -86,10 +87,10 @@ def gateway() -> Iterator[RunningGateway]:
         listener.close()
 
 
-async def _serve(server: Composition, listener: socket.socket, stop: threading.Event) -> None:
-    server.context.gateway.start()
-    http = HttpServer(server.app, server.context)
+async def _serve(app: App, listener: socket.socket, stop: threading.Event) -> None:
+    app.context.gateway.start()
+    http = HttpServer(app)
     await http.start([listener])
     await asyncio.to_thread(stop.wait)
     await http.stop(_STOP_SECONDS)
-    await server.context.gateway.close()
+    await app.context.gateway.close()

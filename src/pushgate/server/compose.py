@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from pushgate.errors import NotWritable, StartupError
@@ -28,17 +27,6 @@ from pushgate.server.store.store import Bounds, Store
 from pushgate.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Composition:
-    """A server that is ready to be started.
-
-    Start ``context.gateway`` in the event loop that serves ``app``, and close it there.
-    """
-
-    app: App
-    context: AppContext
 
 
 def lock_persistence(settings: Settings) -> FileLock | None:
@@ -68,8 +56,10 @@ def compose(
     lock: FileLock | None = None,
     journal: Journal | None = None,
     quit: Callable[[], None] = lambda: None,  # noqa: A002 - the route is called so
-) -> Composition:
+) -> App:
     """Return the server that *settings* describe, with what its persistence file holds.
+
+    Start ``context.gateway`` in the event loop that serves the application, and close it there.
 
     Args:
         settings: what the operator chose. Listening on its addresses is up to the caller.
@@ -113,7 +103,7 @@ def compose(
         quit=quit,
     )
     _show(context, decoder)
-    return Composition(App(context), context)
+    return App(context)
 
 
 def _web_config(file: str) -> LiveConfig:

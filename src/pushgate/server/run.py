@@ -22,7 +22,8 @@ from pushgate.model.duration import format_duration
 from pushgate.model.quoting import is_utf8
 from pushgate.server import logs, release, sockets
 from pushgate.server.access.tls import caveats
-from pushgate.server.compose import Composition, compose, lock_persistence
+from pushgate.server.compose import compose, lock_persistence
+from pushgate.server.http.app import App
 from pushgate.server.http.server import HttpServer
 from pushgate.server.settings import Settings
 from pushgate.server.storage.lock import FileLock
@@ -135,9 +136,9 @@ class _Stop:
 class _Process:
     """What happens between start and exit, in the event loop."""
 
-    def __init__(self, server: Composition, stop: _Stop, notifier: Notifier) -> None:
-        self._app = server.app
-        self._context = server.context
+    def __init__(self, app: App, stop: _Stop, notifier: Notifier) -> None:
+        self._app = app
+        self._context = app.context
         self._stop = stop
         self._notifier = notifier
 
@@ -152,7 +153,7 @@ class _Process:
         self._stop.in_loop()
         context.gateway.start()
         await context.expiry.settle()  # what became due while the server was down
-        server = HttpServer(self._app, context)
+        server = HttpServer(self._app)
         await server.start(listeners)
         for listener in listeners:
             address = sockets.shown(listener)
@@ -237,7 +238,7 @@ def _has_details(store: Store) -> bool:
     return any(block.pushed.details for group in store.groups() for block in group.blocks)
 
 
-def _composed(settings: Settings, lock: FileLock | None, stop: _Stop) -> Composition:
+def _composed(settings: Settings, lock: FileLock | None, stop: _Stop) -> App:
     """Return the server with what it loads. That stays: no collection ever walks it."""
     gc.collect()
     gc.disable()

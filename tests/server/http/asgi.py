@@ -34,8 +34,8 @@ class Served:
 
     def __post_init__(self) -> None:
         settings = replace(self.settings, web_config_file=str(self.web_config or ""))
-        server = compose(settings, journal=self.journal, quit=self._quit)
-        self.app, self.context = server.app, server.context
+        self.app = compose(settings, journal=self.journal, quit=self._quit)
+        self.context = self.app.context
         self.telemetry, self.gateway = self.context.telemetry, self.context.gateway
         self.store = self.gateway.store
 

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pushgate.server.compose import Composition, compose, lock_persistence
+from pushgate.server.compose import compose, lock_persistence
+from pushgate.server.http.app import App
 from pushgate.server.http.protocol import HttpProtocol, ServerState
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Wipe
@@ -47,9 +48,9 @@ def answers_in(data: bytes) -> list[Answer]:
 class Wire:
     """Connections to one server."""
 
-    def __init__(self, server: Composition) -> None:
+    def __init__(self, server: App) -> None:
         self.context = server.context
-        self.state = ServerState(server.app, server.context)
+        self.state = ServerState(server, server.context)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[socket.socket]:

@@ -7,7 +7,7 @@ them (RFC 9110, 7.8).
 
 If clients need no credentials, a push goes to the :class:`PushService` without a task, ASGI
 messages or a router. Every other request becomes an ASGI cycle, an :class:`Exchange`. Both are
-the :class:`BodySink` of their request.
+sinks for the body of their request.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import logging
 import re
 import time
 from email.utils import formatdate
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import unquote
 from weakref import WeakSet
 
@@ -24,17 +24,17 @@ from starlette.types import ASGIApp, Message, Scope
 from pushgate.errors import LimitExceeded, PushgateError
 from pushgate.server.access.tls import valid_until
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.push import UNEXPECTED_EOF, BodyCutOff, push_request
+from pushgate.server.http.push import UNEXPECTED_EOF, BodyCutOff, Push, push_request
 from pushgate.server.http.push_path import PUSH_METHODS, push_path
 from pushgate.server.http.request import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
     MAX_HEAD_BYTES,
-    BodyFraming,
+    Chunked,
+    Counted,
     MalformedBody,
     MalformedRequest,
     RequestHead,
-    framing_of,
     parse_head,
 )
 from pushgate.server.http.responses import (
@@ -82,31 +82,6 @@ _REFUSALS: Final = {
 _FROM_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
 # A line may end in LF alone (RFC 9112, 2.2), and so may the empty one.
 _end_of_head = re.compile(rb"\n\r?\n").search
-
-
-class BodySink(Protocol):
-    """Receives the body of a request: a push, or an ASGI cycle."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether to wait with further pieces."""
-        ...
-
-    def feed(self, piece: bytes) -> None:
-        """Receive the next piece of the body."""
-        ...
-
-    def finish(self) -> None:
-        """Note that the body is complete."""
-        ...
-
-    def fail(self, error: PushgateError) -> None:
-        """Note that the rest of the body will not come, because of *error*."""
-        ...
-
-    def hang_up(self) -> None:
-        """Note that the client is gone."""
-        ...
 
 
 class ServerState:
@@ -188,8 +163,8 @@ class HttpProtocol(asyncio.Protocol):
         self._searched = 0  # so many bytes of the buffer do not contain its end
         self._held_head_bytes = 0  # counted in the state, if it is large
         # The request that is being served:
-        self._framing: BodyFraming | None = None  # while its body is arriving
-        self._sink: BodySink | None = None  # receives the body; None once it is refused
+        self._framing: Counted | Chunked | None = None  # while its body is arriving
+        self._sink: Push | Exchange | None = None  # receives the body; None once it is refused
         self._owes_response = False
         self._keep_alive = True
         self.is_http_1_0 = False
@@ -457,7 +432,10 @@ class HttpProtocol(asyncio.Protocol):
     def _start_request(self, request: RequestHead, head: bytes) -> None:
         """Start a request, whose *head* are these bytes."""
         state = self._state
-        self._framing = None if request.length == 0 else framing_of(request)
+        if request.length == 0:
+            self._framing = None
+        else:
+            self._framing = Chunked() if request.length is None else Counted(request.length)
         self._deadline = self._loop.time() + state.body_seconds if self._framing else _NEVER
         self._owes_response = True
         self._keep_alive = request.keep_alive and not state.is_stopping

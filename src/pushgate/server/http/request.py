@@ -8,7 +8,7 @@ stricter where two programs could read the same bytes as different requests (RFC
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 from urllib.parse import quote_from_bytes
 
 from pushgate.server.http.responses import TEXT, Headers, Response, plain_error
@@ -225,28 +225,13 @@ def _expects_continue(
     return length != 0 and not is_http_1_0
 
 
-class BodyFraming(Protocol):
-    """Cuts the body of a request out of the bytes of its connection."""
-
-    remaining: int
-    """How many bytes of content are known to be missing; at least 1 if that is unknown."""
-
-    def cut(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """Return the content in *data*, and what follows the body: None if it goes on.
-
-        Raises:
-            MalformedBody: *data* breaks the framing.
-        """
-        ...
-
-
-def framing_of(head: RequestHead) -> BodyFraming:
-    """Return what finds the end of the body that follows *head*."""
-    return Chunked() if head.length is None else Counted(head.length)
-
-
 class Counted:
-    """A body whose length the head says."""
+    """A body whose length the head says.
+
+    Attributes:
+        remaining: how many bytes of content are known to be missing; at least 1 if that is
+            unknown.
+    """
 
     __slots__ = ("remaining",)
 
@@ -254,6 +239,7 @@ class Counted:
         self.remaining = length
 
     def cut(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Return the content in *data*, and what follows the body: None if it goes on."""
         if len(data) < self.remaining:
             self.remaining -= len(data)
             return data, None
@@ -263,7 +249,10 @@ class Counted:
 
 
 class Chunked:
-    """A body in chunks (RFC 9112, 7.1), read as strictly as Go does. Trailers are dropped."""
+    """A body in chunks (RFC 9112, 7.1), read as strictly as Go does. Trailers are dropped.
+
+    Used like :class:`Counted`, but it may raise :exc:`MalformedBody`.
+    """
 
     __slots__ = ("_in_trailer", "_left", "_line", "_overhead", "_trailer_bytes", "remaining")
 
@@ -276,6 +265,7 @@ class Chunked:
         self._trailer_bytes = 0
 
     def cut(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Return the content in *data*, and what follows the body: None if it goes on."""
         content: list[bytes] = []
         at = 0
         while at < len(data):
