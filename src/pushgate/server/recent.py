@@ -72,7 +72,7 @@ class Recent:
         """Keep *scrape* as the last of its client. The client quiet the longest is forgotten."""
         scrape = scrape._replace(agent=scrape.agent[:_MAX_AGENT])
         client = scrape.address, scrape.agent
-        self._scrapes.pop(client, None)
+        self._scrapes.pop(client, None)  # so that it moves to the end: dicts keep their order
         self._scrapes[client] = scrape
         if len(self._scrapes) > _MAX_SCRAPERS:
             del self._scrapes[next(iter(self._scrapes))]

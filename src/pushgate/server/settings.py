@@ -292,7 +292,7 @@ def _check(settings: Settings) -> None:
         raise ValueError(f'--web.telemetry-path "{path}" is already the path of something else')
 
 
-# Paths of other routes, below the route prefix.
+# Paths of other routes, below the route prefix: they would hide the exposition.
 _TAKEN = ("/", "/status", "/rules", "/help", "/ui/groups", "/-/healthy", "/-/ready", "/-/quit")
 _TAKEN_BELOW = ("/static/", "/ui/group/", "/api/", "/metrics/job/", "/metrics/job@base64/")
 

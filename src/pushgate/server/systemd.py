@@ -34,6 +34,7 @@ class Notifier:
             said = {"NOTIFY_SOCKET": repr(address), "err": str(error)}
             _log.warning("systemd cannot be notified", extra=said)
             return
+        # The variables may be meant for a wrapper that started this process.
         if interval.isdecimal() and process == str(os.getpid()):
             self.watchdog_seconds = int(interval) / 2e6
 

@@ -47,6 +47,7 @@ class Grant(Section, frozen=True, kw_only=True):
             raise ValueError("`allow` must list what is allowed")
         for name in self.allow:
             check_known("permission", name, _GRANTABLE)
+        # Nobody writes an empty list on purpose: a template may have had no values.
         if self.jobs is not None and not self.jobs:
             raise ValueError("`jobs` must list globs; leave it out to mean every job")
 
@@ -90,6 +91,7 @@ class ClaimRule(Grant, frozen=True, kw_only=True):
             if not isinstance(claims, dict):
                 return False
             claims = claims.get(name)
+        # Groups and roles are often lists: one item that matches is enough.
         values = claims if isinstance(claims, list) else [claims]
         return any(isinstance(v, str) and fnmatch.fnmatchcase(v, self.value) for v in values)
 

@@ -196,6 +196,7 @@ class HttpProtocol(asyncio.Protocol):
         self.server = own[:2] if isinstance(own, tuple) else (own, None) if own else None
         self.peer_certificate = transport.get_extra_info("peercert")
         now = self._loop.time()
+        # In the time of the loop, which goes on evenly when the clock is set.
         self._certificate_ends = now + valid_until(self.peer_certificate) - time.time()
         self._deadline = now + state.header_seconds
         self._is_new_until = now + NEW_SECONDS
@@ -369,6 +370,7 @@ class HttpProtocol(asyncio.Protocol):
         state = self._state
         # Without its end, a head that is known may be the start of a longer one.
         request = state.pushes.known(head) if end else None
+        # Since the head was remembered, clients may have come to need credentials.
         if request is None or len(body) != request.length or not state.is_open:
             return False
         self._deadline = _NEVER

@@ -250,6 +250,7 @@ class PushService:
             LimitExceeded: that body is large, and all such bodies together hold too much.
         """
         self._held_bytes += size
+        # Small bodies are always let in, so that a few large ones cannot stop all other pushes.
         if length > _LARGE_BODY_BYTES and 0 < self._max_held < self._held_bytes:
             raise LimitExceeded(
                 f"{self._max_held} bytes of bodies are held already (--limit.held-bytes)",
@@ -395,6 +396,7 @@ class Push:
             return  # all of it, and its length was checked at the start
         try:
             self._service.check_length(self.request, self.length)
+            # Before it is reserved: a refusal releases what is counted here.
             self._held += len(piece)
             self._service.reserve(len(piece), self.length)
         except LimitExceeded as error:

@@ -53,6 +53,7 @@ class Response:
         The last result is kept: the date changes once a second.
         """
         kept = self._wired.get((keep_alive, is_http_1_0))
+        # The date of all responses within a second is one object: comparing it costs nothing.
         if kept is None or kept[0] is not date:
             headers = (*date, *self._start["headers"])
             head = encoded_head(

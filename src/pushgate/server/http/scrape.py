@@ -49,6 +49,7 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
         start.append((b"content-encoding", coding.encode()))
 
     async def respond(_scope: Scope, _receive: Receive, send: Send) -> None:
+        # A client that is cut off cancels this task: what it read does not count as a scrape.
         with context.slow_readers.reading((kept, revision), size):
             await send({"type": "http.response.start", "status": 200, "headers": start})
             for chunk in _joined(chunks):

@@ -46,6 +46,7 @@ class Stream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Make it and send it, once."""
         chunks = _chunks(self._pieces)
+        # A response that fits into one chunk has a length, and can be sent with its head.
         first = await anext(chunks)
         second = await anext(chunks, None)
         if second is None:

@@ -43,6 +43,7 @@ def push_usage(scope: Scope, settings: Settings) -> str:
 def base_url(scope: Scope, settings: Settings) -> str:
     """Return the URL of the server, up to its routes, as the browser sees it."""
     external = urlsplit(settings.web_external_url)
+    # The request says which host the browser knows; only a flag says that a proxy speaks TLS.
     host = dict(scope["headers"]).get(b"host", b"HOST").decode("latin-1")
     scheme = external.scheme or scope["scheme"]
     return f"{scheme}://{external.netloc or host}{settings.external_prefix}"

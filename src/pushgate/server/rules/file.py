@@ -15,6 +15,7 @@ from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
 
+# Their buckets and quantiles can be added or replaced. A smallest or largest one means nothing.
 _ADDED_OR_LAST = (MetricType.SUMMARY.word, MetricType.HISTOGRAM.word)
 
 

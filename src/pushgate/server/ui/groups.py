@@ -238,6 +238,7 @@ def group_id(key: GroupingKey) -> str:
 
 def key_of(group_id: str) -> GroupingKey | None:
     """Return the key that :func:`group_id` wrote, or None if it did not write this."""
+    # No UTF-8 text contains 0xFF, which separates names and values in the packed form.
     try:
         parts = base64.b64decode(group_id + "==", b"-_", validate=False).split(b"\xff")
     except ValueError:
