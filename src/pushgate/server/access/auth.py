@@ -95,8 +95,12 @@ class Access:
         # As Go's http.Header.Set spells them: X-Xss-Protection.
         self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers.items())
         self._clock = clock
-        # With a key of this process, a dump of its memory has no hashes to guess passwords from.
-        self._memory = _Memory(os.urandom(32))
+        # Results of earlier authentications, by digests of the credentials. With their random key,
+        # the digests alone are no help to guess passwords. What was refused is kept apart: a
+        # flood of wrong passwords must not push out the right ones.
+        self._key: bytes = previous._key if previous else os.urandom(32)  # noqa: SLF001 - of our own kind
+        self._verified: dict[bytes, Identity] = {}
+        self._refused: dict[bytes, None] = {}
         self._bucket = TokenBucket(config.rate_limit, clock()) if config.rate_limit else None
         self._challenges = tuple(
             (b"WWW-Authenticate", scheme)
@@ -106,7 +110,7 @@ class Access:
             )
             if used
         )
-        self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}
+        self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}  # by the same digests
         # The one queue of the process: reloading must not multiply the work of passwords.
         self._turns: Turns = previous._turns if previous else Turns(_MAX_WAITING)  # noqa: SLF001 - of our own kind
         if previous is None:
@@ -119,7 +123,11 @@ class Access:
             for user, identity in self.store.users.items()
             if hashes[user] == before.get(user)
         }
-        self._memory = previous._memory.renewed(still_valid)  # noqa: SLF001 - of our own kind
+        self._verified = {
+            digest: still_valid[identity]
+            for digest, identity in previous._verified.items()  # noqa: SLF001 - of our own kind
+            if identity in still_valid
+        }
 
     async def admit(
         self,
@@ -186,9 +194,9 @@ class Access:
         credentials = credentials.rstrip(b" \t")
         if len(credentials) > _MAX_CREDENTIALS:
             return None
-        digest = self._memory.digest(credentials)
-        identity = self._memory.recall(digest, self._clock())
-        if identity is not None:
+        digest = hashlib.blake2b(credentials, key=self._key, digest_size=32).digest()
+        identity = self._verified.get(digest)
+        if identity is not None and self._clock() < identity.until:
             return identity
         scheme, _, parameter = credentials.partition(b" ")
         match scheme.lower():
@@ -199,12 +207,12 @@ class Access:
             case _:
                 pass
         if identity is not None:
-            self._memory.keep(digest, identity)
+            _with_room(self._verified)[digest] = identity
         return identity
 
     async def _by_password(self, parameter: bytes, digest: bytes, address: str) -> Identity | None:
         pair = user_and_password(parameter)
-        if pair is None or digest in self._memory.refused:
+        if pair is None or digest in self._refused:
             return None
         check = self._checks.get(digest)
         if check is None:  # requests with the same credentials share one check
@@ -229,50 +237,12 @@ class Access:
         async with self._turns.turn(address, line):
             if await asyncio.to_thread(self.store.check_password, user, password):
                 return self.store.users[user]
-        self._memory.refuse(digest)
+        _with_room(self._refused)[digest] = None
         return None
-
-
-class _Memory:
-    """Results of earlier authentications, by keyed digests of the credentials.
-
-    Both sides are bounded and forget their oldest entries. They are separate, so that a
-    flood of wrong passwords does not push out the right ones.
-    """
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._verified: dict[bytes, Identity] = {}
-        self.refused: dict[bytes, None] = {}
-
-    def renewed(self, still_valid: Mapping[Identity, Identity]) -> "_Memory":
-        """Return a memory of the identities among *still_valid*, replaced by its values."""
-        memory = _Memory(self._key)
-        memory._verified = {
-            digest: still_valid[identity]
-            for digest, identity in self._verified.items()
-            if identity in still_valid
-        }
-        return memory
-
-    def digest(self, credentials: bytes) -> bytes:
-        return hashlib.blake2b(credentials, key=self._key, digest_size=32).digest()
-
-    def recall(self, digest: bytes, now: float) -> Identity | None:
-        identity = self._verified.get(digest)
-        if identity is None or now < identity.until:
-            return identity
-        del self._verified[digest]
-        return None
-
-    def keep(self, digest: bytes, identity: Identity) -> None:
-        _with_room(self._verified)[digest] = identity
-
-    def refuse(self, digest: bytes) -> None:
-        _with_room(self.refused)[digest] = None
 
 
 def _with_room(memory: dict[bytes, _T]) -> dict[bytes, _T]:
+    """Forget the oldest entries of *memory* until there is room for one more."""
     while len(memory) >= _MAX_REMEMBERED:
         del memory[next(iter(memory))]
     return memory
