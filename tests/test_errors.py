@@ -27,7 +27,7 @@ MADE = {
     "TextFormatError": lambda: errors.TextFormatError(3, "no"),
     "InvalidParameter": lambda: errors.InvalidParameter("limit", "no"),
     "InvalidSelector": lambda: errors.InvalidSelector(3, "no"),
-    "LimitExceeded": lambda: errors.LimitExceeded("no", flag="limit.x", status=429),
+    "LimitExceeded": lambda: errors.LimitExceeded("no", "x", status=429),
     "InconsistentPush": lambda: errors.InconsistentPush("no", advice=("do this",)),
     "JournalFailed": lambda: errors.JournalFailed("no", unknown=True),
     "ConfigurationError": lambda: errors.ConfigurationError("no", key="job", source="p:1"),

@@ -108,11 +108,11 @@ class InvalidSelector(PushgateError):
 
 
 class LimitExceeded(PushgateError):
-    """A limit of the server was passed. *flag* is the setting that moves it."""
+    """A limit of the server was passed: *limit* is ``body-bytes`` for ``--limit.body-bytes``."""
 
-    def __init__(self, message: str, *, flag: str, status: int = 413) -> None:
-        super().__init__(message)
-        self.flag = flag
+    def __init__(self, message: str, limit: str, *, status: int = 413) -> None:
+        super().__init__(f"{message} (--limit.{limit})")
+        self.limit = limit
         self.status = status
 
 

@@ -97,7 +97,7 @@ def test_a_body_of_exactly_the_limit_passes_and_one_byte_more_does_not(encoding,
         assert len(decompress(body, encoding, limit=size)) == size
         with pytest.raises(LimitExceeded) as refused:
             decompress(body, encoding, limit=size - 1)
-        assert refused.value.flag == "--limit.decompressed-bytes"
+        assert refused.value.limit == "decompressed-bytes"
         assert refused.value.status == 413
         assert f"larger than {size - 1} bytes" in str(refused.value)
 

@@ -84,8 +84,7 @@ class _Output:
 
 
 def _too_large(limit: int) -> LimitExceeded:
-    flag = "--limit.decompressed-bytes"
-    return LimitExceeded(f"the body is larger than {limit} bytes ({flag})", flag=flag)
+    return LimitExceeded(f"the body is larger than {limit} bytes", "decompressed-bytes")
 
 
 def _identity(body: bytes, limit: int) -> bytes:

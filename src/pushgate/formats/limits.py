@@ -25,9 +25,9 @@ _LONG_LINE = 8 << 10
 # How much one call into C looks at: a match takes longer than a count for each byte.
 _MATCHED_BYTES = 64 << 10
 _COUNTED_BYTES = 1 << 20
-_SERIES_FLAG = "--limit.series-per-push"
-_LABELS_FLAG = "--limit.labels-per-series"
-_VALUE_FLAG = "--limit.label-value-bytes"
+_SERIES_LIMIT = "series-per-push"
+_LABELS_LIMIT = "labels-per-series"
+_VALUE_LIMIT = "label-value-bytes"
 _SERIES = frozenset({"Metric", "Bucket", "Quantile"})
 
 
@@ -47,17 +47,17 @@ class BodyLimits(NamedTuple):
         if not self.series:
             return
         if series > self.series:
-            raise _exceeded(f"more than {self.series} series", _SERIES_FLAG)
+            raise _exceeded(f"more than {self.series} series", _SERIES_LIMIT)
         if labels > _LABELS * self.series:
             most = f"{_LABELS * self.series} labels in all, {_LABELS} for each series"
-            raise _exceeded(f"more than {most}", _SERIES_FLAG)
+            raise _exceeded(f"more than {most}", _SERIES_LIMIT)
 
 
 UNLIMITED = BodyLimits()
 
 
-def _exceeded(what: str, flag: str) -> LimitExceeded:
-    return LimitExceeded(f"the push has {what} ({flag})", flag=flag)
+def _exceeded(what: str, limit: str) -> LimitExceeded:
+    return LimitExceeded(f"the push has {what}", limit)
 
 
 def check_text(body: bytes, limits: BodyLimits) -> None:
@@ -75,11 +75,11 @@ def check_text(body: bytes, limits: BodyLimits) -> None:
         # Readers match a line with one regular expression, during which all threads wait.
         if 0 < _VALUES * limits.value < len(line):
             most = f"{_VALUES * limits.value} bytes in one line, {_VALUES} label values"
-            raise _exceeded(f"more than {most}", _VALUE_FLAG)
+            raise _exceeded(f"more than {most}", _VALUE_LIMIT)
         # Two quotes for each label, and two around the metric's name.
         max_quotes = 2 * limits.labels + 2
         if limits.labels and not line.startswith(b"#") and _quotes(line) > max_quotes:
-            raise _exceeded(f"more than {limits.labels} labels in one series", _LABELS_FLAG)
+            raise _exceeded(f"more than {limits.labels} labels in one series", _LABELS_LIMIT)
 
 
 def _count(body: bytes, piece: bytes) -> int:
@@ -163,7 +163,7 @@ class _Counter:
             fields += 1
             if fields > self._fields_left:
                 most = f"{_FIELDS * self._limits.series} fields, {_FIELDS} for each series"
-                raise _exceeded(f"more than {most}", _SERIES_FLAG)
+                raise _exceeded(f"more than {most}", _SERIES_LIMIT)
             tag, at = body[at], at + 1
             if tag >= 0x80:
                 tag, at = read_varint(body, at - 1)
@@ -212,7 +212,7 @@ class _Counter:
             self._others += 1
         self._limits.check_series(self._series, self._others // 2)
         if 0 < self._limits.labels < labels:
-            raise _exceeded(f"more than {self._limits.labels} labels in one series", _LABELS_FLAG)
+            raise _exceeded(f"more than {self._limits.labels} labels in one series", _LABELS_LIMIT)
 
 
 def unparsable() -> InvalidBody:

@@ -144,21 +144,21 @@ def test_loaded_groups_are_counted_in():
 
 
 @pytest.mark.parametrize(
-    ("bounds", "body", "flag"),
+    ("bounds", "body", "limit"),
     [
-        (Bounds(series_per_push=2), "a 1\nb 1\nc 1\n", "--limit.series-per-push"),
-        (Bounds(labels_per_series=2), 'a{x="",y=""} 1\n', "--limit.labels-per-series"),
-        (Bounds(label_name_bytes=3), 'a{wxyz=""} 1\n', "--limit.label-name-bytes"),
-        (Bounds(label_value_bytes=3), 'a{x="éé"} 1\n', "--limit.label-value-bytes"),
+        (Bounds(series_per_push=2), "a 1\nb 1\nc 1\n", "series-per-push"),
+        (Bounds(labels_per_series=2), 'a{x="",y=""} 1\n', "labels-per-series"),
+        (Bounds(label_name_bytes=3), 'a{wxyz=""} 1\n', "label-name-bytes"),
+        (Bounds(label_value_bytes=3), 'a{x="éé"} 1\n', "label-value-bytes"),
     ],
 )
-def test_a_push_may_be_too_large(bounds, body, flag):
+def test_a_push_may_be_too_large(bounds, body, limit):
     store = Store(bounds=bounds)
     with pytest.raises(LimitExceeded) as caught:
         store.admit(put(key(), body))
-    assert (caught.value.flag, caught.value.status) == (flag, 413)
-    assert flag in str(caught.value)
-    change(store, put(key(), 'a{x="éé"} 1\n' if flag.endswith("push") else 'b{x="é"} 1\n'))
+    assert (caught.value.limit, caught.value.status) == (limit, 413)
+    assert f"(--limit.{limit})" in str(caught.value)
+    change(store, put(key(), 'a{x="éé"} 1\n' if limit.endswith("push") else 'b{x="é"} 1\n'))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_store_may_be_full_of_series():
     change(store, put(key("a"), "a 1\nb 1\n"))
     with pytest.raises(LimitExceeded) as caught:
         store.admit(put(key("b"), "a 1\nb 1\n"))
-    assert (caught.value.flag, caught.value.status) == ("--limit.series", 429)
+    assert (caught.value.limit, caught.value.status) == ("series", 429)
     change(store, put(key("a"), "c 1\nd 1\ne 1\n"))
     change(store, put(key("a"), "a 1\n"))
     change(store, put(key("b"), "a 1\nb 1\n"))
@@ -190,7 +190,7 @@ def test_a_store_may_be_full_of_groups():
     change(store, put(key("a"), ""))
     with pytest.raises(LimitExceeded) as caught:
         store.admit(put(key("b"), ""))
-    assert (caught.value.flag, caught.value.status) == ("--limit.groups", 429)
+    assert (caught.value.limit, caught.value.status) == ("groups", 429)
     assert store.admit(Fail(key("b"), 1)) == []
     change(store, put(key("a"), "a 1\n"))
 

@@ -284,8 +284,7 @@ class HttpProtocol(asyncio.Protocol):
         elif self._in_head:
             self._refuse_for("header-seconds")
         elif self._framing is not None and self._sink is not None:
-            message = "the body took too long (--limit.body-seconds)"
-            self._fail_body(LimitExceeded(message, flag="--limit.body-seconds", status=408))
+            self._fail_body(LimitExceeded("the body took too long", "body-seconds", status=408))
         elif not self._owes_response:
             self._transport.close()
 

@@ -178,9 +178,7 @@ class PushService:
                     raise InvalidPush(f"the Idempotency-Key has more than {_MAX_KEY_BYTES} bytes")
                 if 0 < self._max_pending <= self._gateway.waiting + len(self._decoding):
                     raise LimitExceeded(
-                        f"{self._max_pending} pushes are waiting (--limit.pushes-in-flight)",
-                        flag="--limit.pushes-in-flight",
-                        status=503,
+                        f"{self._max_pending} pushes are waiting", "pushes-in-flight", status=503
                     )
                 self.check_length(request, request.length)
         except PushgateError as error:
@@ -231,16 +229,12 @@ class PushService:
     def check_length(self, request: PushRequest, length: int) -> None:
         """Raise :exc:`LimitExceeded` if a body of *length* bytes is too long."""
         settings = self._settings
-        if 0 < settings.limit_body_bytes < length:
+        most, most_inflated = settings.limit_body_bytes, settings.limit_decompressed_bytes
+        if 0 < most < length:
+            raise LimitExceeded(f"the body has more than {most} bytes", "body-bytes")
+        if not request.encoding and 0 < most_inflated < length:
             raise LimitExceeded(
-                f"the body has more than {settings.limit_body_bytes} bytes (--limit.body-bytes)",
-                flag="--limit.body-bytes",
-            )
-        if not request.encoding and 0 < settings.limit_decompressed_bytes < length:
-            raise LimitExceeded(
-                f"the body has more than {settings.limit_decompressed_bytes} bytes"
-                " (--limit.decompressed-bytes)",
-                flag="--limit.decompressed-bytes",
+                f"the body has more than {most_inflated} bytes", "decompressed-bytes"
             )
 
     def reserve(self, size: int, length: int) -> None:
@@ -253,9 +247,7 @@ class PushService:
         # Small bodies are always let in, so that a few large ones cannot stop all other pushes.
         if length > _LARGE_BODY_BYTES and 0 < self._max_held < self._held_bytes:
             raise LimitExceeded(
-                f"{self._max_held} bytes of bodies are held already (--limit.held-bytes)",
-                flag="--limit.held-bytes",
-                status=503,
+                f"{self._max_held} bytes of bodies are held already", "held-bytes", status=503
             )
 
     def release(self, size: int) -> None:
@@ -320,7 +312,7 @@ class PushService:
         if error is None:
             return _OK if self._is_checked and method != "DELETE" else _ACCEPTED
         if isinstance(error, LimitExceeded):
-            reason = error.flag.removeprefix("--limit.")
+            reason = error.limit
         else:
             reason = next(word for kind, word in _REASONS.items() if isinstance(error, kind))
         self._telemetry.count_rejected(reason)

@@ -57,8 +57,7 @@ def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
     # A group from the time of a higher limit can still be deleted, while that is little work.
     if limit and len(parts) // 2 > max(limit, _MIN_PATH_LABELS):
         raise LimitExceeded(
-            f"the path has {len(parts) // 2} labels, more than {limit} (--limit.labels-per-series)",
-            flag="--limit.labels-per-series",
+            f"the path has {len(parts) // 2} labels, more than {limit}", "labels-per-series"
         )
     return parse_grouping_key(
         unpercent(job),

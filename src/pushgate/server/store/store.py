@@ -113,12 +113,7 @@ class Bounds(NamedTuple):
             ),
         ):
             if limit and value > limit:
-                raise _exceeded(f"the push has {value} {what}, more than {limit}", flag, status=413)
-
-
-def _exceeded(what: str, flag: str, *, status: int) -> LimitExceeded:
-    flag = f"--limit.{flag}"
-    return LimitExceeded(f"{what} ({flag})", flag=flag, status=status)
+                raise LimitExceeded(f"the push has {value} {what}, more than {limit}", flag)
 
 
 _NO_SHAPE = interned(())
@@ -481,7 +476,7 @@ class Store:
 
     def _check_totals(self, before: Group | None, after: Group) -> None:
         if before is None and self._has_all_groups:
-            raise _exceeded(
+            raise LimitExceeded(
                 f"{self._bounds.groups} groups are stored already", "groups", status=429
             )
         if not self._bounds.series:
@@ -489,7 +484,7 @@ class Store:
         more = after.series - (before.series if before else 0)
         if more > 0 and self._index.series + more > self._bounds.series:
             what = f"{self._index.series} series are stored already, the push brings {more} more"
-            raise _exceeded(what, "series", status=429)
+            raise LimitExceeded(what, "series", status=429)
 
     @property
     def _has_all_groups(self) -> bool:
