@@ -121,7 +121,7 @@ def test_what_has_no_end_is_refused():
     for function in (generator, async_generator):
         with pytest.raises(TypeError, match="is a generator"):
             job(function)
-    with pytest.raises(TypeError, match="no coroutine function"):
+    with pytest.raises(TypeError, match="print is not a coroutine function"):
         AsyncPushGateway(**DEAD).job_run()(print)
 
 

@@ -80,7 +80,7 @@ def test_only_the_listen_address_can_be_repeated():
         (["--web.enable-lifecycle", "--no-web.enable-lifecycle"], "it cannot be repeated"),
         (["--web.listen-address"], "argument --web.listen-address: expected one argument"),
         (["--log.level", "--version"], "argument --log.level: expected one argument"),
-        (["--persistence.interval", "-5m"], "expected one argument"),
+        (["--persistence.interval", "-m"], "expected one argument"),
         (["@"], "No such file or directory"),
         (["@/nope"], "No such file or directory: '/nope'"),
     ],

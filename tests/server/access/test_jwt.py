@@ -138,9 +138,8 @@ async def test_claims_nested_beyond_reason_end_nothing(depth, tmp_path):
     payload = usual[:-1].encode() + b', "deep": ' + deep + b"}"
     signed = jws.serialize_compact(head, payload, RSA, algorithms=["RS256"])
     verdict = await ask(access(tmp_path), signed)
+    # From Python 3.14 on, json reads as deep as the stack of the process allows.
     assert verdict is None or verdict.status == 401
-    if depth == 5000:
-        assert verdict is not None
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,8 @@ def test_a_handshake_under_way_is_finished_before_the_stop_and_its_request_answe
             stopping = asyncio.create_task(http.stop(20))
             await asyncio.sleep(0.1)
             assert not stopping.done()
-            await client.writer.start_tls(ssl.create_default_context(cafile=pki.ca_file))
+            trusting = ssl.create_default_context(cafile=pki.ca_file)
+            await client.writer.start_tls(trusting, server_hostname="127.0.0.1")
             assert await client.status(READY) == 200
             await stopping
 
