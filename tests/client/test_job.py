@@ -14,6 +14,7 @@ from pushgate import (
 )
 from tests.client.rogue import answer, closed_port, rogue
 from tests.client.shared import Odd, values
+from tests.client.typed import checked
 from tests.metrics_proto import decode
 
 
@@ -325,14 +326,6 @@ plain("x")
 
 
 def test_a_decorated_function_keeps_its_type(tmp_path):
-    (tmp_path / "typed.py").write_text(TYPED)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "typed.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    revealed, error = [line for line in done.stdout.splitlines() if line.startswith("typed.py")]
+    revealed, error = checked(TYPED, tmp_path)
     assert revealed == 'typed.py:23: note: Revealed type is "str"'
     assert 'Argument 1 to "plain" has incompatible type "str"; expected "int"' in error

@@ -2,8 +2,6 @@ import inspect
 import logging
 import math
 import ssl
-import subprocess
-import sys
 
 import pytest
 
@@ -11,6 +9,7 @@ from pushgate import ConfigurationError, PushGateway, Retry
 from pushgate.client.options import ABOUT
 from pushgate.properties import reload
 from tests.client.rogue import rogue
+from tests.client.typed import checked
 
 PREFIX = "io.prometheus.exporter.pushgateway."
 
@@ -237,7 +236,7 @@ def test_two_kinds_of_token_in_the_properties_contradict_each_other():
 
 
 def test_a_type_checker_knows_every_option(tmp_path):
-    (tmp_path / "typed.py").write_text(
+    program = (
         "from pushgate import AsyncPushGateway, PushGateway\n"
         "reveal_type(PushGateway('h:1', job='j', deadline=None, retry=3))\n"
         "reveal_type(AsyncPushGateway(grouping_key={'a': 1}))\n"
@@ -245,18 +244,7 @@ def test_a_type_checker_knows_every_option(tmp_path):
         "PushGateway(deadline='30')\n"
         "PushGateway(format='json')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "typed.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [
-        line
-        for line in done.stdout.splitlines()
-        if line.startswith("typed.py") and "defined in" not in line
-    ]
+    lines = [line for line in checked(program, tmp_path) if "defined in" not in line]
     expected = [
         'Revealed type is "pushgate.client.gateway.PushGateway"',
         'Revealed type is "pushgate.client.aio.AsyncPushGateway"',
