@@ -54,24 +54,27 @@ def name_text(name: str) -> str:
 label_sets = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(VALUES)), max_size=3)
 
 
-@st.composite
-def text_families(draw) -> str:
-    name = draw(st.sampled_from(NAMES))
-    lines = []
-    if kind := draw(st.sampled_from(["", *TYPES, "unknown", "gaugehistogram"])):
-        lines.append(f"# TYPE {name_text(name)} {kind}")
-    for _ in range(draw(st.integers(0, 4))):
-        sample = name + draw(st.sampled_from(SUFFIXES))
-        pairs = [f"{name_text(label)}={quoted(value)}" for label, value in draw(label_sets)]
+def text_family(name, kind, samples) -> str:
+    lines = [f"# TYPE {name_text(name)} {kind}"] if kind else []
+    for suffix, labels, number in samples:
+        sample = name + suffix
+        pairs = [f"{name_text(label)}={quoted(value)}" for label, value in labels]
         if "." in sample:
-            labels, sample = "{" + ",".join([quoted(sample), *pairs]) + "}", ""
-        else:
-            labels = "{" + ",".join(pairs) + "}" if pairs else ""
-        lines.append(f"{sample}{labels} {draw(st.sampled_from(NUMBERS))}")
+            pairs, sample = [quoted(sample), *pairs], ""
+        block = "{" + ",".join(pairs) + "}" if pairs else ""
+        lines.append(f"{sample}{block} {number}")
     return "".join(f"{line}\n" for line in lines)
 
 
-texts = st.lists(text_families(), max_size=4).map("".join)
+text_samples = st.tuples(st.sampled_from(SUFFIXES), label_sets, st.sampled_from(NUMBERS))
+names = st.sampled_from(NAMES)
+text_families = st.builds(
+    text_family,
+    names,
+    st.sampled_from(["", *TYPES, "unknown", "gaugehistogram"]),
+    st.lists(text_samples, max_size=4),
+)
+texts = st.lists(text_families, max_size=4).map("".join)
 
 points = st.floats(allow_nan=True, width=32)
 buckets = st.lists(
@@ -88,26 +91,24 @@ values = {
 }
 
 
-@st.composite
-def protobuf_families(draw):
-    kind = draw(st.sampled_from(TYPES))
-    metrics = [
-        {
-            "label": [{"name": n.encode(), "value": v.encode()} for n, v in draw(label_sets)],
-            kind: draw(values[kind]),
-        }
-        for _ in range(draw(st.integers(0, 3)))
+def protobuf_family(name, kind, metrics) -> bytes:
+    found = [
+        {"label": [{"name": n.encode(), "value": v.encode()} for n, v in labels], kind: value}
+        for labels, value in metrics
     ]
-    name = draw(st.sampled_from(NAMES)).encode()
-    return family(name=name, type=TYPES.index(kind), metric=metrics)
+    return family(name=name.encode(), type=TYPES.index(kind), metric=found)
 
 
+protobuf_families = st.one_of(
+    st.builds(
+        protobuf_family, names, st.just(kind), st.lists(st.tuples(label_sets, value), max_size=3)
+    )
+    for kind, value in values.items()
+)
 bodies = st.one_of(
     st.tuples(st.just(b""), texts.map(str.encode)),
     st.tuples(st.just(OPENMETRICS), texts.map(lambda text: f"{text}# EOF\n".encode())),
-    st.tuples(
-        st.just(PROTOBUF), st.lists(protobuf_families(), max_size=3).map(lambda fs: body(*fs))
-    ),
+    st.tuples(st.just(PROTOBUF), st.lists(protobuf_families, max_size=3).map(lambda fs: body(*fs))),
 )
 keys = st.dictionaries(st.sampled_from(LABELS[:-2]), st.sampled_from(VALUES), max_size=2).map(
     lambda labels: GroupingKey({"job": "j", **labels}.items())

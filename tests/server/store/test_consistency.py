@@ -364,17 +364,9 @@ LABELS += [
 ]
 
 
-@st.composite
-def family_shapes(draw):
-    kind = draw(st.sampled_from(MetricType))
-    labels = draw(
-        st.lists(st.sampled_from(LABELS[:4]) | st.sampled_from(LABELS), min_size=1, max_size=2)
-    )
-    said = draw(st.sampled_from([None, "Requests."]))
+def family_shape(name, kind, said, labels) -> FamilyShape:
     bounds = () if kind.is_simple else ((),) * len(labels)
-    return FamilyShape(
-        draw(st.sampled_from(NAMES[:4]) | st.sampled_from(NAMES)), kind, said, tuple(labels), bounds
-    )
+    return FamilyShape(name, kind, said, tuple(labels), bounds)
 
 
 def as_pushed(families) -> Pushed:
@@ -383,7 +375,14 @@ def as_pushed(families) -> Pushed:
 
 
 groups = st.sampled_from(KEYS)
-contents = st.lists(family_shapes(), max_size=4).map(as_pushed)
+family_shapes = st.builds(
+    family_shape,
+    st.sampled_from(NAMES[:4]) | st.sampled_from(NAMES),
+    st.sampled_from(MetricType),
+    st.sampled_from([None, "Requests."]),
+    st.lists(st.sampled_from(LABELS[:4]) | st.sampled_from(LABELS), min_size=1, max_size=2),
+)
+contents = st.lists(family_shapes, max_size=4).map(as_pushed)
 changes = st.one_of(
     st.builds(Replace, groups, contents, st.just(1)),
     st.builds(Merge, groups, contents, st.just(1)),
