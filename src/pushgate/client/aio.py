@@ -158,10 +158,10 @@ class AsyncPeriodicPusher(Schedule):
 
 
 class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
-    """A gateway with the group, options and calls of :class:`PushGateway`, to be awaited.
+    """Like :class:`PushGateway`, for asyncio: the same options, and methods to be awaited.
 
-    Immutable; the pushes of one object follow each other. As an async context manager it
-    keeps its connection. Cancelling a push ends it at once.
+    Immutable. The pushes of one object are made one after the other. As an async context manager
+    it keeps its connection open. Cancelling a push ends it at once.
 
     Example:
         >>> AsyncPushGateway("gateway:9091", job="worker").url
@@ -177,12 +177,12 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
     def push_at_exit(
         self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
     ) -> None:
-        """Push when the interpreter exits, with a blocking gateway: no event loop is left then.
+        """Push when the interpreter exits, by blocking: there is no event loop any more.
 
         Arguments and errors are those of :meth:`PushGateway.push_at_exit`.
 
         Raises:
-            ConfigurationError: This gateway has an async transport or client.
+            ConfigurationError: This gateway has an asyncio transport or client.
         """
         PushGateway(**self._given.arguments()).push_at_exit(signals=signals, deadline=deadline)
 

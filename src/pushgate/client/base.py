@@ -114,7 +114,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         return partial(type(self), **options), ()
 
     def replace(self, **changes: Any) -> Self:
-        """Return a gateway that differs in these options, with a connection of its own.
+        """Return a gateway with these options changed, and a connection of its own.
 
         Example:
             >>> from pushgate import PushGateway
@@ -151,19 +151,19 @@ class GatewayBase(Generic[_Job, _Periodic]):
     ) -> _Job | Function:
         """Return a context manager and decorator that pushes the outcome of a job.
 
-        That of :class:`AsyncPushGateway` is for ``async with`` and coroutine functions.
+        With :class:`AsyncPushGateway`, use ``async with``, or decorate a coroutine function.
 
         The push at the end says when the job started and ended, how long it took, and
-        whether it succeeded. A failed push never changes what the job does.
+        whether it succeeded. A push that fails does not affect the job.
 
         Args:
-            name: The ``job`` of the group, unless it is this gateway's.
+            name: The ``job`` of the group. Defaults to the job of this gateway.
             include: Collectors to push in the same request.
-            prefix: What the names of the job metrics begin with.
-            push_start: Whether to push at the start, too, so that a killed job is seen.
-            on_push_error: ``log``, ``raise``, or a function that is given the error.
-            ignore: Exceptions (or one) that end a run without an outcome, such as Celery's
-                ``Retry``: nothing is pushed, because the run will go on later.
+            prefix: Prefix of the names of the job metrics.
+            push_start: Whether to push at the start, too, so that a job that is killed can be seen.
+            on_push_error: ``log``, ``raise``, or a function that is called with the error.
+            ignore: An exception class, or several, such as Celery's ``Retry``. They end a run
+                without an outcome: nothing is pushed, because the run will go on later.
 
         Example:
             >>> with gateway.job_run("nightly") as job:  # doctest: +SKIP
@@ -182,9 +182,9 @@ class GatewayBase(Generic[_Job, _Periodic]):
         )
 
     def periodic(self, interval: float, *, jitter: float = 0.1, final: Final = "push") -> _Periodic:
-        """Return a context manager that pushes every *interval* seconds beside the program.
+        """Return a context manager that pushes every *interval* seconds in the background.
 
-        It pushes from a thread; that of :class:`AsyncPushGateway` from a task.
+        It pushes from a thread, or with :class:`AsyncPushGateway` from a task.
 
         Args:
             interval: Seconds from one push to the next.
@@ -203,9 +203,9 @@ class GatewayBase(Generic[_Job, _Periodic]):
         """Return what a push would send, before compression. Nothing is sent.
 
         Args:
-            collectors: One or many, instead of the registry.
-            names: Push only the metrics of these names.
-            exclude: Returns whether to leave out the metric of this name.
+            collectors: One or more collectors to push instead of the registry.
+            names: Push only metrics with these names.
+            exclude: A function that is given a name, and returns whether to leave that metric out.
 
         Raises:
             EncodingError: The metrics cannot be pushed as they are.
@@ -226,18 +226,18 @@ class GatewayBase(Generic[_Job, _Periodic]):
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
     ) -> PushResult:
-        """Replace the whole group (PUT): metrics that are not pushed are deleted from it.
+        """Replace the whole group (PUT). Metrics that are not pushed are deleted from it.
 
         Args:
-            collectors: One or many, instead of the registry.
-            names: Push only the metrics of these names.
-            exclude: Returns whether to leave out the metric of this name.
+            collectors: One or more collectors to push instead of the registry.
+            names: Push only metrics with these names.
+            exclude: A function that is given a name, and returns whether to leave that metric out.
             deadline: Seconds for all attempts together, instead of the gateway's.
 
         Raises:
             EncodingError: The metrics cannot be pushed as they are.
-            PushConnectionError: There was no answer; a PushTimeoutError if not in time.
-            PushHTTPError: The gateway refused the push; the message has its explanation.
+            PushConnectionError: The gateway did not answer; a PushTimeoutError if not in time.
+            PushHTTPError: The gateway refused the push. The message contains its explanation.
 
         Example:
             >>> PushGateway("gateway:9091", job="nightly").push()  # doctest: +SKIP
@@ -258,7 +258,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
     ) -> PushResult:
-        """Replace families by name (POST); other families of the group stay.
+        """Replace families by name (POST). The group keeps its other families.
 
         Arguments and errors are those of :meth:`push`.
         """
@@ -273,9 +273,9 @@ class GatewayBase(Generic[_Job, _Periodic]):
         exclude: Callable[[str], bool] | None = None,
         deadline: float | None = None,
     ) -> PushResult:
-        """Replace single series (PATCH); all other series of the group stay.
+        """Replace single series (PATCH). The group keeps all its other series.
 
-        It needs a gateway that is Pushgate. Arguments and errors are those of :meth:`push`.
+        Only Pushgate can do this. Arguments and errors are those of :meth:`push`.
         """
         return await self.pushing("PATCH", Selection(collectors, names, exclude), deadline)
 
@@ -292,12 +292,12 @@ class GatewayBase(Generic[_Job, _Periodic]):
         merge: bool = False,
         deadline: float | None = None,
     ) -> PushResult:
-        """Push a body that is encoded already, unchanged. Errors as for :meth:`push`.
+        """Push a body that is already encoded, unchanged. Errors as for :meth:`push`.
 
         Args:
-            payload: The body; nothing in it is checked.
-            add: As :meth:`push_add` (POST), instead of :meth:`push` (PUT).
-            merge: As :meth:`merge` (PATCH).
+            payload: The body. It is not checked.
+            add: Push like :meth:`push_add` (POST) instead of :meth:`push` (PUT).
+            merge: Push like :meth:`merge` (PATCH).
             deadline: Seconds for all attempts together, instead of the gateway's.
         """
         method: PushMethod = "PATCH" if merge else "POST" if add else "PUT"
@@ -315,12 +315,12 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     @operation
     async def status(self, *, deadline: float | None = None) -> GatewayStatus:
-        """Return version and flags of the gateway. Errors as for :meth:`push`."""
+        """Return the version and the flags of the gateway. Errors as for :meth:`push`."""
         return status_in(await self._get("/api/v1/status", deadline))
 
     @operation
     async def groups(self, *, deadline: float | None = None) -> tuple[Group, ...]:
-        """Return every group the gateway holds. Errors as for :meth:`push`."""
+        """Return all groups that the gateway holds. Errors as for :meth:`push`."""
         return groups_in(await self._get("/api/v1/metrics", deadline))
 
     @operation
@@ -334,18 +334,18 @@ class GatewayBase(Generic[_Job, _Periodic]):
     ) -> tuple[ListedGroup, ...]:
         """Return the groups that meet all conditions, without their metrics.
 
-        Unlike :meth:`groups`, it needs a gateway that is Pushgate.
+        Only Pushgate has this list; :meth:`groups` works with every Pushgateway.
 
         Args:
-            match: Selectors such as ``{job="backup",instance=~"db.*"}``, of which one has to
-                match. Unless given, every group does.
-            failed: Whether the last push to the group failed; None for both.
-            older_than: The last successful push is more seconds ago than this.
+            match: One or more selectors, such as ``{job="backup",instance=~"db.*"}``. A group has
+                to match one of them. Without any, every group matches.
+            failed: Whether the last push to the group failed; None for either.
+            older_than: Only groups whose last successful push is more than so many seconds ago.
             deadline: Seconds for all requests together, instead of the gateway's.
 
         Raises:
-            PushConnectionError: There was no answer; a PushTimeoutError if not in time.
-            PushHTTPError: The gateway refused the request, for a wrong selector for example.
+            PushConnectionError: The gateway did not answer; a PushTimeoutError if not in time.
+            PushHTTPError: The gateway refused the request, for example because of a selector.
 
         Example:
             >>> gateway.list_groups('{job=~"back.*"}', failed=True)  # doctest: +SKIP
@@ -372,10 +372,10 @@ class GatewayBase(Generic[_Job, _Periodic]):
         dry_run: bool = False,
         deadline: float | None = None,
     ) -> tuple[ListedGroup, ...]:
-        """Delete the groups that meet all conditions, all or none; return them.
+        """Delete the groups that meet all conditions, all or none, and return them.
 
-        It needs *match*, with a matcher in each selector, or *older_than*. Arguments and
-        errors are those of :meth:`list_groups`; with *dry_run* nothing is deleted.
+        Requires *match*, with a matcher in each selector, or *older_than*. With *dry_run*, nothing
+        is deleted. Other arguments and errors are those of :meth:`list_groups`.
         """
         path = path_of(
             _selectors(match), failed=failed, older_than=older_than, dry_run=str(dry_run).lower()
@@ -400,14 +400,14 @@ class GatewayBase(Generic[_Job, _Periodic]):
         return await self._get(path, deadline)
 
     def prepared(self, method: str, payload: Payload | None = None) -> PreparedRequest:
-        """Return the request that sends *payload* to the group, for :meth:`send`."""
+        """Return a request that :meth:`send` takes, which sends *payload* to the group."""
         return self._prepared(method, self._expires(None), payload)
 
     @operation
     async def send(self, request: PreparedRequest) -> Delivery:
-        """Send *request*, which :meth:`prepared` has made and the caller may have changed.
+        """Send *request*, made by :meth:`prepared` and perhaps changed by the caller.
 
-        The gateway's credentials are added, and its retries apply. Errors as for :meth:`push`.
+        It gets the gateway's credentials and retries. Errors as for :meth:`push`.
         """
         async with self._way.turn(request.info, request.expires):
             return await deliver(request, self._way)
@@ -427,7 +427,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     @asynccontextmanager
     async def _turn(self, method: str, deadline: float | None) -> AsyncIterator[float]:
-        """Wait for the operations before this one; yield when its deadline passes."""
+        """Wait for the operations before this one, and yield when its deadline will pass."""
         expires = self._expires(deadline)
         async with self._way.turn(RequestInfo(self._address.base, self.url, method), expires):
             yield expires

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _BlockingWay:
-    """Waits by blocking, so its coroutines are never suspended.
+    """Waits by blocking, so that its coroutines are never suspended.
 
     Attributes:
         users: The ``with`` blocks that keep the connection.
@@ -96,8 +96,8 @@ class _BlockingWay:
 class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
     """A group on a gateway, and how to reach it.
 
-    Immutable and thread-safe; the pushes of one object follow each other. As a context
-    manager it keeps its connection; it neither pushes nor deletes on its own.
+    Immutable and thread-safe. The pushes of one object are made one after the other. As a context
+    manager it keeps its connection open; entering and leaving it pushes nothing.
 
     {options}
 
@@ -117,21 +117,21 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
     _way: _BlockingWay
 
     def watch(self, sent: Callable[[int], object]) -> None:
-        """Call *sent* with the number of bytes of each piece of a body that is sent."""
+        """Call *sent* with the number of bytes whenever a piece of a body has been sent."""
         self._way.sent = sent
 
     def push_at_exit(
         self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
     ) -> None:
-        """Push when the interpreter exits; failures are logged.
+        """Push when the interpreter exits. Failures are logged.
 
         Args:
             signals: Signals, such as SIGTERM, that raise SystemExit from now on, so that
-                ``finally`` blocks and exit hooks run: by default Python skips them.
+                ``finally`` blocks and exit hooks run. By default, Python runs neither.
             deadline: Seconds that the push may take.
 
         Raises:
-            ConfigurationError: Signals are given, but this is not the main thread.
+            ConfigurationError: There are signals, but this is not the main thread.
         """
         from pushgate.client import lifecycle
 

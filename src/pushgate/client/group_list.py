@@ -14,19 +14,19 @@ PAGE = 1000
 
 
 class ListedGroup(NamedTuple):
-    """A group in the list of a gateway. Times are seconds since 1970; None is never, or no rule.
+    """A group in the list of a gateway. Times are seconds since 1970; None if there is none.
 
     Attributes:
         labels: The grouping key, job included.
-        last_push: When it was last pushed to with success.
-        last_failure: When a push to it last failed.
-        last_push_successful: Whether the last push to it was accepted.
-        failure_reason: Why a push last failed; empty if the gateway does not know.
-        failure_source: The address that push came from; empty likewise.
+        last_push: Time of the last successful push.
+        last_failure: Time of the last failed push.
+        last_push_successful: Whether the last push was accepted.
+        failure_reason: Why the last failed push was refused; empty if unknown.
+        failure_source: The address it came from; empty if unknown.
         series: How many series it has; a histogram counts as many as its buckets and two.
         families: How many metric families it has.
-        expires_at: When its metrics expire.
-        expected_interval: How often it is expected to be pushed, in seconds.
+        expires_at: When its metrics expire by a rule.
+        expected_interval: Seconds from one push to the next that a rule expects.
         late: Whether a push is overdue.
     """
 

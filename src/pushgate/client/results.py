@@ -17,7 +17,7 @@ class Payload(NamedTuple):
     """An encoded registry, before compression.
 
     Attributes:
-        body: What would be sent.
+        body: The encoded metrics.
         content_type: Its ``Content-Type``.
         families: How many metric families it has.
         samples: How many series it has; a histogram counts once per label set.
@@ -44,12 +44,12 @@ class PushResult(NamedTuple):
 
     Attributes:
         status: The HTTP status; 0 if nothing was sent (disabled, or nothing to push).
-        attempts: Requests made.
-        elapsed: Seconds.
-        bytes_sent: Size of the body, compressed, of the last attempt.
-        families: Metric families pushed.
-        samples: Series pushed.
-        url: Where to.
+        attempts: Number of requests.
+        elapsed: Seconds that they took.
+        bytes_sent: Size of the body as it was sent last, after compression.
+        families: Number of metric families.
+        samples: Number of series; a histogram counts once per label set.
+        url: The URL of the group.
         format: ``protobuf``, ``text``, or empty for a delete.
 
     Example:
@@ -73,7 +73,7 @@ class GatewayStatus(NamedTuple):
 
     Attributes:
         version: Such as ``1.11.3``.
-        build: All of its build information.
+        build: Its complete build information.
         flags: Its command line flags.
         start_time: When it started, in RFC 3339.
 
@@ -101,7 +101,7 @@ class Group(NamedTuple):
         labels: The grouping key, job included.
         last_push_successful: Whether the last push to it was accepted.
         families: The names of its metric families.
-        last_push: When it was last pushed to with success, in seconds since 1970; None if never.
+        last_push: Time of the last successful push, in seconds since 1970; None if there was none.
         series: How many series it has; a histogram counts once per label set.
 
     Example:

@@ -15,11 +15,11 @@ DEFAULT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 class Retry:
     """How often to try a push, and how long to wait in between.
 
-    The pauses are random, up to ``base * 2 ** n`` seconds and never more than ``cap``;
-    a ``Retry-After`` of the gateway wins. The deadline of the push bounds everything.
+    Pauses are random, up to ``base * 2 ** n`` seconds and never longer than ``cap``, unless the
+    gateway asks for another time by ``Retry-After``. The deadline of the push limits them all.
 
     Attributes:
-        attempts: Requests in all; 1 means no retry.
+        attempts: Number of requests; 1 means no retry.
         base: Seconds that the first pause may take.
         cap: Seconds that any pause may take.
         statuses: HTTP statuses that may be retried.

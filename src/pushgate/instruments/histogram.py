@@ -243,22 +243,23 @@ class _SharedHistogram(LabelledHistogram):
 class Histogram:
     """A histogram, by default with both classic and native buckets.
 
-    It registers in any ``prometheus_client`` registry. Text writers get its classic
-    buckets; our protobuf push gets everything. Thread-safe. NaN is ignored.
+    It can be registered in any ``prometheus_client`` registry. Text has only its classic buckets;
+    protobuf, which is pushed by default, has both. Thread-safe. Observations of NaN are ignored.
 
     Args:
-        name: Metric name; the unit is appended unless it ends with it.
+        name: Metric name. The unit is appended unless it ends with it.
         documentation: The help text.
         labelnames: Names of its labels.
         namespace: Goes before the name, with an underscore.
         subsystem: Goes between namespace and name.
         unit: Base unit, see :class:`Unit`.
-        classic: Whether it has classic buckets; unless given, yes.
-        native: Whether it has native buckets; unless given, yes.
+        classic: Whether it has classic buckets. Defaults to True.
+        native: Whether it has native buckets. Defaults to True.
         buckets: Upper bounds of the classic buckets, to which ``+Inf`` is added.
-        schema: Resolution of the native buckets, -4 (coarse) to 8 (fine); 5 unless given.
-        bucket_factor: The same as the largest factor between two bounds, such as 1.1.
-        max_buckets: Populated native buckets beyond which resolution is reduced; 0 sets no limit.
+        schema: Resolution of the native buckets, from -4 (coarse) to 8 (fine). Defaults to 5.
+        bucket_factor: The resolution as the largest factor between two bounds, such as 1.1.
+        max_buckets: Number of populated native buckets beyond which the resolution is reduced; 0
+            sets no limit.
         min_zero_threshold: Values up to this size count as zero.
         max_zero_threshold: Up to where the zero bucket may grow before resolution is reduced.
         reset_after: Seconds after which a histogram that has lost resolution starts over; 0 is
