@@ -13,7 +13,7 @@ from pushgate.model.layout import header, label_values
 from pushgate.model.names import Escaping
 from pushgate.model.quoting import raw
 from pushgate.model.slices import finished
-from pushgate.server.exposition import cache as module, text as text_module
+from pushgate.server.exposition import cache as module
 from pushgate.server.exposition.cache import Exposition
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
@@ -83,7 +83,7 @@ def small_runs(monkeypatch):
     monkeypatch.setattr(module, "_SMALL", 150)
     monkeypatch.setattr(module, "_JOINED_BYTES", 400)
     monkeypatch.setattr(layout_module, "MAX_LINES", 8)
-    monkeypatch.setattr(text_module, "MAX_LINES", 8)
+    monkeypatch.setattr(TextView, "at_once", 4)
 
 
 def filled(groups: int = 20) -> Store:

@@ -10,7 +10,6 @@ from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode, messages
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
-from pushgate.server.exposition import protobuf as view_module
 from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.store.group import Block, Group
 from pushgate.server.telemetry import Family, Sample
@@ -39,7 +38,7 @@ OWN = [
 @pytest.fixture(autouse=True)
 def few_at_once(monkeypatch):
     """A few metrics make many pieces."""
-    monkeypatch.setattr(view_module, "METRICS_AT_ONCE", 4)
+    monkeypatch.setattr(ProtobufView, "at_once", 4)
     monkeypatch.setattr(layout, "METRICS_AT_ONCE", 4)
 
 

@@ -1,9 +1,8 @@
-"""The store as bytes: own metrics and all groups, families by name, groups by key.
+"""Expositions of the whole store: own metrics and all groups, families by name, groups by key.
 
-Nothing is rendered twice. The bytes of each family in each run of groups are kept until
-a group of the run changes, and whole stretches of families until anything does. Work is
-done in slices, so that pushes go on while a scrape is made; what a scrape shows is the
-store at its first slice.
+Nothing is rendered twice. The bytes of each family in each run of groups are kept until a group of
+the run changes, and whole stretches of families until anything changes. A scrape is made in
+slices, so that pushes go on meanwhile; it shows the store as it was at the first slice.
 """
 
 import asyncio
@@ -25,14 +24,14 @@ from pushgate.server.store.selection import SelectedGroups
 from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Family as OwnSamples, Telemetry
 
-# Smaller pieces compress badly alone, and cost more than they save.
+# Smaller pieces are kept plain and joined with others: alone they compress badly.
 _SMALL = 4096
-_JOINED_BYTES = 256 << 10
+_JOINED_BYTES = 256 << 10  # encoded at once, in a few milliseconds
 _JOINED_AT_ONCE = 16  # pieces, 0.1 ms each
 
 
 class _Run(NamedTuple):
-    """What is kept of a run of groups: per family name its bytes, and its first shape."""
+    """What is kept of a run of groups: the bytes and the first shape of each family, by name."""
 
     groups: tuple[Group, ...]
     metrics: dict[str, list[Piece | bytes]]
@@ -40,7 +39,7 @@ class _Run(NamedTuple):
 
 
 class _Stretch:
-    """Metrics that stand next to each other, as pieces and their sum. Grows at the end."""
+    """Adjacent metrics as encoded pieces, and the sum of these. Grows at the end."""
 
     def __init__(self, encoding: Encoding) -> None:
         self.pieces: list[Piece] = []
@@ -62,7 +61,7 @@ class _Stretch:
                 self._append(part)
 
     def close(self) -> None:
-        """Encode what is still loose."""
+        """Encode what has not been encoded yet."""
         if self._loose:
             self._append(self._encoding.piece(b"".join(self._loose)))
             self._loose, self._loose_bytes = [], 0
@@ -73,10 +72,10 @@ class _Stretch:
 
 
 class _Plan(NamedTuple):
-    """All pushed families around the own ones.
+    """All pushed families, arranged around the server's own.
 
-    ``stretches`` has one more entry than there are own families: what stands before,
-    between and behind them. ``merged`` are the pushed metrics of an own family's name.
+    ``stretches`` has one more entry than there are own families: the families before, between and
+    after them. ``merged`` has the pushed metrics of families that have the name of an own one.
     """
 
     stretches: list[_Stretch]
@@ -88,7 +87,7 @@ class Source(Protocol):
 
     @property
     def revision(self) -> int:
-        """What grows with every change of the groups."""
+        """A number that grows with every change of the groups."""
         ...
 
     @property
@@ -97,12 +96,12 @@ class Source(Protocol):
         ...
 
     def runs(self) -> list[tuple[Group, ...]]:
-        """Return the groups in the order of their keys, in runs that stay the same."""
+        """Return the groups in the order of their keys, in runs with stable boundaries."""
         ...
 
 
 class Exposition:
-    """Expositions of one store in one format and encoding, and what is kept of them."""
+    """Expositions of one store in one format and encoding, with what is kept for the next one."""
 
     def __init__(self, source: Source, view: View, encoding: Encoding) -> None:
         self._source = source
@@ -113,11 +112,12 @@ class Exposition:
         self._plan: tuple[int, tuple[str, ...], _Plan] | None = None
 
     def scrape(self) -> Sliced[list[bytes]]:
-        """Return an exposition in chunks; yield whenever others may run.
+        """Return an exposition in chunks; yield whenever other work may run.
 
-        A scrape after nothing changed costs the own metrics. Two of these generators of
-        one object must not run at the same time.
+        If nothing has changed since the last one, only the own metrics are rendered. Only one of
+        the generators of an object may run at a time.
         """
+        # No yield comes between own metrics, revision and runs: they are of one moment.
         own = self._view.own()
         names = tuple(family.shape.name for family in own)
         revision = self._source.revision
@@ -136,8 +136,10 @@ class Exposition:
         mine: list[bytes] = []
         for family, stretch in zip(own, plan.stretches[1:], strict=True):
             merged = plan.merged.get(family.shape.name, nothing)
+            # Pushed metrics of the same name follow under the same header: a family comes once.
             length = len(family.metrics) + merged.total.length
             mine += [self._view.head(family.shape, family.shape.help, length), family.metrics]
+            # Own families with nothing between them become one piece.
             if merged.pieces or stretch.pieces or family is own[-1]:
                 piece, mine = self._encoding.piece(b"".join(mine)), []
                 pieces += [piece, *merged.pieces, *stretch.pieces]
@@ -145,7 +147,8 @@ class Exposition:
         return self._encoding.whole(pieces, total)
 
     def _rendered(self, groups: list[tuple[Group, ...]]) -> Sliced[list[_Run]]:
-        """Return all runs, those rendered anew in which a group changed."""
+        """Return all runs; those in which a group changed are rendered anew."""
+        # Groups are frozen, so equal tuples of the same objects say that nothing changed.
         old, self._runs = self._runs, {}
         for run in groups:
             key = run[0].key.packed
@@ -182,7 +185,7 @@ class Exposition:
         return plain if len(plain) < _SMALL else self._encoding.piece(plain)
 
     def _planned(self, runs: list[_Run], own: tuple[str, ...]) -> Sliced[_Plan]:
-        """Return the families of *runs* laid out around the *own* names."""
+        """Return the families of *runs*, arranged around the *own* names."""
         pushed: dict[str, list[Piece | bytes]] = {}
         shapes: dict[str, FamilyShape] = {}
         for run in runs:
@@ -221,9 +224,9 @@ class Exposition:
 
 
 def _choose(shapes: dict[str, FamilyShape], name: str, family: FamilyShape) -> None:
-    """Let *family* head what goes by *name* if it is the first, or says more than the first.
+    """Take the header of *name* from *family* if it is the first, or tells more than the first.
 
-    An OpenMetrics counter agrees with whichever type the others have.
+    An OpenMetrics counter tells less: it agrees with whichever type the others have.
     """
     first = shapes.setdefault(name, family)
     if first.untyped_as_text and not family.untyped_as_text:
@@ -231,9 +234,9 @@ def _choose(shapes: dict[str, FamilyShape], name: str, family: FamilyShape) -> N
 
 
 class Kept:
-    """An exposition in use. Hold *lock* while scraping it.
+    """An exposition in use. Hold ``lock`` while scraping it.
 
-    ``next`` is the scrape that has not begun; who waits for it gets the same one.
+    ``next`` is the scrape that has not begun yet; everybody who waits gets the same one.
     """
 
     def __init__(self, exposition: Exposition, lock: asyncio.Lock) -> None:
@@ -245,8 +248,8 @@ class Kept:
 class Views:
     """The expositions in use, one for each format, escaping scheme and encoding.
 
-    Scrapers agree with each other, so there are one or two. Each keeps bytes in
-    proportion to the store, and is dropped when nobody has asked for it for a while.
+    Scrapers ask for the same, so there are one or two. Each keeps bytes in proportion to the
+    store, and is dropped when nobody has asked for it for a while.
     """
 
     def __init__(self, store: Store, telemetry: Telemetry) -> None:
@@ -258,15 +261,18 @@ class Views:
     def get(self, kind: Accepted, encoding: Encoding, now: float) -> Kept:
         """Return the exposition of *kind* in *encoding*; *now* is in seconds."""
         key = (kind, encoding.token)
-        kept, _ = self._used.get(key) or (self._new(kind, encoding), now)
+        kept, _ = self._used.get(key) or (None, now)
+        if kept is None:
+            view = self._view(kind, self._telemetry.families)
+            kept = Kept(Exposition(self._store, view, encoding), asyncio.Lock())
         self._used[key] = (kept, now)
         return kept
 
     def of(self, groups: SelectedGroups, kind: Accepted, encoding: Encoding) -> Kept:
         """Return the exposition of *groups* alone, without the server's own metrics.
 
-        Nothing is kept of it: there is no end to the selections that could be asked for.
-        They share a lock, so that the memory of one is in use at a time.
+        Nothing of it is kept, because the number of possible selections is unlimited. All share a
+        lock, so that only one at a time takes memory.
         """
         return Kept(Exposition(groups, self._view(kind, tuple), encoding), self._one_at_a_time)
 
@@ -274,10 +280,6 @@ class Views:
         """Drop what was last used before the time *before*."""
         for key in [key for key, (_, used) in self._used.items() if used < before]:
             del self._used[key]
-
-    def _new(self, kind: Accepted, encoding: Encoding) -> Kept:
-        view = self._view(kind, self._telemetry.families)
-        return Kept(Exposition(self._store, view, encoding), asyncio.Lock())
 
     def _view(self, kind: Accepted, own: Callable[[], Iterable[OwnSamples]]) -> View:
         interval = self._store.expected_interval

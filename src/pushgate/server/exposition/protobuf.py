@@ -1,6 +1,6 @@
 """Expositions as delimited protobuf messages."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 
 from pushgate.formats.protobuf.layout import (
@@ -13,44 +13,30 @@ from pushgate.formats.protobuf.values import double, encoded, varint
 from pushgate.model.family import FamilyShape
 from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping
-from pushgate.server.exposition.view import Interval, OwnMetrics, Piece, Rows, rendered
-from pushgate.server.store.group import Group
+from pushgate.server.exposition.view import Piece, Rows, View
 from pushgate.server.telemetry import Family as OwnSamples, Sample
 
 
-class ProtobufView:
+class ProtobufView(View):
     """Delimited ``MetricFamily`` messages."""
 
-    def __init__(
-        self,
-        escaping: Escaping,
-        own: Callable[[], Iterable[OwnSamples]],
-        interval: Interval = lambda _: 0,
-    ) -> None:
-        self._escaping = escaping
-        self._own = own
-        self._interval = interval
+    at_once = METRICS_AT_ONCE
 
-    def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
-        return rendered(groups, self._interval, self._render, METRICS_AT_ONCE)
-
-    def _render(self, rows: Rows) -> Iterator[Piece]:
+    def render(self, rows: Rows) -> Iterator[Piece]:
         families = rows[0][1].shape.families
         for at, metrics in encode_metrics(rows, self._escaping):
             yield families[at], metrics
+
+    def render_own(self, family: OwnSamples) -> bytes:
+        return b"".join(_own_metrics(family, self._escaping))
 
     def name(self, family: FamilyShape) -> str:
         return family.name
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - as in View
+        # The length of a delimited message precedes it, and counts all of its metrics.
         header = family_header(family, help, self._escaping)
         return varint(len(header) + length) + header
-
-    def own(self) -> list[OwnMetrics]:
-        return [
-            OwnMetrics(family.shape, b"".join(_own_metrics(family, self._escaping)))
-            for family in self._own()
-        ]
 
 
 def _own_metrics(family: OwnSamples, escaping: Escaping) -> Iterator[bytes]:
@@ -59,6 +45,7 @@ def _own_metrics(family: OwnSamples, escaping: Escaping) -> Iterator[bytes]:
         for sample in family.samples:
             yield encode_metric(sample.labels, encoded(kind, (), (sample.value,)), escaping)
         return
+    # All others are summaries, whose samples come in the order of text: quantiles, sum, count.
     for labels, group in groupby(family.samples, _labels_of_summary):
         samples = list(group)
         *points, _sum, _count = samples

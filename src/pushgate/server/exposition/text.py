@@ -1,33 +1,21 @@
 """Expositions in the text format 0.0.4."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from pushgate.model.family import FamilyShape
 from pushgate.model.layout import MAX_LINES, escape_label_value, header, label_values
-from pushgate.model.names import Escaping, escape
+from pushgate.model.names import escape
 from pushgate.model.numbers import exposed, go_float
-from pushgate.server.exposition.view import Interval, OwnMetrics, Piece, Rows, rendered
-from pushgate.server.store.group import Group
+from pushgate.server.exposition.view import Piece, Rows, View
 from pushgate.server.telemetry import Family as OwnSamples, Sample as OwnSample
 
 
-class TextView:
+class TextView(View):
     """The text format 0.0.4."""
 
-    def __init__(
-        self,
-        escaping: Escaping,
-        own: Callable[[], Iterable[OwnSamples]],
-        interval: Interval = lambda _: 0,
-    ) -> None:
-        self._escaping = escaping
-        self._own = own
-        self._interval = interval
+    at_once = MAX_LINES // 2  # series: a histogram without the bucket +Inf has a line more
 
-    def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
-        return rendered(groups, self._interval, self._render, MAX_LINES // 2)
-
-    def _render(self, rows: Rows) -> Iterator[Piece]:
+    def render(self, rows: Rows) -> Iterator[Piece]:
         key, pushed = rows[0]
         layout, families = pushed.shape.layout(key), pushed.shape.families
         values = [label_values(key) for key, _ in rows]
@@ -35,18 +23,15 @@ class TextView:
         for at, piece in layout.rendering(values, numbers, self._escaping):
             yield families[at], piece
 
+    def render_own(self, family: OwnSamples) -> bytes:
+        return b"".join(map(_own_line, family.samples))
+
     def name(self, family: FamilyShape) -> str:
         # Two names may be written alike; a second TYPE line would be an error.
         return escape(family.name, self._escaping)
 
     def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View
         return header(family, help, self._escaping)
-
-    def own(self) -> list[OwnMetrics]:
-        return [
-            OwnMetrics(family.shape, b"".join(map(_own_line, family.samples)))
-            for family in self._own()
-        ]
 
 
 def _own_line(sample: OwnSample) -> bytes:
