@@ -245,7 +245,7 @@ def test_what_is_no_file_is_refused_without_reading_it(file):
 
 def test_a_full_directory_leaves_everything_as_it_was(file):
     file.with_name("pushgateway.data.importing-copy").mkdir()
-    with pytest.raises(StartupError, match=r"can't import .* it is as it was"):
+    with pytest.raises(StartupError, match=r"can't import .* it is unchanged"):
         started(file)
     assert file.read_bytes() == SAMPLE
 

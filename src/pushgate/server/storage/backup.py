@@ -1,9 +1,9 @@
-"""Backups of a persistence file or a database: taken while servers run, checked, and put back.
+"""Backups of a persistence file or a database: taken while servers run, checked, and restored.
 
-A server lets no other process open its file through SQLite. So the file is copied as it is, and
-then its write-ahead log. Whatever a checkpoint moved from the log into the file meanwhile is in the
-copied log too, and SQLite moves it again when it opens the copy. Only if the log began anew
-meanwhile is the copy of no use, and made again.
+A running server lets no other process open its file through SQLite. So the file is copied as it is,
+and then its write-ahead log. What a checkpoint moves from the log into the file meanwhile is in the
+copied log as well, and SQLite moves it again when it opens the copy. Only if the log was restarted
+meanwhile is the copy useless, and is made again.
 """
 
 import shutil
@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pushgate.errors import DamagedFile, StartupError
 from pushgate.server.storage.failures import startup_error
-from pushgate.server.storage.files import COMPANIONS, beside, create_private, sync_directory
+from pushgate.server.storage.files import (
+    COMPANIONS,
+    beside,
+    create_private,
+    put_in_place,
+    remove_companions,
+    timestamp,
+)
 from pushgate.server.storage.journal import TurnLost, replacing
 from pushgate.server.storage.opening import locked, new_journal, opened_database
 from pushgate.server.storage.sqlite import MAGIC, SqliteJournal
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from pushgate.server.storage.postgres import PostgresJournal
 
 _ATTEMPTS: Final = 10
-_HEAD_BYTES: Final = 32
+_HEAD_BYTES: Final = 32  # of a log: magic, version, page size, sequence, salts, checksums
 
 
 class Contents(NamedTuple):
@@ -35,20 +42,19 @@ class Contents(NamedTuple):
 
 
 def copy_file(source: Path, target: Path) -> Contents:
-    """Copy the file *source*, which a server may be using, to *target*, and return what it holds.
+    """Copy the file *source*, which a server may be using, to *target*, and return its contents.
 
-    The copy has every push that was answered before, and is complete without other files. Each
-    record of it was read and checked. *target* is replaced, in one step.
+    The copy has every push that was answered before the call, and is complete without other files.
+    Each of its records was read and checked. *target* is replaced in one step.
 
     Raises:
         DamagedFile: *source* is damaged.
-        StartupError: it is no file of ours, or *target* can't be written.
+        StartupError: it is not one of our files, or *target* can't be written.
     """
     draft = beside(target, ".incomplete")
     try:
         contents = _copied(source, draft)
-        draft.replace(target)
-        sync_directory(target.parent)
+        put_in_place(draft, target)
     except OSError as error:
         raise StartupError(f"can't copy {source} to {target}: {error.strerror or error}") from error
     finally:
@@ -57,9 +63,9 @@ def copy_file(source: Path, target: Path) -> Contents:
 
 
 def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
-    """Make *target* a copy of *backup*. No server may run on it.
+    """Make *target* a copy of *backup*. No server may be using *target*.
 
-    With *replace*, *target* may exist: it is kept as ``<target>.replaced-<time>``.
+    With *replace*, *target* may exist; it is kept as ``<target>.replaced-<time>``.
 
     Raises:
         DamagedFile: *backup* is damaged; nothing was changed.
@@ -72,8 +78,7 @@ def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
         fresh = beside(target, ".restoring")
         contents = copy_file(backup, fresh)
         _keep_old(target)
-        fresh.replace(target)
-        sync_directory(target.parent)
+        put_in_place(fresh, target)
     except OSError as error:
         raise startup_error(target, error) from error
     finally:
@@ -82,7 +87,7 @@ def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
 
 
 def copy_database(url: str, target: Path) -> Contents:
-    """Write what the database *url* holds at this moment to the file *target*.
+    """Write the contents of the database *url* at this moment to the file *target*.
 
     Raises:
         StartupError: the database can't be read, or *target* can't be written.
@@ -92,27 +97,27 @@ def copy_database(url: str, target: Path) -> Contents:
     journal.close()
     try:
         draft = new_journal(contents.groups, beside(target, ".incomplete"), contents.applied_keys)
-        draft.replace(target)
-        sync_directory(target.parent)
+        put_in_place(draft, target)
     except OSError as error:
         raise startup_error(target, error) from error
     return contents
 
 
 def restore_database(backup: Path, url: str, folder: Path, *, replace: bool) -> Contents:
-    """Make the database *url* hold what *backup* does. Servers that use it take it over.
+    """Replace the contents of the database *url* by *backup*. Servers that use it follow.
 
-    With *replace*, it may hold groups: they are replaced. *folder* is for temporary files.
+    With *replace*, it may hold groups; they are replaced. *folder* is for temporary files.
 
     Raises:
         DamagedFile: *backup* is damaged.
         StartupError: the database holds groups, or can't be used.
-        JournalFailed: it did not take them.
+        JournalFailed: the groups could not be written.
     """
     contents = copy_file(backup, folder / "backup")
     journal, groups = opened_database(url)
     try:
         present = {group.key.packed: group for group in groups}
+        # Servers may push meanwhile: each turn first brings what they have changed.
         while not _replaced(journal, present, contents, replace=replace):
             pass
     finally:
@@ -121,7 +126,7 @@ def restore_database(backup: Path, url: str, folder: Path, *, replace: bool) -> 
 
 
 def _copied(source: Path, draft: Path) -> Contents:
-    """Copy *source* to *draft* and return what it holds, all of it checked."""
+    """Copy *source* to *draft* and return its contents, all of them checked."""
     damage: DamagedFile | None = None
     for _ in range(_ATTEMPTS):
         _remove(draft)
@@ -137,7 +142,7 @@ def _copied(source: Path, draft: Path) -> Contents:
 
 
 def _copy_with_log(source: Path, draft: Path) -> bool:
-    """Copy *source* and its log; return whether they belong together."""
+    """Copy *source* and its log; return whether the copies belong together."""
     log, copied_log = beside(source, "-wal"), beside(draft, "-wal")
     if not source.exists():
         raise StartupError(f"{source} does not exist: name another file")
@@ -146,16 +151,16 @@ def _copy_with_log(source: Path, draft: Path) -> bool:
     head = _head(log)
     create_private(draft)
     shutil.copyfile(source, draft)
-    if not head:
+    if not head:  # everything is in the file, unless a log began meanwhile
         return not _head(log)
     create_private(copied_log)
     shutil.copyfile(log, copied_log)
-    # A log that became shorter lost a push that was refused.
+    # The server has cut a refused push off a log that became shorter; the copy may have it.
     return _head(log) == head and log.stat().st_size >= copied_log.stat().st_size
 
 
 def _head(file: Path) -> bytes:
-    """Return the first bytes of *file*; those of a log differ each time when it begins anew."""
+    """Return the first bytes of *file*; a log that begins anew has other salts there."""
     if not file.exists():
         return b""
     with file.open("rb") as opened:
@@ -163,7 +168,7 @@ def _head(file: Path) -> bytes:
 
 
 def _loaded(file: Path) -> Contents:
-    """Return what *file* holds, and write its log back, so that it is complete without it."""
+    """Return the contents of *file*, and write its log back, so that it is complete without it."""
     journal = SqliteJournal(file)
     try:
         contents = Contents(journal.load(), journal.applied_keys())
@@ -175,27 +180,26 @@ def _loaded(file: Path) -> Contents:
 
 
 def _keep_old(path: Path) -> None:
-    """Give *path* and its log another name too, and remove the log."""
-    kept = beside(path, time.strftime(".replaced-%Y%m%dT%H%M%SZ", time.gmtime()))
+    """Give *path* and its log a second name, and remove the log under the first."""
+    kept = beside(path, f".replaced-{timestamp(time.time())}")
     for suffix in ("", *COMPANIONS):
         old = beside(path, suffix)
         if old.exists():
+            # A link, so that there is always a file at *path*: the old one, then the new one.
             beside(kept, suffix).hardlink_to(old)
-    # A log that stayed would be taken for that of the new file.
-    for suffix in COMPANIONS:
-        beside(path, suffix).unlink(missing_ok=True)
+    remove_companions(path)
 
 
 def _remove(draft: Path) -> None:
     """Remove what is left of *draft*."""
-    for suffix in ("", *COMPANIONS):
-        beside(draft, suffix).unlink(missing_ok=True)
+    draft.unlink(missing_ok=True)
+    remove_companions(draft)
 
 
 def _replaced(
     journal: "PostgresJournal", present: dict[bytes, Group], contents: Contents, *, replace: bool
 ) -> bool:
-    """Write *contents* in place of *present* in one turn; return whether there was one."""
+    """Replace *present* by *contents* in one turn; return False if there was none."""
     news = journal.begin()
     if news is not None:
         if news.is_all:

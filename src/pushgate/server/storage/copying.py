@@ -1,4 +1,4 @@
-"""Copies everything from a persistence file to a database, or back, and compares."""
+"""Copies everything from a persistence file to a database, or back, and compares the two."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,18 +22,18 @@ class Copied(NamedTuple):
 
 
 def copy(source: str, target: str, *, replace: bool) -> Copied:
-    """Copy all groups and idempotency keys; return when they are durable, and found the same.
+    """Copy all groups and idempotency keys; return when they are durable and were compared.
 
     Args:
         source: a file, or the URL of a database. A file of an earlier format is converted.
-        target: likewise; it is made if it is missing.
-        replace: what *target* holds, keys too, is deleted, in the same transaction. Without, it
-            must be empty.
+        target: likewise; it is created if it is missing.
+        replace: whether to delete what *target* holds, keys included, in the same transaction.
+            Otherwise it must be empty.
 
     Raises:
-        StartupError: one of them can't be used, is in use, or *target* is not empty; or it is not
-            the same afterwards, because something else has changed it.
-        JournalFailed: *target* did not take them; it is as before.
+        StartupError: one of them can't be used or is in use; *target* is not empty; or it differs
+            afterwards, because something else has changed it.
+        JournalFailed: *target* could not be written; it is as before.
     """
     if not _is_database(source) and not Path(source).exists():
         raise StartupError(f"{source} does not exist")
@@ -48,6 +48,7 @@ def copy(source: str, target: str, *, replace: bool) -> Copied:
         if journal.begin() is not None:
             raise StartupError(f"{_shown(target)} was changed meanwhile: stop its servers")
         journal.write(replacing(present, groups), keys, replace_keys=replace)
+    # Opened anew, so that what is compared was read from the disk.
     with _opened(target) as (_, found):
         if different := _differences(groups, found):
             raise StartupError(

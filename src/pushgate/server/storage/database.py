@@ -1,8 +1,8 @@
-"""A connection to PostgreSQL that never hangs, comes back by itself, and says what is wrong.
+"""A connection to PostgreSQL that never hangs, reconnects by itself, and explains its errors.
 
-Nothing is kept in the session, so PgBouncer may hand each transaction to another one: no
-prepared statements, no session locks, settings with ``SET LOCAL`` only. All SQL is sent as
-simple queries, several statements at once: a round trip is what a turn mostly costs.
+Nothing is kept in the session, so PgBouncer may give each transaction another one: there are no
+prepared statements and no session locks, and settings are made with ``SET LOCAL`` only. All SQL is
+sent as simple queries of several statements, because round trips are most of the cost of a turn.
 """
 
 import os
@@ -18,11 +18,12 @@ from psycopg.pq import TransactionStatus
 
 _T = TypeVar("_T")
 
-# How long the database may take for an answer, whatever hangs: it, the network, a proxy.
+# How long the database may take for an answer, whatever hangs: itself, the network, a proxy.
 _ANSWER_SECONDS = 10.0
 _CONNECT_SECONDS = 3
-# A server that is frozen in its turn loses it after the first of these, and the others, which
-# wait for the lock, go on.
+# A server that freezes in its turn loses the turn after the first of these, before the others,
+# which wait for the lock, give up. All are shorter than _ANSWER_SECONDS, so that the database
+# reports a timeout before the connection is given up.
 _LIMITS: Final = (
     "SET LOCAL idle_in_transaction_session_timeout = '5s';"
     "SET LOCAL lock_timeout = '8s';"
@@ -34,9 +35,9 @@ WRITING: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;{_LIMITS}"
 READING: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{_LIMITS}"
 """Starts a transaction that sees one state."""
 COMMIT: Final = "SET LOCAL statement_timeout = 0;COMMIT"
-"""A commit that waits for a standby: the timeout would only end the wait, not undo it."""
+"""A commit that may wait for a standby: a timeout would end the wait, but not undo the commit."""
 
-# The SQLSTATEs of a write to a standby, and of BEGIN READ WRITE there.
+# The SQLSTATEs of a write on a standby, and of BEGIN READ WRITE there.
 _READ_ONLY: Final = ("25006", "0A000")
 STANDBY: Final = "it is a standby; name the primary, or all hosts"
 """What is wrong with a database that follows another one."""
@@ -77,7 +78,7 @@ class Database:
         except psycopg.ProgrammingError as error:
             raise ValueError("it is no PostgreSQL URL, or has an unknown parameter") from error
         self._secrets = [str(v) for k, v in given.items() if k.endswith("password") and v]
-        # Of several hosts, only the primary will do.
+        # If the URL names several hosts, libpq has to find the primary.
         defaults: dict[str, str | int] = {
             "target_session_attrs": "read-write",
             "connect_timeout": _CONNECT_SECONDS,
@@ -87,7 +88,7 @@ class Database:
             url, **{k: v for k, v in defaults.items() if given.get(k) is None}
         )
         self.name = _name(given)
-        """Host and name of the database, to be shown."""
+        """Host and name of the database, for messages."""
         self._connection: _Connection | None = None
         self.has_warned = False
         """Whether the database answered the last :meth:`run` with a warning."""
@@ -109,11 +110,18 @@ class Database:
         if self._connection is not None:
             try:
                 return self.run(sql)
-            except Hangs:  # who waits for an answer has waited long enough
+            except Hangs:  # the caller has waited long enough
                 raise
             except Away:
                 pass
-        self._connection = self._connect()
+        try:
+            # psycopg would prepare a statement after some uses, in the session.
+            self._connection = _Connection.connect(
+                self._conninfo, autocommit=True, prepare_threshold=None
+            )
+        except psycopg.Error as error:
+            raise Away(self.explained(error)) from error
+        self._connection.add_notice_handler(self._note)
         return self.run(sql)
 
     def run(self, sql: str) -> list[list[Row]]:
@@ -134,7 +142,7 @@ class Database:
             return results
         except psycopg.Error as error:
             raise self._failure(error) from error
-        except BaseException:
+        except BaseException:  # interrupted: the next statement would get this one's answer
             self.disconnect()
             raise
 
@@ -147,6 +155,7 @@ class Database:
         """
         assert self._connection is not None
         try:
+            # A named cursor is one in the server, so that memory holds *at_once* rows.
             with self._connection.cursor("pushgate", binary=True) as cursor:
                 cursor.itersize = at_once
                 cursor.execute(sql.encode())
@@ -174,23 +183,13 @@ class Database:
         """Return in one line why *error* happened, without secrets."""
         said = error.diag.message_primary or str(error) or type(error).__name__
         first, *more = said.splitlines()
-        # Only where several hosts failed, the further lines tell more.
+        # The further lines are of use only where several hosts failed.
         said = " ".join([first, *map(str.strip, more)]) if first.endswith(":") else first
         if error.sqlstate in _READ_ONLY or "session is read-only" in said:
             said += f": {STANDBY}"
         for secret in self._secrets:
             said = said.replace(secret, "xxxxx")
         return said
-
-    def _connect(self) -> "_Connection":
-        try:
-            connection = _Connection.connect(
-                self._conninfo, autocommit=True, prepare_threshold=None
-            )
-        except psycopg.Error as error:
-            raise Away(self.explained(error)) from error
-        connection.add_notice_handler(self._note)
-        return connection
 
     def _note(self, notice: psycopg.errors.Diagnostic) -> None:
         self.has_warned = self.has_warned or notice.severity_nonlocalized == "WARNING"
@@ -213,13 +212,14 @@ class _Connection(psycopg.Connection[Row]):
     def wait(
         self, gen: PQGen[_T], interval: float = _ANSWER_SECONDS, timeout: float | None = None
     ) -> _T:
-        """Drive *gen*, as psycopg demands. After the end of the time, the connection is busy."""
+        """Drive *gen*, as psycopg does, within the time. After it, the connection is busy."""
         return super().wait(gen, interval, timeout or _ANSWER_SECONDS)
 
     def cut(self) -> None:
-        """Close the connection without a word that could block."""
+        """Close the connection without sending anything, which could block."""
         with (
             suppress(OSError, psycopg.Error),
+            # A duplicate, because libpq closes its own descriptor.
             socket.socket(fileno=os.dup(self.pgconn.socket)) as line,
         ):
             line.shutdown(socket.SHUT_RDWR)

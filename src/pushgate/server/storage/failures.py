@@ -1,7 +1,7 @@
-"""From what SQLite and the system say to errors that operators understand.
+"""Turns errors of SQLite and the system into messages for operators.
 
-Only what SQLite or our checksums call corrupt is damage: a disk that fails says nothing about
-the data, and a file is never moved aside for it.
+Only what SQLite or our checksums call corrupt is damage. A disk that fails says nothing about the
+data, and a file is never moved aside because of it.
 """
 
 import errno
@@ -13,6 +13,7 @@ import apsw
 
 from pushgate.errors import DamagedFile, StartupError
 
+# SQLError: a table or column is missing. ValueError: a checksum or a record is wrong.
 _CORRUPT: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, ValueError)
 _ADVICE: Final = {
     errno.ENOSPC: "free space on the disk, then start again",
@@ -26,9 +27,9 @@ _DEFAULT_ADVICE: Final = (
 
 
 def error_number(error: Exception, connection: apsw.Connection | None) -> int:
-    """Return the system's ``errno`` behind *error*, 0 if there is none.
+    """Return the system's ``errno`` that caused *error*, 0 if there is none.
 
-    Call it before the next statement of *connection*, which keeps only the last one.
+    Call it before the next statement on *connection*, which keeps only the last one.
     """
     if isinstance(error, OSError):
         return error.errno or 0
@@ -40,7 +41,7 @@ def error_number(error: Exception, connection: apsw.Connection | None) -> int:
 
 
 def reason(error: Exception, number: int) -> str:
-    """Return in words why *error* happened; *number* is its ``errno``, or 0."""
+    """Return the reason of *error* in words; *number* is its ``errno``, or 0."""
     if number == errno.ENOSPC:
         return "disk full"
     return os.strerror(number) if number else str(error) or type(error).__name__
@@ -49,7 +50,7 @@ def reason(error: Exception, number: int) -> str:
 def startup_error(
     path: Path, error: Exception, connection: apsw.Connection | None = None
 ) -> StartupError:
-    """Return the error that ends a start because of *error*, one line that says what to do."""
+    """Return the error that ends a start because of *error*: one line that says what to do."""
     if isinstance(error, StartupError):
         return error
     if isinstance(error, apsw.BusyError | apsw.LockedError):
@@ -69,7 +70,7 @@ def in_use(path: Path) -> StartupError:
 
 
 def damaged(path: Path, what: str) -> DamagedFile:
-    """Return the error that *path* is damaged; *what* names the parts."""
+    """Return the error that *path* is damaged; *what* names the damaged parts."""
     return DamagedFile(
         f"{path} is damaged ({what}): restore it from a backup, or start with "
         "--persistence.reset-damaged to move it aside and start empty"

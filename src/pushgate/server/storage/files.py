@@ -1,8 +1,9 @@
-"""Creates private files and directories that survive a power cut."""
+"""Creates and replaces private files so that they survive a power cut."""
 
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +12,25 @@ COMPANIONS: Final = ("-wal", "-shm")
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the path beside *path* that is called so, and *suffix*."""
+    """Return *path* with *suffix* appended to its name."""
     return path.with_name(path.name + suffix)
+
+
+def timestamp(now: float) -> str:
+    """Return the Unix time *now* as it appears in the names of files that are kept."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+
+
+def remove_companions(path: Path) -> None:
+    """Remove what SQLite would take for the log of a database that is put at *path*."""
+    for suffix in COMPANIONS:
+        beside(path, suffix).unlink(missing_ok=True)
+
+
+def put_in_place(draft: Path, target: Path) -> None:
+    """Rename *draft*, which is on disk, to *target*, replacing it in one step."""
+    draft.replace(target)
+    sync_directory(target.parent)  # until then, a power cut may undo the rename
 
 
 def make_directories(directory: Path) -> None:
@@ -30,6 +48,7 @@ def make_directories(directory: Path) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Sync the entries of *directory*, so that new names survive a power cut."""
+    # On POSIX, the sync of a file does not cover its name.
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -41,7 +60,7 @@ def create_private(path: Path) -> None:
     """Create *path*, for its owner only, if it is missing.
 
     Raises:
-        OSError: it can't be opened for reading and writing, or is no regular file.
+        OSError: it can't be opened for reading and writing, or is not a regular file.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -17,20 +17,20 @@ _NO_PUSH = Pushed(interned(()), b"")
 
 
 class Imported(NamedTuple):
-    """The groups of a file, and a line for everything in it that was not imported."""
+    """The groups of a file, and a line for each part of it that was not imported."""
 
     groups: list[Group]
     left_out: list[str]
 
 
 def read(path: Path, data: bytes) -> Imported:
-    """Return the groups in *data*, the content of *path*, less what contradicts the others.
+    """Return the groups in *data*, the content of *path*, without what contradicts other groups.
 
-    Nothing is left out unless the Go server ran without its consistency check, or stored what
-    no scrape could read.
+    Everything is imported unless the Go server ran without its consistency check, or stored
+    something that no scrape could read.
 
     Raises:
-        DamagedFile: *data* is no file of the Go server.
+        DamagedFile: *data* is not a file of the Go server.
     """
     try:
         found = gofile.read(data)
@@ -40,6 +40,7 @@ def read(path: Path, data: bytes) -> Imported:
     store, imported = Store(), Imported([], [*found.left_out])
     for stored in found.groups:
         try:
+            # The key alone first: it may contradict another one whatever was pushed to it.
             store.admit(Merge(stored.key, _NO_PUSH, stored.since))
         except InconsistentPush as error:
             imported.left_out.append(f"{stored.key}: {error}")
@@ -64,7 +65,7 @@ def read(path: Path, data: bytes) -> Imported:
 def _consistent(
     store: Store, group: StoredGroup, pushed: Pushed, left_out: list[str]
 ) -> Iterator[Pushed]:
-    """Yield what *store* takes of *pushed*: all, or else each family that it takes."""
+    """Yield what *store* accepts of *pushed*: all of it, or else each family that it accepts."""
     try:
         store.admit(Merge(group.key, pushed, group.since))
     except InconsistentPush as error:

@@ -1,8 +1,8 @@
-"""The seam between the gateway and durable storage, which several servers may share.
+"""The interface of durable storage, which several servers may share.
 
-The changes of all servers have one order. A server that wants to add to it takes a *turn*: it
-gets the news, what the others have changed since its last look, admits what waits against
-exactly that state, and appends it. Nobody else changes anything meanwhile.
+The changes of all servers have one order. To add to it, a server takes a *turn*: it receives the
+*news*, the changes of others since its last look, admits what waits against exactly that state,
+and appends it. No other server changes anything meanwhile.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,10 @@ class TurnLost(Exception):
 
 
 class Journal(Protocol):
-    """Durable storage of groups. Used from one thread at a time."""
+    """Durable storage of groups. Used from one thread at a time.
+
+    A journal derives from this class, which implements :meth:`append`.
+    """
 
     is_shared: bool
     """Whether other servers may change what it holds."""
@@ -36,8 +39,8 @@ class Journal(Protocol):
     def begin(self) -> News | None:
         """Take a turn, and return what others have changed since the last look, if anything.
 
-        The turn lasts until :meth:`append`. If the news are long, it is over already: others
-        need not wait until they are taken in.
+        The turn lasts until :meth:`append`. If there is much news, the turn is already over, so
+        that others need not wait until the news is taken in.
 
         Raises:
             JournalFailed: there is no turn.
@@ -50,17 +53,17 @@ class Journal(Protocol):
         Without steps, find out whether a write would succeed.
 
         Raises:
-            TurnLost: none of them is.
+            TurnLost: none of them is durable.
             JournalFailed: none of them is, unless it says ``unknown``. A later turn may succeed.
         """
-        ...
+        self.write(coalesced(steps), named(steps), replace_keys=False)
 
     def write(
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
     ) -> None:
-        """Do what :meth:`append` does, with one of *steps* for each group, and these keys.
+        """Do what :meth:`append` does, with one step for each group, and these idempotency keys.
 
-        With *replace_keys*, all keys of before are forgotten: what they named is not there.
+        With *replace_keys*, all earlier keys are forgotten: the pushes that they named are gone.
         """
         ...
 
@@ -77,7 +80,7 @@ class Journal(Protocol):
     def tidy(self) -> bool:
         """Do a few milliseconds of housekeeping; return whether there is more to do.
 
-        Called between turns. Handles and reports its own failures.
+        Called between turns. It logs its own failures instead of raising them.
         """
         ...
 

@@ -11,7 +11,7 @@ _POLL_SECONDS = 0.05
 
 
 class FileLock:
-    """A lock file next to *path*. The system releases it when the process ends."""
+    """A lock file beside *path*. The system releases it when the process ends."""
 
     def __init__(self, path: Path) -> None:
         # Resolved, so that two links to one file share a lock.
@@ -37,6 +37,7 @@ class FileLock:
     def release(self) -> None:
         """Release the lock."""
         if self._handle is not None:
+            # Deleted before it is unlocked: afterwards it might be the next holder's.
             self._path.unlink(missing_ok=True)
             os.close(self._handle)
             self._handle = None
@@ -45,7 +46,8 @@ class FileLock:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The last holder may have deleted the file after we opened it: try again then.
+            # The last holder may have deleted the file after we opened it. Then the lock is on a
+            # file without a name, and others lock a new one: try again.
             if os.path.samestat(os.fstat(handle), self._path.stat()):
                 self._handle, handle = handle, -1
         except (BlockingIOError, FileNotFoundError):

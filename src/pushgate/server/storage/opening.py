@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,14 @@ from typing import TYPE_CHECKING
 from pushgate.errors import DamagedFile, JournalFailed, NotWritable, StartupError
 from pushgate.server.storage import go_import
 from pushgate.server.storage.failures import in_use, startup_error
-from pushgate.server.storage.files import COMPANIONS, beside, sync_directory, write_private
+from pushgate.server.storage.files import (
+    COMPANIONS,
+    beside,
+    put_in_place,
+    remove_companions,
+    timestamp,
+    write_private,
+)
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.sqlite import FORMAT, MAGIC, SqliteJournal
 from pushgate.server.store.group import Group
@@ -42,6 +48,7 @@ def locked(path: Path, wait: float) -> FileLock:
                 return lock
     except OSError as error:
         explained = startup_error(path, error)
+        # A server without a file yet may start in memory; one that has a file must not.
         if error.errno in _NOT_ALLOWED and not _may_exist(path):
             raise NotWritable(str(explained)) from error
         raise explained from error
@@ -61,10 +68,10 @@ def opened_journal(
 ) -> tuple[SqliteJournal, list[Group]]:
     """Return the journal in *path*, which releases *lock* when it closes, and its groups.
 
-    A file of the Go server is imported first, and kept as ``<path>.imported``; a file of an
+    A file of the Go server is imported first, and kept as ``<path>.imported``; a file in an
     earlier format is converted. With *reset_damaged*, a damaged file is moved aside and the
     journal starts empty. *now*, in Unix seconds, is part of the names of files that are kept.
-    *vfs* is as for :class:`SqliteJournal`.
+    *vfs* is passed to :class:`SqliteJournal`.
 
     Raises:
         StartupError: the file can't be used; the message says what to do.
@@ -117,7 +124,7 @@ def _loaded(
     if journal.format == FORMAT:
         return journal, groups
     keys = journal.applied_keys()
-    journal.close(keep_lock=True)
+    journal.close(keep_lock=True)  # nobody else may take the file while it is converted
     _convert(path, groups, keys)
     journal = SqliteJournal(path, lock, vfs=vfs)
     return journal, journal.load()
@@ -127,7 +134,7 @@ def _foreign_content(path: Path) -> bytes:
     """Return the content of *path* unless it is a database or does not exist."""
     if not path.exists():
         return b""
-    if path.is_fifo() or path.is_char_device():  # to read from one may take for ever
+    if path.is_fifo() or path.is_char_device():  # reading from one may never end
         raise OSError(errno.EINVAL, "Not a regular file")
     with path.open("rb") as file:
         head = file.read(len(MAGIC))
@@ -137,18 +144,15 @@ def _foreign_content(path: Path) -> bytes:
 def _import(path: Path, data: bytes, now: float) -> None:
     """Replace the file of the Go server at *path*, whose content is *data*, by a journal.
 
-    *path* changes in one step, when the journal and a copy of *data* are on disk. Whenever the
-    process dies, the next start finds either the Go file and does it all again, or the journal.
+    *path* changes in one step, after the journal and a copy of *data* are on disk. Whenever the
+    process dies, the next start finds either the Go file, and imports it again, or the journal.
     """
     imported = go_import.read(path, data)
     with _as_it_was_on_failure(path, "import"):
         draft = new_journal(imported.groups, beside(path, ".importing"))
         kept = _kept(path, data, now)
-        # The WAL of an older journal of this name must not be replayed into the new one.
-        for suffix in COMPANIONS:
-            beside(path, suffix).unlink(missing_ok=True)
-        draft.replace(path)
-        sync_directory(path.parent)
+        remove_companions(path)
+        put_in_place(draft, path)
     _log.info(
         "imported the persistence file of the Go Pushgateway",
         extra={"groups": len(imported.groups), "file": str(kept)},
@@ -162,8 +166,7 @@ def _convert(path: Path, groups: Sequence[Group], keys: Sequence[tuple[bytes, in
     with _as_it_was_on_failure(path, "convert"):
         if beside(path, "-wal").exists():
             raise JournalFailed("its write-ahead log could not be written back")
-        new_journal(groups, beside(path, ".converting"), keys).replace(path)
-        sync_directory(path.parent)
+        put_in_place(new_journal(groups, beside(path, ".converting"), keys), path)
     _log.info("converted the persistence file to a newer format", extra={"file": str(path)})
 
 
@@ -174,7 +177,7 @@ def _as_it_was_on_failure(path: Path, verb: str) -> Iterator[None]:
     except (OSError, JournalFailed) as error:
         why = error.cause if isinstance(error, JournalFailed) else error.strerror or str(error)
         raise StartupError(
-            f"can't {verb} {path} ({why}): it is as it was; make room and the directory "
+            f"can't {verb} {path} ({why}): it is unchanged; free some space, make the directory "
             "writable, then start again"
         ) from error
 
@@ -183,16 +186,16 @@ def new_journal(
     groups: Sequence[Group], path: Path, keys: Sequence[tuple[bytes, int]] = ()
 ) -> Path:
     """Write *groups* and *keys* to a new journal at *path*, replacing it; closed and on disk."""
-    companions = [beside(path, suffix) for suffix in COMPANIONS]
-    for file in (path, *companions):
-        file.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    remove_companions(path)
     journal = SqliteJournal(path)
     try:
         journal.load()
         journal.write([Step(None, group) for group in groups], dict(keys), replace_keys=False)
     finally:
         journal.close()
-    if any(companion.exists() for companion in companions):
+    # SQLite removes them when everything is in the file; it does not report that it could not.
+    if any(beside(path, suffix).exists() for suffix in COMPANIONS):
         raise JournalFailed(f"{path} could not be completed")
     return path
 
@@ -200,23 +203,18 @@ def new_journal(
 def _kept(path: Path, data: bytes, now: float) -> Path:
     """Keep *data*, the content of *path*, in a file beside it, on disk; return its name."""
     target = beside(path, ".imported")
-    if target.exists() and target.read_bytes() != data:
-        target = beside(path, f".imported-{_timestamp(now)}")
+    if target.exists() and target.read_bytes() != data:  # of an earlier import
+        target = beside(path, f".imported-{timestamp(now)}")
     draft = beside(path, ".importing-copy")
     write_private(draft, data)
-    draft.replace(target)
-    sync_directory(path.parent)
+    put_in_place(draft, target)
     return target
 
 
 def _moved_aside(path: Path, now: float) -> Path:
     """Move the database *path* and its companions to ``<path>.damaged-<time>``."""
-    target = beside(path, f".damaged-{_timestamp(now)}")
+    target = beside(path, f".damaged-{timestamp(now)}")
     for suffix in ("", *COMPANIONS):
         if beside(path, suffix).exists():
             beside(path, suffix).rename(beside(target, suffix))
     return target
-
-
-def _timestamp(now: float) -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))

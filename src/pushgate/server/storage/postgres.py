@@ -1,7 +1,7 @@
 """The journal in a PostgreSQL database, which any number of servers share.
 
-A turn takes two round trips: one that takes the lock of the head and brings the news, and one
-that writes and commits. :mod:`.schema` says what the tables are.
+A turn takes two round trips: the first takes the lock of the head and brings the news, the second
+writes and commits. :mod:`.schema` describes the tables.
 """
 
 import logging
@@ -34,7 +34,7 @@ from pushgate.server.storage.database import (
     array,
     literal,
 )
-from pushgate.server.storage.journal import TurnLost, coalesced, named
+from pushgate.server.storage.journal import Journal, TurnLost
 from pushgate.server.storage.schema import VERSION, newer, prepare
 from pushgate.server.storage.shapes import ShapeIds, shapes_of, told_apart
 from pushgate.server.store.group import Group
@@ -44,26 +44,26 @@ _log = logging.getLogger(__name__)
 
 # A server that has missed more turns than this loads everything anew.
 _MAX_MISSED = 10_000
-# News of more groups than this are taken in without keeping the turn.
+# If the news is of more groups than this, the turn is given up while it is taken in.
 _MAX_NEWS = 2_000
-# After so long without a look, there may be much news: the turn is taken when they are in.
+# After this long without a look there may be much news: it is taken in before a turn is taken.
 _CURRENT_SECONDS = 3.0
 _ROWS_AT_ONCE = 1_000
 _CHARACTERS_AT_ONCE = 4 << 20
-_KEPT = "65 minutes"
+_KEPT = "65 minutes"  # idempotency keys count for an hour
 _TIDY_SECONDS = 10.0
 _TIDY_ROWS = 2_000
-# How long to find out what became of a commit whose answer did not arrive.
+# For how long to try to find out what became of a commit whose answer did not arrive.
 _FIND_OUT_SECONDS = 6.0
 _RETRY_SECONDS = 0.2
 
 _HEAD = "SELECT version, pg_is_in_recovery(), rev, stamp, last_group, last_shape FROM pushgate_head"
-# What the statements before these two return is nothing.
+# Index of the head among the results: the statements before it return nothing.
 _HEAD_AT: Final = WRITING.count(";")
 
 
 class _Place(NamedTuple):
-    """A place in the history of changes. Two histories that differ have other stamps."""
+    """A position in the history of changes. Different histories have different stamps."""
 
     rev: int
     stamp: int
@@ -76,13 +76,13 @@ class _Known(NamedTuple):
     shapes: Sequence[PushShape]
 
 
-class PostgresJournal:
+class PostgresJournal(Journal):
     """A :class:`~pushgate.server.storage.journal.Journal` in the database that *url* names."""
 
     is_shared = True
 
     def __init__(self, url: str) -> None:
-        """Connect, and make the tables if they are missing.
+        """Connect, and create the tables if they are missing.
 
         Raises:
             StartupError: the database can't be used; the message says what to do.
@@ -107,7 +107,7 @@ class PostgresJournal:
 
     @property
     def name(self) -> str:
-        """Where the database is, to be shown."""
+        """Host and name of the database, for messages."""
         return self._database.name
 
     def load(self) -> list[Group]:
@@ -133,6 +133,7 @@ class PostgresJournal:
         if not is_current and (news := self.check()) is not None:
             return news
         with self._failing():
+            # READ COMMITTED: the queries after the lock see what was committed before it was given.
             news = self._look(f"{WRITING}{_HEAD} FOR UPDATE;{self._news_query()}")
             if news is not None and not news.in_turn:
                 self._database.roll_back()
@@ -145,22 +146,19 @@ class PostgresJournal:
             JournalFailed: the database can't be reached, or does not allow it.
         """
         with self._failing():
+            # REPEATABLE READ: head and news are of one moment, without a lock.
             news = self._look(f"{READING}{_HEAD};{self._news_query()};COMMIT")
             return news and news._replace(in_turn=False)
 
-    def append(self, steps: Sequence[Step]) -> None:
-        """Write *steps* as one turn, and end it.
+    def write(
+        self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
+    ) -> None:
+        """Write *steps*, one for each group, and *applied_keys* as one turn, and end it.
 
         Raises:
             TurnLost: the connection broke, and the turn is not in the database.
             JournalFailed: the database refused it, or it is unknown whether it is there.
         """
-        self.write(coalesced(steps), named(steps), replace_keys=False)
-
-    def write(
-        self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
-    ) -> None:
-        """Write *steps*, one for each group, and idempotency keys as :meth:`append` does."""
         if not steps and not applied_keys and not replace_keys:
             self._database.roll_back()
             return
@@ -198,6 +196,7 @@ class PostgresJournal:
             f"{COMMIT}"
         )
         self._commit(place, chain(statements, [turn]))
+        # Only now: until then, a lost turn must leave everything as it was.
         self._seen = place
         self._last_group = last_group
         self._shapes.apply(change)
@@ -208,7 +207,7 @@ class PostgresJournal:
             self._note(ids[step.key.packed], step.key.packed, step.after)
 
     def tidy(self) -> bool:
-        """Delete some of the turns that are too old to be of use, every few seconds."""
+        """Delete some of the turns that are too old to be useful, every few seconds."""
         if time.monotonic() < self._tidy_at:
             return False
         self._tidy_at = time.monotonic() + _TIDY_SECONDS
@@ -219,7 +218,7 @@ class PostgresJournal:
                 f"WHERE at < now() - interval '{_KEPT}') AND rev < (SELECT rev FROM pushgate_head) "
                 "RETURNING rev;COMMIT"
             )
-        except Away:  # who needs the database will notice
+        except Away:  # the next turn will report it
             return False
         except Refused as error:
             _log.warning("old turns could not be deleted", extra={"err": str(error)})
@@ -257,20 +256,21 @@ class PostgresJournal:
         return groups
 
     def _news_query(self) -> str:
-        """Return queries for the turns from the last one seen on, and what they changed."""
+        """Return queries for the turns since the last one seen, and for what they changed."""
+        # The last one seen is read again: its stamp tells whether history is still the same.
         rev = self._seen.rev
         turns = f"FROM pushgate_turns WHERE rev <= {rev + _MAX_MISSED} AND rev"
         return (
             f"SELECT rev, stamp, keys, times {turns} >= {rev} ORDER BY rev;"
             f"WITH changed AS (SELECT DISTINCT unnest(groups) AS id {turns} > {rev})"
-            # In order: of a group that was deleted and pushed anew, the new id comes last.
+            # Ordered, so that the new id of a group that was deleted and pushed again comes last.
             " SELECT id, labels, state FROM changed LEFT JOIN pushgate_groups USING (id)"
             " ORDER BY id;"
             f"SELECT id, families FROM pushgate_shapes WHERE id > {self._shapes.last}"
         )
 
     def _look(self, sql: str) -> News | None:
-        """Return what is new, by the head and the news that *sql* asks for."""
+        """Return the news, from the head and the changes that *sql* asks for."""
         (head,), turns, groups, shapes = self._database.start(sql)[_HEAD_AT : _HEAD_AT + 4]
         self._check(head)
         self._looked_at = time.monotonic()
@@ -304,7 +304,7 @@ class PostgresJournal:
             if old is not None:
                 uses.subtract(old.shapes)
             elif group is None:
-                continue  # it came and went
+                continue  # it was created and deleted between two looks
             uses.update(shapes_of(group))
             key = old.key if old else labels
             changed.append((key, group))
@@ -314,7 +314,7 @@ class PostgresJournal:
         return changed
 
     def _reloaded(self, *, is_loss: bool) -> News:
-        """Load everything anew: the last turn that this server saw is not there any more."""
+        """Load everything anew: the last turn that this server saw is no longer there."""
         self._database.roll_back()
         if is_loss:
             self.losses += 1
@@ -332,7 +332,7 @@ class PostgresJournal:
         return News([(group.key.packed, group) for group in groups], self._keys, is_all=True)
 
     def _new_ids(self, steps: Sequence[Step]) -> dict[bytes, int]:
-        """Return the id of the group of each of *steps*, new ones for new groups."""
+        """Return the id of the group of each step; new groups get new ids."""
         ids: dict[bytes, int] = {}
         last = self._last_group
         for step in steps:
@@ -344,7 +344,7 @@ class PostgresJournal:
         return ids
 
     def _note(self, number: int, key: bytes, group: Group | None) -> None:
-        """Remember what the database has of a group."""
+        """Remember what the database has for a group."""
         if group is None:
             del self._groups[number], self._ids[key]
         else:
@@ -370,7 +370,7 @@ class PostgresJournal:
                     return
                 raise TurnLost(self._cause(error)) from error
             if self._database.has_warned:
-                # It did not wait for the standby, so the commit may get lost.
+                # PostgreSQL warns if it stopped waiting for the standby: the commit may get lost.
                 raise JournalFailed(f"{self.name} committed with a warning", unknown=True)
 
     def _is_there(self, place: _Place) -> bool:
@@ -378,7 +378,7 @@ class PostgresJournal:
         give_up = time.monotonic() + _FIND_OUT_SECONDS
         while True:
             try:
-                # With the lock, it is certain that the transaction has ended.
+                # The lost transaction held this lock, so it has ended when the lock is given.
                 *_, found = self._database.start(
                     f"{WRITING}SELECT 1 FROM pushgate_head FOR UPDATE;SELECT 1 FROM pushgate_turns"
                     f" WHERE rev = {place.rev} AND stamp = {place.stamp}"
@@ -395,7 +395,7 @@ class PostgresJournal:
         version, is_standby, *_ = head
         if version > VERSION:
             raise newer(self._database, version)
-        if is_standby:  # which may be behind what was acknowledged
+        if is_standby:  # it may lack what was acknowledged
             raise ValueError(STANDBY)
 
     def _cause(self, error: Exception) -> str:
@@ -403,7 +403,7 @@ class PostgresJournal:
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """End the transaction if the block fails, with a :exc:`JournalFailed` that says why."""
+        """If the block fails, end the transaction, and raise the JournalFailed that says why."""
         try:
             yield
         except (Away, Refused) as error:
@@ -419,7 +419,7 @@ class PostgresJournal:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Disconnect if the block fails, with a :exc:`StartupError` that says what to do."""
+        """If the block fails, disconnect, and raise the StartupError that says what to do."""
         try:
             yield
         except (Away, Refused, ValueError, StartupError) as error:
@@ -432,8 +432,8 @@ class PostgresJournal:
 
 
 _NOT_ALLOWED: Final = "42501"
-_GRANT: Final = "grant the role the right to create tables, or to use those that there are"
-_DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs and lets it in"
+_GRANT: Final = "grant the role the right to create tables, or to use the existing ones"
+_DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs and accepts the role"
 
 
 def _numbered(row: Row) -> tuple[int, PushShape]:
@@ -455,6 +455,7 @@ def _group(labels: bytes, state: bytes, shapes: Mapping[int, PushShape]) -> Grou
 
 def _inserts(head: str, rows: Iterable[str], tail: str = "") -> Iterator[str]:
     """Yield statements that insert *rows*, each of a bounded size unless a row is larger."""
+    # A statement is a text in memory on both sides.
     some: list[str] = []
     size = 0
     for row in rows:

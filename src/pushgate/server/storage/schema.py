@@ -1,15 +1,15 @@
-"""The tables in a PostgreSQL database, and how each version of them is made of the last one.
+"""The tables in a PostgreSQL database, and how each version of them is made from the one before.
 
-* ``pushgate_head``: one row, the last turn. Who holds its lock is the only one who changes
-  anything. ``stamp`` is random: a database that lost the end of its history, and went on from
-  there, has other stamps.
-* ``pushgate_turns``: one row for each turn of the last hour. ``groups`` are the ids of those
-  that it changed; one that is not in ``pushgate_groups`` any more is gone.
-* ``pushgate_groups`` and ``pushgate_shapes``: as in a file, see :mod:`.codec`. Ids are never
-  given twice.
+* ``pushgate_head``: one row, the last turn. Only the server that holds its lock changes anything.
+  ``stamp`` is random: a database that lost the end of its history and went on from there has other
+  stamps.
+* ``pushgate_turns``: one row for each turn of the last hour. ``groups`` has the ids of the groups
+  that it changed; those that are no longer in ``pushgate_groups`` were deleted.
+* ``pushgate_groups`` and ``pushgate_shapes``: as in a file, see :mod:`.codec`. An id is never
+  assigned twice.
 
 No index has a column that changes, and pages have room, so that updates stay within their page
-(HOT), and most of what they leave is cleaned up without vacuum.
+(HOT), and most of what they leave behind is cleaned up without vacuum.
 """
 
 from typing import Final
@@ -17,6 +17,7 @@ from typing import Final
 from pushgate.errors import StartupError
 from pushgate.server.storage.database import READING, WRITING, Database
 
+# The tables are small and change all the time; the default of 20 % would let them grow.
 _OFTEN = "autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0"
 
 _VERSIONS: Final = (
@@ -76,6 +77,7 @@ def prepare(database: Database) -> None:
         database.start(f"{WRITING}{_ONE_AT_A_TIME}")
         version = _version(database)
         if version:
+            # Waits for the turn in progress: nobody writes to tables that are being changed.
             database.run("SELECT 1 FROM pushgate_head FOR UPDATE")
         for number, sql in enumerate(_VERSIONS[version:], version + 1):
             database.run(f"{sql};UPDATE pushgate_head SET version = {number}")
@@ -92,7 +94,7 @@ def newer(database: Database, version: int) -> StartupError:
 
 def _version(database: Database) -> int:
     """Return the version of the tables, 0 if there are none."""
-    # Not to_regclass(), which may not know yet what others have made.
+    # Not to_regclass(), which may not see yet what another session has just created.
     (found,) = database.run(
         "SELECT 1 FROM pg_class WHERE relname = 'pushgate_head' AND pg_table_is_visible(oid)"
     )

@@ -1,4 +1,4 @@
-"""Which shapes the file has, under which ids, and when one is no longer needed."""
+"""The ids of the shapes in a journal, and how many blocks use each shape."""
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
@@ -11,7 +11,7 @@ from pushgate.server.store.store import Step
 
 
 class ShapeChange(NamedTuple):
-    """What a batch does to the shapes of the file. *uses* is the difference in blocks."""
+    """The effect of a batch on the shapes in the journal. ``uses`` has differences."""
 
     uses: Counter[PushShape]
     new: dict[PushShape, int]
@@ -19,19 +19,19 @@ class ShapeChange(NamedTuple):
 
 
 class ShapeIds:
-    """The shapes of the file by id. A shape goes with the last block that has it."""
+    """The shapes in the journal by id. A shape is deleted with the last block that uses it."""
 
     def __init__(self) -> None:
         self._ids: dict[PushShape, int] = {}
         self._uses: Counter[PushShape] = Counter()
         self.last = 0
-        """The largest id that was given so far."""
+        """The largest id that was assigned so far."""
 
     def __contains__(self, shape: object) -> bool:
         return shape in self._ids
 
     def load(self, shapes: Mapping[int, PushShape], groups: Iterable[Group]) -> list[int]:
-        """Take over what the file has; return the ids of shapes that no group uses."""
+        """Take over the contents of the journal; return the ids of shapes that no group uses."""
         self._uses = Counter(chain.from_iterable(map(shapes_of, groups)))
         self._ids = {shape: number for number, shape in shapes.items() if shape in self._uses}
         self.last = max(shapes, default=0)
@@ -61,7 +61,7 @@ class ShapeIds:
         return change.new.get(shape) or self._ids[shape]
 
     def apply(self, change: ShapeChange) -> None:
-        """Make *change*: it is in the file."""
+        """Make *change*, which is now in the journal."""
         self._ids |= change.new
         self.last += len(change.new)
         self._uses.update(change.uses)
@@ -69,7 +69,7 @@ class ShapeIds:
             del self._ids[shape], self._uses[shape]
 
     def follow(self, new: Mapping[int, PushShape], uses: Counter[PushShape]) -> list[int]:
-        """Take over *new* shapes and a difference in *uses*; return the ids that went."""
+        """Take over *new* shapes and a difference in *uses*; return the ids that were deleted."""
         self._ids |= {shape: number for number, shape in new.items()}
         self._uses.update(uses)
         touched = {*uses, *new.values()}
@@ -82,11 +82,11 @@ class ShapeIds:
 def told_apart(
     decoded: Iterable[tuple[int, PushShape]], known: Container[PushShape] = ()
 ) -> dict[int, PushShape]:
-    """Return shapes by id, each of them another object, and none of those *known*.
+    """Return shapes by id, each of them a different object, and none of them in *known*.
 
-    Families of label values that were new have a shape for each push, so the same families may
-    be stored under several ids. Decoded they are one shape, but who uses which id has to stay
-    known.
+    Label values that are new each time make a new shape for each push, so equal families may be
+    stored under several ids. Decoding interns them into one shape, but which group uses which id
+    has to stay known, or a shape would be deleted that is still in use.
     """
     found: dict[int, PushShape] = {}
     seen: set[PushShape] = set()

@@ -27,7 +27,7 @@ from pushgate.server.storage.codec import (
 )
 from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
-from pushgate.server.storage.journal import coalesced, named
+from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.shapes import ShapeIds, told_apart
 from pushgate.server.store.group import Group
@@ -38,12 +38,12 @@ _log = logging.getLogger(__name__)
 
 MAGIC: Final = b"SQLite format 3\x00"
 FORMAT: Final = 4
-"""In format 3 no block had the times of several pushes; format 2 did not keep failures and
-histories either; format 1 had no checksums of shapes, and never gave space back to the file system.
+"""A block of format 3 has the time of one push only. Format 2 has no failures and histories either.
+Format 1 has no checksums of shapes, and its files never shrink.
 """
 
 _SET_FORMAT = f"PRAGMA user_version = {FORMAT}"
-# One transaction, so that a start that dies in between leaves an empty file.
+# One transaction, so that a start that dies in the middle leaves an empty file.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 DROP TABLE IF EXISTS shapes;
@@ -54,14 +54,14 @@ CREATE TABLE groups (id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NO
 COMMIT;
 """
 _TABLES = {"shapes", "groups"}
-# Made with the first key: files from before there were keys lack it, and a start writes nothing.
+# Created with the first key: older files lack it, and a start should write nothing.
 _KEYS_SCHEMA = (
     "CREATE TABLE applied_keys (key BLOB PRIMARY KEY, time INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX applied_keys_time ON applied_keys (time)",
 )
 _FIND_KEYS = "SELECT 1 FROM sqlite_master WHERE name = 'applied_keys'"
 _KEYS_DELETED_EVERY = 60 * 10**9
-_CHECKPOINT_FRAMES = 8000  # 32 MiB: each checkpoint makes pushes wait for the disk
+_CHECKPOINT_FRAMES = 8000  # 32 MiB: pushes wait for the disk during each checkpoint
 _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",  # an answered push survives a power cut
@@ -70,21 +70,21 @@ _PRAGMAS = (
 )
 # SQLite's default limit is 32,766 variables; a row takes three.
 _ROWS_PER_STATEMENT = 512
-# How many pages one step of tidy() gives back: some milliseconds.
+# How many pages tidy() returns to the file system at a time, which takes some milliseconds.
 _PAGES_PER_STEP = 256
 _RETRY_SECONDS = 10
 _MAX_NAMED = 5
-# How quick_check names a page that could not be read.
+# How quick_check reports a page that could not be read.
 _UNREADABLE_PAGE = re.compile(r"error code=(\d+)")
 
 
-class SqliteJournal:
+class SqliteJournal(Journal):
     """A :class:`~pushgate.server.storage.journal.Journal` in the file *path*."""
 
     is_shared = False
 
     def __init__(self, path: Path, lock: FileLock | None = None, *, vfs: str | None = None) -> None:
-        """Open *path*, new if it is not there; *lock* is released by :meth:`close`.
+        """Open *path*, and create it if it is missing; :meth:`close` releases *lock*.
 
         *vfs* is the SQLite VFS to read and write with; tests inject failures through it.
 
@@ -100,7 +100,7 @@ class SqliteJournal:
         self._shapes = ShapeIds()
         self._wal_frames = 0
         self._sizes = [0, 0]
-        """What the file and its WAL have at least."""
+        """The sizes that the file and its WAL have at least; a smaller one was cut short."""
         self._tidy_again = 0.0
         self._may_shrink = True
         self._keys_deleted_at = 0
@@ -111,11 +111,14 @@ class SqliteJournal:
         self._tidy_failed = False
         self._connection: apsw.Connection | None = None
         with self._explained():
-            self._refuse_lone_wal()
+            # SQLite would delete a log without its database, and with it what the log has.
+            is_empty = not path.exists() or path.stat().st_size == 0
+            if is_empty and self._wal.exists() and self._wal.stat().st_size > 0:
+                raise ValueError("the file is gone or empty, but its write-ahead log is there")
             create_private(path)
             self._connection = apsw.Connection(os.fspath(path), vfs=vfs)
             # Replaces SQLite's automatic checkpoints, which hide their failures; see tidy().
-            self._connection.set_wal_hook(self._count_wal_frames)
+            self._connection.set_wal_hook(self._note_wal_frames)
             # Set before the first read, so that SQLite keeps its lock and needs no -shm file.
             self._rows("PRAGMA locking_mode = EXCLUSIVE")
             self.format = self._known_format()
@@ -133,14 +136,8 @@ class SqliteJournal:
             self._rows("SELECT id FROM shapes LIMIT 1")  # the first use creates the WAL
             self._inodes = [(file.st_dev, file.st_ino) for file in self._files()]
 
-    def _refuse_lone_wal(self) -> None:
-        """Refuse a log without its database: SQLite would delete it, and what it holds."""
-        is_empty = not self._path.exists() or self._path.stat().st_size == 0
-        if is_empty and self._wal.exists() and self._wal.stat().st_size > 0:
-            raise ValueError("the file is gone or empty, but its write-ahead log is there")
-
     def _known_format(self) -> int:
-        """Return the format of the file, 0 if it is new; nothing was written yet."""
+        """Return the format of the file, 0 if it is new. Nothing has been written so far."""
         (version,) = self._rows("PRAGMA user_version")[0]
         if version not in range(FORMAT + 1):
             raise StartupError(
@@ -172,7 +169,10 @@ class SqliteJournal:
             groups = self._load_groups(shapes, damage)
             damage += self._structural_damage()
             if damage:
-                raise ValueError(_summary(damage))
+                more = len(damage) - _MAX_NAMED
+                rest = [f"and {more} more"] if more > 0 else []
+                raise ValueError("; ".join([*damage[:_MAX_NAMED], *rest]))
+            # Shapes that no group uses. A file in an older format is converted, not changed.
             for number in self._shapes.load(shapes, groups):
                 if self.format == FORMAT:
                     self._execute("DELETE FROM shapes WHERE id = ?", (number,))
@@ -209,7 +209,8 @@ class SqliteJournal:
         return groups
 
     def _structural_damage(self) -> list[str]:
-        """Return what SQLite finds wrong with the pages, the free ones included."""
+        """Return what SQLite finds wrong with the pages, including the free ones."""
+        # A checksum protects each record, but not the pages in which SQLite finds them.
         ((found,),) = self._rows("PRAGMA quick_check(1)")
         if found == "ok":
             return []
@@ -221,25 +222,22 @@ class SqliteJournal:
     def begin(self) -> None:
         """Do nothing: nobody else may change the file, so it is always our turn."""
 
-    def append(self, steps: Sequence[Step]) -> None:
-        """Make *steps* durable in one transaction with one sync.
-
-        Without steps, find out whether the file can be written.
-
-        Raises:
-            JournalFailed: the disk did not take them; the journal is as before, unless the
-                error says that this is unknown.
-        """
-        self.write(coalesced(steps), named(steps), replace_keys=False)
-
     def write(
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
     ) -> None:
-        """Write *steps*, one for each group, and idempotency keys as :meth:`append` does."""
+        """Make *steps*, one for each group, and *applied_keys* durable: one transaction, one sync.
+
+        Without any, find out whether the file can be written.
+
+        Raises:
+            JournalFailed: they could not be written; the journal is as before, unless the error
+                says that this is unknown.
+        """
         self.check()
         try:
             self._write(steps, applied_keys, replace_keys=replace_keys)
         except apsw.Error as error:
+            # The reason first: the statements of _undo() overwrite it.
             cause = f"{self._path} could not be written: {self._why(error)}"
             raise JournalFailed(cause, unknown=not self._undo()) from error
         except BaseException:
@@ -248,7 +246,7 @@ class SqliteJournal:
         try:
             self._locate()
         except JournalFailed as error:
-            # Written, but perhaps to a deleted file: memory and file differ from here on.
+            # Written, but perhaps to a deleted file: from here on, memory and file differ.
             self._lost = f"{self._path} was deleted or replaced under the running server: restart"
             raise JournalFailed(self._lost, unknown=True) from error
 
@@ -261,12 +259,13 @@ class SqliteJournal:
         sizes = self._sizes
         self._locate()
         if any(now < before for now, before in zip(self._sizes, sizes, strict=True)):
-            # SQLite would go on behind the gap. What stood in it is gone.
+            # SQLite would go on writing after the gap; what was in it is lost.
             self._lost = f"{self._path} was cut short under the running server: restart"
             raise JournalFailed(self._lost)
 
     def _locate(self) -> None:
         """Raise JournalFailed unless the files are those that were opened; note their sizes."""
+        # An open descriptor keeps a deleted file alive: SQLite would go on writing into it.
         if self._lost:
             raise JournalFailed(self._lost)
         try:
@@ -285,8 +284,8 @@ class SqliteJournal:
     def tidy(self) -> bool:
         """Checkpoint a long WAL, and shorten a file of mostly free pages in small steps.
 
-        Returns whether there is more to do. The first failure of an outage is logged, and so is
-        its end; all are counted in :attr:`tidy_failures`.
+        Returns whether there is more to do. The beginning and the end of an outage are logged; all
+        failures are counted in :attr:`tidy_failures`.
         """
         is_due = self._may_shrink or self._wal_frames >= _CHECKPOINT_FRAMES
         if not is_due or time.monotonic() < self._tidy_again or not self._is_in_place():
@@ -313,7 +312,7 @@ class SqliteJournal:
         return self._may_shrink
 
     def _vacuum(self) -> bool:
-        """Return pages to the file system while more than half are free; report whether any."""
+        """Return some pages to the file system if more than half are free; return whether any."""
         ((free,),) = self._rows("PRAGMA freelist_count")
         if free < _PAGES_PER_STEP:
             return False
@@ -326,6 +325,7 @@ class SqliteJournal:
 
     def _checkpoint(self) -> None:
         assert self._connection is not None
+        # PASSIVE suffices: no other connection can hold it up.
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         self._vacuumed = False
         self._wal_frames = 0
@@ -335,7 +335,7 @@ class SqliteJournal:
 
     def close(self, *, keep_lock: bool = False) -> None:
         """Checkpoint, close the file, and release its lock unless *keep_lock*."""
-        # Of a file that was replaced, SQLite would delete the WAL of the new one.
+        # If the file was replaced, SQLite would delete the WAL of the new one.
         self._close(checkpoint=self._is_in_place())
         if self._lock is not None and not keep_lock:
             self._lock.release()
@@ -356,24 +356,24 @@ class SqliteJournal:
     def _files(self) -> list[os.stat_result]:
         return [*map(os.stat, self._names)]
 
-    def _count_wal_frames(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
+    def _note_wal_frames(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
         self._wal_frames = frames
         return apsw.SQLITE_OK
 
     def _frames_in_use(self) -> int:
-        """Return how many frames, from the start of the WAL, SQLite treats as committed."""
+        """Return how many frames at the start of the WAL SQLite treats as committed."""
         assert self._connection is not None
         frames, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         return frames
 
     def _undo(self) -> bool:
-        """Undo a failed transaction, on disk too; return whether that is certain.
+        """Undo a failed transaction, on the disk as well; return whether that is certain.
 
         If only its sync failed, the transaction is complete in the WAL, and the next start would
         replay it. So it is cut off.
         """
         assert self._connection is not None
-        self._sizes = [0, 0]  # whatever becomes of them
+        self._sizes = [0, 0]  # the log becomes shorter, which is no damage
         try:
             if self._connection.in_transaction:
                 with suppress(apsw.Error):
@@ -393,7 +393,7 @@ class SqliteJournal:
     def _write(
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
     ) -> None:
-        """Write *steps*, one per group, and keys; update the ids only once the file has them."""
+        """Write *steps* and keys in a transaction; update the ids once the file has them."""
         change = self._shapes.change(steps)
         new_ids: dict[bytes, int] = {}
         rows: list[tuple[int, bytes, bytes]] = []
@@ -415,8 +415,7 @@ class SqliteJournal:
                 *_inserts("REPLACE INTO groups (id, labels, state) VALUES", rows),
                 *[("DELETE FROM groups WHERE id = ?", [self._group_ids[key]]) for key in gone],
                 *[("DELETE FROM shapes WHERE id = ?", [n]) for n in change.unused.values()],
-                *(self._forgotten_keys() if replace_keys else ()),
-                *self._written_keys(applied_keys),
+                *self._key_statements(applied_keys, replace=replace_keys),
             ]
         )
         self._shapes.apply(change)
@@ -426,15 +425,16 @@ class SqliteJournal:
             del self._group_ids[key]
         self._may_shrink = self._may_shrink or bool(gone or change.unused)
 
-    def _forgotten_keys(self) -> Iterator[tuple[str, list[Any]]]:
-        if self._rows(_FIND_KEYS):
+    def _key_statements(
+        self, keys: Mapping[bytes, int], *, replace: bool
+    ) -> Iterator[tuple[str, list[Any]]]:
+        """Yield the statements that write *keys*, and delete the others or those too old."""
+        has_table = bool((keys or replace) and self._rows(_FIND_KEYS))
+        if replace and has_table:
             yield "DELETE FROM applied_keys", []
-
-    def _written_keys(self, keys: Mapping[bytes, int]) -> Iterator[tuple[str, list[Any]]]:
-        """Yield the statements that write *keys*, and delete those too old."""
         if not keys:
             return
-        if not self._rows(_FIND_KEYS):
+        if not has_table:
             yield from ((sql, []) for sql in _KEYS_SCHEMA)
         yield from _inserts("REPLACE INTO applied_keys (key, time) VALUES", [*keys.items()])
         latest = max(keys.values())
@@ -443,10 +443,7 @@ class SqliteJournal:
             yield "DELETE FROM applied_keys WHERE time < ?", [latest - REMEMBERED]
 
     def applied_keys(self) -> list[tuple[bytes, int]]:
-        """Return the idempotency keys of the pushes of the last hour, the oldest first.
-
-        Call it after :meth:`load`.
-        """
+        """Return the idempotency keys of the pushes of the last hour, the oldest first."""
         if not self._rows(_FIND_KEYS):
             return []
         return self._rows("SELECT key, time FROM applied_keys ORDER BY time")
@@ -456,7 +453,7 @@ class SqliteJournal:
         if not statements:
             statements = [(_SET_FORMAT, [])]
         if len(statements) == 1:
-            # Its own transaction: one call, during which other threads run.
+            # It is a transaction of its own: one call, during which other threads can run.
             self._execute(*statements[0])
             return
         self._execute("BEGIN IMMEDIATE")
@@ -466,7 +463,7 @@ class SqliteJournal:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Close the file untouched if the block fails, with a :exc:`StartupError` that says why."""
+        """If the block fails, close the file untouched and raise a StartupError that says why."""
         try:
             yield
         except (apsw.Error, OSError, ValueError, StartupError) as error:
@@ -490,14 +487,8 @@ def _inserts(sql: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, l
 
 @contextmanager
 def _noted(damage: list[str], table: str) -> Iterator[None]:
-    """Add to *damage* that *table* can't be read to its end, if the block finds that."""
+    """If the block fails to read *table* to its end, add that to *damage*."""
     try:
         yield
     except (apsw.CorruptError, apsw.SQLError) as error:
         damage.append(f"table {table}: {error}")
-
-
-def _summary(damage: Sequence[str]) -> str:
-    """Return the first few of *damage*, and how many there are."""
-    more = len(damage) - _MAX_NAMED
-    return "; ".join([*damage[:_MAX_NAMED], *([f"and {more} more"] if more > 0 else [])])

@@ -1,4 +1,4 @@
-"""What SQLite does not tell about its write-ahead log: lost frames, and frames to cut off.
+"""Reads and cuts SQLite's write-ahead log: finds lost frames, and removes refused ones.
 
 https://sqlite.org/fileformat2.html#the_write_ahead_log
 """
@@ -14,12 +14,12 @@ _MAGIC: Final = 0x377F0682  # the lowest bit: whether checksums are big-endian
 
 
 def check(path: Path, in_use: int) -> None:
-    """Raise ValueError if committed frames follow the first *in_use* ones that SQLite takes.
+    """Raise ValueError if committed frames follow the first *in_use* ones, which SQLite accepts.
 
-    SQLite takes a frame with a wrong checksum for the torn end of the log, and ignores all
-    after it. But transactions are synced one by one: if one is torn, there is none after it.
-    So if a whole frame follows a later commit, the log was damaged afterwards. Damage in the
-    last transaction can't be told from a torn end.
+    SQLite takes a frame with a wrong checksum for the torn end of the log, and ignores all frames
+    after it. But transactions are synced one by one: if one is torn, none follows. So if a whole
+    frame follows a later commit, the log was damaged afterwards. Damage in the last transaction
+    cannot be distinguished from a torn end.
     """
     try:
         log = path.open("rb")
@@ -34,13 +34,17 @@ def check(path: Path, in_use: int) -> None:
         if magic & ~1 != _MAGIC or (sum1, sum2) != _checksum(raw[:24], order, (0, 0)):
             raise ValueError("the head of its write-ahead log is wrong")
         size = _FRAME.size + page_size
-        # The first frame may have any head, it is the wrong one.
+        # The first frame is the wrong one, so nothing in its head can be relied on. The checksum of
+        # a frame continues that of the one before: with those of two frames, one can be checked.
         pages, sums = _frame(log, _HEADER.size + in_use * size, salts) or (0, (0, 0))
         committed = sums if pages else None
         number = in_use + 1
         while frame := _frame(log, _HEADER.size + number * size, salts):
             pages, sums = frame
-            if committed and _checksum_at(log, number, size, order, committed) == sums:
+            log.seek(_HEADER.size + number * size)
+            raw = log.read(size)
+            content = raw[:8] + raw[_FRAME.size :]  # without salts and checksums
+            if committed and _checksum(content, order, committed) == sums:
                 raise ValueError(
                     f"frame {in_use + 1} of its write-ahead log is wrong, and pushes follow it"
                 )
@@ -49,7 +53,7 @@ def check(path: Path, in_use: int) -> None:
 
 
 def cut(path: Path, in_use: int) -> None:
-    """Cut the log behind its first *in_use* frames, and sync it.
+    """Cut the log off after its first *in_use* frames, and sync it.
 
     Raises:
         OSError: it could not be cut.
@@ -63,7 +67,8 @@ def cut(path: Path, in_use: int) -> None:
 
 
 def _frame(log: IO[bytes], at: int, salts: list[int]) -> tuple[int, tuple[int, int]] | None:
-    """Return what the head of the frame at *at* says, None if it is none of this log."""
+    """Return pages and checksums of the frame at *at*, None if it is not part of this log."""
+    # A log that begins anew overwrites older frames, which have other salts.
     log.seek(at)
     raw = log.read(_FRAME.size)
     if len(raw) < _FRAME.size:
@@ -72,16 +77,8 @@ def _frame(log: IO[bytes], at: int, salts: list[int]) -> tuple[int, tuple[int, i
     return (pages, (sum1, sum2)) if its_salts == salts else None
 
 
-def _checksum_at(
-    log: IO[bytes], number: int, size: int, order: str, before: tuple[int, int]
-) -> tuple[int, int]:
-    """Return the checksum of frame *number* (from 0), if that of the frame before is *before*."""
-    log.seek(_HEADER.size + number * size)
-    raw = log.read(size)
-    return _checksum(raw[:8] + raw[_FRAME.size :], order, before)
-
-
 def _checksum(data: bytes, order: str, start: tuple[int, int]) -> tuple[int, int]:
+    # The checksum algorithm of the file format, on pairs of 32-bit words.
     sum1, sum2 = start
     words = iter(struct.unpack(f"{order}{len(data) // 4}I", data[: len(data) // 8 * 8]))
     for word in words:
