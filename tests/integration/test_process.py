@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.error
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import bcrypt
@@ -510,10 +510,12 @@ def test_running_out_of_file_descriptors_is_refused_logged_and_counted():
         assert b"too many connections for the limit of open files" in refused
         logged(service, "too many connections: more are refused")
         deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline:
-            with suppress(urllib.error.HTTPError):
+        metrics = ""
+        while not metrics and time.monotonic() < deadline:
+            try:
                 metrics = service.get("/metrics")
-                break
+            except urllib.error.HTTPError as still_refused:
+                still_refused.close()
         assert re.search(r'rejected_pushes_total\{reason="open-files"\} [1-9]', metrics)
         warnings = [text for level, text in messages(service) if level == "warn"]
         assert warnings == ['"too many connections: more are refused"']
