@@ -4,19 +4,42 @@ import pytest
 
 from pushgate.formats.families import FamilyBuilder, Part
 from pushgate.formats.structure import Run, Unusual, fill, labels_of
+from pushgate.formats.text import TextReader
 from pushgate.model.family import MetricType
+from pushgate.model.names import NameRule
+from pushgate.model.shape import PushShape
 
-SUM = Run(0, Part.SUM, range(2, 3), (), (), None)
+SUM = Run(0, Part.SUM, range(2, 3), (), slice(0, 0), (), (), None)
 
 
 def buckets(*, samples: int, part: Part = Part.BODY) -> Run:
     """Samples ``{le="…",x="…"}``."""
-    values = 2 * samples
-    return Run(0, part, range(samples), ("x",), (slice(1, values, 2),), slice(0, values, 2))
+    end = 2 * samples
+    columns, bounds = (slice(1, end, 2),), slice(0, end, 2)
+    return Run(0, part, range(samples), ("le", "x"), slice(0, end), ("x",), columns, bounds)
 
 
 def histogram() -> FamilyBuilder:
     return FamilyBuilder("h", MetricType.HISTOGRAM)
+
+
+def test_what_a_structure_knows_of_its_shapes_is_what_they_would_find_themselves():
+    reader = TextReader(NameRule.UTF8)
+    body = b'# TYPE none gauge\na{x="%d"} 1\na 1\nb 2\nb{y="\xc3\xa4",x="%d"} 3\na{x="z"} 4\n'
+    for run in range(100, 103):  # the structure is kept from the second on
+        shape = reader.read(body % (run, run)).shape
+        alone = PushShape(shape.families, shape.label_schema)
+        assert shape.starts == alone.starts
+        assert shape.longest_value == alone.longest_value
+        assert shape.values_are_utf8 is alone.values_are_utf8
+
+
+def test_families_share_their_labels_only_if_the_same_names_have_the_same_values():
+    body = b'a{x="1",y="2"} 1\nb{y="1",x="2"} 1\nc{x="1",y="2"} 1\nd{x="1"} 1\n'
+    a, b, c, d = TextReader(NameRule.UTF8).read(body).shape.families
+    assert (a.labels, b.labels) == (((("x", "1"), ("y", "2")),), ((("x", "2"), ("y", "1")),))
+    assert c.labels is a.labels
+    assert d.labels == ((("x", "1"),),)
 
 
 def test_metrics_without_labels_have_none():

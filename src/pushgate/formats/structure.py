@@ -27,13 +27,16 @@ class Unusual(Exception):
 class Run(NamedTuple):
     """Consecutive samples with one metric name and the same label names.
 
-    ``family`` is the position of their family. ``columns`` selects from all label values those of
-    each of the label ``names``, which are sorted; ``bounds`` those of ``le`` or ``quantile``.
+    ``family`` is the position of their family. ``written`` are their label names in the order of
+    the body, and ``values`` selects theirs from all label values. ``columns`` selects those of each
+    of the label ``names``, which are sorted; ``bounds`` those of ``le`` or ``quantile``.
     """
 
     family: int
     part: Part
     samples: range
+    written: tuple[str, ...]
+    values: slice
     names: tuple[str, ...]
     columns: tuple[slice, ...]
     bounds: slice | None
@@ -61,13 +64,14 @@ class Structure(NamedTuple):
     """A body without its label values and numbers: families, and runs of samples.
 
     If all families are simple, the samples fill the slots in the same way each time, as
-    ``mapping`` says.
+    ``mapping`` says, and ``starts`` are those of each shape.
     """
 
     families: tuple[tuple[str, MetricType, str | None], ...]
     runs: tuple[Run, ...]
     label_schema: LabelSchema
     samples: int
+    starts: tuple[int, ...]
     mapping: SlotMapping | None
 
     @property
@@ -76,12 +80,16 @@ class Structure(NamedTuple):
         return 600 * len(self.families) + 500 * len(self.runs)
 
     def assembled(
-        self, inside: Sequence[str], label_schema: LabelSchema | None = None
+        self,
+        inside: Sequence[str],
+        label_schema: LabelSchema | None = None,
+        longest: int | None = None,
     ) -> tuple[PushShape, SlotMapping]:
         """Return the shape with *inside* as label values.
 
         It is interned, unless *label_schema* is given: then the label values are expected to be new
-        each time, so that looking for an equal shape is not worth it.
+        each time, so that looking for an equal shape is not worth it. *longest* is how many bytes
+        the longest of them has, if that is known.
         """
         if self.mapping:
             families, mapping = self._simple_families(inside), self.mapping
@@ -94,10 +102,14 @@ class Structure(NamedTuple):
             if label_schema
             else interned(families, self.label_schema.families)
         )
+        if self.mapping:
+            shape.starts = self.starts
         # Noted here, where one pass over joined values tells; a shape would look at each.
         shape.values_are_utf8 = True
-        if "".join(inside).isascii():
-            shape.longest_value = max(map(len, inside), default=0)
+        if longest is None and "".join(inside).isascii():
+            longest = max(map(len, inside), default=0)
+        if longest is not None:
+            shape.longest_value = longest
         return shape, mapping
 
     def _simple_families(self, inside: Sequence[str]) -> tuple[FamilyShape, ...]:
@@ -105,7 +117,7 @@ class Structure(NamedTuple):
         known: dict[object, tuple[Labels, ...]] = {}
         labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.families]
         for run in self.runs:
-            key = (len(run.samples), run.names, *[tuple(inside[at]) for at in run.columns])
+            key = (len(run.samples), run.written, *inside[run.values])
             its = known.get(key)
             if its is None:
                 its = known[key] = tuple(run.labels(inside))

@@ -10,6 +10,7 @@ Names in quotes, unusual blanks, duplicates and all errors are left to the scann
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -249,12 +250,16 @@ def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
     builders, samples = families.by_name.values(), len(comments) - 1
     # Slots are in the order of families; samples of one family may be apart in a body.
     order = [at for run in sorted(runs, key=attrgetter("family")) for at in run.samples]
+    counts = [0] * len(builders)
+    for run in runs:
+        counts[run.family] += len(run.samples)
     is_simple = all(builder.special_label is None for builder in builders)
     return Structure(
         tuple((builder.name, _type(builder), builder.help) for builder in builders),
         runs,
         _label_schema(families, runs),
         samples,
+        tuple(accumulate(filter(None, counts), initial=0)),
         slot_mapping(order, samples, [], []) if is_simple else None,
     )
 
@@ -390,4 +395,4 @@ def _run(
     bounds = columns.pop(family.special_label or "", None)
     ordered = tuple(sorted(columns))
     its = tuple([columns[label] for label in ordered])
-    return Run(family.place, part, samples, ordered, its, bounds)
+    return Run(family.place, part, samples, names, values, ordered, its, bounds)
