@@ -1,11 +1,11 @@
-"""Adds what is pushed to what a group holds, where a rule asks for it.
+"""Adds pushes to the contents of a group, where a rule asks for it.
 
-Sums are those of float64, in the order of the pushes: the numbers of a group are canonical
-text, which loses nothing of a float64.
+Sums are those of float64, in the order of the pushes. The numbers of a group are stored as
+canonical text, which represents a float64 exactly.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
@@ -25,7 +25,7 @@ from pushgate.server.store.group import Group
 
 
 class Operation(StrEnum):
-    """What becomes of the stored and the pushed value of a series."""
+    """How the stored and the pushed value of a series are combined."""
 
     SUM = "sum"
     MAX = "max"
@@ -35,7 +35,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """Which operation is for which families: by name, else by the word of the type, else LAST."""
+    """The operation for each family: by its name, else by the word of its type, else LAST."""
 
     operations: Mapping[str, Operation] = field(default_factory=dict)
 
@@ -46,11 +46,11 @@ class Aggregation:
 
 
 REPLACE_SERIES: Final = Aggregation()
-"""A pushed series takes the place of the stored one."""
+"""A pushed series replaces the stored one."""
 
 
 class _Metric(NamedTuple):
-    """The value of a metric: buckets or quantiles, a text for each slot, the wire's bytes if any.
+    """The value of a metric: its buckets or quantiles, and a text for each slot.
 
     ``detail`` is as in :class:`Pushed`.
     """
@@ -78,9 +78,10 @@ _CHUNK = 512
 class _Content(NamedTuple):
     """A push whose families are looked up by name.
 
-    The garbage collector walks a young list of 100,000 items in milliseconds, and all threads
-    wait. So nothing here holds as many, but for the tuple of numbers: it walks that only once.
-    ``firsts`` has the number of metrics before each family, if there are ``details``.
+    While the garbage collector walks a young list of 100,000 items, which takes milliseconds, all
+    threads wait. So nothing here has that many items, except for the tuple of numbers, which it
+    walks only once. ``firsts`` has the number of metrics before each family, if there are
+    ``details``.
     """
 
     shape: PushShape
@@ -100,11 +101,11 @@ class _Content(NamedTuple):
         return cls(pushed.shape, tokens, pushed.details, firsts)
 
     def family(self, name: str) -> FamilyShape:
-        """Return the family called *name*, which is one of these."""
+        """Return the family called *name*, which must be present."""
         return self.shape.families[self.shape.label_schema.positions[name]]
 
     def metrics(self, family: FamilyShape) -> Sliced[_Metrics]:
-        """Return the metrics of *family*, which is one of these."""
+        """Return the metrics of *family*, which must be present, by their labels."""
         at = self.shape.label_schema.positions[family.name]
         start = self.shape.starts[at]
         metrics: _Metrics = {}
@@ -122,15 +123,15 @@ class _Content(NamedTuple):
 
 
 def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced[Pushed]:
-    """Return what the families of *pushed* are in *group* once they are added to it.
+    """Return the families of *pushed* as they are in *group* after the push is added to it.
 
-    Series that the group does not have are added. Costs time in proportion to the families
-    of *pushed* in the group.
+    Series that the group does not have yet are appended. Takes time in proportion to the sizes of
+    these families in the group.
 
     Args:
         group: what is stored.
-        pushed: the push; no label set of a family comes twice.
-        aggregation: what the rule of the group says.
+        pushed: the push, without duplicate label sets in a family.
+        aggregation: from the rule of the group.
 
     Raises:
         InconsistentPush: a metric can't be added to the stored one; with the reason.
@@ -145,6 +146,7 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
                     yield
                 stored[name] = content
     more = yield from _Content.of(pushed)
+    # Unless a metric has one of these labels itself, equal labels say that series are the same.
     own = {*group.key.names, "instance"}
     sources = (pushed, *(block.pushed for block in group.blocks))
     is_plain = all(own.isdisjoint(each.shape.label_schema.label_names) for each in sources)
@@ -177,7 +179,7 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
 
 
 class _Result:
-    """What becomes of the families, in their order."""
+    """Collects the resulting families in their order."""
 
     def __init__(self) -> None:
         self._families: list[FamilyShape] = []
@@ -194,6 +196,7 @@ class _Result:
                 yield
             self._waiting += metric.numbers
             if metric.detail or self._details:
+                # The first detail of the push: all metrics before it get an empty one.
                 missing = self._metrics + number - len(self._details)
                 self._details += [b""] * missing
                 self._details.append(metric.detail)
@@ -207,7 +210,7 @@ class _Result:
             self._waiting.clear()
 
     def pushed(self, template: Pushed) -> Sliced[Pushed]:
-        """Return the families as a push that is like *template* otherwise."""
+        """Return *template* with the families."""
         self._join()
         return template._replace(
             shape=(yield from interning(tuple(self._families))),
@@ -217,9 +220,9 @@ class _Result:
 
 
 def _places(metrics: _Metrics, grouping: Labels) -> Sliced[dict[Labels, Labels]]:
-    """Return the labels in *metrics* by those that the series have in the group.
+    """Return the labels of *metrics* by the complete labels that the series have in the group.
 
-    Labels that an exposition replaces or adds do not tell series apart.
+    Labels that an exposition replaces or adds do not distinguish series.
     """
     places: dict[Labels, Labels] = {}
     for number, labels in enumerate(metrics):
@@ -230,7 +233,7 @@ def _places(metrics: _Metrics, grouping: Labels) -> Sliced[dict[Labels, Labels]]
 
 
 def _shape(family: FamilyShape, old: FamilyShape, metrics: _Metrics) -> FamilyShape:
-    """Return the shape of *family* with *metrics*; what it does not say is as in *old*."""
+    """Return the shape of *family* with *metrics*; a missing help text is that of *old*."""
     bounds = () if family.type.is_simple else tuple(metric.bounds for metric in metrics.values())
     return family._replace(
         help=old.help if family.help is None else family.help,
@@ -260,11 +263,13 @@ def _combined(
 
 def _sum(family: FamilyShape, before: _Metric, more: _Metric) -> Sliced[_Metric]:
     kind = family.type
-    bounds, totals = more.bounds, [_added(*pair) for pair in _tails(kind, before, more)]
+    tail = 1 if kind.is_simple else 2  # sum and count follow the buckets or quantiles
+    pairs = zip(before.numbers[-tail:], more.numbers[-tail:], strict=True)
+    bounds, totals = more.bounds, [_added(*pair) for pair in pairs]
     if kind.is_histogram:
         bounds, counts = yield from _shared_buckets(family, before, more)
     else:
-        counts = [*more.numbers[: len(bounds)]]  # quantiles can't be added
+        counts = [*more.numbers[: len(bounds)]]  # quantiles can't be added: the pushed ones stay
     numbers = [*counts, *totals]
     if not (before.detail or more.detail):
         return _Metric(bounds, numbers, b"")
@@ -276,12 +281,6 @@ def _sum(family: FamilyShape, before: _Metric, more: _Metric) -> Sliced[_Metric]
     return _Metric(bounds, numbers, detail)
 
 
-def _tails(kind: MetricType, before: _Metric, more: _Metric) -> Iterator[tuple[bytes, bytes]]:
-    """Yield pairs of numbers to add up that stand behind buckets and quantiles."""
-    count = 1 if kind.is_simple else 2
-    return zip(before.numbers[-count:], more.numbers[-count:], strict=True)
-
-
 def _added(one: bytes, other: bytes) -> bytes:
     return go_float(float(one) + float(other)).encode()
 
@@ -291,16 +290,18 @@ def _shared_buckets(
 ) -> Sliced[tuple[tuple[str, ...], list[bytes]]]:
     """Return the bounds that both histograms have, and the sums of the counts below them.
 
-    Every histogram has the bound infinity, even unwritten: its count.
+    Every histogram has the bound infinity, even if it is not written: its count.
     """
     below = yield from _by_bound(before)
     more_below = yield from _by_bound(more)
     shared = yield from listing(bound for bound in below if bound in more_below)
-    if not any(map(math.isfinite, shared)) and not (
-        all(has_native_buckets(family.type, metric.detail) for metric in (before, more))
-        or _have_no_buckets(family, before, more)
-    ):
-        raise _refusal(family, "its buckets have no bound in common with those stored")
+    if not any(map(math.isfinite, shared)):
+        # Fine if both have native buckets, or if neither has buckets at all.
+        native = [has_native_buckets(family.type, one.detail) for one in (before, more)]
+        has_classic = any(math.isfinite(bound) for each in (below, more_below) for bound in each)
+        if not all(native) and (any(native) or has_classic):
+            raise _refusal(family, "its buckets have no bound in common with those stored")
+    # Bounds are compared as numbers, and written as one of the two was.
     written: dict[float, str] = {}
     for metric in (before, more):
         for at in range(0, len(metric.bounds), PER_SLICE):
@@ -318,12 +319,6 @@ def _shared_buckets(
     for each in (below, more_below, written):
         yield from releasing(each)
     return tuple(bounds), counts
-
-
-def _have_no_buckets(family: FamilyShape, *metrics: _Metric) -> bool:
-    return not any(
-        math.isfinite(float(bound)) for metric in metrics for bound in metric.bounds
-    ) and not any(has_native_buckets(family.type, metric.detail) for metric in metrics)
 
 
 def _by_bound(metric: _Metric) -> Sliced[dict[float, bytes]]:

@@ -1,4 +1,4 @@
-"""Lets groups expire when they are due, by a clock that may be wrong."""
+"""Lets groups expire when they are due, going by a clock that may be wrong."""
 
 import asyncio
 import logging
@@ -14,8 +14,8 @@ from pushgate.server.store.store import Step
 
 _log = logging.getLogger(__name__)
 
-# How far the clock may be ahead of the monotonic one since the last look: NTP corrects it in
-# smaller steps.
+# How far the clock may have gained on the monotonic one since the last look. NTP corrects it in
+# smaller steps; a larger one may be a mistake.
 _MAX_STEP = 10 * 10**9
 _SECOND_LOOK = 60 * 10**9
 _MAX_LOGGED = 20
@@ -29,13 +29,13 @@ class Expiry:
     """Lets the groups of a gateway expire. Use it on the gateway's event loop.
 
     A clock that jumps forward is believed at once, unless more than half of all groups would
-    expire: then only if it still says the same a minute later. Until then, expiry goes by the
-    time that the monotonic clock has counted from the last time that was believed.
+    expire. Then it is believed only if it still says the same a minute later; until then, the
+    monotonic clock counts on from the last time that was believed.
 
     Attributes:
         expired: how many groups have lost their metrics.
-        expired_by, forgotten_by: how many have lost their metrics and how many were deleted,
-            by the selector of their rule; the default rule is the empty text.
+        expired_by, forgotten_by: how many groups have lost their metrics and how many were
+            deleted, by the selector of their rule; the default rule is the empty string.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Expiry:
         self._last: asyncio.Future[None] | None = None
 
     def tick(self) -> None:
-        """Look at the clock, and let what is due expire. Call it each second.
+        """Look at the clock, and let what is due expire. Call it every second.
 
         A jump is what the clock has gained on the monotonic one since the last look.
         """
@@ -60,7 +60,7 @@ class Expiry:
         self.begin()
 
     def begin(self) -> None:
-        """Let what is due expire, before any change that is submitted later. Costs below 1 µs."""
+        """Let what is due expire, before any change that is submitted later. Takes below 1 µs."""
         first = self._gateway.store.first_due
         if first is None or first > (now := self._believed_time()):
             return
@@ -69,13 +69,14 @@ class Expiry:
         self._gateway.submit(Expire(now), partial(self._settled, self._last, steps), steps)
 
     async def settle(self) -> None:
-        """Let what is due expire, and return when nothing of it is visible any more.
+        """Let what is due expire, and return when it is no longer visible.
 
-        If the journal fails or hangs, it stays visible: a full disk does not end all scrapes.
+        If the journal fails or hangs, it stays visible: a full disk must not end all scrapes.
         """
         self.begin()
         if self._last is not None:
             with suppress(TimeoutError):
+                # Shielded, because others wait for the same future.
                 async with asyncio.timeout(_SETTLE_SECONDS):
                     await asyncio.shield(self._last)
 

@@ -1,15 +1,14 @@
 """One store, one journal, one writer: admit, journal, apply, answer.
 
-All changes pass through here, on the event loop. Admission is at once; what is admitted
-while a batch is on its way to the disk makes the next batch, so one sync serves all
-pushes that came in meanwhile, and the disk never waits for answers to be sent. An
-admission that takes long is done in slices, and later changes wait for it. The order
-of the steps in :meth:`Gateway.submit` and :meth:`Gateway._written` is the durability
-guarantee.
+All changes pass through here, on the event loop. They are admitted at once. Those that are
+admitted while a batch is on its way to the disk form the next batch, so one sync serves all pushes
+that arrive meanwhile, and the disk never waits for answers to be sent. A long admission is done in
+slices, and later changes wait for it. The order of the steps in :meth:`Gateway.submit` and
+:meth:`Gateway._written` is the durability guarantee.
 
-Where several servers share a journal, each batch is appended in a turn, and a turn may bring
-news. Then everything that waits is withdrawn, the news are taken in, and it is admitted
-again, against what is now the state of all servers: see :meth:`Gateway._renewal`.
+Where several servers share a journal, each batch is appended in a turn, and a turn may bring news.
+Then everything that waits is withdrawn, the news is taken in, and what was withdrawn is admitted
+again, against the new state of all servers: see :meth:`Gateway._renewal`.
 """
 
 import asyncio
@@ -31,16 +30,17 @@ from pushgate.server.store.store import News, Step, Store
 
 _log = logging.getLogger(__name__)
 
-# How long an admission keeps the event loop from other work.
+# For how long an admission keeps the event loop from other work.
 _SLICE_SECONDS = 0.003
-# How many turns of the loop a batch that grows is held back.
+# For how many iterations of the event loop a growing batch is held back.
 _MAX_HELD_BACK = 16
-# What a group keeps of the reason why a push was refused, in characters.
+# How much a group keeps of the reason why a push was refused, in characters.
 _MAX_REASON = 1000
 
-# How long a reader waits for the journal before what is in memory has to do.
+# For how long a reader waits for the journal before it gets what is in memory. Prometheus gives up
+# after ten seconds by default.
 _READ_SECONDS = 4.0
-# How often a turn may be lost before what waits for it is refused.
+# How often a turn may be lost before its changes are refused.
 _MAX_LOST = 3
 
 Done = Callable[[Exception | None], None]
@@ -50,7 +50,7 @@ _Question = asyncio.Future[JournalFailed | None]
 
 
 class _Waiting:
-    """A change that is not yet settled, and what became of its last admission."""
+    """A change that is not yet settled, and the result of its last admission."""
 
     __slots__ = ("_done", "_out", "answer", "change", "steps")
 
@@ -62,14 +62,14 @@ class _Waiting:
         self._out = out
 
     def settle(self, error: Exception | None) -> None:
-        """Tell whoever submitted the change that it is durable and visible, or why not."""
+        """Tell the submitter that the change is durable and visible, or why it is not."""
         if self._out is not None:
             self._out += self.steps
         self._done(error)
 
 
 class _Turn:
-    """What the journal's thread is about to do: append *batch*, and answer *questions*."""
+    """The task of the journal's thread: append *batch*, and answer *questions*."""
 
     def __init__(self, batch: list[_Waiting], questions: list[_Question]) -> None:
         self.batch = batch
@@ -84,15 +84,14 @@ class Gateway:
     def __init__(
         self, store: Store, journal: Journal | None = None, max_staleness: float = float("inf")
     ) -> None:
-        """Serve *store*; without *journal* changes are only in memory.
+        """Serve *store*; without a *journal*, changes are only in memory.
 
-        *max_staleness* is for how many seconds readers are served while a shared journal does
-        not answer.
+        For *max_staleness* seconds, readers are served while a shared journal does not answer.
         """
         self.store = store
         self._journal = journal
         self.is_shared = journal is not None and journal.is_shared
-        """Whether other servers change what is served, too."""
+        """Whether other servers also change what is served."""
         self._max_staleness = max_staleness
         self._inbox: list[_Waiting] = []
         self._seen = self._held_back = 0
@@ -112,7 +111,7 @@ class Gateway:
         self.turns = 0
         """How many batches were appended."""
         self.turn_seconds = 0.0
-        """How long all turns took, from the wait for the turn to its end."""
+        """How long all turns took, including the wait for them."""
         self.turn_changes = 0
         """How many changes were settled in turns."""
         self.news_groups = 0
@@ -157,7 +156,7 @@ class Gateway:
             self._thread.start()
 
     async def close(self) -> None:
-        """Finish what was admitted, then close the journal. No changes may come any more."""
+        """Finish what was admitted, then close the journal. Nothing may be submitted any more."""
         await self._idle.wait()
         if self._thread is not None and self._journal is not None:
             self._batches.put(None)
@@ -182,7 +181,7 @@ class Gateway:
             self._work_on()
 
     def _work_on(self) -> None:
-        """Go on with what has to be done in order, for one slice."""
+        """Continue the work that has to be done in order, for one slice."""
         pause = perf_counter() + _SLICE_SECONDS
         while self._work:
             for _ in self._work[0]:
@@ -215,7 +214,7 @@ class Gateway:
         self._unsettled += 1
         self._inbox.append(waiting)
         if len(self._inbox) == 1:
-            # At the end of this turn of the loop: what else arrived in it goes along.
+            # In the next iteration of the loop, so that what else arrived in this one goes along.
             self._running_loop.call_soon(self._send)
 
     def _admit(self, waiting: _Waiting) -> Sliced[None]:
@@ -223,24 +222,30 @@ class Gateway:
         try:
             waiting.steps = yield from self.store.admission(waiting.change)
         except InconsistentPush as error:
-            waiting.answer = error.with_traceback(None)  # with it, a cycle around the push
-            waiting.steps = yield from self._record_failure(waiting.change, error)
+            # Its traceback would be in a cycle with the frame that holds the push.
+            waiting.answer, waiting.steps = error.with_traceback(None), []
+            change = waiting.change
+            if isinstance(change, Push):  # the group remembers that it was refused
+                failure = Failure(error.explained(_MAX_REASON), change.source)
+                failed = Fail(change.key, change.time, failure)
+                waiting.steps = yield from self.store.admission(failed)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
             waiting.answer, waiting.steps = error, []
 
     def _is_answered_at_once(self, waiting: _Waiting) -> bool:
         if self._journal is None:
             return True
-        # Of a journal that others write too, only a turn tells whether there is nothing to do.
+        # If others write the journal, too, only a turn tells whether there really is nothing to do.
         if waiting.steps or self.is_shared:
             return False
+        # A change without effect may repeat one that is not yet durable: it waits for that.
         return waiting.answer is not None or not self._unsettled
 
     def probe(self) -> None:
-        """Find out whether the journal works when nobody pushes; call it each second.
+        """Find out whether the journal works while nobody pushes; call it every second.
 
-        A journal that failed is tried again: a balancer that sees ``/-/ready`` fail sends no
-        push that would find out.
+        A journal that failed is tried again, because a balancer that sees ``/-/ready`` fail sends
+        no push that would find out.
         """
         if self._journal is not None and not self._unsettled and self._batches.empty():
             self._batches.put([])
@@ -267,9 +272,9 @@ class Gateway:
         await settled
 
     async def broken(self) -> JournalFailed:
-        """Return, with the reason, if memory is not known any more to be what is stored.
+        """Wait until memory may differ from what is stored, and return the reason.
 
-        Then nothing is admitted any more. A restart loads everything anew.
+        From then on nothing is admitted. A restart loads everything anew.
         """
         await self._is_broken.wait()
         assert self._broken is not None
@@ -278,10 +283,10 @@ class Gateway:
     async def caught_up(self) -> float:
         """Return 0 when everything is visible that any server acknowledged before this call.
 
-        While the journal does not answer, return for how many seconds that is not certain.
+        If the journal does not answer, return for how many seconds that has not been certain.
 
         Raises:
-            StaleCopy: that is too old.
+            StaleCopy: for too long.
         """
         if self._broken is not None:
             raise StaleCopy(self._broken.cause)
@@ -289,6 +294,7 @@ class Gateway:
             return 0.0
         try:
             async with asyncio.timeout(_READ_SECONDS):
+                # Shielded, because readers share the question.
                 failure = await asyncio.shield(self._question())
         except TimeoutError:
             self._is_connected = False
@@ -304,7 +310,7 @@ class Gateway:
         return age
 
     def _question(self) -> _Question:
-        """Return a question to the journal that is not yet asked: readers share it."""
+        """Return a question to the journal that has not been asked yet; readers share it."""
         try:
             return self._questions[-1]
         except IndexError:
@@ -314,7 +320,8 @@ class Gateway:
             return question
 
     def _asked(self) -> list[_Question]:
-        """Return the questions that are answered by what the journal says from now on."""
+        """Return the questions that what the journal says from now on will answer."""
+        # Runs in the journal's thread: a reader may append a question meanwhile.
         out: list[_Question] = []
         with suppress(IndexError):
             while True:
@@ -327,17 +334,11 @@ class Gateway:
             raise RuntimeError("the gateway was not started")
         return self._loop
 
-    def _record_failure(self, change: Change, error: InconsistentPush) -> Sliced[list[Step]]:
-        if isinstance(change, Push):
-            failure = Failure(error.explained(_MAX_REASON), change.source)
-            return (yield from self.store.admission(Fail(change.key, change.time, failure)))
-        return []
-
     def _send(self) -> None:
-        """Hand what waits to the journal's thread, which may be busy with earlier batches.
+        """Hand the inbox to the journal's thread, which may be busy with earlier batches.
 
-        As long as each turn of the loop brings more, that waits a few turns: a batch costs much
-        the same whatever its size. A change that comes alone does not wait.
+        While each iteration of the loop brings more, it is held back for a few iterations, because
+        a batch costs about the same whatever its size. A single change does not wait.
         """
         if len(self._inbox) > max(self._seen, 1) and self._held_back < _MAX_HELD_BACK:
             self._seen = len(self._inbox)
@@ -357,7 +358,7 @@ class Gateway:
                 pass
 
     def _take_turn(self, turn: _Turn) -> None:
-        """Give a batch its place in the order of all changes, or look what is new."""
+        """Append a batch to the order of all changes, or only get the news."""
         error: JournalFailed | None = None
         try:
             while not self._is_carried_out(turn):
@@ -370,7 +371,9 @@ class Gateway:
             self._running_loop.call_soon_threadsafe(self._written, turn.batch, error)
         if error is not None:
             self._answer(turn, error)
-            self._withdrawn.acquire()  # later batches stand on this one
+            # Later batches were admitted on top of this one. They must not be written before the
+            # loop has withdrawn them.
+            self._withdrawn.acquire()
 
     def _is_carried_out(self, turn: _Turn) -> bool:
         """Do the next part of *turn*; return whether it was the last."""
@@ -384,9 +387,9 @@ class Gateway:
             )
             turn.batch = self._renewed.get()
         elif is_turn:
-            turn.batch += self._more()  # what came while others had the turn
+            turn.batch += self._more()  # what arrived while others had the turn
             if self._questions:
-                self._batches.put([])  # later than the turn: they are still to be asked
+                self._batches.put([])  # asked after the turn began: they need another look
         self._answer(turn, None)
         if not is_turn or (news is not None and not news.in_turn):
             return not turn.batch
@@ -403,12 +406,13 @@ class Gateway:
         return True
 
     def _answer(self, turn: _Turn, error: JournalFailed | None) -> None:
-        """Answer the questions of *turn*: memory is as current as the journal, or *error*."""
+        """Answer the questions of *turn*: memory is as current as the journal, unless *error*."""
         self._is_connected = error is None
         if error is None:
             self._current_at = turn.began
         if turn.questions:
-            self._running_loop.call_soon_threadsafe(_answer, turn.questions, error)
+            # After the renewal, which was handed to the loop before: calls keep their order.
+            self._running_loop.call_soon_threadsafe(_settle_questions, turn.questions, error)
             turn.questions = []
 
     def _tidy(self) -> bool:
@@ -416,7 +420,7 @@ class Gateway:
         try:
             return self._journal.tidy()
         except Exception:  # noqa: BLE001
-            # Nobody waits for it, but everybody would for a thread that has died.
+            # Nobody waits for housekeeping, but everybody would wait for a thread that has died.
             _log.exception("housekeeping of the journal failed")
             return False
 
@@ -426,27 +430,28 @@ class Gateway:
         with suppress(Empty):
             while (batch := self._batches.get_nowait()) is not None:
                 out += batch
-            self._batches.put(None)
+            self._batches.put(None)  # the end, which _write() has to see
         return out
 
     def _recalled(self) -> list[_Waiting]:
-        """Take back what the journal's thread, which waits, did not take up yet."""
+        """Take back what the journal's thread, which is waiting, has not taken yet."""
         behind = [*self._more(), *self._inbox]
         self._inbox = []
         if self._questions:
-            self._batches.put([])  # the thread has to be told again
+            self._batches.put([])  # their wake-up was taken back with the batches
         return behind
 
     def _renewal(self, batch: list[_Waiting], news: News) -> Sliced[None]:
-        """Take in *news*, before *batch* and everything that is admitted behind it.
+        """Take in *news* before *batch* and everything that was admitted after it.
 
-        These were admitted against a state that is not the last one any more. When this ends,
-        they are admitted again, in the same order, and their answers may be different.
+        These were admitted against a state that is no longer the last one. They are admitted again
+        in the same order, and their answers may be different.
         """
         self.news_groups += len(news.groups)
         self.reloads += news.is_all
         batch = [*batch, *self._recalled()]
         try:
+            # From the last to the first: each step is undone on the state that it made.
             for waiting in reversed(batch):
                 yield from self.store.withdrawal(reversed(waiting.steps))
             yield from self.store.renewal(news)
@@ -490,7 +495,7 @@ class Gateway:
         self._note_if_idle()
 
     def _note_outage(self, error: JournalFailed | None) -> None:
-        """Keep the state of the journal, and log where an outage begins and ends."""
+        """Note the state of the journal, and log when an outage begins and ends."""
         if error is not None:
             self.journal_failures += 1
         if error is not None and not self._failed:
@@ -503,7 +508,7 @@ class Gateway:
         self._failed = error is not None
 
     def _withdrawal(self, batch: list[_Waiting], error: JournalFailed) -> Sliced[None]:
-        """Undo *batch* and what is admitted behind it: memory may not run ahead of the disk."""
+        """Undo *batch* and what was admitted after it: memory must not run ahead of the disk."""
         behind = self._recalled()
         try:
             for waiting in reversed([*batch, *behind]):
@@ -514,7 +519,7 @@ class Gateway:
             self._break([*batch, *behind], broken)
             return
         self._withdrawn.release()
-        never_written = JournalFailed(error.cause)
+        never_written = JournalFailed(error.cause)  # not ``unknown``, even if the batch is
         for waiting in batch:
             waiting.settle(error)
         for waiting in behind:
@@ -526,7 +531,7 @@ class Gateway:
             self._idle.set()
 
 
-def _answer(questions: list[_Question], error: JournalFailed | None) -> None:
+def _settle_questions(questions: list[_Question], error: JournalFailed | None) -> None:
     for question in questions:
-        if not question.done():
+        if not question.done():  # else all its readers have hung up
             question.set_result(error)

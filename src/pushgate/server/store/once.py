@@ -1,4 +1,4 @@
-"""Which pushes were applied already, by their idempotency keys."""
+"""Remembers by their idempotency keys which pushes have already been applied."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _MAX_REMEMBERED = 1_000_000
 class AppliedKeys:
     """The keys of the pushes of the last hour, a million at most.
 
-    It knows no clock: the time of the latest push is now.
+    It knows no clock: the time of the latest push counts as the present.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class AppliedKeys:
         return len(self._times)
 
     def add(self, key: bytes, time: int) -> None:
-        """Remember *key*, which was applied at *time*, and forget what is too old by then."""
+        """Remember *key*, which was applied at *time*, and forget keys that are too old then."""
         self._times[key] = time
         while len(self._times) > _MAX_REMEMBERED or (
             next(iter(self._times.values())) < time - REMEMBERED
@@ -37,6 +37,6 @@ class AppliedKeys:
         self._times.pop(key, None)
 
     def load(self, keys: Iterable[tuple[bytes, int]]) -> None:
-        """Take over *keys* with their times, the oldest first."""
+        """Take over *keys* and their times, the oldest first."""
         for key, time in keys:
             self.add(key, time)

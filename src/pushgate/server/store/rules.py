@@ -1,4 +1,4 @@
-"""What the server does with groups by itself, and which rule says so for a group."""
+"""Rules: what the server does with groups by itself."""
 
 from dataclasses import dataclass, field
 
@@ -10,14 +10,14 @@ from pushgate.server.store.selector import Selector
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What holds for the groups that *selector* selects. Durations are nanoseconds; 0 is never.
+    """What applies to the groups that *selector* selects. Durations are nanoseconds; 0 is never.
 
     Attributes:
-        selector: which groups; None for those that no other rule selects.
+        selector: selects the groups; None for those that no other rule selects.
         expect_every: how often a push is expected.
         ttl: how long after its last push a group keeps its metrics.
-        forget_after: how long after its last push or failure a group is forgotten: until then
-            its push times stay.
+        forget_after: how long after its last push or failure a group is deleted, and with it
+            its push times.
         aggregate: how a POST is added to what is stored; None if it replaces families.
     """
 
@@ -54,7 +54,7 @@ class Rule:
     def aged(self, group: Group, now: int) -> Group | None:
         """Return what is left of *group* at *now*, in Unix nanoseconds: itself if nothing is due.
 
-        At its due time exactly, it is due.
+        A group is due from its due time on, inclusively.
         """
         forgotten_at, expires_at = self.forgotten_at(group), self.expires_at(group)
         if forgotten_at is not None and forgotten_at <= now:
@@ -70,22 +70,23 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All rules. The first that selects a group holds for it, else *default*."""
+    """All rules. The first one that selects a group applies to it, else *default*."""
 
     rules: tuple[Rule, ...] = ()
     default: Rule = Rule()
     set_ages: bool = field(init=False)
     """Whether any group changes by age."""
     aggregate: bool = field(init=False)
-    """Whether what is pushed to any group is added up."""
+    """Whether pushes to any group are aggregated."""
 
     def __post_init__(self) -> None:
+        # Computed once, because every push asks.
         sets_ages = any(rule.sets_ages for rule in (*self.rules, self.default))
         object.__setattr__(self, "set_ages", sets_ages)
         object.__setattr__(self, "aggregate", any(rule.aggregate for rule in self.rules))
 
     def of(self, key: GroupingKey) -> Rule:
-        """Return the rule for the group *key*."""
+        """Return the rule that applies to the group *key*."""
         for rule in self.rules:
             if rule.selector is None or rule.selector.matches(key.labels):
                 return rule

@@ -1,4 +1,4 @@
-"""When groups change by age."""
+"""Finds the groups that are due to change by age."""
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
@@ -6,15 +6,15 @@ from operator import itemgetter
 
 from pushgate.model.slices import PER_SLICE, Sliced, sorting
 
-# A heap of fewer entries is not worth the work of leaving out those that are void.
+# In a smaller heap, void entries are not worth the work of removing them.
 _MIN_VOID = 1000
 
 
 class Schedule:
     """A heap with one valid entry for each group that has a due time.
 
-    A push usually moves the due time of its group on. That costs nothing here: the entry stays,
-    is taken out too early, and the group is entered again.
+    A push usually postpones the due time of its group. That costs nothing here: the entry stays, is
+    popped too early, and the group is entered again.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Schedule:
         return self._heap[0][0] if self._heap else None
 
     def enter(self, group: bytes, due: int) -> None:
-        """Have *group* taken out at *due*, or earlier if it is entered for an earlier time."""
+        """Have *group* popped at *due*, or earlier if it is already entered for an earlier time."""
         if self._entered.get(group, due + 1) > due:
             self._entered[group] = due
             heappush(self._heap, (due, group))
@@ -40,16 +40,16 @@ class Schedule:
         return (group for group, due in self._entered.items() if due <= now)
 
     def pop(self, now: int) -> bytes | None:
-        """Take out and return a group that was entered for *now* or earlier; None if none was."""
+        """Remove and return a group that is entered for *now* or earlier; None if there is none."""
         while self._heap and self._heap[0][0] <= now:
             due, group = heappop(self._heap)
-            if self._entered.get(group) == due:
+            if self._entered.get(group) == due:  # else the entry is void
                 del self._entered[group]
                 return group
         return None
 
     def remove(self, group: bytes) -> Sliced[None]:
-        """Forget *group*. Its entry in the heap is void, and goes when half of them are."""
+        """Forget *group*. Its entry in the heap becomes void, and goes once half of them are."""
         self._entered.pop(group, None)
         if len(self._heap) > 2 * len(self._entered) + _MIN_VOID:
             entries = []
@@ -57,4 +57,4 @@ class Schedule:
                 if number % PER_SLICE == 0:
                     yield
                 entries.append((due, key))
-            self._heap = yield from sorting(entries, itemgetter(0))
+            self._heap = yield from sorting(entries, itemgetter(0))  # a sorted list is a heap

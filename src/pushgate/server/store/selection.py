@@ -1,4 +1,4 @@
-"""Some of the stored groups: those that a request is about."""
+"""Selects some of the stored groups: those that a request is about."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,13 +13,13 @@ _RUN = 512
 
 
 class Selection(NamedTuple):
-    """Which groups are meant: those that meet every condition; without any, all.
+    """Selects the groups that meet every condition; without conditions, all groups.
 
     Attributes:
         selectors: one of these matches.
         failed: whether the last push failed.
-        before: the last push was before this, in Unix nanoseconds. For a group that only
-            ever failed, the first failure.
+        before: the last push was before this time, in Unix nanoseconds. If all pushes of a group
+            failed, the first failure counts.
     """
 
     selectors: tuple[Selector, ...] = ()
@@ -27,7 +27,7 @@ class Selection(NamedTuple):
     before: int | None = None
 
     def includes(self, group: Group) -> bool:
-        """Return whether *group* is meant."""
+        """Return whether *group* is selected."""
         if self.failed is not None and group.last_push_successful is self.failed:
             return False
         if self.before is not None and group.last_pushed >= self.before:
@@ -36,7 +36,7 @@ class Selection(NamedTuple):
         return not self.selectors or any(s.matches(labels) for s in self.selectors)
 
     def of(self, store: Store) -> Sliced[list[Group]]:
-        """Return the groups of *store* that are meant, as they are now, ordered by key."""
+        """Return the selected groups of *store* as they are now, ordered by key."""
         chosen: list[Group] = []
         for run in store.runs():
             chosen += yield from choosing(run, self.includes)
@@ -44,9 +44,9 @@ class Selection(NamedTuple):
 
 
 class SelectedGroups:
-    """Groups that were selected, as an exposition reads them."""
+    """Groups that were selected, in the form that an exposition reads."""
 
-    revision = 0
+    revision = 0  # they never change
 
     def __init__(self, groups: Sequence[Group], rules: Rules = NO_RULES) -> None:
         self.rules = rules

@@ -1,9 +1,9 @@
-"""Prometheus' selectors, on the grouping labels of groups: ``{job="backup",db=~"a.*"}``.
+"""Prometheus' selectors, applied to the grouping labels of groups: ``{job="backup",db=~"a.*"}``.
 
-The grammar is that of PromQL without the name of a metric: ``=``, ``!=``, ``=~`` and
-``!~``, strings as Go writes them, names that are not legacy in quotes. A label that a
-group does not have is empty. Regular expressions are RE2's, match the whole value, and
-take linear time: they come from strangers, and run on the event loop.
+The grammar is that of PromQL without a metric name: ``=``, ``!=``, ``=~`` and ``!~``, strings in
+Go's syntax, names that are not legacy in quotes. A label that a group does not have counts as
+empty. Regular expressions are RE2's and match the whole value. They take linear time, because they
+come from strangers and run on the event loop.
 """
 
 import re
@@ -19,7 +19,7 @@ from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote, is_utf8, raw
 
 _MAX_LENGTH: Final = 10_000
-# A regular expression may take this much memory, compiled; RE2 refuses a larger one.
+# The memory that a compiled regular expression may take; RE2 refuses a larger one.
 _MAX_REGEX_BYTES: Final = 1 << 20
 _MAX_SHOWN = 20
 
@@ -34,7 +34,7 @@ class MatchType(StrEnum):
 
 
 class Matcher(NamedTuple):
-    """What one label has to be. ``accepts`` tells of a value whether it is that."""
+    """A condition on one label. ``accepts`` returns whether a value meets it."""
 
     name: str
     type: MatchType
@@ -42,13 +42,13 @@ class Matcher(NamedTuple):
     accepts: Callable[[str], bool]
 
     def __str__(self) -> str:
-        """Return the matcher as a selector writes it."""
+        """Return the matcher in the syntax of selectors."""
         name = self.name if LEGACY_LABEL(self.name) else go_quote(self.name)
         return f"{name}{self.type}{go_quote(self.value)}"
 
 
 class Selector:
-    """Which groups are meant. ``matchers`` is empty for all of them."""
+    """Selects groups. Without ``matchers`` it selects all of them."""
 
     __slots__ = ("matchers",)
 
@@ -56,7 +56,7 @@ class Selector:
         self.matchers = matchers
 
     def matches(self, labels: Labels) -> bool:
-        """Return whether a group with the grouping labels *labels* is meant."""
+        """Return whether a group with the grouping labels *labels* is selected."""
         values = dict(labels)
         return all(matcher.accepts(values.get(matcher.name, "")) for matcher in self.matchers)
 
@@ -69,15 +69,16 @@ class Selector:
 
 
 def parse_selector(text: str) -> Selector:
-    """Return the selector that *text* writes.
+    """Return the selector in *text*.
 
     Raises:
-        InvalidSelector: with the position, and what to write there.
+        InvalidSelector: *text* is malformed; says where, and what to write there.
     """
     if len(text) > _MAX_LENGTH:
         raise InvalidSelector(_MAX_LENGTH + 1, f"more than {_MAX_LENGTH} characters")
     if not is_utf8(text):
-        raise InvalidSelector(_first_surrogate(text), "a byte that is not UTF-8")
+        position = next(at for at, character in enumerate(text, 1) if not is_utf8(character))
+        raise InvalidSelector(position, "a byte that is not UTF-8")
     return Selector(tuple(_matchers(_Tokens(text))))
 
 
@@ -93,6 +94,8 @@ class _Token(NamedTuple):
         return go_quote(cut) + ("..." if cut != self.text else "")
 
 
+# The lexer of PromQL (promql/parser/lex.go). Blanks and comments are possessive, so that a long run
+# of them is not tried again.
 _STRING = r"\"(?:[^\"\\\n]|\\.)*\" | '(?:[^'\\\n]|\\.)*' | `[^`]*`"
 _TOKEN: Final = re.compile(
     rf"""(?: \s | \#[^\n]* )*+
@@ -104,7 +107,7 @@ _TOKEN: Final = re.compile(
 
 
 class _Tokens:
-    """The tokens of a selector, looked at one at a time."""
+    """The tokens of a selector. ``seen`` is the next one."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -119,7 +122,7 @@ class _Tokens:
         return _Token(kind, match[kind], match.start(kind) + 1)
 
     def take(self, wanted: str, *texts: str, kinds: tuple[str, ...] = ()) -> _Token:
-        """Return the next token if it is one of *texts* or *kinds*; *wanted* says what is."""
+        """Return the next token if it is one of *texts* or *kinds*, which *wanted* describes."""
         token = self.seen
         if token.text not in texts and token.kind not in kinds:
             if token.kind == "unknown" and token.text in "\"'`":
@@ -168,12 +171,12 @@ def _accepts(kind: MatchType, value: str, position: int) -> Callable[[str], bool
         case MatchType.REGEX | MatchType.NOT_REGEX:
             fullmatch = _compiled(value, position).fullmatch
             wanted = kind is MatchType.REGEX
-            # Bytes, because re2 translates the offsets of a match in a text.
+            # Bytes, because re2 would translate the offsets of a match in a str.
             return lambda text: (fullmatch(raw(text)) is not None) is wanted
 
 
 def _compiled(pattern: str, position: int) -> Any:
-    """Return *pattern* compiled as Prometheus does: a dot is any character, a line feed too."""
+    """Return *pattern* compiled as Prometheus does: a dot matches any character."""
     options = re2.Options()
     options.dot_nl = True
     options.log_errors = False
@@ -200,10 +203,10 @@ _LETTERS: Final = {
 
 
 def _unquoted(token: _Token) -> str:
-    """Return what the string *token* means, by Go's rules."""
+    """Return the meaning of the string *token* by Go's rules."""
     quote, inner = token.text[0], token.text[1:-1]
     if quote == "`":
-        return inner.replace("\r", "")
+        return inner.replace("\r", "")  # Go drops carriage returns from raw strings
 
     def meaning(match: re.Match[str]) -> str:
         if match["letter"]:
@@ -227,7 +230,3 @@ def _unquoted(token: _Token) -> str:
         return raw(meant).decode()  # several escaped bytes may be a character
     except UnicodeDecodeError:
         raise InvalidSelector(token.position, "the string is not UTF-8") from None
-
-
-def _first_surrogate(text: str) -> int:
-    return next(at for at, character in enumerate(text, 1) if not is_utf8(character))
