@@ -1,7 +1,7 @@
 """Prometheus Pushgateway in Python: the server, and the client that pushes to it.
 
-Names are imported when they are first used: a program that only runs ``pushgate serve``
-never loads the client, and ``import pushgate`` costs next to nothing.
+Names are imported when they are first used, so that ``import pushgate`` costs next to nothing, and
+``pushgate serve`` never loads the client.
 """
 
 from importlib import import_module
@@ -67,12 +67,13 @@ _SUBMODULES = {"client", "compat", "errors", "instruments", "properties", "testi
 
 
 def __getattr__(name: str) -> Any:
+    # Submodules, so that a program can write pushgate.compat after import pushgate.
     if name in _SUBMODULES:
         return import_module(f"pushgate.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'pushgate' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
+    globals()[name] = value  # the next use does not come here
     return value
 
 

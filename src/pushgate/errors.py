@@ -1,31 +1,31 @@
 """Every error this package raises.
 
 PushgateError
-├── InvalidPush               the request is not what it promises to be
+├── InvalidPush               the request is malformed
 │   ├── InvalidGroupingKey    the path does not name a group
-│   ├── InvalidBody           the body breaks its format or its encoding
-│   │   └── TextFormatError   ... and we can name the line
-│   └── UnsupportedEncoding   a Content-Encoding we do not decode
-├── InvalidParameter          a parameter of a query is wrong; it is named
-├── InvalidSelector           a selector of groups breaks its grammar, at a known position
-├── LimitExceeded             a limit of the server was passed; it names its flag
+│   ├── InvalidBody           the body is malformed for its type or its encoding
+│   │   └── TextFormatError   it is text, and the error names the line
+│   └── UnsupportedEncoding   its Content-Encoding is not supported
+├── InvalidParameter          a parameter of a query is wrong
+├── InvalidSelector           a selector of groups is malformed
+├── LimitExceeded             a limit of the server was exceeded; the error names the flag
 ├── InconsistentPush          well-formed, but it contradicts itself or what is stored
-├── JournalFailed             the disk, or the database, did not take the push
+├── JournalFailed             the disk, or the database, could not store the push
 ├── StaleCopy                 what is in memory is too old to be shown
 ├── StartupError              the server can't start; the message says what to do
 │   ├── UsageError            its command line is wrong
-│   ├── DamagedFile           its persistence file is
+│   ├── DamagedFile           its persistence file is damaged
 │   └── NotWritable           its persistence file can't be created
 └── PushgatewayError          the client could not push
     ├── ConfigurationError    a setting is wrong (a ValueError)
     ├── EncodingError         the metrics cannot be sent as they are (a ValueError)
     ├── PushConnectionError   no answer: refused, DNS, reset, TLS (a ConnectionError)
     │   └── PushTimeoutError  no answer in time (a TimeoutError)
-    └── PushHTTPError         the gateway answered, but not with success (an OSError)
-        ├── PushRejectedError 400, 413, 415: this push will never be taken
+    └── PushHTTPError         the gateway answered with an error (an OSError)
+        ├── PushRejectedError 400, 413, 415: this push will never be accepted
         ├── PushAuthError     401, 403, 407
         ├── PushRedirectError 3xx that is not followed
-        └── PushServerError   5xx, 429: perhaps later
+        └── PushServerError   5xx, 429: it may be accepted later
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from typing import Any
 class PushgateError(Exception):
     """Base of everything this package raises on purpose.
 
-    *advice* are further lines for the sender of a request: what is in the way, what to do.
+    *advice* are further lines for whoever sent the request: what is in the way, what to do.
     """
 
     advice: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class PushgateError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the attributes too: an error may come from a worker process.
 
-        Python would call the constructor with the message alone, which not all of them take.
+        By default, pickle calls the constructor with the message alone, which not all accept.
         """
         return _restored, (type(self), self.args, self.__dict__)
 
@@ -65,7 +65,7 @@ def _restored(
 
 
 class InvalidPush(PushgateError):
-    """The request is not what it promises to be; nothing was stored."""
+    """The request is malformed; nothing was stored."""
 
 
 class InvalidGroupingKey(InvalidPush):
@@ -73,11 +73,11 @@ class InvalidGroupingKey(InvalidPush):
 
 
 class InvalidBody(InvalidPush):
-    """The body is not what its content type or encoding promises."""
+    """The body is malformed for its content type or its encoding."""
 
 
 class TextFormatError(InvalidBody):
-    """A text body broke the grammar on a known line (counted from 1)."""
+    """A text body is malformed on line *line* (counted from 1)."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"text format parsing error in line {line}: {reason}")
@@ -86,7 +86,7 @@ class TextFormatError(InvalidBody):
 
 
 class UnsupportedEncoding(InvalidPush):
-    """The body has a Content-Encoding that we do not decode."""
+    """The Content-Encoding of the body is not supported."""
 
 
 class InvalidParameter(PushgateError):
@@ -99,7 +99,7 @@ class InvalidParameter(PushgateError):
 
 
 class InvalidSelector(PushgateError):
-    """A selector of groups breaks its grammar at *position*, in characters, from 1."""
+    """A selector of groups is malformed at *position*, in characters, from 1."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"position {position}: {reason}")
@@ -108,7 +108,7 @@ class InvalidSelector(PushgateError):
 
 
 class LimitExceeded(PushgateError):
-    """A limit of the server was passed: *limit* is ``body-bytes`` for ``--limit.body-bytes``."""
+    """A limit of the server was exceeded: *limit* is ``body-bytes`` for ``--limit.body-bytes``."""
 
     def __init__(self, message: str, limit: str, *, status: int = 413) -> None:
         super().__init__(f"{message} (--limit.{limit})")
@@ -128,11 +128,10 @@ class InconsistentPush(PushgateError):
 
 
 class JournalFailed(PushgateError):
-    """The journal could not be written: *cause*, one line.
+    """The journal could not be written; *cause* says why, in one line.
 
-    The push was not stored, and no crash brings it back, unless this is *unknown*: the disk
-    has failed so that it may have kept the push. The server does not show it in that case
-    either, but after a crash it may.
+    The push was not stored, and no crash brings it back. If this is *unknown*, the disk failed
+    in a way that may have kept the push: the server does not show it, but may do so after a crash.
     """
 
     def __init__(self, cause: str, *, unknown: bool = False) -> None:
@@ -159,20 +158,20 @@ class DamagedFile(StartupError):
 
 
 class NotWritable(StartupError):
-    """There is no persistence file yet, and the directory does not allow to create it."""
+    """There is no persistence file yet, and none can be created in its directory."""
 
 
 class PushgatewayError(PushgateError):
     """The client could not push; base of everything a push raises.
 
     Attributes:
-        method: HTTP method of the push, empty before one was chosen.
-        url: Where it went, without credentials.
+        method: HTTP method of the push; empty if none was chosen yet.
+        url: The URL it was sent to, without credentials.
         job: The job of the group.
         grouping_key: The other labels of the group.
         attempts: Requests made before giving up.
         elapsed: Seconds spent.
-        hint: What to do about it, empty when there is nothing to add.
+        hint: What to do about it; empty if the message says it all.
     """
 
     method: str = ""
@@ -191,8 +190,8 @@ class ConfigurationError(PushgatewayError, ValueError):
     """A setting is wrong. The message never shows the value of a setting that is text.
 
     Attributes:
-        key: The property or keyword, if it is known.
-        source: Where the value came from (``file:line``, the variable), if it is known.
+        key: The property or the argument; empty if unknown.
+        source: Where the value came from (``file:line``, or a variable); empty if unknown.
     """
 
     def __init__(self, message: str, *, key: str = "", source: str = "") -> None:
@@ -213,11 +212,11 @@ class EncodingError(PushgatewayError, ValueError):
 
 
 class PushConnectionError(PushgatewayError, ConnectionError):
-    """There was no answer: refused, unknown host, reset, TLS.
+    """The gateway did not answer: refused, unknown host, reset, TLS.
 
     Attributes:
         tls: Whether the failure is one of TLS, such as an untrusted certificate.
-        sent: Whether the gateway may have received the push nevertheless.
+        sent: Whether the gateway may have received the push all the same.
         final: Whether trying again cannot help.
     """
 
@@ -227,17 +226,17 @@ class PushConnectionError(PushgatewayError, ConnectionError):
 
 
 class PushTimeoutError(PushConnectionError, TimeoutError):
-    """There was no answer in time.
+    """The gateway did not answer in time.
 
     Attributes:
-        phase: ``connect``, ``read`` or ``deadline``: which limit passed.
+        phase: The limit that passed: ``connect``, ``read`` or ``deadline``.
     """
 
     phase: str = "read"
 
 
 class PushHTTPError(PushgatewayError, OSError):
-    """The gateway answered, but not with success.
+    """The gateway answered with a status other than 2xx.
 
     Attributes:
         status: The HTTP status.
@@ -253,7 +252,7 @@ class PushHTTPError(PushgatewayError, OSError):
 
 
 class PushRejectedError(PushHTTPError):
-    """400, 413, 415 and their kind: the same push will never be taken."""
+    """400, 413, 415 and similar: the gateway will never accept this push."""
 
 
 class PushAuthError(PushHTTPError):
@@ -265,11 +264,11 @@ class PushRedirectError(PushHTTPError):
 
 
 class PushServerError(PushHTTPError):
-    """5xx or 429: the gateway, or a proxy before it, could not take the push now."""
+    """5xx or 429: the gateway, or a proxy in front of it, could not accept the push now."""
 
 
 class UsageError(StartupError):
-    """The command line is wrong. The message is the line the Go server prints, exit status 1."""
+    """The command line is wrong. The message is that of the Go server; the exit status is 1."""
 
 
 def needs_server(what: str, error: ModuleNotFoundError) -> str:

@@ -72,7 +72,7 @@ def gateway() -> Iterator[RunningGateway]:
         {}
     """
     app = compose(Settings())
-    # It listens before the thread starts: a push that comes early waits instead of failing.
+    # It listens before the thread starts, so that an early push waits instead of failing.
     [listener] = sockets.listen(["127.0.0.1:0"])
     stop = threading.Event()
     thread = threading.Thread(

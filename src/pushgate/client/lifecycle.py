@@ -48,13 +48,15 @@ def end_on(number: signal.Signals) -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         raise ConfigurationError("Signals can be caught in the main thread only.", key="signals")
+    # A function, or SIG_DFL or SIG_IGN, which cannot be called.
     before: Any = signal.getsignal(number)
 
     def end(received: int, frame: FrameType | None) -> NoReturn:
         # A second signal has its old effect, so that a program that hangs in its exit can be ended.
         signal.signal(number, before)
+        # default_int_handler would raise KeyboardInterrupt in place of the SystemExit.
         if callable(before) and before is not signal.default_int_handler:
             before(received, frame)
-        raise SystemExit(128 + received)
+        raise SystemExit(128 + received)  # as a shell shows an end by a signal
 
     signal.signal(number, end)

@@ -97,6 +97,7 @@ def _histogram(point: Point) -> bytearray:
     _append_count(out, 1, 4, count)
     append_double(out, 2, native.sum_value if native else point.sum)
     if not point.native_only:
+        # In ascending order, which the format requires and collectors need not keep.
         for bucket in sorted(point.buckets):
             entry = bytearray()
             _append_count(entry, 1, 4, bucket.total)
@@ -121,8 +122,8 @@ def _append_native(out: bytearray, native: NativeHistogram) -> None:
     _append_side(out, 9, native.neg_spans, native.neg_deltas)
     _append_side(out, 12, native.pos_spans, native.pos_deltas)
     if not (native.zero_threshold or native.zero_count or native.neg_spans or native.pos_spans):
-        # Without a span that covers nothing, readers would take an empty native histogram
-        # for a classic one.
+        # metrics.proto asks for a span that covers nothing: without it, readers would take an empty
+        # native histogram for a classic one.
         _append_side(out, 12, ((0, 0),), ())
 
 
@@ -144,7 +145,7 @@ def _append_side(
 
 def _append_count(out: bytearray, whole: int, fraction: int, count: float) -> None:
     """Append *count* as the uint64 *whole*, or as the double *fraction* if it is none."""
-    # Counts of histograms of floats have fields of their own, beside those of whole numbers.
+    # Native histograms of floats have fields of their own for their counts, as doubles.
     if float(count).is_integer() and count >= 0:
         append_uint(out, whole, int(count))
     else:

@@ -43,7 +43,8 @@ def _line(name: str, labels: Labels, value: float) -> str:
         f'{label if LEGACY_LABEL(label) else _quoted(label)}="{_escaped(text)}"'
         for label, text in labels
     ]
-    if not LEGACY_METRIC(name):  # such a name stands between the braces
+    # A quoted name is the first entry between the braces.
+    if not LEGACY_METRIC(name):
         name, pairs = "", [_quoted(name), *pairs]
     braces = f"{{{','.join(pairs)}}}" if pairs else ""
     return f"{name}{braces} {go_float(float(value))}\n"

@@ -29,8 +29,8 @@ def checked(labels: Mapping[str, str]) -> dict[str, str]:
 def kept(exemplars: Sequence[Exemplar], new: Exemplar, now: float) -> list[Exemplar]:
     """Return *exemplars* with *new*, spread over the range of values.
 
-    When there are more than 10, one that is older than 5 minutes goes; else the older
-    one of the two that are closest on a logarithmic scale.
+    If there are more than 10, the oldest is dropped if it is older than 5 minutes. Otherwise the
+    older one of the two that are closest on a logarithmic scale is dropped.
     """
     every = sorted((*exemplars, new), key=lambda exemplar: exemplar.value)
     if len(every) <= MAX_NATIVE:
@@ -59,7 +59,7 @@ def _distance(pair: tuple[Exemplar, Exemplar]) -> float:
 
 
 class Sampled(Exemplar):
-    """An exemplar of the current trace. It is dropped when it is old, unlike a given one."""
+    """An exemplar of the current trace. Unlike one given by code, it is dropped when it is old."""
 
     __slots__ = ()
 
