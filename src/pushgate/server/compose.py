@@ -1,4 +1,4 @@
-"""How the parts of the server fit together: the only place that knows."""
+"""Builds the server from its settings; no other module knows how the parts fit together."""
 
 import logging
 import time

@@ -189,7 +189,7 @@ _WIDE = 30  # labels of this length and more have a line of their own, as in Go'
 
 
 def _choice(what: str, *choices: str, spelled: Callable[[str], str] = str) -> Callable[[str], str]:
-    """Return what reads one of *choices*, after *spelled* has made its spelling the usual one."""
+    """Return a function that reads one of *choices*; *spelled* normalizes it first."""
 
     def read(text: str) -> str:
         if spelled(text) not in choices:

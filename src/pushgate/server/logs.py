@@ -1,4 +1,4 @@
-"""The log: one record a line, as logfmt or JSON, in the shape of the Go server's.
+"""The log: one record per line, as logfmt or JSON, in the format of the Go server.
 
 Modules use ``logging.getLogger(__name__)``; further keys of a record are its ``extra``::
 
@@ -87,7 +87,7 @@ def as_json(keys: Mapping[str, Any]) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Return *value*, or text in its place if strict readers of JSON would refuse it."""
+    """Return *value*, or text instead of it if strict readers of JSON would refuse it."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, str):  # bytes that are not UTF-8 are lone surrogates in it

@@ -1,4 +1,4 @@
-"""Quantiles of what was observed lately, in little memory and less time.
+"""Quantiles of recent observations, in little memory and time.
 
 Observations gather in a buffer; a full buffer is sorted and every second value moves on to
 the next level, where it counts twice, and so on (the compactors of KLL sketches, Karnin,
@@ -22,9 +22,9 @@ _Point = tuple[float, int]  # a value, and how many observations it stands for
 
 
 class Window:
-    """Observations of the last *seconds*, forgotten in *ages* steps; their count and sum ever.
+    """Observations of the last *seconds*, forgotten in *ages* steps, and the total count and sum.
 
-    The clock is the caller's and must not go back. Not safe for threads.
+    The caller passes the time, which must not go back. Not safe for threads.
     """
 
     def __init__(self, seconds: float, ages: int) -> None:
@@ -37,7 +37,7 @@ class Window:
         self._levels: list[list[float]] = [[]]
 
     def observe(self, value: float, now: float) -> None:
-        """Take *value* in; about 0.3 µs."""
+        """Add an observation. Costs about 0.3 µs."""
         if now >= self._until:
             self._turn(now)
         self.count += 1

@@ -1,4 +1,4 @@
-"""What happened lately, for the status page: in memory, and a bounded number of each."""
+"""Recent events for the status page, kept in memory and bounded in number."""
 
 from collections import Counter, deque
 from collections.abc import Sized
@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
 
 
 class Scrape(NamedTuple):
-    """A scrape that was answered: when, in Unix nanoseconds, to whom, in how long, how large."""
+    """A scrape that was answered, at Unix nanoseconds: to whom, how fast, and how large."""
 
     time: int
     address: str
@@ -44,7 +44,7 @@ class Minute(NamedTuple):
 
 
 class Recent:
-    """What happened lately. Not safe for threads; the monotonic clock is the caller's."""
+    """Recent events. Not safe for threads; the caller passes the monotonic time."""
 
     def __init__(self) -> None:
         self.refused: deque[Refusal] = deque(maxlen=_MAX_REFUSED)
@@ -69,7 +69,7 @@ class Recent:
         self.refusals[refusal.reason] += 1
 
     def scrape(self, scrape: Scrape) -> None:
-        """Keep *scrape* as the last of its client. The client quiet the longest is forgotten."""
+        """Keep *scrape* as the last one of its client, and forget the least recent client."""
         scrape = scrape._replace(agent=scrape.agent[:_MAX_AGENT])
         client = scrape.address, scrape.agent
         self._scrapes.pop(client, None)  # so that it moves to the end: dicts keep their order

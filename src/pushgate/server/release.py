@@ -1,7 +1,7 @@
 """Frees large shapes in a thread of its own, piece by piece.
 
-A shape of 99,000 series is a million objects. To free them at once is one call into C, for
-which all other threads wait.
+A shape of 99,000 series consists of a million objects. Freeing them at once is a single call into C
+that holds the interpreter lock, so all other threads would wait for it.
 """
 
 import threading

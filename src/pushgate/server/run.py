@@ -1,4 +1,4 @@
-"""The process: settings, listeners, signals; from start to exit."""
+"""Runs the server as a process: listeners, signals, start and exit."""
 
 import asyncio
 import gc
@@ -134,7 +134,7 @@ class _Stop:
 
 
 class _Process:
-    """What happens between start and exit, in the event loop."""
+    """The part of the process that runs in the event loop."""
 
     def __init__(self, app: App, stop: _Stop, notifier: Notifier) -> None:
         self._app = app
@@ -257,7 +257,7 @@ def _log_start() -> None:
 
 
 def _check_encoding(settings: Settings) -> None:
-    """Refuse values that neither the pages nor SQLite could name."""
+    """Refuse flags that are not UTF-8: neither pages nor SQLite could handle them."""
     for flag, value in settings.rows().items():
         if not is_utf8(value):
             raise StartupError(f"--{flag}={value!a}: the value is not UTF-8; use another name")

@@ -1,4 +1,4 @@
-"""Listening sockets: TCP addresses as Go writes them, Unix sockets, systemd's."""
+"""Listening sockets: TCP in the notation of Go, Unix sockets, and those of systemd."""
 
 import errno
 import os
@@ -118,7 +118,7 @@ def _listen(address: str, *, shares_ports: bool) -> socket.socket:
 
 
 def _split(address: str) -> tuple[str, str]:
-    """Return host and port of *address*; the complaints are those of Go's net.SplitHostPort."""
+    """Return host and port of *address*; errors are those of Go's net.SplitHostPort."""
     host, colon, port = address.rpartition(":")
     if not address:
         return "", ""
@@ -198,7 +198,7 @@ def _listen_unix(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket that a server which was killed has left; never anything else."""
+    """Remove the socket of a server that was killed, and nothing else."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             return
@@ -231,7 +231,7 @@ def _adopt(fd: int) -> socket.socket:
 
 
 def _reason(error: OSError) -> str:
-    """Return Go's words for *error*, and what to do about it."""
+    """Return Go's text for *error*, and what to do about it."""
     if error.errno is None:
         return str(error)
     return os.strerror(error.errno).lower() + _ADVICE.get(error.errno, "")

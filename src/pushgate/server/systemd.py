@@ -1,4 +1,4 @@
-"""What a service tells systemd: that it is ready, stops, and is alive (`sd_notify(3)`)."""
+"""Notifies systemd that the service is ready, is stopping, or is alive (`sd_notify(3)`)."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What the server says about itself on its own scrape endpoint."""
+"""The server's own metrics, which every scrape includes."""
 
 import resource
 import time
@@ -73,7 +73,7 @@ class Telemetry:
     """The server's own metrics. All of it belongs to the event loop's thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start counting. *clock* is the one that :meth:`observe_push` is told times of."""
+        """Start counting. The times passed to :meth:`observe_push` are those of *clock*."""
         self._clock = clock
         self._registry = CollectorRegistry()
         for collector in (PlatformCollector, GCCollector, ProcessCollector):
@@ -152,7 +152,7 @@ class Telemetry:
         self._rejected.labels(reason).inc()
 
     def own(self, name: str) -> OwnFamily | None:
-        """Return what the consistency check wants to know of the own family *name*."""
+        """Return the own family *name* for the consistency check; None if there is none."""
         return self._own.get(name)
 
     def names(self) -> dict[str, tuple[str, str]]:
@@ -160,7 +160,7 @@ class Telemetry:
         return {name: (own.type.word, own.help) for name, own in self._own.items()}
 
     def families(self) -> list[Family]:
-        """Return the own metrics of this moment, by name; families without samples left out."""
+        """Return the current own metrics by name, without families that have no samples."""
         name, help_ = _REQUESTS
         requests = [
             Sample(name, tuple(zip(("code", "handler", "method"), of, strict=True)), float(count))
@@ -182,7 +182,7 @@ class Telemetry:
 
 
 def _family(metric: Metric) -> Family:
-    """Undo what the instruments do for OpenMetrics: the bare counter name, ``_created``."""
+    """Undo what the instruments do for OpenMetrics: counters without ``_total``, ``_created``."""
     name = f"{metric.name}_total" if metric.type == "counter" else metric.name
     samples = [
         Sample(sample.name, tuple(sorted(sample.labels.items())), float(sample.value))

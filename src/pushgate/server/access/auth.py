@@ -66,11 +66,11 @@ class TokenBucket:
 
 
 class Access:
-    """Admits or refuses requests by one `WebConfig`.
+    """Admits or refuses requests according to one `WebConfig`.
 
-    A changed configuration needs a new instance. It takes over from *previous* what a
-    reload must not reset: the rate limiter's fill, verified passwords that still hold,
-    and the queue of passwords that wait.
+    A changed configuration needs a new instance. It takes over from *previous* what a reload
+    must not reset: the state of the rate limiter, verified passwords that are still valid, and
+    the queue of waiting passwords.
 
     Attributes:
         config: the configuration it follows.
@@ -139,7 +139,7 @@ class Access:
         *,
         takes_token: bool = True,
     ) -> Refusal | None:
-        """Return None if a request is admitted. The first job that is refused refuses it.
+        """Return why a request is refused, for the first of *jobs* that is; None if it is admitted.
 
         It waits only for credentials that were not verified before.
 

@@ -1,7 +1,7 @@
 """The web configuration as values.
 
-The sections are those of the file, key by key, and refuse what could not work. The words of their
-errors are exporter-toolkit's where it has the same check.
+The sections have the keys of the file, and refuse values that cannot work. Where exporter-toolkit
+has the same check, the error has its words.
 """
 
 import fnmatch

@@ -97,7 +97,7 @@ class CredentialStore:
     def check_password(self, user: str, password: bytes) -> bool:
         """Return whether *password* is *user*'s.
 
-        Costs one bcrypt, also for a user who does not exist, so that the time tells nothing.
+        It takes as long for a user who does not exist, so that the time reveals nothing.
         """
         hashed = self._hashes.get(user, self._absent)
         matches = bcrypt.checkpw(password[:_MAX_PASSWORD], hashed)

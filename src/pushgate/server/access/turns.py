@@ -1,10 +1,10 @@
 """A fair queue for work that is done for one request at a time.
 
-In a plain queue, a hundred clients with wrong passwords would delay all others. Here turns
-rotate over addresses, and within an address over user names, so that a flood delays only
-requests that look like it. Among those that look the same, the newest is first, because at most
-one of many passwords for a user is right, and who guesses has more time than who knows. Every
-other turn is the oldest one's: otherwise clients that guess again and again would pass it forever.
+In a plain queue, a hundred clients with wrong passwords would delay all others. Here turns rotate
+over addresses, and within an address over user names, so a flood delays only requests that look
+like it. Among those, the newest comes first, because at most one of many passwords for a user is
+right, and someone who knows it is less patient than someone who guesses. Every other turn goes to
+the oldest: otherwise clients that keep guessing would overtake it forever.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _IPV6_HOST_BITS = 64  # one network, and often one client, has all addresses tha
 
 
 class TooManyWaiting(Exception):
-    """All places are taken, and newer requests or those of others come first."""
+    """All places are taken, and other requests take precedence."""
 
 
 class _Line(deque[asyncio.Future[None]]):

@@ -1,4 +1,4 @@
-"""What the endpoints work with."""
+"""The parts of the server that endpoints use."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

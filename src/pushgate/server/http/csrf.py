@@ -23,7 +23,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Origin(NamedTuple):
-    """An origin (RFC 6454). The scheme may be empty and the port None: not known."""
+    """An origin (RFC 6454). An empty scheme and a port of None are unknown."""
 
     scheme: str
     host: str
@@ -45,8 +45,8 @@ def cross_site_write(scope: Scope, external_url: str, trusted: Sequence[Network]
 
     Args:
         scope: the request; its ``Host`` header is the host that was asked for.
-        external_url: the URL of this server for browsers, if a proxy hides it; or empty.
-        trusted: the addresses of proxies whose ``X-Forwarded-*`` headers are believed.
+        external_url: the URL at which browsers reach this server behind a proxy; may be empty.
+        trusted: the addresses of proxies whose ``X-Forwarded-*`` headers are trusted.
     """
     if scope["method"] in SAFE_METHODS:
         return None
@@ -93,7 +93,7 @@ def _asked_for(
 
 
 def _is_trusted(client: tuple[str, int] | None, trusted: Sequence[Network]) -> bool:
-    """Return whether a proxy at *client* is believed; a peer of a Unix socket is."""
+    """Return whether *client* is a trusted proxy, as every peer of a Unix socket is."""
     if client is None:
         return True
     if not trusted:

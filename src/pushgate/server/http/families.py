@@ -1,7 +1,7 @@
 """The metric families of a group, for pages and the JSON API.
 
-A group may have 100,000 families, or a histogram with as many buckets. Work on them is split
-into steps of about a millisecond: generators that yield where other requests get a turn.
+A group may have 100,000 families, or a histogram with as many buckets. Generators split the work
+on them into steps of about a millisecond, between which other requests are served.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -23,10 +23,10 @@ _ITEMS_PER_STEP = 1000
 
 
 class Family(NamedTuple):
-    """One metric family of a group; ``received`` is in Unix nanoseconds.
+    """One metric family of a group, received at a time in Unix nanoseconds.
 
-    ``numbers`` has a text for each slot of the shape; ``details`` is empty, or has a part of
-    a protobuf message for each metric.
+    ``numbers`` has the text of a number for each slot of the shape. ``details`` has a part of a
+    protobuf message for each metric, or is empty.
     """
 
     shape: FamilyShape
@@ -35,7 +35,7 @@ class Family(NamedTuple):
     details: Sequence[bytes]
 
     def described(self, index: int) -> Described | None:
-        """Return what the details of the metric at *index* say; None if it has none."""
+        """Return the decoded details of the metric at *index*; None if it has none."""
         return describe(self.details[index]) if self.details else None
 
 

@@ -1,4 +1,4 @@
-"""The API of groups: ``/api/v1/groups`` lists those that match, and deletes them."""
+"""The API ``/api/v1/groups``, which lists and deletes the groups that match."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ SORTS: Final = ("labels", "-labels", *_ORDERS, *(f"-{name}" for name in _ORDERS)
 
 
 def _refusing_in_json(endpoint: Endpoint) -> Endpoint:
-    """Return *endpoint* with wrong parameters answered as Prometheus' API answers them."""
+    """Return *endpoint* with errors of parameters in the format of Prometheus' API."""
 
     @wraps(endpoint)
     async def answering(context: AppContext, scope: Scope) -> ASGIApp:
@@ -71,9 +71,9 @@ async def listing(context: AppContext, scope: Scope) -> ASGIApp:
 
 @_refusing_in_json
 async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
-    """Delete the groups that meet the conditions in the query; answer which and how many.
+    """Delete the groups that meet the conditions in the query, and list them.
 
-    A group that is pushed to in the meantime, and so is no longer old, is kept.
+    A group that receives a push in the meantime, and so is no longer old, is kept.
     """
     given = Parameters(scope)
     given.only((*_CONDITIONS, "dry_run"))
@@ -98,7 +98,7 @@ async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
 
 
 def _is_gone(store: Store, group: Group) -> bool:
-    """Return whether *group* was deleted, though there may be a new one of its name."""
+    """Return whether *group* was deleted, even if there is a new group with its key."""
     now = store.get(group.key)
     return now is None or now.since > group.since
 
@@ -110,7 +110,7 @@ def _selection(given: Parameters) -> Selection:
 
 
 def _pieces(groups: Sequence[Group], head: Mapping[str, Any], store: Store) -> Iterator[bytes]:
-    """Yield the answer: *head*, and the list of *groups*."""
+    """Yield the body of a response: *head*, and the list of *groups*."""
     yield b'{"status":"success","data":' + encoded(head)[:-1] + b',"groups":['
     separator, now = b"", time.time_ns()
     for group in groups:
@@ -120,7 +120,7 @@ def _pieces(groups: Sequence[Group], head: Mapping[str, Any], store: Store) -> I
 
 
 def _entry(group: Group, rule: Rule, now: int) -> dict[str, Any]:
-    """Return what the API tells of *group* at *now*."""
+    """Return the description of *group* at *now*."""
     return {
         "labels": dict(group.key.labels),
         "push_time": _written(group.pushed_at),
@@ -136,5 +136,5 @@ def _entry(group: Group, rule: Rule, now: int) -> dict[str, Any]:
 
 
 def _written(time: int | None) -> str | None:
-    """Return *time* as the API writes it; never is null."""
+    """Return *time* as the API writes it. None and 0 stand for never."""
     return local_time(time) if time else None

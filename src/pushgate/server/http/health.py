@@ -26,7 +26,7 @@ async def healthy(context: AppContext, _scope: Scope) -> ASGIApp:
 
 
 async def ready(context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer as :func:`healthy`, or 503 while the journal cannot be written."""
+    """Answer like :func:`healthy`, or 503 while the journal cannot be written."""
     return _health(context) if context.gateway.is_ready else _NOT_READY
 
 
@@ -57,5 +57,5 @@ async def explain_stop(_context: AppContext, _scope: Scope) -> ASGIApp:
 
 
 async def pong(_context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer ``OPTIONS *``, which asks whether the server as a whole is there."""
+    """Answer ``OPTIONS *``, which concerns the server as a whole (RFC 9110, 9.3.7)."""
     return Response(200)

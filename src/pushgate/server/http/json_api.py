@@ -69,12 +69,12 @@ async def metrics(context: AppContext, _scope: Scope) -> ASGIApp:
 
 
 async def options(_context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer a preflight request: pages of other origins may read."""
+    """Answer a preflight request: pages of other origins may read the API."""
     return Response(200, headers=_CORS)
 
 
 async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:
-    """Delete all groups; answer when they are gone."""
+    """Delete all groups, and answer once they are gone."""
     await context.gateway.apply(Wipe())
     return Response(202)
 
@@ -132,12 +132,12 @@ def _native_size(details: Sequence[bytes]) -> int:
 
 
 def _meta(group: Group) -> dict[str, Any]:
-    """Return the keys that every group has. No family named as one of them is shown."""
+    """Return the keys that every group has. They hide families of the same names."""
     return {"labels": dict(group.key.labels), "last_push_successful": group.last_push_successful}
 
 
 def _small_group(group: Group) -> bytes:
-    """Return nearly every group. All at once is three times as fast as :func:`_large_group`."""
+    """Return a group of the usual size, in a third of the time of :func:`_large_group`."""
     written = cache(local_time)
     shown = {
         family.shape.name: _whole_family(family, group.key.labels, written)
@@ -208,7 +208,7 @@ class _NativeBuckets(NamedTuple):
 
 
 class _Points(NamedTuple):
-    """The buckets or quantiles of a metric: bound and value as text, in any order."""
+    """The buckets or quantiles of a metric, as pairs of bound and value in any order."""
 
     pairs: Iterable[tuple[str, str]]
 

@@ -533,6 +533,6 @@ def description(settings: Settings) -> _Node:
 
 
 async def described(context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer with the description."""
+    """Answer with the description of this server."""
     body = orjson.dumps(description(context.settings))
     return Response(200, body, JSON)

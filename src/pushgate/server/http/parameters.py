@@ -1,4 +1,4 @@
-"""The query string of a request, parameter by parameter; a mistake is named."""
+"""Reads the parameters of a query string, and says which one is wrong and why."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar

@@ -1,13 +1,13 @@
-"""One HTTP/1.x connection: an asyncio protocol that hands requests on and writes the responses.
+"""One HTTP/1.x connection: an asyncio protocol that reads requests and writes responses.
 
-Requests are served one after the other: the bytes behind a request stay in the buffer until it
-is answered, so responses keep the order of their requests, and a broken request is noticed when
-its turn comes. A head is parsed when it is complete. Offers to upgrade are declined by ignoring
+Requests are served one at a time. The bytes that follow a request stay in the buffer until it is
+answered, so responses keep the order of their requests, and a malformed request is noticed when
+its turn comes. A head is parsed once it is complete. Offers to upgrade are declined by ignoring
 them (RFC 9110, 7.8).
 
-If clients need no credentials, a push goes to the :class:`PushService` without a task, ASGI
-messages or a router. Every other request becomes an ASGI cycle, an :class:`Exchange`. Both are
-sinks for the body of their request.
+If clients need no credentials, a push goes straight to the :class:`PushService`, without a task,
+ASGI messages or a router. Every other request becomes an ASGI cycle, an :class:`Exchange`. The
+body of a request is fed to either of them, piece by piece.
 """
 
 import asyncio
@@ -130,9 +130,9 @@ class ServerState:
             self._is_full = False
 
     def refuse(self, reason: str) -> Response:
-        """Return the response to a client that is refused for *reason*; count it.
+        """Count a client that is refused for *reason*, and return the response to it.
 
-        That there are too many connections is logged once, until there are fewer again.
+        Too many connections are logged once, until there are fewer again.
         """
         self.telemetry.count_rejected(reason)
         if reason in self.max_connections and not self._is_full:
@@ -143,7 +143,7 @@ class ServerState:
 
     @property
     def is_open(self) -> bool:
-        """Whether any client may push, and responses have no headers but their own."""
+        """Whether clients need no credentials, and responses get no additional headers."""
         access = self.live.access
         return access.open and not access.headers
 
@@ -209,10 +209,10 @@ class HttpProtocol(asyncio.Protocol):
             self.shut_down()
 
     def data_received(self, data: bytes) -> None:
-        """Handle what the client sent.
+        """Handle the next bytes from the client.
 
-        Two cases need no buffer: a push in one segment whose head is known, and a piece of a
-        body. They are nearly all there is.
+        The two usual cases need no buffer: a whole push in one segment whose head is known, and
+        a piece of a body.
         """
         if self._is_ending:
             self._discarded += len(data)
@@ -231,9 +231,9 @@ class HttpProtocol(asyncio.Protocol):
         self.advance()
 
     def eof_received(self) -> bool:
-        """Note that the client sends no more; it may still read.
+        """Note that the client sends no more. It may still read the response.
 
-        TLS has no half-closed connections: the transport closes itself.
+        Over TLS it may not: asyncio does not support half-closed TLS connections.
         """
         self._at_eof = True
         if self._is_ending:
@@ -256,12 +256,12 @@ class HttpProtocol(asyncio.Protocol):
             sink.hang_up()
 
     def pause_writing(self) -> None:
-        """Wait for a client that does not read its responses, but not forever."""
+        """Stop writing while the client does not read, and limit how long that may last."""
         self.writable.clear()
         self._write_deadline = self._loop.time() + self._state.idle_seconds
 
     def resume_writing(self) -> None:
-        """Go on: the client reads."""
+        """Continue writing, because the client reads again."""
         self._write_deadline = _NEVER
         self.writable.set()
         self.advance()
@@ -302,13 +302,13 @@ class HttpProtocol(asyncio.Protocol):
             self._end()
 
     def abort(self) -> None:
-        """Break the connection off."""
+        """Close the connection at once, without sending what is buffered."""
         self._transport.abort()
 
     # --- Requests ---------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Read what has arrived, as far as possible. Others have a turn between the steps."""
+        """Process what has arrived as far as possible, and let others run in between."""
         if self._is_advancing or self._is_scheduled:  # a response may come while it is parsed
             return
         self._is_advancing = True
@@ -353,7 +353,7 @@ class HttpProtocol(asyncio.Protocol):
         return False
 
     def _regulate_reading(self) -> None:
-        """Let the client wait while much is buffered that cannot be read yet."""
+        """Stop receiving while much is buffered that cannot be processed yet."""
         is_blocked = self._owes_response or self._framing is not None or not self.writable.is_set()
         pause = len(self._buffer) > _HIGH_WATER_BYTES and (is_blocked or self._is_scheduled)
         if pause != self._is_paused and not self._transport.is_closing():
@@ -364,7 +364,7 @@ class HttpProtocol(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def _start_known_push(self, data: bytes) -> bool:
-        """Start the push in *data*, if that is a whole one with a head that was seen before."""
+        """Start the push in *data* if it is a complete one whose head was seen before."""
         head, end, body = data.partition(b"\r\n\r\n")
         state = self._state
         # Without its end, a head that is known may be the start of a longer one.
@@ -411,7 +411,7 @@ class HttpProtocol(asyncio.Protocol):
         return True
 
     def _await_head(self) -> None:
-        """Wait for the rest of a head, if it may come and there is memory for it."""
+        """Wait for the rest of a head, if it can still come and there is memory for it."""
         state = self._state
         if not self._in_head:
             self._in_head = True
@@ -431,7 +431,7 @@ class HttpProtocol(asyncio.Protocol):
         self._held_head_bytes = length
 
     def _start_request(self, request: RequestHead, head: bytes) -> None:
-        """Start a request, whose *head* are these bytes."""
+        """Start *request*, whose bytes are *head*."""
         state = self._state
         if request.length == 0:
             self._framing = None
@@ -473,8 +473,8 @@ class HttpProtocol(asyncio.Protocol):
     def _is_plain_push(self, request: RequestHead) -> bool:
         """Return whether *request* is a push that need not go through the application.
 
-        The application checks credentials, adds configured headers, and refuses what pages
-        of other sites make a browser send.
+        The application checks credentials, adds configured headers, and refuses requests that
+        pages of other sites have made a browser send.
         """
         if request.method not in PUSH_METHODS or not self._state.is_open:
             return False
@@ -483,7 +483,7 @@ class HttpProtocol(asyncio.Protocol):
         return _FROM_BROWSERS.isdisjoint(dict(request.headers))
 
     def _read_body(self, data: bytes) -> bytes:
-        """Pass on the content in *data*; return what follows the body, empty if nothing does."""
+        """Pass on the content in *data*, and return the bytes that follow the body, if any."""
         assert self._framing is not None
         try:
             content, rest = self._framing.cut(data)
@@ -509,7 +509,10 @@ class HttpProtocol(asyncio.Protocol):
         return rest
 
     def _fail_body(self, error: PushgateError) -> None:
-        """Give up the body that is arriving: behind it, no request can be found."""
+        """Give up the body that is arriving, and with it the connection.
+
+        Without its end, the start of the next request cannot be found.
+        """
         self._keep_alive = False
         if self._sink is not None:
             self._sink.fail(error)
@@ -519,7 +522,7 @@ class HttpProtocol(asyncio.Protocol):
     # --- Answers ----------------------------------------------------------------------------
 
     def write_continue(self) -> None:
-        """Tell a client that waits for it to send its body."""
+        """Send ``100 Continue`` if the client waits for it before it sends the body."""
         if self._awaits_continue:
             self._awaits_continue = False
             self.write(_CONTINUE)
@@ -530,7 +533,7 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.writelines(pieces)
 
     def encoded_head(self, status: int, headers: Headers, *, ends_by_closing: bool) -> bytes:
-        """Return the head of the response that is due, and decide what happens after it."""
+        """Return the head of the response, and decide whether the connection goes on."""
         if ends_by_closing or (b"connection", b"close") in headers:
             self._keep_alive = False
         return encoded_head(
@@ -584,7 +587,7 @@ class HttpProtocol(asyncio.Protocol):
         self._end(lingers=lingers)
 
     def _end(self, *, lingers: bool = False) -> None:
-        """Take no more requests. Close, as soon as the client has sent what it is sending."""
+        """Accept no more requests. Close once the client has sent what it is sending."""
         self._is_ending = True
         self._count_head(0)
         self._buffer.clear()
@@ -668,7 +671,7 @@ class Exchange:
     # --- The application --------------------------------------------------------------------
 
     async def run(self, app: ASGIApp) -> None:
-        """Let *app* answer; whatever it does, the connection goes on or ends."""
+        """Let *app* answer, and end the exchange properly whatever it does."""
         try:
             await app(self._scope, self._receive, self._send)
         except asyncio.CancelledError:  # by a stop that waits no longer, or of a slow reader

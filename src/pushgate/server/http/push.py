@@ -98,10 +98,9 @@ def _shared(value: bytes) -> bytes:
 class PushRequest(NamedTuple):
     """The head of a push or delete.
 
-    ``idempotency_key`` is empty, or names the push for all times that it is sent.
-
-    ``length`` is the declared length of the body, 0 if there is none; ``size`` that of the
-    head, counted as the Go server counts it for its metrics.
+    ``length`` is the declared length of the body, or 0. ``size`` is the length of the head as
+    the Go server counts it for its metrics. ``idempotency_key``, if there is one, identifies the
+    push in all attempts to send it.
     """
 
     method: str
@@ -198,9 +197,9 @@ class PushService:
         return group
 
     def known(self, head: bytes) -> PushRequest | None:
-        """Return what :meth:`remember` was told of the bytes *head*.
+        """Return the request that :meth:`remember` kept for the bytes *head*.
 
-        Heads that differ in nothing but an idempotency key, which comes once, are one.
+        Heads that differ only in the idempotency key share an entry, because a key comes once.
         """
         request = self._heads.get(head)
         if request is None and (found := _idempotency_key(head)):
@@ -211,7 +210,7 @@ class PushService:
         return request
 
     def remember(self, head: bytes, request: PushRequest) -> None:
-        """Keep what the bytes *head* mean: clients send the same ones again and again."""
+        """Keep the meaning of the bytes *head*, because clients send the same head every time."""
         if found := _idempotency_key(head):
             size = request.size - len(request.idempotency_key)
             head, request = _without(head, found), request._replace(idempotency_key=b"", size=size)
@@ -255,7 +254,7 @@ class PushService:
         self._held_bytes -= size
 
     def carry_out(self, push: "Push", body: bytes) -> None:
-        """Read *body*, make it a change, and settle *push* when that is durable."""
+        """Read *body*, submit it as a change, and settle *push* once that is durable."""
         request = push.request
         if request.method == "DELETE":
             self._submit(push, Delete(push.group))
@@ -294,7 +293,7 @@ class PushService:
         self._gateway.submit(change, push.settle)
 
     def conclude(self, push: "Push", error: Exception | None) -> Response:
-        """Return the response to *push*, which ended with *error* or well; count and log it."""
+        """Count and log the end of *push*, with *error* or without, and return its response."""
         # Counted before it is answered: whoever got the answer finds it in the next scrape.
         response = self._response(push, error)
         telemetry, request = self._telemetry, push.request
@@ -344,11 +343,11 @@ class PushService:
 
 
 class BodyCutOff(InvalidBody):
-    """The body did not arrive as the head of the request announced it."""
+    """The body did not arrive in the way the head of the request announced."""
 
 
 class Push:
-    """One push or delete under way: it collects its body, and is answered once."""
+    """A push or delete in progress. It collects its body and is answered once."""
 
     is_full = False
 
@@ -408,7 +407,7 @@ class Push:
         """Ignore that the client is gone: a push that is complete is carried out."""
 
     def settle(self, error: Exception | None) -> None:
-        """End the push, with *error* or because it is durable and visible; the first call counts.
+        """End the push, with *error* or because it is durable and visible. The first call counts.
 
         Everything that was held for the body is released before the response is made.
         """

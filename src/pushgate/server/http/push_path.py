@@ -1,4 +1,4 @@
-"""The paths of pushes: which ones they are, and which group each names."""
+"""The paths of pushes, and the groups that they name."""
 
 import re
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
     The path is split before it is decoded, so that a value may contain a slash and be empty.
 
     Raises:
-        InvalidGroupingKey: with the reference's text.
+        InvalidGroupingKey: the path names no group; the message is the Go server's.
         LimitExceeded: there are too many labels to read them all.
     """
     match = push_path(settings.route_prefix)(raw_path)

@@ -63,7 +63,7 @@ class Response:
         return kept[1]
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         await send(self._start)
         await send(self._body)
 
@@ -85,7 +85,7 @@ def encoded_head(status: int, headers: Headers, *, keep_alive: bool, is_http_1_0
 
 
 def plain_error(status: int, message: str, headers: Headers = ()) -> Response:
-    """Return the error that says *message*, in the shape of Go's ``http.Error``."""
+    """Return an error response with *message*, as Go's ``http.Error`` writes it."""
     return Response(status, raw(message) + b"\n", (*headers, TEXT, _NOSNIFF))
 
 
@@ -106,7 +106,7 @@ _RETRY: Final = frozenset({429, 503})
 
 
 def error_response(error: Exception) -> Response:
-    """Return the response to a request that ended with *error*; 500 if no request may cause it."""
+    """Return the response to a request that failed with *error*: 500 if it is unexpected."""
     if isinstance(error, LimitExceeded):
         status = error.status
     else:

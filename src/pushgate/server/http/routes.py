@@ -30,7 +30,7 @@ class Action:
         job: returns the job that the request is about, if it is about one. A request that
             makes it raise needs no permission: it will be refused anyway.
         checks_jobs: the endpoint finds out which jobs the request is about, and checks the
-            permission for each of them. Before that, it is enough to be known.
+            permission for each of them. Before that, any identity is admitted.
         shows_groups: the endpoint shows groups, if *permission* is one to read: it has to know
             what other servers have changed, and those that are due have to expire first.
         counted_as: the handler under which requests are counted; empty if they are not.

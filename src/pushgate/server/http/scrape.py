@@ -27,9 +27,9 @@ _CHUNK_BYTES = 64 << 10
 
 
 async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
-    """Answer with an exposition. Other requests get their turns while it is rendered.
+    """Answer with an exposition, rendered in steps between which other requests are served.
 
-    With ``match[]`` in the query it is that of the groups that one of the selectors matches.
+    With ``match[]`` in the query, it contains only the groups that a selector matches.
     """
     began = time.perf_counter()
     headers = scope["headers"]
@@ -69,7 +69,7 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
 
 
 async def _scraped(kept: Kept, store: Store) -> tuple[int, list[bytes]]:
-    """Return an exposition of now or later, and its revision: all who wait share the next one."""
+    """Return an exposition that begins now or later, and its revision. All who wait share it."""
     if kept.next is None:
         kept.next = asyncio.get_running_loop().create_task(_scrape_next(kept, store))
     # A client that hangs up must not cancel the scrape that others wait for.

@@ -1,4 +1,4 @@
-"""Accepts connections on the listeners, and closes them in good order at a stop."""
+"""Accepts connections on the listeners, and closes them gracefully at a stop."""
 
 import asyncio
 import resource
@@ -56,7 +56,7 @@ class HttpServer:
     async def stop(self, seconds: float, at_once: asyncio.Event | None = None) -> None:
         """Accept no more connections, answer the requests under way, and close.
 
-        What is not answered after *seconds*, or when *at_once* is set, is broken off.
+        Requests that are not answered after *seconds*, or when *at_once* is set, are aborted.
         """
         state = self._state
         # First the listeners: with SO_REUSEPORT, the kernel then sends clients to other processes.

@@ -1,4 +1,4 @@
-"""Long work on the event loop: one slice of it between two looks at the network.
+"""Shares the event loop between long tasks: one slice of work in each iteration.
 
 If each of a hundred requests ran for two milliseconds in every iteration of the loop, a new
 client would wait for all of them. So the slices of all requests form one queue for each loop.
@@ -18,7 +18,7 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, deque[Callable[[], None]]]
 
 
 def queue_slice(work: Callable[[], None]) -> None:
-    """Call *work* after all that was queued before it, one each iteration of the running loop."""
+    """Call *work* after everything queued before it, one call in each iteration of the loop."""
     loop = asyncio.get_running_loop()
     queue = _queues.setdefault(loop, deque())
     queue.append(work)

@@ -1,4 +1,4 @@
-"""Long responses, made while they are sent, without blocking the event loop."""
+"""Long responses that are made while they are sent, without blocking the event loop."""
 
 from collections.abc import AsyncIterator, Generator, Iterable
 from time import perf_counter
@@ -16,7 +16,7 @@ _CHUNK_BYTES = 64 << 10
 
 
 async def in_steps(work: Generator[Any, None, T]) -> T:
-    """Return the result of *work*. Other requests get a turn every few of its yields."""
+    """Return the result of *work*, and let other requests run at some of its yields."""
     while True:
         pause = perf_counter() + SLICE_SECONDS
         try:
@@ -44,7 +44,7 @@ class Stream:
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Make it and send it, once."""
+        """Make the response and send it. It can be sent once."""
         chunks = _chunks(self._pieces)
         # A response that fits into one chunk has a length, and can be sent with its head.
         first = await anext(chunks)

@@ -1,4 +1,4 @@
-"""The text of the 405 that a browser gets at the path of a group: how to push there."""
+"""The text of the 405 at the path of a group, which explains how to push there."""
 
 import shlex
 from typing import Final
@@ -29,7 +29,7 @@ Prometheus scrapes {exposition}. The groups are listed at {home}."""
 
 
 def push_usage(scope: Scope, settings: Settings) -> str:
-    """Return curl lines for the group that the request *scope* names, first line as in Go."""
+    """Return curl commands for the group that *scope* names. The first line is Go's."""
     prefix = escaped(settings.route_prefix.encode()).encode()
     path = scope["raw_path"].removeprefix(prefix)
     if len(path) > _MAX_PATH_BYTES:

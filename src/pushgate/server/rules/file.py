@@ -1,4 +1,4 @@
-"""The rules file."""
+"""Reads the rules file."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures made of numbers, as the templates draw them in SVG.
+"""Charts, as the templates draw them in SVG.
 
 Positions along the x axis are percentages, so a drawing is as wide as the page and its text is
 not stretched. Heights are pixels.
@@ -29,7 +29,7 @@ class Bucket(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """One bar of a histogram, and what it says when it is pointed at."""
+    """One bar of a histogram, and its tooltip."""
 
     x: str
     width: str
@@ -39,7 +39,7 @@ class Bar(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A text at a place of the x axis; ``anchor`` is SVG's."""
+    """A label on the x axis; ``anchor`` is SVG's ``text-anchor``."""
 
     x: str
     text: str
@@ -71,11 +71,11 @@ def classic_buckets(bounds: Sequence[float], cumulative: Sequence[float]) -> lis
 def histogram(
     buckets: Sequence[Bucket], read: Callable[[float], str], *, is_native: bool
 ) -> Chart | None:
-    """Return the picture of ascending *buckets*; None if there is nothing that can be drawn.
+    """Return the chart of ascending *buckets*; None if there is nothing to draw.
 
     Args:
         buckets: those of a native histogram may leave gaps.
-        read: writes bounds, in the unit of the family.
+        read: formats bounds in the unit of the family.
         is_native: the buckets grow exponentially.
     """
     total = sum(bucket.observed for bucket in buckets)
@@ -149,7 +149,10 @@ def _is_exponential(buckets: Sequence[Bucket]) -> bool:
 
 
 def _scale(finite: Iterable[float], *, is_log: bool) -> Callable[[float], float]:
-    """Return what places a number on the axis: in decades if *is_log*, on both sides of zero."""
+    """Return a function from numbers to places on the axis, logarithmic if *is_log*.
+
+    A logarithmic axis extends to both sides of zero.
+    """
     sizes = [abs(bound) for bound in finite if bound]
     if not is_log or not sizes:
         return lambda number: number
@@ -167,9 +170,9 @@ def _scale(finite: Iterable[float], *, is_log: bool) -> Callable[[float], float]
 def _spans(
     buckets: Sequence[Bucket], place: Callable[[float], float], *, is_log: bool
 ) -> list[tuple[float, float]]:
-    """Return where *buckets* are drawn. An open end is as wide as its neighbor.
+    """Return the spans of *buckets* on the axis. An open end is as wide as its neighbor.
 
-    On an axis in decades, the bucket from zero on is one with an open end.
+    On a logarithmic axis, a bucket that starts at zero has an open end.
     """
     spans = [(place(lower), place(upper)) for lower, upper, _ in buckets]
     widths = [high - low for low, high in spans if math.isfinite(high - low)]
@@ -182,7 +185,7 @@ def _spans(
 
 
 def _merged(buckets: list[Bucket]) -> list[Bucket]:
-    """Return at most so many buckets as there is room for bars, neighbors joined."""
+    """Return *buckets* with neighbors joined until there is room for a bar for each."""
     step = -(-len(buckets) // _MAX_BARS)
     return [
         Bucket(some[0].lower, some[-1].upper, sum(bucket.observed for bucket in some))
@@ -215,9 +218,9 @@ def _round_step(step: float) -> float:
 
 
 def _marks(places: Sequence[tuple[float, str]]) -> list[Mark]:
-    """Return the marks of quantiles: the first to the left, the last to the right of its line.
+    """Return the marks of quantiles, with the text left of the first line and right of the last.
 
-    One between that is too close to another has no text.
+    A mark in between has no text if it is too close to another one.
     """
     (first, name), *between, (last, last_name) = places
     inner = [
@@ -233,13 +236,13 @@ def _mark(percent: float, text: str) -> Mark:
 
 
 def bar_share(value: float, most: float) -> str:
-    """Return how long the bar of *value* is beside one of *most*, as a percentage."""
+    """Return the length of a bar for *value* in percent, if *most* is the full length."""
     is_drawn = 0 < value < math.inf and 0 < most < math.inf
     return f"{max(0.5, min(100.0, 100 * value / most)):.1f}%" if is_drawn else "0%"
 
 
 def top(values: Iterable[float]) -> float:
-    """Return the end of an axis from zero on for *values*: 1, 2 or 5 times a power of 10."""
+    """Return the upper end of an axis for *values*: 1, 2 or 5 times a power of 10."""
     most = max((value for value in values if math.isfinite(value)), default=0.0)
     return _round_step(most) if most > 0 else 1.0
 

@@ -1,4 +1,4 @@
-"""The metric families of a group as the templates show them: plain text, not yet escaped."""
+"""The metric families of a group, prepared for the templates, which escape them."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 
 class FamilyCard(NamedTuple):
-    """A metric family. ``rows`` can be read once; ``more`` is how many rows are not in it."""
+    """A metric family. ``rows`` can be read once; ``more`` counts the rows left out."""
 
     name: str
     type: str
@@ -173,7 +173,7 @@ def _chart(
     native: Sequence[NativeBucket] | None,
     read: _Read,
 ) -> Chart | None:
-    """Return the picture of a histogram; none of one that would take too long."""
+    """Return the chart of a histogram; None if it would take too long to draw."""
     if len(native or bounds) > _MAX_DRAWN:
         return None
     if native is not None:

@@ -1,4 +1,4 @@
-"""Groups as the templates show them: plain text, not yet escaped."""
+"""Groups, prepared for the templates, which escape them."""
 
 import base64
 import re
@@ -31,7 +31,7 @@ STATE_WORDS: Final = {
 
 
 class Chip(NamedTuple):
-    """One label. ``value`` may be shortened; then ``full`` is not."""
+    """One label. If ``value`` is shortened, ``full`` has more of it."""
 
     name: str
     value: str
@@ -73,11 +73,11 @@ def group_row(
 
     Args:
         group: the group.
-        rule: the rule for it.
-        settings: say which names need quotes, and which paths exist.
+        rule: the rule that applies to it.
+        settings: decide which names need quotes, and which paths exist.
         now: the time, in Unix nanoseconds.
-        may_delete: the reader may delete it.
-        most: how many characters of a value are shown; 0 is all.
+        may_delete: whether the reader may delete it.
+        most: how many characters of a value to show; 0 for all.
     """
     state = state_of(group, rule, now)
     return GroupRow(
@@ -106,7 +106,7 @@ def _expected(group: Group, state: State, rule: Rule, now: int) -> str:
 
 
 def chips(key: GroupingKey, settings: Settings, *, most: int) -> list[Chip]:
-    """Return the labels of *key* but the job; values of more than *most* characters shortened."""
+    """Return the labels of *key* without the job, and values cut to *most* characters."""
     return [chip(name, value, settings, most) for name, value in key.labels if name != "job"]
 
 
@@ -117,14 +117,14 @@ def chip(name: str, value: str, settings: Settings, most: int = 0) -> Chip:
 
 
 def shortened(value: str, most: int) -> tuple[str, str]:
-    """Return the first *most* characters of *value*, and a bit more of it if it has more."""
+    """Return the first *most* characters of *value*, and a longer text if that cuts it."""
     if not most or len(value) <= most:
         return value, ""
     return f"{value[:most]}…", f"{value[: 4 * most]}… ({len(value):,} characters)"
 
 
 def strip(attempts: Sequence[Attempt], expect_every: int) -> Strip:
-    """Return the strip of *attempts*, oldest first, with places for those that are not there.
+    """Return the strip of *attempts*, oldest first, with gaps where there are too few.
 
     A push that came later than 1.5 times *expect_every* nanoseconds after the one before was late.
     """
@@ -146,7 +146,7 @@ def strip(attempts: Sequence[Attempt], expect_every: int) -> Strip:
 
 
 class PastPush(NamedTuple):
-    """A push in the history of a group; ``since`` is the time from the push before."""
+    """A push in the history of a group; ``since`` is the time since the previous one."""
 
     at: Moment
     is_accepted: bool
@@ -154,7 +154,7 @@ class PastPush(NamedTuple):
 
 
 def history(attempts: Sequence[Attempt], now: int) -> list[PastPush]:
-    """Return *attempts*, the latest first."""
+    """Return *attempts*, latest first."""
     gaps = ["", *(duration((b.time - a.time) / 1e9) for a, b in pairwise(attempts))]
     return [
         PastPush(moment(attempt.time, now), attempt.is_accepted, gap)
@@ -163,7 +163,7 @@ def history(attempts: Sequence[Attempt], now: int) -> list[PastPush]:
 
 
 def rhythm(attempts: Sequence[Attempt]) -> tuple[float, str]:
-    """Return the usual seconds between accepted pushes, 0 if unknown, and a text that says so."""
+    """Return the usual seconds between accepted pushes (0 if unknown), and a text about it."""
     times = [attempt.time / 1e9 for attempt in attempts if attempt.is_accepted]
     gaps = [after - before for before, after in pairwise(times)]
     if not gaps:
@@ -174,14 +174,14 @@ def rhythm(attempts: Sequence[Attempt]) -> tuple[float, str]:
 
 
 class Snippet(NamedTuple):
-    """Something to copy."""
+    """A text with a button that copies it."""
 
     title: str
     text: str
 
 
 def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> list[Snippet]:
-    """Return what one copies about *group*; *base_url* is where the server is reached."""
+    """Return selector, alert rule and commands for *group* of the server at *base_url*."""
     said = selector(group.key)
     found = [Snippet("selector", said), Snippet("alert rule", _alert(group, rule, said))]
     path = delete_path(group.key, settings)
@@ -216,7 +216,7 @@ def _alert(group: Group, rule: Rule, selector: str) -> str:
 
 
 def selector(key: GroupingKey) -> str:
-    """Return the selector of exactly the metrics of the group *key*, as far as labels tell."""
+    """Return a selector that all metrics of the group *key* match."""
     pairs = sorted(key.labels, key=lambda pair: pair[0] != "job")
     written = (
         f"{name if LEGACY_LABEL(name) else go_quote(name)}={go_quote(value)}"
@@ -226,7 +226,7 @@ def selector(key: GroupingKey) -> str:
 
 
 def title(group: Group) -> str:
-    """Return a short text that names *group*, for the title of its page."""
+    """Return a short name of *group* for the title of its page."""
     named = [group.key.job, *(f"{n}={v}" for n, v in group.key.labels if n != "job")]
     return shortened(" ".join(named), _MAX_CHIP)[0]
 

@@ -87,7 +87,10 @@ _Render: TypeAlias = Callable[[AppContext, Scope], Awaitable[Iterator[str]]]
 
 
 def _shared(version: Callable[[AppContext], Hashable]) -> Callable[[_Render], Endpoint]:
-    """Make an endpoint of what renders a page; *version* is for :meth:`Renderings.share`."""
+    """Turn a function that renders a page into an endpoint that shares renderings.
+
+    *version* is for :meth:`Renderings.share`.
+    """
 
     def endpoint(render: _Render) -> Endpoint:
         async def answer(context: AppContext, scope: Scope) -> ASGIApp:
@@ -104,13 +107,13 @@ def _shared(version: Callable[[AppContext], Hashable]) -> Callable[[_Render], En
 
 
 def _version(context: AppContext) -> Hashable:
-    """Return what pages about the groups depend on."""
+    """Return a value that changes whenever pages about the groups do."""
     revision = context.gateway.store.revision
     return revision, context.live.access, context.live_rules.error, _ages()
 
 
 def _ages() -> int:
-    """Return what the ages on a page depend on. The browser counts on by itself meanwhile."""
+    """Return a value that changes with the ages on a page. Browsers update those in between."""
     return int(time.time() // _AGES_SECONDS)
 
 
@@ -230,19 +233,19 @@ async def _group(context: AppContext, scope: Scope, shown: Group) -> Iterator[st
 
 @_shared(lambda _context: None)
 async def status(context: AppContext, _scope: Scope) -> Iterator[str]:
-    """Answer with how the server is: storage, traffic, refused pushes, limits and flags."""
+    """Answer with the status page: storage, traffic, refused pushes, limits and flags."""
     return await _page("status", context, ".", **await status_.status(context, time.time_ns()))
 
 
 @_shared(_version)
 async def rules(context: AppContext, _scope: Scope) -> Iterator[str]:
-    """Answer with the rules in force, and the groups that each is for."""
+    """Answer with the rules in force, and the groups that each applies to."""
     return await _page("rules", context, ".", **await status_.rules(context, time.time_ns()))
 
 
 @_shared(lambda context: context.live.access)
 async def help(context: AppContext, scope: Scope) -> Iterator[str]:  # noqa: A001 - the page is called so
-    """Answer with how to push to this gateway and how to scrape it, at its own address."""
+    """Answer with instructions to push to this gateway and to scrape it."""
     settings = context.settings
     url = base_url(scope, settings)
     scheme, _, address = url.partition("://")
@@ -285,7 +288,7 @@ async def static(_context: AppContext, scope: Scope) -> ASGIApp:
 async def _permitted(
     context: AppContext, scope: Scope, jobs: Iterable[str | None], permission: Permission
 ) -> frozenset[str | None]:
-    """Return for which of *jobs* the reader has *permission*; None is all of them."""
+    """Return those of *jobs* for which the reader has *permission*; None stands for all."""
     return frozenset(
         [job for job in {*jobs} if not await context.refusal(scope, permission, [job])]
     )
@@ -334,7 +337,7 @@ def _all_templates() -> dict[str, "Template"]:
 
 
 def _packed(render: Callable[[], Awaitable[Iterator[str]]], scope: Scope) -> Render:
-    """Return *render*, its pieces as bytes, compressed if the browser takes that."""
+    """Return *render* with its pieces encoded, and compressed if the browser accepts that."""
 
     async def packed() -> Iterator[bytes]:
         # Help texts need not be UTF-8.

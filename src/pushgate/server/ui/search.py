@@ -1,4 +1,4 @@
-"""What the list of groups shows: the groups that match, their order, and how many are what."""
+"""The search on the page of groups: which match, in which order, and counts for the filters."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +29,7 @@ _DAY = 86_400 * 10**9
 
 
 class State(StrEnum):
-    """How a group is. The worst of what is true counts."""
+    """The state of a group: the worst one that applies."""
 
     OK = "ok"
     LATE = "late"
@@ -38,7 +38,7 @@ class State(StrEnum):
 
 
 def state_of(group: Group, rule: Rule, now: int) -> State:
-    """Return how *group* is at *now*, under the *rule* for it."""
+    """Return the state of *group* at *now*, under the *rule* for it."""
     # Called for every group: what is rarely true is asked first, without calls.
     if group.failed_at > group.pushed_at:
         return State.FAILED
@@ -115,23 +115,23 @@ class Search(NamedTuple):
         return age(self.older_than or _DAY)
 
     def for_label(self, name: str, operator: str, value: str) -> str:
-        """Return the query string of the groups with a label that compares so."""
+        """Return the query string of a search for groups by one label."""
         written = name if LEGACY_LABEL(name) else go_quote(name)
         return self.link(text=f"{{{written}{operator}{go_quote(value)}}}")
 
     def sorted_by(self, sort: str) -> str:
-        """Return the query string of this search in another order; a second time, reversed."""
+        """Return the query string of this search sorted by *sort*, reversed if it already is."""
         return self.link(sort=sort, is_descending=self.sort == sort and not self.is_descending)
 
     def direction(self, sort: str) -> str | None:
-        """Return the ``aria-sort`` of the column *sort*; None if it does not decide."""
+        """Return the ``aria-sort`` of the column *sort*; None if another one is sorted by."""
         if sort != self.sort:
             return None
         return "descending" if self.is_descending else "ascending"
 
 
 class Counts(NamedTuple):
-    """How many of all groups are what. ``labels`` counts the names of labels but ``job``."""
+    """Counts of all groups. ``labels`` counts the names of labels except ``job``."""
 
     states: Counter[State]
     jobs: Counter[str]
@@ -142,7 +142,7 @@ class Counts(NamedTuple):
 class Result(NamedTuple):
     """One page of the groups that match; ``page`` of ``pages`` (at least 1).
 
-    ``error`` says why nothing matches, if the text of the search is a broken selector.
+    If the text of the search is an invalid selector, nothing matches and ``error`` says why.
     """
 
     search: Search
@@ -184,7 +184,7 @@ _Row: TypeAlias = tuple[Group, State, str]
 
 
 async def matching_groups(store: Store, search: Search, now: int) -> tuple[Matching, Counts, str]:
-    """Return the groups that match *search*, the counts of all, and what is wrong with it."""
+    """Return the groups that match *search*, counts of all groups, and the error if any."""
     error = ""
     accepts: Callable[[_Row], bool] | None = None
     try:
@@ -228,7 +228,7 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
 
 
 def _accepting(text: str) -> Callable[[_Row], bool]:
-    """Return whether a group is meant by the *text* of a search."""
+    """Return a function that tells whether a group matches the *text* of a search."""
     if text.startswith("{"):
         selector = parse_selector(text)
         return lambda row: selector.matches(row[0].key.labels)

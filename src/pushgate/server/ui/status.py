@@ -1,4 +1,4 @@
-"""What the pages about the server itself show: its status, and its rules."""
+"""The content of the pages about the server itself: its status, and its rules."""
 
 import os
 import time
@@ -30,7 +30,7 @@ _NEARLY_FULL = 0.8
 
 
 class Tile(NamedTuple):
-    """A fact in large type, and what there is to say about it."""
+    """A fact in large type, with details below it."""
 
     name: str
     value: str
@@ -126,7 +126,7 @@ def _storage(context: AppContext, now: int) -> Tile:
 
 
 def _sharing(context: AppContext) -> str:
-    """Say which database servers share, and how it goes."""
+    """Return a line about the database that servers share."""
     gateway = context.gateway
     url = urlsplit(context.settings.persistence_url)
     facts = [
@@ -176,7 +176,7 @@ def _plot(
 ) -> dict[str, Any]:
     """Return the plot of *series*, each with a number for each minute up to now; NaN is none.
 
-    ``lines`` are paths by their CSS class, ``minutes`` what each minute says by its place.
+    ``lines`` are paths by their CSS class, ``minutes`` the tooltips of minutes by their place.
     """
     most = top(chain(*series.values()))
     width, height = PLOT
@@ -238,7 +238,7 @@ async def rules(context: AppContext, now: int) -> dict[str, Any]:
 
 
 def _rule_row(rule: Rule, counts: Counter[State], expiry: Expiry) -> dict[str, Any]:
-    """Return a rule, how many groups it is for by state, and what it did since the start."""
+    """Return a rule, its groups by state, and what it has done since the start."""
     selector = str(rule.selector or "")
     operations = rule.aggregate.operations if rule.aggregate else {}
     return {

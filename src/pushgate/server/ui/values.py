@@ -1,4 +1,4 @@
-"""Numbers as people read them: what the name of a family says of its unit decides how."""
+"""Formats numbers for people, by the unit in the name of a family."""
 
 import math
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def age(nanoseconds: int) -> str:
 
 
 def readable(family: str, raw: str, now: int) -> Value:
-    """Return the canonical number *raw* of *family* as people read it at *now*."""
+    """Return the canonical number *raw* of *family*, formatted for people at *now*."""
     return Value(reader(family, now)(float(raw)), digits(raw))
 
 
@@ -53,7 +53,7 @@ def digits(number: str) -> str:
 
 
 def reader(family: str, now: int) -> Callable[[float], str]:
-    """Return what writes numbers of *family*; *now* is in Unix nanoseconds."""
+    """Return a function that formats numbers of *family*; *now* is in Unix nanoseconds."""
     name = family.removesuffix("_total")
     if name.endswith("_bytes"):
         return size
