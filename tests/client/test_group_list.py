@@ -97,7 +97,7 @@ def test_an_age_that_is_none_is_refused_before_anything_is_sent(caller, older_th
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(("{job>1}",), "position 5"), ((), "has to say which groups")]
+    ("arguments", "said"), [(("{job>1}",), "position 5"), ((), "must say which groups")]
 )
 def test_what_the_gateway_refuses_is_an_error_that_says_why(gateway, caller, arguments, said):
     with pytest.raises(PushRejectedError, match=said):

@@ -253,7 +253,7 @@ def test_headers_have_to_arrive_in_time(limited):
     letters = [bytes([byte]) for byte in HEAD]
     answer, seconds = until_closed(limited.port, *letters)
     assert statuses(answer) == [408]
-    assert b"the headers took too long (--limit.header-seconds)" in answer
+    assert b"the headers took too long to arrive (--limit.header-seconds)" in answer
     assert rejected(limited, "header-seconds") == 1
     assert 1 <= seconds < 5
 
@@ -269,7 +269,7 @@ def test_a_body_has_to_arrive_in_time(limited, length):
     head = HEAD + b"Content-Length: %d\r\n\r\n" % length
     answer, seconds = until_closed(limited.port, head, *[b"x"] * 20)
     assert statuses(answer) == [408]
-    assert b"the body took too long (--limit.body-seconds)" in answer
+    assert b"the body took too long to arrive (--limit.body-seconds)" in answer
     assert rejected(limited, "body-seconds") >= 1
     assert 2 <= seconds < 6
 

@@ -53,6 +53,6 @@ def test_a_server_whose_store_is_broken_ends_and_says_so():
     assert ended.returncode == 1
     *_, last = ended.stderr.decode().splitlines()
     assert last == (
-        "pushgate: the server has ended, because what is in memory is not known to be what is "
+        "pushgate: the server stopped because what is in memory is not known to be what is "
         "stored: KeyError('no such group'); the server has to start anew"
     )

@@ -128,7 +128,7 @@ def test_if_one_address_fails_none_is_kept(tmp_path):
 def test_vsock_is_refused_by_name():
     assert (
         refusal("vsock://:9100")
-        == "listen vsock://:9100: no vsock here; use host:port or unix:/path"
+        == "listen vsock://:9100: vsock is not supported; use host:port or unix:/path"
     )
 
 

@@ -47,6 +47,6 @@ def test_an_address_that_cannot_be_reached_is_a_warning(address, reason, caplog)
     notifier.send("READY=1")
 
     (record,) = caplog.records
-    assert (record.levelname, record.message) == ("WARNING", "systemd cannot be notified")
+    assert (record.levelname, record.message) == ("WARNING", "cannot notify systemd")
     assert reason in record.err
     assert notifier.watchdog_seconds == 0

@@ -236,7 +236,9 @@ def _database(text: str) -> str:
     if text and not text.startswith(("postgresql://", "postgres://")):
         raise ValueError("expected a URL like postgresql://user@host/name")
     if re.search("[\x00-\x20\x7f]", text):
-        raise ValueError("a URL has no blanks and no control characters: write them as %20")
+        raise ValueError(
+            "a URL must not contain blanks or control characters: write a blank as %20"
+        )
     return text
 
 

@@ -181,7 +181,7 @@ class _Process:
         for task in (*tasks, stop):
             task.cancel()
         if broken.done():
-            raise StartupError(f"the server has ended, because {broken.result().cause}")
+            raise StartupError(f"the server stopped because {broken.result().cause}")
         broken.cancel()
 
     async def _do_chores(self) -> None:

@@ -103,7 +103,7 @@ def _listen(address: str, *, shares_ports: bool) -> socket.socket:
             )
         return _listen_unix(Path(address.removeprefix(_UNIX)))
     if address.startswith("vsock:"):
-        raise StartupError(f"listen {address}: no vsock here; use host:port or unix:/path")
+        raise StartupError(f"listen {address}: vsock is not supported; use host:port or unix:/path")
     host, service = _split(address)
     port = _port(service)
     if host in ("", "::"):

@@ -32,7 +32,7 @@ class Notifier:
             self._socket = _connected(address)
         except (OSError, ValueError) as error:
             said = {"NOTIFY_SOCKET": repr(address), "err": str(error)}
-            _log.warning("systemd cannot be notified", extra=said)
+            _log.warning("cannot notify systemd", extra=said)
             return
         # The variables may be meant for a wrapper that started this process.
         if interval.isdecimal() and process == str(os.getpid()):

@@ -20,10 +20,10 @@ ISSUER = {"issuer": "i", "audience": "a", "permissions": (RULE,)}
 @pytest.mark.parametrize(
     ("section", "keys", "complaint"),
     [
-        (Grant, {"allow": ()}, "must list what is allowed"),
+        (Grant, {"allow": ()}, "must list at least one permission"),
         (Grant, {"allow": ("pusch",)}, "unknown permission: pusch; use push or delete"),
         (Grant, {"allow": ("health",)}, "unknown permission: health"),
-        (Grant, {"allow": ("push",), "jobs": ()}, "leave it out to mean every job"),
+        (Grant, {"allow": ("push",), "jobs": ()}, "leave it out to allow every job"),
         (ClaimRule, {"claim": ("a", ""), "value": "x", "allow": ("push",)}, "needs a claim"),
         (ClaimRule, {"claim": "a", "value": "", "allow": ("push",)}, "needs a claim"),
         (JwtIssuer, {**ISSUER, "audience": "", "jwks": "{}"}, "audience and permissions are"),

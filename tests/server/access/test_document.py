@@ -71,11 +71,11 @@ def test_what_is_not_a_sensible_document_is_refused(text, complaint):
         ("inner:\n- nmae: a\n", "line 2: inner[0]: unknown key nmae, did you mean name?"),
         ("inner:\n- name: a\n- on: yes\n", "line 3: inner[1]: name is missing"),
         ("inner:\n- name: a\n- name: bad\n", "line 3: inner[1]: this name is bad"),
-        ("inner: 1\n", "line 1: inner: expected a list, got a text"),
-        ("either: {a: b}", "line 1: either: expected a text or a list, got a mapping"),
-        ("either:\n  - a\n  - [b]\n", "line 3: either[1]: expected a text, got a list"),
+        ("inner: 1\n", "line 1: inner: expected a list, got a string"),
+        ("either: {a: b}", "line 1: either: expected a string or a list, got a mapping"),
+        ("either:\n  - a\n  - [b]\n", "line 3: either[1]: expected a string, got a list"),
         ("size: 1\nsize: 2\n", "line 2: the key size is given twice"),
-        ("? [a]\n: 1\n", "line 1: a key has to be a text"),
+        ("? [a]\n: 1\n", "line 1: a key must be a string"),
     ],
 )
 def test_an_error_names_line_and_key(text, complaint):

@@ -222,7 +222,7 @@ SECRET = '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'
 
 @pytest.mark.parametrize("held", ["", "[]", '{"keys": []}', '{"keys": [1]}', '{"keys": 1}', SECRET])
 def test_a_key_set_without_public_keys_is_refused(held):
-    with pytest.raises(StartupError, match=r"jwks_file of .*: (not JSON|holds no JSON)"):
+    with pytest.raises(StartupError, match=r"jwks_file of .*: (not JSON|contains no JSON)"):
         verifier(held)
 
 
@@ -459,7 +459,7 @@ async def test_a_fetch_has_a_deadline_for_all_of_it(keys, gate, monkeypatch, cap
     keys.answer = drip
     assert (await ask(gate, token())).status == 401
     await asyncio.sleep(0.1)
-    assert reasons(caplog) == ["no complete answer within 0.3 s"]
+    assert reasons(caplog) == ["no complete response within 0.3 s"]
 
 
 BOMB = gzip.compress(b" " * (50 << 20))
@@ -471,9 +471,9 @@ BOMB = gzip.compress(b" " * (50 << 20))
         (b"", "", "500 Internal Server Error"),
         (b"<html>", "", "not JSON"),
         (b"[" * 100_000, "", "not JSON"),
-        (b"{}", "", "holds no JSON web key set with a public key"),
-        (b" " * (2 << 20), "", "the answer is larger than 1048576 bytes"),
-        (BOMB, "gzip", "the answer is larger than 1048576 bytes, inflated"),
+        (b"{}", "", "contains no JSON web key set with a public key"),
+        (b" " * (2 << 20), "", "the response is larger than 1048576 bytes"),
+        (BOMB, "gzip", "the response is larger than 1048576 bytes after decompression"),
         (b"nonsense" * 3, "gzip", "gzip: invalid header"),
         (b"nonsense", "br", 'unsupported Content-Encoding "br"'),
     ],
@@ -509,7 +509,9 @@ def test_an_authority_of_the_keys_that_is_none_is_refused_at_start(content, tmp_
         f"jwt:\n  - issuer: {ISSUER}\n    audience: pushgate\n    jwks_url: https://x/\n"
         f"    jwks_ca_file: ca.pem{RULES}"
     )
-    with pytest.raises(StartupError, match=f"jwks_ca_file of {ISSUER} has no certificate"):
+    with pytest.raises(
+        StartupError, match=f"jwks_ca_file of {ISSUER} contains no usable certificate"
+    ):
         Access(parse(text.encode(), base=tmp_path))
 
 

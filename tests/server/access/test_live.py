@@ -108,7 +108,7 @@ async def test_a_file_that_became_empty_does_not_open_the_gateway(path, text):
     live = LiveConfig(path)
     path.write_text(text)
     assert await complaint(live, at_once=True) == (
-        "the file is empty; if that is meant, restart the server"
+        "the file is empty; if this is intended, restart the server"
     )
     assert not await anonymous(live)
     path.write_text(OPEN)

@@ -383,7 +383,7 @@ def test_a_key_with_a_password_is_refused_without_asking_for_it(server):
 def test_an_authority_without_certificate_is_refused(server):
     broken(
         server,
-        "client_ca has no certificate that can be used",
+        "client_ca contains no usable certificate",
         client_auth_type=ClientAuth.VERIFY_IF_GIVEN.value,
         client_ca="nothing",
     )

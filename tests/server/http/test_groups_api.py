@@ -144,7 +144,7 @@ def test_the_total_counts_all_that_match(served):
         ({"older_than": ""}, 'invalid parameter "older_than": position 1: expected a duration'),
         ({"older_than": "-1h"}, 'invalid parameter "older_than": '),
         ({"older_than": ["1h", "2h"]}, 'invalid parameter "older_than": given more than once'),
-        ({"mach": "x"}, 'invalid parameter "mach": unknown; there are match[], failed'),
+        ({"mach": "x"}, 'invalid parameter "mach": unknown; expected one of match[], failed'),
         ({f"x{n}": 1 for n in range(200)}, 'invalid parameter "x0": a query has at most 100'),
     ],
 )
@@ -204,7 +204,7 @@ def test_groups_are_deleted_and_listed_and_a_dry_run_only_lists_them(query, gone
 )
 def test_deleting_needs_a_matcher_or_an_age(query):
     served = some_groups()
-    assert "has to say which groups to delete" in asked(served, "DELETE", **query)
+    assert "must say which groups to delete" in asked(served, "DELETE", **query)
     assert len(served.store) == 5
 
 

@@ -17,7 +17,7 @@ def reason(function, *arguments, **named) -> str:
 def test_a_parameter_that_is_not_known_is_named_with_those_that_are():
     parameters("a=1&b=2&a=3").only(["a", "b"])
     assert reason(parameters("a=1&c=2").only, ["a", "b"]) == (
-        'invalid parameter "c": unknown; there are a, b'
+        'invalid parameter "c": unknown; expected one of a, b'
     )
 
 

@@ -45,7 +45,7 @@ MATCH = "- match: '{job=\"a\"}'\n  "
     [
         ("", "line 1: rules is missing"),
         ("rule: []", "line 1: unknown key rule, did you mean rules?"),
-        ("rules: yes", "line 1: rules: expected a list, got a text"),
+        ("rules: yes", "line 1: rules: expected a list, got a string"),
         ("rules:\n- ttl: 1h", "line 2: rules[0]: match is missing"),
         (f"rules:\n{MATCH}tll: 1h", "line 3: rules[0]: unknown key tll, did you mean ttl?"),
         (f"rules:\n{MATCH}ttl: 1h\n  ttl: 2h", "line 4: the key ttl is given twice"),
@@ -61,7 +61,7 @@ MATCH = "- match: '{job=\"a\"}'\n  "
             f"rules:\n{MATCH}forget_after: 0",
             "line 3: rules[0].forget_after: 0 is not longer than nothing; leave the key out",
         ),
-        (f"rules:\n{MATCH}ttl:\n", "line 3: rules[0].ttl: expected a text, got nothing"),
+        (f"rules:\n{MATCH}ttl:\n", "line 3: rules[0].ttl: expected a string, got nothing"),
         (
             f"rules:\n{MATCH}ttl: 2h\n  forget_after: 1h",
             "line 4: rules[0].forget_after: it is shorter than the ttl",

@@ -44,12 +44,12 @@ class Grant(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.allow:
-            raise ValueError("`allow` must list what is allowed")
+            raise ValueError("`allow` must list at least one permission")
         for name in self.allow:
             check_known("permission", name, _GRANTABLE)
         # Nobody writes an empty list on purpose: a template may have had no values.
         if self.jobs is not None and not self.jobs:
-            raise ValueError("`jobs` must list globs; leave it out to mean every job")
+            raise ValueError("`jobs` must list at least one glob; leave it out to allow every job")
 
     def covers(self, permission: Permission, job: str | None) -> bool:
         """Return whether this grants *permission* for *job*; None means all jobs."""
@@ -110,7 +110,7 @@ class JwtIssuer(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.issuer or not self.audience or not self.permissions:
-            raise ValueError("issuer, audience and permissions are needed")
+            raise ValueError("issuer, audience and permissions are required")
         if bool(self.jwks or self.jwks_file) == bool(self.jwks_url):
             raise ValueError(f"{go_quote(self.issuer)} needs one of jwks_file or jwks_url")
         # A key that an attacker on the way could replace would let anybody in.
@@ -120,7 +120,9 @@ class JwtIssuer(Section, frozen=True, kw_only=True):
         except ValueError:  # brackets that do not match, a port that is none
             is_https = False
         if self.jwks_url and not is_https:
-            raise ValueError("jwks_url must be an https URL: its keys decide who comes in")
+            raise ValueError(
+                "jwks_url must be an https URL, because its keys decide who gets access"
+            )
 
 
 class BearerToken(Section, frozen=True, kw_only=True):

@@ -220,7 +220,7 @@ def _header(name: str, value: str) -> str:
     # Go's server replaces line breaks when it writes a header; YAML's | and > leave some.
     line = re.sub(r"[\r\n]", " ", value).strip(" \t")
     if not line.isascii() or not line.isprintable():
-        raise ValueError(f"invalid value for {name}. It may hold printable ASCII only")
+        raise ValueError(f"invalid value for {name}. Only printable ASCII is allowed")
     return line
 
 
@@ -274,7 +274,7 @@ def _check_names(document: Document, config: WebConfig) -> None:
         return
     if not config.requires_credentials:
         raise document.error(
-            "there is nobody to have them; add basic_auth_users, bearer_tokens,"
+            "no identity can have them; add basic_auth_users, bearer_tokens,"
             " jwt or permissions.certificates",
             at=at,
         )

@@ -113,7 +113,7 @@ class Document:
             for key, value in node.value:
                 place, line = (*at, key.value), key.start_mark.line + 1
                 if not isinstance(key, yaml.ScalarNode):
-                    raise StartupError(f"line {line}: a key has to be a text")
+                    raise StartupError(f"line {line}: a key must be a string")
                 if place in self._lines:
                     raise StartupError(f"line {line}: the key {key.value} is given twice")
                 self._lines[place] = line  # that of the key, where its value may begin later
@@ -182,7 +182,7 @@ def _in_range(number: int) -> int:
 
 
 # msgspec speaks of JSON.
-_KINDS = {"object": "a mapping", "array": "a list", "str": "a text", "null": "nothing"}
+_KINDS = {"object": "a mapping", "array": "a list", "str": "a string", "null": "nothing"}
 
 
 def _in_words(problem: str, to: object) -> tuple[str, ...]:

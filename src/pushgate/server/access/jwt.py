@@ -175,13 +175,13 @@ def _sane(claims: dict[str, Any]) -> tuple[str, float]:
             raise ValueError(f"{name} is not a time")
     subject = claims.get("sub", "")
     if not isinstance(subject, str):
-        raise ValueError("sub is not a text")  # noqa: TRY004 - the type is a client's mistake
+        raise ValueError("sub is not a string")  # noqa: TRY004 - the type is a client's mistake
     return subject, float(claims["exp"])
 
 
 def _trusted(issuer: JwtIssuer) -> ssl.SSLContext:
     ca = issuer.jwks_ca.encode("ascii", "ignore").decode()
-    unusable = StartupError(f"jwks_ca_file of {issuer.issuer} has no certificate that can be used")
+    unusable = StartupError(f"jwks_ca_file of {issuer.issuer} contains no usable certificate")
     # ssl takes an empty text for "the system's authorities".
     if (issuer.jwks_ca or issuer.jwks_ca_file) and "-----BEGIN" not in ca:
         raise unusable
@@ -204,18 +204,18 @@ async def _get(url: str, trusted: ssl.SSLContext) -> bytes:
         async for piece in response.aiter_raw():
             body += piece
             if len(body) > _MAX_KEY_SET:
-                raise ValueError(f"the answer is larger than {_MAX_KEY_SET} bytes")
+                raise ValueError(f"the response is larger than {_MAX_KEY_SET} bytes")
     # httpx would inflate the body without a limit.
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     with suppress(LimitExceeded):
         return await asyncio.to_thread(decompress, bytes(body), encoding, limit=_MAX_KEY_SET)
-    raise ValueError(f"the answer is larger than {_MAX_KEY_SET} bytes, inflated")
+    raise ValueError(f"the response is larger than {_MAX_KEY_SET} bytes after decompression")
 
 
 def _reason(error: BaseException) -> str:
     """Return the message of *error*, and of its first cause if a library has wrapped it."""
     if isinstance(error, TimeoutError):
-        return f"no complete answer within {_FETCH_SECONDS:g} s"
+        return f"no complete response within {_FETCH_SECONDS:g} s"
     told, cause = (str(error) or type(error).__name__).partition("\n")[0], error
     while deeper := cause.__cause__ or cause.__context__:
         cause = deeper
@@ -237,7 +237,7 @@ def _key_set(body: bytes) -> KeySet:
     except (TypeError, LookupError, AttributeError):  # it is JSON, but not of this form
         keys = []
     if not keys:
-        raise ValueError("holds no JSON web key set with a public key")
+        raise ValueError("contains no JSON web key set with a public key")
     return KeySet(keys)
 
 

@@ -49,7 +49,7 @@ class LiveConfig(LiveFiles):
         # A full disk, or a template without values, must not open the gateway.
         became_empty = config.empty if config.empty != self.config.empty else ""
         if became_empty and not config.requires_credentials:
-            raise StartupError(f"{became_empty}; if that is meant, restart the server")
+            raise StartupError(f"{became_empty}; if this is intended, restart the server")
         access = Access(config, store=store, previous=self.access)
         if tls and self.context:
             self.context.current = tls

@@ -248,14 +248,14 @@ def caveats(config: TlsConfig) -> Iterator[str]:
     if len(config.curve_preferences) > 1:
         yield (
             f"curve_preferences: only {config.curve_preferences[0]} is offered;"
-            " this Python can set one curve, or leave OpenSSL's own list"
+            " Python can set a single curve or keep OpenSSL's list"
         )
     if config.client_auth is ClientAuth.REQUIRE_ANY:
-        yield "client_auth_type: RequireAnyClientCert is done as RequireAndVerifyClientCert"
+        yield "client_auth_type: RequireAnyClientCert is treated as RequireAndVerifyClientCert"
     if config.client_auth is ClientAuth.REQUEST and config.client_ca:
-        yield "client_auth_type: RequestClientCert is done as VerifyClientCertIfGiven"
+        yield "client_auth_type: RequestClientCert is treated as VerifyClientCertIfGiven"
     if config.client_auth is ClientAuth.REQUEST and not config.client_ca:
-        yield "client_auth_type: RequestClientCert without a client CA is done as NoClientCert"
+        yield "client_auth_type: RequestClientCert without a client CA is treated as NoClientCert"
 
 
 def valid_until(peer_certificate: Mapping[str, Any] | None) -> float:
@@ -382,4 +382,4 @@ def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
         # A bundle may have comments in any script, but cadata has to be ASCII.
         context.load_verify_locations(cadata=config.client_ca.encode("ascii", "ignore").decode())
     except (ssl.SSLError, ValueError):
-        raise StartupError("client_ca has no certificate that can be used") from None
+        raise StartupError("client_ca contains no usable certificate") from None

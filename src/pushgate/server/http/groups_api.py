@@ -81,7 +81,7 @@ async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
     is_dry_run = given.boolean("dry_run") or False
     has_matchers = selection.selectors and all(s.matchers for s in selection.selectors)
     if selection.before is None and not has_matchers:
-        reason = "a selector with a matcher, or older_than, has to say which groups to delete"
+        reason = "a selector with a matcher, or older_than, must say which groups to delete"
         raise InvalidParameter("match[]", reason)
     await context.gateway.caught_up()
     store = context.gateway.store

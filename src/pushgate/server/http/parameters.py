@@ -37,7 +37,7 @@ class Parameters:
         """Refuse parameters that are not *known*."""
         for name, _ in self._pairs:
             if name not in known:
-                raise InvalidParameter(name[:100], f"unknown; there are {', '.join(known)}")
+                raise InvalidParameter(name[:100], f"unknown; expected one of {', '.join(known)}")
 
     def selectors(self) -> tuple[Selector, ...]:
         """Return the selectors in ``match[]``, which may be given several times."""

@@ -72,10 +72,14 @@ _TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; no request begins w
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RETRY = ((b"retry-after", b"5"),)
 _REFUSALS: Final = {
-    "header-seconds": plain_error(408, "the headers took too long (--limit.header-seconds)"),
+    "header-seconds": plain_error(
+        408, "the headers took too long to arrive (--limit.header-seconds)"
+    ),
     "connections": plain_error(503, "too many connections (--limit.connections)", _RETRY),
     "open-files": plain_error(503, "too many connections for the limit of open files", _RETRY),
-    "held-bytes": plain_error(503, "too many bytes of heads (--limit.held-bytes)", _RETRY),
+    "held-bytes": plain_error(
+        503, "too many bytes of request heads are being received (--limit.held-bytes)", _RETRY
+    ),
 }
 # Browsers send one of these with every write, other clients hardly ever: only such requests need
 # the check against forgery (csrf.py).
@@ -284,7 +288,9 @@ class HttpProtocol(asyncio.Protocol):
         elif self._in_head:
             self._refuse_for("header-seconds")
         elif self._framing is not None and self._sink is not None:
-            self._fail_body(LimitExceeded("the body took too long", "body-seconds", status=408))
+            self._fail_body(
+                LimitExceeded("the body took too long to arrive", "body-seconds", status=408)
+            )
         elif not self._owes_response:
             self._transport.close()
 
