@@ -19,6 +19,7 @@ from pushgate.model.names import Escaping, NameRule
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import text
 from pushgate.model.shape import Pushed, interned
+from tests.examples import few_large_examples
 
 VECTORS = Path(__file__).parents[1] / "conformance" / "vectors.json"
 JOB = GroupingKey([("job", "j")])
@@ -400,6 +401,7 @@ def ordinary_families(draw):
     return "".join(f"{line}\n" for line in lines), blanks
 
 
+@few_large_examples
 @given(ordinary_families())
 def test_ordinary_families_are_read_by_columns_as_the_scanner_reads_them(families):
     text, blanks = families
@@ -535,6 +537,7 @@ LEGAL = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 legal_labels = st.dictionaries(LEGAL, st.text(st.characters(exclude_categories=["Cs"])), max_size=3)
 
 
+@few_large_examples
 @given(st.lists(st.tuples(LEGAL, legal_labels, st.floats()), max_size=6))
 def test_prometheus_client_reads_the_same(samples):
     lines = []

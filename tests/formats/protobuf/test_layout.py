@@ -9,6 +9,7 @@ from pushgate.model.layout import ranking, sanitised
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.quoting import raw, text
 from pushgate.model.slices import finished
+from tests.examples import few_large_examples
 from tests.formats.protobuf.bodies import STORABLE_BODIES
 from tests.fuzz.schema import message_class
 
@@ -73,6 +74,7 @@ def test_an_absent_help_is_left_out_and_an_empty_one_is_not():
     assert not empty.HasField("help") or empty.help == b""
 
 
+@few_large_examples
 @given(STORABLE_BODIES, KEYS)
 def test_what_was_pushed_comes_out_again_with_complete_labels(sent, key):
     try:

@@ -10,6 +10,7 @@ from pushgate.formats.protobuf.prototext import (
     value_text,
 )
 from pushgate.formats.protobuf.reader import decode, messages
+from tests.examples import few_large_examples
 from tests.formats.protobuf.bodies import BODIES, body, labels
 from tests.fuzz.schema import message_class
 
@@ -55,6 +56,7 @@ def test_unknown_fields_are_written_by_number():
     )
 
 
+@few_large_examples
 @given(BODIES)
 def test_numbers_say_of_a_value_what_its_message_says(sent):
     """Where a value needs no message besides its numbers, both are written alike."""

@@ -11,6 +11,7 @@ from pushgate.formats.protobuf.values import varint
 from pushgate.model.family import MetricType
 from pushgate.model.numbers import go_float
 from pushgate.model.shape import Pushed
+from tests.examples import few_large_examples
 from tests.formats.protobuf.bodies import (
     BODIES,
     FAMILIES,
@@ -238,6 +239,7 @@ def test_float_counts_are_read_where_they_are_not_zero():
     assert (pushed.numbers, pushed.details) == (b"1.5 3 2.5", ())
 
 
+@few_large_examples
 @given(BODIES)
 def test_reading_again_and_again_is_the_slow_way(sent):
     reader = ProtobufReader()
@@ -246,6 +248,7 @@ def test_reading_again_and_again_is_the_slow_way(sent):
         assert outcome(reader.read, sent) == expected
 
 
+@few_large_examples
 @given(BODIES, st.lists(st.lists(st.floats(-1e15, 1e15), min_size=1), min_size=1, max_size=4))
 def test_other_numbers_of_a_known_shape_are_read_as_the_slow_way_does(sent, numbers):
     reader = ProtobufReader()
@@ -292,6 +295,7 @@ def test_a_wrong_length_anywhere_is_read_as_the_slow_way_does(at, byte):
     assert said(reader.read, bytes(sent)) == said(decode, bytes(sent))
 
 
+@few_large_examples
 @given(st.binary(max_size=60), st.data())
 def test_any_bytes_are_read_as_the_slow_way_does(noise, data):
     reader = ProtobufReader()

@@ -23,6 +23,7 @@ from pushgate.server.access.config import ClaimRule, JwtIssuer, Permission
 from pushgate.server.access.config_file import parse
 from pushgate.server.access.jwt import JwtVerifier
 from pushgate.server.access.live import LiveConfig
+from tests.examples import few_large_examples
 from tests.server.access.certificates import Pki, hashed
 
 pytestmark = pytest.mark.anyio
@@ -247,6 +248,7 @@ JSON = st.recursive(
 )
 
 
+@few_large_examples
 @given(
     st.dictionaries(st.sampled_from(["alg", "kid", "crit", "b64", "typ", "jwk"]), JSON),
     st.dictionaries(st.sampled_from(["iss", "aud", "exp", "nbf", "sub"]), JSON),

@@ -19,6 +19,7 @@ from pushgate.server.exposition.text import TextView
 from pushgate.server.store.change import Delete, Fail, Merge, Replace
 from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Telemetry
+from tests.examples import few_large_examples
 from tests.formats.protobuf.bodies import body, family
 
 NAMES = [
@@ -196,6 +197,7 @@ def assert_distinct(exposition: str) -> None:
 
 # The parser takes a few milliseconds for each of the four expositions of an example.
 @pytest.mark.timeout(300)
+@few_large_examples
 @given(st.sampled_from(list(NameRule)), requests)
 @example(
     NameRule.LEGACY,

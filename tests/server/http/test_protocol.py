@@ -8,6 +8,7 @@ import socket
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.examples import few_large_examples
 from tests.server.http.connection import Wire, answers_in, cut, wired
 
 
@@ -144,6 +145,7 @@ def server(request, tmp_path_factory):
         runner.run(served.__aexit__(None, None, None))
 
 
+@few_large_examples
 @given(data=st.data())
 def test_bytes_mean_the_same_in_any_number_of_pieces(server, data):
     runner, wire = server

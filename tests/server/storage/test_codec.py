@@ -17,6 +17,7 @@ from pushgate.server.storage.codec import (
     encode_shape,
 )
 from pushgate.server.store.group import Block, Failure, Group
+from tests.examples import few_large_examples
 from tests.server.pushes import key, pushed
 
 any_text = st.binary(max_size=6).map(text) | st.text(st.characters(exclude_categories=["Cs"]))
@@ -78,6 +79,7 @@ def stored(group: Group) -> tuple[bytes, bytes, list]:
     return group.key.packed, encode_group(group, shape_id), found
 
 
+@few_large_examples
 @given(groups)
 def test_a_group_survives(group):
     packed, state, found = stored(group)

@@ -17,6 +17,7 @@ from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.change import Merge
 from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.store import Store
+from tests.examples import few_large_examples
 from tests.formats.protobuf import bodies
 from tests.server.pushes import change, content, key, post, put
 
@@ -154,6 +155,7 @@ _NUMBERS = st.one_of(st.integers(-(10**9), 10**9), st.sampled_from([0.5, -0.25, 
 _SERIES = st.dictionaries(st.tuples(st.sampled_from("mn"), _LABELS), _NUMBERS, min_size=1)
 
 
+@few_large_examples
 @given(st.lists(_SERIES, min_size=1, max_size=20), st.sampled_from(["sum", "max", "min", "last"]))
 def test_any_sequence_of_pushes_gives_the_exact_result(pushes, operation):
     exact: dict[tuple[str, str], Fraction] = {}

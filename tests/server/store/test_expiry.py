@@ -13,6 +13,7 @@ from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.store import Store
+from tests.examples import few_large_examples
 from tests.server.pushes import Delete, content, key, post, put
 
 pytestmark = pytest.mark.anyio
@@ -335,6 +336,7 @@ _ACTIONS = st.one_of(
 )
 
 
+@few_large_examples
 @given(some_rules(), st.lists(_ACTIONS, max_size=40))
 def test_groups_expire_as_in_a_slow_twin(first_rules, actions):
     async def play() -> None:
