@@ -50,6 +50,8 @@ def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int
     """Return the labels of *count* metrics; a pair that all of them have is one object."""
     if not names:
         return [()] * count
+    if count == 1:
+        return [tuple([(name, column[0]) for name, column in zip(names, columns, strict=True)])]
     # Column by column in C: two calls for each label name, not for each metric.
     pairs: list[Iterable[tuple[str, str]]] = [
         repeat((name, column[0]), count)
