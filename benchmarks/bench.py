@@ -217,7 +217,13 @@ def scrape_own_labels(servers: Servers, column: str, options: Options) -> Measur
         measured["gzip cpu"] = cpu_seconds(service) - began
         scrape(service, "-protobuf")
         fill(service, options.groups, "-own")
-        return measured | {"protobuf changed": scrape(service, "-protobuf")}
+        measured["protobuf changed"] = scrape(service, "-protobuf")
+        fill(service, options.groups, "-own")
+        checks = ("-get=/-/healthy", "-rate=1000", "-connections=4", f"-seconds={ANSWERED}")
+        beside = start_load(service, *checks)
+        scrape(service, "-gzip")
+        beside.terminate()
+        return measured | {"block": result_of(beside)["max_ms"]}
 
 
 def scrape_many(servers: Servers, column: str, options: Options) -> Measured:

@@ -132,6 +132,7 @@ SCRAPES = [
     Row("… CPU s", "scrape own", "gzip cpu", Better.LESS),
     Row("… protobuf, everything changed", "scrape own", "protobuf changed", Better.LESS),
     Row("… resident memory, MB", "scrape own", "filled", Better.SMALLER, ours(0.5)),
+    Row("… longest event-loop block, ms", "scrape own", "block", Better.ALONE_LESS, ours(10)),
     Row("many: gzip, first, CPU s", "scrape many", "cpu", Better.ALONE_LESS, ours(5)),
     Row("… resident memory after it, MB", "scrape many", "scraped", Better.ALONE_LESS, ours(900)),
     Row("… longest health check, ms", "scrape many", "health", Better.ALONE_LESS, ours(50)),
