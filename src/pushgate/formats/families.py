@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from pushgate.formats.slots import MISSING, SlotMapping, slot_mapping
 from pushgate.model import shape as shapes
@@ -88,30 +88,29 @@ class FamilyBuilder:
         return FamilyShape(self.name, self.type, self.help, tuple(self.distributions), bounds)
 
 
-class Families:
-    """The families of a body, in the order of their first lines."""
+Families: TypeAlias = dict[str, FamilyBuilder]
+"""The families of a body by name, in the order of their first lines."""
 
-    def __init__(self) -> None:
-        self.by_name: dict[str, FamilyBuilder] = {}
 
-    def find(self, name: str) -> tuple[FamilyBuilder, Part]:
-        """Return the family that *name* belongs to, new if necessary, and which part it is.
+def family_of(name: str, families: Families) -> tuple[FamilyBuilder, Part]:
+    """Return the family in *families* that *name* belongs to, and which part it is.
 
-        As in the reference (expfmt, setOrCreateCurrentMF): the family of that very name; else,
-        without the suffix, a summary for ``_count`` and ``_sum``, or a histogram for these and
-        ``_bucket``; else a new one.
-        """
-        family = self.by_name.get(name)
-        if family is not None:
-            return family, Part.BODY
-        for suffix, part in _SUFFIXES:
-            owner = self.by_name.get(name.removesuffix(suffix))
-            if owner is not None and owner.type is not None:
-                is_summary = owner.type is MetricType.SUMMARY
-                if owner.type.is_histogram or (is_summary and part is not Part.BODY):
-                    return owner, part
-        family = self.by_name[name] = FamilyBuilder(name, place=len(self.by_name))
+    As in the reference (expfmt, setOrCreateCurrentMF): the family of that very name; else,
+    without the suffix, a summary for ``_count`` and ``_sum``, or a histogram for these and
+    ``_bucket``; else a new one, which is added.
+    """
+    family = families.get(name)
+    if family is not None:
         return family, Part.BODY
+    for suffix, part in _SUFFIXES:
+        # Without the suffix, it looks for *name* again, which is not there.
+        owner = families.get(name.removesuffix(suffix))
+        if owner is not None and owner.type is not None:
+            is_summary = owner.type is MetricType.SUMMARY
+            if owner.type.is_histogram or (is_summary and part is not Part.BODY):
+                return owner, part
+    family = families[name] = FamilyBuilder(name, place=len(families))
+    return family, Part.BODY
 
 
 class Assembled(NamedTuple):
@@ -133,6 +132,7 @@ def assemble(families: Iterable[FamilyBuilder], samples: int) -> Assembled:
     summary_counts: list[int] = []
     shapes: list[FamilyShape] = []
     for family in families:
+        # A summary's count may be any number, a histogram's must not be negative.
         if family.at:
             order += family.at
         elif family.distributions:

@@ -19,6 +19,7 @@ from pushgate.formats.families import (
     FamilyBuilder,
     Part,
     assemble,
+    family_of,
 )
 from pushgate.formats.slots import MISSING
 from pushgate.model.family import MetricType
@@ -65,7 +66,7 @@ def scan(body: bytes, names: NameRule) -> Scanned:
     while at < end:
         at = scanner.line(at)
     values = [value.encode() for value in scanner.values]
-    assembled = assemble(scanner.families.by_name.values(), len(values))
+    assembled = assemble(scanner.families.values(), len(values))
     numbers = assembled.mapping.numbers(values)
     shape = interned(assembled.families)
     pushed = Pushed(shape, numbers, timestamped=scanner.timestamped)
@@ -91,7 +92,7 @@ class _Scanner:
         self._part = Part.BODY
         self._is_named = False
         self._line_start = self._at = 0
-        self.families = Families()
+        self.families: Families = {}
         self.values: list[str] = []
         self.timestamped = False
 
@@ -242,7 +243,7 @@ class _Scanner:
     def _enter_family(self, name: str) -> None:
         if not self._names.metric(name):
             self._fail(f"invalid metric name {_quoted(name)}")
-        self._current, self._part = self.families.find(name)
+        self._current, self._part = family_of(name, self.families)
         self._is_named = True
 
     def _named_sample(self) -> None:

@@ -9,13 +9,13 @@ Names in quotes, unusual blanks, duplicates and all errors are left to the scann
 """
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import accumulate
 from operator import attrgetter
 from typing import NamedTuple
 
 from pushgate.errors import TextFormatError
-from pushgate.formats.families import TYPES, Families, FamilyBuilder, assemble
+from pushgate.formats.families import TYPES, Families, FamilyBuilder, assemble, family_of
 from pushgate.formats.scanner import Scanned, scan
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost, remembered
 from pushgate.formats.slots import SlotMapping, slot_mapping
@@ -25,7 +25,6 @@ from pushgate.model.keys import key_of
 from pushgate.model.names import NameRule
 from pushgate.model.shape import (
     FamilyLabelSchema,
-    LabelSchema,
     Pushed,
     PushShape,
     interned,
@@ -188,9 +187,9 @@ class TextReader:
                 comments, heads, some = _cut_at_once(piece)
                 around, inside = _unquoted(heads)
                 runs = _runs(families, comments, around)
-                fill([*families.by_name.values()], runs, inside, len(values))
+                fill([*families.values()], runs, inside, len(values))
                 values += some
-            shapes, mapping = complete(assemble(families.by_name.values(), len(values)))
+            shapes, mapping = complete(assemble(families.values(), len(values)))
             return Pushed(interned(shapes), mapping.numbers(values))
         except (Unusual, ValueError):
             return scan_leniently(body, self._names).pushed
@@ -247,17 +246,24 @@ def scan_leniently(body: bytes, names: NameRule) -> Scanned:
 def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
     families = Families()
     runs = tuple(_runs(families, comments, around))
-    builders, samples = families.by_name.values(), len(comments) - 1
+    builders, samples = families.values(), len(comments) - 1
     # Slots are in the order of families; samples of one family may be apart in a body.
     order = [at for run in sorted(runs, key=attrgetter("family")) for at in run.samples]
+    is_simple = all(builder.special_label is None for builder in builders)
     counts = [0] * len(builders)
+    label_names: list[set[tuple[str, ...]]] = [set() for _ in builders]
     for run in runs:
         counts[run.family] += len(run.samples)
-    is_simple = all(builder.special_label is None for builder in builders)
+        label_names[run.family].add(run.names)
+    schemas = tuple(
+        FamilyLabelSchema(builder.name, _type(builder), builder.help, frozenset(names))
+        for builder, names in zip(builders, label_names, strict=True)
+        if names
+    )
     return Structure(
         tuple((builder.name, _type(builder), builder.help) for builder in builders),
         runs,
-        _label_schema(families, runs),
+        label_schema_of(schemas),
         samples,
         tuple(accumulate(filter(None, counts), initial=0)),
         slot_mapping(order, samples, [], []) if is_simple else None,
@@ -266,19 +272,6 @@ def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
 
 def _type(family: FamilyBuilder) -> MetricType:
     return MetricType.UNTYPED if family.type is None else family.type
-
-
-def _label_schema(families: Families, runs: Iterable[Run]) -> LabelSchema:
-    label_names: list[set[tuple[str, ...]]] = [set() for _ in families.by_name]
-    for run in runs:
-        label_names[run.family].add(run.names)
-    return label_schema_of(
-        tuple(
-            FamilyLabelSchema(family.name, _type(family), family.help, frozenset(names))
-            for family, names in zip(families.by_name.values(), label_names, strict=True)
-            if names
-        )
-    )
 
 
 def _unquoted(heads: Sequence[bytes]) -> tuple[str, Sequence[str]]:
@@ -370,7 +363,7 @@ def _describe(families: Families, block: bytes) -> None:
         keyword, name, said = found.groups()
         if keyword is None:
             continue
-        family, _ = families.find(name)  # even without a text, it creates the family
+        family, _ = family_of(name, families)  # even without a text, it creates the family
         if said is None:
             continue
         if keyword == "HELP":
@@ -386,7 +379,7 @@ def _describe(families: Families, block: bytes) -> None:
 def _run(
     families: Families, name: str, names: tuple[str, ...], samples: range, values: slice
 ) -> Run:
-    family, part = families.find(name)
+    family, part = family_of(name, families)
     if family.type is None:
         family.type = MetricType.UNTYPED
     columns = {

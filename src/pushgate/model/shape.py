@@ -99,7 +99,7 @@ class LabelSchema:
             clean = self._clean[grouping] = (
                 self._is_storable
                 and self.label_names.isdisjoint(grouping)
-                and self._own_labels.isdisjoint(grouping)
+                and not any(f.type.own_label in grouping for f in self.families if f.label_names)
                 and not self._are_alike(grouping)
             )
         return clean
@@ -114,12 +114,6 @@ class LabelSchema:
             # A metric with an empty instance and one without may be the same series.
             and not (self.order_needs_values and "instance" in self.label_names)
         )
-
-    @cached_property
-    def _own_labels(self) -> frozenset[str]:
-        """The labels that an exposition adds to samples of these families."""
-        kinds = {family.type for family in self.families if family.label_names}
-        return frozenset(filter(None, (kind.own_label for kind in kinds)))
 
     def _are_alike(self, grouping: tuple[str, ...]) -> bool:
         """Return whether some escaping scheme writes two label names of a metric alike."""

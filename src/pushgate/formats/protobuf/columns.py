@@ -54,6 +54,30 @@ class Header(NamedTuple):
     help: str | None
 
 
+def header_end(body: bytes, at: int, end: int) -> tuple[int, MetricType]:
+    """Return where the header at *at* of a family ends, and the type in it.
+
+    Raises:
+        Unusual, ValueError, IndexError: it is not as clients write it.
+    """
+    kind = MetricType.COUNTER
+    while at < end and body[at] != _METRIC_TAG:
+        match body[at]:
+            case 0x0A | 0x12 | 0x2A:  # name 1, help 2, unit 5
+                size, at = read_varint(body, at + 1)
+                at += size
+            case 0x18:  # type 3
+                kind, at = _TYPES[body[at + 1]], at + 2
+            case _:
+                raise Unusual
+    if at > end:  # a length is wrong
+        raise Unusual
+    return at, kind
+
+
+_TYPES: Final = tuple(MetricType)
+
+
 @remembered(entries=2000, longest=500)
 def header_of(wire: bytes) -> Header:
     """Return the header of the family that *wire* begins with."""
@@ -170,7 +194,7 @@ class _Family:
 
     def __init__(self, body: bytes, start: int, end: int) -> None:
         self.end = end
-        self._start = at = _end_of_header(body, start)
+        self._start = at = header_end(body, start, end)[0]
         if end > len(body) or end - at > _MAX_FAMILY_BYTES:
             raise Unusual
         self.header = header_of(body[start:at])
@@ -231,20 +255,6 @@ class _Family:
     @property
     def _order(self) -> list[int]:
         return sorted(range(len(self.names)), key=self.names.__getitem__)
-
-
-def _end_of_header(body: bytes, at: int) -> int:
-    """Return the end of the header that starts at *at*."""
-    while body[at] != _METRIC_TAG:
-        match body[at]:
-            case 0x0A | 0x12 | 0x2A:  # name 1, help 2, unit 5
-                size, at = read_varint(body, at + 1)
-                at += size
-            case 0x18 if body[at + 1] < _SHORT:  # type 3
-                at += 2
-            case _:
-                raise Unusual
-    return at
 
 
 def _count_labels(body: bytes, at: int) -> int:

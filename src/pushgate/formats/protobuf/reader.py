@@ -24,7 +24,14 @@ from pushgate.formats.limits import (
     may_have_large_integer,
     unparsable,
 )
-from pushgate.formats.protobuf.columns import Columns, Header, SameLength, header_of, read_columns
+from pushgate.formats.protobuf.columns import (
+    Columns,
+    Header,
+    SameLength,
+    header_end,
+    header_of,
+    read_columns,
+)
 from pushgate.formats.protobuf.description import is_native, native_inconsistency
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf.prototext import message_text
@@ -456,18 +463,10 @@ class _Scanner:
         """Take the family at *at*; return where the next one starts."""
         body = self._body
         size, at = read_varint(body, at)
-        end, start, kind = at + size, at, MetricType.COUNTER
+        end, start = at + size, at
         if end > len(body):
             raise Unusual
-        while at < end and body[at] != 0x22:
-            match body[at]:
-                case 0x0A | 0x12 | 0x2A:  # name, help, unit
-                    size, at = read_varint(body, at + 1)
-                    at += size
-                case 0x18:
-                    kind, at = _KINDS[body[at + 1]], at + 2
-                case _:
-                    raise Unusual
+        at, kind = header_end(body, start, end)
         # Labels start with another letter, so that a skeleton can be read in one way only.
         self._skeleton.append(b"F" + body[start:at])
         if len(self._skeleton) > 3 * self._most_series:  # as many families as that
@@ -569,6 +568,3 @@ class _Scanner:
 
 def _integer(varint: bytes) -> int:
     return varint[0] if len(varint) == 1 else read_varint(varint, 0)[0]
-
-
-_KINDS: Final = tuple(MetricType)

@@ -1,7 +1,7 @@
 """Copies everything from a persistence file to a database, or back, and compares the two."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +50,9 @@ def copy(source: str, target: str, *, replace: bool) -> Copied:
         journal.write(replacing(present, groups), keys, replace_keys=replace)
     # Opened anew, so that what is compared was read from the disk.
     with _opened(target) as (_, found):
-        if different := _differences(groups, found):
+        before, after = ({one.key: _content(one) for one in all_} for all_ in (groups, found))
+        different = sorted(str(k) for k in {*before, *after} if before.get(k) != after.get(k))
+        if different:
             raise StartupError(
                 f"{_shown(target)} differs in {len(different)} groups after the copy, "
                 f"{', '.join(different[:_MAX_NAMED])}: stop its servers, and copy again"
@@ -79,12 +81,6 @@ def _is_database(place: str) -> bool:
 
 def _shown(place: str) -> str:
     return "the database" if _is_database(place) else place
-
-
-def _differences(one: Sequence[Group], other: Sequence[Group]) -> list[str]:
-    """Return the labels of the groups that are not the same in both."""
-    left, right = ({group.key: _content(group) for group in groups} for groups in (one, other))
-    return sorted(str(key) for key in {*left, *right} if left.get(key) != right.get(key))
 
 
 def _content(group: Group) -> tuple[object, ...]:

@@ -86,10 +86,8 @@ class Expiry:
         end.set_result(None)
         if self._last is end:
             self._last = None
-        if error is None:
-            self._count(steps)
-
-    def _count(self, steps: Sequence[Step]) -> None:
+        if error is not None:
+            return
         expired = [step for step in steps if step.before and step.before.blocks]
         self.expired += len(expired)
         self.expired_by.update(map(self._rule, expired))

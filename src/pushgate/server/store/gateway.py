@@ -319,15 +319,6 @@ class Gateway:
             self._batches.put([])
             return question
 
-    def _asked(self) -> list[_Question]:
-        """Return the questions that what the journal says from now on will answer."""
-        # Runs in the journal's thread: a reader may append a question meanwhile.
-        out: list[_Question] = []
-        with suppress(IndexError):
-            while True:
-                out.append(self._questions.popleft())
-        return out
-
     @property
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -353,7 +344,10 @@ class Gateway:
     def _write(self) -> None:
         """Append batches as they come, and tidy between them. Runs in the journal's thread."""
         while (batch := self._batches.get()) is not None:
-            self._take_turn(_Turn(batch + self._more(), self._asked()))
+            batch += self._more()
+            # Readers may append a question meanwhile; only this thread removes any.
+            questions = [self._questions.popleft() for _ in range(len(self._questions))]
+            self._take_turn(_Turn(batch, questions))
             while self._tidy() and self._batches.empty():
                 pass
 
