@@ -136,7 +136,7 @@ def test_the_password_of_the_database_is_never_shown():
     [
         ("mysql://h/", "expected a URL like postgresql://user@host/name"),
         ("host=h", "expected a URL like postgresql://user@host/name"),
-        ("postgresql://h/a b", "a URL has no blanks"),
+        ("postgresql://h/a b", "a URL must not contain blanks"),
     ],
 )
 def test_what_names_no_database_is_refused(url, reason):

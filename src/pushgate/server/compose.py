@@ -3,7 +3,9 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pushgate.errors import NotWritable, StartupError
 from pushgate.formats.decoder import PushDecoder
@@ -27,6 +29,8 @@ from pushgate.server.store.store import Bounds, Store
 from pushgate.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 def lock_persistence(settings: Settings) -> FileLock | None:
@@ -70,8 +74,12 @@ def compose(
     Raises:
         StartupError: a file cannot be used; one line that says which, and what to do.
     """
-    live = _web_config(settings.web_config_file)
-    live_rules = _rules(settings)
+    # What the operator can get wrong comes first, before the journal is opened.
+    live = _read("web.config.file", settings.web_config_file, LiveConfig)
+    default = Rule(ttl=settings.push_ttl, forget_after=settings.push_forget_after)
+    live_rules = _read(
+        "push.rules-file", settings.push_rules_file, partial(LiveRules, default=default)
+    )
     telemetry = Telemetry()
     # The limits of the store are the flags of the same names.
     bounds = Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
@@ -106,27 +114,12 @@ def compose(
     return App(context)
 
 
-def _web_config(file: str) -> LiveConfig:
+def _read(flag: str, file: str, read: Callable[[Path | None], _T]) -> _T:
+    """Return what *read* makes of the *file* that *flag* names, which its errors then name too."""
     try:
-        return LiveConfig(Path(file) if file else None)
+        return read(Path(file) if file else None)
     except StartupError as error:
-        raise StartupError(f"--web.config.file={file}: {error}") from error
-
-
-def _rules(settings: Settings) -> LiveRules:
-    file, ttl, forget_after = (
-        settings.push_rules_file,
-        settings.push_ttl,
-        settings.push_forget_after,
-    )
-    if ttl < 0 or forget_after < 0:
-        raise StartupError("--push.ttl and --push.forget-after may not be negative")
-    if 0 < forget_after < ttl:
-        raise StartupError("--push.forget-after may not be shorter than --push.ttl")
-    try:
-        return LiveRules(Path(file) if file else None, Rule(ttl=ttl, forget_after=forget_after))
-    except StartupError as error:
-        raise StartupError(f"--push.rules-file={file}: {error}") from error
+        raise StartupError(f"--{flag}={file}: {error}") from error
 
 
 def _loaded(

@@ -150,7 +150,7 @@ class _Process:
         """
         context = self._context
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        self._stop.in_loop()
+        self._stop.in_loop()  # until here, a signal ends the process at once
         context.gateway.start()
         await context.expiry.settle()  # what became due while the server was down
         server = HttpServer(self._app)

@@ -276,7 +276,7 @@ _URL_VARIABLE = "PUSHGATE_PERSISTENCE_URL"
 
 
 def _check(settings: Settings) -> None:
-    """Raise ValueError if settings that are right by themselves do not fit together."""
+    """Raise ValueError if settings are out of range or do not fit together."""
     if settings.persistence_url and "persistence_file" in settings.given:
         raise ValueError(
             "metrics are persisted either in --persistence.file or in the database that "
@@ -284,6 +284,10 @@ def _check(settings: Settings) -> None:
         )
     if settings.persistence_max_staleness < 0:
         raise ValueError("--persistence.max-staleness may not be negative")
+    if settings.push_ttl < 0 or settings.push_forget_after < 0:
+        raise ValueError("--push.ttl and --push.forget-after may not be negative")
+    if 0 < settings.push_forget_after < settings.push_ttl:
+        raise ValueError("--push.forget-after may not be shorter than --push.ttl")
     path = settings.telemetry_path
     if not path.startswith("/"):
         raise ValueError(f'--web.telemetry-path must start with "/", got "{path}"')

@@ -62,6 +62,7 @@ def _connected(address: str) -> socket.socket:
         raise ValueError("only Unix sockets are supported")
     if address.startswith("@"):  # of the abstract namespace
         address = "\0" + address[1:]
+    # Each state is one datagram.
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     connected.settimeout(_MAX_SEND_SECONDS)  # a full queue must not stop the event loop
     try:

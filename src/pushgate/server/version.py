@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 
+# As Go names platforms, in the log of its server.
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 

@@ -119,7 +119,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        headers = self.context.live.access.headers
+        headers = self.context.live.access.headers  # read anew: the configuration may change
         if headers:
             send = _with_headers(send, headers)
         try:

@@ -83,6 +83,7 @@ async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
     if selection.before is None and not has_matchers:
         reason = "a selector with a matcher, or older_than, must say which groups to delete"
         raise InvalidParameter("match[]", reason)
+    # What another server has pushed in the meantime may decide which groups are old.
     await context.gateway.caught_up()
     store = context.gateway.store
     groups = await in_steps(selection.of(store))

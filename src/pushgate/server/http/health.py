@@ -10,6 +10,7 @@ from pushgate.server.http.responses import TEXT, Response, plain_error
 
 _log = logging.getLogger(__name__)
 
+# The texts of the Go server, most of them without a line feed.
 _FINE: Final = Response(200, b"OK", (TEXT,))
 _FULL: Final = plain_error(500, "write queue is full")
 _NOT_READY: Final = plain_error(
@@ -20,17 +21,13 @@ _NOT_ENABLED: Final = Response(403, b"Lifecycle API is not enabled.", (TEXT,))
 _NOT_BY_GET: Final = Response(405, b"Only POST or PUT requests allowed.", (TEXT,))
 
 
+async def ready(context: AppContext, scope: Scope) -> ASGIApp:
+    """Answer like :func:`healthy`, or 503 while the journal cannot be written."""
+    return await healthy(context, scope) if context.gateway.is_ready else _NOT_READY
+
+
 async def healthy(context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer 200, or 500 while ``--limit.pushes-in-flight`` pushes wait for the journal."""
-    return _health(context)
-
-
-async def ready(context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer like :func:`healthy`, or 503 while the journal cannot be written."""
-    return _health(context) if context.gateway.is_ready else _NOT_READY
-
-
-def _health(context: AppContext) -> Response:
     most = context.settings.limit_pushes_in_flight
     if not 0 < most <= context.gateway.waiting:
         return _FINE

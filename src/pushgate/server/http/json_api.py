@@ -47,6 +47,7 @@ async def status(context: AppContext, _scope: Scope) -> ASGIApp:
     data = {
         "build_information": {
             "branch": BUILD.branch,
+            # The Go server has these; programs may look for them.
             "buildDate": "",
             "buildUser": "",
             "goVersion": "",

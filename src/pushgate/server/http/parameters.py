@@ -26,7 +26,7 @@ class Parameters:
             self._pairs = parse_qsl(
                 query,
                 keep_blank_values=True,
-                errors="surrogateescape",
+                errors="surrogateescape",  # label values need not be UTF-8
                 max_num_fields=_MAX_PARAMETERS,
             )
         except ValueError:

@@ -35,7 +35,7 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
     headers = scope["headers"]
     kind = accepted_format(find_header(headers, b"accept"))
     lines = tuple(value for name, value in headers if name == b"accept-encoding")
-    coding = accepted_encoding(lines)
+    coding = accepted_encoding(lines)  # several lines mean what one list does (RFC 9110, 5.3)
     store = context.gateway.store
     if selectors := Parameters(scope).selectors():
         chosen = SelectedGroups(await in_steps(Selection(selectors).of(store)), store.rules)

@@ -81,12 +81,14 @@ def histogram(
     total = sum(bucket.observed for bucket in buckets)
     counts = [bucket.observed for bucket in buckets]
     finite = [b for bucket in buckets for b in bucket[:2] if math.isfinite(b)]
+    # Cumulative counts that were pushed out of order make negative ones.
     if not (0 < total < math.inf and min(counts) >= 0):
         return None
     if not any(math.isfinite(bucket.upper) for bucket in buckets):
         return None
     is_log = is_native or _is_exponential(buckets)
     place = _scale(finite, is_log=is_log)
+    # Empty native buckets are gaps. Empty classic ones show where their bounds are.
     drawn = _merged([bucket for bucket in buckets if bucket.observed or not is_native])
     spans = _spans(drawn, place, is_log=is_log)
     lowest, highest = min(low for low, _ in spans), max(high for _, high in spans)
@@ -101,6 +103,7 @@ def histogram(
     bars = [
         Bar(
             f"{percent(low):.2f}%",
+            # Even the thinnest bar is wide enough to be seen and pointed at.
             f"{max(0.2, percent(high) - percent(low)):.2f}%",
             f"{HEIGHT - HEIGHT * bucket.observed / most:.1f}",
             f"{HEIGHT * bucket.observed / most:.1f}",
@@ -129,6 +132,7 @@ def quantile(buckets: Sequence[Bucket], rank: float, *, is_log: bool) -> float:
             break
         before = upto
     lower, upper, count = found
+    # At an open end, the other bound is all that is known.
     if math.isinf(upper):
         return lower
     if math.isinf(lower) or not count:
@@ -198,6 +202,7 @@ def _ticks(finite: Sequence[float], *, is_log: bool) -> list[float]:
     low, high = min(finite), max(finite)
     sizes = [abs(bound) for bound in finite if abs(bound) > 1e-100]
     if not is_log or not sizes:
+        # Divided first: the difference of two large numbers may overflow.
         step = _round_step(high / (_MAX_TICKS - 1) - low / (_MAX_TICKS - 1) or 1.0)
         first = math.ceil(low / step)
         return [step * at for at in range(first, first + _MAX_TICKS) if step * at <= high]

@@ -187,6 +187,7 @@ def _totals(count: str, total: str, read: _Read) -> list[tuple[str, Value]]:
     number, sum_ = float(count), float(total)
     totals = [
         ("count", Value(plain(number), digits(count))),
+        # A sum of ratios is not a ratio.
         ("sum", Value(plain(sum_) if "%" in read(sum_) else read(sum_), digits(total))),
     ]
     if number > 0 and math.isfinite(sum_):

@@ -231,6 +231,7 @@ async def _group(context: AppContext, scope: Scope, shown: Group) -> Iterator[st
     )
 
 
+# It changes all the time, so no version of it can be the same.
 @_shared(lambda _context: None)
 async def status(context: AppContext, _scope: Scope) -> Iterator[str]:
     """Answer with the status page: storage, traffic, refused pushes, limits and flags."""
@@ -268,6 +269,7 @@ async def missing(
     if b"text/html" not in find_header(scope["headers"], b"accept"):
         return NOT_FOUND
     below = scope["path"].removeprefix(context.settings.route_prefix)
+    # Relative: only the browser knows the prefix that a proxy may add.
     up = up or "/".join([".", *[".."] * (below.count("/") - 1)])
     body = "".join(await _page("missing", context, up, what=what))
     return Response(404, body.encode(), _headers(context))
@@ -279,6 +281,7 @@ async def static(_context: AppContext, scope: Scope) -> ASGIApp:
     if name not in _FILE_NAMES:
         return NOT_FOUND
     response = await _FILES.get_response(name, scope)
+    # Kept, but checked by ETag each time: after an upgrade, pages and scripts must fit together.
     response.headers["cache-control"] = "no-cache"
     if response.status_code in (200, 206):
         response.headers["content-type"] = _MEDIA_TYPES[PurePosixPath(name).suffix]

@@ -87,6 +87,7 @@ class Search(NamedTuple):
             older_than,
             sort.removeprefix("-") if sort.removeprefix("-") in _SORTS else "job",
             sort.startswith("-"),
+            # int() takes long for a text of thousands of digits.
             max(1, int(page)) if page.isdecimal() and len(page) < 10 else 1,
         )
 
