@@ -3,6 +3,7 @@
 Every row is sent to a server process of its own while a second connection polls /-/healthy.
 """
 
+import struct
 from pathlib import Path
 
 from tests.abuse.requests import PROTOBUF, Request, Row, delete, get, gzipped, patch, post, put
@@ -10,6 +11,7 @@ from tests.fuzz.schema import varint
 
 MANY = 99_000  # just below the default --limit.series-per-push
 JOB = "/metrics/job/a"
+LONG = f"{JOB}/k/{'v' * 60_000}"
 SUMS = (f"--push.rules-file={Path(__file__).with_name('sums.yml')}",)
 GROUP_PAGE = "/ui/group/am9i_2E"  # of the group of JOB
 OTHER = "/metrics/job/b"
@@ -56,15 +58,35 @@ def empty_families(count: int) -> bytes:
     return b"".join(out)
 
 
+def field(inner: bytes, at: int) -> bytes:
+    return bytes([at << 3 | 2]) + varint(len(inner)) + inner
+
+
 def message(*fields: tuple[int, bytes]) -> bytes:
     """Return a protobuf message whose *fields* have numbers and bytes."""
-    return b"".join(bytes([at << 3 | 2]) + varint(len(inner)) + inner for at, inner in fields)
+    return b"".join(field(inner, at) for at, inner in fields)
 
 
 def protobuf(kind: int, metric: bytes) -> bytes:
     """Return a body of one family of the type *kind* with one metric."""
     family = message((1, b"a")) + bytes([0x18, kind]) + message((4, metric))
     return varint(len(family)) + family
+
+
+def native_histogram(count: int, offset: int) -> bytes:
+    """Return a body with a native histogram of *count* buckets, *offset* apart."""
+    span = field(b"\x08" + varint(2 * offset) + b"\x10\x01", 12)
+    deltas = field(b"\x02" + bytes(count - 1), 13)
+    inner = b"\x08" + varint(count) + b"\x28\x06" + span * count + deltas
+    return protobuf(4, message((7, inner)))
+
+
+def long_labels(labels: int, buckets: int) -> bytes:
+    """Return a body with a histogram of so many buckets, and labels of 60 kB."""
+    pairs = (message((1, b"l%d" % n), (2, b"v" * 60_000)) for n in range(labels))
+    bounds = (b"\x11" + struct.pack("<d", n) for n in range(buckets))
+    own = b"".join(field(pair, 1) for pair in pairs)
+    return protobuf(4, own + message((7, b"".join(field(one, 3) for one in bounds))))
 
 
 def groups(count: int):
@@ -144,6 +166,8 @@ ROWS = (
     Row("15 MB of line feeds in a few bytes of gzip", lambda: gzipped(JOB, b"\n" * 15_000_000 + b"m 1\n"), 413),
     Row("9,000 histograms", lambda: put(JOB, histograms(9_000, 9)), 200),
     Row("the push times among 99,000 families", lambda: put(JOB, b"push_time_seconds 1\n" + families(MANY)), 200),
+    Row("99,000 series of a group named by 60 kB", lambda: put(LONG, series(MANY)), 413),
+    Row("90,000 buckets with labels of 600 kB", lambda: put(JOB, long_labels(10, 90_000), Content_Type=PROTOBUF), 413),
     # What meets something large.
     Row("a known body for other label names", lambda: put(f"{JOB}/x/y", families(MANY)), 200, stored_families),
     Row("a known body of series for other label names", lambda: put(f"{JOB}/x/y", series(MANY)), 200, stored_series),
@@ -166,6 +190,7 @@ ROWS = (
     Row("99,000 series added up", lambda: post(JOB, series(MANY)), 200, stored_series, SUMS),
     Row("9,000 histograms added up", lambda: post(JOB, histograms(9_000, 9)), 200, lambda: [put(JOB, histograms(9_000, 9))], SUMS),
     Row("a histogram with 90,000 buckets added up", lambda: post(JOB, histograms(1, 90_000)), 200, lambda: [put(JOB, histograms(1, 90_000))], SUMS),
+    Row("a native histogram with 45,000 buckets added up", lambda: post(JOB, native_histogram(45_000, 5), Content_Type=PROTOBUF), 200, lambda: [put(JOB, native_histogram(45_000, 7), Content_Type=PROTOBUF)], SUMS),
     Row("a delete of 10,000 groups by selector", lambda: delete(f"/api/v1/groups?{ANY_JOB}"), 200, lambda: groups(10_000)),
     Row("a delete of 99,000 families", lambda: delete(JOB), 202, stored_families),
     Row("a wipe of 10,000 groups", lambda: put("/api/v1/admin/wipe", b""), 202, lambda: groups(10_000)),
@@ -196,6 +221,9 @@ ROWS = (
     Row("the groups to delete, 500 label values of 60 kB", lambda: get("/ui/groups"), 200, long_keys),
     Row("first scrape of 500 label values of 60 kB, gzip", lambda: get("/metrics", Accept_Encoding="gzip"), 200, long_keys),
     Row("first scrape of 500 label values of 60 kB, protobuf", lambda: get("/metrics", Accept=PROTOBUF), 200, long_keys),
+    Row("first scrape of 1,000 series of a group named by 60 kB", lambda: get("/metrics"), 200, lambda: [put(LONG, series(1_000))]),
+    Row("JSON API with 1,000 series of a group named by 60 kB", lambda: get("/api/v1/metrics"), 200, lambda: [put(LONG, series(1_000))]),
+    Row("the page of a native histogram with 45,000 buckets", lambda: get(GROUP_PAGE), 200, lambda: [put(JOB, native_histogram(45_000, 7), Content_Type=PROTOBUF)]),
     Row("1,600 matchers for 1,000 groups", lambda: get("/api/v1/groups?match[]=%7B" + 'a="",' * 1_600 + "%7D"), 200, lambda: groups(1_000)),
     Row("the page of a group with 99,000 families", lambda: get(GROUP_PAGE), 200, stored_families),
     Row("the page of a group with 99,000 series", lambda: get(GROUP_PAGE + "?all"), 200, stored_series),

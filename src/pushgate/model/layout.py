@@ -5,7 +5,7 @@ values of the grouping labels, until a group is rendered.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
 from operator import itemgetter
@@ -67,6 +67,7 @@ _UNIFORM_AT_ONCE = 1024  # metrics; takes about half a millisecond
 
 MAX_LINES = 8192
 """How many lines a piece has at most; they are rendered at once, in about two milliseconds."""
+_MAX_BYTES = 1 << 20  # of a piece, where lines are long
 
 
 class Layout:
@@ -194,15 +195,18 @@ class Layout:
             numbers: the numbers of each group for the shape's slots.
             escaping: how names that are not legacy are written.
         """
-        pieces, pick = yield from pausing(self.templating(escaping), (0, b""))
+        template = yield from pausing(self.templating(escaping), (0, b""))
+        pieces: Iterable[tuple[int, bytes, int]] = template.pieces
         yield 0, b""
-        rows = [_tokens(line, pick) for line in numbers]
+        rows = [_tokens(line, template.pick) for line in numbers]
         yield 0, b""
         # One group may have 100,000 lines; several together have few.
         columns = list(zip(*rows, strict=True)) if len(rows) > 1 else []
         constant, varying = _sorted_out(self._marks, values)
         grouping = [column for _, column in varying]
         start = 0
+        if len(rows) == 1:
+            pieces = chain.from_iterable(_cut(*piece, _length(values[0])) for piece in pieces)
         for at, text, lines in pieces:
             end = start + lines
             for mark, value in constant:
@@ -227,6 +231,23 @@ def _tokens(
     if b"-0" in numbers:  # as itself, or in an exponent or -0.5
         tokens = [exposed(token) for token in tokens]
     return pick(tokens) if pick else tokens
+
+
+def _length(values: Sequence[bytes]) -> int:
+    return sum(map(len, values))
+
+
+def _cut(at: int, text: bytes, lines: int, grouping: int) -> Iterator[tuple[int, bytes, int]]:
+    """Yield a piece of a template cut up if it is long once *grouping* bytes are in each line."""
+    length = len(text) + lines * grouping
+    if length <= _MAX_BYTES:
+        yield at, text, lines
+        return
+    each = text.split(b"\n")
+    step = max(1, lines * _MAX_BYTES // length)
+    for start in range(0, lines, step):
+        some = each[start : min(start + step, lines)]
+        yield at, b"\n".join([*some, b""]), len(some)
 
 
 _Marked = list[tuple[bytes, bytes]]
@@ -416,11 +437,12 @@ def _family_pieces(
     pieces: list[tuple[int, bytes, int]] = []
     if family.type.is_simple:
         opening, between = _opening(name), b"} %b\n" + _opening(name)
-        for first in range(0, len(heads.texts), MAX_LINES):
+        step = max(1, min(MAX_LINES, _MAX_BYTES // len(opening)))
+        for first in range(0, len(heads.texts), step):
             yield
-            some = heads.texts[first : first + MAX_LINES]
+            some = heads.texts[first : first + step]
             pieces.append((at, b"%b%b} %%b\n" % (opening, between.join(some)), len(some)))
-            order += [start + metric for metric in heads.order[first : first + MAX_LINES]]
+            order += [start + metric for metric in heads.order[first : first + step]]
         return pieces
     slots = yield from listing(family.metric_slots())
     lines: list[bytes] = []

@@ -11,6 +11,8 @@ from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
+from pushgate.model.slices import PER_SLICE, Sliced, listing, sorting
+
 _LARGEST = sys.float_info.max
 
 
@@ -139,20 +141,22 @@ def _bucket(lower: float, upper: float, count: float) -> NativeBucket:
 _BOUNDARIES = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
 
 
-def added(one: NativeHistogram, other: NativeHistogram) -> NativeHistogram:
-    """Return the sum of two native histograms, at the coarser schema of the two.
+def adding(one: NativeHistogram, other: NativeHistogram) -> Sliced[NativeHistogram]:
+    """Return the sum of two native histograms, at the coarser schema of the two, in slices.
 
     Zero buckets of different widths become as wide as the wider one, or wider, if that would cut
     a populated bucket in two (prometheus: FloatHistogram.Add, reconcileZeroBuckets).
     """
     schema = min(one.schema, other.schema)
-    width = _common_width(one, other)
+    width = yield from _common_width(one, other)
     zero_count = one.zero_count + other.zero_count
     positive: dict[int, float] = {}
     negative: dict[int, float] = {}
     for histogram in (one, other):
         for side, counts in ((histogram.positive, positive), (histogram.negative, negative)):
-            for index, count in side.buckets():
+            for number, (index, count) in enumerate(side.buckets()):
+                if number % PER_SLICE == 0:
+                    yield
                 upper = bound(index, histogram.schema)
                 if histogram.zero_threshold < width and upper <= width:
                     zero_count += count
@@ -160,10 +164,11 @@ def added(one: NativeHistogram, other: NativeHistogram) -> NativeHistogram:
                     # Rounds up: a bucket includes its upper bound.
                     coarse = ((index - 1) >> histogram.schema - schema) + 1
                     counts[coarse] = counts.get(coarse, 0) + count
-    return NativeHistogram(schema, width, zero_count, _side(positive), _side(negative))
+    sides = (yield from _side(positive)), (yield from _side(negative))
+    return NativeHistogram(schema, width, zero_count, *sides)
 
 
-def _common_width(one: NativeHistogram, other: NativeHistogram) -> float:
+def _common_width(one: NativeHistogram, other: NativeHistogram) -> Sliced[float]:
     # Widening may reach into another populated bucket, so it is repeated until nothing changes.
     width, before = max(one.zero_threshold, other.zero_threshold), -1.0
     while width != before:
@@ -172,19 +177,24 @@ def _common_width(one: NativeHistogram, other: NativeHistogram) -> float:
             if histogram.zero_threshold == width:
                 continue
             buckets = chain(histogram.positive.buckets(), histogram.negative.buckets())
-            for index, count in buckets:
+            for number, (index, count) in enumerate(buckets):
+                if number % PER_SLICE == 0:
+                    yield
                 lower, upper = bound(index - 1, histogram.schema), bound(index, histogram.schema)
                 if count and lower < width < upper:
                     width = upper
     return width
 
 
-def _side(counts: dict[int, float]) -> Side:
+def _side(counts: dict[int, float]) -> Sliced[Side]:
     """Return *counts*, by index, with a span for each run of adjacent buckets."""
     spans: list[tuple[int, int]] = []
     end = 0
-    indexes = sorted(index for index, count in counts.items() if count)
-    for index in indexes:
+    populated = yield from listing(index for index, count in counts.items() if count)
+    indexes = yield from sorting(populated, lambda index: index)
+    for number, index in enumerate(indexes):
+        if number % PER_SLICE == 0:
+            yield
         if spans and index == end:
             spans[-1] = (spans[-1][0], spans[-1][1] + 1)
         else:

@@ -212,6 +212,7 @@ class PushShape:
     def prepare(self, key: GroupingKey) -> None:
         """Compute now, perhaps in another thread, what the admission of a push to *key* needs."""
         self.violations(key)
+        self.repeated_bytes(key)
         self.extent  # noqa: B018 - these are cached properties
         self.label_schema.positions  # noqa: B018
 
@@ -232,6 +233,24 @@ class PushShape:
 
     def _values(self) -> Iterable[str]:
         return (value for f in self.families for labels in f.labels for _, value in labels)
+
+    def repeated_bytes(self, key: GroupingKey) -> int:
+        """Return how long what an exposition under *key* repeats in each line is altogether.
+
+        That are the grouping labels, the names of families, and the labels of metrics that
+        have several lines. A push says each of them once.
+        """
+        return self.series * len(key.packed) + self._own_repeated_bytes
+
+    @cached_property
+    def _own_repeated_bytes(self) -> int:
+        names = sum([len(family.name) * family.slots for family in self.families])
+        several = (family for family in self.families if not family.type.is_simple)
+        return names + sum(
+            len(slots) * sum([len(name) + len(value) for name, value in labels])
+            for family in several
+            for labels, slots in zip(family.labels, family.metric_slots(), strict=True)
+        )
 
     def layout(self, key: GroupingKey) -> Layout:
         """Return the layout of this shape under *key*.

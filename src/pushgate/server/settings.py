@@ -136,7 +136,10 @@ class Settings:
     )
     limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Maximum size of a request body as sent.")
     limit_decompressed_bytes: int = _flag(
-        flags.SIZE, "64MiB", "Maximum size of a request body after decompression."
+        flags.SIZE,
+        "64MiB",
+        "Maximum size of a request body after decompression, and of what an exposition repeats "
+        "of it: grouping labels and names in each line.",
     )
     limit_held_bytes: int = _flag(
         flags.SIZE,

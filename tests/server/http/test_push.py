@@ -70,6 +70,13 @@ def test_a_delete_ignores_its_body():
             413,
             "decompressed-bytes",
         ),
+        (
+            put(b"/metrics/job/" + b"j" * 1000),
+            [b'm{l="1"} 1\nm{l="2"} 1\n'],
+            {"limit_decompressed_bytes": 1500},
+            413,
+            "each of its 2 lines repeats them (--limit.decompressed-bytes)",
+        ),
         (put(), [b"#" * 70_000], {"limit_held_bytes": 1000}, 503, "--limit.held-bytes"),
     ],
 )

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from pushgate.formats.protobuf.description import has_float_counts, is_native, native_histogram
+from pushgate.formats.protobuf.description import (
+    has_float_counts,
+    is_native,
+    reading_native_histogram,
+)
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.model.family import MetricType
-from pushgate.model.native import NativeHistogram, added
+from pushgate.model.native import NativeHistogram, adding
 from pushgate.model.slices import PER_SLICE, Sliced
 
 
@@ -96,12 +100,14 @@ def _add_histogram(
         if bound in exemplars:
             bucket.exemplar.CopyFrom(exemplars[bound])
     if is_native(before) and is_native(more):
-        both = added(native_histogram(before), native_histogram(more))
-        _write_native(out, both, is_float=is_float)
+        stored = yield from reading_native_histogram(before)
+        pushed = yield from reading_native_histogram(more)
+        both = yield from adding(stored, pushed)
+        yield from _write_native(out, both, is_float=is_float)
         out.exemplars.extend(more.exemplars or before.exemplars)
 
 
-def _write_native(out: Any, histogram: NativeHistogram, *, is_float: bool) -> None:
+def _write_native(out: Any, histogram: NativeHistogram, *, is_float: bool) -> Sliced[None]:
     out.schema, out.zero_threshold = histogram.schema, histogram.zero_threshold
     if is_float:
         out.zero_count_float = histogram.zero_count
@@ -109,7 +115,9 @@ def _write_native(out: Any, histogram: NativeHistogram, *, is_float: bool) -> No
         out.zero_count = int(histogram.zero_count)
     for name, side in (("positive", histogram.positive), ("negative", histogram.negative)):
         spans = getattr(out, f"{name}_span")
-        for offset, length in side.spans:
+        for number, (offset, length) in enumerate(side.spans):
+            if number % PER_SLICE == 0:
+                yield
             spans.add(offset=offset, length=length)
         if is_float:
             getattr(out, f"{name}_count").extend(map(float, side.counts))

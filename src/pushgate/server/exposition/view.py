@@ -23,8 +23,8 @@ def times_numbers(group: Group) -> bytes:
 
 
 _INTERVAL_SHAPE: Final = interned((EXPECTED_INTERVAL,))
-# How long the keys of series that are rendered in one go may be together: each is copied.
-_MAX_KEY_BYTES: Final = 1 << 20
+# How long the labels of series that are rendered in one go may be together: each is copied.
+_MAX_BYTES: Final = 1 << 20
 Interval = Callable[[Group], int]
 """Returns the interval at which a group is expected to be pushed, in nanoseconds; 0 for none."""
 
@@ -59,7 +59,10 @@ class View(ABC):
     """A format of expositions, under one escaping scheme."""
 
     at_once: int
-    """How many series :meth:`render` gets at once; those of one row, if these are more."""
+    """How many series :meth:`render` gets at once; those of one row, if these are more.
+
+    Where labels are long, they are fewer.
+    """
 
     def __init__(
         self,
@@ -107,7 +110,9 @@ class View(ABC):
     def _in_batches(self, rows: list[Row]) -> Iterator[Piece]:
         for _, some in groupby(rows, key=lambda row: row[1].shape.layout(row[0])):
             same = list(some)
-            step = max(1, self.at_once // max(1, same[0][1].shape.series))
+            shape = same[0][1].shape
+            longest = max(len(key.packed) for key, _ in same) + shape.longest_value
+            step = max(1, min(self.at_once, _MAX_BYTES // longest) // max(1, shape.series))
             for start in range(0, len(same), step):
                 yield from self.render(same[start : start + step])
 

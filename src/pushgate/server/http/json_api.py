@@ -84,6 +84,7 @@ _T = TypeVar("_T")
 
 # What is written at a time, in about half a millisecond.
 _SLOTS_PER_PIECE = 200
+_LONG_LABELS = 1000
 
 # What could end a script element, or in old JavaScript a line: U+2028 and U+2029.
 _HTML_MARKS = (b"<", b">", b"&", b"\xe2\x80")
@@ -114,17 +115,24 @@ def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:
     """Yield *groups* as a JSON array, in pieces that take about half a millisecond each."""
     separator = b"["
     for group in groups:
+        most = _slots_per_piece(group)
         size = sum(
             push.shape.series + len(push.shape.families) + _native_size(push.details)
             for push in (block.pushed for block in group.blocks)
         )
-        if size <= _SLOTS_PER_PIECE:
+        if size <= most:
             yield separator + _small_group(group)
         else:
             yield separator
-            yield from _large_group(group)
+            yield from _large_group(group, most)
         separator = b","
     yield b"[]" if separator == b"[" else b"]"
+
+
+def _slots_per_piece(group: Group) -> int:
+    """Return how many slots are written at a time: fewer where labels are long."""
+    values = max((block.pushed.shape.longest_value for block in group.blocks), default=0)
+    return max(1, _SLOTS_PER_PIECE // (1 + (len(group.key.packed) + values) // _LONG_LABELS))
 
 
 def _native_size(details: Sequence[bytes]) -> int:
@@ -147,7 +155,7 @@ def _small_group(group: Group) -> bytes:
     return encoded({name: shown[name] for name in sorted(shown, key=raw)})
 
 
-def _large_group(group: Group) -> Iterator[bytes]:
+def _large_group(group: Group, most: int) -> Iterator[bytes]:
     members = yield from sorted_in_steps(families(group), lambda family: raw(family.shape.name))
     meta = _meta(group)
     own: list[tuple[str, Family | None]] = [(name, None) for name in sorted(meta)]
@@ -158,11 +166,11 @@ def _large_group(group: Group) -> Iterator[bytes]:
         yield b"%b%b:" % (separator, encoded(name))
         if family is None:
             yield encoded(meta[name])
-        elif family.shape.slots + _native_size(family.details) <= _SLOTS_PER_PIECE:
+        elif family.shape.slots + _native_size(family.details) <= most:
             yield encoded(_whole_family(family, group.key.labels, written))
         else:
             yield encoded(_head(family, written))[:-1] + b',"metrics":['
-            yield from _in_batches(family, group.key.labels)
+            yield from _in_batches(family, group.key.labels, most)
             yield b"]}"
         separator = b","
     yield b"}"
@@ -180,11 +188,11 @@ def _head(family: Family, written: Callable[[int], str]) -> dict[str, Any]:
     return head | {"help": family.shape.help} if family.shape.help else head
 
 
-def _in_batches(family: Family, grouping: Labels) -> Iterator[bytes]:
+def _in_batches(family: Family, grouping: Labels, most: int) -> Iterator[bytes]:
     """Yield the metrics of a large *family*, a few at a time or each in pieces."""
     shape = family.shape
     metrics = _metrics(family, grouping)
-    size = _SLOTS_PER_PIECE * len(shape.labels) // (shape.slots + _native_size(family.details))
+    size = most * len(shape.labels) // (shape.slots + _native_size(family.details))
     separator = b""
     if size == 0:
         for metric in metrics:

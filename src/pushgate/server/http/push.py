@@ -260,6 +260,7 @@ class PushService:
             self._submit(push, Delete(push.group))
         elif not self._decoder.takes_long(body, request.content_type, request.encoding):
             pushed = self._decoder.read(body, request.content_type, request.encoding)
+            self._check_exposition(push, pushed)
             self._submit(push, _change(push, pushed))
         else:
             task = asyncio.get_running_loop().create_task(self._decode(push, body))
@@ -271,6 +272,7 @@ class PushService:
             async with self._decoders:
                 pushed = await asyncio.to_thread(self._decode_large, push, body)
             del body  # before the change waits for the disk
+            self._check_exposition(push, pushed)
             self._submit(push, _change(push, pushed))
         except Exception as error:  # noqa: BLE001 - settled, and logged there if unexpected
             push.settle(error)
@@ -287,6 +289,16 @@ class PushService:
             error.__cause__ = error.__context__ = None
             raise error.with_traceback(None) from None
         return pushed
+
+    def _check_exposition(self, push: "Push", pushed: Pushed) -> None:
+        """Raise :exc:`LimitExceeded` if scrapes would become much longer than the body was."""
+        most = self._settings.limit_decompressed_bytes
+        if 0 < most < pushed.shape.repeated_bytes(push.group):
+            raise LimitExceeded(
+                f"in an exposition, the labels of the push take more than {most} bytes: each of its"
+                f" {pushed.shape.series} lines repeats them",
+                "decompressed-bytes",
+            )
 
     def _submit(self, push: "Push", change: Change) -> None:
         self._expiry.begin()  # a POST may not keep what should be gone
