@@ -6,7 +6,7 @@ With schema ``n`` and ``base = 2 ** (2 ** -n)``, bucket ``i`` counts the values 
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import NamedTuple
@@ -50,10 +50,12 @@ class Side(NamedTuple):
     """The buckets of one sign. A span is (offset, length); counts are absolute.
 
     Offsets count from bucket 0 for the first span, from the end of the span before for the others.
+
+    Both may be iterators, to be read once and no further than needed.
     """
 
-    spans: Sequence[tuple[int, int]]
-    counts: Sequence[float]
+    spans: Iterable[tuple[int, int]]
+    counts: Iterable[float]
 
     def buckets(self) -> Iterator[tuple[int, float]]:
         """Yield (index, count) of each bucket, until spans or counts run out."""
@@ -90,13 +92,15 @@ def inconsistency(
         is_whole: whether its counts are integers, which have to add up.
     """
     sides = {"positive": histogram.positive, "negative": histogram.negative}
+    counts = [histogram.zero_count]
     for name, side in sides.items():
-        if any(offset < 0 for offset, _ in side.spans[1:]):
+        spans, its = [*side.spans], [*side.counts]
+        if any(offset < 0 for offset, _ in spans[1:]):
             return f"has {name} spans that overlap"
-        expected = sum(length for _, length in side.spans)
-        if expected != len(side.counts):
-            return f"has {name} spans for {expected} buckets, but {len(side.counts)} buckets"
-    counts = [histogram.zero_count, *histogram.positive.counts, *histogram.negative.counts]
+        expected = sum(length for _, length in spans)
+        if expected != len(its):
+            return f"has {name} spans for {expected} buckets, but {len(its)} buckets"
+        counts += its
     if count < 0 or min(counts) < 0:
         return "has a negative count"
     # Float counts may differ by rounding. NaN observations are counted but are in no bucket; the
@@ -147,6 +151,7 @@ def adding(one: NativeHistogram, other: NativeHistogram) -> Sliced[NativeHistogr
     Zero buckets of different widths become as wide as the wider one, or wider, if that would cut
     a populated bucket in two (prometheus: FloatHistogram.Add, reconcileZeroBuckets).
     """
+    one, other = (yield from _read(one)), (yield from _read(other))
     schema = min(one.schema, other.schema)
     width = yield from _common_width(one, other)
     zero_count = one.zero_count + other.zero_count
@@ -166,6 +171,14 @@ def adding(one: NativeHistogram, other: NativeHistogram) -> Sliced[NativeHistogr
                     counts[coarse] = counts.get(coarse, 0) + count
     sides = (yield from _side(positive)), (yield from _side(negative))
     return NativeHistogram(schema, width, zero_count, *sides)
+
+
+def _read(histogram: NativeHistogram) -> Sliced[NativeHistogram]:
+    """Return *histogram* with lists, which can be read again."""
+    sides = []
+    for spans, counts in (histogram.positive, histogram.negative):
+        sides.append(Side((yield from listing(spans)), (yield from listing(counts))))
+    return histogram._replace(positive=sides[0], negative=sides[1])
 
 
 def _common_width(one: NativeHistogram, other: NativeHistogram) -> Sliced[float]:

@@ -7,7 +7,7 @@ from typing import Any
 from pushgate.formats.protobuf.description import (
     has_float_counts,
     is_native,
-    reading_native_histogram,
+    native_histogram,
 )
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.model.family import MetricType
@@ -100,9 +100,7 @@ def _add_histogram(
         if bound in exemplars:
             bucket.exemplar.CopyFrom(exemplars[bound])
     if is_native(before) and is_native(more):
-        stored = yield from reading_native_histogram(before)
-        pushed = yield from reading_native_histogram(more)
-        both = yield from adding(stored, pushed)
+        both = yield from adding(native_histogram(before), native_histogram(more))
         yield from _write_native(out, both, is_float=is_float)
         out.exemplars.extend(more.exemplars or before.exemplars)
 

@@ -1,6 +1,6 @@
 """Reads from the value part of a wire message what the text format cannot express."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from pushgate.model.native import (
     native_buckets,
 )
 from pushgate.model.numbers import go_float
-from pushgate.model.slices import Sliced, finished, listing
 
 
 class Described(NamedTuple):
@@ -41,12 +40,8 @@ def describe(detail: bytes) -> Described | None:
     return Described(
         _count(histogram.sample_count_float, histogram.sample_count),
         (_count(one.cumulative_count_float, one.cumulative_count) for one in histogram.bucket),
-        _native(histogram) if native else None,
+        native_buckets(native_histogram(histogram)) if native else None,
     )
-
-
-def _native(histogram: Any) -> Iterator[NativeBucket]:
-    yield from native_buckets(native_histogram(histogram))
 
 
 def count_text(count: float) -> str:
@@ -91,12 +86,10 @@ def has_float_counts(histogram: Any) -> bool:
 
 
 def native_histogram(histogram: Any) -> NativeHistogram:
-    """Return *histogram* with absolute counts; float ones if it has any."""
-    return finished(reading_native_histogram(histogram))
+    """Return *histogram* with absolute counts; float ones if it has any.
 
-
-def reading_native_histogram(histogram: Any) -> Sliced[NativeHistogram]:
-    """Do what :func:`native_histogram` does in slices."""
+    Its spans and counts are iterators: what they yield is read then.
+    """
     is_float = has_float_counts(histogram)
     sides = []
     for spans, counts, deltas in (
@@ -104,10 +97,7 @@ def reading_native_histogram(histogram: Any) -> Sliced[NativeHistogram]:
         (histogram.negative_span, histogram.negative_count, histogram.negative_delta),
     ):
         # Integer counts are unsigned and wrap around, as the reference's do.
-        absolute = counts
-        if not is_float:
-            absolute = yield from listing(count % 2**64 for count in accumulate(deltas))
-        pairs = yield from listing((span.offset, span.length) for span in spans)
-        sides.append(Side(pairs, absolute))
+        absolute = counts if is_float else (count % 2**64 for count in accumulate(deltas))
+        sides.append(Side(((span.offset, span.length) for span in spans), iter(absolute)))
     zero = histogram.zero_count_float if is_float else histogram.zero_count
     return NativeHistogram(histogram.schema, histogram.zero_threshold, zero, *sides)
