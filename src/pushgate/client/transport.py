@@ -278,7 +278,7 @@ def _resolved(host: str, port: int, timeout: float) -> list[Any]:
 
 
 def failure_of(
-    error: Exception, info: RequestInfo, via: str | None = None, *, may_be_sent: bool = True
+    error: Exception, info: RequestInfo, via: str | None, *, may_be_sent: bool
 ) -> PushgatewayError:
     """Return why there was no answer, *error* being what the connection raised.
 
