@@ -64,17 +64,18 @@ class _Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command. A stdout that cannot be written is reported, without a traceback."""
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal without UTF-8
+            # A label may have characters that a terminal without UTF-8 cannot show.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             try:
                 return super().main(*args, **kwargs)
-            finally:  # click exits by an exception; a full disk is noticed only when flushing
+            finally:  # click ends by an exception, and a full disk shows only at a flush
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except OSError as error:
             # An error with a name is about another file.
             say(str(error) if error.filename else f"cannot write to stdout: {error.strerror}")
-            sys.stdout = None  # or Python flushes it once more
+            sys.stdout = None  # or Python would flush it again, and fail again
             sys.exit(OUTPUT_FAILED)
 
 

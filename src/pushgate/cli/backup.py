@@ -66,6 +66,7 @@ def check(file: Path) -> None:
         oldest = min((group for group in contents.groups if group.pushed_at), default=None,
                      key=lambda group: group.pushed_at)  # fmt: skip
         if oldest is not None:
+            # Stored times are Unix nanoseconds.
             pushed = datetime.fromtimestamp(oldest.pushed_at / 1e9, UTC)
             click.echo(f"oldest push: {pushed:%Y-%m-%dT%H:%M:%SZ}, {oldest.key}")
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from pushgate.cli.messages import say
 
-# Everything that ends a program unless it is handled, but for signals that mean a crash of
-# this process, and SIGPIPE. Stopping and continuing is up to the terminal.
+# All signals that end a program by default are forwarded, except those that mean a crash of this
+# process, and SIGPIPE. Stopping and continuing the command is up to the terminal.
 _NOT_FORWARDED = {
     signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
     signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE,
@@ -36,6 +36,7 @@ _SI_KERNEL = 0x80
 _KILL_GRACE = 10.0
 # Seconds between two samples of the memory of a small command: at first, and at most.
 _FIRST_SAMPLE, _MAX_PAUSE = 0.0005, 10.0
+# sigtimedwait() takes no infinite time.
 _NO_TIME_LIMIT = 86400.0
 
 

@@ -25,13 +25,14 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         try:
             click.echo(requested.text, nl=False)
         except OSError as error:
-            sys.stdout = None  # or Python flushes it once more
+            sys.stdout = None  # or Python would flush it again, and fail again
             click.echo(f"{prog}: error: cannot write to stdout: {error.strerror}", err=True)
             return 1
         return 0
     except UsageError as error:
         click.echo(str(error), err=True)
         return 1
+    # Imported late: a command line that is wrong, or --help, needs no library of the server.
     try:
         from pushgate.server.run import serve
     except ModuleNotFoundError as error:

@@ -7,6 +7,7 @@ import click
 from pushgate.cli.options import Body, Connection, GroupKey, takes
 from pushgate.errors import EncodingError
 
+# The number ends without a brace, so that the labels may contain "=" and braces.
 _assignment = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?=([^=}\s]+)", re.DOTALL).fullmatch
 
 

@@ -35,6 +35,7 @@ class Selection:
 
     def names(self, group: "Group") -> bool:
         """Return whether *group* meets --job, --group and --instance."""
+        # As in Prometheus, a label that is missing is the same as an empty one.
         wanted = dict(self.labels)
         if self.job is not None:
             wanted["job"] = self.job

@@ -27,6 +27,7 @@ def age(time: float | None, now: float) -> str:
     """Return how long ago *time* is, in the largest unit that fits, rounded down: ``3h``."""
     if time is None:
         return "never"
+    # A clock of another machine may be ahead of this one: that is 0s, too.
     for size, unit in _AGES:
         if now - time >= size:
             return f"{int((now - time) // size)}{unit}"

@@ -46,7 +46,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
     _periodic_kind: Callable[..., _Periodic]
     _way_kind: Callable[[Route], Way]
     _way: Way
-    # Learned from answers of the gateway.
+    # What answers of the gateway have told.
     _text_only = False
     _version_known = False
 
@@ -489,7 +489,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
             await self._check_version(expires)
         request = self._prepared(method, expires, payload)
         if self._options.format == "auto" and payload.format == "protobuf":
-            # Encoded only if the gateway turns out not to read protobuf.
+            # Encoded again only if the gateway turns out not to read protobuf.
             def as_text() -> PreparedRequest:
                 return self._prepared(method, expires, self._render(selection, in_text=True))
 

@@ -178,6 +178,7 @@ class Job(JobRun):
             @wraps(function)
             async def coroutine_run(*args: Any, **kwargs: Any) -> Any:
                 job = copy(self)
+                # In threads: this gateway blocks, and other tasks should go on meanwhile.
                 await asyncio.to_thread(job.__enter__)
                 error: BaseException | None = None
                 try:
@@ -186,6 +187,7 @@ class Job(JobRun):
                     error = raised
                     raise
                 finally:
+                    # Shielded, so that a second cancellation does not stop the push.
                     ending = asyncio.to_thread(job.__exit__, None, error, None)
                     await asyncio.shield(asyncio.ensure_future(ending))
 

@@ -17,6 +17,7 @@ def finished(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
 
     It needs no event loop, because whatever it awaits blocks instead of being suspended.
     """
+    # A coroutine that is never suspended ends at the first send.
     try:
         coroutine.send(None)
     except StopIteration as done:

@@ -61,7 +61,8 @@ _KINDS: Mapping[Any, tuple[Any, str]] = {
 }
 
 
-# The properties that set options. One with the option's own name needs no declaration there.
+# The properties that can set options, by their last parts. Where that is the option's own name, the
+# option need not declare it.
 _PROPERTIES = {
     setting: f"{section}.{setting}"
     for section in (PUSHGATEWAY, OWN)
@@ -73,12 +74,12 @@ class _About(NamedTuple):
     """The declaration of an option, besides its name, type and default.
 
     Attributes:
-        doc: What it means.
+        doc: What it means, for documentation and ``help()``.
         setting: The last part of the property that sets it, unless that is its own name.
         property: The property in full, empty if there is none.
         kinds: What a value other than None is an instance of, unless the type says it.
-        expected: The same in words.
-        choices: All values there are; those of a Literal unless given.
+        expected: The same in words, for the error.
+        choices: All values there are; unless given, those of the Literal that is its type.
         read: Makes the argument of a ``pushgate`` property; unless given, they are the same.
         unless: Options that, when given, make that property ignored.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FOREVER = 1e6
 
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
-# host, host:port, [IPv6]:port; a bare IPv6 address does not match.
+# An entry of no_proxy: host, host:port, [IPv6]:port. A bare IPv6 address does not match.
 _ENTRY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
 
 
@@ -57,6 +57,7 @@ class Route:
 
     def timeouts(self, expires: float) -> dict[str, float]:
         """Return the seconds for each operation of a connection, none beyond *expires*."""
+        # Not 0, which would mean to a socket not to wait at all.
         left = min(max(expires - time.monotonic(), 0.001), FOREVER)
         connect = min(self.options.connect_timeout or 10.0, left)
         read = min(self.options.read_timeout or 10.0, left)
@@ -78,7 +79,8 @@ def proxy_of_environment(scheme: str, host: str, port: int) -> str | None:
     """
     names = [f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"]
     if "REQUEST_METHOD" in os.environ:
-        names.remove("HTTP_PROXY") if scheme == "http" else None  # a CGI client's header
+        # In CGI, this is the header "Proxy" of whoever sent the request (httpoxy, CVE-2016-5385).
+        names.remove("HTTP_PROXY") if scheme == "http" else None
     name = next((name for name in names if name in os.environ), None)
     value = os.environ[name].strip() if name is not None else ""
     if not value or _is_direct(host, port):
@@ -111,7 +113,7 @@ def _is_direct(host: str, port: int) -> bool:
     An entry is ``*``, a domain (its subdomains included), an IP address or a network in
     CIDR notation; domains and addresses may have a port.
     """
-    # urllib's proxy_bypass() knows no networks.
+    # By hand, because urllib's proxy_bypass() knows no networks.
     listed = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
     host = host.lower().rstrip(".")
     try:
