@@ -49,7 +49,7 @@ def path_of(
     """Return the path and query of the groups that are meant; *more* are further parameters.
 
     Raises:
-        ConfigurationError: *older_than* is no number of seconds.
+        ConfigurationError: *older_than* is not a number above 0.
     """
     pairs: list[tuple[str, str | int]] = [("match[]", selector) for selector in match]
     if failed is not None:

@@ -373,7 +373,7 @@ class Options:
         given = self.given()
         if "instance" in (self.grouping_key or ()):
             given.add("instance")
-        # These are credentials, too, and a gateway takes only one kind.
+        # These are credentials, too, and a gateway takes one kind only.
         names = {name.lower() for name in self.headers or ()}
         if "authorization" in names or "@" in (self.address or ""):
             given.add("basic_auth")
@@ -406,6 +406,7 @@ def _complete(name: str, about: _About, annotation: Any) -> _About:
         return about._replace(kinds=kinds, expected=about.expected or expected)
     parts = (annotation, *get_args(annotation))
     words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+    # The False of properties= stands beside types, so that it is not one of a few words.
     if words in ([], [False]):
         return about
     return about._replace(choices=(*words, None) if NoneType in parts else tuple(words))
@@ -420,7 +421,7 @@ def checked_seconds(name: str, value: float | None) -> float | None:
     """Return *value*, the seconds of option *name*; None is no limit.
 
     Raises:
-        ConfigurationError: It is no number above 0.
+        ConfigurationError: It is not a number above 0.
     """
     if value is None:
         return None
@@ -432,7 +433,7 @@ def checked_seconds(name: str, value: float | None) -> float | None:
 
 
 def wrong_type(name: str, expected: str, value: object) -> ConfigurationError:
-    """Return the error that *value* has another type; its text may be a secret."""
+    """Return the error for a *value* of the wrong type, without the value: it may be a secret."""
     return ConfigurationError(
         f"{name}: expecting {expected}, found {type(value).__name__}", key=name
     )
