@@ -25,7 +25,7 @@ STEPS = {
     "PushDecoder.read": "check the limits of the body",
     "Store.admission": "admit the push",
     "Store.apply": "make it visible",
-    "SqliteJournal.append": "journal: encode, INSERT, commit",
+    "SqliteJournal.write": "journal: encode, INSERT, commit",
     "Gateway._write": "journal: take batches, hand them back",
     "Gateway._written": "take written batches",
     "Gateway.submit": "hand the push to the writer",
