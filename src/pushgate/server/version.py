@@ -3,7 +3,8 @@
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
+
+from pushgate.version import __version__
 
 # As Go names platforms, in the log of its server.
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -13,7 +14,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 class Build:
     """A version and its origin; fields that a build does not record are empty or ``unknown``."""
 
-    version: str = version("pushgate")
+    version: str = __version__
     branch: str = ""
     revision: str = "unknown"
     tags: str = "unknown"

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from pushgate.errors import StartupError
 from pushgate.server.access.config import Grant, Permissions, RateLimit, WebConfig
 from pushgate.server.access.config_file import load, parse
-from pushgate.server.access.document import Nanoseconds, Whole
+from pushgate.server.access.fields import Nanoseconds, Whole
 from pushgate.server.access.tls import ClientAuth, server_context
 from tests.examples import few_large_examples
 from tests.server.access.certificates import Pki, hashed, sha256

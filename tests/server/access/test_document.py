@@ -4,13 +4,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import StartupError
-from pushgate.server.access.document import (
-    Document,
-    Nanoseconds,
-    Section,
-    Switch,
-    Whole,
-)
+from pushgate.server.access.document import Document
+from pushgate.server.access.fields import Nanoseconds, Section, Switch, Whole
 
 
 class Inner(Section, frozen=True, kw_only=True):

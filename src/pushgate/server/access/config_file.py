@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import field
 from msgspec.structs import replace
@@ -22,8 +22,11 @@ from pushgate.server.access.config import (
     RateLimit,
     WebConfig,
 )
-from pushgate.server.access.document import Document, Section, Switch
+from pushgate.server.access.fields import Section, Switch
 from pushgate.server.access.tls import TlsConfig
+
+if TYPE_CHECKING:
+    from pushgate.server.access.document import Document
 
 _S = TypeVar("_S", bound=Section)
 
@@ -90,6 +93,8 @@ def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
     Raises:
         StartupError: as for `load`.
     """
+    from pushgate.server.access.document import Document
+
     document = Document(text)
     data = {} if document.data is None else document.data
     top = document.convert(_without_nulls(data), Top)
@@ -195,7 +200,7 @@ def _empty(data: _Free) -> str:
 
 
 def _texts(
-    document: Document, values: _Free, read: Callable[[str, str], str], at: tuple[str, ...]
+    document: "Document", values: _Free, read: Callable[[str, str], str], at: tuple[str, ...]
 ) -> dict[str, str]:
     """Return what *read* makes of each name and text."""
     found = {}
@@ -248,7 +253,7 @@ def _bcrypt_hash(_user: str, hashed: str) -> str:
     return hashed
 
 
-def _permissions(document: Document, sections: PermissionSections) -> Permissions:
+def _permissions(document: "Document", sections: PermissionSections) -> Permissions:
     found: dict[str, dict[str, Grants]] = {}
     for kind in sections.__struct_fields__:
         found[kind] = {}
@@ -262,7 +267,7 @@ def _permissions(document: Document, sections: PermissionSections) -> Permission
     return Permissions(**found)
 
 
-def _check_names(document: Document, config: WebConfig) -> None:
+def _check_names(document: "Document", config: WebConfig) -> None:
     """Refuse names that are given twice, and permissions for names that do not exist."""
     tokens = [token.name for token in config.bearer_tokens]
     for index, name in enumerate(tokens):

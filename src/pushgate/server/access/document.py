@@ -7,7 +7,6 @@ Scalars stay as they are written, because YAML's guesses would lose text: a user
 
 import difflib
 import re
-from collections.abc import Collection
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -15,6 +14,7 @@ import yaml
 
 from pushgate.errors import StartupError
 from pushgate.model.duration import parse_duration
+from pushgate.server.access.fields import Nanoseconds, Section, Switch
 
 _T = TypeVar("_T")
 
@@ -22,32 +22,12 @@ _LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader",
 _MAX_DEPTH = 50  # libyaml's composer recurses in C: deep nesting would end the process
 _MAX_VALUES = 100_000  # with aliases written out: a few lines can stand for billions
 _MAX_INT = (1 << 63) - 1  # Go's int64
-_MAX_LISTED = 8  # names that an error lists; of more it says which is closest
 _TAG = "tag:yaml.org,2002:"
 _NULL, _BOOL, _INT, _FLOAT = (_TAG + name for name in ("null", "bool", "int", "float"))
 _SCALARS = yaml.constructor.SafeConstructor()  # knows every spelling: 0o17, 1_000, 1:30, off
 
 Path = tuple[str | int, ...]
 """Where in a document: keys of mappings and indexes of lists."""
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A mapping with known keys. ``__post_init__`` raises ValueError for what does not fit."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(...)"  # the fields may hold secrets
-
-
-class Switch(int):
-    """A truth value in any of YAML 1.1's spellings."""
-
-
-class Whole(int):
-    """A whole number of 64 bits. As in Go, what follows a decimal point is dropped."""
-
-
-class Nanoseconds(int):
-    """A Go duration, or a plain number of nanoseconds."""
 
 
 class Scalar(str):
@@ -126,14 +106,6 @@ class Document:
         scalar = Scalar(node.value)
         scalar.node = node
         return scalar
-
-
-def check_known(what: str, name: str, known: Collection[str]) -> None:
-    """Raise ValueError if *name* is not among those *known*."""
-    if name in known:
-        return
-    use = known if len(known) < _MAX_LISTED else difflib.get_close_matches(name, known, 1)
-    raise ValueError(f"unknown {what}: {name}" + (f"; use {' or '.join(use)}" if use else ""))
 
 
 def _composed(text: bytes) -> yaml.Node | None:

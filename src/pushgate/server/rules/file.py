@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
@@ -10,10 +10,13 @@ from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.family import MetricType
 from pushgate.server.access.config_file import content
-from pushgate.server.access.document import Document, Section
+from pushgate.server.access.fields import Section
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
+
+if TYPE_CHECKING:
+    from pushgate.server.access.document import Document
 
 # Their buckets and quantiles can be added or replaced. A smallest or largest one means nothing.
 _ADDED_OR_LAST = (MetricType.SUMMARY.word, MetricType.HISTOGRAM.word)
@@ -47,12 +50,14 @@ def load(path: Path) -> tuple[Rule, ...]:
 
 def parse(text: bytes) -> tuple[Rule, ...]:
     """Return the rules that *text* writes; errors are as for :func:`load`."""
+    from pushgate.server.access.document import Document
+
     document = Document(text)
     top = document.convert({} if document.data is None else document.data, Top)
     return tuple(_rule(document, section, index) for index, section in enumerate(top.rules))
 
 
-def _rule(document: Document, section: RuleSection, index: int) -> Rule:
+def _rule(document: "Document", section: RuleSection, index: int) -> Rule:
     at = ("rules", index)
     try:
         selector = parse_selector(section.match)
@@ -75,7 +80,7 @@ def _rule(document: Document, section: RuleSection, index: int) -> Rule:
 
 
 def _aggregation(
-    document: Document, given: Mapping[str, Any], at: tuple[str | int, ...]
+    document: "Document", given: Mapping[str, Any], at: tuple[str | int, ...]
 ) -> Aggregation:
     for name, operation in given.items():
         where = (*at, name)
@@ -86,7 +91,7 @@ def _aggregation(
     return Aggregation({name: Operation(operation) for name, operation in given.items()})
 
 
-def _duration(document: Document, text: str, at: tuple[str | int, ...]) -> int:
+def _duration(document: "Document", text: str, at: tuple[str | int, ...]) -> int:
     try:
         duration = parse_duration(text)
     except ValueError as error:

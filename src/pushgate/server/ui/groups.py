@@ -5,7 +5,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import fmean, median
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -168,6 +167,8 @@ def rhythm(attempts: Sequence[Attempt]) -> tuple[float, str]:
     gaps = [after - before for before, after in pairwise(times)]
     if not gaps:
         return 0.0, "too few pushes to tell how often"
+    from statistics import fmean, median  # only pages need it
+
     usual = median(gaps)
     spread = fmean(abs(gap - usual) for gap in gaps)
     return usual, f"{duration(usual)} apart, ± {duration(round(spread))}"
