@@ -15,6 +15,7 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.model.shape import PushShape, interned
 from tests.formats.protobuf.bodies import body as protobuf_body, family, labels
+from tests.layouts import render
 
 JOB = GroupingKey([("job", "j")])
 
@@ -132,7 +133,7 @@ def test_new_names_without_end_cost_a_bounded_amount_of_memory(
     def push(number: int) -> None:
         for _ in range(times):
             pushed = reading.read(body(number))
-            assert pushed.shape.layout(JOB).labels
+            assert render(pushed.shape, [JOB], [pushed.numbers])
 
     for number in range(3):
         push(number)

@@ -14,12 +14,13 @@ from pushgate.formats import text as text_module
 from pushgate.formats.scanner import scan
 from pushgate.formats.text import TextReader
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import header, label_values as grouping_values
+from pushgate.model.layout import header
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import text
 from pushgate.model.shape import Pushed, interned
 from tests.examples import few_large_examples
+from tests.layouts import render, violations
 
 VECTORS = Path(__file__).parents[1] / "conformance" / "vectors.json"
 JOB = GroupingKey([("job", "j")])
@@ -30,8 +31,7 @@ def rendered(pushed: Pushed, escaping: Escaping = Escaping.ALLOW_UTF8) -> bytes:
     families = pushed.shape.families
     if not families:
         return b""
-    values = grouping_values(JOB)
-    metrics = pushed.shape.layout(JOB).render([values], [pushed.numbers], escaping)
+    metrics = render(pushed.shape, [JOB], [pushed.numbers], escaping)
     heads = [header(family, family.help, escaping) for family in families]
     return b"".join(head + lines for head, lines in zip(heads, metrics, strict=True))
 
@@ -512,7 +512,7 @@ def test_a_known_surround_with_other_values_gives_what_the_scanner_gives(lines, 
         assert (
             found.shape.violations(JOB)
             == expected.shape.violations(JOB)
-            == found.shape.layout(JOB).violations
+            == violations(found.shape, JOB)
         )
 
 
@@ -525,7 +525,7 @@ def test_any_bytes_are_a_push_or_an_error(body, names):
 @given(almost_valid, rules)
 def test_what_is_shown_reads_back_the_same(body, names):
     pushed = parsed(body, names)
-    if isinstance(pushed, str) or pushed.shape.layout(JOB).violations:
+    if isinstance(pushed, str) or violations(pushed.shape, JOB):
         return
     shown = rendered(pushed)
     again = parsed(shown, NameRule.UTF8)

@@ -5,10 +5,11 @@ from hypothesis import given, strategies as st
 
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import header, label_values, sanitised
+from pushgate.model.layout import header, sanitised
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw, text
 from pushgate.model.shape import interned
+from tests.layouts import render, violations
 
 JOB = GroupingKey([("job", "j")])
 
@@ -26,7 +27,7 @@ def rendered(
 ) -> str:
     shape = interned(families)
     numbers = numbers or b" ".join(b"%d" % i for i in range(1, shape.series + 1))
-    return text(b"".join(shape.layout(key).render([label_values(key)], [numbers], escaping)))
+    return text(b"".join(render(shape, [key], [numbers], escaping)))
 
 
 def slow_rendered(one: FamilyShape, key: GroupingKey) -> str:
@@ -108,7 +109,7 @@ label_sets = st.dictionaries(
 def test_a_group_is_rendered_like_the_slow_twin_does(metrics, grouping, job):
     key = GroupingKey((grouping | {"job": job}).items())
     one = family(*metrics)
-    if interned((one,)).layout(key).violations:  # two metrics are one: not stored
+    if violations(interned((one,)), key):  # two metrics are one: not stored
         return
     assert rendered(one, key=key) == slow_rendered(one, key)
 
@@ -134,7 +135,7 @@ def complaints(
     *labels: dict[str, str], kind: MetricType = MetricType.GAUGE, key: GroupingKey = JOB
 ):
     shape = interned((family(*labels, kind=kind),))
-    return [violation.complaint for violation in shape.layout(key).violations]
+    return [violation.complaint for violation in violations(shape, key)]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_bad_labels(labels, complaint):
 
 def test_a_label_named_twice():
     shape = interned((FamilyShape("m", MetricType.GAUGE, None, ((("a", "1"), ("a", "2")),)),))
-    (violation,) = shape.layout(JOB).violations
+    (violation,) = violations(shape, JOB)
     assert violation.complaint == "has two or more labels with the same name: a"
 
 
@@ -283,7 +284,6 @@ def test_many_groups_at_once_are_each_group_after_the_other():
     shape = interned((family({"a": "1"}, {"a": "2"}, name="m"), family({}, name="n")))
     keys = [GroupingKey([("job", job), ("x", x)]) for job in "ab" for x in ("", "%s", '"\n', "1")]
     numbers = [b"%d -0 NaN" % i for i in range(len(keys))]
-    layout = shape.layout(keys[0])
-    together = layout.render([label_values(key) for key in keys], numbers)
-    alone = [layout.render([label_values(k)], [n]) for k, n in zip(keys, numbers, strict=True)]
+    together = render(shape, keys, numbers)
+    alone = [render(shape, [key], [line]) for key, line in zip(keys, numbers, strict=True)]
     assert together == [b"".join(column) for column in zip(*alone, strict=True)]

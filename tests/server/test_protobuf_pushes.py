@@ -5,11 +5,11 @@ import pytest
 from pushgate.errors import InconsistentPush
 from pushgate.formats.protobuf.reader import decode
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
 from pushgate.server.store.change import Replace
 from pushgate.server.store.store import Store
 from tests.formats.protobuf.bodies import body, family
+from tests.layouts import render
 
 KEY = GroupingKey([("job", "j")])
 LABELS = 'label:{name:"instance" value:""} label:{name:"job" value:"j"}'
@@ -23,8 +23,7 @@ def refusal(*families) -> str:
 
 def exposed(*families) -> bytes:
     pushed = decode(body(*families))
-    layout = pushed.shape.layout(KEY)
-    return b"".join(layout.render([label_values(KEY)], [pushed.numbers], Escaping.ALLOW_UTF8))
+    return b"".join(render(pushed.shape, [KEY], [pushed.numbers], Escaping.ALLOW_UTF8))
 
 
 def test_an_error_shows_all_that_a_metric_says():

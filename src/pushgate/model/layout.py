@@ -16,7 +16,7 @@ from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.names import LEGACY_METRIC, Escaping, alike, escape, is_plain
 from pushgate.model.numbers import exposed
 from pushgate.model.quoting import go_quote, is_utf8, legible, raw
-from pushgate.model.slices import PER_SLICE, Sliced, finished, listing, pausing, releasing, sorting
+from pushgate.model.slices import PER_SLICE, Sliced, listing, pausing, releasing, sorting
 
 # 0xFE and 0xFF never occur in UTF-8. Names of families pushed as protobuf need not be UTF-8, but
 # an unescaped quote, as in _RAW_MARKS, never occurs in them.
@@ -105,11 +105,6 @@ class Layout:
             self._violations = tuple(out)
         return self._violations
 
-    @property
-    def violations(self) -> tuple[Violation, ...]:
-        """The result of :meth:`examination`."""
-        return finished(self.examination())
-
     def templating(self, escaping: Escaping) -> Sliced[TextTemplate]:
         """Return the template of the shape. Takes about a microsecond for each line, once."""
         found = self._templates.get(escaping)
@@ -163,18 +158,6 @@ class Layout:
             if number % PER_SLICE == PER_SLICE - 1:
                 yield
             out.append(sanitised(labels, self._grouping))
-        return out
-
-    def render(
-        self,
-        values: Sequence[Sequence[bytes]],
-        numbers: Sequence[bytes],
-        escaping: Escaping = Escaping.UNDERSCORES,
-    ) -> list[bytes]:
-        """Return the text exposition of each family, as :meth:`rendering` yields it."""
-        out = [b""] * len(self._families)
-        for at, text in self.rendering(values, numbers, escaping):
-            out[at] += text
         return out
 
     def rendering(
@@ -302,7 +285,7 @@ def ranking(metrics: Sequence[Labels]) -> Sliced[list[int]]:
 
 
 def label_values(key: GroupingKey) -> tuple[bytes, ...]:
-    """Return the values of *key* in the form that :meth:`Layout.render` takes."""
+    """Return the values of *key* in the form that :meth:`Layout.rendering` takes."""
     return tuple(escape_label_value(value) for _, value in key.labels)
 
 

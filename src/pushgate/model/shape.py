@@ -69,11 +69,6 @@ class LabelSchema:
         return max(map(size, self.label_names), default=0)
 
     @cached_property
-    def is_plain(self) -> bool:
-        """Whether every escaping scheme leaves all names as they are."""
-        return all(map(is_plain, self.names)) and all(map(is_plain, self.label_names))
-
-    @cached_property
     def order_needs_values(self) -> bool:
         """Whether metrics of one family differ in label names.
 
@@ -218,8 +213,15 @@ class PushShape:
 
     @cached_property
     def _is_distinct(self) -> bool:
-        different = {id(family.labels): family.labels for family in self.families}
-        return all(len(some) == 1 or _are_distinct(some) for some in different.values())
+        """Whether no family has a label set twice."""
+        different = {id(f.labels): f.labels for f in self.families if len(f.labels) > 1}
+        for metrics in different.values():
+            seen: set[Labels] = set()
+            for at in range(0, len(metrics), PER_PIECE):  # all other threads wait during one call
+                seen.update(metrics[at : at + PER_PIECE])
+            if len(seen) < len(metrics):
+                return False
+        return True
 
     @cached_property
     def values_are_utf8(self) -> bool:
@@ -276,14 +278,6 @@ class PushShape:
             label_name_bytes=self.label_schema.longest_name,
             label_value_bytes=self.longest_value,
         )
-
-
-def _are_distinct(metrics: tuple[Labels, ...]) -> bool:
-    """Return whether all *metrics* differ, in steps: all other threads wait during one call."""
-    seen: set[Labels] = set()
-    for at in range(0, len(metrics), PER_PIECE):
-        seen.update(metrics[at : at + PER_PIECE])
-    return len(seen) == len(metrics)
 
 
 def size(value: str) -> int:

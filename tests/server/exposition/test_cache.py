@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from pushgate.formats.encoding import Gzip, Identity, Zstd
 from pushgate.formats.zstd import zstd
 from pushgate.model import layout as layout_module
-from pushgate.model.layout import header, label_values
+from pushgate.model.layout import header
 from pushgate.model.names import Escaping
 from pushgate.model.quoting import raw
 from pushgate.model.slices import finished
@@ -21,6 +21,7 @@ from pushgate.server.store import store as store_module
 from pushgate.server.store.change import Delete, Fail, Wipe
 from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Family, Sample
+from tests.layouts import render
 from tests.server.pushes import change, key, post, put
 
 OWN = [
@@ -69,7 +70,7 @@ def slow_shown(store: Store, families=own) -> str:
             if (rest := block.pushed.without(block.dropped))
         ]
         for shape, numbers in contents:
-            parts = shape.layout(group.key).render([label_values(group.key)], [numbers])
+            parts = render(shape, [group.key], [numbers])
             for family, part in zip(shape.families, parts, strict=True):
                 heads.setdefault(family.name, header(family, family.help, Escaping.UNDERSCORES))
                 metrics[family.name] = metrics.get(family.name, b"") + part

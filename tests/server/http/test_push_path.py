@@ -8,11 +8,11 @@ from hypothesis import given, strategies as st
 from pushgate.errors import InvalidGroupingKey, LimitExceeded
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import unpercent
-from pushgate.model.layout import label_values
 from pushgate.model.names import Escaping
 from pushgate.model.shape import interned
 from pushgate.server.http.push_path import escaped, grouping_key, push_path
 from pushgate.server.settings import Settings
+from tests.layouts import render
 
 SETTINGS = Settings()
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
@@ -46,7 +46,7 @@ def outcome(target: bytes, settings: Settings) -> str:
         key = grouping_key(target, settings)
     except InvalidGroupingKey as error:
         return str(error)
-    [line] = M.layout(key).render([label_values(key)], [b"1"], Escaping.ALLOW_UTF8)
+    [line] = render(M, [key], [b"1"], Escaping.ALLOW_UTF8)
     return line.decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
