@@ -395,7 +395,7 @@ batches = st.lists(st.tuples(st.lists(changes, min_size=1, max_size=4), st.boole
 
 @given(batches, st.booleans(), st.booleans())
 def test_verdicts_are_those_of_gathering_everything_anew(batches, are_large, are_few):
-    with large_blocks() if are_large else nullcontext(), blocks(2 if are_few else 64):
+    with large_blocks() if are_large else nullcontext(), blocks(2 if are_few else 128):
         compare(batches)
 
 

@@ -84,12 +84,16 @@ def times(blocks) -> dict[str, int]:
     }
 
 
-def many_blocks() -> list[Block]:
-    return [block(f"m{number} {number}\n", number) for number in range(100)]
+def many_blocks(count: int = 2 * MAX_BLOCKS) -> list[Block]:
+    return [block(f"m{number} {number}\n", number) for number in range(count)]
+
+
+def large_blocks() -> list[Block]:
+    return [block(MANY.replace("m", f"l{number}_")) for number in range(MAX_BLOCKS)]
 
 
 def test_a_few_blocks_stay_as_they_are():
-    few = many_blocks()[:MAX_BLOCKS]
+    few = many_blocks(count=MAX_BLOCKS)
     assert finished(compaction(few)) is few
 
 
@@ -98,26 +102,36 @@ def test_of_many_blocks_the_smaller_ones_are_joined():
     small = many_blocks()
     joined, *rest = finished(compaction([*large, *small]))
     assert rest == large
-    assert names(joined.families()) == sorted(f"m{number}" for number in range(100))
-    assert joined.pushed.numbers.split() == [b"%d" % number for number in range(100)]
-    assert (joined.series, times([joined])) == (100, times(small))
+    assert names(joined.families()) == sorted(f"m{number}" for number in range(len(small)))
+    assert joined.pushed.numbers.split() == [b"%d" % number for number in range(len(small))]
+    assert (joined.series, times([joined])) == (len(small), times(small))
 
 
-def test_a_joined_block_knows_when_its_families_were_received_whatever_goes():
+def test_a_joined_block_only_notes_what_it_dropped():
     joined, *_ = finished(compaction(many_blocks()))
-    less = finished(joined.removal(frozenset({"m1", "m2"})))
-    again, *_ = finished(compaction([less, *many_blocks()[50:]]))
-    for one in (less, again):
-        assert times([one]).items() <= {f"m{number}": number for number in range(100)}.items()
-        assert "m1" not in times([one])
-    assert len(less.pushed.shape.names) == len(joined.pushed.shape.names) - 2
+    less = finished(joined.removal(frozenset({"m1"})))
+    assert (less.pushed, less.dropped) == (joined.pushed, frozenset({"m1"}))
+    assert less.series == joined.series - 1
 
 
-def test_what_a_large_block_dropped_is_not_joined():
-    large = finished(block(MANY).removal(frozenset({"m1"})))
-    larger = [block(MANY.replace("m", f"{letter}_")) for letter in "abcdefgh"] * 8
-    joined, *_ = finished(compaction([large, *larger]))
-    assert "m1" not in joined.pushed.shape.name_set
+def test_whatever_goes_the_rest_of_a_joined_block_was_received_when_it_was():
+    before = times(many_blocks())
+    joined, *_ = finished(compaction(many_blocks()))
+    few = finished(joined.removal(frozenset(f"m{number}" for number in range(30))))
+    left = finished(few.removal(frozenset(f"m{number}" for number in range(100))))
+    assert left.dropped == frozenset()
+    again, *_ = finished(compaction([few, *large_blocks()]))
+    assert len(times([left])) == joined.size - 100
+    assert times([left]).items() <= before.items()
+    assert times([few]).items() <= before.items() & times([again]).items()
+
+
+def test_what_a_block_dropped_is_not_joined():
+    small = finished(compaction(many_blocks()))[0]
+    small = finished(small.removal(frozenset({"m1"})))
+    joined, *_ = finished(compaction([small, *large_blocks()]))
+    assert {"m1"}.isdisjoint(joined.pushed.shape.name_set)
+    assert {"m2"} <= joined.pushed.shape.name_set
     assert joined.dropped == frozenset()
 
 

@@ -62,7 +62,7 @@ def noted(history: bytes, time: int, *, is_accepted: bool) -> bytes:
 
 # With fewer families than this a block is made anew when some are replaced.
 _LARGE = 256
-MAX_BLOCKS: Final = 64
+MAX_BLOCKS: Final = 128
 """How many blocks a group has at most: with more, the smaller ones are joined.
 
 So many programs may push their own families to one group, and each of their pushes still has
@@ -127,15 +127,17 @@ class Block:
     def removal(self, names: frozenset[str]) -> Sliced["Block | None"]:
         """Return this block less the families called *names*; None if nothing is left.
 
-        Costs time in proportion to *names*, on average over many calls: a large block
-        only notes what it has dropped, until that is the half of it.
+        Costs time in proportion to *names*, on average over many calls: a large block, and
+        one of several pushes, only notes what it has dropped, until that is the half of it.
         """
         shape = self.pushed.shape
         gone = self.held(names)
         if not gone:
             return self
         dropped = self.dropped | gone
-        if len(shape.names) < _LARGE or 2 * len(dropped) > len(shape.names):
+        # From what several pushes left, many more are going to take their families.
+        is_rewritten = len(shape.names) < _LARGE and not self.times
+        if is_rewritten or 2 * len(dropped) > len(shape.names):
             return (yield from self.without(dropped))
         rest = copy(self)
         rest.dropped = dropped
