@@ -20,15 +20,15 @@ _Part = Collection[Any]
 def start() -> None:
     """Free large shapes in a thread from now on."""
     dropped: SimpleQueue[list[_Part]] = SimpleQueue()
-    threading.Thread(target=_free, args=(dropped,), name="release", daemon=True).start()
+
+    def free() -> None:
+        while True:
+            parts = dropped.get()
+            time.sleep(_DELAY_SECONDS)
+            take_apart(parts)
+
+    threading.Thread(target=free, name="release", daemon=True).start()
     shape.release = dropped.put
-
-
-def _free(dropped: SimpleQueue[list[_Part]]) -> None:
-    while True:
-        parts = dropped.get()
-        time.sleep(_DELAY_SECONDS)
-        take_apart(parts)
 
 
 def take_apart(parts: list[_Part]) -> None:

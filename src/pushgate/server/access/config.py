@@ -58,7 +58,7 @@ class Grant(Section, frozen=True, kw_only=True):
         return self.jobs is None or (job is not None and _matches(self.jobs)(job) is not None)
 
 
-@lru_cache
+@lru_cache(maxsize=10_000)  # every request asks, and each of many teams may have its own globs
 def _matches(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
     return re.compile("|".join(map(fnmatch.translate, globs))).match
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.slices import next_slice
-from pushgate.server.recent import MINUTES, Minute, Scrape
+from pushgate.server.recent import MINUTES, Minute
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.rules import Rule
 from pushgate.server.ui.charts import bar_share, line, top
@@ -75,7 +75,12 @@ def _tiles(context: AppContext, now: int) -> list[Tile]:
     store = context.gateway.store
     scrapes = context.telemetry.recent.scrapes()
     started = moment(context.started, now)
-    last = scrapes[0] if scrapes else None
+    last, scraped = "none yet", "nothing has scraped the metrics since the start"
+    if scrapes:
+        one = scrapes[0]
+        last = moment(one.time, now).ago
+        client = f"{one.agent} ({one.address})" if one.agent else one.address
+        scraped = f"{client} · {size(one.size)} in {duration(one.seconds)}"
     return [
         Tile(
             "Up",
@@ -84,17 +89,8 @@ def _tiles(context: AppContext, now: int) -> list[Tile]:
         ),
         _storage(context, now),
         Tile("Memory", size(_memory()), f"{len(store):,} groups · {store.series:,} series"),
-        Tile(
-            "Last scrape",
-            moment(last.time, now).ago if last else "none yet",
-            _last_scrape(last) if last else "nothing has scraped the metrics since the start",
-        ),
+        Tile("Last scrape", last, scraped),
     ]
-
-
-def _last_scrape(scrape: Scrape) -> str:
-    client = f"{scrape.agent} ({scrape.address})" if scrape.agent else scrape.address
-    return f"{client} · {size(scrape.size)} in {duration(scrape.seconds)}"
 
 
 def _storage(context: AppContext, now: int) -> Tile:
