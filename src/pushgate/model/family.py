@@ -72,6 +72,7 @@ class FamilyShape(NamedTuple):
 
     def metric_slots(self) -> Iterable[range]:
         """Yield the range of slots of each metric, counted from the family's first slot."""
+        # Lazily: a family may have 100,000 metrics.
         if self.type.is_simple:
             return (range(i, i + 1) for i in range(len(self.labels)))
         ends = accumulate((len(bounds) + 2 for bounds in self.bounds), initial=0)

@@ -13,6 +13,7 @@ from pushgate.model.quoting import is_utf8
 LEGACY_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII).fullmatch
 LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII).fullmatch
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_:]|^[0-9]", re.ASCII)
+# An underscore alone is malformed. It matches, too, so that it is noticed.
 _ESCAPED = re.compile(r"_(?:(_)|([0-9a-fA-F]{1,5})_)?", re.ASCII)
 
 
@@ -55,6 +56,7 @@ def escape(name: str, scheme: Escaping) -> str:
         return name
     if scheme in {Escaping.UNDERSCORES, Escaping.ALLOW_UTF8}:
         return _ILLEGAL.sub("_", name)
+    # Both schemes double underscores, so that what they write can be read back.
     if scheme is Escaping.DOTS:
         dotted = lambda found: "_dot_" if found[0] == "." else "__"  # noqa: E731 - a replacement
         return re.sub(r"_|\.|[^a-zA-Z0-9:]|^[0-9]", dotted, name)

@@ -91,6 +91,7 @@ class LabelSchema:
         if clean is None:
             if len(self._clean) >= _MAX_LAYOUTS:
                 self._clean.clear()
+            # Own labels of types, le and quantile, would come twice beside such grouping labels.
             clean = self._clean[grouping] = (
                 self._is_storable
                 and self.label_names.isdisjoint(grouping)
@@ -119,7 +120,8 @@ class LabelSchema:
 
 
 def _label_schemas(families: Sequence[FamilyShape]) -> Sliced[tuple[FamilyLabelSchema, ...]]:
-    names: dict[int, frozenset[tuple[str, ...]]] = {}  # families often share their labels
+    # By identity, because families often share their labels, and equality costs a walk.
+    names: dict[int, frozenset[tuple[str, ...]]] = {}
     out: list[FamilyLabelSchema] = []
     for start in range(0, len(families), PER_SLICE):
         yield

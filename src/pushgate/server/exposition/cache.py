@@ -195,6 +195,7 @@ class Exposition:
                 pushed.setdefault(name, []).extend(metrics)
                 _choose(shapes, name, run.shapes[name])
         plan = _Plan([_Stretch(self._encoding) for _ in range(len(own) + 1)], {})
+        # As bytes, by which the reference sorts.
         order = yield from sorting([*pushed], lambda name: raw(shapes[name].name))
         for name in order:
             yield
@@ -212,7 +213,7 @@ class Exposition:
         shape: FamilyShape,
         metrics: list[Piece | bytes],
     ) -> Sliced[None]:
-        if name in own:
+        if name in own:  # its header comes from the own family
             plan.merged[name] = stretch = _Stretch(self._encoding)
         else:
             length = sum(m.length if isinstance(m, Piece) else len(m) for m in metrics)

@@ -93,6 +93,7 @@ class View(ABC):
             by_shape.setdefault(row[1].shape, []).append(row)
         names = [shape.names for shape in by_shape]
         if any(block.dropped for _, block in blocks):
+            # A POST replaced some families of a large block: they are left out one by one.
             for row, (_, block) in zip(rows, blocks, strict=True):
                 for family, piece in self.render([row]):
                     yield family, b"" if family.name in block.dropped else piece

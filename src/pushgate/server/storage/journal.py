@@ -96,6 +96,7 @@ def coalesced(steps: Iterable[Step]) -> list[Step]:
         key = step.key.packed
         first = out.get(key)
         out[key] = step if first is None else Step(first.before, step.after)
+    # A group that was created and deleted in one batch leaves nothing to write.
     return [step for step in out.values() if step.before or step.after]
 
 

@@ -126,6 +126,7 @@ def _loaded(
     keys = journal.applied_keys()
     journal.close(keep_lock=True)  # nobody else may take the file while it is converted
     _convert(path, groups, keys)
+    # Loaded again: ids and shapes in the new file are others.
     journal = SqliteJournal(path, lock, vfs=vfs)
     return journal, journal.load()
 
@@ -137,6 +138,7 @@ def _foreign_content(path: Path) -> bytes:
     if path.is_fifo() or path.is_char_device():  # reading from one may never end
         raise OSError(errno.EINVAL, "Not a regular file")
     with path.open("rb") as file:
+        # Without SQLite, which must not touch a file that is not its own.
         head = file.read(len(MAGIC))
         return b"" if head == MAGIC else head + file.read()
 

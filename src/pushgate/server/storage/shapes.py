@@ -42,7 +42,7 @@ class ShapeIds:
         uses: Counter[PushShape] = Counter()
         for before, after, _ in steps:
             old, new = shapes_of(before), shapes_of(after)
-            if old != new:
+            if old != new:  # most pushes change no shape, only numbers
                 uses.update(new)
                 uses.subtract(old)
         added = [shape for shape, more in uses.items() if more > 0 and shape not in self._ids]
@@ -65,6 +65,7 @@ class ShapeIds:
         self._ids |= change.new
         self.last += len(change.new)
         self._uses.update(change.uses)
+        # A Counter keeps entries of zero, and with them the shape.
         for shape in change.unused:
             del self._ids[shape], self._uses[shape]
 
@@ -72,6 +73,7 @@ class ShapeIds:
         """Take over *new* shapes and a difference in *uses*; return the ids that were deleted."""
         self._ids |= {shape: number for number, shape in new.items()}
         self._uses.update(uses)
+        # A new shape may be unused already: what used it was changed again before this look.
         touched = {*uses, *new.values()}
         gone = [shape for shape in touched if self._uses[shape] == 0]
         for shape in gone:

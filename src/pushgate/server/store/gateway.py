@@ -405,7 +405,7 @@ class Gateway:
         if error is None:
             self._current_at = turn.began
         if turn.questions:
-            # After the renewal, which was handed to the loop before: calls keep their order.
+            # If there was news, it is in memory by now: the thread has waited for the renewal.
             self._running_loop.call_soon_threadsafe(_settle_questions, turn.questions, error)
             turn.questions = []
 

@@ -27,6 +27,7 @@ class AppliedKeys:
     def add(self, key: bytes, time: int) -> None:
         """Remember *key*, which was applied at *time*, and forget keys that are too old then."""
         self._times[key] = time
+        # In the order of insertion, which is that of time unless the clock was set back.
         while len(self._times) > _MAX_REMEMBERED or (
             next(iter(self._times.values())) < time - REMEMBERED
         ):

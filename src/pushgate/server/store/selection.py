@@ -32,6 +32,7 @@ class Selection(NamedTuple):
             return False
         if self.before is not None and group.last_pushed >= self.before:
             return False
+        # Last, because regular expressions take longest.
         labels = group.key.labels
         return not self.selectors or any(s.matches(labels) for s in self.selectors)
 
