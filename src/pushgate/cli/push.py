@@ -33,13 +33,6 @@ class PushOptions:
     dry_run: bool = switch("--dry-run", help="Check and print the body; send nothing.")
     verbose: bool = switch("--verbose", "-v", help="Say what was pushed.")
 
-    @property
-    def method(self) -> str:
-        """The method of the request."""
-        if self.merge:
-            return "PATCH"
-        return "POST" if self.add else "PUT"
-
 
 @click.command()
 @takes(connection=Connection, group=GroupKey, body=FileBody, options=PushOptions)
@@ -76,7 +69,8 @@ def push(
         )
     payload = Payload(text.body, TEXT_TYPE, len(text.types), text.series)
     if options.dry_run:
-        say(f"would {options.method} to {gateway.url}: {_size_of(payload)}")
+        method = "PATCH" if options.merge else "POST" if options.add else "PUT"
+        say(f"would {method} to {gateway.url}: {_size_of(payload)}")
         # The body bypasses the text layer, so what is buffered there has to be written first.
         sys.stdout.flush()
         sys.stdout.buffer.write(payload.body)

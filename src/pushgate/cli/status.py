@@ -4,16 +4,12 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
 
 from pushgate.cli.messages import say
 from pushgate.cli.options import Connection, Duration, Pairs, option, pairs_option, switch, takes
 from pushgate.cli.table import age, label_cells, table
-
-if TYPE_CHECKING:
-    from pushgate.client.results import Group
 
 _ABSENT = 1
 
@@ -33,22 +29,6 @@ class Selection:
     )
     as_json: bool = switch("--json", help="Print JSON.")
 
-    def names(self, group: "Group") -> bool:
-        """Return whether *group* meets --job, --group and --instance."""
-        # As in Prometheus, a label that is missing is the same as an empty one.
-        wanted = dict(self.labels)
-        if self.job is not None:
-            wanted["job"] = self.job
-        if self.instance is not None:
-            wanted["instance"] = self.instance
-        return all(group.labels.get(name, "") == value for name, value in wanted.items())
-
-    def is_in_state(self, group: "Group", now: float) -> bool:
-        """Return whether *group* meets --failed and --older-than."""
-        if self.failed and group.last_push_successful:
-            return False
-        return self.older_than is None or now - (group.last_push or 0) > self.older_than
-
 
 @click.command()
 @takes(connection=Connection, selection=Selection)
@@ -65,13 +45,25 @@ def status(family: str | None, connection: Connection, selection: Selection) -> 
     gateway = gateway_for(connection, default_job="status")
     about = gateway.status()
     now = time.time()
+    named = {"job": selection.job, "instance": selection.instance}
+    wanted = {
+        **selection.labels,
+        **{name: text for name, text in named.items() if text is not None},
+    }
     groups = [
         group
         for group in gateway.groups()
-        if selection.names(group) and (family is None or family in group.families)
+        # As in Prometheus, a label that is missing is the same as an empty one.
+        if all(group.labels.get(name, "") == text for name, text in wanted.items())
+        and (family is None or family in group.families)
     ]
     # The exit status is about FAMILY: a group that is filtered out by its state has it.
-    shown = [group for group in groups if selection.is_in_state(group, now)]
+    shown = [
+        group
+        for group in groups
+        if not (selection.failed and group.last_push_successful)
+        and (selection.older_than is None or now - (group.last_push or 0) > selection.older_than)
+    ]
     if selection.as_json:
         shown_groups = [group._asdict() for group in shown]
         answer = {"version": about.version, "start_time": about.start_time}

@@ -200,12 +200,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         names: Iterable[str] | None = None,
         exclude: Callable[[str], bool] | None = None,
     ) -> Payload:
-        """Return what a push would send, before compression. Nothing is sent.
-
-        Args:
-            collectors: One or more collectors to push instead of the registry.
-            names: Push only metrics with these names.
-            exclude: A function that is given a name, and returns whether to leave that metric out.
+        """Return what :meth:`push` would send with these arguments, before compression.
 
         Raises:
             EncodingError: The metrics cannot be pushed as they are.
