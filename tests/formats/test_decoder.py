@@ -90,11 +90,27 @@ def test_what_shapes_cost_is_counted_for_all_formats(decoder):
     ],
 )
 def test_large_bodies_take_long(decoder, body, encoding, large):
-    assert decoder.takes_long(body, b"", encoding) is large
+    assert (decoder.read_quickly(body, b"", encoding) is None) is large
 
 
 @pytest.mark.parametrize(("content_type", "body"), [(PROTOBUF, GAUGE), (OPENMETRICS, b"m 1\n")])
 def test_the_first_body_of_a_format_takes_long(decoder, content_type, body):
-    assert decoder.takes_long(body, content_type, b"")
-    decoder.read(body, content_type, b"")
-    assert not decoder.takes_long(body, content_type, b"")
+    assert decoder.read_quickly(body, content_type, b"") is None
+    pushed = decoder.read(body, content_type, b"")
+    assert decoder.read_quickly(body, content_type, b"") == pushed
+
+
+def test_many_lines_of_a_known_shape_are_read_quickly(decoder):
+    def body(value: int) -> bytes:
+        return b"".join(b"m%d %d\n" % (number, value) for number in range(1001))
+
+    assert decoder.read_quickly(body(1), b"", b"") is None
+    for value in (1, 2):  # what comes twice is remembered
+        decoder.read(body(value), b"", b"")
+    quick = decoder.read_quickly(body(3), b"", b"")
+    assert (
+        quick
+        == decoder.read(body(3), b"", b"")
+        == PushDecoder(NameRule.LEGACY).read(body(3), b"", b"")
+    )
+    assert decoder.read_quickly(body(1).replace(b"m7 1", b"m7 x"), b"", b"") is None

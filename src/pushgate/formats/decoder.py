@@ -15,6 +15,7 @@ from pushgate.model.shape import Pushed
 # Below these, reading takes less than handing the body to a thread and back is worth.
 _LARGE_BYTES = 64 << 10
 _LARGE_LINES = 1000
+_LARGE_LINES_KNOWN = 3000
 _SHORTEST_LINE = len(b"m 1\n")
 
 
@@ -50,19 +51,24 @@ class PushDecoder:
         """How much memory the readers' caches of shapes take."""
         return self._text.cache_bytes + sum(one.cache_bytes for one in self._others.values())
 
-    def takes_long(self, body: bytes, content_type: bytes, encoding: bytes) -> bool:
-        """Return whether reading *body* may take milliseconds, so that a thread should do it.
+    def read_quickly(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed | None:
+        """Do what :meth:`read` does, unless it may take milliseconds: then return None.
 
-        A compressed body may, because its size is not known, and so may many short lines, and
-        the first body of a format, with which its reader is imported.
+        A compressed body may, because its size is not known, and so may many short lines of an
+        unknown shape, and the first body of a format, with which its reader is imported.
         """
         if encoding or len(body) >= _LARGE_BYTES:
-            return True
-        # To count the lines of a small push takes a fiftieth of its time.
-        if len(body) > _LARGE_LINES * _SHORTEST_LINE and body.count(b"\n") > _LARGE_LINES:
-            return True
+            return None
         kind = body_format(content_type)
-        return kind is not BodyFormat.TEXT and kind not in self._others
+        if kind is not BodyFormat.TEXT and kind not in self._others:
+            return None
+        # To count the lines of a small push takes a fiftieth of its time.
+        lines = body.count(b"\n") if len(body) > _LARGE_LINES * _SHORTEST_LINE else 0
+        if lines <= _LARGE_LINES:
+            return self.read(body, content_type, encoding)
+        if kind is BodyFormat.TEXT and lines <= _LARGE_LINES_KNOWN:
+            return self._text.read_known(body)  # its shape was within the limits before
+        return None
 
     def read(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed:
         """Return what *body* pushes, according to its Content-Type and Content-Encoding.

@@ -107,6 +107,7 @@ class TextReader:
         self._names = names
         self._shapes: ShapeCache[object, SlotMapping] = ShapeCache(cache_bytes)
         self._structures: BoundedCache[object, Structure] = BoundedCache(cache_bytes // 4)
+        self._begun = b"", _cut(b"")
 
     @property
     def cache_bytes(self) -> int:
@@ -126,7 +127,9 @@ class TextReader:
         if len(body) > _MAX_REMEMBERED_BYTES:
             return self._read_large(normalised(body, self._names))
         # First as it is: a body with CRLF is never found, and is looked up again without.
-        cut = _cut(body)
+        begun, cut = self._begun
+        if begun is not body:
+            cut = _cut(body)
         pushed = self._known(cut)
         if pushed is None:
             tidy = normalised(body, self._names)
@@ -134,6 +137,12 @@ class TextReader:
                 body, cut = tidy, _cut(tidy)
                 pushed = self._known(cut)
         return pushed or self._read_new(body, cut)
+
+    def read_known(self, body: bytes) -> Pushed | None:
+        """Return what *body* pushes if its shape is known; else :meth:`read` may go on with it."""
+        cut = _cut(body)
+        self._begun = body, cut
+        return self._known(cut)
 
     def _known(self, cut: _Cut) -> Pushed | None:
         known = self._shapes.get(cut.key)

@@ -258,8 +258,9 @@ class PushService:
         request = push.request
         if request.method == "DELETE":
             self._submit(push, Delete(push.group))
-        elif not self._decoder.takes_long(body, request.content_type, request.encoding):
-            pushed = self._decoder.read(body, request.content_type, request.encoding)
+            return
+        pushed = self._decoder.read_quickly(body, request.content_type, request.encoding)
+        if pushed is not None:
             self._check_exposition(push, pushed)
             self._submit(push, _change(push, pushed))
         else:
