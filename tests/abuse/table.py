@@ -11,6 +11,7 @@ from tests.fuzz.schema import varint
 
 MANY = 99_000  # just below the default --limit.series-per-push
 JOB = "/metrics/job/a"
+SLOW_REGEX = "(((a%7B30%7D)%7B30%7D)?|.)*"  # its states are too many to be kept
 LONG = f"{JOB}/k/{'v' * 60_000}"
 SUMS = (f"--push.rules-file={Path(__file__).with_name('sums.yml')}",)
 GROUP_PAGE = "/ui/group/am9i_2E"  # of the group of JOB
@@ -97,6 +98,10 @@ def groups(count: int):
 def long_keys(count: int = 500):
     """Yield pushes that make *count* groups with a label value of 60 kB."""
     return (put(f"/metrics/job/j{n}/l/{'v' * 60_000}", b"m 1\n") for n in range(count))
+
+
+def one_long_value():
+    return [put(f"{JOB}/l/{'a' * 60_000}x", b"m 1\n")]
 
 
 def subsets(labels: int):
@@ -224,6 +229,8 @@ ROWS = (
     Row("first scrape of 1,000 series of a group named by 60 kB", lambda: get("/metrics"), 200, lambda: [put(LONG, series(1_000))]),
     Row("JSON API with 1,000 series of a group named by 60 kB", lambda: get("/api/v1/metrics"), 200, lambda: [put(LONG, series(1_000))]),
     Row("the page of a native histogram with 45,000 buckets", lambda: get(GROUP_PAGE), 200, lambda: [put(JOB, native_histogram(45_000, 7), Content_Type=PROTOBUF)]),
+    Row("scrape by a regular expression that takes a second", lambda: get(f"/metrics?match[]=%7Bl=~%22{SLOW_REGEX}%22%7D"), 200, one_long_value),
+    Row("a search by a regular expression that takes a second", lambda: get(f"/?q=%7Bl=~%22{SLOW_REGEX}%22%7D"), 200, one_long_value),
     Row("1,600 matchers for 1,000 groups", lambda: get("/api/v1/groups?match[]=%7B" + 'a="",' * 1_600 + "%7D"), 200, lambda: groups(1_000)),
     Row("the page of a group with 99,000 families", lambda: get(GROUP_PAGE), 200, stored_families),
     Row("the page of a group with 99,000 series", lambda: get(GROUP_PAGE + "?all"), 200, stored_series),

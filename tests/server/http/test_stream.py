@@ -1,9 +1,12 @@
 import asyncio
+import threading
 import time
 from itertools import groupby
 
+import pytest
+
 from pushgate.server.http import stream as stream_module
-from pushgate.server.http.stream import Stream, in_steps
+from pushgate.server.http.stream import Stream, in_steps, in_thread
 
 
 def sent(pieces) -> list[dict]:
@@ -76,3 +79,29 @@ def test_others_run_between_the_steps_of_work(monkeypatch):
 
     assert asyncio.run(both()) == ["done", None]
     assert [entry for entry, _ in groupby(log)][:5] == [0, "other", 1, "other", 2]
+
+
+def test_others_run_during_a_step_that_waits_in_its_thread():
+    others = threading.Event()
+
+    def work():
+        assert others.wait(10)
+        yield
+        return "done"
+
+    async def other():
+        others.set()
+
+    async def both():
+        return await asyncio.gather(in_thread(work()), other())
+
+    assert asyncio.run(both()) == ["done", None]
+
+
+def test_an_error_of_work_in_its_thread_reaches_who_waits():
+    def work():
+        yield
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        asyncio.run(in_thread(work()))

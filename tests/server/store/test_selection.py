@@ -71,3 +71,11 @@ def test_selected_groups_come_in_runs_that_hold_all_of_them():
     runs = SelectedGroups(groups).runs()
     assert [group for run in runs for group in run] == groups
     assert len(runs) == 3
+
+
+def test_only_large_regular_expressions_are_slow():
+    def is_slow(*texts: str) -> bool:
+        return Selection(tuple(map(parse_selector, texts))).is_slow
+
+    assert not is_slow('{job="a"}', '{job=~"backup-.*"}', '{job!~"a|b"}')
+    assert is_slow('{job="a"}', '{job=~"(a{30}){30}"}')

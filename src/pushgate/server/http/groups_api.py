@@ -17,7 +17,7 @@ from pushgate.server.http.json_api import JSON, encoded
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Endpoint
-from pushgate.server.http.stream import Stream, in_steps
+from pushgate.server.http.stream import Stream, in_steps, selected
 from pushgate.server.store.change import DeleteAll
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
@@ -60,7 +60,7 @@ async def listing(context: AppContext, scope: Scope) -> ASGIApp:
     sort = given.choice("sort", SORTS) or "labels"
     limit = given.number("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     offset = given.number("offset", 0, least=0, most=MAX_OFFSET)
-    groups = await in_steps(selection.of(context.gateway.store))
+    groups = await selected(selection, context.gateway.store)
     if order := _ORDERS.get(sort.removeprefix("-")):  # they come in the order of their labels
         groups = await in_steps(sorting(groups, order))
     if sort.startswith("-"):
@@ -86,7 +86,7 @@ async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
     # What another server has pushed in the meantime may decide which groups are old.
     await context.gateway.caught_up()
     store = context.gateway.store
-    groups = await in_steps(selection.of(store))
+    groups = await selected(selection, store)
     jobs = (group.key.job for group in groups)
     if refusal := await context.refusal(scope, Permission.DELETE, jobs):
         return refusal

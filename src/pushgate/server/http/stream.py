@@ -1,13 +1,19 @@
 """Long responses that are made while they are sent, without blocking the event loop."""
 
+import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from pushgate.server.http.responses import Headers, Response
 from pushgate.server.http.slices import SLICE_SECONDS, next_slice
+from pushgate.server.store.group import Group
+from pushgate.server.store.selection import Selection
+from pushgate.server.store.store import Store
 
 T = TypeVar("T")
 
@@ -26,6 +32,42 @@ async def in_steps(work: Generator[Any, None, T]) -> T:
             result: T = end.value
             return result
         await next_slice()
+
+
+async def selected(selection: Selection, store: Store) -> list[Group]:
+    """Return the groups of *store* that *selection* selects, as they are now."""
+    work = selection.of(store)
+    return await (in_thread(work) if selection.is_slow else in_steps(work))
+
+
+async def in_thread(work: Generator[Any, None, T]) -> T:
+    """Return the result of *work*, whose steps may take seconds without the interpreter's lock.
+
+    They are taken in a thread that all such works share, a tenth of a second each in turn.
+    """
+    loop = asyncio.get_running_loop()
+    while (done := await loop.run_in_executor(_SLOW, _advanced, work)) is None:
+        pass
+    return done.result
+
+
+@dataclass(frozen=True, slots=True)
+class _Done(Generic[T]):
+    result: T
+
+
+_SLOW = ThreadPoolExecutor(1, "slow-work")
+_TURN_SECONDS = 0.1
+
+
+def _advanced(work: Generator[Any, None, T]) -> _Done[T] | None:
+    pause = perf_counter() + _TURN_SECONDS
+    try:
+        while perf_counter() < pause:
+            next(work)
+    except StopIteration as end:
+        return _Done(end.value)
+    return None
 
 
 async def collected(pieces: Iterable[bytes]) -> bytes:

@@ -38,10 +38,18 @@ class Selection(NamedTuple):
 
     def of(self, store: Store) -> Sliced[list[Group]]:
         """Return the selected groups of *store* as they are now, ordered by key."""
+        return self._among(store.runs())
+
+    def _among(self, runs: list[tuple[Group, ...]]) -> Sliced[list[Group]]:
         chosen: list[Group] = []
-        for run in store.runs():
+        for run in runs:
             chosen += yield from choosing(run, self.includes)
         return chosen
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a step of :meth:`of` may take longer than the event loop can wait."""
+        return any(selector.is_slow for selector in self.selectors)
 
 
 class SelectedGroups:

@@ -22,6 +22,8 @@ _MAX_LENGTH: Final = 10_000
 # The memory that a compiled regular expression may take; RE2 refuses a larger one.
 _MAX_REGEX_BYTES: Final = 1 << 20
 _MAX_SHOWN = 20
+# With a value of 64 KiB, this many instructions take 30 ms at most.
+_QUICK_INSTRUCTIONS = 25
 
 
 class MatchType(StrEnum):
@@ -34,12 +36,17 @@ class MatchType(StrEnum):
 
 
 class Matcher(NamedTuple):
-    """A condition on one label. ``accepts`` returns whether a value meets it."""
+    """A condition on one label. ``accepts`` returns whether a value meets it.
+
+    ``instructions`` is the size of its regular expression. RE2 takes up to 20 ns for each of them
+    and each byte of a value, where the expression has too many states to keep.
+    """
 
     name: str
     type: MatchType
     value: str
     accepts: Callable[[str], bool]
+    instructions: int = 0
 
     def __str__(self) -> str:
         """Return the matcher in the syntax of selectors."""
@@ -54,6 +61,11 @@ class Selector:
 
     def __init__(self, matchers: tuple[Matcher, ...]) -> None:
         self.matchers = matchers
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether to match a long value may take longer than the event loop can wait."""
+        return sum(matcher.instructions for matcher in self.matchers) > _QUICK_INSTRUCTIONS
 
     def matches(self, labels: Labels) -> bool:
         """Return whether a group with the grouping labels *labels* is selected."""
@@ -159,20 +171,20 @@ def _matcher(tokens: _Tokens) -> Matcher:
     value = tokens.take(f"a value in quotes after {go_quote(operator.text)}", kinds=("string",))
     text = _unquoted(value)
     kind = MatchType(operator.text)
-    return Matcher(name, kind, text, _accepts(kind, text, value.position))
-
-
-def _accepts(kind: MatchType, value: str, position: int) -> Callable[[str], bool]:
     match kind:
         case MatchType.EQUAL:
-            return value.__eq__
+            return Matcher(name, kind, text, text.__eq__)
         case MatchType.NOT_EQUAL:
-            return value.__ne__
+            return Matcher(name, kind, text, text.__ne__)
         case MatchType.REGEX | MatchType.NOT_REGEX:
-            fullmatch = _compiled(value, position).fullmatch
+            regex = _compiled(text, value.position)
             wanted = kind is MatchType.REGEX
-            # Bytes, because re2 would translate the offsets of a match in a str.
-            return lambda text: (fullmatch(raw(text)) is not None) is wanted
+
+            def accepts(text: str) -> bool:
+                # Bytes, because re2 would translate the offsets of a match in a str.
+                return (regex.fullmatch(raw(text)) is not None) is wanted
+
+            return Matcher(name, kind, text, accepts, regex.programsize)
 
 
 def _compiled(pattern: str, position: int) -> Any:

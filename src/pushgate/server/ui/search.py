@@ -1,7 +1,7 @@
 """The search on the page of groups: which match, in which order, and counts for the filters."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -12,9 +12,9 @@ from pushgate.model.duration import parse_duration
 from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import LabelSchema
-from pushgate.model.slices import PER_SLICE, choosing, sorting
+from pushgate.model.slices import PER_SLICE, Sliced, choosing, sorting
 from pushgate.server.http.slices import next_slice
-from pushgate.server.http.stream import in_steps
+from pushgate.server.http.stream import in_steps, in_thread
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
@@ -182,14 +182,17 @@ Matching: TypeAlias = dict[Any, list[Group]]
 """Groups by the value they are sorted by; those of one value in the order of their keys."""
 
 _Row: TypeAlias = tuple[Group, State, str]
+_Accepts: TypeAlias = Callable[[_Row], bool]
+_Take: TypeAlias = Callable[[Sliced[list[_Row]]], Awaitable[list[_Row]]]
 
 
 async def matching_groups(store: Store, search: Search, now: int) -> tuple[Matching, Counts, str]:
     """Return the groups that match *search*, counts of all groups, and the error if any."""
     error = ""
-    accepts: Callable[[_Row], bool] | None = None
+    accepts: _Accepts | None = None
+    take: _Take = in_steps
     try:
-        accepts = _accepting(search.text) if search.text else None
+        accepts, take = _accepting(search.text) if search.text else (None, in_steps)
     except InvalidSelector as invalid:
         error = str(invalid)
     counts = Counts(Counter(), Counter(), Counter(), 0)
@@ -214,7 +217,7 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
         if search.older_than:
             rows = [row for row in rows if row[0].last_pushed < old_before]
         if accepts:
-            rows = await in_steps(choosing(rows, accepts))
+            rows = await take(choosing(rows, accepts))
         for group, state, job in rows:
             matching[value_of(group, state, job)].append(group)
         await next_slice()
@@ -228,13 +231,14 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
     return ({} if error else matching), counts._replace(older=older), error
 
 
-def _accepting(text: str) -> Callable[[_Row], bool]:
-    """Return a function that tells whether a group matches the *text* of a search."""
+def _accepting(text: str) -> tuple[_Accepts, _Take]:
+    """Return what tells whether a group matches the *text* of a search, and what does that work."""
     if text.startswith("{"):
         selector = parse_selector(text)
-        return lambda row: selector.matches(row[0].key.labels)
+        take = in_thread if selector.is_slow else in_steps
+        return (lambda row: selector.matches(row[0].key.labels)), take
     words = _Words(text.replace('"', "").casefold().split())
-    return lambda row: words.match(row[0])
+    return (lambda row: words.match(row[0])), in_steps
 
 
 class _Words:
