@@ -9,15 +9,25 @@ from tests.cli.commands import pushgate
 from tests.client.rogue import rogue
 
 
+def fill(gateway, *names):
+    for job in names:
+        assert pushgate("set", "-a", gateway.url, "-j", job, "rows=1").exit_code == 0
+
+
 @pytest.fixture
 def filled(ours):
-    """A gateway whose group `old` was pushed to two seconds before `new`, and `other` too."""
-    for job in ("old", "other"):
-        assert pushgate("set", "-a", ours.url, "-j", job, "rows=1").exit_code == 0
-    time.sleep(2)
-    assert pushgate("set", "-a", ours.url, "-j", "new", "rows=1").exit_code == 0
+    """A gateway with the groups `old` and `other`."""
+    fill(ours, "old", "other")
     yield ours
     pushgate("delete", "-a", ours.url, "--match", '{job=~".+"}')
+
+
+@pytest.fixture
+def aged(filled):
+    """A gateway that the group `new` was pushed to two seconds later than the others."""
+    time.sleep(2)
+    fill(filled, "new")
+    return filled
 
 
 def jobs(gateway):
@@ -25,30 +35,30 @@ def jobs(gateway):
     return {group["labels"]["job"] for group in json.loads(done.stdout)}
 
 
-def test_groups_that_are_older_are_deleted(filled):
-    done = pushgate("prune", "-a", filled.url, "--older-than", "2s")
+def test_groups_that_are_older_are_deleted(aged):
+    done = pushgate("prune", "-a", aged.url, "--older-than", "2s")
     assert (done.exit_code, done.stderr) == (0, "pushgate: deleted 2 groups\n")
-    assert jobs(filled) == {"new"}
+    assert jobs(aged) == {"new"}
 
 
 def test_of_the_old_groups_a_selector_chooses(filled):
     done = pushgate("prune", "-a", filled.url, "--older-than", "1ms", "--match", '{job="old"}')
     assert (done.exit_code, done.stderr) == (0, "pushgate: deleted 1 group\n")
-    assert jobs(filled) == {"other", "new"}
+    assert jobs(filled) == {"other"}
 
 
 def test_nothing_is_that_old(filled):
     done = pushgate("prune", "-a", filled.url, "--older-than", "30d")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == "pushgate: deleted 0 groups\n"
-    assert jobs(filled) == {"old", "other", "new"}
+    assert jobs(filled) == {"old", "other"}
 
 
-def test_a_dry_run_lists_the_groups_and_deletes_none(filled):
-    done = pushgate("prune", "-a", filled.url, "--older-than", "2s", "--dry-run", "--json")
+def test_a_dry_run_lists_the_groups_and_deletes_none(aged):
+    done = pushgate("prune", "-a", aged.url, "--older-than", "2s", "--dry-run", "--json")
     assert {group["labels"]["job"] for group in json.loads(done.stdout)} == {"old", "other"}
     assert done.stderr == "pushgate: would delete 2 groups\n"
-    assert jobs(filled) == {"old", "other", "new"}
+    assert jobs(aged) == {"old", "other", "new"}
 
 
 @pytest.mark.parametrize("more", [(), ("--match", '{job="a"}'), ("--dry-run",)])
