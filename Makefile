@@ -24,8 +24,9 @@ export PYTHONDONTWRITEBYTECODE :=
 run: $(SERVER)  ## the gateway, its data in ./data; flags: make run ARGS="--web.listen-address=:9099"
 	$(BIN)/pushgate serve $(ARGS)
 
+# Tests wait for clocks, disks and other processes: three at a time keep two cores busy.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/interop --ignore=tests/abuse
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/interop --ignore=tests/abuse
 
 interop: $(READY)  ## clients of other makes push, a Prometheus scrapes; .ci/peers brings them
 	$(BIN)/python -m pytest tests/interop
