@@ -20,6 +20,7 @@ from pushgate.server.storage.files import (
     create_private,
     put_in_place,
     remove_companions,
+    remove_database,
     timestamp,
 )
 from pushgate.server.storage.journal import TurnLost, replacing
@@ -58,7 +59,7 @@ def copy_file(source: Path, target: Path) -> Contents:
     except OSError as error:
         raise StartupError(f"can't copy {source} to {target}: {error.strerror or error}") from error
     finally:
-        _remove(draft)
+        remove_database(draft)
     return contents
 
 
@@ -129,7 +130,7 @@ def _copied(source: Path, draft: Path) -> Contents:
     """Copy *source* to *draft* and return its contents, all of them checked."""
     damage: DamagedFile | None = None
     for _ in range(_ATTEMPTS):
-        _remove(draft)
+        remove_database(draft)
         if not _copy_with_log(source, draft):
             continue
         try:
@@ -188,12 +189,6 @@ def _keep_old(path: Path) -> None:
             # A link, so that there is always a file at *path*: the old one, then the new one.
             beside(kept, suffix).hardlink_to(old)
     remove_companions(path)
-
-
-def _remove(draft: Path) -> None:
-    """Remove what is left of *draft*."""
-    draft.unlink(missing_ok=True)
-    remove_companions(draft)
 
 
 def _replaced(

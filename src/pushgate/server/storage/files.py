@@ -27,6 +27,12 @@ def remove_companions(path: Path) -> None:
         beside(path, suffix).unlink(missing_ok=True)
 
 
+def remove_database(path: Path) -> None:
+    """Remove the database at *path*, or what is left of it."""
+    path.unlink(missing_ok=True)
+    remove_companions(path)
+
+
 def put_in_place(draft: Path, target: Path) -> None:
     """Rename *draft*, which is on disk, to *target*, replacing it in one step."""
     draft.replace(target)

@@ -15,6 +15,7 @@ from pushgate.server.storage.files import (
     beside,
     put_in_place,
     remove_companions,
+    remove_database,
     timestamp,
     write_private,
 )
@@ -188,8 +189,7 @@ def new_journal(
     groups: Sequence[Group], path: Path, keys: Sequence[tuple[bytes, int]] = ()
 ) -> Path:
     """Write *groups* and *keys* to a new journal at *path*, replacing it; closed and on disk."""
-    path.unlink(missing_ok=True)
-    remove_companions(path)
+    remove_database(path)
     journal = SqliteJournal(path)
     try:
         journal.load()

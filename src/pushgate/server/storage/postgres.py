@@ -34,7 +34,7 @@ from pushgate.server.storage.database import (
     array,
     literal,
 )
-from pushgate.server.storage.journal import Journal, TurnLost
+from pushgate.server.storage.journal import Journal, TurnLost, group_ids
 from pushgate.server.storage.schema import VERSION, newer, prepare
 from pushgate.server.storage.shapes import ShapeIds, shapes_of, told_apart
 from pushgate.server.store.group import Group
@@ -163,7 +163,7 @@ class PostgresJournal(Journal):
             self._database.roll_back()
             return
         change = self._shapes.change(steps)
-        ids = self._new_ids(steps)
+        ids = group_ids(steps, self._ids, self._last_group)
         place = _Place(self._seen.rev + 1, int.from_bytes(os.urandom(8), signed=True))
         statements = chain(
             _inserts(
@@ -330,18 +330,6 @@ class PostgresJournal(Journal):
             )
         groups = self._load()
         return News([(group.key.packed, group) for group in groups], self._keys, is_all=True)
-
-    def _new_ids(self, steps: Sequence[Step]) -> dict[bytes, int]:
-        """Return the id of the group of each step; new groups get new ids."""
-        ids: dict[bytes, int] = {}
-        last = self._last_group
-        for step in steps:
-            key = step.key.packed
-            number = self._ids.get(key)
-            if number is None:
-                number = last = last + 1
-            ids[key] = number
-        return ids
 
     def _note(self, number: int, key: bytes, group: Group | None) -> None:
         """Remember what the database has for a group."""

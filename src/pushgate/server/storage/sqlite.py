@@ -27,7 +27,7 @@ from pushgate.server.storage.codec import (
 )
 from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
-from pushgate.server.storage.journal import Journal
+from pushgate.server.storage.journal import Journal, group_ids
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.shapes import ShapeIds, told_apart
 from pushgate.server.store.group import Group
@@ -395,7 +395,7 @@ class SqliteJournal(Journal):
     ) -> None:
         """Write *steps* and keys in a transaction; update the ids once the file has them."""
         change = self._shapes.change(steps)
-        new_ids: dict[bytes, int] = {}
+        ids = group_ids(steps, self._group_ids, self._last_group)
         rows: list[tuple[int, bytes, bytes]] = []
         gone: list[bytes] = []
         for step in steps:
@@ -403,24 +403,21 @@ class SqliteJournal(Journal):
             if step.after is None:
                 gone.append(key)
                 continue
-            number = self._group_ids.get(key)
-            if number is None:
-                number = new_ids[key] = self._last_group + len(new_ids) + 1
             state = encode_group(step.after, lambda shape: self._shapes.id_of(shape, change))
-            rows.append((number, key, state))
+            rows.append((ids[key], key, state))
         shapes = [(number, encode_shape(number, shape)) for shape, number in change.new.items()]
         self._transact(
             [
                 *_inserts("INSERT INTO shapes (id, families) VALUES", shapes),
                 *_inserts("REPLACE INTO groups (id, labels, state) VALUES", rows),
-                *[("DELETE FROM groups WHERE id = ?", [self._group_ids[key]]) for key in gone],
+                *[("DELETE FROM groups WHERE id = ?", [ids[key]]) for key in gone],
                 *[("DELETE FROM shapes WHERE id = ?", [n]) for n in change.unused.values()],
                 *self._key_statements(applied_keys, replace=replace_keys),
             ]
         )
         self._shapes.apply(change)
-        self._last_group += len(new_ids)
-        self._group_ids |= new_ids
+        self._last_group = max(self._last_group, *ids.values(), 0)
+        self._group_ids |= ids
         for key in gone:
             del self._group_ids[key]
         self._may_shrink = self._may_shrink or bool(gone or change.unused)
