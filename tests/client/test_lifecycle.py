@@ -65,18 +65,27 @@ def test_a_signal_ends_the_program_after_its_last_push(number):
     assert [request.method for request in server.seen] == ["PUT"]
 
 
-def test_the_handler_that_was_there_before_runs_first():
+@pytest.mark.parametrize(
+    ("before", "printed"),
+    [
+        ("signal.signal(signal.SIGTERM, lambda *_: print('mine', flush=True))", "mine\n"),
+        # What Python says of a handler that a C program has set in which it is embedded.
+        ("signal.getsignal = lambda _: None", ""),
+    ],
+    ids=["a function", "one of a C program"],
+)
+def test_the_handler_that_was_there_before_runs_first_if_it_can(before, printed):
     program = (
         "import os, signal, sys, time\n"
         "from pushgate import PushGateway\n"
-        "signal.signal(signal.SIGTERM, lambda *_: print('mine', flush=True))\n"
+        f"{before}\n"
         "PushGateway(sys.argv[1], job='j').push_at_exit(signals=[signal.SIGTERM])\n"
         "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
     )
     with rogue() as server:
         command = [sys.executable, "-c", program, server.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, done.stdout, len(server.seen)) == (143, "mine\n", 1)
+    assert (done.returncode, done.stdout, len(server.seen)) == (143, printed, 1)
 
 
 def test_a_dead_gateway_does_not_change_the_exit_of_the_program():

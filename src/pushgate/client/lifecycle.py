@@ -49,7 +49,8 @@ def end_on(number: signal.Signals) -> None:
     if threading.current_thread() is not threading.main_thread():
         raise ConfigurationError("Signals can be caught in the main thread only.", key="signals")
     # A function, or SIG_DFL or SIG_IGN, which cannot be called.
-    before: Any = signal.getsignal(number)
+    # None is a handler of the C program that Python is embedded in, which cannot be set again.
+    before: Any = signal.getsignal(number) or signal.SIG_DFL
 
     def end(received: int, frame: FrameType | None) -> NoReturn:
         # A second signal has its old effect, so that a program that hangs in its exit can be ended.
