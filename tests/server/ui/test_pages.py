@@ -464,3 +464,13 @@ def test_the_dark_differs_in_colors_alone():
 )
 def test_nothing_but_the_files_is_served(name):
     assert Served().ask("GET", "/static/" + name).status == 404
+
+
+def test_a_static_file_is_sent_anew_to_who_names_too_many_versions_of_it():
+    one = served()
+    etag = one.ask("GET", "/static/style.css").headers["etag"]
+    asked = [
+        one.ask("GET", "/static/style.css", headers={"If-None-Match": etags})
+        for etags in (etag, f"{etag}, " * 1000)
+    ]
+    assert [answer.status for answer in asked] == [304, 200]

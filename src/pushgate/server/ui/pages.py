@@ -77,6 +77,7 @@ _MEDIA_TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 _MAX_PARAMETERS = 16
+_MAX_ETAGS_BYTES = 1000
 _MAX_DELETED = 1000
 _MAX_CHIP = 80
 _MAX_FACETS = 10
@@ -280,7 +281,12 @@ async def static(_context: AppContext, scope: Scope) -> ASGIApp:
     name = scope["path_params"]["name"]
     if name not in _FILE_NAMES:
         return NOT_FOUND
-    response = await _FILES.get_response(name, scope)
+    # Starlette takes long for many entity tags. Without them, the answer is the file.
+    if len(find_header(scope["headers"], b"if-none-match")) > _MAX_ETAGS_BYTES:
+        kept = [header for header in scope["headers"] if header[0] != b"if-none-match"]
+        scope = {**scope, "headers": kept}
+    # In an event loop of its own, because the first answer imports a lot, on whichever loop.
+    response = await asyncio.to_thread(asyncio.run, _FILES.get_response(name, scope))
     # Kept, but checked by ETag each time: after an upgrade, pages and scripts must fit together.
     response.headers["cache-control"] = "no-cache"
     if response.status_code in (200, 206):
