@@ -24,9 +24,11 @@ export PYTHONDONTWRITEBYTECODE :=
 run: $(SERVER)  ## the gateway, its data in ./data; flags: make run ARGS="--web.listen-address=:9099"
 	$(BIN)/pushgate serve $(ARGS)
 
-# Tests wait for clocks, disks and other processes: three at a time keep two cores busy.
+# More than there are cores, because many tests wait for clocks, disks and other processes.
+TESTS_AT_ONCE ?= 3
+
 test: $(READY)
-	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/interop --ignore=tests/abuse
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal --ignore=tests/interop --ignore=tests/abuse
 
 interop: $(READY)  ## clients of other makes push, a Prometheus scrapes; .ci/peers brings them
 	$(BIN)/python -m pytest tests/interop

@@ -29,7 +29,7 @@ def check(data: bytes) -> None:
     if method == "OPTIONS" and target == b"*":
         return
     path = target.partition(b"?")[0]
-    if push_path(settings)(path):
+    if push_path(settings.route_prefix)(path):
         check_key(path, settings)
     answer = LOOP.run_until_complete(
         site.asked(method, target.decode("utf-8", "surrogateescape"), b"m 1\n")

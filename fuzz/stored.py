@@ -2,11 +2,12 @@
 
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.layout import header, label_values
+from pushgate.model.layout import header
 from pushgate.model.names import Escaping
 from pushgate.model.shape import Pushed
 from pushgate.server.store.change import Delete, Merge, Replace
 from pushgate.server.store.store import Bounds, Store
+from tests.layouts import render
 
 KEY = GroupingKey([("job", "fuzz"), ("zone", 'a"b\\c\nd')])
 BOUNDS = Bounds(series_per_push=1000, label_name_bytes=100, label_value_bytes=1000)
@@ -40,6 +41,6 @@ def _text(pushed: Pushed, escaping: Escaping) -> bytes:
     families = pushed.shape.families
     if not families:
         return b""
-    metrics = pushed.shape.layout(KEY).render([label_values(KEY)], [pushed.numbers], escaping)
+    metrics = render(pushed.shape, [KEY], [pushed.numbers], escaping)
     heads = [header(family, family.help, escaping) for family in families]
     return b"".join(head + lines for head, lines in zip(heads, metrics, strict=True))

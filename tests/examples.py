@@ -2,6 +2,6 @@
 
 from hypothesis import settings
 
-# Of large examples: to make up one takes ten milliseconds, most of it Hypothesis's own, and it
-# holds dozens of what the property is about.
+# Generating a large example takes ten milliseconds, most of it Hypothesis's own, and each covers
+# dozens of cases.
 few_large_examples = settings(max_examples=max(50, settings().max_examples // 3))

@@ -7,8 +7,6 @@ from types import CodeType
 import pushgate
 from benchmarks.where import STEPS
 
-SOURCES = Path(pushgate.__file__).parent.rglob("*.py")
-
 
 def functions(code: CodeType) -> Iterator[str]:
     """Yield the names of all functions in *code*, as a profiler shows them."""
@@ -19,6 +17,7 @@ def functions(code: CodeType) -> Iterator[str]:
 
 
 def test_every_step_of_the_profile_is_a_function_of_the_server():
-    compiled = (compile(source.read_text(), source, "exec") for source in SOURCES)
+    sources = Path(pushgate.__file__).parent.rglob("*.py")
+    compiled = (compile(source.read_text(), source, "exec") for source in sources)
     known = {name for code in compiled for name in functions(code)}
     assert STEPS.keys() <= known

@@ -1,12 +1,14 @@
 """What a type checker tells the users of the client."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.services import ROOT
 
-CACHE = ROOT / ".mypy_cache" / "tests"
+# One for each worker of xdist: two that write to one at a time might disturb each other.
+CACHE = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "tests")
 
 
 def checked(program: str, folder: Path) -> list[str]:

@@ -66,6 +66,12 @@ def complaint(*flags):
     return line
 
 
+def test_why_a_start_failed_is_on_stderr_alone():
+    done = run(MEMORY, "--web.listen-address=foo")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "foo" in done.stderr.splitlines()[-1]
+
+
 def started(*flags, file=""):
     return services.serving(f"--persistence.file={file}", *flags)
 

@@ -113,8 +113,30 @@ def test_a_changed_file_is_taken_over_and_an_invalid_one_is_not(tmp_path):
         assert "pushgate_rules_reload_failures_total 1\n" in found
         assert 'push_expected_interval_seconds{instance="",job="a"} 7200' in found
         assert "line 1: rules[0].expect_every: missing unit" in server.log.read_text()
+        assert server.log.read_text().count("the rules file is invalid") == 1
         rules(tmp_path, "{match: '{}', expect_every: 2h}")
         eventually(server, "pushgate_rules_valid 1\n")
+
+
+def test_a_sighup_always_logs_what_became_of_the_rules(tmp_path):
+    file = rules(tmp_path, "{match: '{}', expect_every: 1h}")
+
+    def logged_after_sighup(server, line: str, times: int) -> None:
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: server.log.read_text().count(line) == times)
+
+    with services.pushgate(f"--push.rules-file={file}") as server:
+        logged_after_sighup(server, "rules reloaded", 1)
+        logged_after_sighup(server, "rules reloaded", 2)
+        rules(tmp_path, "{match: '{}', expect_every: 3}")
+        until(lambda: "the rules file is invalid" in server.log.read_text())
+        logged_after_sighup(server, "the rules file is invalid", 2)
+
+
+def test_a_sighup_without_files_says_that_there_is_nothing_to_reload():
+    with services.pushgate() as server:
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "nothing to reload" in server.log.read_text())
 
 
 @pytest.mark.parametrize(

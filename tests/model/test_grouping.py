@@ -239,3 +239,11 @@ def test_the_order_of_pairs_does_not_matter():
 def test_groups_are_ordered_by_their_packed_keys():
     keys = [GroupingKey([("job", job)]) for job in ("é", "b", "a", "B", "")]
     assert [key.job for key in sorted(keys)] == ["", "B", "a", "b", "é"]
+
+
+def test_groups_share_their_label_names_unless_these_are_long():
+    """Whoever sends long names once must not have them kept."""
+    for name, are_shared in (("zone", True), ("z" * 2000, False)):
+        one, other = (GroupingKey([("job", value), (name, "x")]) for value in "ab")
+        assert one.names == other.names == ("job", name)
+        assert (one.names is other.names) is are_shared

@@ -21,7 +21,7 @@ from tests.tcpproxy import Proxy, proxied
 IS_FULL = os.environ.get("PUSHGATE_REPLICAS") == "1"
 SECONDS = 300.0 if IS_FULL else 2.0
 PACE = 1.0 if IS_FULL else 0.5
-"""How long it takes from one harm to the next, in parts of what is given below."""
+"""Factor for the pauses between harms."""
 KILLS = 50 if IS_FULL else 2
 RESTARTS = 10 if IS_FULL else 1
 ROUNDS = 10 if IS_FULL else 1

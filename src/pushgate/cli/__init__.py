@@ -37,15 +37,18 @@ _COMMANDS = {
     "status": "pushgate.cli.status:status",
     "url": "pushgate.cli.url:url",
 }
+# Of these, a library may be missing where only the client is installed.
+_OF_THE_SERVER = {"backup", "check", "check-rules", "copy", "import", "restore", "serve"}
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return sorted(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
+        ctx.invoked_subcommand = cmd_name  # click sets it when its module has been imported
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
@@ -58,6 +61,9 @@ class _Commands(click.Group):
             report(error)
             sys.exit(exit_status(error))
         except ModuleNotFoundError as error:
+            is_ours = (error.name or "").startswith("pushgate")
+            if is_ours or ctx.invoked_subcommand not in _OF_THE_SERVER:
+                raise  # the installation is broken, and the traceback says how
             command = f"pushgate {ctx.invoked_subcommand}"
             raise click.ClickException(needs_server(command, error)) from error
 

@@ -65,7 +65,7 @@ def push(
     if not text.series and not options.allow_empty:
         raise EncodingError(
             f"no metrics in {', '.join(source for source, _ in texts)};"
-            " --allow-empty pushes them anyway"
+            " --allow-empty pushes an empty body"
         )
     payload = Payload(text.body, TEXT_TYPE, len(text.types), text.series)
     if options.dry_run:

@@ -69,7 +69,7 @@ class FromFile:
 Credentials = Fixed | FromCallable | FromFile
 """A source of Authorization headers: ``header(renew=True)`` says that the last one was refused.
 
-What is to be awaited is a bearer token instead. A source is renewable if its header may be
+An awaitable gives a bearer token, not a header. A source is renewable if its header may be
 another one after a 401.
 """
 

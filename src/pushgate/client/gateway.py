@@ -1,6 +1,7 @@
 """The gateway for blocking code."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
@@ -20,8 +21,6 @@ from pushgate.client.route import Route
 from pushgate.errors import ConfigurationError, PushgatewayError
 
 if TYPE_CHECKING:
-    import signal
-
     from pushgate.client.transport import Connection
 
 
@@ -122,7 +121,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
         self._way.sent = sent
 
     def push_at_exit(
-        self, *, signals: "Iterable[signal.Signals]" = (), deadline: float = 5.0
+        self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
     ) -> None:
         """Push when the interpreter exits. Failures are logged.
 

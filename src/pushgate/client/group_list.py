@@ -25,7 +25,7 @@ class ListedGroup(NamedTuple):
         failure_source: The address it came from; empty if unknown.
         series: How many series it has; a histogram counts as many as its buckets and two.
         families: How many metric families it has.
-        expires_at: When its metrics expire by a rule.
+        expires_at: When its metrics expire, by a rule or ``--push.ttl``; None if never.
         expected_interval: Seconds from one push to the next that a rule expects.
         late: Whether a push is overdue.
     """

@@ -12,7 +12,7 @@ from pushgate.formats.text import TextReader
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
 
-# Below these, reading takes less than handing the body to a thread and back is worth.
+# Below these, handing the body to a thread and back would cost more than reading it.
 _LARGE_BYTES = 64 << 10
 _LARGE_LINES = 1000
 _LARGE_LINES_KNOWN = 3000
@@ -49,7 +49,8 @@ class PushDecoder:
     @property
     def cache_bytes(self) -> int:
         """How much memory the readers' caches of shapes take."""
-        return self._text.cache_bytes + sum(one.cache_bytes for one in self._others.values())
+        others = tuple(self._others.values())  # at once: a thread may add one
+        return self._text.cache_bytes + sum(one.cache_bytes for one in others)
 
     def read_quickly(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed | None:
         """Do what :meth:`read` does, unless it may take milliseconds: then return None.

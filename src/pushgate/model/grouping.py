@@ -21,6 +21,8 @@ _MAX_QUOTED = 1000
 
 _shared = lru_cache(1000)(tuple[str, ...])
 """Returns one object for all equal tuples: most groups have the same label names."""
+# Bytes of a key whose names are shared: what is kept of keys that come once stays small.
+_MAX_SHARED = 1000
 
 
 class GroupingKey:
@@ -35,8 +37,9 @@ class GroupingKey:
     def __init__(self, labels: Iterable[tuple[str, str]]) -> None:
         # Thousands of groups share a few names; interned, these are equal if they are one object.
         self.labels: Labels = tuple(sorted((intern(name), value) for name, value in labels))
-        self.names = _shared(tuple([name for name, _ in self.labels]))
         self.packed = b"\xff".join(raw(part) for pair in self.labels for part in pair)
+        names = tuple([name for name, _ in self.labels])
+        self.names = _shared(names) if len(self.packed) <= _MAX_SHARED else names
 
     @property
     def job(self) -> str:

@@ -12,7 +12,7 @@ for each quantile or bucket, then the sum, then the count.
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -235,23 +235,33 @@ class PushShape:
         """The number of bytes of the longest label value."""
         return max(map(size, self._values()), default=0)
 
+    def measuring(self) -> Sliced[int]:
+        """Return :attr:`longest_value`, in slices where it is not known yet."""
+        if "longest_value" not in self.__dict__:
+            longest, values = 0, iter(self._values())
+            while some := [*islice(values, PER_PIECE)]:
+                longest = max(longest, *map(size, some))
+                yield
+            self.longest_value = longest
+        return self.longest_value
+
     def _values(self) -> Iterable[str]:
         return (value for f in self.families for labels in f.labels for _, value in labels)
 
     def repeated_bytes(self, key: GroupingKey) -> int:
-        """Return how long what an exposition under *key* repeats in each line is altogether.
+        """Return the number of bytes that an exposition under *key* repeats from line to line.
 
-        That are the grouping labels, the names of families, and the labels of metrics that
-        have several lines. A push says each of them once.
+        These are the grouping labels, the names of families, and the labels of metrics that
+        have several lines, before escaping. A push says each of them once.
         """
         return self.series * len(key.packed) + self._own_repeated_bytes
 
     @cached_property
     def _own_repeated_bytes(self) -> int:
-        names = sum([len(family.name) * family.slots for family in self.families])
+        names = sum([size(family.name) * family.slots for family in self.families])
         several = (family for family in self.families if not family.type.is_simple)
         return names + sum(
-            len(slots) * sum([len(name) + len(value) for name, value in labels])
+            len(slots) * sum([size(name) + size(value) for name, value in labels])
             for family in several
             for labels, slots in zip(family.labels, family.metric_slots(), strict=True)
         )

@@ -211,7 +211,8 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
         known = {
             name: f"{section}.{name}" for section in (PUSHGATEWAY, OWN) for name in READERS[section]
         }
-        # So is a word of a name, or its beginning: ``token``, ``timeout``. Short ones fit too much.
+        # A word of a name, or its beginning, is a near miss, too: ``token``, ``timeout``. Short
+        # ones fit too much.
         parts = [
             name
             for name in known

@@ -195,8 +195,11 @@ class _Process:
 
     def _reload(self) -> None:
         """Read the configuration files again, as SIGHUP demands."""
-        self._context.live.request_reload()
-        self._context.live_rules.request_reload()
+        followed = (self._context.live, self._context.live_rules)
+        if not any(live.files for live in followed):
+            _log.info("nothing to reload: there is neither a web configuration nor a rules file")
+        for live in followed:
+            live.request_reload()
 
     async def _keep_alive(self) -> None:
         """Tell systemd's watchdog that the event loop runs."""

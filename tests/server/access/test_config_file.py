@@ -11,7 +11,6 @@ from pushgate.server.access.config import Grant, Permissions, RateLimit, WebConf
 from pushgate.server.access.config_file import load, parse
 from pushgate.server.access.fields import Nanoseconds, Whole
 from pushgate.server.access.tls import ClientAuth, server_context
-from tests.examples import few_large_examples
 from tests.server.access.certificates import Pki, hashed, sha256
 
 HERE = Path("/nowhere")
@@ -461,7 +460,6 @@ def test_no_secret_shows_in_a_complaint(text):
     assert "t0ps" not in refusal(text)
 
 
-@few_large_examples
 @given(st.text() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(StartupError):
@@ -482,7 +480,6 @@ _VALUES = st.recursive(
 )
 
 
-@few_large_examples
 @given(st.dictionaries(_KEYS, _VALUES))
 def test_any_structure_is_read_or_refused(document):
     with contextlib.suppress(StartupError):

@@ -5,6 +5,7 @@ import hmac
 import http.server
 import json
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,6 @@ from pushgate.server.access.config import ClaimRule, JwtIssuer, Permission
 from pushgate.server.access.config_file import parse
 from pushgate.server.access.jwt import JwtVerifier
 from pushgate.server.access.live import LiveConfig
-from tests.examples import few_large_examples
 from tests.server.access.certificates import Pki, hashed
 
 pytestmark = pytest.mark.anyio
@@ -139,8 +139,9 @@ async def test_claims_nested_beyond_reason_end_nothing(depth, tmp_path):
     payload = usual[:-1].encode() + b', "deep": ' + deep + b"}"
     signed = jws.serialize_compact(head, payload, RSA, algorithms=["RS256"])
     verdict = await ask(access(tmp_path), signed)
-    # From Python 3.14 on, json reads as deep as the stack of the process allows.
     assert verdict is None or verdict.status == 401
+    if depth == 5000 and sys.version_info < (3, 14):  # from then on, json reads as deep as it can
+        assert verdict is not None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,6 @@ JSON = st.recursive(
 )
 
 
-@few_large_examples
 @given(
     st.dictionaries(st.sampled_from(["alg", "kid", "crit", "b64", "typ", "jwk"]), JSON),
     st.dictionaries(st.sampled_from(["iss", "aud", "exp", "nbf", "sub"]), JSON),

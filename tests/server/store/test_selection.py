@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 from pushgate.model.slices import finished
 from pushgate.server.store.change import DeleteAll, Fail
 from pushgate.server.store.selection import SelectedGroups, Selection
-from pushgate.server.store.selector import parse_selector
+from pushgate.server.store.selector import Selector, parse_selector
 from pushgate.server.store.store import Store
 from tests.server.pushes import change, key, put
 
@@ -54,6 +54,24 @@ def test_a_selection_is_the_groups_that_meet_each_condition(events, texts, faile
             continue
         expected.append(group)
     assert finished(selection.of(store)) == expected
+
+
+def test_a_step_matches_one_selector_however_many_there_are():
+    """So the event loop waits for one regular expression at most."""
+    store = store_of([("a", "x1", True)])
+    matched = []
+
+    class Noting(Selector):
+        __slots__ = ()
+
+        def matches(self, labels):
+            matched.append(self)
+            return super().matches(labels)
+
+    selectors = tuple(Noting(parse_selector('{job=~"b.*"}').matchers) for _ in range(100))
+    for number, _ in enumerate(Selection(selectors).of(store), 1):
+        assert len(matched) <= number
+    assert len(matched) == 100
 
 
 @given(EVENTS, st.none() | st.integers(0, 20))

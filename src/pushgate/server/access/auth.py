@@ -198,6 +198,8 @@ class Access:
         identity = self._verified.get(digest)
         if identity is not None and self._clock() < identity.until:
             return identity
+        self._verified.pop(digest, None)  # it has expired
+        identity = None
         scheme, _, parameter = credentials.partition(b" ")
         match scheme.lower():
             case b"basic" if self.config.users:

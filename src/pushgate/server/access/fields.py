@@ -1,6 +1,7 @@
-"""Types of what configuration files say, for msgspec; :mod:`pushgate.server.access.document` reads.
+"""The types of the fields of configuration files, for msgspec.
 
-Apart from it, because a server without such files needs no YAML.
+:mod:`pushgate.server.access.document` reads such files. The types are apart from it, so that a
+server without a configuration file loads no YAML.
 """
 
 import difflib

@@ -10,6 +10,7 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
 from pushgate.model.numbers import go_float
 from pushgate.model.shape import Pushed, PushShape, interned
+from pushgate.model.slices import pausing
 from pushgate.server.store.group import EXPECTED_INTERVAL, PUSH_FAILURE_TIME, PUSH_TIME, Group
 from pushgate.server.telemetry import Family as OwnSamples
 
@@ -112,7 +113,8 @@ class View(ABC):
         for _, some in groupby(rows, key=lambda row: row[1].shape.layout(row[0])):
             same = list(some)
             shape = same[0][1].shape
-            longest = max(len(key.packed) for key, _ in same) + shape.longest_value
+            values = yield from pausing(shape.measuring(), PAUSE)
+            longest = max(len(key.packed) for key, _ in same) + values
             step = max(1, min(self.at_once, _MAX_BYTES // longest) // max(1, shape.series))
             for start in range(0, len(same), step):
                 yield from self.render(same[start : start + step])

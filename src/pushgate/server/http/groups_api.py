@@ -87,7 +87,7 @@ async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
     await context.gateway.caught_up()
     store = context.gateway.store
     groups = await selected(selection, store)
-    jobs = (group.key.job for group in groups)
+    jobs = {*(await in_steps(slices.listing(group.key.job for group in groups)))}
     if refusal := await context.refusal(scope, Permission.DELETE, jobs):
         return refusal
     if not is_dry_run and groups:

@@ -24,6 +24,7 @@ from pushgate.model.layout import sanitised
 from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
+from pushgate.model.slices import Sliced, pausing
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import Family, families, local_time, sorted_in_steps
 from pushgate.server.http.responses import Response
@@ -115,7 +116,7 @@ def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:
     """Yield *groups* as a JSON array, in pieces that take about half a millisecond each."""
     separator = b"["
     for group in groups:
-        most = _slots_per_piece(group)
+        most = yield from pausing(_slots_per_piece(group), b"")
         size = sum(
             push.shape.series + len(push.shape.families) + _native_size(push.details)
             for push in (block.pushed for block in group.blocks)
@@ -129,9 +130,11 @@ def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:
     yield b"[]" if separator == b"[" else b"]"
 
 
-def _slots_per_piece(group: Group) -> int:
+def _slots_per_piece(group: Group) -> Sliced[int]:
     """Return how many slots are written at a time: fewer where labels are long."""
-    values = max((block.pushed.shape.longest_value for block in group.blocks), default=0)
+    values = 0
+    for block in group.blocks:
+        values = max(values, (yield from block.pushed.shape.measuring()))
     return max(1, _SLOTS_PER_PIECE // (1 + (len(group.key.packed) + values) // _LONG_LABELS))
 
 

@@ -75,7 +75,7 @@ class Parameters:
     def choice(self, name: str, choices: Sequence[str]) -> str | None:
         """Return a parameter that is one of *choices*; None if it is not given."""
         expected = f"one of {', '.join(choices)}"
-        return self._one(name, expected, lambda text: choices[choices.index(text)])
+        return self._one(name, expected, {text: text for text in choices}.__getitem__)
 
     def _one(self, name: str, expected: str, read: Callable[[str], _T]) -> _T | None:
         """Return what *read* makes of the parameter *name*; it raises if that is not *expected*."""

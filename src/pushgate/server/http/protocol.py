@@ -109,7 +109,7 @@ class ServerState:
         self.connections: set[HttpProtocol] = set()
         context.telemetry.recent.connections = self.connections
         self.handshakes: WeakSet[HttpProtocol] = WeakSet()
-        """Accepted connections whose TLS handshake is not finished.
+        """Accepted connections that are not established yet: under TLS, their handshake goes on.
 
         The event loop does not say when one has failed: it drops the protocol, and with it this
         weak reference.

@@ -11,7 +11,6 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from hashlib import blake2b
 from sys import intern
 from traceback import clear_frames
@@ -29,6 +28,7 @@ from pushgate.errors import (
     PushgateError,
 )
 from pushgate.formats.decoder import PushDecoder
+from pushgate.formats.shapecache import remembered
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
 from pushgate.server.http.push_path import grouping_key
@@ -89,9 +89,9 @@ def _without(head: bytes, found: re.Match[bytes]) -> bytes:
     return head[: found.start(1)] + head[found.end(1) :]
 
 
-@lru_cache(100)
+@remembered(entries=100, longest=200)
 def _shared(value: bytes) -> bytes:
-    """Return one object for all equal values: a head is kept for each group."""
+    """Return one object for all equal values of usual length: a head is kept for each group."""
     return value
 
 

@@ -70,7 +70,7 @@ class Response:
 
 def encoded_head(status: int, headers: Headers, *, keep_alive: bool, is_http_1_0: bool) -> bytes:
     """Return status line and *headers* as bytes of HTTP/1.x, the empty line included."""
-    # Whether the connection goes on is decided here alone, whatever the application says.
+    # One header says whether the connection goes on, whatever the application wrote.
     lines = [
         b"%b: %b\r\n" % (name, value) for name, value in headers if name.lower() != b"connection"
     ]

@@ -43,7 +43,8 @@ async def selected(selection: Selection, store: Store) -> list[Group]:
 async def in_thread(work: Generator[Any, None, T]) -> T:
     """Return the result of *work*, whose steps may take seconds without the interpreter's lock.
 
-    They are taken in a thread that all such works share, a tenth of a second each in turn.
+    They are taken in a thread that all such works share, each in its turn: for a tenth of a
+    second, or one step.
     """
     loop = asyncio.get_running_loop()
     while (done := await loop.run_in_executor(_SLOW, _advanced, work)) is None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pushgate.model.slices import Sliced, choosing
+from pushgate.model.slices import Sliced
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import NO_RULES, Rules
 from pushgate.server.store.selector import Selector
@@ -26,15 +26,18 @@ class Selection(NamedTuple):
     failed: bool | None = None
     before: int | None = None
 
-    def includes(self, group: Group) -> bool:
-        """Return whether *group* is selected."""
+    def includes(self, group: Group) -> Sliced[bool]:
+        """Return whether *group* is selected; a step matches one selector."""
         if self.failed is not None and group.last_push_successful is self.failed:
             return False
         if self.before is not None and group.last_pushed >= self.before:
             return False
         # Last, because regular expressions take longest.
-        labels = group.key.labels
-        return not self.selectors or any(s.matches(labels) for s in self.selectors)
+        for selector in self.selectors:
+            if selector.matches(group.key.labels):
+                return True
+            yield
+        return not self.selectors
 
     def of(self, store: Store) -> Sliced[list[Group]]:
         """Return the selected groups of *store* as they are now, ordered by key."""
@@ -43,7 +46,10 @@ class Selection(NamedTuple):
     def _among(self, runs: list[tuple[Group, ...]]) -> Sliced[list[Group]]:
         chosen: list[Group] = []
         for run in runs:
-            chosen += yield from choosing(run, self.includes)
+            for group in run:
+                if (yield from self.includes(group)):
+                    chosen.append(group)
+                yield
         return chosen
 
     @property

@@ -433,7 +433,7 @@ class Store:
         if isinstance(change, Replace):
             replaced = [(block, None) for block in old]
         else:
-            for number, block in enumerate(old):  # of which there may be thousands
+            for number, block in enumerate(old):  # an imported group may have thousands
                 if number % PER_SLICE == 0:
                     yield
                 gone = block.held(names)

@@ -192,7 +192,8 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
     accepts: _Accepts | None = None
     take: _Take = in_steps
     try:
-        accepts, take = _accepting(search.text) if search.text else (None, in_steps)
+        if search.text:
+            accepts, take = _accepting(search.text)
     except InvalidSelector as invalid:
         error = str(invalid)
     counts = Counts(Counter(), Counter(), Counter(), 0)
@@ -232,7 +233,7 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
 
 
 def _accepting(text: str) -> tuple[_Accepts, _Take]:
-    """Return what tells whether a group matches the *text* of a search, and what does that work."""
+    """Return the condition that the *text* of a search is, and how to apply it to groups."""
     if text.startswith("{"):
         selector = parse_selector(text)
         take = in_thread if selector.is_slow else in_steps
