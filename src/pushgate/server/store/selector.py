@@ -22,8 +22,8 @@ _MAX_LENGTH: Final = 10_000
 # The memory that a compiled regular expression may take; RE2 refuses a larger one.
 _MAX_REGEX_BYTES: Final = 1 << 20
 _MAX_SHOWN = 20
-QUICK_INSTRUCTIONS: Final = 25
-"""With a value of 64 KiB, so many instructions of regular expressions take 30 ms at most."""
+# With a value of 64 KiB, so many instructions of regular expressions take 30 ms at most.
+_QUICK_INSTRUCTIONS: Final = 25
 
 
 class MatchType(StrEnum):
@@ -63,14 +63,9 @@ class Selector:
         self.matchers = matchers
 
     @property
-    def instructions(self) -> int:
-        """The size of the regular expressions; see :class:`Matcher`."""
-        return sum(matcher.instructions for matcher in self.matchers)
-
-    @property
     def is_slow(self) -> bool:
         """Whether to match a long value may take longer than the event loop can wait."""
-        return self.instructions > QUICK_INSTRUCTIONS
+        return sum(matcher.instructions for matcher in self.matchers) > _QUICK_INSTRUCTIONS
 
     def matches(self, labels: Labels) -> bool:
         """Return whether a group with the grouping labels *labels* is selected."""
