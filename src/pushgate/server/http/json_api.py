@@ -33,14 +33,14 @@ from pushgate.server.store.change import Wipe
 from pushgate.server.store.group import Group
 from pushgate.server.version import BUILD
 
-_CORS: Final = (
+CORS: Final = (
     (b"access-control-allow-headers", b"Accept, Authorization, Content-Type, Origin"),
     (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"Date"),
     (b"cache-control", b"no-cache, no-store, must-revalidate"),
 )
-JSON: Final = (*_CORS, (b"content-type", b"application/json"))
+JSON: Final = (*CORS, (b"content-type", b"application/json"))
 
 
 async def status(context: AppContext, _scope: Scope) -> ASGIApp:
@@ -72,7 +72,7 @@ async def metrics(context: AppContext, _scope: Scope) -> ASGIApp:
 
 async def options(_context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer a preflight request: pages of other origins may read the API."""
-    return Response(200, headers=_CORS)
+    return Response(200, headers=CORS)
 
 
 async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:

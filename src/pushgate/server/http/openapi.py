@@ -1,14 +1,16 @@
 """The OpenAPI description of every route, at ``/api/v1/openapi.json``."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import orjson
 from starlette.types import ASGIApp, Scope
 
+from pushgate.model.family import MetricType
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.groups_api import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, SORTS
-from pushgate.server.http.json_api import JSON
+from pushgate.server.http.json_api import CORS, JSON
 from pushgate.server.http.responses import Response
 from pushgate.server.settings import Settings
 from pushgate.version import __version__
@@ -49,153 +51,134 @@ def _or_null(schema: _Node) -> _Node:
     return {"oneOf": [schema, {"type": "null"}]}
 
 
-def _success(data: _Node) -> _Node:
-    return _object(status=_text(const="success"), data=data)
-
-
 def _schema(name: str) -> _Node:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_BOOLEAN: Final[_Node] = {"type": "boolean"}
 _COUNT: Final[_Node] = {"type": "integer", "minimum": 0}
-_LABELS: Final[_Node] = {"type": "object", "additionalProperties": _text()}
-_TIME: Final[_Node] = _or_null(_text(format="date-time"))
+_TEXT: Final = _text()
+_TEXTS: Final[_Node] = {"type": "object", "additionalProperties": _TEXT}
+_TIME: Final = _text(format="date-time")
+_TIME_OR_NEVER: Final = _or_null(_TIME)
 
 _SCHEMAS: Final[_Node] = {
     "Group": _object(
-        labels=_LABELS,
-        push_time=_TIME,
-        failure_time=_TIME,
-        expires_at=_TIME,
+        labels=_TEXTS,
+        push_time=_TIME_OR_NEVER,
+        failure_time=_TIME_OR_NEVER,
+        expires_at=_TIME_OR_NEVER,
         expected_interval_seconds=_or_null({"type": "number"}),
-        late={"type": "boolean"},
-        last_push_successful={"type": "boolean"},
-        last_failure=_or_null(_object(reason=_text(maxLength=1000), source=_text())),
+        late=_BOOLEAN,
+        last_push_successful=_BOOLEAN,
+        last_failure=_or_null(_object(reason=_text(maxLength=1000), source=_TEXT)),
         series=_COUNT,
         families=_COUNT,
     ),
     "GroupWithMetrics": {
-        **_object(labels=_LABELS, last_push_successful={"type": "boolean"}),
+        **_object(labels=_TEXTS, last_push_successful=_BOOLEAN),
         "additionalProperties": _schema("Family"),
     },
     "Family": {
-        "type": "object",
-        "properties": {
-            "time_stamp": _text(format="date-time"),
-            "type": _text(
-                enum=["COUNTER", "GAUGE", "UNTYPED", "SUMMARY", "HISTOGRAM", "GAUGE_HISTOGRAM"]
-            ),
-            "help": _text(),
-            "metrics": _array(_schema("Metric")),
-        },
+        **_object(
+            time_stamp=_TIME,
+            type=_text(enum=[kind.name for kind in MetricType]),
+            metrics=_array(_schema("Metric")),
+            help=_TEXT,
+        ),
         "required": ["time_stamp", "type", "metrics"],
     },
     "Metric": {
         "description": "Numbers are strings.",
-        "type": "object",
-        "properties": {
-            "labels": _LABELS,
-            "value": _text(),
-            "count": _text(),
-            "sum": _text(),
-            "quantiles": {"type": "object", "additionalProperties": _text()},
-            "buckets": {
+        **_object(
+            labels=_TEXTS,
+            value=_TEXT,
+            count=_TEXT,
+            sum=_TEXT,
+            quantiles=_TEXTS,
+            buckets={
                 "description": "of a native histogram: boundaries, lower, upper, count",
                 "oneOf": [
-                    {"type": "object", "additionalProperties": _text()},
-                    _array({"type": "array", "prefixItems": [_COUNT, _text(), _text(), _text()]}),
+                    _TEXTS,
+                    _array({"type": "array", "prefixItems": [_COUNT, _TEXT, _TEXT, _TEXT]}),
                 ],
             },
-        },
+        ),
         "required": ["labels"],
     },
-    "Error": _object(status=_text(const="error"), errorType=_text(const="bad_data"), error=_text()),
+    "Error": _object(status=_text(const="error"), errorType=_text(const="bad_data"), error=_TEXT),
 }
 
 
-def _parameter(place: str, name: str, schema: _Node, about: str = "") -> _Node:
+def _parameter(place: str, name: str, about: str = "", schema: _Node = _TEXT) -> _Node:
     required = {"required": True} if place == "path" else {}
     return {"in": place, "name": name, "schema": schema, "description": about, **required}
 
 
-_SELECTORS: Final = _parameter(
-    "query",
+_in_path: Final = partial(_parameter, "path")
+_in_query: Final = partial(_parameter, "query")
+_in_header: Final = partial(_parameter, "header")
+
+_SELECTORS: Final = _in_query(
     "match[]",
-    _array(_text(format="selector", minLength=2)),
     'Chooses groups: {job="backup",instance=~"db.*"}. Of several selectors, one must match.',
+    _array(_text(format="selector", minLength=2)),
 )
-_FAILED: Final = _parameter(
-    "query",
-    "failed",
-    {"type": "boolean"},
-    "Whether the last push failed. 1 and 0 are accepted, too.",
+_FAILED: Final = _in_query(
+    "failed", "Whether the last push failed. 1 and 0 are accepted, too.", _BOOLEAN
 )
-_DURATION: Final = _text(
-    format="duration of Go",
-    pattern=r"^\+?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w))+)$",
-    maxLength=100,
-)
-_OLDER_THAN: Final = _parameter(
-    "query",
+_OLDER_THAN: Final = _in_query(
     "older_than",
-    _DURATION,
     "The last successful push was longer ago than this: 90s, 12h, 1h30m; at most 292 years.",
-)
-_SORT: Final = _parameter(
-    "query",
-    "sort",
-    _text(enum=[*SORTS], default="labels"),
-    "A leading - sorts in descending order.",
-)
-_LIMIT: Final = _parameter(
-    "query",
-    "limit",
-    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-)
-_OFFSET: Final = _parameter(
-    "query", "offset", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0}
-)
-_DRY_RUN: Final = _parameter(
-    "query", "dry_run", {"type": "boolean", "default": False}, "Only list what would be deleted."
-)
-_JOB: Final = _parameter("path", "job", _text(minLength=1), "Percent-encoded: %2F is a slash.")
-_PAIR: Final = (
-    _parameter("path", "label", _text(pattern="^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$")),
-    _parameter("path", "value", _text(), "Percent-encoded: %2F is a slash."),
-)
-_ENCODINGS: Final = ("gzip", "x-gzip", "snappy", "zstd", "deflate", "identity", "none", "")
-_OF_PUSH: Final = (
-    _parameter(
-        "header",
-        "Content-Encoding",
-        _text(enum=[*_ENCODINGS]),
-        "Names of character sets also mean no compression.",
+    _text(
+        format="duration of Go",
+        pattern=r"^\+?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w))+)$",
+        maxLength=100,
     ),
-    _parameter(
-        "header",
+)
+_OF_LIST: Final = (
+    _in_query(
+        "sort", "A leading - sorts in descending order.", _text(enum=[*SORTS], default="labels")
+    ),
+    _in_query(
+        "limit",
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    ),
+    _in_query("offset", schema=_COUNT | {"maximum": MAX_OFFSET, "default": 0}),
+)
+_DRY_RUN: Final = _in_query(
+    "dry_run", "Only list what would be deleted.", _BOOLEAN | {"default": False}
+)
+_JOB: Final = _in_path("job", "Percent-encoded: %2F is a slash.", _text(minLength=1))
+_PAIR: Final = (
+    _in_path("label", schema=_text(pattern="^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$")),
+    _in_path("value", "Percent-encoded: %2F is a slash."),
+)
+_OF_PUSH: Final = (
+    _in_header(
+        "Content-Encoding",
+        "Names of character sets also mean no compression.",
+        _text(enum=["gzip", "x-gzip", "snappy", "zstd", "deflate", "identity", "none", ""]),
+    ),
+    _in_header(
         "Idempotency-Key",
-        _text(maxLength=255),
         "Where a rule adds pushes up, pushes with the same key count once.",
+        _text(maxLength=255),
     ),
 )
 _OF_PAGES: Final = (
-    _parameter("query", "q", _text(), "A selector, or words in labels or names of metrics."),
-    _parameter("query", "state", _text(), "ok, late, failed or expired."),
-    _parameter("query", "older_than", _text(), "An age, such as 1d."),
-    _parameter(
-        "query",
-        "sort",
-        _text(),
-        "job, pushed, series or state; a leading - sorts in descending order.",
-    ),
-    _parameter("query", "page", _text(), "From 1."),
+    _in_query("q", "A selector, or words in labels or names of metrics."),
+    _in_query("state", "ok, late, failed or expired."),
+    _in_query("older_than", "An age, such as 1d."),
+    _in_query("sort", "job, pushed, series or state; a leading - sorts in descending order."),
+    _in_query("page", "From 1."),
 )
-_ACCEPT_ENCODING: Final = _parameter("header", "Accept-Encoding", _text(), "gzip, zstd, identity")
-_OF_SCRAPE: Final = (
-    _parameter("header", "Accept", _text(), "The text format, or protobuf."),
-    _ACCEPT_ENCODING,
-)
-_IF_NONE_MATCH: Final = _parameter("header", "If-None-Match", _text(), "The ETag of a page.")
+_ACCEPT: Final = _in_header("Accept", "The text format, or protobuf.")
+_ACCEPT_ENCODING: Final = _in_header("Accept-Encoding", "gzip, zstd, identity")
+_IF_NONE_MATCH: Final = _in_header("If-None-Match", "The ETag of a page.")
+
+_JSON: Final = "application/json"
+_HTML: Final = "text/html; charset=utf-8"
 _PLAIN: Final = "text/plain; charset=utf-8"
 _PROTOBUF: Final = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
@@ -209,41 +192,55 @@ _BODY: Final[_Node] = {
     },
 }
 
+_CORS: Final = tuple(name.decode().title() for name, _ in CORS)
 _HEADERS: Final[_Node] = {
-    "Age": "By how many seconds this may be out of date while the shared database is unavailable.",
-    "Content-Encoding": "How the body is compressed.",
-    "ETag": "The version of the page.",
-    "Retry-After": "Seconds after which to try again.",
-    "WWW-Authenticate": "The accepted kinds of credentials.",
+    name: {"description": about, "schema": _TEXT}
+    for name, about in {
+        "Age": "By how many seconds this may be out of date while the shared database is"
+        " unavailable.",
+        "Content-Encoding": "How the body is compressed.",
+        "ETag": "The version of the page.",
+        "Retry-After": "Seconds after which to try again.",
+        "WWW-Authenticate": "The accepted kinds of credentials.",
+    }.items()
+} | {
+    name: {"description": "For pages of other origins.", "required": True, "schema": _TEXT}
+    for name in _CORS
 }
 
 
-def _answer(about: str, media: str = "", schema: _Node | None = None, *headers: str) -> _Node:
-    """Return the description of a response; without *media* it has no body."""
-    content = {media: {"schema": schema or _text()}} if media else {}
-    named = {name: {"description": _HEADERS[name], "schema": _text()} for name in headers}
-    return {"description": about, "content": content, "headers": named}
+def _answer(about: str, *headers: str, body: _Node | None = None) -> _Node:
+    """Return the description of a response; *body* has its schema by media type."""
+    return {
+        "description": about,
+        "content": {media: {"schema": schema} for media, schema in (body or {}).items()},
+        "headers": {name: _HEADERS[name] for name in headers},
+    }
+
+
+def _plain(about: str, *headers: str) -> _Node:
+    return _answer(about, *headers, body={_PLAIN: _TEXT})
+
+
+def _json(about: str, data: _Node, *headers: str) -> _Node:
+    """Return the description of a response that pages of other origins may read."""
+    return _answer(about, *headers, *_CORS, body={_JSON: data})
 
 
 _RESPONSES: Final[_Node] = {
-    "400": _answer(
-        "The path or the body is malformed, or the push is inconsistent with stored metrics.",
-        _PLAIN,
+    "400": _plain(
+        "The path or the body is malformed, or the push is inconsistent with stored metrics."
     ),
-    "401": _answer("The credentials are missing or wrong.", _PLAIN, None, "WWW-Authenticate"),
-    "403": _answer(
-        "The client lacks the permission, or a page of another site sent the request.", _PLAIN
-    ),
-    "404": _answer("The path leads nowhere.", _PLAIN),
-    "408": _answer("The head or the body took too long to arrive.", _PLAIN),
-    "413": _answer("The body, the number of its series or a label exceeds a limit.", _PLAIN),
-    "415": _answer("The Content-Encoding is not supported.", _PLAIN),
-    "429": _answer("Too many requests, groups or series.", _PLAIN, None, "Retry-After"),
-    "500": _answer("An error of the server; its log says more.", _PLAIN),
-    "503": _answer(
+    "401": _plain("The credentials are missing or wrong.", "WWW-Authenticate"),
+    "403": _plain("The client lacks the permission, or a page of another site sent the request."),
+    "404": _plain("The path leads nowhere."),
+    "408": _plain("The head or the body took too long to arrive."),
+    "413": _plain("The body, the number of its series or a label exceeds a limit."),
+    "415": _plain("The Content-Encoding is not supported."),
+    "429": _plain("Too many requests, groups or series.", "Retry-After"),
+    "500": _plain("An error of the server; its log says more."),
+    "503": _plain(
         "The journal or the database is unavailable, or too many requests are waiting.",
-        _PLAIN,
-        None,
         "Retry-After",
     ),
 }
@@ -257,35 +254,38 @@ def _operation(
     name: str,
     about: str,
     permission: str,
+    responses: _Node,
     parameters: Iterable[_Node] = (),
-    responses: _Node | None = None,
+    *,
+    description: str = "",
     **more: Any,
 ) -> _Node:
     needs = f"Permission: {permission}." if permission else "No permission is needed."
-    described = f"{more.pop('description', '')}\n\n{needs}".strip()
     security: _Node = {} if permission else {"security": []}
     return {
         "operationId": name,
         "summary": about,
-        "description": described,
+        "description": f"{description}\n\n{needs}".strip(),
         "parameters": [*parameters],
-        "responses": {**(responses or {}), **_refusals(401, 403, 429, 500)},
+        "responses": responses | _refusals(401, 403, 429, 500),
         **security,
         **more,
     }
 
 
-def _group(pair: tuple[_Node, ...]) -> _Node:
+def _group(*pair: _Node) -> _Node:
     """Return the operations of a group's path that ends in *pair*."""
     suffix = "OfPair" if pair else ""
-    done = {"200": _answer("The push is durable and visible.")} | {
-        "202": _answer("The same with --push.disable-consistency-check.")
-    }
-    pushed = done | _refusals(400, 408, 413, 415, 503)
+    pushed = {
+        "200": _answer("The push is durable and visible."),
+        "202": _answer("The same with --push.disable-consistency-check."),
+    } | _refusals(400, 408, 413, 415, 503)
+    deleted = {"202": _answer("The group is gone.")} | _refusals(400, 408, 503)
+    about_deletion = "Delete the group with exactly these labels"
 
     def push(name: str, about: str) -> _Node:
         return _operation(
-            name + suffix, about, "push", _OF_PUSH, pushed, requestBody=_BODY, description=_PUSH
+            name + suffix, about, "push", pushed, _OF_PUSH, requestBody=_BODY, description=_PUSH
         )
 
     return {
@@ -293,121 +293,101 @@ def _group(pair: tuple[_Node, ...]) -> _Node:
         "put": push("replaceGroup", "Replace all metrics of a group"),
         "post": push("replaceFamilies", "Replace the metric families that are pushed"),
         "patch": push("replaceSeries", "Replace the series that are pushed"),
-        "delete": _operation(
-            "deleteGroup" + suffix,
-            "Delete the group with exactly these labels",
-            "delete",
-            responses={"202": _answer("The group is gone.")} | _refusals(400, 408, 503),
-        ),
+        "delete": _operation("deleteGroup" + suffix, about_deletion, "delete", deleted),
     }
 
 
-_CORS: Final[_Node] = {
-    name: {"description": "For pages of other origins.", "required": True, "schema": _text()}
-    for name in (
-        "Access-Control-Allow-Headers",
-        "Access-Control-Allow-Methods",
-        "Access-Control-Allow-Origin",
-        "Access-Control-Expose-Headers",
-        "Cache-Control",
+def _preflight(name: str, *refusals: int) -> _Node:
+    answers = {"200": _answer("Pages of other origins may read.", *_CORS)}
+    return _operation(name, "Answer a preflight request", "", answers | _refusals(*refusals))
+
+
+def _read(name: str, about: str, data: _Node, *parameters: _Node, **refusals: _Node) -> _Node:
+    responses = {"200": _json("The data.", data, "Age"), **refusals} | _refusals(503)
+    return _operation(name, about, "read", responses, parameters)
+
+
+def _success(data: _Node) -> _Node:
+    return _object(status=_text(const="success"), data=data)
+
+
+def _page(name: str, about: str, *parameters: _Node, **refusals: _Node) -> _Node:
+    responses = {
+        "200": _answer("The page.", "ETag", "Content-Encoding", "Age", body={_HTML: _TEXT}),
+        "304": _answer("The page has not changed since this ETag.", "ETag"),
+        **refusals,
+    } | _refusals(503)
+    return _operation(
+        name, about, "read", responses, (*parameters, _IF_NONE_MATCH, _ACCEPT_ENCODING)
     )
-}
 
 
-def _preflight(name: str) -> _Node:
-    answers = {"200": _answer("Pages of other origins may read.") | {"headers": _CORS}}
-    return _operation(name, "Answer a preflight request", "", responses=answers)
-
-
-def _read(
-    name: str, about: str, schema: _Node, *parameters: _Node, refusals: _Node | None = None
-) -> _Node:
-    answer = _answer("The data.", "application/json", schema, "Age")
-    responses = {"200": answer} | (refusals or {}) | _refusals(503)
-    return _operation(name, about, "read", parameters, responses)
-
-
-def _page(name: str, about: str, *parameters: _Node) -> _Node:
-    html = _answer("The page.", "text/html; charset=utf-8", None, "ETag", "Content-Encoding", "Age")
-    unchanged = {"304": _answer("The page has not changed since this ETag.", "", None, "ETag")}
-    given = (*parameters, _IF_NONE_MATCH, _ACCEPT_ENCODING)
-    return _operation(name, about, "read", given, {"200": html} | unchanged | _refusals(503))
-
-
-def _health(name: str, about: str, *statuses: int) -> _Node:
-    responses = {"200": _answer("Yes.", _PLAIN)} | _refusals(*statuses)
-    return _operation(name, about, "", responses=responses)
-
-
-_BAD_PARAMETER: Final = {
-    "400": _answer("A parameter is invalid.", "application/json", _schema("Error"))
-}
-_PAGE_OF_GROUPS: Final = _object(total=_COUNT, groups=_array(_schema("Group")))
-_DELETED: Final = _object(
-    total=_COUNT, dry_run={"type": "boolean"}, groups=_array(_schema("Group"))
-)
-_STATUS: Final = _object(
-    build_information={"type": "object", "additionalProperties": _text()},
-    flags={"type": "object", "additionalProperties": _text()},
-    start_time=_text(format="date-time"),
-)
+_GROUPS: Final = _array(_schema("Group"))
+_BAD_PARAMETER: Final = {"400": _json("A parameter is invalid.", _schema("Error"))}
+_ANY: Final = {"*/*": _TEXT}
+_NAMED_GROUPS: Final = _object(groups=_array(_object(name=_TEXT, path=_TEXT)))
 _PAGES: Final[_Node] = {
     "/": {"get": _page("groupsPage", "The page of the groups, 50 at a time", *_OF_PAGES)},
     "/status": {"get": _page("statusPage", "The page of the server: storage, limits, flags")},
     "/rules": {"get": _page("rulesPage", "The page of the rules, and the groups of each")},
     "/help": {"get": _page("helpPage", "The page that says how to push and scrape")},
     "/ui/groups": {
-        "get": _read(
+        "get": _operation(
             "deletableGroups",
             "The groups that the page would delete",
-            _object(groups=_array(_object(name=_text(), path=_text()))),
-            *_OF_PAGES,
+            "read",
+            {"200": _answer("The data.", "Age", body={_JSON: _NAMED_GROUPS})} | _refusals(503),
+            _OF_PAGES,
         )
     },
     "/ui/group/{id}": {
-        "parameters": [_parameter("path", "id", _text(minLength=1), "As the page links to it.")],
+        "parameters": [_in_path("id", "As the page links to it.", _text(minLength=1))],
         "get": _page(
             "groupPage",
             "The page of one group",
-            _parameter(
-                "query", "all", _text(), "If present, all metrics, not only 500 of each family."
-            ),
+            _in_query("all", "If present, all metrics, not only 500 of each family."),
+            **{"404": _answer("There is no such group.", body={_PLAIN: _TEXT, _HTML: _TEXT})},
         ),
     },
     "/static/{name}": {
-        "parameters": [_parameter("path", "name", _text(minLength=1, examples=["style.css"]))],
+        "parameters": [_in_path("name", schema=_text(minLength=1, examples=["style.css"]))],
         "get": _operation(
             "staticFile",
             "A file of the page: style sheet, script or icon",
             "",
-            (_IF_NONE_MATCH,),
             {
-                "200": _answer("The file.", "*/*", None, "ETag"),
-                "206": _answer("The requested range.", "*/*", None, "ETag"),
-                "304": _answer("The file has not changed since this ETag.", "", None, "ETag"),
-                "400": _answer("The range is malformed.", "*/*"),
-                "416": _answer("The file does not have that range.", "*/*"),
+                "200": _answer("The file.", "ETag", body=_ANY),
+                "206": _answer("The requested range.", "ETag", body=_ANY),
+                "304": _answer("The file has not changed since this ETag.", "ETag"),
+                "400": _answer("The range is malformed.", body=_ANY),
+                "416": _answer("The file does not have that range.", body=_ANY),
             }
             | _refusals(404),
+            (_IF_NONE_MATCH,),
         ),
     },
 }
-_PAGES["/ui/group/{id}"]["get"]["responses"] |= {
-    "404": {
-        "description": "There is no such group.",
-        "content": {_PLAIN: {"schema": _text()}, "text/html; charset=utf-8": {"schema": _text()}},
-    }
-}
 
 _SERVER: Final[_Node] = {
-    "/-/healthy": {"get": _health("healthy", "Whether the process works", 500)},
-    "/-/ready": {"get": _health("ready", "Whether a push would be accepted", 500, 503)},
+    "/-/healthy": {
+        "get": _operation(
+            "healthy", "Whether the process works", "", {"200": _plain("Yes.")} | _refusals(500)
+        )
+    },
+    "/-/ready": {
+        "get": _operation(
+            "ready",
+            "Whether a push would be accepted",
+            "",
+            {"200": _plain("Yes.")} | _refusals(500, 503),
+        )
+    },
     "/-/quit": {
         method: _operation(
             f"quitBy{method.title()}",
             "Stop the server; 403 without --web.enable-lifecycle",
             "admin",
-            responses={"200": _answer("The server stops.", _PLAIN)},
+            {"200": _plain("The server stops.")},
         )
         for method in ("put", "post")
     }
@@ -416,7 +396,7 @@ _SERVER: Final[_Node] = {
             "explainQuit",
             "Explain that this needs PUT or POST; this route ignores the route prefix",
             "",
-            responses={"405": _answer("Use PUT or POST.", _PLAIN)},
+            {"405": _plain("Use PUT or POST.")},
         )
     },
 }
@@ -426,24 +406,23 @@ _API: Final[_Node] = {
         "get": _read(
             "listGroups",
             "A page of the groups, without their metrics",
-            _success(_PAGE_OF_GROUPS),
-            *(_SELECTORS, _FAILED, _OLDER_THAN, _SORT, _LIMIT, _OFFSET),
-            refusals=_BAD_PARAMETER,
+            _success(_object(total=_COUNT, groups=_GROUPS)),
+            *(_SELECTORS, _FAILED, _OLDER_THAN, *_OF_LIST),
+            **_BAD_PARAMETER,
         ),
         "delete": _operation(
             "deleteGroups",
             "Delete the groups that match; requires a selector with a matcher, or older_than",
             "delete, for the job of each group",
-            (_SELECTORS, _FAILED, _OLDER_THAN, _DRY_RUN),
             {
-                "200": _answer(
+                "200": _json(
                     "The groups that were deleted, or would be.",
-                    "application/json",
-                    _success(_DELETED),
-                )
+                    _success(_object(total=_COUNT, dry_run=_BOOLEAN, groups=_GROUPS)),
+                ),
+                **_BAD_PARAMETER,
             }
-            | _BAD_PARAMETER
             | _refusals(503),
+            (_SELECTORS, _FAILED, _OLDER_THAN, _DRY_RUN),
         ),
     },
     "/api/v1/metrics": {
@@ -451,58 +430,57 @@ _API: Final[_Node] = {
             "allMetrics",
             "All groups with their metrics",
             _success(_array(_schema("GroupWithMetrics"))),
-        )
+        ),
     },
     "/api/v1/status": {
-        "get": _read("serverStatus", "Version, flags and time of the start", _success(_STATUS))
+        "get": _read(
+            "serverStatus",
+            "Version, flags and time of the start",
+            _success(_object(build_information=_TEXTS, flags=_TEXTS, start_time=_TIME)),
+        ),
     },
-    "/api/v1/openapi.json": {"get": _read("description", "This description", {"type": "object"})},
+    "/api/v1/openapi.json": {
+        "get": _read("description", "This description", {"type": "object"}),
+    },
     "/api/v1/admin/wipe": {
         "put": _operation(
             "wipe",
             "Delete all groups; 404 without --web.enable-admin-api",
             "admin",
-            responses={"202": _answer("All groups are gone.")} | _refusals(404, 503),
-        )
+            {"202": _answer("All groups are gone.")} | _refusals(404, 503),
+        ),
     },
 }
 for _path, _operations in _API.items():
-    for _described in _operations.values():
-        for _response in _described["responses"].values():
-            if "application/json" in _response.get("content", ()):
-                _response["headers"] |= _CORS
     _operations["options"] = _preflight("preflight" + _path.title().replace("/", ""))
 # What is not known below the API has a preflight answer all the same.
-_ANY_PREFLIGHT: Final = _preflight("preflight")
-_ANY_PREFLIGHT["responses"] |= _refusals(404)
 _API["/api/v1/{rest}"] = {
-    "parameters": [_parameter("path", "rest", _text(pattern=r"^[^\n]+$"))],
-    "options": _ANY_PREFLIGHT,
+    "parameters": [_in_path("rest", schema=_text(pattern=r"^[^\n]+$"))],
+    "options": _preflight("preflight", 404),
 }
 
-
-def _scrape() -> _Node:
-    text = {"schema": _text()}
-    answer = _answer("All metrics.", _PLAIN, None, "Content-Encoding", "Age")
-    media = "text/plain; version=0.0.4; charset=utf-8"
-    binary = {"schema": _text(format="binary")}
-    answer["content"] = {media: text, _PROTOBUF: binary}
-    return _operation(
-        "scrape",
-        "What Prometheus scrapes: all groups and the server's own metrics, or selected groups",
-        "scrape",
-        (_SELECTORS, *_OF_SCRAPE),
-        {"200": answer} | _refusals(400, 503),
-    )
+_SCRAPE: Final = _operation(
+    "scrape",
+    "What Prometheus scrapes: all groups and the server's own metrics, or selected groups",
+    "scrape",
+    {
+        "200": _answer(
+            "All metrics.",
+            *("Content-Encoding", "Age"),
+            body={
+                "text/plain; version=0.0.4; charset=utf-8": _TEXT,
+                _PROTOBUF: _text(format="binary"),
+            },
+        )
+    }
+    | _refusals(400, 503),
+    (_SELECTORS, _ACCEPT, _ACCEPT_ENCODING),
+)
 
 
 def description(settings: Settings) -> _Node:
     """Return the OpenAPI description of a server with *settings*."""
     prefix = settings.route_prefix
-    groups = {
-        "/metrics/job/{job}": _group(()),
-        "/metrics/job/{job}/{label}/{value}": _group(_PAIR),
-    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -514,8 +492,9 @@ def description(settings: Settings) -> _Node:
         "servers": [{"url": prefix or "/"}],
         "security": [{}, {"basic": []}, {"bearer": []}, {"certificate": []}],
         "paths": {
-            **groups,
-            settings.telemetry_path.removeprefix(prefix): {"get": _scrape()},
+            "/metrics/job/{job}": _group(),
+            "/metrics/job/{job}/{label}/{value}": _group(*_PAIR),
+            settings.telemetry_path.removeprefix(prefix): {"get": _SCRAPE},
             **_API,
             **_SERVER,
             **_PAGES,
