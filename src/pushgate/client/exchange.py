@@ -1,12 +1,12 @@
 """HTTP/1.1 with a gateway, on any socket: proxies, tunnels and TLS included."""
 
-from base64 import b64encode
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
 
+from pushgate.client.auth import basic
 from pushgate.client.delivery import Attempt
 from pushgate.client.failures import Answer
 from pushgate.client.wire import PIECE, Socket, Stream
@@ -192,5 +192,5 @@ def _authority(url: SplitResult, *, with_port: bool = False) -> str:
 def _proxy_authorization(proxy: SplitResult) -> list[tuple[str, str]]:
     if not proxy.username:
         return []
-    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return [("Proxy-Authorization", f"Basic {b64encode(pair.encode()).decode()}")]
+    pair = unquote(proxy.username), unquote(proxy.password or "")
+    return [("Proxy-Authorization", basic(*pair))]

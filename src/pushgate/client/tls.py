@@ -63,10 +63,8 @@ def _context(
     return context
 
 
-@cache
-def default_context() -> ssl.SSLContext:
-    """Return the context for a proxy: the authorities of the system."""
-    return ssl.create_default_context()
+default_context = cache(ssl.create_default_context)
+"""Returns the context for a proxy: the authorities of the system."""
 
 
 class Tls:

@@ -194,41 +194,31 @@ class Connection:
         """Return the answer to *attempt*, sent by a client or a transport of the user."""
         import httpx2
 
-        client, transport = self._route.options.http_client, self._route.options.transport
-        # A client adds what is its own: cookies, headers.
-        request = (httpx2.Request if client is None else client.build_request)(
+        options = self._route.options
+        given, transport = options.http_client, options.transport
+        # A client of the user's adds what is its own: cookies, headers.
+        request = (httpx2.Request if given is None else given.build_request)(
             attempt.info.method,
             attempt.info.url,
             headers=dict(attempt.headers),
             content=attempt.body,
             extensions={"timeout": self._route.timeouts(attempt.expires)},
         )
-        # deliver() decides which redirects to follow. And a connection whose answer was not read
-        # to its end could not be used again, so a transport's answer is read here.
+        # deliver() decides which redirects to follow.
         if self._socket.is_awaited:
             import asyncio
 
+            assert isinstance(given, httpx2.AsyncClient | None), "GatewayBase has checked it"
+            assert isinstance(transport, httpx2.AsyncBaseTransport | None)
+            client = given or httpx2.AsyncClient(transport=transport)
             async with asyncio.timeout(seconds_left(attempt.expires)):
-                if client is not None:
-                    assert isinstance(client, httpx2.AsyncClient), "GatewayBase has checked it"
-                    response = await client.send(request, follow_redirects=False)
-                else:
-                    assert isinstance(transport, httpx2.AsyncBaseTransport)
-                    response = await transport.handle_async_request(request)
-                    try:
-                        await response.aread()
-                    finally:
-                        await response.aclose()
-        elif client is not None:
-            assert isinstance(client, httpx2.Client)
-            response = client.send(request, follow_redirects=False)
+                response = await client.send(request, follow_redirects=False)
         else:
-            assert isinstance(transport, httpx2.BaseTransport)
-            response = transport.handle_request(request)
-            try:
-                response.read()
-            finally:
-                response.close()
+            assert isinstance(given, httpx2.Client | None)
+            assert isinstance(transport, httpx2.BaseTransport | None)
+            response = (given or httpx2.Client(transport=transport)).send(
+                request, follow_redirects=False
+            )
         return Answer(
             response.status_code, response.reason_phrase, dict(response.headers), response.content
         )
