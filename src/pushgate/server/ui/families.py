@@ -13,15 +13,9 @@ from pushgate.model.quoting import raw
 from pushgate.server.http.families import Family, Steps, families as families_of, sorted_in_steps
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import TIME_FAMILIES, Group
-from pushgate.server.ui.charts import (
-    Bucket,
-    Chart,
-    bar_share,
-    classic_buckets,
-    histogram,
-)
+from pushgate.server.ui.charts import Bucket, Chart, bar_share, classic_buckets, histogram
 from pushgate.server.ui.groups import Chip, chip
-from pushgate.server.ui.values import Moment, Value, digits, moment, plain, readable, reader
+from pushgate.server.ui.values import Moment, Value, digits, moment, plain, reader
 
 MAX_ROWS = 500
 """How many metrics of a family are shown unless all are asked for."""
@@ -103,13 +97,14 @@ def _rows(family: Family, grouping: frozenset[str], settings: Settings, now: int
     """Yield the metrics of *family* in the order pushed."""
     shape = family.shape
     show = _summary if shape.type is MetricType.SUMMARY else _histogram
+    read = reader(shape.name, now)
     for index, (labels, at) in enumerate(zip(shape.labels, shape.metric_slots(), strict=True)):
         chips = [chip(name, value, settings) for name, value in labels if name not in grouping]
         numbers = family.numbers[at.start : at.stop]
         if shape.type.is_simple:
-            yield Row(chips, readable(shape.name, numbers[0], now))
+            yield Row(chips, Value(read(float(numbers[0])), digits(numbers[0])))
         else:
-            yield show(family, index, chips, numbers, reader(shape.name, now))
+            yield show(family, index, chips, numbers, read)
 
 
 _Read = Callable[[float], str]

@@ -39,12 +39,7 @@ from pushgate.server.ui.groups import (
     snippets,
     title,
 )
-from pushgate.server.ui.search import (
-    Search,
-    State,
-    found,
-    matching_groups,
-)
+from pushgate.server.ui.search import Search, State, found, matching_groups
 from pushgate.server.ui.values import age, moment
 from pushgate.server.version import BUILD
 

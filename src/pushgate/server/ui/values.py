@@ -42,11 +42,6 @@ def age(nanoseconds: int) -> str:
     return f"{seconds // scale} {unit}"
 
 
-def readable(family: str, raw: str, now: int) -> Value:
-    """Return the canonical number *raw* of *family*, formatted for people at *now*."""
-    return Value(reader(family, now)(float(raw)), digits(raw))
-
-
 def digits(number: str) -> str:
     """Return canonical *number* without an exponent."""
     return format(Decimal(number), "f") if "e" in number else number
