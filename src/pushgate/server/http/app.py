@@ -14,8 +14,8 @@ from pushgate.server.http import groups_api, health, json_api, openapi
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import push_over_asgi
 from pushgate.server.http.push_path import push_path
-from pushgate.server.http.responses import error_response
-from pushgate.server.http.routes import Action, Resource
+from pushgate.server.http.responses import Response, error_response
+from pushgate.server.http.routes import Action, Endpoint, Resource
 from pushgate.server.http.scrape import scrape
 from pushgate.server.http.usage import push_usage
 from pushgate.server.settings import Settings
@@ -26,6 +26,13 @@ _log = logging.getLogger(__name__)
 
 async def _push(context: AppContext, _scope: Scope) -> ASGIApp:
     return partial(push_over_asgi, context.pushes)
+
+
+def _always(response: Response) -> Endpoint:
+    async def answer(_context: AppContext, _scope: Scope) -> ASGIApp:
+        return response
+
+    return answer
 
 
 def _job_of_push(context: AppContext, scope: Scope) -> str:
@@ -50,7 +57,7 @@ _ANY = partial(Action, permission=Permission.ANY)
 def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     """Return all paths but those of groups, in Starlette's syntax, with their methods."""
     prefix = settings.route_prefix
-    options = {"OPTIONS": _ANY(endpoint=json_api.options, counted_as="api/v1/options")}
+    options = {"OPTIONS": _ANY(endpoint=_always(json_api.PREFLIGHT), counted_as="api/v1/options")}
     stop = _ADMIN(endpoint=health.stop)
     table = {
         "/": {"GET": _READ(endpoint=pages.groups, counted_as="status")},
@@ -96,7 +103,7 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         "GET": Action(endpoint=scrape, permission=Permission.SCRAPE)
     }
     # The Go server forgets the prefix here.
-    prefixed.setdefault("/-/quit", {})["GET"] = _ANY(endpoint=health.explain_stop)
+    prefixed.setdefault("/-/quit", {})["GET"] = _ANY(endpoint=_always(health.STOP_BY_GET))
     return prefixed
 
 
@@ -107,7 +114,8 @@ class App:
         self.context = context
         self._is_group = push_path(context.settings.route_prefix)
         self._group = Resource(context, GROUP, partial(push_usage, settings=context.settings))
-        self._server = Resource(context, {"OPTIONS": _ANY(endpoint=health.pong)})
+        # OPTIONS * concerns the server as a whole (RFC 9110, 9.3.7).
+        self._server = Resource(context, {"OPTIONS": _ANY(endpoint=_always(Response(200)))})
         self._router = Router(
             [
                 Route(path, Resource(context, actions))

@@ -18,7 +18,7 @@ _NOT_READY: Final = plain_error(
 )
 _STOPPING: Final = Response(200, b"Requesting termination... Goodbye!", (TEXT,))
 _NOT_ENABLED: Final = Response(403, b"Lifecycle API is not enabled.", (TEXT,))
-_NOT_BY_GET: Final = Response(405, b"Only POST or PUT requests allowed.", (TEXT,))
+STOP_BY_GET: Final = Response(405, b"Only POST or PUT requests allowed.", (TEXT,))
 
 
 async def ready(context: AppContext, scope: Scope) -> ASGIApp:
@@ -46,13 +46,3 @@ async def stop(context: AppContext, _scope: Scope) -> ASGIApp:
         context.quit()
 
     return stopping
-
-
-async def explain_stop(_context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer GET with 405, in the Go server's words."""
-    return _NOT_BY_GET
-
-
-async def pong(_context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer ``OPTIONS *``, which concerns the server as a whole (RFC 9110, 9.3.7)."""
-    return Response(200)

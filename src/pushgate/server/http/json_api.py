@@ -41,6 +41,8 @@ CORS: Final = (
     (b"cache-control", b"no-cache, no-store, must-revalidate"),
 )
 JSON: Final = (*CORS, (b"content-type", b"application/json"))
+PREFLIGHT: Final = Response(200, headers=CORS)
+"""Tells a browser that pages of other origins may read the API."""
 
 
 async def status(context: AppContext, _scope: Scope) -> ASGIApp:
@@ -68,11 +70,6 @@ async def metrics(context: AppContext, _scope: Scope) -> ASGIApp:
     groups = groups_as_json(chain.from_iterable(context.gateway.store.walk()))
     pieces = chain([b'{"status":"success","data":'], groups, [b"}"])
     return Stream(pieces, JSON)
-
-
-async def options(_context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer a preflight request: pages of other origins may read the API."""
-    return Response(200, headers=CORS)
 
 
 async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:

@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -47,28 +46,24 @@ async def in_thread(work: Generator[Any, None, T]) -> T:
     second, or one step.
     """
     loop = asyncio.get_running_loop()
-    while (done := await loop.run_in_executor(_SLOW, _advanced, work)) is None:
+    while not (results := await loop.run_in_executor(_SLOW, _advanced, work)):
         pass
-    return done.result
-
-
-@dataclass(frozen=True, slots=True)
-class _Done(Generic[T]):
-    result: T
+    return results[0]
 
 
 _SLOW = ThreadPoolExecutor(1, "slow-work")
 _TURN_SECONDS = 0.1
 
 
-def _advanced(work: Generator[Any, None, T]) -> _Done[T] | None:
+def _advanced(work: Generator[Any, None, T]) -> list[T]:
+    """Take steps of *work* for a turn; return its result if it has ended, else nothing."""
     pause = perf_counter() + _TURN_SECONDS
     try:
         while perf_counter() < pause:
             next(work)
     except StopIteration as end:
-        return _Done(end.value)
-    return None
+        return [end.value]
+    return []
 
 
 async def collected(pieces: Iterable[bytes]) -> bytes:
