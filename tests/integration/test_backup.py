@@ -15,7 +15,8 @@ from tests.exchange import ask
 
 SERIES = 20_000
 PUSHERS = 3
-PUSH = b"".join(b'rows{n="%d"} VALUE\n' % number for number in range(SERIES))
+# Numbers of many digits, so that the log is soon full.
+PUSH = b"".join(b'rows{n="%d"} VALUE.0000000000001\n' % number for number in range(SERIES))
 
 
 class Load:
@@ -78,14 +79,14 @@ def values(contents: Contents) -> list[int]:
     for group in contents.groups:
         (block,) = group.blocks
         (value,) = {*block.pushed.numbers.split()}
-        found[int(group.key.job)] = int(value)
+        found[int(group.key.job)] = int(float(value))
     return [found[number] for number in range(PUSHERS)]
 
 
 def scraped(server: services.Service) -> list[int]:
     text = server.get("/metrics")
     return [
-        int(text.partition(f'rows{{instance="",job="{number}",n="0"}} ')[2].partition("\n")[0])
+        int(text.partition(f'rows{{instance="",job="{number}",n="0"}} ')[2].partition(".")[0])
         for number in range(PUSHERS)
     ]
 
