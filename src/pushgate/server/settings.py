@@ -17,7 +17,7 @@ from pushgate.server.flags import Flag, Kind, Network, read_arguments
 from pushgate.server.version import BUILD
 
 
-def _flag(kind: Kind, default: str, help_: str, *, name: str = "") -> Any:
+def _flag(kind: Kind, help_: str, default: str = "", *, name: str = "") -> Any:
     flag = Flag(name, kind, default, help_)
     return field(default=flag.default_value, metadata={"flag": flag})
 
@@ -28,163 +28,151 @@ class Settings:
 
     web_systemd_socket: bool = _flag(
         flags.SWITCH,
-        "",
         "Use systemd socket activation listeners instead of port listeners (Linux only).",
     )
     web_listen_address: tuple[str, ...] = _flag(
         flags.TEXTS,
-        ":9091",
         "Addresses on which to expose metrics and web interface. Repeatable for multiple "
         "addresses. Examples: `:9100` or `[::1]:9100`.",
+        ":9091",
     )
     web_reuse_port: bool = _flag(
         flags.SWITCH,
-        "",
         "Share the ports with other processes of the same user that set this flag. For replicas "
         "that share a database; see docs/replicas.md.",
     )
     web_config_file: str = _flag(
         flags.TEXT,
-        "",
         "Path to configuration file that can enable TLS or authentication. See: "
         "https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md",
         name="web.config.file",
     )
-    web_telemetry_path: str = _flag(flags.TEXT, "/metrics", "Path under which to expose metrics.")
+    web_telemetry_path: str = _flag(flags.TEXT, "Path under which to expose metrics.", "/metrics")
     web_external_url: str = _flag(
-        flags.URL, "", "The URL under which the Pushgateway is externally reachable."
+        flags.URL, "The URL under which the Pushgateway is externally reachable."
     )
     web_route_prefix: str = _flag(
         flags.TEXT,
-        "",
         "Prefix for the internal routes of web endpoints. Defaults to the path of "
         "--web.external-url.",
     )
     web_trusted_proxies: tuple[Network, ...] = _flag(
         flags.NETWORKS,
-        "",
         "Addresses (comma-separated CIDRs) of reverse proxies whose X-Forwarded-Host and "
         "X-Forwarded-Proto headers are trusted. Peers of Unix sockets always are.",
     )
-    web_enable_lifecycle: bool = _flag(flags.SWITCH, "", "Enable shutdown via HTTP request.")
+    web_enable_lifecycle: bool = _flag(flags.SWITCH, "Enable shutdown via HTTP request.")
     web_enable_admin_api: bool = _flag(
-        flags.SWITCH, "", "Enable API endpoints for admin control actions."
+        flags.SWITCH, "Enable API endpoints for admin control actions."
     )
     web_shutdown_timeout: int = _flag(
-        flags.DURATION,
-        "10s",
-        "How long to wait for requests in flight when stopping.",
+        flags.DURATION, "How long to wait for requests in flight when stopping.", "10s"
     )
     persistence_file: str = _flag(
         flags.TEXT,
-        "data/pushgate.db",
         "File to persist metrics. If empty, metrics are only kept in memory.",
+        "data/pushgate.db",
     )
     persistence_url: str = _flag(
         flags.DATABASE,
-        "",
         "PostgreSQL database to persist metrics in, instead of a file: "
         "postgresql://user@host/name. Any number of servers may share one. Use the variable "
         "PUSHGATE_PERSISTENCE_URL to keep a password out of the command line.",
     )
     persistence_max_staleness: int = _flag(
         flags.DURATION,
-        "5m",
         "How long metrics are served from memory while the database does not answer.",
+        "5m",
     )
     persistence_interval: int = _flag(
         flags.DURATION,
-        "5m",
         "Accepted for compatibility, but has no effect: every push is on disk before it is "
         "answered.",
+        "5m",
     )
     persistence_wait: int = _flag(
         flags.DURATION,
-        "0s",
         "How long to wait at startup for another process to release the persistence file, for "
         "rolling restarts.",
+        "0s",
     )
     persistence_reset_damaged: bool = _flag(
         flags.SWITCH,
-        "",
         "Move a damaged persistence file aside and start empty, instead of refusing to start.",
     )
     push_disable_consistency_check: bool = _flag(
-        flags.SWITCH,
-        "",
-        "Answer pushes with 202 before they are checked, and drop inconsistent ones.",
+        flags.SWITCH, "Answer pushes with 202 before they are checked, and drop inconsistent ones."
     )
     push_enable_utf8_names: bool = _flag(
-        flags.SWITCH, "", "Allow UTF-8 characters in metric and label names."
+        flags.SWITCH, "Allow UTF-8 characters in metric and label names."
     )
     push_rules_file: str = _flag(
         flags.TEXT,
-        "",
         "File of rules that say how long groups are kept and how often pushes are expected. See "
         "docs/rules.md.",
     )
     push_ttl: int = _flag(
         flags.DURATION,
-        "0s",
         "How long groups without a rule keep their metrics after their last push; 0s is forever.",
+        "0s",
     )
     push_forget_after: int = _flag(
         flags.DURATION,
-        "0s",
         "How long groups without a rule keep their push times after their last push or failure; "
         "0s is forever.",
+        "0s",
     )
-    limit_body_bytes: int = _flag(flags.SIZE, "32MiB", "Maximum size of a request body as sent.")
+    limit_body_bytes: int = _flag(flags.SIZE, "Maximum size of a request body as sent.", "32MiB")
     limit_decompressed_bytes: int = _flag(
         flags.SIZE,
-        "64MiB",
         "Maximum size of a request body after decompression, and of what an exposition repeats "
         "of it: grouping labels and names in each line.",
+        "64MiB",
     )
     limit_held_bytes: int = _flag(
         flags.SIZE,
-        "128MiB",
         "Maximum total size of the large request heads and bodies that are being received, and of "
         "the old versions of the metrics that clients are still reading.",
+        "128MiB",
     )
     limit_series_per_push: int = _flag(
-        flags.COUNT, "100000", "Maximum number of series in one push."
+        flags.COUNT, "Maximum number of series in one push.", "100000"
     )
-    limit_label_name_bytes: int = _flag(flags.SIZE, "1KiB", "Maximum length of a label name.")
+    limit_label_name_bytes: int = _flag(flags.SIZE, "Maximum length of a label name.", "1KiB")
     limit_label_value_bytes: int = _flag(
         flags.SIZE,
-        "64KiB",
         "Maximum length of a label value. A line of the text format can be 16 times as long.",
+        "64KiB",
     )
     limit_labels_per_series: int = _flag(
         flags.COUNT,
-        "256",
         "Maximum number of labels of a series, including those of its grouping key.",
+        "256",
     )
-    limit_groups: int = _flag(flags.COUNT, "1000000", "Maximum number of groups stored.")
-    limit_series: int = _flag(flags.COUNT, "10000000", "Maximum number of series stored.")
+    limit_groups: int = _flag(flags.COUNT, "Maximum number of groups stored.", "1000000")
+    limit_series: int = _flag(flags.COUNT, "Maximum number of series stored.", "10000000")
     limit_header_seconds: int = _flag(
-        flags.COUNT, "10", "Seconds that a client has to send the headers of a request."
+        flags.COUNT, "Seconds that a client has to send the headers of a request.", "10"
     )
     limit_body_seconds: int = _flag(
-        flags.COUNT, "120", "Seconds that a client has to send the body of a request."
+        flags.COUNT, "Seconds that a client has to send the body of a request.", "120"
     )
     limit_idle_seconds: int = _flag(
         flags.COUNT,
-        "300",
         "Seconds after which a connection is closed if it is idle or its client does not read.",
+        "300",
     )
-    limit_connections: int = _flag(flags.COUNT, "10000", "Maximum number of open connections.")
+    limit_connections: int = _flag(flags.COUNT, "Maximum number of open connections.", "10000")
     limit_pushes_in_flight: int = _flag(
-        flags.COUNT, "1000", "Maximum number of pushes waiting to be answered."
+        flags.COUNT, "Maximum number of pushes waiting to be answered.", "1000"
     )
     log_level: str = _flag(
         flags.LOG_LEVEL,
-        "info",
         "Only log messages with the given severity or above. One of: [debug, info, warn, error]",
+        "info",
     )
     log_format: str = _flag(
-        flags.LOG_FORMAT, "logfmt", "Output format of log messages. One of: [logfmt, json]"
+        flags.LOG_FORMAT, "Output format of log messages. One of: [logfmt, json]", "logfmt"
     )
     given: frozenset[str] = frozenset()
     """The fields set on the command line, even those set to their defaults."""
