@@ -13,19 +13,18 @@ from typing import Any, NamedTuple
 
 from pushgate.errors import InvalidBody
 from pushgate.formats.protobuf.reader import decode
-from pushgate.formats.protobuf.wire import append_delimited
+from pushgate.formats.protobuf.values import varint
 from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.quoting import go_quote, is_utf8, text
-from pushgate.model.shape import Pushed, interned
+from pushgate.model.shape import Pushed, interned, joining
+from pushgate.model.slices import finished
 
 # Numbers of the types that every gob stream has.
 _BYTES, _STRING = 5, 6
 # Seconds from the year 1, from which Go counts, to 1970.
 _UNIX_EPOCH = 62_135_596_800
 _NEVER = 0
-
-
 _PUSH_TIME, _FAILURE_TIME = "push_time_seconds", "push_failure_time_seconds"
 
 
@@ -251,9 +250,7 @@ def _group(
 
 def _pushed(name: str, message: bytes) -> Pushed:
     """Return the family in *message*; raise InvalidBody if no push could have brought it."""
-    body = bytearray()
-    append_delimited(body, message)
-    pushed = decode(bytes(body))
+    pushed = decode(varint(len(message)) + message)
     for fault, what in (
         (pushed.shape.names != (name,), "another name inside"),
         (pushed.timestamped, "timestamps"),
@@ -282,20 +279,13 @@ def _moment(pushed: Pushed, time: int) -> int:
 def _joined(parts: list[Pushed], grouping: Labels) -> Pushed:
     """Return *parts* as one push, without the labels that the group adds."""
     added = dict(grouping)
-    details: list[bytes] = []
-    families = []
+    own: list[Pushed] = []
     for part in parts:
-        for family in part.shape.families:
-            labels = tuple(
-                # The Go server adds an empty instance to the metrics of a group without one.
-                tuple(pair for pair in metric if pair[0] not in added and pair != ("instance", ""))
-                for metric in family.labels
-            )
-            families.append(family._replace(labels=labels))
-        metrics = sum(len(family.labels) for family in part.shape.families)
-        details += part.details or [b""] * metrics
-    return Pushed(
-        interned(tuple(families)),
-        b" ".join(part.numbers for part in parts if part.numbers),
-        tuple(details) if any(details) else (),
-    )
+        (family,) = part.shape.families
+        labels = tuple(
+            # The Go server adds an empty instance to the metrics of a group without one.
+            tuple(pair for pair in metric if pair[0] not in added and pair != ("instance", ""))
+            for metric in family.labels
+        )
+        own.append(part._replace(shape=interned((family._replace(labels=labels),))))
+    return finished(joining(own))
