@@ -10,14 +10,10 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    timestamp_pb2,
-)
-from google.protobuf.internal.decoder import _DecodeVarint
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from grpc_tools import protoc
+
+from tests.delimited import undelimited
 
 DATA = Path(__file__).parent / "data"
 PACKAGE = "io.prometheus.client"
@@ -57,9 +53,4 @@ MetricFamily = family_class(description())
 
 def decode(body: bytes) -> list:
     """Return the MetricFamily messages of a delimited stream."""
-    families, at = [], 0
-    while at < len(body):
-        size, at = _DecodeVarint(body, at)
-        families.append(MetricFamily.FromString(body[at : at + size]))
-        at += size
-    return families
+    return undelimited(MetricFamily, body)

@@ -1,16 +1,6 @@
 """Native histograms as protobuf, right ones and wrong ones."""
 
 from pushgate.formats.protobuf.messages import message_class
-from pushgate.formats.protobuf.values import varint
-
-PROTOBUF = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
-
-
-def delimited(*families) -> bytes:
-    wires = [family.SerializeToString() for family in families]
-    return b"".join(varint(len(wire)) + wire for wire in wires)
 
 
 def native(positive=([], []), positive_floats=([], []), **fields):

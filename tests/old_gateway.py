@@ -6,13 +6,10 @@ from google.protobuf import text_format
 
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import messages
-from pushgate.formats.protobuf.wire import append_delimited
 from tests import services
+from tests.delimited import PROTOBUF, delimited
 from tests.exposition import pushed_part, with_sorted_samples
 
-PROTOBUF = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
 TEXT_TYPES = b"""\
 # HELP c_total A counter
 # TYPE c_total counter
@@ -107,14 +104,8 @@ def families() -> list:
     return [text_format.Parse(text.rstrip().removesuffix("}"), new()) for text in texts]
 
 
-def delimited(family) -> bytes:
-    body = bytearray()
-    append_delimited(body, family.SerializeToString())
-    return bytes(body)
-
-
 def protobuf_body() -> bytes:
-    return b"".join(map(delimited, families()))
+    return delimited(*families())
 
 
 def exchange(

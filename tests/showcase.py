@@ -19,7 +19,7 @@ from pathlib import Path
 from pushgate import testing
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
-from pushgate.formats.protobuf.wire import append_delimited
+from pushgate.model.shape import interned
 from pushgate.server import sockets
 from pushgate.server.compose import compose, lock_persistence
 from pushgate.server.recent import Minute
@@ -29,6 +29,7 @@ from pushgate.server.store.change import Fail, Replace
 from pushgate.server.store.store import Step, Store
 from pushgate.server.ui.groups import group_id
 from tests import browser
+from tests.delimited import delimited
 from tests.server.pushes import change, key, pushed, put
 
 RULES = """\
@@ -204,13 +205,7 @@ compressed_ratio_bucket{{le="+Inf"}} 9310
 compressed_ratio_sum 4210.7
 compressed_ratio_count 9310
 """
-    native = _native()
-    simple = pushed(text)
-    body = bytearray()
-    append_delimited(body, native.SerializeToString())
-    decoded = decode(bytes(body))
-    from pushgate.model.shape import interned
-
+    simple, decoded = pushed(text), decode(delimited(_native()))
     families = (*simple.shape.families, *decoded.shape.families)
     metrics = sum(len(family.labels) for family in simple.shape.families)
     return simple._replace(

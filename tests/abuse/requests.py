@@ -4,10 +4,6 @@ import gzip as _gzip
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-PROTOBUF = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Request:

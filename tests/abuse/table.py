@@ -6,7 +6,8 @@ Every row is sent to a server process of its own while a second connection polls
 import struct
 from pathlib import Path
 
-from tests.abuse.requests import PROTOBUF, Request, Row, delete, get, gzipped, patch, post, put
+from tests.abuse.requests import Request, Row, delete, get, gzipped, patch, post, put
+from tests.delimited import PROTOBUF
 from tests.fuzz.schema import varint
 
 MANY = 99_000  # just below the default --limit.series-per-push

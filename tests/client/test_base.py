@@ -12,11 +12,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from pushgate import AsyncPushGateway, ConfigurationError, EncodingError, PushGateway
 from tests.client.rogue import answer, rogue
 from tests.client.shared import STATUS
+from tests.delimited import PROTOBUF
 from tests.metrics_proto import decode
-
-PROTOBUF = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
 from pushgate.model.family import MetricType
 from pushgate.model.names import NameRule
+from tests import delimited
 from tests.formats.protobuf import bodies
 
-PROTOBUF = (
-    b"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
+PROTOBUF = delimited.PROTOBUF.encode()
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0"
 GAUGE = bodies.body(
     bodies.family(name=b"m", type=MetricType.GAUGE, metric=[{"gauge": {"value": 1}}])

@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tests import services
+from tests.delimited import PROTOBUF
 from tests.exposition import OWN_METRIC, pushed_part, with_sorted_samples
 from tests.fuzz import schema
-from tests.fuzz.generate import PROTOBUF, Generator, Request
+from tests.fuzz.generate import Generator, Request
 from tests.fuzz.known import grouping_key, is_intact, known, plain_body
 
 TEXT = "text/plain;version=0.0.4"

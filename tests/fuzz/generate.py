@@ -10,11 +10,9 @@ import random
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from tests.delimited import PROTOBUF, delimited
 from tests.fuzz import schema
 
-PROTOBUF = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
 TEXT_TYPES = (None, "text/plain; version=0.0.4", "application/json", PROTOBUF + "; encoding=x")
 NAMES = ("a", "b", "h", "h_count", "h_bucket", "s", "s_sum", "s_count", "a_total", "m:x", "_Z9")
 ODD_NAMES = ("a.b", "a-b", "1a", "é", "", "a b", 'q"q', "push_time_seconds", "U__a_2e_b")
@@ -229,7 +227,7 @@ class Generator:
     # Protobuf
 
     def protobuf(self) -> bytes:
-        body = schema.delimited([self.family() for _ in range(self.random.randint(0, 4))])
+        body = delimited(*(self.family() for _ in range(self.random.randint(0, 4))))
         for _ in range(self.random.randint(1, 2) if self.odd() else 0):
             body = self.damaged(body)
         return body

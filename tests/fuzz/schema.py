@@ -40,11 +40,6 @@ def message_class(name: str) -> type:
 TYPES = ("counter", "gauge", "summary", "untyped", "histogram", "gauge_histogram")
 
 
-def delimited(families: list) -> bytes:
-    bodies = [family.SerializeToString() for family in families]
-    return b"".join(varint(len(body)) + body for body in bodies)
-
-
 def varint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:

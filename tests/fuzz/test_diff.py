@@ -5,8 +5,9 @@ from contextlib import closing
 import pytest
 
 from tests import services
+from tests.delimited import PROTOBUF
 from tests.fuzz import diff, schema
-from tests.fuzz.generate import PROTOBUF, Generator, Request
+from tests.fuzz.generate import Generator, Request
 from tests.fuzz.known import grouping_key, known
 
 LENGTH = schema.varint(1 << 40) + schema.MetricFamily(name=b"a").SerializeToString()

@@ -23,15 +23,13 @@ import pytest
 
 from pushgate.formats.zstd import zstd
 from tests import services
+from tests.delimited import PROTOBUF
 from tests.exchange import TIMEOUT, ask, statuses
 from tests.fuzz.schema import varint
 
 FULL = os.environ.get("PUSHGATE_ABUSE") == "1"
 MOST_MEGABYTES = 400
 P99_SECONDS = 0.05
-PROTOBUF = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),

@@ -14,13 +14,10 @@ import pytest
 from google.protobuf import text_format
 
 from pushgate.formats.protobuf.messages import message_class
-from pushgate.formats.protobuf.wire import append_delimited
 from tests import services
+from tests.delimited import PROTOBUF, delimited
 from tests.exchange import TIMEOUT, ask, exchanged, statuses
 
-PROTOBUF = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
 READ_BY_ALL = ("/metrics", "/api/v1/metrics", "/", "/status", "/-/ready", "/-/healthy")
 FRESH = itertools.count()
 FLAGS = ("--push.enable-utf8-names", "--web.enable-lifecycle")
@@ -59,11 +56,9 @@ def push(service, target, body=b"m 1\n", method="PUT"):
 
 def push_families(service, target, *families):
     """Pushes families that are given in protobuf's text format."""
-    body = bytearray()
-    for family in families:
-        message = text_format.Parse(family, message_class("MetricFamily")())
-        append_delimited(body, message.SerializeToString())
-    return ask(service.port, "PUT", target, bytes(body), {"Content-Type": PROTOBUF})
+    kind = message_class("MetricFamily")
+    body = delimited(*(text_format.Parse(family, kind()) for family in families))
+    return ask(service.port, "PUT", target, body, {"Content-Type": PROTOBUF})
 
 
 def exposition(service):

@@ -15,11 +15,9 @@ from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.wire import read_varint
 from pushgate.formats.zstd import zstd
 from tests import services
+from tests.delimited import PROTOBUF
 from tests.exchange import ask, exchanged, statuses
 
-PROTOBUF = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
 # On any machine a push of ours takes far less processor time than this many of one's own size.
 AT_MOST_TIMES = 8
 

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests import services
+from tests.delimited import PROTOBUF
 from tests.exchange import ask
 from tests.waiting import until
 
-PROTOBUF = (
-    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
-)
 TIME = re.compile(r'^push_time_seconds\{.*job="a"\} (\S+)$', re.MULTILINE)
 
 

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from tests import services
+from tests.delimited import PROTOBUF, delimited
 from tests.exchange import ask
-from tests.native_histograms import PROTOBUF, delimited, native
+from tests.native_histograms import native
 
 CONFIG = """
 global: {scrape_interval: 500ms}

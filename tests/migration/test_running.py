@@ -13,7 +13,7 @@ from pushgate.errors import PushgatewayError
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
 from pushgate.migration.running import Copy, copies
-from tests import old_gateway
+from tests.delimited import delimited
 
 
 def listed(**families) -> bytes:
@@ -31,7 +31,7 @@ def scraped(kind: str, *metrics: str, name: str = "m") -> bytes:
     text = f'name: "{name}" type: {kind} ' + " ".join(
         f"metric {{ {metric} }}" for metric in metrics
     )
-    return old_gateway.delimited(text_format.Parse(text, message_class("MetricFamily")()))
+    return delimited(text_format.Parse(text, message_class("MetricFamily")()))
 
 
 def copied(listing: bytes, scrape: bytes = b"") -> list[Copy]:

@@ -9,9 +9,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pushgate.formats.protobuf.messages import VALUE_FIELDS
-from pushgate.formats.protobuf.values import varint
 from pushgate.model.family import MetricType
+from tests.delimited import delimited, undelimited
 from tests.fuzz.schema import message_class
+
+body = delimited
 
 CONFORMANCE = Path(__file__).parents[2] / "conformance" / "vectors.json"
 
@@ -28,11 +30,6 @@ def labels(**values: str) -> list[Any]:
 def spans(*pairs: tuple[int, int]) -> list[dict[str, int]]:
     """Return the spans of a native histogram with these offsets and lengths."""
     return [{"offset": offset, "length": length} for offset, length in pairs]
-
-
-def body(*families: Any) -> bytes:
-    wires = [one.SerializeToString() for one in families]
-    return b"".join(varint(len(wire)) + wire for wire in wires)
 
 
 def recorded() -> dict[str, tuple[bytes, dict[str, Any]]]:
@@ -188,17 +185,7 @@ STORABLE_BODIES = st.lists(
 
 def renumbered(sent: bytes, numbers: Iterable[float]) -> bytes:
     """Return *sent* with other numbers, wherever they are ordinary."""
-    out, fresh = [], iter(numbers)
-    parse, at = message_class("MetricFamily").FromString, 0
-    while at < len(sent):
-        size = shift = 0
-        while True:
-            size |= (sent[at] & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if sent[at - 1] < 0x80:
-                break
-        out.append(parse(sent[at : at + size]))
-        at += size
+    out, fresh = undelimited(message_class("MetricFamily"), sent), iter(numbers)
     for one in out:
         for metric in one.metric:
             _renumber(metric, fresh)

@@ -19,6 +19,7 @@ from pushgate.server.exposition.text import TextView
 from pushgate.server.store.change import Delete, Fail, Merge, Replace
 from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Telemetry
+from tests import delimited
 from tests.examples import few_large_examples
 from tests.formats.protobuf.bodies import body, family
 
@@ -32,9 +33,7 @@ NUMBERS = ["1", "0.5", "-0", "1e-05", "NaN", "+Inf", "7"]
 TYPES = ["counter", "gauge", "summary", "untyped", "histogram"]
 SUFFIXES = ["", "", "_sum", "_count", "_bucket", "_total"]
 
-PROTOBUF = (
-    b"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
+PROTOBUF = delimited.PROTOBUF.encode()
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0"
 
 PARTS = {"summary": ("_sum", "_count"), "histogram": ("_sum", "_count", "_bucket")}

@@ -17,6 +17,7 @@ from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.change import Merge
 from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.store import Store
+from tests import delimited
 from tests.examples import few_large_examples
 from tests.formats.protobuf import bodies
 from tests.server.pushes import change, content, key, post, put
@@ -217,9 +218,7 @@ def test_a_large_group_is_added_to_in_slices():
 
 # Native histograms, whose sums tests/formats/protobuf/test_addition.py looks at.
 
-PROTOBUF = (
-    b"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
-)
+PROTOBUF = delimited.PROTOBUF.encode()
 _DECODER = PushDecoder(NameRule.LEGACY, BodyLimits())
 
 

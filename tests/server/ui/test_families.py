@@ -2,12 +2,12 @@ import asyncio
 
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
-from pushgate.formats.protobuf.wire import append_delimited
 from pushgate.model.family import MetricType
 from pushgate.server.http.stream import in_steps
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import Block, Group
 from pushgate.server.ui.families import FamilyCard, family_cards
+from tests.delimited import delimited
 from tests.server.pushes import key, pushed
 
 SECOND = 10**9
@@ -33,9 +33,7 @@ def native_rows(**histogram) -> list:
     """The rows of a family that holds one native histogram, pushed as protobuf."""
     family = message_class("MetricFamily")(name=b"h_seconds", type=MetricType.HISTOGRAM)
     family.metric.add(histogram=histogram)
-    body = bytearray()
-    append_delimited(body, family.SerializeToString())
-    blocks = (Block(decode(bytes(body)), NOW),)
+    blocks = (Block(decode(delimited(family)), NOW),)
     one = Group(key(), blocks, pushed_at=NOW, failed_at=0, since=1)
     [card] = [card for card in cards(one) if card.name == "h_seconds"]
     assert card.type == "native histogram"
