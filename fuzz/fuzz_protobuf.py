@@ -5,7 +5,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["pushgate"]):
-    from fuzz.stored import content, exposed
+    from fuzz.stored import exposed, outcome
     from pushgate.errors import InvalidBody, LimitExceeded
     from pushgate.formats.compression import decompress
     from pushgate.formats.protobuf.reader import ProtobufReader, decode
@@ -13,14 +13,6 @@ with atheris.instrument_imports(include=["pushgate"]):
 READER = ProtobufReader(cache_bytes=1 << 16)
 CODINGS = ("", "gzip", "zstd", "deflate", "snappy")
 MOST = 1 << 20
-
-
-def outcome(read, body: bytes):
-    """What *read* makes of *body*: what it pushes, or the text of its error."""
-    try:
-        return content(read(body))
-    except InvalidBody as error:
-        return str(error)
 
 
 def check(data: bytes) -> None:

@@ -5,7 +5,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["pushgate"]):
-    from fuzz.stored import content, exposed
+    from fuzz.stored import exposed, outcome
     from pushgate.errors import InvalidBody
     from pushgate.formats.openmetrics import OpenMetricsReader
     from pushgate.formats.scanner import scan
@@ -14,14 +14,6 @@ with atheris.instrument_imports(include=["pushgate"]):
 
 RULES = (NameRule.LEGACY, NameRule.UTF8)
 READERS = {names: TextReader(names, cache_bytes=1 << 16) for names in RULES}
-
-
-def outcome(read, body: bytes):
-    """What *read* makes of *body*: what it pushes, or the text of its error."""
-    try:
-        return content(read(body))
-    except InvalidBody as error:
-        return str(error)
 
 
 def check(data: bytes) -> None:

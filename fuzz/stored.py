@@ -1,6 +1,8 @@
 """What a store makes of a push."""
 
-from pushgate.errors import InconsistentPush, LimitExceeded
+from collections.abc import Callable
+
+from pushgate.errors import InconsistentPush, InvalidBody, LimitExceeded
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.layout import header
 from pushgate.model.names import Escaping
@@ -13,9 +15,13 @@ KEY = GroupingKey([("job", "fuzz"), ("zone", 'a"b\\c\nd')])
 BOUNDS = Bounds(series_per_push=1000, label_name_bytes=100, label_value_bytes=1000)
 
 
-def content(pushed: Pushed) -> tuple[object, ...]:
-    """All that *pushed* says: shapes are equal if their families are."""
-    return (pushed.shape.families, *pushed[1:])
+def outcome(read: Callable[[bytes], Pushed], body: bytes) -> tuple[object, ...] | str:
+    """What *read* makes of *body*: what it pushes, or the text of its error."""
+    try:
+        pushed = read(body)
+    except InvalidBody as error:
+        return str(error)
+    return (pushed.shape.families, *pushed[1:])  # shapes are equal if their families are
 
 
 def exposed(pushed: Pushed) -> bytes | None:
