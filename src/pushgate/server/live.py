@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,8 +12,31 @@ from pathlib import Path
 from pushgate.errors import StartupError
 
 _POLL_SECONDS = 1.0
+_MAX_FILE = 16 << 20  # bytes; a bundle of all public authorities has some hundred thousand
 
 _log = logging.getLogger(__name__)
+
+
+def content(path: Path) -> bytes:
+    """Return the content of the configuration file at *path*.
+
+    Raises:
+        StartupError: it can't be read, is no regular file, or is too large.
+    """
+    try:
+        # Opening a pipe would wait for its writer, which may never come.
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise StartupError(f"read {path}: not a regular file")
+            content = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        verb = "read" if isinstance(error, IsADirectoryError) else "open"
+        raise StartupError(f"{verb} {path}: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:  # a NUL in the name
+        raise StartupError(f"open {str(path)!r}: invalid argument") from None
+    if len(content) > _MAX_FILE:
+        raise StartupError(f"read {path}: larger than {_MAX_FILE} bytes")
+    return content
 
 
 class LiveFiles(ABC):

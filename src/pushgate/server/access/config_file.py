@@ -1,9 +1,7 @@
 """The web configuration file: exporter-toolkit's format, and keys of our own."""
 
 import hashlib
-import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,15 +20,15 @@ from pushgate.server.access.config import (
     RateLimit,
     WebConfig,
 )
-from pushgate.server.access.fields import Section, Switch
 from pushgate.server.access.tls import TlsConfig
+from pushgate.server.fields import Section, Switch
+from pushgate.server.live import content
 
 if TYPE_CHECKING:
-    from pushgate.server.access.document import Document
+    from pushgate.server.document import Document
 
 _S = TypeVar("_S", bound=Section)
 
-_MAX_FILE = 16 << 20  # bytes; a bundle of all public authorities has some hundred thousand
 # Which response headers may be set, and to which values; None: to any.
 _HEADERS: Mapping[str, tuple[str, ...] | None] = {
     "Content-Security-Policy": None,
@@ -93,11 +91,10 @@ def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
     Raises:
         StartupError: as for `load`.
     """
-    from pushgate.server.access.document import Document
+    from pushgate.server.document import Document
 
     document = Document(text)
-    data = {} if document.data is None else document.data
-    top = document.convert(_without_nulls(data), Top)
+    top = document.convert(_without_nulls(document.data), Top)
     files = _Files(base)
     tls = files.read(top.tls_server_config)
     config = WebConfig(
@@ -112,7 +109,7 @@ def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
         permissions=_permissions(document, top.permissions) if top.permissions else None,
         exempt_health_endpoints=bool(top.exempt_health_endpoints),
         files=(*([source] if source else []), *files.names),
-        empty=_empty(data),
+        empty=_empty(document.data),
     )
     _check_names(document, config)
     return config
@@ -151,28 +148,6 @@ class _Files:
             return content(path)
         except StartupError as error:
             raise StartupError(f"failed to read {key} ({path}): {error}") from None
-
-
-def content(path: Path) -> bytes:
-    """Return the content of the configuration file at *path*.
-
-    Raises:
-        StartupError: it can't be read, is no regular file, or is too large.
-    """
-    try:
-        # Opening a pipe would wait for its writer, which may never come.
-        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise StartupError(f"read {path}: not a regular file")
-            content = file.read(_MAX_FILE + 1)
-    except OSError as error:
-        verb = "read" if isinstance(error, IsADirectoryError) else "open"
-        raise StartupError(f"{verb} {path}: {(error.strerror or str(error)).lower()}") from None
-    except ValueError:  # a NUL in the name
-        raise StartupError(f"open {str(path)!r}: invalid argument") from None
-    if len(content) > _MAX_FILE:
-        raise StartupError(f"read {path}: larger than {_MAX_FILE} bytes")
-    return content
 
 
 # A key without a value stands for the default, as in Go. There are two exceptions: a key that

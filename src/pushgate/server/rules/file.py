@@ -9,14 +9,14 @@ from msgspec import UNSET, UnsetType
 from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.family import MetricType
-from pushgate.server.access.config_file import content
-from pushgate.server.access.fields import Section
+from pushgate.server.fields import Section
+from pushgate.server.live import content
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
 
 if TYPE_CHECKING:
-    from pushgate.server.access.document import Document
+    from pushgate.server.document import Document
 
 # Their buckets and quantiles can be added or replaced. A smallest or largest one means nothing.
 _ADDED_OR_LAST = (MetricType.SUMMARY.word, MetricType.HISTOGRAM.word)
@@ -50,10 +50,10 @@ def load(path: Path) -> tuple[Rule, ...]:
 
 def parse(text: bytes) -> tuple[Rule, ...]:
     """Return the rules that *text* writes; errors are as for :func:`load`."""
-    from pushgate.server.access.document import Document
+    from pushgate.server.document import Document
 
     document = Document(text)
-    top = document.convert({} if document.data is None else document.data, Top)
+    top = document.convert(document.data, Top)
     return tuple(_rule(document, section, index) for index, section in enumerate(top.rules))
 
 

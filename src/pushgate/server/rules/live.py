@@ -3,8 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from pushgate.server.access.config_file import content
-from pushgate.server.live import LiveFiles
+from pushgate.server.live import LiveFiles, content
 from pushgate.server.rules.file import parse
 from pushgate.server.store.rules import Rule, Rules
 

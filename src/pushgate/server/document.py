@@ -14,7 +14,7 @@ import yaml
 
 from pushgate.errors import StartupError
 from pushgate.model.duration import parse_duration
-from pushgate.server.access.fields import Nanoseconds, Section, Switch
+from pushgate.server.fields import Nanoseconds, Section, Switch
 
 _T = TypeVar("_T")
 
@@ -41,7 +41,7 @@ class Document:
     """One YAML document.
 
     Attributes:
-        data: dicts, lists, texts (some of them a `Scalar`) and None.
+        data: dicts, lists, texts (some of them a `Scalar`) and None; of nothing, an empty dict.
 
     Raises:
         StartupError: *text* is not one YAML document, a key is given twice, or the document
@@ -51,7 +51,8 @@ class Document:
     def __init__(self, text: bytes) -> None:
         self._lines: dict[Path, int] = {}
         root = _composed(text)
-        self.data = None if root is None else self._plain(root, ())
+        plain = None if root is None else self._plain(root, ())
+        self.data = {} if plain is None else plain
 
     def convert(self, value: Any, to: type[_T], at: Path = ()) -> _T:
         """Return *value*, which is found at *at*, as an instance of *to*.

@@ -1,6 +1,6 @@
 import pytest
 
-from pushgate.server.access.fields import Section, check_known
+from pushgate.server.fields import Section, check_known
 
 
 class Credentials(Section):

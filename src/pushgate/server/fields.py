@@ -1,6 +1,6 @@
 """The types of the fields of configuration files, for msgspec.
 
-:mod:`pushgate.server.access.document` reads such files. The types are apart from it, so that a
+:mod:`pushgate.server.document` reads such files. The types are apart from it, so that a
 server without a configuration file loads no YAML.
 """
 

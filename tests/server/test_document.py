@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import StartupError
-from pushgate.server.access.document import Document
-from pushgate.server.access.fields import Nanoseconds, Section, Switch, Whole
+from pushgate.server.document import Document
+from pushgate.server.fields import Nanoseconds, Section, Switch, Whole
 
 
 class Inner(Section, frozen=True, kw_only=True):
@@ -133,7 +133,12 @@ TREES = st.recursive(
 )
 
 
-@given(TREES)
+@pytest.mark.parametrize("nothing", ["", "# a comment", "~"])
+def test_a_document_of_nothing_is_an_empty_mapping(nothing):
+    assert Document(nothing.encode()).data == {}
+
+
+@given(TREES.filter(lambda tree: tree is not None))
 def test_data_is_what_was_written(tree):
     assert Document(json.dumps(tree).encode()).data == tree
 
