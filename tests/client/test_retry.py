@@ -5,6 +5,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given, strategies as st
 
+from pushgate import PushConnectionError, Retry
 from pushgate.client.retry import retry_after
 
 
@@ -20,6 +21,11 @@ def test_a_date_asks_for_the_time_until_then():
 
 def test_a_date_that_has_passed_asks_for_no_pause():
     assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
+
+
+@pytest.mark.parametrize("retry", [0, 5, 1023, 1024, 10**6])
+def test_no_pause_is_longer_than_the_cap_however_often_it_was_tried(retry):
+    assert 0 <= Retry(attempts=10**7, cap=0.25).pause(retry, PushConnectionError("")) <= 0.25
 
 
 @given(st.text(max_size=40))

@@ -60,7 +60,9 @@ class Retry:
             if asked is not None:
                 return asked
         # Random, so that jobs that failed together do not come back together.
-        return random.uniform(0, min(self.cap, self.base * 2**retry))  # noqa: S311  no secret
+        # No float is as large as 2**1024: a push without a deadline may get that far.
+        most = min(self.cap, self.base * 2.0 ** min(retry, 1000))
+        return random.uniform(0, most)  # noqa: S311  no secret
 
     def covers(self, failure: PushgatewayError) -> bool:
         """Return whether another attempt can help.
