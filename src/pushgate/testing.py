@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from pushgate.client.results import PUSH_TIMES
 from pushgate.errors import needs_server
 
 try:
@@ -26,7 +27,6 @@ except ModuleNotFoundError as error:
 
 # How long the gateway waits for open connections when the block ends.
 _STOP_SECONDS = 1
-_PUSH_TIMES = ("push_time_seconds", "push_failure_time_seconds", "push_expected_interval_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class RunningGateway:
         for family in text_string_to_metric_families(self.exposition()):
             for sample in family.samples:
                 # Everything pushed has a job; the gateway's own metrics have none.
-                if "job" in sample.labels and sample.name not in _PUSH_TIMES:
+                if "job" in sample.labels and sample.name not in PUSH_TIMES:
                     pairs = [f'{name}="{value}"' for name, value in sorted(sample.labels.items())]
                     values[f"{sample.name}{{{','.join(pairs)}}}"] = sample.value
         return values

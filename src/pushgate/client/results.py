@@ -9,8 +9,8 @@ from pushgate.errors import PushgatewayError
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The ``Content-Type`` of the text format."""
 
-# Families that the gateway adds to a group.
-_PUSH_TIMES = {"push_time_seconds", "push_failure_time_seconds", "push_expected_interval_seconds"}
+PUSH_TIMES = {"push_time_seconds", "push_failure_time_seconds", "push_expected_interval_seconds"}
+"""Families that the gateway adds to a group."""
 
 
 class Payload(NamedTuple):
@@ -137,7 +137,7 @@ def groups_in(body: bytes) -> tuple[Group, ...]:
             # Families are keys beside the labels; what is no family has no metrics.
             families = {k: v for k, v in entry.items() if isinstance(v, dict) and "metrics" in v}
             pushed = families.get("push_time_seconds", {"metrics": []})["metrics"]
-            counts = [len(v["metrics"]) for k, v in families.items() if k not in _PUSH_TIMES]
+            counts = [len(v["metrics"]) for k, v in families.items() if k not in PUSH_TIMES]
             group = Group(
                 labels=entry["labels"],
                 last_push_successful=bool(entry.get("last_push_successful", True)),

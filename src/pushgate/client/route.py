@@ -78,9 +78,9 @@ def proxy_of_environment(scheme: str, host: str, port: int) -> str | None:
     would not push at all otherwise.
     """
     names = [f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"]
-    if "REQUEST_METHOD" in os.environ:
+    if "REQUEST_METHOD" in os.environ and scheme == "http":
         # In CGI, this is the header "Proxy" of whoever sent the request (httpoxy, CVE-2016-5385).
-        names.remove("HTTP_PROXY") if scheme == "http" else None
+        names.remove("HTTP_PROXY")
     name = next((name for name in names if name in os.environ), None)
     value = os.environ[name].strip() if name is not None else ""
     if not value or _is_direct(host, port):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pushgate.client import protobuf
 from pushgate.client.address import push_url
 from pushgate.client.gateway import PushGateway
-from pushgate.client.results import Payload
+from pushgate.client.results import PUSH_TIMES, Payload
 from pushgate.errors import InvalidBody, PushgatewayError, PushHTTPError
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import messages
@@ -21,8 +21,6 @@ from pushgate.model.quoting import text
 
 # Without allow-utf-8 a server escapes UTF-8 names, and the copies would have other names.
 ACCEPT = f"{protobuf.CONTENT_TYPE}; escaping=allow-utf-8"
-_PUSH_TIME = "push_time_seconds"
-_TIMES = {_PUSH_TIME, "push_failure_time_seconds", "push_expected_interval_seconds"}
 # The Go server adds it to the metrics of a group without an instance.
 _NO_INSTANCE = ("instance", "")
 
@@ -100,11 +98,11 @@ def _copy(entry: Mapping[str, Any], families: Mapping[str, tuple[Any, Metrics]])
     if isinstance(group.get("metrics"), list):
         # In the Go server's listing a family called ``labels`` hides those of the group. The
         # labels of its push time are the same, apart from an empty instance.
-        labels = entry[_PUSH_TIME]["metrics"][0]["labels"]
+        labels = entry["push_time_seconds"]["metrics"][0]["labels"]
         group = {name: value for name, value in labels.items() if (name, value) != _NO_INSTANCE}
     body, count, missing = bytearray(), 0, list[str]()
     for name, listed in sorted(entry.items()):
-        if name in _TIMES or not isinstance(listed, dict) or "metrics" not in listed:
+        if name in PUSH_TIMES or not isinstance(listed, dict) or "metrics" not in listed:
             continue
         scraped, metrics = families.get(name, (None, {}))
         family = message_class("MetricFamily")()
