@@ -210,29 +210,41 @@ class _NativeBuckets(NamedTuple):
 
     buckets: Iterable[NativeBucket]
 
-    def rows(self) -> Iterator[tuple[int, str, str, str]]:
+    def whole(self) -> list[tuple[int, str, str, str]]:
+        return [*self._rows()]
+
+    def pieces(self) -> Iterator[bytes]:
+        return _encoded_in_pieces(self._rows(), list)
+
+    def _rows(self) -> Iterator[tuple[int, str, str, str]]:
         """Yield each bucket as the Go server shows it: boundaries, lower, upper, population."""
         for boundaries, lower, upper, population in self.buckets:
             yield boundaries, go_float(lower), go_float(upper), count_text(population)
 
 
 class _Points(NamedTuple):
-    """The buckets or quantiles of a metric, as pairs of bound and value in any order."""
+    """The buckets or quantiles of a metric; of equal bounds the last counts."""
 
     pairs: Iterable[tuple[str, str]]
 
+    def whole(self) -> dict[str, str]:
+        return dict(sorted(dict(self.pairs).items()))
+
+    def pieces(self) -> Iterator[bytes]:
+        by_bound: dict[str, str] = {}
+        pairs = iter(self.pairs)
+        while batch := [*islice(pairs, _SLOTS_PER_PIECE)]:
+            by_bound.update(batch)
+            yield b""
+        ordered = yield from sorted_in_steps(by_bound.items(), itemgetter(0))
+        yield from _encoded_in_pieces(ordered, dict)
+
+
+_Long = (_NativeBuckets, _Points)
+
 
 def _finished(metric: dict[str, Any]) -> dict[str, Any]:
-    """Return *metric* with its points as an object, sorted; of equal bounds the last counts."""
-    for key, value in metric.items():
-        match value:
-            case _Points(pairs):
-                metric[key] = dict(sorted(dict(pairs).items()))
-            case _NativeBuckets():
-                metric[key] = [*value.rows()]
-            case _:
-                pass
-    return metric
+    return {k: v.whole() if isinstance(v, _Long) else v for k, v in metric.items()}
 
 
 def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
@@ -241,24 +253,8 @@ def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
     for key, value in metric.items():
         yield b"%b%b:" % (separator, encoded(key))
         separator = b","
-        match value:
-            case _Points():
-                yield from _points(value)
-            case _NativeBuckets():
-                yield from _encoded_in_pieces(value.rows(), list)
-            case _:
-                yield encoded(value)
+        yield from value.pieces() if isinstance(value, _Long) else (encoded(value),)
     yield b"}"
-
-
-def _points(points: _Points) -> Iterator[bytes]:
-    by_bound: dict[str, str] = {}
-    pairs = iter(points.pairs)
-    while batch := [*islice(pairs, _SLOTS_PER_PIECE)]:
-        by_bound.update(batch)
-        yield b""
-    ordered = yield from sorted_in_steps(by_bound.items(), itemgetter(0))
-    yield from _encoded_in_pieces(ordered, dict)
 
 
 def _encoded_in_pieces(items: Iterator[_T], gather: Callable[[list[_T]], Any]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 from starlette.types import ASGIApp, Scope
 
+from pushgate.formats.negotiation import Format
 from pushgate.model.family import MetricType
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.groups_api import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, SORTS
@@ -180,9 +181,7 @@ _IF_NONE_MATCH: Final = _in_header("If-None-Match", "The ETag of a page.")
 _JSON: Final = "application/json"
 _HTML: Final = "text/html; charset=utf-8"
 _PLAIN: Final = "text/plain; charset=utf-8"
-_PROTOBUF: Final = (
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-)
+_PROTOBUF: Final = Format.PROTOBUF.value
 _BODY: Final[_Node] = {
     "required": False,
     "content": {
@@ -468,7 +467,7 @@ _SCRAPE: Final = _operation(
             "All metrics.",
             *("Content-Encoding", "Age"),
             body={
-                "text/plain; version=0.0.4; charset=utf-8": _TEXT,
+                Format.TEXT.value: _TEXT,
                 _PROTOBUF: _text(format="binary"),
             },
         )
