@@ -18,6 +18,8 @@ _SHORT = {
 }
 _SPECIAL = re.compile("[^ -~]")  # perhaps
 _PROTOTEXT = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+# Go's prototext escapes control characters only; other characters stay UTF-8.
+_PROTOTEXT_SPECIAL = re.compile('[\0-\x1f"\\\\\x7f-\x9f\udc80-\udcff]')
 
 
 def text(raw: bytes) -> str:
@@ -79,14 +81,8 @@ def go_quote_byte(byte: int) -> str:
 
 def prototext_quote(text: str) -> str:
     """Return *text* in double quotes as protobuf's text format writes a string."""
-    return '"' + "".join(_PROTOTEXT.get(c) or _prototext_character(c) for c in text) + '"'
+    return f'"{_PROTOTEXT_SPECIAL.sub(_as_prototext_escape, text)}"'
 
 
-def _prototext_character(character: str) -> str:
-    # Go's prototext escapes control characters only; other characters stay UTF-8.
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if 0x80 <= code < 0xA0 else character
+def _as_prototext_escape(found: re.Match[str]) -> str:
+    return _PROTOTEXT.get(found[0]) or _escaped(found[0])
