@@ -124,8 +124,7 @@ class Layout:
                 if family.slots > PER_SLICE:
                     yield  # the lines that the pieces were joined from have just been freed
             for some in heads.values():
-                if len(some.texts) > PER_SLICE:
-                    yield from releasing(some.texts)
+                yield from releasing(some.texts)
             # A single line is in order, so there are several where itemgetter() is used.
             pick = None if order == list(range(start)) else itemgetter(*order)
             found = self._templates[escaping] = TextTemplate(tuple(pieces), pick)
@@ -137,28 +136,15 @@ class Layout:
         if heads is None:
             metrics = yield from self.completing(family)
             order = yield from ranking(metrics)
-            texts = []
-            for number, metric in enumerate(order):
-                if number % PER_SLICE == PER_SLICE - 1:
-                    yield
-                pairs = [
-                    _before_value(label, escaping) + escape_label_value(value) + b'"'
-                    for label, value in metrics[metric]
-                ]
-                texts.append(b",".join(pairs).replace(b"%", b"%%"))
-            if len(metrics) > PER_SLICE:
-                yield from releasing(metrics)
+            texts = yield from listing(_head(metrics[metric], escaping) for metric in order)
+            yield from releasing(metrics)
             heads = _Heads(order, texts, escaping)
         return heads
 
     def completing(self, family: int) -> Sliced[list[Labels]]:
         """Return the complete labels of each metric of a family, with marks as grouping values."""
-        out = []
-        for number, labels in enumerate(self._families[family].labels):
-            if number % PER_SLICE == PER_SLICE - 1:
-                yield
-            out.append(sanitised(labels, self._grouping))
-        return out
+        own = self._families[family].labels
+        return listing(sanitised(labels, self._grouping) for labels in own)
 
     def rendering(
         self,
@@ -189,7 +175,8 @@ class Layout:
         grouping = [column for _, column in varying]
         start = 0
         if len(rows) == 1:
-            pieces = chain.from_iterable(_cut(*piece, _length(values[0])) for piece in pieces)
+            grouping_bytes = sum(map(len, values[0]))
+            pieces = chain.from_iterable(_cut(*piece, grouping_bytes) for piece in pieces)
         for at, text, lines in pieces:
             end = start + lines
             for mark, value in constant:
@@ -214,10 +201,6 @@ def _tokens(
     if b"-0" in numbers:  # as itself, or in an exponent or -0.5
         tokens = [exposed(token) for token in tokens]
     return pick(tokens) if pick else tokens
-
-
-def _length(values: Sequence[bytes]) -> int:
-    return sum(map(len, values))
 
 
 def _cut(at: int, text: bytes, lines: int, grouping: int) -> Iterator[tuple[int, bytes, int]]:
@@ -273,14 +256,9 @@ def ranking(metrics: Sequence[Labels]) -> Sliced[list[int]]:
     That is by number of labels, then by label values; names are not compared (client_golang:
     prometheus/internal, MetricSorter).
     """
-    keys = []
-    for number, labels in enumerate(metrics):
-        if number % PER_SLICE == PER_SLICE - 1:
-            yield
-        keys.append((len(labels), [raw(value) for _, value in labels]))
+    keys = yield from listing((len(one), [raw(value) for _, value in one]) for one in metrics)
     ranks = yield from sorting(range(len(metrics)), keys.__getitem__)
-    if len(keys) > PER_SLICE:
-        yield from releasing(keys)
+    yield from releasing(keys)
     return ranks
 
 
@@ -304,8 +282,7 @@ def _violations(
         seen.add(labels)
         if complaint:
             out.append(Violation(index, position, complaint))
-    if len(seen) > PER_SLICE:
-        yield from releasing(seen)
+    yield from releasing(seen)
 
 
 def _complaint(family: FamilyShape, labels: Labels, grouping: frozenset[str]) -> str | None:
@@ -366,6 +343,13 @@ class _Heads(NamedTuple):
     order: Sequence[int]
     texts: list[bytes]
     escaping: Escaping
+
+
+def _head(labels: Labels, escaping: Escaping) -> bytes:
+    pairs = [
+        _before_value(name, escaping) + escape_label_value(value) + b'"' for name, value in labels
+    ]
+    return b",".join(pairs).replace(b"%", b"%%")
 
 
 _is_special = re.compile(r'[\\"%]').search

@@ -18,7 +18,7 @@ Sliced: TypeAlias = Generator[None, None, T]
 PER_SLICE = 256
 """How many small steps, of some microseconds each, are made between two yields."""
 
-_AT_ONCE = 2048  # even smaller steps: sorting or copying an item
+_AT_ONCE = 2048  # even smaller steps: sorting or freeing an item
 
 
 def finished(work: Sliced[T]) -> T:
@@ -43,10 +43,10 @@ def pausing(work: Sliced[T], pause: P) -> Generator[P, None, T]:
 
 
 def listing(items: Iterable[T]) -> Sliced[list[T]]:
-    """Return *items*, which cost less than a microsecond each, as a list, in slices."""
+    """Return *items*, which cost some microseconds each, as a list, in slices."""
     out: list[T] = []
     rest = iter(items)
-    while some := list(islice(rest, _AT_ONCE)):
+    while some := list(islice(rest, PER_SLICE)):
         if out:
             yield
         out += some

@@ -26,7 +26,7 @@ from pushgate.model.layout import Layout, is_mark, ranking
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw
 from pushgate.model.shape import Pushed, PushShape
-from pushgate.model.slices import PER_SLICE, Sliced, listing, pausing, releasing
+from pushgate.model.slices import Sliced, listing, pausing, releasing
 
 METRICS_AT_ONCE: Final = 512
 """How many metrics are encoded at a time, and how many series several rows may have together."""
@@ -284,14 +284,13 @@ class _ProtobufLayout:
 
 
 class _Written(NamedTuple):
-    """The labels of metrics: their ``order`` in an exposition, and a template for each metric.
+    """The ``order`` of metrics in an exposition, and for each of them in the family a template.
 
-    ``sizes`` has the length of each metric's labels without those of the group.
+    Beside the template is the length of the metric's labels without those of the group.
     """
 
     order: list[int]
-    templates: list[bytes]
-    sizes: list[int]
+    templates: list[tuple[bytes, int]]
 
 
 def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_ProtobufLayout]:
@@ -319,17 +318,16 @@ def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_P
 def _writing(layout: Layout, family: int, escaping: Escaping) -> Sliced[_Written]:
     metrics = yield from layout.completing(family)
     order = yield from ranking(metrics)
-    templates, sizes = [], []
-    for number, labels in enumerate(metrics):
-        if number % PER_SLICE == PER_SLICE - 1:
-            yield
-        own = [*_own_pieces(labels, escaping)]
-        sizes.append(sum(map(len, own)))
-        escaped = [piece.replace(b"%", b"%%") for piece in own]
-        # Tag of ``metric`` (0x22, a quote), length, labels with gaps for the group's, value.
-        templates.append(b'"%b' + b"%b".join(escaped) + b"%b")
+    templates = yield from listing(_template(labels, escaping) for labels in metrics)
     yield from releasing(metrics)
-    return _Written(order, templates, sizes)
+    return _Written(order, templates)
+
+
+def _template(labels: Labels, escaping: Escaping) -> tuple[bytes, int]:
+    own = [*_own_pieces(labels, escaping)]
+    escaped = [piece.replace(b"%", b"%%") for piece in own]
+    # Tag of ``metric`` (0x22, a quote), length, labels with gaps for the group's, value.
+    return b'"%b' + b"%b".join(escaped) + b"%b", sum(map(len, own))
 
 
 def _batches(order: list[int], slots: list[range]) -> Iterator[list[int]]:
@@ -354,12 +352,13 @@ def _piece(
     for metric in metrics if family.bounds else ():
         its = yield from listing(double(float(b)) for b in family.bounds[metric])
         bounds.append(its)
+    templates, sizes = zip(*[written.templates[metric] for metric in metrics], strict=True)
     return _Piece(
         at,
         family.type,
         SIMPLE_PREFIX.get(family.type, b""),
-        b"".join([written.templates[metric] for metric in metrics]),
-        tuple([written.sizes[metric] for metric in metrics]),
+        b"".join(templates),
+        sizes,
         tuple(metrics),
         tuple([slots[metric] for metric in metrics]),
         bounds,
