@@ -313,7 +313,6 @@ class _Reading:
         self.ended = False
 
     def line(self, line: _Line) -> None:
-        """Read the next line."""
         if self.ended:
             line.fail(f"nothing may follow {_EOF}")
         if line.text == _EOF:
@@ -394,7 +393,6 @@ class _Reading:
         return True
 
     def pushed(self) -> Pushed:
-        """Return the push, after the last line."""
         shapes: dict[str, FamilyShape] = {}
         numbers, details = list[float](), list[bytes]()
         for family in self._families.values():

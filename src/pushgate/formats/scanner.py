@@ -121,7 +121,6 @@ class _Scanner:
 
     @property
     def _here(self) -> str:
-        """The current character."""
         if self._at >= len(self._source):
             self._fail("unexpected end of input stream")
         return self._source[self._at]

@@ -43,7 +43,6 @@ class GroupingKey:
 
     @property
     def job(self) -> str:
-        """The value of the label ``job``."""
         return self.labels[self.names.index("job")][1]
 
     def __eq__(self, other: object) -> bool:

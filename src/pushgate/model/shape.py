@@ -53,7 +53,6 @@ class LabelSchema:
 
     @cached_property
     def label_names(self) -> frozenset[str]:
-        """All label names."""
         return frozenset(
             name for family in self.families for names in family.label_names for name in names
         )
@@ -175,12 +174,10 @@ class PushShape:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The family names."""
         return self.label_schema.names
 
     @property
     def name_set(self) -> frozenset[str]:
-        """The family names."""
         return self.label_schema.name_set
 
     @cached_property

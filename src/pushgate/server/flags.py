@@ -65,7 +65,6 @@ class Flag:
 
     @property
     def default_value(self) -> Any:
-        """The value of the default text."""
         value = self.kind.read(self.default)
         return (value,) if self.kind.repeatable else value
 

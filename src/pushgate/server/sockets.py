@@ -61,6 +61,10 @@ def shown(listener: socket.socket) -> str:
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return f"{_UNIX}{os.fsdecode(name)}"
+    return _host_and_port(name)
+
+
+def _host_and_port(name: tuple[Any, ...]) -> str:
     host, port = name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -165,7 +169,7 @@ def _everywhere(port: int, *, shares_ports: bool) -> socket.socket:
     except OSError as error:
         # The kernel knows IPv6, but no interface has it.
         if error.errno not in _NO_IPV6:
-            raise _refusal(f"[::]:{port}", error) from None
+            raise _refusal(("::", port), error) from None
     everywhere = ("0.0.0.0", port)  # noqa: S104 - what `:port` asks for
     return _bind(everywhere, socket.AF_INET, shares_ports=shares_ports)
 
@@ -174,13 +178,11 @@ def _bind(name: tuple[Any, ...], family: int, *, shares_ports: bool) -> socket.s
     try:
         return socket.create_server(name, family=family, backlog=BACKLOG, reuse_port=shares_ports)
     except OSError as error:
-        host, port = name[:2]
-        where = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
-        raise _refusal(where, error) from None
+        raise _refusal(name, error) from None
 
 
-def _refusal(where: str, error: OSError) -> StartupError:
-    return StartupError(f"listen tcp {where}: bind: {_reason(error)}")
+def _refusal(name: tuple[Any, ...], error: OSError) -> StartupError:
+    return StartupError(f"listen tcp {_host_and_port(name)}: bind: {_reason(error)}")
 
 
 def _listen_unix(path: Path) -> socket.socket:

@@ -258,7 +258,6 @@ class _Family:
 
 
 def _count_labels(body: bytes, at: int) -> int:
-    """Return how many labels the metric at *at* has."""
     _, at = read_varint(body, at + 1)
     count = 0
     while body[at] == _LABEL_TAG:

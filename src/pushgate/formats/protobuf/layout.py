@@ -181,11 +181,9 @@ class _Sheet:
 
     @property
     def is_simple(self) -> bool:
-        """Whether each metric consists of labels and one number."""
         return self.pieces[0].is_simple
 
     def takes(self, piece: _Piece) -> bool:
-        """Return whether *piece* may be added."""
         is_simple = self.is_simple and piece.is_simple
         return is_simple and len(self._slots) + len(piece.metrics) <= METRICS_AT_ONCE
 

@@ -133,7 +133,6 @@ class _Files:
         return replace(section, **contents)
 
     def read_token(self, token: BearerToken) -> BearerToken:
-        """Return *token* with its digest."""
         if token.sha256:
             return token
         secret = self._named("token_file", token.token_file).strip()

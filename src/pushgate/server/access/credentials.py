@@ -43,9 +43,7 @@ class Identity:
 
     def may(self, permission: Permission, job: str | None) -> bool:
         """Return whether *permission* is granted for *job*; None means all jobs."""
-        if self.grants is None:
-            return True
-        if permission in _ALWAYS_GRANTED:
+        if self.grants is None or permission in _ALWAYS_GRANTED:
             return True
         return any(grant.covers(permission, job) for grant in self.grants)
 

@@ -130,7 +130,6 @@ class TlsConfig(Section, frozen=True, kw_only=True):
 
     @property
     def client_auth(self) -> ClientAuth:
-        """The policy for client certificates."""
         return _CLIENT_AUTH[self.client_auth_type]
 
     @property

@@ -79,24 +79,17 @@ class Database:
             raise ValueError("it is no PostgreSQL URL, or has an unknown parameter") from error
         self._secrets = [str(v) for k, v in given.items() if k.endswith("password") and v]
         # If the URL names several hosts, libpq has to find the primary.
-        defaults: dict[str, str | int] = {
+        defaults: dict[str, Any] = {
             "target_session_attrs": "read-write",
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": "pushgate",
         }
-        self._conninfo = make_conninfo(
-            url, **{k: v for k, v in defaults.items() if given.get(k) is None}
-        )
+        self._conninfo = make_conninfo(**(defaults | given))
         self.name = _name(given)
         """Host and name of the database, for messages."""
         self._connection: _Connection | None = None
         self.has_warned = False
         """Whether the database answered the last :meth:`run` with a warning."""
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a connection that is not known to be broken."""
-        return self._connection is not None
 
     def start(self, sql: str) -> list[list[Row]]:
         """Run statements that start a transaction, and return the rows of each.

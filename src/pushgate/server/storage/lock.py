@@ -35,7 +35,6 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Release the lock."""
         if self._handle is not None:
             # Deleted before it is unlocked: afterwards it might be the next holder's.
             self._path.unlink(missing_ok=True)

@@ -107,7 +107,6 @@ class PostgresJournal(Journal):
 
     @property
     def name(self) -> str:
-        """Host and name of the database, for messages."""
         return self._database.name
 
     def load(self) -> list[Group]:
@@ -120,15 +119,9 @@ class PostgresJournal(Journal):
             return self._load()
 
     def applied_keys(self) -> list[tuple[bytes, int]]:
-        """Return the idempotency keys of the last hour, the oldest first."""
         return sorted(dict(self._keys).items(), key=lambda pair: pair[1])
 
     def begin(self) -> News | None:
-        """Take the turn, and return what others have changed.
-
-        Raises:
-            JournalFailed: the database can't be reached, or does not allow it.
-        """
         is_current = time.monotonic() - self._looked_at < _CURRENT_SECONDS
         if not is_current and (news := self.check()) is not None:
             return news
@@ -153,12 +146,6 @@ class PostgresJournal(Journal):
     def write(
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
     ) -> None:
-        """Write *steps*, one for each group, and *applied_keys* as one turn, and end it.
-
-        Raises:
-            TurnLost: the connection broke, and the turn is not in the database.
-            JournalFailed: the database refused it, or it is unknown whether it is there.
-        """
         if not steps and not applied_keys and not replace_keys:
             self._database.roll_back()
             return
@@ -228,7 +215,6 @@ class PostgresJournal(Journal):
         return not self._tidy_at
 
     def close(self) -> None:
-        """Close the connection."""
         self._database.disconnect()
 
     def _load(self) -> list[Group]:
@@ -394,13 +380,9 @@ class PostgresJournal(Journal):
         """If the block fails, end the transaction, and raise the JournalFailed that says why."""
         try:
             yield
-        except (Away, Refused) as error:
-            raise JournalFailed(self._cause(error)) from error
-        except (ValueError, KeyError, StartupError) as error:
+        except (Away, Refused, ValueError, KeyError, StartupError) as error:
             self._database.roll_back()
             raise JournalFailed(self._cause(error)) from error
-        except TurnLost:
-            raise
         except BaseException:
             self._database.roll_back()
             raise
