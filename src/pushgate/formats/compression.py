@@ -11,14 +11,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from pushgate.errors import InvalidBody, LimitExceeded, UnsupportedEncoding
 from pushgate.formats.protobuf.wire import read_varint
 from pushgate.model.quoting import go_quote
-
-if TYPE_CHECKING:
-    from pushgate.formats.zstd import zstd
 
 # zlib's wbits: the window of 32 KiB, and which header and trailer are around the deflate stream.
 _RAW = -15
@@ -83,6 +79,10 @@ class _Output:
         return self._buffer.getvalue()
 
 
+_Decoder = Callable[[memoryview, _Output], memoryview]
+"""Decodes the first member of a body, and returns what follows it."""
+
+
 def _too_large(limit: int) -> LimitExceeded:
     return LimitExceeded(f"the body is larger than {limit} bytes", "decompressed-bytes")
 
@@ -107,13 +107,17 @@ def _gunzip(body: bytes, limit: int) -> bytes:
 
 
 def _gunzip_members(body: bytes, limit: int) -> bytes:
-    """Inflate any number of members with nothing behind the last, as the Go server does."""
+    return _decoded(body, limit, _gunzip_member, "gzip: more than {} members in one body")
+
+
+def _decoded(body: bytes, limit: int, decode: _Decoder, too_many: str) -> bytes:
+    """Decode any number of members with nothing behind the last, as the Go server does."""
     output, rest = _Output(limit), memoryview(body)
     for _ in range(_MEMBERS):
-        rest = _gunzip_member(rest, output)
+        rest = decode(rest, output)
         if not rest:
             return output.value()
-    raise InvalidBody(f"gzip: more than {_MEMBERS} members in one body")
+    raise InvalidBody(too_many.format(_MEMBERS))
 
 
 # CRC-32 and size of the content, the latter modulo 2**32 (RFC 1952, 2.3.1).
@@ -209,31 +213,27 @@ _ZSTD_WINDOW = 23  # 8 MiB: RFC 9659 lets no content encoding ask for more
 
 
 def _unzstd(body: bytes, limit: int) -> bytes:
+    return _decoded(body, limit, _unzstd_frame, "zstd: more than {} frames in one body")
+
+
+def _unzstd_frame(data: memoryview, output: _Output) -> memoryview:
+    """Decode the first frame of *data* into *output*; return what follows it."""
     from pushgate.formats.zstd import zstd
 
-    output, rest = _Output(limit), memoryview(body)
-    for _ in range(_MEMBERS):
-        frame = zstd.ZstdDecompressor(
-            options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
-        )
-        try:
-            rest = rest[_unzstd_frame(frame, rest, output) :]
-        except zstd.ZstdError:
-            raise InvalidBody("zstd: corrupt input") from None
-        if not rest:
-            return output.value()
-    raise InvalidBody(f"zstd: more than {_MEMBERS} frames in one body")
-
-
-def _unzstd_frame(frame: "zstd.ZstdDecompressor", data: memoryview, output: _Output) -> int:
+    frame = zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+    )
     used = 0
-    for piece in _pieces(data):
-        used += len(piece)
-        output.write(frame.decompress(piece, _OUTPUT))
-        while not (frame.eof or frame.needs_input):  # more output than asked for at a time
-            output.write(frame.decompress(b"", _OUTPUT))
-        if frame.eof:
-            return used - len(frame.unused_data)
+    try:
+        for piece in _pieces(data):
+            used += len(piece)
+            output.write(frame.decompress(piece, _OUTPUT))
+            while not (frame.eof or frame.needs_input):  # more output than asked for at a time
+                output.write(frame.decompress(b"", _OUTPUT))
+            if frame.eof:
+                return data[used - len(frame.unused_data) :]
+    except zstd.ZstdError:
+        raise InvalidBody("zstd: corrupt input") from None
     raise InvalidBody("unexpected EOF")
 
 
