@@ -9,6 +9,7 @@ meanwhile is the copy useless, and is made again.
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -116,13 +117,11 @@ def restore_database(backup: Path, url: str, folder: Path, *, replace: bool) -> 
     """
     contents = copy_file(backup, folder / "backup")
     journal, groups = opened_database(url)
-    try:
+    with closing(journal):
         present = {group.key.packed: group for group in groups}
         # Servers may push meanwhile: each turn first brings what they have changed.
         while not _replaced(journal, present, contents, replace=replace):
             pass
-    finally:
-        journal.close()
     return contents
 
 
@@ -170,11 +169,8 @@ def _head(file: Path) -> bytes:
 
 def _loaded(file: Path) -> Contents:
     """Return the contents of *file*, and write its log back, so that it is complete without it."""
-    journal = SqliteJournal(file)
-    try:
+    with closing(SqliteJournal(file)) as journal:
         contents = Contents(journal.load(), journal.applied_keys())
-    finally:
-        journal.close()
     if beside(file, "-wal").exists():
         raise OSError(f"the log of {file} could not be written back")
     return contents

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,10 +69,8 @@ def _opened(place: str) -> Iterator[tuple[Journal, list[Group]]]:
         path = Path(place)
         lock = locked(path, wait=0)
         journal, groups = opened_journal(path, lock, reset_damaged=False, now=time.time())
-    try:
+    with closing(journal):
         yield journal, groups
-    finally:
-        journal.close()
 
 
 def _is_database(place: str) -> bool:

@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -190,12 +190,9 @@ def new_journal(
 ) -> Path:
     """Write *groups* and *keys* to a new journal at *path*, replacing it; closed and on disk."""
     remove_database(path)
-    journal = SqliteJournal(path)
-    try:
+    with closing(SqliteJournal(path)) as journal:
         journal.load()
         journal.write([Step(None, group) for group in groups], dict(keys), replace_keys=False)
-    finally:
-        journal.close()
     # SQLite removes them when everything is in the file; it does not report that it could not.
     if any(beside(path, suffix).exists() for suffix in COMPANIONS):
         raise JournalFailed(f"{path} could not be completed")
