@@ -19,6 +19,7 @@ from pushgate.model.names import Escaping, NameRule
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import text
 from pushgate.model.shape import Pushed, interned
+from pushgate.model.slices import finished
 from tests.examples import few_large_examples
 from tests.layouts import render, violations
 
@@ -510,8 +511,8 @@ def test_a_known_surround_with_other_values_gives_what_the_scanner_gives(lines, 
         assert found.shape.starts == expected.shape.starts
         assert found.shape.extent == expected.shape.extent
         assert (
-            found.shape.violations(JOB)
-            == expected.shape.violations(JOB)
+            finished(found.shape.examination(JOB))
+            == finished(expected.shape.examination(JOB))
             == violations(found.shape, JOB)
         )
 

@@ -56,17 +56,6 @@ class NativeBuckets:
         max_zero_threshold: How far it may grow to save buckets.
     """
 
-    __slots__ = (
-        "_initial",
-        "_max_buckets",
-        "_max_threshold",
-        "negative",
-        "positive",
-        "schema",
-        "zero_count",
-        "zero_threshold",
-    )
-
     def __init__(
         self, schema: int, max_buckets: int, min_zero_threshold: float, max_zero_threshold: float
     ) -> None:

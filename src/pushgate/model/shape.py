@@ -199,13 +199,9 @@ class PushShape:
             return ()
         return (yield from self.layout(key).examination())
 
-    def violations(self, key: GroupingKey) -> tuple[Violation, ...]:
-        """Do all of :meth:`examination` at once."""
-        return finished(self.examination(key))
-
     def prepare(self, key: GroupingKey) -> None:
         """Compute now, perhaps in another thread, what the admission of a push to *key* needs."""
-        self.violations(key)
+        finished(self.examination(key))
         self.repeated_bytes(key)
         self.extent  # noqa: B018 - these are cached properties
         self.label_schema.positions  # noqa: B018
