@@ -3,6 +3,8 @@
 import http.client
 import re
 import socket
+import ssl
+from collections.abc import Mapping
 from contextlib import closing
 from typing import NamedTuple
 
@@ -24,10 +26,21 @@ class Answer(NamedTuple):
 
 
 def ask(
-    port: int, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+    port: int,
+    method: str,
+    target: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
-    """One request; *target* is sent as it stands."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as connection:
+    """One request; *target* is sent as it stands. OSError if the server lets nobody in."""
+    connection = (
+        http.client.HTTPSConnection("localhost", port, timeout=TIMEOUT, context=tls)
+        if tls
+        else http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    )
+    with closing(connection):
         connection.request(method, target, body, {"Connection": "close", **(headers or {})})
         answer = connection.getresponse()
         return Answer(answer.status, answer.headers, answer.read())

@@ -1,13 +1,12 @@
 """What an old gateway holds that is about to be replaced: every kind of metric, odd groups."""
 
-import http.client
-
 from google.protobuf import text_format
 
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import messages
 from tests import services
 from tests.delimited import PROTOBUF, delimited
+from tests.exchange import ask
 from tests.exposition import pushed_part, with_sorted_samples
 
 TEXT_TYPES = b"""\
@@ -108,19 +107,6 @@ def protobuf_body() -> bytes:
     return delimited(*families())
 
 
-def exchange(
-    service: services.Service, method: str, path: str, body: bytes = b"", **headers: str
-) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, named)
-    answer = connection.getresponse()
-    try:
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
 def fill(service: services.Service) -> None:
     """Pushes to six groups; one of them has known nothing but failure."""
     for status, method, path, body, kind in (
@@ -133,7 +119,7 @@ def fill(service: services.Service) -> None:
         (400, "PUT", "/metrics/job/bad", b"never 1 1\n", "text/plain"),
         (200, "PUT", "/metrics/job/own", b'process_rss{job="other"} 1\n', "text/plain"),
     ):
-        assert exchange(service, method, path, body, Content_Type=kind)[0] == status
+        assert ask(service.port, method, path, body, {"Content-Type": kind}).status == status
 
 
 def lines_of(service: services.Service, *, times: bool) -> list[str]:
@@ -147,7 +133,7 @@ def lines_of(service: services.Service, *, times: bool) -> list[str]:
 def messages_of(service: services.Service) -> dict[bytes, list[str]]:
     """What a protobuf scrape shows of :func:`families`: each one's metrics, sorted."""
     accept = PROTOBUF + "; escaping=allow-utf-8"
-    _, body = exchange(service, "GET", "/metrics", Accept=accept)
+    body = ask(service.port, "GET", "/metrics", headers={"Accept": accept}).body
     pushed = {family.name for family in families()}
     return {
         family.name: sorted(map(text_format.MessageToString, family.metric))

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import pytest
 
 from tests import services
+from tests.waiting import until
 
 READY_WITHIN = 60.0
 STOPPED_WITHIN = 60.0
@@ -162,11 +163,11 @@ class Postgres:
             self.psql(f"ALTER SYSTEM SET synchronous_standby_names = '{copy.name}'")
             self.psql("SELECT pg_reload_conf()")
         state = "sync" if synchronous else "async"
-        deadline = time.monotonic() + READY_WITHIN
-        while self.psql("SELECT sync_state FROM pg_stat_replication") != state:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{copy.name} does not follow")
-            time.sleep(0.02)
+        until(
+            lambda: self.psql("SELECT sync_state FROM pg_stat_replication") == state,
+            READY_WITHIN,
+            f"{copy.name} does not follow",
+        )
         return copy
 
     def promote(self) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from pushgate.cli import main
 from tests import old_gateway, services
 from tests.client.rogue import closed_port
+from tests.exchange import ask
 from tests.server.access.certificates import hashed
 from tests.waiting import until
 
@@ -56,7 +57,7 @@ def other(two_of_ours):
 
 
 def emptied(server: services.Service) -> services.Service:
-    assert old_gateway.exchange(server, "PUT", "/api/v1/admin/wipe")[0] == 202
+    assert ask(server.port, "PUT", "/api/v1/admin/wipe").status == 202
     until(lambda: server.get("/api/v1/metrics") == EMPTY, reason="the wipe had no effect")
     return server
 
@@ -99,7 +100,7 @@ def test_a_dry_run_says_what_would_be_copied_and_pushes_nothing(old, new):
 
 def test_what_the_new_gateway_has_is_newer_and_stays_unless_replaced(old, new):
     for server, body in ((old, b"m 1\n"), (new, b"m 2\n")):
-        assert old_gateway.exchange(server, "PUT", "/metrics/job/j", body)[0] == 200
+        assert ask(server.port, "PUT", "/metrics/job/j", body).status == 200
     done = imported(old, new)
     assert "kept 1 group of the new gateway" in done.output
     assert pushed(new) == ['m{instance="",job="j"} 2']
@@ -111,7 +112,7 @@ def test_what_the_new_gateway_has_is_newer_and_stays_unless_replaced(old, new):
 def test_a_gateway_whose_scrapes_fail_is_imported_from_its_file(new):
     """Metrics that contradict each other get into a Go server that does not check them."""
     with services.go_pushgateway("--push.disable-consistency-check") as old:
-        assert old_gateway.exchange(old, "PUT", "/metrics/job/a", b"m 1\nm 1\n")[0] == 202
+        assert ask(old.port, "PUT", "/metrics/job/a", b"m 1\nm 1\n").status == 202
         while "last_push_successful" not in old.get("/api/v1/metrics"):
             pass
         done = imported(old, new)
@@ -126,7 +127,7 @@ def test_a_group_that_is_refused_is_named_and_the_others_arrive(other, new):
         (other, "a", b"# TYPE m gauge\nm 2\n"),
         (other, "b", b"n 3\n"),
     ):
-        assert old_gateway.exchange(server, "PUT", f"/metrics/job/{job}", body)[0] == 200
+        assert ask(server.port, "PUT", f"/metrics/job/{job}", body).status == 200
     done = imported(other, new)
     assert done.exit_code == 3
     first, refused, *_ = done.output.splitlines()
@@ -148,10 +149,10 @@ def test_credentials_in_the_addresses_are_used(tmp_path, new):
     config = tmp_path / "web.yml"
     config.write_text("")
     with services.pushgate(f"--web.config.file={config}") as old:
-        old_gateway.exchange(old, "PUT", "/metrics/job/j", b"m 1\n")
+        ask(old.port, "PUT", "/metrics/job/j", b"m 1\n")
         config.write_text(f"basic_auth_users: {{user: {hashed('secret')}}}\n")
         old.process.send_signal(signal.SIGHUP)
-        while old_gateway.exchange(old, "GET", "/-/ready")[0] != 401:
+        while ask(old.port, "GET", "/-/ready").status != 401:
             pass
         assert imported(old, new).exit_code == 5
         with_password = old.url.replace("://", "://user:secret@")
@@ -163,7 +164,7 @@ def test_credentials_in_the_addresses_are_used(tmp_path, new):
 
 def test_a_terminal_shows_progress(other, new):
     for number in range(3):
-        old_gateway.exchange(other, "PUT", f"/metrics/job/{number}", b"m 1\n")
+        ask(other.port, "PUT", f"/metrics/job/{number}", b"m 1\n")
     terminal, end = pty.openpty()
     command = [services.PUSHGATE, "import", other.url, "--to", new.url]
     try:

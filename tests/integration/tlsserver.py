@@ -1,15 +1,14 @@
 """A running server whose web configuration is replaced under it, and clients that speak TLS."""
 
 import base64
-import http.client
 import signal
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests import services
-from tests.exchange import TIMEOUT, Answer
+from tests.exchange import Answer, ask
 from tests.waiting import until
 
 RELOADED = "web configuration reloaded"
@@ -65,12 +64,7 @@ def ask_tls(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """One request over TLS; raises OSError when the server lets nobody in."""
-    connection = http.client.HTTPSConnection("localhost", port, timeout=TIMEOUT, context=context)
-    with closing(connection):
-        connection.request(method, target, body, {"Connection": "close", **(headers or {})})
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.headers, answer.read())
+    return ask(port, method, target, body, headers, tls=context)
 
 
 def basic(user: str, password: str) -> dict[str, str]:

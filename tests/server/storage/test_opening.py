@@ -19,6 +19,7 @@ from pushgate.server.storage.opening import locked, opened_journal
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
 from tests import old_gateway, services
+from tests.exchange import ask
 from tests.server.pushes import key
 from tests.server.storage import failingdisk
 
@@ -307,7 +308,7 @@ def test_what_contradicts_itself_is_left_out_so_that_scrapes_work(tmp_path):
             ("c", b"m_twice 1\nm_twice 1\nfine 1\n"),
             ("a/instance/", b"like_a 1\n"),
         ):
-            assert old_gateway.exchange(old, "PUT", f"/metrics/job/{group}", body)[0] == 202
+            assert ask(old.port, "PUT", f"/metrics/job/{group}", body).status == 202
         wait_until_stored(old, 4)
     groups = {group.key: group for group in started(path)}
     families = [
