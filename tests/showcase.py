@@ -3,12 +3,10 @@
 ``python -m tests.showcase docs/screenshots`` writes the pictures; ``make screenshots`` does that.
 """
 
-import asyncio
 import math
 import random
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +18,6 @@ from pushgate import testing
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
 from pushgate.model.shape import interned
-from pushgate.server import sockets
 from pushgate.server.compose import compose, lock_persistence
 from pushgate.server.recent import Minute
 from pushgate.server.settings import Settings
@@ -73,20 +70,9 @@ def showcase() -> Iterator[str]:
             recent._minutes.append(Minute(pushes, 4e-4, dice.uniform(16e-4, 24e-4)))
         started = time.time_ns() - (12 * 24 + 4) * HOUR * SECOND
         object.__setattr__(server.context, "started", started)
-        [listener] = sockets.listen(["127.0.0.1:0"])
-        stop = threading.Event()
-        thread = threading.Thread(
-            target=lambda: asyncio.run(testing._serve(server, listener, stop)), daemon=True
-        )
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        traffic(url)
-        try:
+        with testing._served(server) as url:
+            traffic(url)
             yield url
-        finally:
-            stop.set()
-            thread.join()
-            listener.close()
 
 
 def traffic(url: str) -> None:

@@ -71,7 +71,13 @@ def gateway() -> Iterator[RunningGateway]:
         ...     pushed.samples()
         {}
     """
-    app = compose(Settings())
+    with _served(compose(Settings())) as url:
+        yield RunningGateway(url)
+
+
+@contextmanager
+def _served(app: App) -> Iterator[str]:
+    """Run *app* in a thread, and yield its URL."""
     # It listens before the thread starts, so that an early push waits instead of failing.
     [listener] = sockets.listen(["127.0.0.1:0"])
     stop = threading.Event()
@@ -80,7 +86,7 @@ def gateway() -> Iterator[RunningGateway]:
     )
     thread.start()
     try:
-        yield RunningGateway(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         stop.set()
         thread.join()
