@@ -32,7 +32,7 @@ def launched(playwright: Playwright, program: str) -> Iterator[Browser]:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads a page: on which screen, in which colors, with scripts or without.
+    """Somebody who reads a page: the screen, its colors, and whether scripts run.
 
     In the dark nothing but colors differs, as a test of the style sheet says.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests import services
 
-# That of this process, without what would bring in another Pushgate.
+# The environment of this process, without what would bring in another Pushgate.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": ""}
 
 

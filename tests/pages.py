@@ -64,7 +64,7 @@ def columns(text: str) -> str:
 
 
 class Reader:
-    """Who follows a page, in a folder of his own, with the tools that it names in the PATH."""
+    """Somebody who follows a page, in a folder of their own, with its tools in the PATH."""
 
     def __init__(self, folder: Path, port: int = 9091, *, prometheus: int = 9090) -> None:
         """Meet the gateway of the pages, localhost:9091, at *port*, and their Prometheus."""

@@ -46,7 +46,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
     _periodic_kind: Callable[..., _Periodic]
     _way_kind: Callable[[Route], Way]
     _way: Way
-    # What answers of the gateway have told.
+    # What is known about the gateway from its answers.
     _text_only = False
     _version_known = False
 

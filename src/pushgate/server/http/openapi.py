@@ -301,6 +301,10 @@ def _preflight(name: str, *refusals: int) -> _Node:
     return _operation(name, "Answer a preflight request", "", answers | _refusals(*refusals))
 
 
+def _health(name: str, about: str, *refusals: int) -> _Node:
+    return _operation(name, about, "", {"200": _plain("Yes.")} | _refusals(*refusals))
+
+
 def _read(name: str, about: str, data: _Node, *parameters: _Node, **refusals: _Node) -> _Node:
     responses = {"200": _json("The data.", data, "Age"), **refusals} | _refusals(503)
     return _operation(name, about, "read", responses, parameters)
@@ -368,19 +372,8 @@ _PAGES: Final[_Node] = {
 }
 
 _SERVER: Final[_Node] = {
-    "/-/healthy": {
-        "get": _operation(
-            "healthy", "Whether the process works", "", {"200": _plain("Yes.")} | _refusals(500)
-        )
-    },
-    "/-/ready": {
-        "get": _operation(
-            "ready",
-            "Whether a push would be accepted",
-            "",
-            {"200": _plain("Yes.")} | _refusals(500, 503),
-        )
-    },
+    "/-/healthy": {"get": _health("healthy", "Whether the process works", 500)},
+    "/-/ready": {"get": _health("ready", "Whether a push would be accepted", 500, 503)},
     "/-/quit": {
         method: _operation(
             f"quitBy{method.title()}",

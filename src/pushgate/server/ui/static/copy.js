@@ -32,7 +32,7 @@ export function startCopying() {
     setTimeout(() => (button.textContent = label), 1500);
     button.focus();
   });
-  // Who selects a number that is written for people copies the number that was pushed.
+  // Selecting a number that is rounded for people copies the number that was pushed.
   document.addEventListener("copy", (event) => {
     const selection = document.getSelection();
     const anchor = selection.anchorNode;
