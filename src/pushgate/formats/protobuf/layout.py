@@ -228,38 +228,33 @@ class _Row(NamedTuple):
     details: tuple[bytes, ...]
 
 
-class _ProtobufLayout:
-    """A shape under the label names of a grouping key, in one escaping scheme."""
+class _ProtobufLayout(NamedTuple):
+    """A shape under the label names of a grouping key, in one escaping scheme.
 
-    def __init__(
-        self,
-        shape: PushShape,
-        metrics: list[int],
-        sheets: list[_Sheet],
-        escaping: Escaping,
-        *,
-        is_marked: bool,
-    ) -> None:
-        self._escaping = escaping
-        self._sheets = sheets
-        self._slots = shape.starts
-        self._metrics = metrics
-        self._is_marked = is_marked
+    ``slots`` and ``firsts`` have the first slot and the first metric of each family, and finally
+    the number of all. ``is_marked`` says whether the labels of the group are still to be filled in.
+    """
+
+    sheets: list[_Sheet]
+    slots: tuple[int, ...]
+    firsts: list[int]
+    escaping: Escaping
+    is_marked: bool
 
     def metrics(self, rows: Sequence[tuple[GroupingKey, Pushed]]) -> Iterator[tuple[int, bytes]]:
         """Yield what :func:`encode_metrics` does."""
-        if not self._sheets:
+        if not self.sheets:
             return
         line = b" ".join([pushed.numbers for _, pushed in rows])
         numbers = yield from pausing(doubles(line), (0, b""))
-        size = 8 * self._slots[-1]
+        size = 8 * self.slots[-1]
         read: list[_Row] = []
         for at, (key, pushed) in enumerate(rows):
-            labels = key.labels if self._is_marked else ()
-            pairs = [_pair(name, value, self._escaping) for name, value in labels]
+            labels = key.labels if self.is_marked else ()
+            pairs = [_pair(name, value, self.escaping) for name, value in labels]
             read.append(_Row(pairs, numbers[at * size : (at + 1) * size], pushed.details))
         is_plain = not any(row.details for row in read)
-        for sheet in self._sheets:
+        for sheet in self.sheets:
             if is_plain and sheet.is_simple:
                 filled = [sheet.numbered(row.pairs, row.numbers) for row in read]
                 for piece, metrics in zip(sheet.pieces, zip(*filled, strict=True), strict=True):
@@ -271,9 +266,9 @@ class _ProtobufLayout:
 
     def _filled(self, piece: _Piece, row: _Row) -> Generator[tuple[int, bytes], None, bytes]:
         at = piece.family
-        first, end = self._slots[at], self._slots[at + 1]
+        first, end = self.slots[at], self.slots[at + 1]
         numbers = struct.unpack_from(f"<{end - first}d", row.numbers, 8 * first)
-        details = row.details[self._metrics[at] : self._metrics[at + 1]]
+        details = row.details[self.firsts[at] : self.firsts[at + 1]]
         if piece.is_large and not details:
             values = [(yield from pausing(piece.encoding(numbers), (at, b"")))]
         else:
@@ -310,7 +305,7 @@ def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_P
         yield
     for its in written.values():
         yield from releasing(its.templates)
-    return _ProtobufLayout(shape, starts, sheets, escaping, is_marked=layout.is_marked)
+    return _ProtobufLayout(sheets, shape.starts, starts, escaping, layout.is_marked)
 
 
 def _writing(layout: Layout, family: int, escaping: Escaping) -> Sliced[_Written]:

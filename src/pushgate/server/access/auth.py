@@ -102,14 +102,8 @@ class Access:
         self._verified: dict[bytes, Identity] = {}
         self._refused: dict[bytes, None] = {}
         self._bucket = TokenBucket(config.rate_limit, clock()) if config.rate_limit else None
-        self._challenges = tuple(
-            (b"WWW-Authenticate", scheme)
-            for scheme, used in (
-                (b"Basic", config.users),
-                (b"Bearer", config.bearer_tokens or config.jwt),
-            )
-            if used
-        )
+        schemes = {b"Basic": config.users, b"Bearer": config.bearer_tokens or config.jwt}
+        self._challenges = tuple((b"WWW-Authenticate", name) for name in schemes if schemes[name])
         self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}  # by the same digests
         # The one queue of the process: reloading must not multiply the work of passwords.
         self._turns: Turns = previous._turns if previous else Turns(_MAX_WAITING)  # noqa: SLF001 - of our own kind

@@ -8,6 +8,7 @@ slices, so that pushes go on meanwhile; it shows the store as it was at the firs
 import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
@@ -234,16 +235,16 @@ def _choose(shapes: dict[str, FamilyShape], name: str, family: FamilyShape) -> N
         shapes[name] = family
 
 
+@dataclass(eq=False, slots=True)
 class Kept:
     """An exposition in use. Hold ``lock`` while scraping it.
 
     ``next`` is the scrape that has not begun yet; everybody who waits gets the same one.
     """
 
-    def __init__(self, exposition: Exposition, lock: asyncio.Lock) -> None:
-        self.exposition = exposition
-        self.lock = lock
-        self.next: asyncio.Task[tuple[int, list[bytes]]] | None = None
+    exposition: Exposition
+    lock: asyncio.Lock
+    next: asyncio.Task[tuple[int, list[bytes]]] | None = None
 
 
 class Views:
