@@ -5,7 +5,7 @@ import pytest
 from pushgate.errors import InvalidBody, LimitExceeded
 from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import HARMLESS, BodyLimits
-from pushgate.formats.protobuf.wire import append_bytes, append_delimited, append_uint
+from pushgate.formats.protobuf.wire import delimited, field, uint_field
 from pushgate.formats.zstd import zstd
 from pushgate.model.names import NameRule
 
@@ -26,18 +26,12 @@ def read(
 
 
 def message(*fields: tuple[int, bytes]) -> bytes:
-    out = bytearray()
-    for number, value in fields:
-        append_bytes(out, number, value)
-    return bytes(out)
+    return b"".join(field(number, value) for number, value in fields)
 
 
 def family(kind: int, *metrics: bytes, help_: bytes = b"x" * HARMLESS) -> bytes:
-    inner, out = bytearray(message((1, b"a"), (2, help_))), bytearray()
-    append_uint(inner, 3, kind)
-    inner += message(*((4, metric) for metric in metrics))
-    append_delimited(out, inner)
-    return bytes(out)
+    inner = message((1, b"a"), (2, help_)) + uint_field(3, kind)
+    return delimited(inner + message(*((4, metric) for metric in metrics)))
 
 
 EMPTY_GROUP = b"\x5b\x5c"

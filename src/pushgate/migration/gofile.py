@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pushgate.errors import InvalidBody
 from pushgate.formats.protobuf.reader import decode
-from pushgate.formats.protobuf.values import varint
+from pushgate.formats.protobuf.wire import delimited
 from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.quoting import go_quote, is_utf8, text
@@ -250,7 +250,7 @@ def _group(
 
 def _pushed(name: str, message: bytes) -> Pushed:
     """Return the family in *message*; raise InvalidBody if no push could have brought it."""
-    pushed = decode(varint(len(message)) + message)
+    pushed = decode(delimited(message))
     for fault, what in (
         (pushed.shape.names != (name,), "another name inside"),
         (pushed.timestamped, "timestamps"),

@@ -16,7 +16,7 @@ from pushgate.client.results import PUSH_TIMES, Payload
 from pushgate.errors import InvalidBody, PushgatewayError, PushHTTPError
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import messages
-from pushgate.formats.protobuf.wire import append_delimited
+from pushgate.formats.protobuf.wire import delimited
 from pushgate.model.quoting import text
 
 # Without allow-utf-8 a server escapes UTF-8 names, and the copies would have other names.
@@ -117,7 +117,7 @@ def _copy(entry: Mapping[str, Any], families: Mapping[str, tuple[Any, Metrics]])
             if scraped.help:
                 family.help = scraped.help
             count += len(family.metric)
-            append_delimited(body, family.SerializeToString())
+            body += delimited(family.SerializeToString())
     success = entry.get("last_push_successful") is not False
     return Copy(group, bytes(body), count, tuple(missing), success)
 

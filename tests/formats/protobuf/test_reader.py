@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from pushgate.errors import InvalidBody
 from pushgate.formats.protobuf.messages import VALUE_FIELDS
 from pushgate.formats.protobuf.reader import ProtobufReader, decode, scan
-from pushgate.formats.protobuf.values import varint
+from pushgate.formats.protobuf.wire import varint
 from pushgate.model.family import MetricType
 from pushgate.model.numbers import go_float
 from pushgate.model.shape import Pushed

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.formats.protobuf.values import double, encoded, field, packed, varint
-from pushgate.formats.protobuf.wire import read_varint
+from pushgate.formats.protobuf.values import double, encoded, packed
+from pushgate.formats.protobuf.wire import field
 from pushgate.model.family import MetricType
 from tests.metrics_proto import MetricFamily
 
@@ -13,12 +13,6 @@ def message(value: bytes):
     """Return the Metric message that consists of *value*."""
     [metric] = MetricFamily.FromString(field(4, value)).metric
     return metric
-
-
-@given(st.integers(0, 2**64 - 1))
-def test_a_varint_is_read_back(value):
-    wire = varint(value)
-    assert read_varint(wire, 0) == (value, len(wire))
 
 
 @given(st.floats(allow_nan=False))

@@ -7,17 +7,18 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.formats.protobuf.wire import (
-    append_bytes,
-    append_double,
-    append_uint,
+    double_field,
+    field,
     read_varint,
+    uint_field,
+    varint,
 )
 
-NUMBERS = st.integers(1, 2**29 - 1)
+NUMBERS = st.integers(1, 127)
 WRITTEN = st.one_of(
-    st.tuples(st.just(append_uint), NUMBERS, st.integers(0, 2**64 - 1)),
-    st.tuples(st.just(append_bytes), NUMBERS, st.binary()),
-    st.tuples(st.just(append_double), NUMBERS, st.floats(allow_nan=False)),
+    st.tuples(st.just(uint_field), NUMBERS, st.integers(0, 2**64 - 1)),
+    st.tuples(st.just(field), NUMBERS, st.binary()),
+    st.tuples(st.just(double_field), NUMBERS, st.floats(allow_nan=False)),
 )
 
 
@@ -37,10 +38,14 @@ def fields(message: bytes) -> Iterator[tuple[int, object]]:
 
 @given(st.lists(WRITTEN))
 def test_what_is_written_is_read_again(written):
-    out = bytearray()
-    for append, number, value in written:
-        append(out, number, value)
-    assert list(fields(bytes(out))) == [(number, value) for _, number, value in written]
+    message = b"".join(write(number, value) for write, number, value in written)
+    assert list(fields(message)) == [(number, value) for _, number, value in written]
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_varint_is_read_back(value):
+    wire = varint(value)
+    assert read_varint(wire, 0) == (value, len(wire))
 
 
 def test_a_number_of_more_than_ten_bytes_is_none():

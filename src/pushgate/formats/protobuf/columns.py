@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 from pushgate.formats.families import Part
 from pushgate.formats.protobuf.messages import message_class
-from pushgate.formats.protobuf.values import SIMPLE_PREFIX, varint
-from pushgate.formats.protobuf.wire import read_varint
+from pushgate.formats.protobuf.values import SIMPLE_PREFIX
+from pushgate.formats.protobuf.wire import read_varint, varint
 from pushgate.formats.shapecache import remembered
 from pushgate.formats.slots import SlotMapping
 from pushgate.formats.structure import Run, Structure, Unusual, labels_of

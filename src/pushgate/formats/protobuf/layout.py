@@ -16,9 +16,8 @@ from pushgate.formats.protobuf.values import (
     double,
     encoded,
     encoding,
-    field,
-    varint,
 )
+from pushgate.formats.protobuf.wire import field, varint
 from pushgate.formats.slots import doubles
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels

@@ -8,7 +8,7 @@ from functools import partial
 from struct import Struct
 from typing import Final, NamedTuple
 
-from pushgate.formats.protobuf.wire import append_varint
+from pushgate.formats.protobuf.wire import field, varint
 from pushgate.model.family import MetricType
 from pushgate.model.numbers import is_whole_count
 from pushgate.model.slices import PER_SLICE, Sliced
@@ -22,24 +22,6 @@ SIMPLE_PREFIX: Final = {
     MetricType.UNTYPED: b"\x2a\x09\x09",
 }
 """What precedes the eight bytes of a number: field, length, and the tag of ``value``."""
-
-
-def varint(value: int) -> bytes:
-    """Return *value* as a varint."""
-    if value < len(_SMALL):
-        return _SMALL[value]
-    out = bytearray()
-    append_varint(out, value)
-    return bytes(out)
-
-
-_SMALL: list[bytes] = []
-_SMALL += [varint(value) for value in range(2**10)]  # almost every length and count
-
-
-def field(number: int, content: bytes) -> bytes:
-    """Return *content* as the bytes field or embedded message *number*, below 16."""
-    return _SMALL[number << 3 | 2] + varint(len(content)) + content
 
 
 def packed(bounds: Iterable[str]) -> tuple[bytes, ...]:
@@ -107,12 +89,15 @@ def _summary(points: bytes, total: float, count: float) -> bytes:
     return field(4, b"\x08%b\x11%b%b" % (said, double(total), points))
 
 
+_BUCKET_SIZES: Final = [varint(10 + size) for size in range(11)]
+
+
 def _buckets(bounds: Sequence[bytes], counts: Sequence[float]) -> bytes:
     parts: list[bytes] = []
     for bound, below in zip(bounds, counts, strict=True):
         number = varint(int(below))
         # cumulative_count 1, upper_bound 2: ten bytes around the varint.
-        parts += (b"\x1a", _SMALL[10 + len(number)], b"\x08", number, b"\x11", bound)
+        parts += (b"\x1a", _BUCKET_SIZES[len(number)], b"\x08", number, b"\x11", bound)
     return b"".join(parts)
 
 

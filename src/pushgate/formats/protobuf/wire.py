@@ -1,7 +1,7 @@
 """The protobuf wire format, one field at a time.
 
-Every ``append`` function appends to a ``bytearray``. Repeated numbers are not packed, because
-``metrics.proto`` is proto2. (Protocol Buffers, "Encoding".)
+Repeated numbers are not packed, because ``metrics.proto`` is proto2. Fields that are written have
+numbers below 128. (Protocol Buffers, "Encoding".)
 """
 
 from struct import Struct
@@ -10,54 +10,49 @@ from struct import Struct
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
 _DOUBLE = Struct("<d").pack
 _MASK64 = (1 << 64) - 1
+_FEW = 1024
 
 
-def append_varint(out: bytearray, value: int) -> None:
-    """Append *value*; a negative one as its 64-bit two's complement."""
-    if 0 <= value < 0x80:  # almost every tag and length
-        out.append(value)
-        return
-    value &= _MASK64
+def varint(value: int) -> bytes:
+    """Return *value* as a varint; a negative one as its 64-bit two's complement."""
+    return _SMALL[value] if 0 <= value < _FEW else _varint(value & _MASK64)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
     while value >= 0x80:  # seven bits a byte, the lowest first; the high bit says "more follows"
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
+    return bytes(out)
 
 
-def append_uint(out: bytearray, field: int, value: int) -> None:
-    """Append an ``int32``, ``int64``, ``uint32``, ``uint64`` or enum field."""
-    append_varint(out, field << 3 | _VARINT)
-    append_varint(out, value)
+_SMALL = [*map(_varint, range(_FEW))]  # almost every tag, length and count
 
 
-def append_sint(out: bytearray, field: int, value: int) -> None:
-    """Append a ``sint32`` or ``sint64`` field: zigzag, so that -1 is short."""
-    append_varint(out, field << 3 | _VARINT)
-    append_varint(out, value << 1 if value >= 0 else ~(value << 1))
+def field(number: int, content: bytes) -> bytes:
+    """Return *content* as the bytes field or embedded message *number*."""
+    return _SMALL[number << 3 | _BYTES] + varint(len(content)) + content
 
 
-def append_double(out: bytearray, field: int, value: float) -> None:
-    """Append a ``double`` field."""
-    append_varint(out, field << 3 | _FIXED64)
-    out += _DOUBLE(value)
+def uint_field(number: int, value: int) -> bytes:
+    """Return an ``int32``, ``int64``, ``uint32``, ``uint64`` or enum field."""
+    return _SMALL[number << 3 | _VARINT] + varint(value)
 
 
-def append_bytes(out: bytearray, field: int, value: bytes | bytearray) -> None:
-    """Append a ``bytes`` field, or an embedded message."""
-    append_varint(out, field << 3 | _BYTES)
-    append_varint(out, len(value))
-    out += value
+def sint_field(number: int, value: int) -> bytes:
+    """Return a ``sint32`` or ``sint64`` field: zigzag, so that -1 is short."""
+    return uint_field(number, value << 1 if value >= 0 else ~(value << 1))
 
 
-def append_text(out: bytearray, field: int, value: str) -> None:
-    """Append a ``string`` field."""
-    append_bytes(out, field, value.encode())
+def double_field(number: int, value: float) -> bytes:
+    """Return a ``double`` field."""
+    return _SMALL[number << 3 | _FIXED64] + _DOUBLE(value)
 
 
-def append_delimited(out: bytearray, message: bytes | bytearray) -> None:
-    """Append *message* after its length, as in a stream of messages."""
-    append_varint(out, len(message))
-    out += message
+def delimited(message: bytes) -> bytes:
+    """Return *message* after its length, as in a stream of messages."""
+    return varint(len(message)) + message
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
