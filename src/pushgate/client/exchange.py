@@ -1,6 +1,7 @@
 """HTTP/1.1 with a gateway, on any socket: proxies, tunnels and TLS included."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Bytes of the head of an answer, as in httpcore: proxies set cookies beyond the 16 KiB of h11.
 _MAX_HEAD = 100 * 1024
+_http = partial(h11.Connection, h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -166,10 +168,6 @@ class Channel:
                 # h11's own words would be about its states.
                 raise h11.RemoteProtocolError("Server disconnected without sending a response.")
             http.receive_data(data)
-
-
-def _http() -> h11.Connection:
-    return h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
 
 
 def _host(url: SplitResult) -> str:

@@ -280,11 +280,7 @@ def _path_name(name: str, rule: NameRule) -> str:
 
 def _path_value(value: str) -> str:
     """Return the rest of a label in a path: in base64 unless it is plain to read as it is."""
-    if (
-        value.strip(".")
-        and value.isascii()
-        and value.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    ):
+    if value.strip(".") and re.fullmatch(r"[\w.-]+", value, re.ASCII):
         return f"/{value}"
     # "=" is the padding of nothing: a path could not end in an empty value.
     return f"@base64/{base64.urlsafe_b64encode(raw(value)).decode() or '='}"
