@@ -7,31 +7,18 @@ or silently overwrite is found before anything is sent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set as AbstractSet
-from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pushgate.client.collect import LeftOut, described, report
 from pushgate.client.escaping import escape_name
 from pushgate.errors import EncodingError
+from pushgate.model.family import MetricType
+from pushgate.model.grouping import Labels
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from prometheus_client.samples import Exemplar, NativeHistogram, Sample
-
-Labels = tuple[tuple[str, str], ...]
-"""Names and values, sorted by name."""
-
-
-class Kind(Enum):
-    """The type of a family: its word in the text format, its number in protobuf."""
-
-    COUNTER = ("counter", 0)
-    GAUGE = ("gauge", 1)
-    SUMMARY = ("summary", 2)
-    UNTYPED = ("untyped", 3)
-    HISTOGRAM = ("histogram", 4)
-    GAUGE_HISTOGRAM = ("histogram", 5)
 
 
 class Bucket(NamedTuple):
@@ -60,7 +47,7 @@ class Point:
 class Family:
     """A metric family under its final name, with its points by their labels."""
 
-    def __init__(self, name: str, documentation: str, kind: Kind) -> None:
+    def __init__(self, name: str, documentation: str, kind: MetricType) -> None:
         self.name, self.help, self.kind = name, documentation, kind
         self.points: dict[Labels, Point] = {}
 
@@ -79,16 +66,16 @@ class Rules(NamedTuple):
 
 
 # By prometheus_client's type: the kind, and the suffix that the exposition adds to the name.
-_KINDS: Mapping[str, tuple[Kind, str]] = {
-    "counter": (Kind.COUNTER, "_total"),
-    "gauge": (Kind.GAUGE, ""),
-    "summary": (Kind.SUMMARY, ""),
-    "histogram": (Kind.HISTOGRAM, ""),
-    "gaugehistogram": (Kind.GAUGE_HISTOGRAM, ""),
-    "info": (Kind.GAUGE, "_info"),
-    "stateset": (Kind.GAUGE, ""),
-    "unknown": (Kind.UNTYPED, ""),
-    "untyped": (Kind.UNTYPED, ""),
+_KINDS: Mapping[str, tuple[MetricType, str]] = {
+    "counter": (MetricType.COUNTER, "_total"),
+    "gauge": (MetricType.GAUGE, ""),
+    "summary": (MetricType.SUMMARY, ""),
+    "histogram": (MetricType.HISTOGRAM, ""),
+    "gaugehistogram": (MetricType.GAUGE_HISTOGRAM, ""),
+    "info": (MetricType.GAUGE, "_info"),
+    "stateset": (MetricType.GAUGE, ""),
+    "unknown": (MetricType.UNTYPED, ""),
+    "untyped": (MetricType.UNTYPED, ""),
 }
 
 
@@ -103,16 +90,14 @@ _HISTOGRAM: Mapping[str, Part] = {
     "_gsum": "sum",
     "_created": "created",
 }
-_PARTS: Mapping[Kind, Mapping[str, Part]] = {
-    Kind.COUNTER: {"_total": "value", "": "value", "_created": "created"},
-    Kind.GAUGE: {"": "value", "_info": "value"},
-    Kind.UNTYPED: {"": "value"},
-    Kind.SUMMARY: {"": "quantile", "_count": "count", "_sum": "sum", "_created": "created"},
-    Kind.HISTOGRAM: _HISTOGRAM,
-    Kind.GAUGE_HISTOGRAM: _HISTOGRAM,
+_PARTS: Mapping[MetricType, Mapping[str, Part]] = {
+    MetricType.COUNTER: {"_total": "value", "": "value", "_created": "created"},
+    MetricType.GAUGE: {"": "value", "_info": "value"},
+    MetricType.UNTYPED: {"": "value"},
+    MetricType.SUMMARY: {"": "quantile", "_count": "count", "_sum": "sum", "_created": "created"},
+    MetricType.HISTOGRAM: _HISTOGRAM,
+    MetricType.GAUGE_HISTOGRAM: _HISTOGRAM,
 }
-# The label that tells the samples of one point apart; it is no label of the series.
-_OWN_LABEL = {Kind.HISTOGRAM: "le", Kind.GAUGE_HISTOGRAM: "le", Kind.SUMMARY: "quantile"}
 
 
 def gather(
@@ -153,7 +138,7 @@ def _merge(families: dict[str, Family], family: Family) -> None:
     if known is family:
         return
     if known.kind is not family.kind:
-        kinds = f"{known.kind.value[0]} and as {family.kind.value[0]}"
+        kinds = f"{known.kind.word} and as {family.kind.word}"
         raise EncodingError(f"two metrics are pushed as {family.name}: as {kinds}; rename one")
     twice = known.points.keys() & family.points.keys()
     if twice:
@@ -167,12 +152,13 @@ def _duplicate(name: str, labels: Labels) -> EncodingError:
 
 
 def _families_of(metric: Metric, rules: Rules) -> list[Family]:
-    kind, suffix = _KINDS.get(metric.type, (Kind.UNTYPED, ""))
+    kind, suffix = _KINDS.get(metric.type, (MetricType.UNTYPED, ""))
     name = escape_name("metric", metric.name + suffix, rules.escaping)
     family = Family(name, metric.documentation, kind)
     strays: dict[str, Family] = {}
     seen: set[tuple[Part, Labels, str | None]] = set()
-    parts, own_label, cut = _PARTS[kind], _OWN_LABEL.get(kind), len(metric.name)
+    # The label that tells the samples of one point apart is no label of the series.
+    parts, own_label, cut = _PARTS[kind], kind.own_label, len(metric.name)
     for sample in metric.samples:
         if sample.timestamp is not None and rules.timestamps == "error":
             raise EncodingError(
@@ -182,7 +168,7 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
         if part is None:
             # Its name does not fit the type of its family, so it gets an untyped family.
             stray = escape_name("metric", sample.name, rules.escaping)
-            other = strays.setdefault(stray, Family(stray, "", Kind.UNTYPED))
+            other = strays.setdefault(stray, Family(stray, "", MetricType.UNTYPED))
             labels = _labels_of(sample.labels, None, rules)
             if labels in other.points:
                 raise _duplicate(stray, labels)
@@ -206,7 +192,7 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
     families = [family, *strays.values()]
     if rules.include_created:
         name = escape_name("metric", f"{metric.name}_created", rules.escaping)
-        created = Family(name, metric.documentation, Kind.GAUGE)
+        created = Family(name, metric.documentation, MetricType.GAUGE)
         for labels, point in family.points.items():
             if point.created is not None:
                 created.points[labels] = Point(labels, point.created)
@@ -214,7 +200,7 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
     return families
 
 
-def _take(point: Point, part: Part, sample: Sample, kind: Kind) -> None:
+def _take(point: Point, part: Part, sample: Sample, kind: MetricType) -> None:
     """Set the *part* of *point* that *sample* carries."""
     if part == "native":
         point.native, point.native_only = sample.native_histogram, not point.buckets
@@ -228,7 +214,7 @@ def _take(point: Point, part: Part, sample: Sample, kind: Kind) -> None:
         case "value":
             point.value, point.exemplar = value, sample.exemplar
         case "count":
-            if kind is Kind.SUMMARY and (value < 0 or not value.is_integer()):
+            if kind is MetricType.SUMMARY and (value < 0 or not value.is_integer()):
                 raise ValueError(f"the count of a summary is {sample.value}")
             point.count = value
         case "sum":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pushgate.client.families import Bucket, Family, Kind, Labels, Point
+from pushgate.client.families import Bucket, Family, Point
 from pushgate.formats.protobuf.wire import (
     delimited,
     double_field,
@@ -19,6 +19,8 @@ from pushgate.formats.protobuf.wire import (
     sint_field,
     uint_field,
 )
+from pushgate.model.family import MetricType
+from pushgate.model.grouping import Labels
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Exemplar, NativeHistogram
@@ -37,7 +39,7 @@ def encode(family: Family) -> bytes:
         field(4, _labels(point.labels) + field(number, write(point)))
         for point in family.points.values()
     ]
-    kind = uint_field(3, family.kind.value[1])
+    kind = uint_field(3, family.kind)
     return delimited(b"".join([field(1, family.name.encode()), help_, kind, *metrics]))
 
 
@@ -145,11 +147,11 @@ def _exemplar(exemplar: Exemplar) -> bytes:
     return _labels(tuple(exemplar.labels.items())) + double_field(2, exemplar.value) + when
 
 
-_WRITERS: Mapping[Kind, tuple[int, Callable[[Point], bytes]]] = {
-    Kind.COUNTER: (3, _counter),
-    Kind.GAUGE: (2, _value),
-    Kind.SUMMARY: (4, _summary),
-    Kind.UNTYPED: (5, _value),
-    Kind.HISTOGRAM: (7, _histogram),
-    Kind.GAUGE_HISTOGRAM: (7, _histogram),
+_WRITERS: Mapping[MetricType, tuple[int, Callable[[Point], bytes]]] = {
+    MetricType.COUNTER: (3, _counter),
+    MetricType.GAUGE: (2, _value),
+    MetricType.SUMMARY: (4, _summary),
+    MetricType.UNTYPED: (5, _value),
+    MetricType.HISTOGRAM: (7, _histogram),
+    MetricType.GAUGE_HISTOGRAM: (7, _histogram),
 }

@@ -1,7 +1,9 @@
 """Families as the text format 0.0.4."""
 
-from pushgate.client.families import Family, Kind, Labels
+from pushgate.client.families import Family
 from pushgate.client.results import TEXT_TYPE
+from pushgate.model.family import MetricType
+from pushgate.model.grouping import Labels
 from pushgate.model.names import LEGACY_LABEL, LEGACY_METRIC
 from pushgate.model.numbers import go_float
 
@@ -18,19 +20,18 @@ def encode(family: Family) -> bytes:
         # A help text escapes no quotes; a label value does.
         text = family.help.replace("\\", r"\\").replace("\n", r"\n")
         lines.append(f"# HELP {shown} {text}\n")
-    lines.append(f"# TYPE {shown} {family.kind.value[0]}\n")
+    lines.append(f"# TYPE {shown} {family.kind.word}\n")
     for point in family.points.values():
         labels = point.labels
-        match family.kind:
-            case Kind.COUNTER | Kind.GAUGE | Kind.UNTYPED:
-                lines.append(_line(name, labels, point.value))
-                continue
-            case Kind.SUMMARY:
-                for quantile, value in point.quantiles:
-                    lines.append(_line(name, (*labels, ("quantile", go_float(quantile))), value))
-            case Kind.HISTOGRAM | Kind.GAUGE_HISTOGRAM:
-                for bound, total, _ in sorted(point.buckets):
-                    lines.append(_line(f"{name}_bucket", (*labels, ("le", go_float(bound))), total))
+        if family.kind.is_simple:
+            lines.append(_line(name, labels, point.value))
+            continue
+        if family.kind is MetricType.SUMMARY:
+            for quantile, value in point.quantiles:
+                lines.append(_line(name, (*labels, ("quantile", go_float(quantile))), value))
+        else:
+            for bound, total, _ in sorted(point.buckets):
+                lines.append(_line(f"{name}_bucket", (*labels, ("le", go_float(bound))), total))
         lines.append(_line(f"{name}_sum", labels, point.sum))
         lines.append(_line(f"{name}_count", labels, point.count))
     return "".join(lines).encode()
