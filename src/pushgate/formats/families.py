@@ -70,7 +70,7 @@ class FamilyBuilder:
     @property
     def special_label(self) -> str | None:
         """The label that is not one of the metric's own, such as a histogram's ``le``."""
-        return None if self.type is None or self.type.is_simple else self.type.own_label
+        return None if self.type is None else self.type.own_label
 
     def distribution(self, labels: Labels) -> Distribution:
         """Return the summary or histogram with *labels*, new if it is not there yet."""

@@ -100,15 +100,11 @@ class _Part(Enum):
 
 
 class _Rule(NamedTuple):
-    """A type of OpenMetrics: what it becomes, and the role of each suffix of its samples.
-
-    ``label`` is the one that distinguishes buckets or quantiles.
-    """
+    """A type of OpenMetrics: what it becomes, and the role of each suffix of its samples."""
 
     type: MetricType
     suffix: str
     parts: Mapping[str, _Part]
-    label: str | None = None
 
 
 _HISTOGRAM: Final = {"_bucket": _Part.POINT, "_count": _Part.COUNT, "_sum": _Part.SUM}
@@ -119,9 +115,9 @@ _VALUE: Final = {"": _Part.VALUE}
 _RULES: Final = {
     "counter": _Rule(MetricType.COUNTER, "_total", {"_total": _Part.VALUE} | _CREATED),
     "gauge": _Rule(MetricType.GAUGE, "", _VALUE),
-    "histogram": _Rule(MetricType.HISTOGRAM, "", _HISTOGRAM | _CREATED, "le"),
-    "gaugehistogram": _Rule(MetricType.GAUGE_HISTOGRAM, "", _GAUGE_HISTOGRAM, "le"),
-    "summary": _Rule(MetricType.SUMMARY, "", _SUMMARY | _CREATED, "quantile"),
+    "histogram": _Rule(MetricType.HISTOGRAM, "", _HISTOGRAM | _CREATED),
+    "gaugehistogram": _Rule(MetricType.GAUGE_HISTOGRAM, "", _GAUGE_HISTOGRAM),
+    "summary": _Rule(MetricType.SUMMARY, "", _SUMMARY | _CREATED),
     "info": _Rule(MetricType.GAUGE, "_info", {"_info": _Part.VALUE}),
     "stateset": _Rule(MetricType.GAUGE, "", _VALUE),
     "unknown": _Rule(MetricType.UNTYPED, "", _VALUE),
@@ -287,7 +283,7 @@ class _Family:
 
     def bound(self, line: _Line, labels: Labels, part: _Part) -> tuple[Labels, float]:
         """Return *labels* without that of the bucket or quantile, and the bound in it."""
-        own = self.rule.label
+        own = self.rule.type.own_label
         pairs = dict(labels)
         if self.word == "stateset" and self.name not in pairs:
             line.fail(f"a state of {self.name} has to have the label {self.name}")
@@ -372,7 +368,8 @@ class _Reading:
         if expected := _expected_number(family.word, part, value):
             line.fail(f"the {part.value} of a {family.word} has to be {expected}")
         if line.skip(" # ") or (self._timestamp(line) and line.skip(" # ")):
-            if not (part is _Part.POINT and family.rule.label == "le") and family.word != "counter":
+            is_bucket = part is _Part.POINT and family.rule.type.is_histogram
+            if not is_bucket and family.word != "counter":
                 line.fail("only counters and buckets have exemplars")
             metric.exemplars[bound] = line.exemplar()
         known = bound in metric.points if part is _Part.POINT else part in metric.parts
