@@ -134,3 +134,10 @@ def test_a_missing_token_file_is_a_configuration_error(caller, tmp_path):
     gateway = caller.make("h:1", bearer_token_file=tmp_path / "gone")
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         caller.call(gateway, "delete")
+
+
+def test_a_token_file_that_is_no_text_is_a_configuration_error(caller, tmp_path):
+    (tmp_path / "token").write_bytes(b"t\xffken\n")
+    gateway = caller.make("h:1", bearer_token_file=tmp_path / "token")
+    with pytest.raises(ConfigurationError, match="cannot be read: it is not UTF-8"):
+        caller.call(gateway, "delete")

@@ -57,11 +57,12 @@ class FromFile:
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             # After a 401 it is read anyway: a file can change within the resolution of its time.
             if renew or seen != self._seen:
-                self._value = bearer(self._path.read_text().strip())
+                self._value = bearer(self._path.read_text(encoding="utf-8").strip())
                 self._seen = seen
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigurationError(
-                f"The bearer token file cannot be read: {error.strerror}.", key="bearer_token_file"
+                f"The bearer token file cannot be read: {reason}.", key="bearer_token_file"
             ) from error
         return self._value
 
