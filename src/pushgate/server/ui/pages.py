@@ -337,6 +337,7 @@ def _all_templates() -> dict[str, "Template"]:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    templates.filters["number"] = "{:,}".format
     return {name: templates.get_template(name) for name in templates.list_templates()}
 
 
