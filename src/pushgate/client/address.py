@@ -22,7 +22,7 @@ UrlEncoding = Literal["base64", "percent"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/?#\[\]@\\]+)(?::(\d+))?")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 # These cannot be percent-encoded: servers split and resolve the decoded path, so that a value
 # of ".." would name another group.
 _NEEDS_BASE64 = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]|\A\.{1,2}\Z")
@@ -57,7 +57,7 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
     """
     written = _SCHEME.match(address)
     used = written[1].lower() if written else scheme or "http"
-    if used not in _DEFAULT_PORTS:
+    if used not in DEFAULT_PORTS:
         raise ConfigurationError("Illegal scheme. Expecting 'http' or 'https'.", key="scheme")
     if written and scheme is not None and scheme != used:
         raise ConfigurationError(
@@ -72,7 +72,7 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
             "Invalid Pushgateway address. Expecting <host>:<port>", key="address"
         )
     user, _, password = userinfo.partition(":")
-    port = int(match[2] or _DEFAULT_PORTS[used])
+    port = int(match[2] or DEFAULT_PORTS[used])
     if not 0 < port < 1 << 16:
         raise ConfigurationError(
             f"Invalid Pushgateway address. Its port is {port}; expecting 1 to 65535", key="address"

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
 
+from pushgate.client.address import DEFAULT_PORTS
 from pushgate.client.auth import basic
 from pushgate.client.delivery import Attempt
 from pushgate.client.failures import Answer
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 # Bytes of the head of an answer, as in httpcore: proxies set cookies beyond the 16 KiB of h11.
 _MAX_HEAD = 100 * 1024
 _http = partial(h11.Connection, h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
-_PORTS = {"http": 80, "https": 443}
 
 
 class ProxyError(ConnectionError):
@@ -177,14 +177,14 @@ def _host(url: SplitResult) -> str:
 
 
 def _port(url: SplitResult) -> int:
-    return url.port or _PORTS[url.scheme]
+    return url.port or DEFAULT_PORTS[url.scheme]
 
 
 def _authority(url: SplitResult, *, with_port: bool = False) -> str:
     """Return host and port as in a Host header, where the scheme's own port is left out."""
     host, port = _host(url), _port(url)
     shown = f"[{host}]" if ":" in host else host
-    return f"{shown}:{port}" if with_port or port != _PORTS[url.scheme] else shown
+    return f"{shown}:{port}" if with_port or port != DEFAULT_PORTS[url.scheme] else shown
 
 
 def _proxy_authorization(proxy: SplitResult) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+from pushgate.client.address import DEFAULT_PORTS
 from pushgate.client.log import warn_once
 from pushgate.errors import (
     PushAuthError,
@@ -147,7 +148,7 @@ def port_hint(info: RequestInfo) -> str:
     base = urlsplit(info.base)
     if base.port is not None:
         return ""
-    port = 443 if base.scheme == "https" else 80
+    port = DEFAULT_PORTS[base.scheme]
     return f"the address has no port, so this was port {port}; a Pushgateway listens on 9091"
 
 
