@@ -38,6 +38,15 @@ def test_what_was_used_last_is_kept():
     assert cache.bytes == 960
 
 
+def test_room_is_made_even_if_everything_was_used():
+    cache = BoundedCache(1000)
+    for key in "abcdef":
+        cache.put(key, key, 240)
+        assert all(cache.get(kept) for kept in [*cache._kept])
+    assert len(cache) == 4
+    assert cache.get("f") == "f"
+
+
 def test_what_costs_more_than_a_quarter_is_not_kept():
     cache = BoundedCache(1000)
     assert cache.put("a", 1, 250)
@@ -69,7 +78,7 @@ def test_a_key_that_gets_another_shape_outlives_the_first():
     cache = ShapeCache(8000)
     for number in range(2):
         cache.put("key", shape(number), None, 100)
-    cache._held.clear()
+    cache._held = BoundedCache(8000)  # nobody holds them any more
     kept = shape(2)
     cache.put("key", kept, None, 100)
     gc.collect()
@@ -94,8 +103,8 @@ def test_threads_may_share_a_cache():
     for thread in threads:
         thread.join()
     assert failures == []
-    assert cache._held_bytes == sum(cache._held.values())
-    assert cache._entries.bytes == sum(size for _, size in cache._entries._kept.values())
+    for kept in (cache._held, cache._entries):
+        assert kept.bytes == sum(entry.size for entry in kept._kept.values())
 
 
 def text_body(number: int) -> bytes:

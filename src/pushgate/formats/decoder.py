@@ -43,6 +43,7 @@ class PushDecoder:
             limits: how large a body may be, and how much it may hold.
         """
         self._limits = limits
+        self._quick_bytes = min(limits.bytes or _LARGE_BYTES, _LARGE_BYTES - 1)
         self._text = TextReader(names)
         self._others: dict[BodyFormat, Reader] = {}
 
@@ -57,19 +58,20 @@ class PushDecoder:
 
         A compressed body may, because its size is not known, and so may many short lines of an
         unknown shape, and the first body of a format, with which its reader is imported.
+        A body that is too long for the limits is left to :meth:`read` as well.
         """
-        if encoding or len(body) >= _LARGE_BYTES:
+        if encoding or len(body) > self._quick_bytes:
             return None
         kind = body_format(content_type)
         if kind is not BodyFormat.TEXT and kind not in self._others:
             return None
         # To count the lines of a small push takes a fiftieth of its time.
         lines = body.count(b"\n") if len(body) > _LARGE_LINES * _SHORTEST_LINE else 0
-        if lines <= _LARGE_LINES:
-            return self.read(body, content_type, encoding)
         if kind is BodyFormat.TEXT and lines <= _LARGE_LINES_KNOWN:
-            return self._text.read_known(body)  # its shape was within the limits before
-        return None
+            known = self._text.read_known(body)  # its shape was within the limits before
+            if known is not None:
+                return known
+        return self._read(body, kind) if lines <= _LARGE_LINES else None
 
     def read(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed:
         """Return what *body* pushes, according to its Content-Type and Content-Encoding.
@@ -82,7 +84,9 @@ class PushDecoder:
         """
         coding = content_coding(encoding) if encoding else ""
         body = decompress(body, coding, limit=self._limits.bytes)
-        kind = body_format(content_type)
+        return self._read(body, body_format(content_type))
+
+    def _read(self, body: bytes, kind: BodyFormat) -> Pushed:
         if kind is BodyFormat.PROTOBUF:
             return self._reader(kind).read(body)
         check_text(body, self._limits)

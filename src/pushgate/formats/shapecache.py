@@ -7,7 +7,6 @@ whose label values are new in each push fills nothing.
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from threading import RLock
 from typing import Generic, TypeVar
@@ -41,8 +40,21 @@ def remembered(*, entries: int, longest: int) -> Callable[[Callable[[S], V]], Ca
     return decorate
 
 
+class _Entry(Generic[V]):
+    __slots__ = ("is_used", "size", "value")
+
+    def __init__(self, value: V, size: int) -> None:
+        self.value = value
+        self.size = size
+        self.is_used = False
+
+
 class BoundedCache(Generic[K, V]):
-    """Keeps the entries used last, up to a number of bytes. Safe to use from several threads."""
+    """Keeps the entries used last, up to a number of bytes. Safe to use from several threads.
+
+    An entry that was used is only marked. When its turn to go comes, it loses the mark instead.
+    To move it to the end at each use would hash and compare its key, a whole body, once more.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -50,19 +62,18 @@ class BoundedCache(Generic[K, V]):
         self.bytes = 0
         """How much memory the entries take."""
         self._noted: set[int] = set()
-        self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._kept: OrderedDict[K, _Entry[V]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, key: K) -> V | None:
         """Return what was put under *key*, if it is still here."""
-        found = self._kept.get(key)
-        if found is None:
+        entry = self._kept.get(key)
+        if entry is None:
             return None
-        with suppress(KeyError):  # another thread has just dropped it
-            self._kept.move_to_end(key)
-        return found[0]
+        entry.is_used = True
+        return entry.value
 
     def wants(self, key: K) -> bool:
         """Return whether *key* is worth an entry: this was asked before, not long ago."""
@@ -85,20 +96,24 @@ class BoundedCache(Generic[K, V]):
             return False
         with self._lock:
             self.drop(key)
-            self._kept[key] = (value, size)
             self.bytes += size
             while self.bytes > self._max_bytes:
-                _, (_, dropped) = self._kept.popitem(last=False)
-                self.bytes -= dropped
+                oldest, entry = self._kept.popitem(last=False)
+                if entry.is_used:
+                    entry.is_used = False
+                    self._kept[oldest] = entry
+                else:
+                    self.bytes -= entry.size
+            self._kept[key] = _Entry(value, size)
         return True
 
     def drop(self, key: K, value: V | None = None) -> None:
         """Forget *key*; given a *value*, only if that is the value it has."""
         with self._lock:
-            found = self._kept.get(key)
-            if found and (value is None or found[0] is value):
+            entry = self._kept.get(key)
+            if entry and (value is None or entry.value is value):
                 del self._kept[key]
-                self.bytes -= found[1]
+                self.bytes -= entry.size
 
 
 class ShapeCache(Generic[K, V]):
@@ -115,10 +130,8 @@ class ShapeCache(Generic[K, V]):
             max_bytes: for the keys, and again for the shapes that no group holds.
         """
         self._entries: BoundedCache[K, tuple[ref[PushShape], V]] = BoundedCache(max_bytes)
-        self._max_bytes = max_bytes
-        self._lock = RLock()  # a shape that goes takes its entry along, in the same thread
-        self._held: OrderedDict[PushShape, int] = OrderedDict()
-        self._held_bytes = 0
+        # A shape that is too large for it stays known as long as a group holds it.
+        self._held: BoundedCache[PushShape, PushShape] = BoundedCache(max_bytes)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -126,7 +139,7 @@ class ShapeCache(Generic[K, V]):
     @property
     def bytes(self) -> int:
         """How much memory the cache takes at most: its keys, and the shapes that it holds."""
-        return self._entries.bytes + self._held_bytes
+        return self._entries.bytes + self._held.bytes
 
     def get(self, key: K) -> tuple[PushShape, V] | None:
         """Return what was put under *key*, if it is still here."""
@@ -136,9 +149,7 @@ class ShapeCache(Generic[K, V]):
         shape = found[0]()
         if shape is None:
             return None
-        if shape in self._held:
-            with suppress(KeyError):  # another thread has just let go of it
-                self._held.move_to_end(shape)
+        self._held.get(shape)  # marks it as used
         return shape, found[1]
 
     def wants(self, key: K) -> bool:
@@ -157,18 +168,7 @@ class ShapeCache(Generic[K, V]):
         # Weak, so that the entry goes with its shape, whose layouts take most of the memory.
         entry = (ref(shape, lambda _: self._entries.drop(key, entry)), how)
         if self._entries.put(key, entry, key_bytes):
-            self._hold(shape)
-
-    def _hold(self, shape: PushShape) -> None:
-        cost = shape_cost(shape)
-        if cost > self._max_bytes // 4:
-            return  # it stays known as long as a group holds it
-        with self._lock:
-            self._held_bytes += cost - self._held.pop(shape, 0)
-            self._held[shape] = cost
-            while self._held_bytes > self._max_bytes:
-                _, dropped = self._held.popitem(last=False)
-                self._held_bytes -= dropped
+            self._held.put(shape, shape, shape_cost(shape))
 
 
 def key_cost(pieces: Sequence[object], total: int) -> int:

@@ -39,7 +39,7 @@ _BOM = b"\xef\xbb\xbf"
 
 # What looks like a number, and the comments and empty lines after it. It is the scanner's task, or
 # that of the slots, to find out whether it is one.
-_cut_at_numbers = re.compile(rb" ([-+.0-9e]+|NaN|[-+]Inf)\n((?:#[^\n]*+\n|\n)*+)").split
+_cut_at_numbers = re.compile(rb" ([-+.0-9e]++|NaN|[-+]Inf)\n((?:#.*+\n|\n)*+)").split
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 # Lines are matched without their label values: in a = "" two quotes stand for any value.
 _PAIR = r'[ \t]*[a-zA-Z_][a-zA-Z0-9_]*[ \t]*=[ \t]*""[ \t]*'
@@ -128,18 +128,21 @@ class TextReader:
             return self._read_large(normalised(body, self._names))
         # First as it is: a body with CRLF is never found, and is looked up again without.
         begun, cut = self._begun
-        if begun is not body:
+        if begun is not body:  # else it was looked up just now
             cut = _cut(body)
-        pushed = self._known(cut)
-        if pushed is None:
-            tidy = normalised(body, self._names)
-            if tidy is not body:
-                body, cut = tidy, _cut(tidy)
-                pushed = self._known(cut)
-        return pushed or self._read_new(body, cut)
+            pushed = self._known(cut)
+            if pushed is not None:
+                return pushed
+        tidy = normalised(body, self._names)
+        if tidy is not body:
+            body, cut = tidy, _cut(tidy)
+            pushed = self._known(cut)
+            if pushed is not None:
+                return pushed
+        return self._read_new(body, cut)
 
     def read_known(self, body: bytes) -> Pushed | None:
-        """Return what *body* pushes if its shape is known; else :meth:`read` may go on with it."""
+        """Return what *body* pushes if its shape is known; else :meth:`read` goes on with it."""
         cut = _cut(body)
         self._begun = body, cut
         return self._known(cut)

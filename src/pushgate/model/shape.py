@@ -185,7 +185,7 @@ class PushShape:
         """The first slot of each family, and finally the number of slots."""
         return tuple(accumulate((family.slots for family in self.families), initial=0))
 
-    @property
+    @cached_property
     def series(self) -> int:
         """The number of series in an exposition of this shape, without synthesised buckets."""
         return self.starts[-1]

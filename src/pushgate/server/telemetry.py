@@ -114,7 +114,7 @@ class Telemetry:
         self._own[_REQUESTS[0]] = OwnFamily(MetricType.COUNTER, _REQUESTS[1], predefined=False)
         for name, help_ in (_SIZE, _DURATION):
             self._own[name] = OwnFamily(MetricType.SUMMARY, help_, predefined=False)
-        self._requests: Tally[tuple[str, str, str]] = Tally()
+        self._requests: Tally[tuple[int, str, str]] = Tally()
         self._pushes: dict[str, tuple[Window, Window]] = {}
         self.recent = Recent()
         """What the status page shows of the last hour."""
@@ -131,7 +131,7 @@ class Telemetry:
 
     def count_request(self, code: int, handler: str, method: str) -> None:
         """Count a request that *handler* answered with *code*; *method* is lower case."""
-        self._requests[str(code), handler, method] += 1
+        self._requests[code, handler, method] += 1
 
     def observe_push(self, method: str, size: int, seconds: float, now: float) -> None:
         """Take in a push of *size* bytes that took *seconds* and ended at *now*.
@@ -163,8 +163,12 @@ class Telemetry:
         """Return the current own metrics by name, without families that have no samples."""
         name, help_ = _REQUESTS
         requests = [
-            Sample(name, tuple(zip(("code", "handler", "method"), of, strict=True)), float(count))
-            for of, count in self._requests.items()
+            Sample(
+                name,
+                (("code", str(code)), ("handler", handler), ("method", method)),
+                float(count),
+            )
+            for (code, handler, method), count in self._requests.items()
         ]
         families = [
             *map(_family, self._registry.collect()),

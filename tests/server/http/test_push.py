@@ -97,6 +97,10 @@ class NoMemory(PushDecoder):
     def read(self, *_: object) -> None:
         raise MemoryError
 
+    def read_quickly(self, body: bytes, *_: object) -> None:
+        if len(body) < 100:
+            raise MemoryError
+
 
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_a_push_for_which_memory_runs_out_is_503_and_logged(caplog, size):

@@ -9,10 +9,10 @@ everything between is here.
 import asyncio
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable
 from hashlib import blake2b
-from sys import intern
 from traceback import clear_frames
 from typing import Final, NamedTuple, TypeVar
 
@@ -31,7 +31,7 @@ from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.shapecache import remembered
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
-from pushgate.server.http.push_path import grouping_key
+from pushgate.server.http.push_path import PUSH_METHODS, grouping_key
 from pushgate.server.http.request import Client, address_of, find_header
 from pushgate.server.http.responses import Headers, Response, error_response
 from pushgate.server.recent import Refusal
@@ -125,7 +125,7 @@ def push_request(
     if b"host" in fields:
         size -= len("host")
     return PushRequest(
-        intern(method),
+        sys.intern(method),
         path,
         _shared(fields.get(b"content-type", b"")),
         fields.get(b"content-encoding", b""),
@@ -153,8 +153,13 @@ class PushService:
         self._telemetry = telemetry
         self._decoder = decoder
         self._max_held = settings.limit_held_bytes
+        limits = (settings.limit_body_bytes, settings.limit_decompressed_bytes)
+        self._max_exposition = settings.limit_decompressed_bytes
+        self._always_allowed = min(filter(None, limits), default=sys.maxsize)
         self._max_pending = settings.limit_pushes_in_flight
         self._is_checked = not settings.push_disable_consistency_check
+        pushed = _OK if self._is_checked else _ACCEPTED
+        self._success = {**dict.fromkeys(PUSH_METHODS, pushed), "DELETE": _ACCEPTED}
         self._groups: dict[bytes, GroupingKey] = {}
         self._heads: dict[bytes, PushRequest] = {}
         self._held_bytes = 0
@@ -227,6 +232,8 @@ class PushService:
 
     def check_length(self, request: PushRequest, length: int) -> None:
         """Raise :exc:`LimitExceeded` if a body of *length* bytes is too long."""
+        if length <= self._always_allowed:
+            return
         settings = self._settings
         most, most_inflated = settings.limit_body_bytes, settings.limit_decompressed_bytes
         if 0 < most < length:
@@ -293,7 +300,7 @@ class PushService:
 
     def _check_exposition(self, push: "Push", pushed: Pushed) -> None:
         """Raise :exc:`LimitExceeded` if scrapes would become much longer than the body was."""
-        most = self._settings.limit_decompressed_bytes
+        most = self._max_exposition
         if 0 < most < pushed.shape.repeated_bytes(push.group):
             raise LimitExceeded(
                 f"in an exposition, the labels of the push take more than {most} bytes: each of its"
@@ -307,9 +314,9 @@ class PushService:
 
     def conclude(self, push: "Push", error: Exception | None) -> Response:
         """Count and log the end of *push*, with *error* or without, and return its response."""
-        # Counted before it is answered: whoever got the answer finds it in the next scrape.
-        response = self._response(push, error)
         telemetry, request = self._telemetry, push.request
+        response = self._success[request.method] if error is None else self._refusal(push, error)
+        # Counted before it is answered: whoever got the answer finds it in the next scrape.
         if request.method == "DELETE":
             telemetry.count_request(response.status, "delete", "delete")
         else:
@@ -319,10 +326,7 @@ class PushService:
             telemetry.observe_push(verb, request.size + push.length, now - push.started, now)
         return response
 
-    def _response(self, push: "Push", error: Exception | None) -> Response:
-        method = push.request.method
-        if error is None:
-            return _OK if self._is_checked and method != "DELETE" else _ACCEPTED
+    def _refusal(self, push: "Push", error: Exception) -> Response:
         if isinstance(error, LimitExceeded):
             reason = error.limit
         else:
@@ -342,11 +346,11 @@ class PushService:
             _log.log(
                 logging.ERROR if self._is_checked else logging.WARNING,
                 "pushed metrics are invalid or inconsistent with existing metrics",
-                extra={"method": method, **where},
+                extra={"method": push.request.method, **where},
             )
             return error_response(error) if self._is_checked else _ACCEPTED
         if isinstance(error, BodyCutOff):
-            _log.warning("failed to read body", extra={"method": method, **where})
+            _log.warning("failed to read body", extra={"method": push.request.method, **where})
         elif reason in _UNREADABLE:
             _log.debug(_UNREADABLE[reason], extra=where)
         elif not isinstance(error, PushgateError):

@@ -169,7 +169,14 @@ class Gateway:
         A push that the store refuses is recorded in its group, durably, before *done*
         gets the :exc:`InconsistentPush`. The steps of the change are added to *steps* before.
         """
-        self._enqueue(self._admission(_Waiting(change, done, steps)))
+        waiting = _Waiting(change, done, steps)
+        is_in_turn = not self._work and self._broken is None
+        admitted = self.store.admit_quickly(change) if is_in_turn else None
+        if admitted is None:
+            self._enqueue(self._admission(waiting))
+        else:
+            waiting.steps = admitted
+            self._pass_on(waiting)
 
     def govern(self, rules: Rules) -> None:
         """Put *rules* in force for all changes that are submitted from now on."""
@@ -206,6 +213,10 @@ class Gateway:
             waiting.settle(self._broken)
             return
         yield from self._admit(waiting)
+        self._pass_on(waiting)
+
+    def _pass_on(self, waiting: _Waiting) -> None:
+        """Hand what was admitted to the journal, or answer it if there is nothing to write."""
         if self._is_answered_at_once(waiting):
             self.store.apply(waiting.steps)
             waiting.settle(waiting.answer)

@@ -52,12 +52,13 @@ class Attempt(NamedTuple):
 MAX_HISTORY: Final = 20
 """How many pushes a group remembers."""
 _ATTEMPT_BYTES = 5
+_HISTORY_BYTES = MAX_HISTORY * _ATTEMPT_BYTES
 
 
 def noted(history: bytes, time: int, *, is_accepted: bool) -> bytes:
     """Return *history* with one more push, the oldest forgotten. Five bytes each."""
     attempt = (time // 10**9 << 1 | is_accepted).to_bytes(_ATTEMPT_BYTES, "big")
-    return (history + attempt)[-MAX_HISTORY * _ATTEMPT_BYTES :]
+    return (history + attempt)[-_HISTORY_BYTES:]
 
 
 # With fewer families than this a block is made anew when some are replaced.

@@ -250,6 +250,19 @@ class Store:
         """Do all of :meth:`admission` at once."""
         return finished(self.admission(change))
 
+    def admit_quickly(self, change: Change) -> list[Step] | None:
+        """Do what :meth:`admission` does, if it takes microseconds; else return None.
+
+        That is so for a push of a shape that its group has already.
+        """
+        match change:
+            case Replace() | Merge() if not (self.rules.aggregate or change.pushed.timestamped):
+                before = self._admitted.get(change.key.packed)
+                step = self._with_new_numbers(change, before, change.pushed) if before else None
+                return None if step is None else [step]
+            case _:
+                return None
+
     def admission(self, change: Change) -> Sliced[list[Step]]:
         """Count *change* in and return its steps; nothing is visible yet.
 
@@ -377,8 +390,8 @@ class Store:
         return [step._replace(once=change.once)]
 
     def _admit_push(self, change: Push) -> Sliced[Step]:
-        key, pushed, time = change.key, change.pushed, change.time
-        before = self._admitted.get(key.packed)
+        pushed = change.pushed
+        before = self._admitted.get(change.key.packed)
         if pushed.timestamped:
             raise InconsistentPush(
                 "pushed metrics must not have timestamps",
@@ -387,18 +400,27 @@ class Store:
         aggregation = self._aggregation(change)
         if aggregation and before:
             pushed = yield from self._added_up(pushed, before, aggregation)
-        if before is not None and not pushed.wrong_types:
-            others = tuple(
-                b for b in before.blocks if b.pushed.shape is not pushed.shape or b.dropped
-            )
-            if len(others) < len(before.blocks) and (not isinstance(change, Replace) or not others):
-                # The group has this shape: there is nothing to check, and nothing to count.
-                after = before.pushed((*others, Block(pushed, time)), time)
-                self._admitted[key.packed] = after
-                self._enter(after, self._schedule)
-                return Step(before, after)
+        if before is not None:
+            step = self._with_new_numbers(change, before, pushed)
+            if step is not None:
+                return step
         after = yield from self._reshaped(change, before, without_times(pushed))
         return (yield from self._count_in(Step(before, after)))
+
+    def _with_new_numbers(self, change: Push, before: Group, pushed: Pushed) -> Step | None:
+        """Admit *pushed*, the content of *change*, if the group has its shape; else return None.
+
+        Then there is nothing to check, and nothing to count.
+        """
+        shape = pushed.shape
+        others = [b for b in before.blocks if b.pushed.shape is not shape or b.dropped]
+        is_there = len(others) < len(before.blocks) and not (others and isinstance(change, Replace))
+        if not is_there or pushed.wrong_types:
+            return None
+        after = before.pushed((*others, Block(pushed, change.time)), change.time)
+        self._admitted[change.key.packed] = after
+        self._enter(after, self._schedule)
+        return Step(before, after)
 
     def _aggregation(self, change: Push) -> Aggregation | None:
         """Return how *change* is added to the stored series; None if it replaces families."""
