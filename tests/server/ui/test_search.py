@@ -1,4 +1,5 @@
 import asyncio
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -102,6 +103,12 @@ def test_links_keep_the_search_and_start_at_its_first_page():
     assert (search_.direction("pushed"), search_.direction("job")) == ("descending", None)
     assert Search().link() == "?"
     assert Search().for_label("a.b", "=", 'x"') == "?q=%7B%22a.b%22%3D%22x%5C%22%22%7D"
+
+
+@pytest.mark.parametrize("age", ["1d", "90s", "1500ms", "1ns"])
+def test_links_keep_the_age_exactly_because_the_page_deletes_what_they_find(age):
+    search_ = Search.from_query({"older_than": age})
+    assert Search.from_query(dict(parse_qsl(search_.link()[1:]))) == search_
 
 
 def test_a_broken_selector_matches_nothing_and_says_why():

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
 from pushgate.errors import InvalidSelector
-from pushgate.model.duration import parse_duration
+from pushgate.model.duration import format_duration, parse_duration
 from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import LabelSchema
@@ -103,7 +103,7 @@ class Search(NamedTuple):
         given = {
             "q": search.text,
             "state": search.state,
-            "older_than": search.older_than and f"{search.older_than // 10**9}s",
+            "older_than": search.older_than and format_duration(search.older_than),
             "sort": order != "job" and order,
             "page": search.page > 1 and search.page,
         }
