@@ -34,22 +34,18 @@ def check(path: Path, in_use: int) -> None:
         if magic & ~1 != _MAGIC or (sum1, sum2) != _checksum(raw[:24], order, (0, 0)):
             raise ValueError("the head of its write-ahead log is wrong")
         size = _FRAME.size + page_size
+        log.seek(_HEADER.size + in_use * size)
         # The first frame is the wrong one, so nothing in its head can be relied on. The checksum of
         # a frame continues that of the one before: with those of two frames, one can be checked.
-        pages, sums = _frame(log, _HEADER.size + in_use * size, salts) or (0, (0, 0))
+        pages, sums, _ = _next_frame(log, size, salts) or (0, (0, 0), b"")
         committed = sums if pages else None
-        number = in_use + 1
-        while frame := _frame(log, _HEADER.size + number * size, salts):
-            pages, sums = frame
-            log.seek(_HEADER.size + number * size)
-            raw = log.read(size)
-            content = raw[:8] + raw[_FRAME.size :]  # without salts and checksums
+        while frame := _next_frame(log, size, salts):
+            pages, sums, content = frame
             if committed and _checksum(content, order, committed) == sums:
                 raise ValueError(
                     f"frame {in_use + 1} of its write-ahead log is wrong, and pushes follow it"
                 )
             committed = sums if pages else None
-            number += 1
 
 
 def cut(path: Path, in_use: int) -> None:
@@ -66,15 +62,18 @@ def cut(path: Path, in_use: int) -> None:
             os.fsync(log.fileno())
 
 
-def _frame(log: IO[bytes], at: int, salts: list[int]) -> tuple[int, tuple[int, int]] | None:
-    """Return pages and checksums of the frame at *at*, None if it is not part of this log."""
-    # A log that begins anew overwrites older frames, which have other salts.
-    log.seek(at)
-    raw = log.read(_FRAME.size)
-    if len(raw) < _FRAME.size:
+def _next_frame(
+    log: IO[bytes], size: int, salts: list[int]
+) -> tuple[int, tuple[int, int], bytes] | None:
+    """Return pages, checksums and content of a frame, None if it is not part of this log."""
+    raw = log.read(size)
+    if len(raw) < size:
         return None
-    _, pages, *its_salts, sum1, sum2 = _FRAME.unpack(raw)
-    return (pages, (sum1, sum2)) if its_salts == salts else None
+    _, pages, *its_salts, sum1, sum2 = _FRAME.unpack_from(raw)
+    # A log that begins anew overwrites older frames, which have other salts.
+    if its_salts != salts:
+        return None
+    return pages, (sum1, sum2), raw[:8] + raw[_FRAME.size :]  # without salts and checksums
 
 
 def _checksum(data: bytes, order: str, start: tuple[int, int]) -> tuple[int, int]:
