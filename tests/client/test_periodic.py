@@ -1,4 +1,5 @@
 import logging
+import math
 
 import pytest
 
@@ -19,6 +20,15 @@ def test_it_pushes_until_the_block_ends(final, method):
     assert methods[-1] == (method or "PUT")
     assert pusher.last_success is not None
     assert pusher.consecutive_failures == 0
+
+
+@pytest.mark.parametrize("interval", [1e11, math.inf])
+def test_an_interval_may_be_longer_than_a_thread_can_wait(interval):
+    with rogue() as server:
+        gateway = PushGateway(server.url, job="j", registry=Counted(1), properties=False)
+        with gateway.periodic(interval):
+            pass
+        assert [request.method for request in server.seen] == ["PUT"]
 
 
 def test_errors_do_not_stop_it_and_are_not_repeated(caplog):

@@ -118,7 +118,7 @@ class JobPusher:
                 brief.push_payload(self._payload(alive), add=True)
             except Exception as error:  # noqa: BLE001  the job goes on
                 report(error)
-            self._has_ended.wait(every)
+            self._has_ended.wait(min(every, threading.TIMEOUT_MAX))
 
     def finish(
         self, ended: Ended, duration: float, file: Path | None, body: FileBody

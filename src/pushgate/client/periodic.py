@@ -95,6 +95,6 @@ class PeriodicPusher(Schedule):
 
     def _work(self) -> None:
         for pause in self._pauses():
-            if self._stopping.wait(pause):
+            if self._stopping.wait(min(pause, threading.TIMEOUT_MAX)):
                 return
             finished(self._call("push"))
