@@ -9,7 +9,7 @@ from hypothesis import settings
 from tests import services
 
 settings.register_profile("dev", max_examples=50, deadline=None)
-settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 NO_SKIP = os.environ.get("PUSHGATE_TEST_NO_SKIP") == "1"
