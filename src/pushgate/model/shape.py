@@ -165,6 +165,10 @@ class PushShape:
     def __init__(self, families: tuple[FamilyShape, ...], label_schema: LabelSchema) -> None:
         self.families = families
         self.label_schema = label_schema
+        self.starts = tuple(accumulate([family.slots for family in families], initial=0))
+        """The first slot of each family, and finally the number of slots."""
+        self.series = self.starts[-1]
+        """The number of series in an exposition of this shape, without synthesised buckets."""
         self._layouts: dict[tuple[str, ...] | Labels, Layout] = {}
 
     def __del__(self) -> None:
@@ -179,16 +183,6 @@ class PushShape:
     @property
     def name_set(self) -> frozenset[str]:
         return self.label_schema.name_set
-
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """The first slot of each family, and finally the number of slots."""
-        return tuple(accumulate((family.slots for family in self.families), initial=0))
-
-    @cached_property
-    def series(self) -> int:
-        """The number of series in an exposition of this shape, without synthesised buckets."""
-        return self.starts[-1]
 
     def examination(self, key: GroupingKey) -> Sliced[tuple[Violation, ...]]:
         """Return the metrics that must not be stored under *key*, and why.

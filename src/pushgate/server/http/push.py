@@ -300,11 +300,15 @@ class PushService:
 
     def _check_exposition(self, push: "Push", pushed: Pushed) -> None:
         """Raise :exc:`LimitExceeded` if scrapes would become much longer than the body was."""
-        most = self._max_exposition
-        if 0 < most < pushed.shape.repeated_bytes(push.group):
+        most, shape = self._max_exposition, pushed.shape
+        # Each line repeats the group, and no more than the whole body.
+        at_most = shape.series * (len(push.group.packed) + push.length)
+        if at_most <= most and not push.request.encoding:
+            return
+        if 0 < most < shape.repeated_bytes(push.group):
             raise LimitExceeded(
                 f"in an exposition, the labels of the push take more than {most} bytes: each of its"
-                f" {pushed.shape.series} lines repeats them",
+                f" {shape.series} lines repeats them",
                 "decompressed-bytes",
             )
 
