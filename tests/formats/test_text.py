@@ -524,14 +524,24 @@ def test_any_bytes_are_a_push_or_an_error(body, names):
 
 
 @given(almost_valid, rules)
+@example(b'{s_count,x="1"} 0\n# TYPE s histogram\ns 0\n', NameRule.LEGACY)
 def test_what_is_shown_reads_back_the_same(body, names):
     pushed = parsed(body, names)
-    if isinstance(pushed, str) or violations(pushed.shape, JOB):
+    if isinstance(pushed, str) or violations(pushed.shape, JOB) or collide(pushed.shape.families):
         return
     shown = rendered(pushed)
-    again = parsed(shown, NameRule.UTF8)
-    if isinstance(again, Pushed):  # else families collide: the store would have refused them
-        assert rendered(again) == shown
+    assert rendered(parsed(shown, NameRule.UTF8)) == shown
+
+
+def collide(families):
+    """Whether lines of one family have the name of another, which the store refuses."""
+    names = {family.name for family in families}
+    return any(
+        family.name + suffix in names
+        for family in families
+        if not family.type.is_simple
+        for suffix in ("_bucket", "_count", "_sum")
+    )
 
 
 LEGAL = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
