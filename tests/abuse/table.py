@@ -75,6 +75,13 @@ def protobuf(kind: int, metric: bytes) -> bytes:
     return varint(len(family)) + family
 
 
+def wrong_types(count: int) -> bytes:
+    """Return a body of one family of counters with *count* gauges, all without labels."""
+    gauges = message((4, message((2, b"\x09" + bytes(8))))) * count
+    family = message((1, b"a")) + b"\x18\0" + gauges
+    return varint(len(family)) + family
+
+
 def native_histogram(count: int, offset: int) -> bytes:
     """Return a body with a native histogram of *count* buckets, *offset* apart."""
     span = field(b"\x08" + varint(2 * offset) + b"\x10\x01", 12)
@@ -141,6 +148,8 @@ ROWS = (
     Row("duplicates", lambda: put(JOB, b"m 1\n" * 16_000), 400),
     Row("duplicates, small enough for the event loop", lambda: put(JOB, b"m 1\n" * 4_000), 400),
     Row("99,000 duplicates in a few bytes of gzip", lambda: gzipped(JOB, b"m 1\n" * MANY), 400),
+    Row("16,000 values of a wrong type, all alike", lambda: put(JOB, wrong_types(16_000), Content_Type=PROTOBUF), 400),
+    Row("90,000 values of a wrong type, all alike", lambda: put(JOB, wrong_types(90_000), Content_Type=PROTOBUF), 400),
     Row("reserved label names", lambda: put(JOB, series(MANY, "__l")), 400),
     Row("families that collide with each other", lambda: put(JOB, families(30_000).replace(b" 1", b"_sum 1") + families(30_000, "# TYPE m%d summary\n")), 400),
     Row("a distribution with 90,000 buckets twice", lambda: put(JOB, histograms(1, 45_000) + b'h_sum{n="0",job="x"} 1\n'), 400),

@@ -6,7 +6,7 @@ values of the grouping labels, until a group is rendered.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import NamedTuple
@@ -81,14 +81,6 @@ class Layout:
         self._marks = marks
         self._templates: dict[Escaping, TextTemplate] = {}
         self._violations: tuple[Violation, ...] | None = None
-
-    @cached_property
-    def labels(self) -> tuple[tuple[Labels, ...], ...]:
-        """The complete labels of each metric of each family, with marks as grouping values."""
-        return tuple(
-            tuple(sanitised(labels, self._grouping) for labels in family.labels)
-            for family in self._families
-        )
 
     @property
     def is_marked(self) -> bool:

@@ -188,6 +188,21 @@ def test_a_metric_without_the_value_of_its_type():
         assert str(refusal(store, kind(key(), wrong_type, 1))) == error
 
 
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=10))
+def test_a_metric_is_a_duplicate_only_of_one_that_has_the_value_of_its_type(metrics):
+    body = "".join(f'm{{l="{value}"}} 1\n' for value, _ in metrics)
+    wrong = [at for at, (_, is_wrong) in enumerate(metrics) if is_wrong]
+    push = pushed(body)._replace(wrong_types=tuple(WrongType(0, at, "gauge:{}") for at in wrong))
+    duplicates = [
+        at
+        for at, (value, is_wrong) in enumerate(metrics)
+        if not is_wrong and (value, False) in metrics[:at]
+    ]
+    found = str(refusal(store_with(), Replace(key(), push, 1)) or "")
+    assert found.count("is not a UNTYPED") == len(wrong)
+    assert found.count(DUPLICATE) == len(duplicates)
+
+
 def test_a_misfit_beside_a_pushed_push_time():
     both = pushed("push_time_seconds 1\nm 1\n")._replace(
         wrong_types=(WrongType(1, 0, "gauge:{value:7}"),)

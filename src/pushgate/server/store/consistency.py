@@ -27,7 +27,7 @@ from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import DUPLICATE, Violation, alike_complaint, sanitised
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import LabelSchema, Pushed
-from pushgate.model.slices import PER_SLICE, Sliced
+from pushgate.model.slices import PER_SLICE, Sliced, releasing
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 
 MAX_VIOLATIONS_SHOWN = 10
@@ -405,23 +405,41 @@ class _Check:
     def _by_family(self, violations: Iterable[Violation]) -> Sliced[dict[int, dict[int, str]]]:
         """Return *violations* and the wrong types as complaints by family and metric."""
         out: dict[int, dict[int, str]] = {}
+        repeated: dict[int, set[int]] = {}
         for number, (family, metric, complaint) in enumerate(violations):
             if number % PER_SLICE == 0:
                 yield
-            if not (complaint is DUPLICATE and self._repeats_wrong_types(family, metric)):
-                out.setdefault(family, {})[metric] = complaint
-        for family, metric in self._wrong_types:
+            if complaint is DUPLICATE and self._wrong_types:
+                if family not in repeated:
+                    repeated[family] = yield from self._repeated(family)
+                if metric not in repeated[family]:
+                    continue
+            out.setdefault(family, {})[metric] = complaint
+        for number, (family, metric) in enumerate(self._wrong_types):
+            if number % PER_SLICE == 0:
+                yield
             kind = self._shape.families[family].type
             out.setdefault(family, {})[metric] = f"is not a {kind.name}"
         return out
 
-    def _repeats_wrong_types(self, family: int, metric: int) -> bool:
-        """Return whether a metric is a duplicate only of metrics that do not count."""
-        if not self._wrong_types:
-            return False
-        labels = self._shape.layout(self._key).labels[family]
-        same = (i for i in range(metric) if labels[i] == labels[metric])
-        return all((family, i) in self._wrong_types for i in same)
+    def _repeated(self, family: int) -> Sliced[set[int]]:
+        """Return the metrics of a family that have the labels of an earlier one that counts.
+
+        One of a wrong type does not count.
+        """
+        labels = yield from self._shape.layout(self._key).completing(family)
+        out: set[int] = set()
+        seen: set[Labels] = set()
+        for metric, its in enumerate(labels):
+            if metric % PER_SLICE == 0:
+                yield
+            if its in seen:
+                out.add(metric)
+            if (family, metric) not in self._wrong_types:
+                seen.add(its)
+        yield from releasing(labels)
+        yield from releasing(seen)
+        return out
 
     def _find_duplicates(
         self, family: FamilyShape, owners: Mapping[int, bytes], complaints: dict[int, str]
