@@ -22,13 +22,8 @@ from prometheus_client.samples import Exemplar, NativeHistogram, Sample
 
 from pushgate.errors import ConfigurationError
 from pushgate.instruments import exemplars as exemplar_rules
-from pushgate.instruments.native import (
-    DEFAULT_ZERO_THRESHOLD,
-    MAX_SCHEMA,
-    MIN_SCHEMA,
-    NativeBuckets,
-    schema_for,
-)
+from pushgate.instruments.native import DEFAULT_ZERO_THRESHOLD, NativeBuckets, schema_for
+from pushgate.model.native import MAX_SCHEMA, MIN_SCHEMA
 from pushgate.model.numbers import go_float
 from pushgate.properties import PrometheusProperties, resolve
 

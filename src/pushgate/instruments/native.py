@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from prometheus_client.samples import BucketSpan, NativeHistogram
 
 from pushgate.errors import ConfigurationError
-from pushgate.model.native import bound, bounds
+from pushgate.model.native import MAX_SCHEMA, MIN_SCHEMA, bound, bounds
 
-MIN_SCHEMA, MAX_SCHEMA = -4, 8
 # As in client_golang and client_java.
 DEFAULT_ZERO_THRESHOLD = 2.0**-128
 _LARGEST = sys.float_info.max

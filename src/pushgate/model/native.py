@@ -9,10 +9,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pushgate.model.slices import PER_SLICE, Sliced, listing, sorting
 
+MIN_SCHEMA: Final = -4
+MAX_SCHEMA: Final = 8
+"""Prometheus reads no others (metrics.proto, Histogram.schema)."""
 _LARGEST = sys.float_info.max
 
 
@@ -68,7 +71,7 @@ class Side(NamedTuple):
 
 
 class NativeHistogram(NamedTuple):
-    """A native histogram; ``schema`` is from -4 to 8."""
+    """A native histogram; ``schema`` is from :data:`MIN_SCHEMA` to :data:`MAX_SCHEMA`."""
 
     schema: int
     zero_threshold: float

@@ -72,7 +72,7 @@ class Server:
         try:
             self.journal.append(steps)
         except Exception:
-            self.store.withdraw(reversed(steps))
+            finished(self.store.withdrawal(reversed(steps)))
             raise
         self.store.apply(steps)
 

@@ -19,6 +19,7 @@ from hypothesis import given, settings, strategies as st
 
 from pushgate.errors import DamagedFile, JournalFailed, StartupError
 from pushgate.model.shape import Pushed, PushShape
+from pushgate.model.slices import finished
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.change import Change, Delete, Fail, Replace, Wipe
 from pushgate.server.store.store import Store
@@ -42,7 +43,7 @@ def append(journal: SqliteJournal, store: Store, *changes: Change) -> None:
     try:
         journal.append(steps)
     except JournalFailed:
-        store.withdraw(reversed(steps))
+        finished(store.withdrawal(reversed(steps)))
         raise
     store.apply(steps)
 

@@ -10,6 +10,7 @@ from pushgate.errors import InconsistentPush
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed, WrongType, interned
+from pushgate.model.slices import finished
 from pushgate.server.store import group as group_module
 from pushgate.server.store.change import Delete, Fail, Merge, Replace, Wipe
 from pushgate.server.store.consistency import OwnFamily
@@ -449,7 +450,7 @@ def compare(batches):
         if is_durable:
             store.apply(steps)
         else:
-            store.withdraw(reversed(steps))
+            finished(store.withdrawal(reversed(steps)))
             slow.groups = before
     assert [group.key for group in store.groups()] == sorted(slow.groups)
     for group, families in slow.groups.items():

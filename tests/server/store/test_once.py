@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pushgate.errors import InconsistentPush
+from pushgate.model.slices import finished
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.once import REMEMBERED
@@ -39,7 +40,7 @@ def test_a_push_without_a_key_counts_each_time():
 
 def test_a_withdrawn_push_counts_when_it_comes_again():
     store = Store(rules=RULES)
-    store.withdraw(store.admit(posted("a")))
+    finished(store.withdrawal(store.admit(posted("a"))))
     assert store.get(key()) is None
     change(store, posted("a"))
     assert total(store) == [b"1"]
@@ -131,7 +132,7 @@ def test_any_sequence_of_retries_and_restarts_adds_each_push_once(tmp_path_facto
     for number, job, fate in pushes:
         steps = store.admit(posted(f"{number}{job}", START, values[number], key(job)))
         if fate == "lost":
-            store.withdraw(reversed(steps))
+            finished(store.withdrawal(reversed(steps)))
             continue
         journal.append(steps)
         store.apply(steps)

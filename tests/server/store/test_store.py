@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.formats.scanner import scan
 from pushgate.model.names import NameRule
+from pushgate.model.slices import finished
 from pushgate.server.store import store as module
 from pushgate.server.store.change import Delete, Fail, Replace, Wipe
 from pushgate.server.store.group import Group
@@ -80,7 +81,7 @@ def test_what_is_admitted_is_counted_in_and_not_visible():
     assert (store.get(key("a")), store.series) == (None, 1)
     with pytest.raises(InconsistentPush):
         store.admit(put(key("b"), "m 1\n"))
-    store.withdraw(reversed(steps))
+    finished(store.withdrawal(reversed(steps)))
     assert store.series == 0
     store.admit(put(key("b"), "m 1\n"))
 
@@ -94,7 +95,7 @@ def test_withdrawing_brings_the_earlier_groups_back():
         for one in (put(key(), "a 3\n", 2), post(key(), "b 5\n", 3), Fail(key(), 4), Delete(key()))
         for step in store.admit(one)
     ]
-    store.withdraw(reversed(steps))
+    finished(store.withdrawal(reversed(steps)))
     (step,) = store.admit(post(key(), "a 9\nb 9\n", 5))
     assert (step.before, store.series) == (before, 2)
 

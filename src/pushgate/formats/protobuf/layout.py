@@ -11,13 +11,8 @@ from itertools import accumulate, chain
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from pushgate.formats.protobuf.values import (
-    SIMPLE_PREFIX,
-    double,
-    encoded,
-    encoding,
-)
-from pushgate.formats.protobuf.wire import field, varint
+from pushgate.formats.protobuf.values import SIMPLE_PREFIX, encoded, encoding
+from pushgate.formats.protobuf.wire import double, field, varint
 from pushgate.formats.slots import doubles
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels

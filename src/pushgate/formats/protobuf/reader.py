@@ -35,19 +35,19 @@ from pushgate.formats.protobuf.columns import (
 from pushgate.formats.protobuf.description import is_native, native_inconsistency
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.formats.protobuf.prototext import message_text
-from pushgate.formats.protobuf.values import SIMPLE_PREFIX, double, encoded
-from pushgate.formats.protobuf.wire import read_varint
+from pushgate.formats.protobuf.values import SIMPLE_PREFIX, encoded
+from pushgate.formats.protobuf.wire import double, read_varint
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost
 from pushgate.formats.slots import written_out
 from pushgate.formats.structure import Unusual
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.keys import key_of
+from pushgate.model.native import MAX_SCHEMA, MIN_SCHEMA
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, text
 from pushgate.model.shape import Pushed, PushShape, WrongType, interned
 
-_SCHEMAS = range(-4, 9)  # metrics.proto, Histogram.schema: Prometheus reads no others
 _double_at = struct.Struct("<d").unpack_from
 Span = tuple[int, int]
 """Start and end of the detail of a metric in a body."""
@@ -291,10 +291,10 @@ def _read_value(kind: MetricType, family: str, metric: Any) -> tuple[list[float]
         bounds = [point.quantile for point in value.quantile]
         return bounds, [*points, value.sample_sum, float(value.sample_count)]
     if is_native(value):
-        if value.schema not in _SCHEMAS:
+        if not MIN_SCHEMA <= value.schema <= MAX_SCHEMA:
             raise InvalidBody(
                 f"native histogram {go_quote(family)} has the schema {value.schema}; "
-                f"use {_SCHEMAS[0]} to {_SCHEMAS[-1]}"
+                f"use {MIN_SCHEMA} to {MAX_SCHEMA}"
             )
         if wrong := native_inconsistency(value):
             raise InvalidBody(f"native histogram {go_quote(family)} {wrong}")

@@ -5,15 +5,13 @@ Field numbers are those of ``io/prometheus/client/metrics.proto``.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from struct import Struct
 from typing import Final, NamedTuple
 
-from pushgate.formats.protobuf.wire import field, varint
+from pushgate.formats.protobuf.wire import double, field, varint
 from pushgate.model.family import MetricType
 from pushgate.model.numbers import is_whole_count
 from pushgate.model.slices import PER_SLICE, Sliced
 
-double = Struct("<d").pack
 _LARGEST_COUNT = 2**64 - 1
 
 SIMPLE_PREFIX: Final = {

@@ -8,7 +8,8 @@ from struct import Struct
 
 # A tag is the number of a field, shifted by three bits, and one of these wire types.
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
-_DOUBLE = Struct("<d").pack
+double = Struct("<d").pack
+"""Returns a number as the eight bytes that follow its tag."""
 _MASK64 = (1 << 64) - 1
 _FEW = 1024
 
@@ -47,7 +48,7 @@ def sint_field(number: int, value: int) -> bytes:
 
 def double_field(number: int, value: float) -> bytes:
     """Return a ``double`` field."""
-    return _SMALL[number << 3 | _FIXED64] + _DOUBLE(value)
+    return _SMALL[number << 3 | _FIXED64] + double(value)
 
 
 def delimited(message: bytes) -> bytes:

@@ -9,8 +9,8 @@ from pushgate.formats.protobuf.layout import (
     encode_metrics,
     family_header,
 )
-from pushgate.formats.protobuf.values import double, encoded
-from pushgate.formats.protobuf.wire import varint
+from pushgate.formats.protobuf.values import encoded
+from pushgate.formats.protobuf.wire import double, varint
 from pushgate.model.family import FamilyShape
 from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping

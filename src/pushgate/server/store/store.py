@@ -315,10 +315,6 @@ class Store:
             yield from self._count_in(Step(step.after, step.before))
             yield
 
-    def withdraw(self, steps: Iterable[Step]) -> None:
-        """Do all of :meth:`withdrawal` at once."""
-        finished(self.withdrawal(steps))
-
     def renewal(self, news: News) -> Sliced[None]:
         """Take *news* as they are, unchecked, and make them visible.
 
