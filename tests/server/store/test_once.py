@@ -7,7 +7,7 @@ from pushgate.errors import InconsistentPush
 from pushgate.model.slices import finished
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.aggregation import Aggregation, Operation
-from pushgate.server.store.once import REMEMBERED
+from pushgate.server.store.once import REMEMBERED, AppliedKeys
 from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.store import Store
 from tests.server.pushes import change, content, key, post, put
@@ -73,6 +73,19 @@ def test_a_key_is_forgotten_after_an_hour_and_not_before():
     change(store, posted("c", START + REMEMBERED + 1))
     change(store, posted("a", START + REMEMBERED + 1))
     assert (total(store), len(store.applied_keys)) == ([b"4"], 3)
+
+
+def test_a_push_after_an_idle_hour_does_not_forget_everything_at_once():
+    applied = AppliedKeys()
+    applied.load((b"%d" % number, START) for number in range(10_000))
+    later = START + REMEMBERED + 1
+    applied.add(b"x", later)
+    assert len(applied) > 9_000
+    assert b"x" in applied
+    assert not any(b"%d" % number in applied for number in range(10_000))
+    for number in range(200):
+        applied.add(b"x%d" % number, later)
+    assert len(applied) == 201
 
 
 def test_where_nothing_is_added_up_keys_are_not_kept():

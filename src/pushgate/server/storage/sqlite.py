@@ -60,7 +60,12 @@ _KEYS_SCHEMA = (
     "CREATE INDEX applied_keys_time ON applied_keys (time)",
 )
 _FIND_KEYS = "SELECT 1 FROM sqlite_master WHERE name = 'applied_keys'"
-_KEYS_DELETED_EVERY = 60 * 10**9
+# Old keys are deleted a few at a time: all pushes of the batch wait for it.
+_KEYS_DELETED_EVERY = 10**9
+_DELETE_OLD_KEYS = (
+    "DELETE FROM applied_keys WHERE key IN "
+    "(SELECT key FROM applied_keys WHERE time < ? ORDER BY time LIMIT 5000)"
+)
 _CHECKPOINT_FRAMES = 8000  # 32 MiB: pushes wait for the disk during each checkpoint
 _PRAGMAS = (
     "journal_mode = WAL",
@@ -437,7 +442,7 @@ class SqliteJournal(Journal):
         latest = max(keys.values())
         if latest - self._keys_deleted_at > _KEYS_DELETED_EVERY:
             self._keys_deleted_at = latest
-            yield "DELETE FROM applied_keys WHERE time < ?", [latest - REMEMBERED]
+            yield _DELETE_OLD_KEYS, [latest - REMEMBERED]
 
     def applied_keys(self) -> list[tuple[bytes, int]]:
         """Return the idempotency keys of the pushes of the last hour, the oldest first."""

@@ -7,6 +7,8 @@ REMEMBERED = 3600 * 10**9
 """How long a key is remembered, in nanoseconds."""
 
 _MAX_REMEMBERED = 1_000_000
+# How many keys one push forgets: after an idle hour, there may be a million to forget.
+_FORGOTTEN_AT_ONCE = 100
 
 
 class AppliedKeys:
@@ -17,9 +19,11 @@ class AppliedKeys:
 
     def __init__(self) -> None:
         self._times: OrderedDict[bytes, int] = OrderedDict()
+        self._since = 0  # keys of earlier times are forgotten, even if they are still here
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._times
+        time = self._times.get(key)
+        return time is not None and time >= self._since
 
     def __len__(self) -> int:
         return len(self._times)
@@ -27,10 +31,12 @@ class AppliedKeys:
     def add(self, key: bytes, time: int) -> None:
         """Remember *key*, which was applied at *time*, and forget keys that are too old then."""
         self._times[key] = time
+        self._since = time - REMEMBERED
         # In the order of insertion, which is that of time unless the clock was set back.
-        while len(self._times) > _MAX_REMEMBERED or (
-            next(iter(self._times.values())) < time - REMEMBERED
-        ):
+        for _ in range(_FORGOTTEN_AT_ONCE):
+            oldest = next(iter(self._times.values()))
+            if len(self._times) <= _MAX_REMEMBERED and oldest >= self._since:
+                break
             self._times.popitem(last=False)
 
     def remove(self, key: bytes) -> None:
