@@ -25,6 +25,7 @@ STEPS = {
     "TextReader.read_known": "look up the shape",
     "PushDecoder.read": "check the limits of the body",
     "PushDecoder.read_quickly": "check the limits of the body",
+    "Store.admit_quickly": "admit the push",
     "Store.admission": "admit the push",
     "Store.apply": "make it visible",
     "SqliteJournal.write": "journal: encode, INSERT, commit",
