@@ -204,7 +204,8 @@ class Connection:
             content=attempt.body,
             extensions={"timeout": self._route.timeouts(attempt.expires)},
         )
-        # deliver() decides which redirects to follow.
+        # deliver() decides which redirects to follow. A client that is made here is never closed:
+        # it would close the transport, which is the user's.
         if self._socket.is_awaited:
             import asyncio
 

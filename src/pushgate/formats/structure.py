@@ -66,7 +66,7 @@ class Structure(NamedTuple):
     """A body without its label values and numbers: families, and runs of samples.
 
     If all families are simple, the samples fill the slots in the same way each time, as
-    ``mapping`` says, and ``starts`` are those of each shape.
+    ``mapping`` says, and ``starts`` are those of each shape; otherwise they are empty.
     """
 
     families: tuple[tuple[str, MetricType, str | None], ...]
@@ -100,12 +100,10 @@ class Structure(NamedTuple):
             fill(builders, self.runs, inside)
             families, mapping = complete(assemble(builders, self.samples))
         shape = (
-            PushShape(families, label_schema)
+            PushShape(families, label_schema, self.starts)
             if label_schema
             else interned(families, self.label_schema.families)
         )
-        if self.mapping:
-            shape.starts = self.starts
         # Noted here, where one pass over joined values tells; a shape would look at each.
         shape.values_are_utf8 = True
         if longest is None and "".join(inside).isascii():

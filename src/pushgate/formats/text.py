@@ -277,7 +277,7 @@ def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
         runs,
         label_schema_of(schemas),
         samples,
-        tuple(accumulate(filter(None, counts), initial=0)),
+        tuple(accumulate(filter(None, counts), initial=0)) if is_simple else (),
         slot_mapping(order, samples, [], []) if is_simple else None,
     )
 

@@ -159,13 +159,18 @@ class PushShape:
     """The shape of one push: its families, in the order pushed. Compared by identity.
 
     Get one from :func:`interned`. Where label values are new each time, create one with a known
-    *label_schema*.
+    *label_schema*, and with :attr:`starts` if these are known, so that shapes share them.
     """
 
-    def __init__(self, families: tuple[FamilyShape, ...], label_schema: LabelSchema) -> None:
+    def __init__(
+        self,
+        families: tuple[FamilyShape, ...],
+        label_schema: LabelSchema,
+        starts: tuple[int, ...] = (),
+    ) -> None:
         self.families = families
         self.label_schema = label_schema
-        self.starts = tuple(accumulate([family.slots for family in families], initial=0))
+        self.starts = starts or tuple(accumulate([f.slots for f in families], initial=0))
         """The first slot of each family, and finally the number of slots."""
         self.series = self.starts[-1]
         """The number of series in an exposition of this shape, without synthesised buckets."""

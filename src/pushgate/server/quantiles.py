@@ -67,9 +67,9 @@ class Window:
     def _turn(self, now: float) -> None:
         """Close the current age and those that passed without an observation."""
         passed = min((now - self._until) / self._step, self._ages)
+        self._counted, self._summed = self.count, self.sum
         for _ in range(int(passed) + 1):
             self._closed.append(_condensed(_points(self._levels)))
-            self._counted, self._summed = self.count, self.sum
             self._levels = [[]]
         if passed < self._ages:
             self._until += self._step * (int(passed) + 1)

@@ -299,7 +299,7 @@ def _laid_out(shape: PushShape, layout: Layout, escaping: Escaping) -> Sliced[_P
         yield
     for its in written.values():
         yield from releasing(its.templates)
-    return _ProtobufLayout(sheets, shape.starts, starts, escaping, layout.is_marked)
+    return _ProtobufLayout(sheets, shape.starts, starts, escaping, is_marked=layout.is_marked)
 
 
 def _writing(layout: Layout, family: int, escaping: Escaping) -> Sliced[_Written]:

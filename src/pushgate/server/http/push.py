@@ -9,10 +9,10 @@ everything between is here.
 import asyncio
 import logging
 import re
-import sys
 import time
 from collections.abc import Callable
 from hashlib import blake2b
+from sys import intern
 from traceback import clear_frames
 from typing import Final, NamedTuple, TypeVar
 
@@ -125,7 +125,7 @@ def push_request(
     if b"host" in fields:
         size -= len("host")
     return PushRequest(
-        sys.intern(method),
+        intern(method),
         path,
         _shared(fields.get(b"content-type", b"")),
         fields.get(b"content-encoding", b""),
@@ -153,9 +153,6 @@ class PushService:
         self._telemetry = telemetry
         self._decoder = decoder
         self._max_held = settings.limit_held_bytes
-        limits = (settings.limit_body_bytes, settings.limit_decompressed_bytes)
-        self._max_exposition = settings.limit_decompressed_bytes
-        self._always_allowed = min(filter(None, limits), default=sys.maxsize)
         self._max_pending = settings.limit_pushes_in_flight
         self._is_checked = not settings.push_disable_consistency_check
         pushed = _OK if self._is_checked else _ACCEPTED
@@ -232,8 +229,6 @@ class PushService:
 
     def check_length(self, request: PushRequest, length: int) -> None:
         """Raise :exc:`LimitExceeded` if a body of *length* bytes is too long."""
-        if length <= self._always_allowed:
-            return
         settings = self._settings
         most, most_inflated = settings.limit_body_bytes, settings.limit_decompressed_bytes
         if 0 < most < length:
@@ -300,7 +295,7 @@ class PushService:
 
     def _check_exposition(self, push: "Push", pushed: Pushed) -> None:
         """Raise :exc:`LimitExceeded` if scrapes would become much longer than the body was."""
-        most, shape = self._max_exposition, pushed.shape
+        most, shape = self._settings.limit_decompressed_bytes, pushed.shape
         # Each line repeats the group, and no more than the whole body.
         at_most = shape.series * (len(push.group.packed) + push.length)
         if at_most <= most and not push.request.encoding:
