@@ -34,6 +34,11 @@ class Family(NamedTuple):
     numbers: Sequence[str]
     details: Sequence[bytes]
 
+    @property
+    def size(self) -> int:
+        """How many numbers it has; native histograms may have fewer buckets than it counts."""
+        return self.shape.slots + sum(map(len, self.details)) // 2  # a bucket takes two bytes
+
     def described(self, index: int) -> Described | None:
         """Return the decoded details of the metric at *index*; None if it has none."""
         return describe(self.details[index]) if self.details else None

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from heapq import merge
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
@@ -113,18 +112,43 @@ def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:
     """Yield *groups* as a JSON array, in pieces that take about half a millisecond each."""
     separator = b"["
     for group in groups:
-        most = yield from pausing(_slots_per_piece(group), b"")
-        size = sum(
-            push.shape.series + len(push.shape.families) + _native_size(push.details)
-            for push in (block.pushed for block in group.blocks)
-        )
-        if size <= most:
-            yield separator + _small_group(group)
-        else:
-            yield separator
-            yield from _large_group(group, most)
+        yield separator
+        yield from _group(group)
         separator = b","
     yield b"[]" if separator == b"[" else b"]"
+
+
+def _group(group: Group) -> Iterator[bytes]:
+    """Yield *group* as a JSON object: a large family by itself, smaller ones together."""
+    most = yield from pausing(_slots_per_piece(group), b"")
+    # These keys hide families of the same names.
+    meta = {"labels": dict(group.key.labels), "last_push_successful": group.last_push_successful}
+    shown = ((f.shape.name, f) for f in families(group) if f.shape.name not in meta)
+    members = chain(((name, None) for name in meta), shown)
+    written = cache(local_time)
+    start = b"{"
+    some: dict[str, Any] = {}
+    slots = 0
+    for name, family in (yield from sorted_in_steps(members, lambda member: raw(member[0]))):
+        size = family.size if family else 0
+        slots += 1 + size
+        if slots > most and some:
+            yield start + encoded(some)[1:-1]
+            start, some, slots = b",", {}, 1 + size
+        if family is None:
+            some[name] = meta[name]
+        elif slots <= most:
+            metrics = [_finished(metric) for metric in _metrics(family, group.key.labels)]
+            some[name] = _head(family, written) | {"metrics": metrics}
+        else:
+            head = encoded(_head(family, written))[:-1]
+            yield b'%b%b:%b,"metrics":[' % (start, encoded(name), head)
+            yield from _in_batches(family, group.key.labels, most)
+            yield b"]}"
+            start, slots = b",", 0
+    if some:
+        yield start + encoded(some)[1:-1]
+    yield b"}"
 
 
 def _slots_per_piece(group: Group) -> Sliced[int]:
@@ -135,54 +159,6 @@ def _slots_per_piece(group: Group) -> Sliced[int]:
     return max(1, _SLOTS_PER_PIECE // (1 + (len(group.key.packed) + values) // _LONG_LABELS))
 
 
-def _native_size(details: Sequence[bytes]) -> int:
-    """Return at least how many native buckets *details* have; each takes two bytes or more."""
-    return sum(map(len, details)) // 2
-
-
-def _meta(group: Group) -> dict[str, Any]:
-    """Return the keys that every group has. They hide families of the same names."""
-    return {"labels": dict(group.key.labels), "last_push_successful": group.last_push_successful}
-
-
-def _small_group(group: Group) -> bytes:
-    """Return a group of the usual size, in a third of the time of :func:`_large_group`."""
-    written = cache(local_time)
-    shown = {
-        family.shape.name: _whole_family(family, group.key.labels, written)
-        for family in families(group)
-    } | _meta(group)
-    return encoded({name: shown[name] for name in sorted(shown, key=raw)})
-
-
-def _large_group(group: Group, most: int) -> Iterator[bytes]:
-    members = yield from sorted_in_steps(families(group), lambda family: raw(family.shape.name))
-    meta = _meta(group)
-    own: list[tuple[str, Family | None]] = [(name, None) for name in sorted(meta)]
-    named = ((family.shape.name, family) for family in members if family.shape.name not in meta)
-    written = cache(local_time)
-    separator = b"{"
-    for name, family in merge(own, named, key=lambda entry: raw(entry[0])):
-        yield b"%b%b:" % (separator, encoded(name))
-        if family is None:
-            yield encoded(meta[name])
-        elif family.shape.slots + _native_size(family.details) <= most:
-            yield encoded(_whole_family(family, group.key.labels, written))
-        else:
-            yield encoded(_head(family, written))[:-1] + b',"metrics":['
-            yield from _in_batches(family, group.key.labels, most)
-            yield b"]}"
-        separator = b","
-    yield b"}"
-
-
-def _whole_family(
-    family: Family, grouping: Labels, written: Callable[[int], str]
-) -> dict[str, Any]:
-    metrics = [_finished(metric) for metric in _metrics(family, grouping)]
-    return _head(family, written) | {"metrics": metrics}
-
-
 def _head(family: Family, written: Callable[[int], str]) -> dict[str, Any]:
     head = {"time_stamp": written(family.received), "type": family.shape.type.name}
     return head | {"help": family.shape.help} if family.shape.help else head
@@ -190,17 +166,16 @@ def _head(family: Family, written: Callable[[int], str]) -> dict[str, Any]:
 
 def _in_batches(family: Family, grouping: Labels, most: int) -> Iterator[bytes]:
     """Yield the metrics of a large *family*, a few at a time or each in pieces."""
-    shape = family.shape
     metrics = _metrics(family, grouping)
-    size = most * len(shape.labels) // (shape.slots + _native_size(family.details))
+    at_once = most * len(family.shape.labels) // family.size
     separator = b""
-    if size == 0:
+    if at_once == 0:
         for metric in metrics:
             yield separator
             yield from _in_pieces(metric)
             separator = b","
         return
-    while batch := [*map(_finished, islice(metrics, size))]:
+    while batch := [*map(_finished, islice(metrics, at_once))]:
         yield separator + encoded(batch)[1:-1]
         separator = b","
 
