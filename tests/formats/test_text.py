@@ -517,6 +517,38 @@ def test_a_known_surround_with_other_values_gives_what_the_scanner_gives(lines, 
         )
 
 
+# Complete metrics, as long as {0} and {1} differ; {2} and {3} are bounds.
+distributions = st.lists(
+    st.sampled_from(
+        [
+            'h_bucket{{x="{0}",le="{2}"}} h_bucket{{le="{3}",x="{0}"}} h_sum{{x="{0}"}}',
+            'h_bucket{{le="{2}",x="{1}"}} h_sum{{x="{1}"}} h_count{{x="{1}"}}',
+            'h_sum{{y="{0}",x="{1}"}} h_bucket{{le="1",x="{1}",y="{0}"}}',
+            's{{quantile="{2}",x="{0}"}} s{{x="{0}",quantile="{3}"}} s_sum{{x="{0}"}}',
+            's_count{{x="{1}"}} s_sum{{x="{1}"}}',
+            'g{{x="{0}",le="{2}"}}',
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+    unique=True,
+)
+four_values = st.tuples(*[st.sampled_from("xy")] * 2, *[st.sampled_from(["1", "1.0", "2"])] * 2)
+
+
+@given(distributions, st.lists(four_values, min_size=3, max_size=3))
+def test_known_distributions_with_other_labels_give_what_the_scanner_gives(metrics, rounds):
+    reader = TextReader(NameRule.LEGACY)
+    samples = " ".join(metrics).replace(" ", " 1\n")
+    body = f"# TYPE h histogram\n# TYPE s summary\n{samples} 1\n"
+    for values in [("x", "y", "1", "2"), ("x", "z", "1", "2"), *rounds]:
+        read = body.format(*values).encode()
+        expected, found = scanned(read), outcome(reader.read, read)
+        assert content(found) == content(expected)
+        assert found.shape.starts == expected.shape.starts
+        assert found.shape.label_schema is expected.shape.label_schema
+
+
 @given(st.binary() | st.text('a{}="\\ \n#1x,').map(str.encode), rules)
 def test_any_bytes_are_a_push_or_an_error(body, names):
     found = outcome(TextReader(names).read, body)

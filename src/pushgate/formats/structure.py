@@ -5,9 +5,10 @@ and which label of which sample each value belongs to. Together with label value
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, groupby, repeat
+from operator import itemgetter
 from typing import NamedTuple
 
 from pushgate.formats.families import Assembled, FamilyBuilder, Part, assemble
@@ -45,6 +46,21 @@ class Run(NamedTuple):
         """Return the labels of each sample; *inside* are all label values."""
         return labels_of(self.names, [inside[at] for at in self.columns], len(self.samples))
 
+    def ones(self) -> Iterator["Run"]:
+        """Yield a run of each sample alone."""
+        width = len(self.written)
+        for at, sample in enumerate(self.samples):
+
+            def alone(column: slice, before: int = at * width, count: int = 1) -> slice:
+                return slice(column.start + before, column.start + before + count)
+
+            yield self._replace(
+                samples=range(sample, sample + 1),
+                values=alone(self.values, count=width),
+                columns=tuple(map(alone, self.columns)),
+                bounds=alone(self.bounds) if self.bounds else None,
+            )
+
 
 def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int) -> list[Labels]:
     """Return the labels of *count* metrics; a pair that all of them have is one object."""
@@ -62,24 +78,65 @@ def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int
     return [*zip(*pairs, strict=True)]
 
 
+class Arrangement(NamedTuple):
+    """Where the samples of a structure belong, as long as the bounds stay the same.
+
+    ``metrics`` are the runs that say the labels of metrics: those of simple families, and one for
+    each summary and histogram, at its first sample. ``bounds`` are those of each family, if any.
+
+    All other label values have to repeat these, or be bounds: ``repeated`` picks from the label
+    values, and ``written``, the bounds as they were, what all of them should be.
+    """
+
+    metrics: tuple[Run, ...]
+    bounds: tuple[tuple[tuple[str, ...], ...], ...]
+    starts: tuple[int, ...]
+    mapping: SlotMapping
+    repeated: Callable[[Sequence[str]], tuple[str, ...]] | None = None
+    written: tuple[str, ...] = ()
+
+    def labels(self, inside: Sequence[str]) -> list[tuple[Labels, ...]] | None:
+        """Return the labels of each family; None if the samples belong elsewhere.
+
+        Families with the same labels share them, as most of a job do.
+        """
+        if self.repeated and self.repeated((*inside, *self.written)) != tuple(inside):
+            return None
+        known: dict[object, tuple[Labels, ...]] = {}
+        labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.bounds]
+        for run in self.metrics:
+            # Both kinds of names: le is a label of a gauge, but a bound of a histogram.
+            key = (len(run.samples), run.written, run.names, *inside[run.values])
+            its = known.get(key)
+            if its is None:
+                its = known[key] = tuple(run.labels(inside))
+            labels[run.family].append(its)
+        joined = [its[0] if len(its) == 1 else tuple(chain.from_iterable(its)) for its in labels]
+        for its, bounds in zip(joined, self.bounds, strict=True):
+            if bounds and len(its) > 1 and len(set(its)) < len(its):
+                return None  # the samples of one metric
+        return joined
+
+
 class Structure(NamedTuple):
     """A body without its label values and numbers: families, and runs of samples.
 
-    If all families are simple, the samples fill the slots in the same way each time, as
-    ``mapping`` says, and ``starts`` are those of each shape; otherwise they are empty.
+    ``arrangement`` is known from the start if all families are simple; otherwise
+    :meth:`arranged` learns it from label values.
     """
 
     families: tuple[tuple[str, MetricType, str | None], ...]
     runs: tuple[Run, ...]
     label_schema: LabelSchema
     samples: int
-    starts: tuple[int, ...]
-    mapping: SlotMapping | None
+    arrangement: Arrangement | None
 
     @property
     def cost(self) -> int:
         """About how many bytes of memory it takes."""
-        return 600 * len(self.families) + 500 * len(self.runs)
+        known = self.arrangement
+        learned = 600 * len(known.metrics) + 100 * self.samples if known and known.repeated else 0
+        return 600 * len(self.families) + 500 * len(self.runs) + learned
 
     def assembled(
         self,
@@ -93,14 +150,24 @@ class Structure(NamedTuple):
         each time, so that looking for an equal shape is not worth it. *longest* is how many bytes
         the longest of them has, if that is known.
         """
-        if self.mapping:
-            families, mapping = self._simple_families(inside), self.mapping
+        known = self.arrangement
+        labels = known.labels(inside) if known else None
+        if known and labels is not None:
+            starts, mapping = known.starts, known.mapping
+            families = tuple(
+                [
+                    FamilyShape(*family, its, bounds)
+                    for family, its, bounds in zip(self.families, labels, known.bounds, strict=True)
+                    if its
+                ]
+            )
         else:
+            starts = ()
             builders = [FamilyBuilder(*family) for family in self.families]
             fill(builders, self.runs, inside)
             families, mapping = complete(assemble(builders, self.samples))
         shape = (
-            PushShape(families, label_schema, self.starts)
+            PushShape(families, label_schema, starts)
             if label_schema
             else interned(families, self.label_schema.families)
         )
@@ -112,22 +179,39 @@ class Structure(NamedTuple):
             shape.longest_value = longest
         return shape, mapping
 
-    def _simple_families(self, inside: Sequence[str]) -> tuple[FamilyShape, ...]:
-        """Return the families. Those with the same labels share them, as most of a job do."""
-        known: dict[object, tuple[Labels, ...]] = {}
-        labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.families]
+    def arranged(
+        self, inside: Sequence[str], shape: PushShape, mapping: SlotMapping
+    ) -> "Structure":
+        """Return the structure with its arrangement, after it became *shape* with *inside*."""
+        if self.arrangement or len(inside) < 2:  # of one item, itemgetter() returns no tuple
+            return self
+        metrics: list[Run] = []
+        firsts: dict[tuple[int, Labels], Run] = {}
+        written: dict[str, int] = {}
+        sources = [*range(len(inside))]
         for run in self.runs:
-            key = (len(run.samples), run.written, *inside[run.values])
-            its = known.get(key)
-            if its is None:
-                its = known[key] = tuple(run.labels(inside))
-            labels[run.family].append(its)
-        return tuple(
-            [
-                FamilyShape(*family, its[0] if len(its) == 1 else tuple(chain.from_iterable(its)))
-                for family, its in zip(self.families, labels, strict=True)
-                if its
-            ]
+            if self.families[run.family][1].is_simple:
+                metrics.append(run)
+                continue
+            for run_of_one, labels in zip(run.ones(), run.labels(inside), strict=True):
+                first = firsts.setdefault((run.family, labels), run_of_one)
+                if first is run_of_one:
+                    metrics.append(first)
+                for column, its in zip(run_of_one.columns, first.columns, strict=True):
+                    sources[column.start] = its.start
+                if run_of_one.bounds:
+                    at = run_of_one.bounds.start
+                    sources[at] = len(inside) + written.setdefault(inside[at], len(written))
+        bounds = {family.name: family.bounds for family in shape.families}
+        return self._replace(
+            arrangement=Arrangement(
+                tuple(metrics),
+                tuple([bounds.get(name, ()) for name, _, _ in self.families]),
+                shape.starts,
+                mapping,
+                itemgetter(*sources),
+                tuple(written),
+            )
         )
 
 

@@ -19,7 +19,7 @@ from pushgate.formats.families import TYPES, Families, FamilyBuilder, assemble, 
 from pushgate.formats.scanner import Scanned, scan
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost, remembered
 from pushgate.formats.slots import SlotMapping, slot_mapping
-from pushgate.formats.structure import Run, Structure, Unusual, complete, fill
+from pushgate.formats.structure import Arrangement, Run, Structure, Unusual, complete, fill
 from pushgate.model.family import MetricType
 from pushgate.model.keys import key_of
 from pushgate.model.names import NameRule
@@ -170,6 +170,7 @@ class TextReader:
                 structure = _structure_of(cut.comments, around)
                 shape, mapping = structure.assembled(inside)
                 if self._structures.wants(key):
+                    structure = structure.arranged(inside, shape, mapping)
                     self._structures.put(key, structure, len(body) + structure.cost)
             pushed = Pushed(shape, mapping.numbers(cut.values))
         except (Unusual, ValueError):
@@ -272,13 +273,15 @@ def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
         for builder, names in zip(builders, label_names, strict=True)
         if names
     )
+    starts = tuple(accumulate(filter(None, counts), initial=0))
     return Structure(
         tuple((builder.name, _type(builder), builder.help) for builder in builders),
         runs,
         label_schema_of(schemas),
         samples,
-        tuple(accumulate(filter(None, counts), initial=0)) if is_simple else (),
-        slot_mapping(order, samples, [], []) if is_simple else None,
+        Arrangement(runs, ((),) * len(builders), starts, slot_mapping(order, samples, [], []))
+        if is_simple
+        else None,
     )
 
 

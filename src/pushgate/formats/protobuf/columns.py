@@ -19,7 +19,7 @@ from pushgate.formats.protobuf.values import SIMPLE_PREFIX
 from pushgate.formats.protobuf.wire import read_varint, varint
 from pushgate.formats.shapecache import remembered
 from pushgate.formats.slots import SlotMapping
-from pushgate.formats.structure import Run, Structure, Unusual, labels_of
+from pushgate.formats.structure import Arrangement, Run, Structure, Unusual, labels_of
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.quoting import text
@@ -119,8 +119,9 @@ class SameLength:
             tuple(runs),
             columns.shape.label_schema,
             first,
-            columns.shape.starts,
-            SlotMapping(None, (), ()),
+            Arrangement(
+                tuple(runs), ((),) * len(runs), columns.shape.starts, SlotMapping(None, (), ())
+            ),
         )
         form, end = "", 0
         for at, size in places:
