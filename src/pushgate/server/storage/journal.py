@@ -100,18 +100,6 @@ def coalesced(steps: Iterable[Step]) -> list[Step]:
     return [step for step in out.values() if step.before or step.after]
 
 
-def group_ids(steps: Iterable[Step], known: Mapping[bytes, int], last: int) -> dict[bytes, int]:
-    """Return the id of the group of each step by its key; new groups get ids above *last*."""
-    ids: dict[bytes, int] = {}
-    for step in steps:
-        key = step.key.packed
-        number = known.get(key)
-        if number is None:
-            number = last = last + 1
-        ids[key] = number
-    return ids
-
-
 def named(steps: Iterable[Step]) -> dict[bytes, int]:
     """Return the idempotency keys of *steps*, with the times of their pushes."""
     return {step.once: step.after.pushed_at for step in steps if step.once and step.after}

@@ -15,13 +15,7 @@ from typing import Final, NamedTuple
 
 from pushgate.errors import JournalFailed, StartupError
 from pushgate.model.shape import PushShape
-from pushgate.server.storage.codec import (
-    decode_group,
-    decode_shape,
-    encode_group,
-    encode_shape,
-    labels_of,
-)
+from pushgate.server.storage.codec import decode_group, decode_shape, labels_of
 from pushgate.server.storage.database import (
     COMMIT,
     READING,
@@ -34,9 +28,9 @@ from pushgate.server.storage.database import (
     array,
     literal,
 )
-from pushgate.server.storage.journal import Journal, TurnLost, group_ids
+from pushgate.server.storage.ids import Ids, shapes_of, told_apart
+from pushgate.server.storage.journal import Journal, TurnLost
 from pushgate.server.storage.schema import VERSION, newer, prepare
-from pushgate.server.storage.shapes import ShapeIds, shapes_of, told_apart
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import News, Step
 
@@ -94,10 +88,8 @@ class PostgresJournal(Journal):
         self.losses = 0
         """How often the database was found to lack changes that this server had seen."""
         self._seen = _Place(-1, 0)
-        self._last_group = 0
+        self._ids = Ids()
         self._groups: dict[int, _Known] = {}
-        self._ids: dict[bytes, int] = {}
-        self._shapes = ShapeIds()
         self._shape_of: dict[int, PushShape] = {}
         self._keys: list[tuple[bytes, int]] = []
         self._tidy_at = 0.0
@@ -149,49 +141,41 @@ class PostgresJournal(Journal):
         if not steps and not applied_keys and not replace_keys:
             self._database.roll_back()
             return
-        change = self._shapes.change(steps)
-        ids = group_ids(steps, self._ids, self._last_group)
+        batch = self._ids.batch(steps)
         place = _Place(self._seen.rev + 1, int.from_bytes(os.urandom(8), signed=True))
         statements = chain(
             _inserts(
                 "INSERT INTO pushgate_shapes (id, families) VALUES ",
-                (
-                    f"({number},{literal(encode_shape(number, shape))})"
-                    for shape, number in change.new.items()
-                ),
+                (f"({number},{literal(shape)})" for number, shape in batch.shape_rows()),
             ),
             _inserts(
                 "INSERT INTO pushgate_groups (id, labels, state) VALUES ",
                 (
-                    f"({ids[key]},{literal(key)},"
-                    f"{literal(encode_group(after, lambda s: self._shapes.id_of(s, change)))})"
-                    for key, after in ((step.key.packed, step.after) for step in steps)
-                    if after
+                    f"({number},{literal(key)},{literal(state)})"
+                    for number, key, state in self._ids.group_rows(batch)
                 ),
                 " ON CONFLICT (id) DO UPDATE SET state = excluded.state",
             ),
             [_FORGET_KEYS] if replace_keys else [],
-            _deletion("pushgate_groups", [ids[s.key.packed] for s in steps if not s.after]),
-            _deletion("pushgate_shapes", [*change.unused.values()]),
+            _deletion("pushgate_groups", batch.deleted),
+            _deletion("pushgate_shapes", [*batch.unused.values()]),
         )
-        last_group = max(self._last_group, *ids.values(), 0)
         turn = (
             "INSERT INTO pushgate_turns (rev, stamp, groups, keys, times) VALUES "
-            f"({place.rev},{place.stamp},{array([*ids.values()])},{_keys(applied_keys)});"
+            f"({place.rev},{place.stamp},{array([*batch.groups.values()])},{_keys(applied_keys)});"
             f"UPDATE pushgate_head SET rev = {place.rev}, stamp = {place.stamp},"
-            f" last_group = {last_group}, last_shape = {self._shapes.last + len(change.new)};"
+            f" last_group = {batch.last_group}, last_shape = {batch.last_shape};"
             f"{COMMIT}"
         )
         self._commit(place, chain(statements, [turn]))
         # Only now: until then, a lost turn must leave everything as it was.
         self._seen = place
-        self._last_group = last_group
-        self._shapes.apply(change)
-        self._shape_of |= {number: shape for shape, number in change.new.items()}
-        for number in change.unused.values():
+        self._ids.apply(batch)
+        self._shape_of |= {number: shape for shape, number in batch.new.items()}
+        for number in batch.unused.values():
             del self._shape_of[number]
         for step in steps:
-            self._note(ids[step.key.packed], step.key.packed, step.after)
+            self._note(batch.groups[step.key.packed], step.key.packed, step.after)
 
     def tidy(self) -> bool:
         """Delete some of the turns that are too old to be useful, every few seconds."""
@@ -225,18 +209,19 @@ class PostgresJournal(Journal):
             "SELECT id, families FROM pushgate_shapes"
         )
         self._check(head)
-        _, _, rev, stamp, self._last_group, last_shape = head
+        _, _, rev, stamp, last_group, last_shape = head
         shapes = self._shape_of = told_apart(map(_numbered, encoded))
-        self._groups, self._ids, groups = {}, {}, []
+        self._groups, ids, groups = {}, {}, []
         query = "SELECT id, labels, state FROM pushgate_groups"
         for number, labels, state in database.rows(query, _ROWS_AT_ONCE):
             group = _group(labels, state, shapes)
             groups.append(group)
+            ids[group.key.packed] = number
             self._note(number, group.key.packed, group)
         database.run("COMMIT")
-        self._shapes = ShapeIds()
-        self._shapes.load(shapes, groups)
-        self._shapes.last = last_shape
+        self._ids = Ids()
+        self._ids.load(ids, shapes, groups)
+        self._ids.last_group, self._ids.last_shape = last_group, last_shape
         self._keys = [pair for row in keys for pair in zip(*row, strict=True)]
         self._seen = _Place(rev, stamp)
         return groups
@@ -252,7 +237,7 @@ class PostgresJournal(Journal):
             # Ordered, so that the new id of a group that was deleted and pushed again comes last.
             " SELECT id, labels, state FROM changed LEFT JOIN pushgate_groups USING (id)"
             " ORDER BY id;"
-            f"SELECT id, families FROM pushgate_shapes WHERE id > {self._shapes.last}"
+            f"SELECT id, families FROM pushgate_shapes WHERE id > {self._ids.last_shape}"
         )
 
     def _look(self, sql: str) -> News | None:
@@ -268,7 +253,7 @@ class PostgresJournal(Journal):
         if self._seen == (rev, stamp):
             return None
         changed = self._taken_in(groups, shapes)
-        self._last_group, self._shapes.last = last_group, last_shape
+        self._ids.last_group, self._ids.last_shape = last_group, last_shape
         self._seen = _Place(rev, stamp)
         keys = [(k, t) for *_, ks, ts in turns[1:] if ks for k, t in zip(ks, ts, strict=True)]
         return News(changed, keys, in_turn=len(changed) <= _MAX_NEWS)
@@ -277,7 +262,7 @@ class PostgresJournal(Journal):
         self, groups: Sequence[Row], encoded: Sequence[Row]
     ) -> list[tuple[bytes, Group | None]]:
         """Return the groups that changed, and note them and their shapes."""
-        shapes = told_apart(map(_numbered, encoded), self._shapes)
+        shapes = told_apart(map(_numbered, encoded), self._ids.shapes)
         self._shape_of |= shapes
         found = [
             (number, labels, None if state is None else _group(labels, state, self._shape_of))
@@ -295,7 +280,11 @@ class PostgresJournal(Journal):
             key = old.key if old else labels
             changed.append((key, group))
             self._note(number, key, group)
-        for number in self._shapes.follow(shapes, uses):
+            if group is None:
+                del self._ids.groups[key]
+            else:
+                self._ids.groups[key] = number
+        for number in self._ids.follow(shapes, uses):
             del self._shape_of[number]
         return changed
 
@@ -320,9 +309,8 @@ class PostgresJournal(Journal):
     def _note(self, number: int, key: bytes, group: Group | None) -> None:
         """Remember what the database has for a group."""
         if group is None:
-            del self._groups[number], self._ids[key]
+            del self._groups[number]
         else:
-            self._ids[key] = number
             self._groups[number] = _Known(key, shapes_of(group))
 
     def _commit(self, place: _Place, statements: Iterable[str]) -> None:

@@ -21,15 +21,13 @@ from pushgate.server.storage.codec import (
     decode_group_2,
     decode_shape,
     decode_shape_1,
-    encode_group,
-    encode_shape,
     labels_of,
 )
 from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
-from pushgate.server.storage.journal import Journal, group_ids
+from pushgate.server.storage.ids import Ids, told_apart
+from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
-from pushgate.server.storage.shapes import ShapeIds, told_apart
 from pushgate.server.store.group import Group
 from pushgate.server.store.once import REMEMBERED
 from pushgate.server.store.store import Step
@@ -100,9 +98,7 @@ class SqliteJournal(Journal):
         self._wal = Path(f"{path}-wal")
         self._names = str(path), f"{path}-wal"  # stat of a Path costs ten times as much
         self._lock = lock
-        self._group_ids: dict[bytes, int] = {}
-        self._last_group = 0
-        self._shapes = ShapeIds()
+        self._ids = Ids()
         self._wal_frames = 0
         self._sizes = [0, 0]
         """The sizes that the file and its WAL have at least; a smaller one was cut short."""
@@ -171,14 +167,14 @@ class SqliteJournal(Journal):
         with self._explained():
             damage: list[str] = []
             shapes = self._load_shapes(damage)
-            groups = self._load_groups(shapes, damage)
+            ids, groups = self._load_groups(shapes, damage)
             damage += self._structural_damage()
             if damage:
                 more = len(damage) - _MAX_NAMED
                 rest = [f"and {more} more"] if more > 0 else []
                 raise ValueError("; ".join([*damage[:_MAX_NAMED], *rest]))
             # Shapes that no group uses. A file in an older format is converted, not changed.
-            for number in self._shapes.load(shapes, groups):
+            for number in self._ids.load(ids, shapes, groups):
                 if self.format == FORMAT:
                     self._execute("DELETE FROM shapes WHERE id = ?", (number,))
             return groups
@@ -198,20 +194,23 @@ class SqliteJournal(Journal):
                     damage.append(f"shape {number}: {error}")
         return told_apart(shapes)
 
-    def _load_groups(self, shapes: dict[int, PushShape], damage: list[str]) -> list[Group]:
+    def _load_groups(
+        self, shapes: dict[int, PushShape], damage: list[str]
+    ) -> tuple[dict[bytes, int], list[Group]]:
+        """Return the ids of the groups by key, and the groups."""
+        ids: dict[bytes, int] = {}
         groups: list[Group] = []
         decode = decode_group_2 if self.format < 3 else decode_group
         with _noted(damage, "groups"):
             for number, labels, state in self._execute("SELECT id, labels, state FROM groups"):
-                self._last_group = max(self._last_group, number)
                 try:
                     groups.append(decode(labels, state, shapes.__getitem__))
-                    self._group_ids[labels] = number
+                    ids[labels] = number
                 except KeyError as error:
                     damage.append(f"group {labels_of(labels)}: it needs shape {error}")
                 except (ValueError, TypeError) as error:
                     damage.append(f"group {labels_of(labels)}: {error}")
-        return groups
+        return ids, groups
 
     def _structural_damage(self) -> list[str]:
         """Return what SQLite finds wrong with the pages, including the free ones."""
@@ -399,33 +398,19 @@ class SqliteJournal(Journal):
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
     ) -> None:
         """Write *steps* and keys in a transaction; update the ids once the file has them."""
-        change = self._shapes.change(steps)
-        ids = group_ids(steps, self._group_ids, self._last_group)
-        rows: list[tuple[int, bytes, bytes]] = []
-        gone: list[bytes] = []
-        for step in steps:
-            key = step.key.packed
-            if step.after is None:
-                gone.append(key)
-                continue
-            state = encode_group(step.after, lambda shape: self._shapes.id_of(shape, change))
-            rows.append((ids[key], key, state))
-        shapes = [(number, encode_shape(number, shape)) for shape, number in change.new.items()]
+        batch = self._ids.batch(steps)
+        deleted, rows = batch.deleted, [*self._ids.group_rows(batch)]
         self._transact(
             [
-                *_inserts("INSERT INTO shapes (id, families) VALUES", shapes),
+                *_inserts("INSERT INTO shapes (id, families) VALUES", [*batch.shape_rows()]),
                 *_inserts("REPLACE INTO groups (id, labels, state) VALUES", rows),
-                *[("DELETE FROM groups WHERE id = ?", [ids[key]]) for key in gone],
-                *[("DELETE FROM shapes WHERE id = ?", [n]) for n in change.unused.values()],
+                *[("DELETE FROM groups WHERE id = ?", [number]) for number in deleted],
+                *[("DELETE FROM shapes WHERE id = ?", [n]) for n in batch.unused.values()],
                 *self._key_statements(applied_keys, replace=replace_keys),
             ]
         )
-        self._shapes.apply(change)
-        self._last_group = max(self._last_group, *ids.values(), 0)
-        self._group_ids |= ids
-        for key in gone:
-            del self._group_ids[key]
-        self._may_shrink = self._may_shrink or bool(gone or change.unused)
+        self._ids.apply(batch)
+        self._may_shrink = self._may_shrink or bool(deleted or batch.unused)
 
     def _key_statements(
         self, keys: Mapping[bytes, int], *, replace: bool
