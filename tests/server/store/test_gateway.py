@@ -227,6 +227,26 @@ async def test_without_a_journal_changes_are_made_at_once():
     await gateway.close()
 
 
+async def test_many_groups_go_a_few_at_a_time_and_later_pushes_wait(monkeypatch):
+    monkeypatch.setattr(gateway_module, "_SLICE_SECONDS", 0)
+    disk = Disk()
+    async with running(disk) as gateway:
+        for number in range(2000):
+            gateway.store.apply(gateway.store.admit(put(key(str(number)), "m 1\n")))
+        (wipe,) = await submitted(gateway, Wipe())
+        await disk.is_asked()
+        (push,) = await submitted(gateway, put(key("1999"), "m 2\n"))
+        disk.go_on()
+        disk.go_on()
+        left = set()
+        while not wipe.done():
+            await asyncio.sleep(0)
+            left.add(len(gateway.store))
+        assert len(left) > 5
+        assert await results([push]) == [None]
+        assert shown(gateway) == {"1999": {"m": [b"2"]}}
+
+
 async def test_a_real_journal(tmp_path):
     path = tmp_path / "pushgate.db"
     gateway = Gateway(Store(), SqliteJournal(path))
@@ -623,10 +643,17 @@ SUMS_OF_A = Rules((Rule(selector=parse_selector('{job="a"}'), aggregate=SUM),))
 @given(
     st.lists(acts, max_size=40),
     st.lists(st.sampled_from([0.0, 0.0, 0.0005, 0.002]), min_size=1, max_size=5),
+    st.booleans(),
 )
 @settings(max_examples=60)
-def test_whatever_servers_do_at_the_same_time_is_what_one_would_have_done(history, pauses):
-    asyncio.run(compared_with_a_serial_replay(history, pauses))
+def test_whatever_servers_do_at_the_same_time_is_what_one_would_have_done(
+    history, pauses, in_slices
+):
+    with pytest.MonkeyPatch.context() as patch:
+        if in_slices:  # all that is admitted and applied, with a pause after each step
+            patch.setattr(gateway_module, "PER_SLICE", 0)
+            patch.setattr(gateway_module, "_SLICE_SECONDS", 0)
+        asyncio.run(compared_with_a_serial_replay(history, pauses))
 
 
 async def compared_with_a_serial_replay(history, pauses) -> None:

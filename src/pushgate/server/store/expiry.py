@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
+from pushgate.model.slices import PER_SLICE
 from pushgate.server.store.change import Expire
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.store import Step
@@ -49,7 +49,7 @@ class Expiry:
         self._monotonic = monotonic
         self._offset = wall() - monotonic()
         self._doubted_since: int | None = None
-        self._last: asyncio.Future[None] | None = None
+        self._last: asyncio.Task[None] | None = None
 
     def tick(self) -> None:
         """Look at the clock, and let what is due expire. Call it every second.
@@ -65,8 +65,9 @@ class Expiry:
         if first is None or first > (now := self._believed_time()):
             return
         steps: list[Step] = []
-        self._last = asyncio.get_running_loop().create_future()
-        self._gateway.submit(Expire(now), partial(self._settled, self._last, steps), steps)
+        applied: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._gateway.submit(Expire(now), applied.set_result, steps)
+        self._last = asyncio.create_task(self._account(applied, steps))
 
     async def settle(self) -> None:
         """Let what is due expire, and return when it is no longer visible.
@@ -76,33 +77,37 @@ class Expiry:
         self.begin()
         if self._last is not None:
             with suppress(TimeoutError):
-                # Shielded, because others wait for the same future.
+                # Shielded, because others wait for the same task.
                 async with asyncio.timeout(_SETTLE_SECONDS):
                     await asyncio.shield(self._last)
 
-    def _settled(
-        self, end: asyncio.Future[None], steps: Sequence[Step], error: Exception | None
-    ) -> None:
-        end.set_result(None)
-        if self._last is end:
-            self._last = None
-        if error is not None:
+    async def _account(self, applied: asyncio.Future[Exception | None], steps: list[Step]) -> None:
+        """Wait until *steps* are *applied*, then count and log them, some hundreds at a time."""
+        if await applied is not None:
             return
-        expired = [step for step in steps if step.before and step.before.blocks]
-        self.expired += len(expired)
-        self.expired_by.update(map(self._rule, expired))
-        self.forgotten_by.update(self._rule(step) for step in steps if step.after is None)
-        for text, some in (
-            ("metrics of a group expired", [step for step in steps if step.after is not None]),
-            ("a group was forgotten", [step for step in steps if step.after is None]),
-        ):
-            for step in some[:_MAX_LOGGED]:
-                _log.info(text, extra={"group": str(step.key)})
-            if len(some) > _MAX_LOGGED:
-                _log.info(f"{text}; and others", extra={"more": len(some) - _MAX_LOGGED})
+        counts: Counter[str] = Counter()
+        while steps:
+            for step in steps[:PER_SLICE]:
+                text = self._count(step)
+                counts[text] += 1
+                if counts[text] <= _MAX_LOGGED:
+                    _log.info(text, extra={"group": str(step.key)})
+            del steps[:PER_SLICE]
+            await asyncio.sleep(0)
+        for text, count in counts.items():
+            if count > _MAX_LOGGED:
+                _log.info(f"{text}; and others", extra={"more": count - _MAX_LOGGED})
 
-    def _rule(self, step: Step) -> str:
-        return str(self._gateway.store.rules.of(step.key).selector or "")
+    def _count(self, step: Step) -> str:
+        """Count *step* and return what happened."""
+        rule = str(self._gateway.store.rules.of(step.key).selector or "")
+        if step.before and step.before.blocks:
+            self.expired += 1
+            self.expired_by[rule] += 1
+        if step.after is not None:
+            return "metrics of a group expired"
+        self.forgotten_by[rule] += 1
+        return "a group was forgotten"
 
     def _believed_time(self) -> int:
         wall, monotonic = self._wall(), self._monotonic()

@@ -3,8 +3,8 @@
 All changes pass through here, on the event loop. They are admitted at once. Those that are
 admitted while a batch is on its way to the disk form the next batch, so one sync serves all pushes
 that arrive meanwhile, and the disk never waits for answers to be sent. A long admission is done in
-slices, and later changes wait for it. The order of the steps in :meth:`Gateway.submit` and
-:meth:`Gateway._written` is the durability guarantee.
+slices, and later changes wait for it; so is the application of a change of many groups. The order
+of the steps in :meth:`Gateway.submit` and :meth:`Gateway._written` is the durability guarantee.
 
 Where several servers share a journal, each batch is appended in a turn, and a turn may bring news.
 Then everything that waits is withdrawn, the news is taken in, and what was withdrawn is admitted
@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 
 from pushgate.errors import InconsistentPush, JournalFailed, StaleCopy
-from pushgate.model.slices import Sliced
+from pushgate.model.slices import PER_SLICE, Sliced, releasing
 from pushgate.server.storage.journal import Journal, TurnLost
 from pushgate.server.store.change import Change, Fail, Push
 from pushgate.server.store.group import Failure
@@ -98,7 +98,7 @@ class Gateway:
         self._batches: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self._questions: deque[_Question] = deque()
         self._renewed: SimpleQueue[list[_Waiting]] = SimpleQueue()
-        self._withdrawn = threading.Semaphore(0)
+        self._settled = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = False
@@ -174,9 +174,13 @@ class Gateway:
         admitted = self.store.admit_quickly(change) if is_in_turn else None
         if admitted is None:
             self._enqueue(self._admission(waiting))
-        else:
-            waiting.steps = admitted
+            return
+        waiting.steps = admitted
+        if self._journal is not None:
             self._pass_on(waiting)
+            return
+        self.store.apply(admitted)
+        waiting.settle(None)
 
     def govern(self, rules: Rules) -> None:
         """Put *rules* in force for all changes that are submitted from now on."""
@@ -213,14 +217,19 @@ class Gateway:
             waiting.settle(self._broken)
             return
         yield from self._admit(waiting)
-        self._pass_on(waiting)
+        if self._is_answered_at_once(waiting):
+            yield from self._application(waiting)
+        else:
+            self._pass_on(waiting)
+
+    def _application(self, waiting: _Waiting) -> Sliced[None]:
+        """Make visible what was admitted, and answer."""
+        yield from self.store.application(waiting.steps)
+        waiting.settle(waiting.answer)
+        yield from releasing(waiting.steps)
 
     def _pass_on(self, waiting: _Waiting) -> None:
-        """Hand what was admitted to the journal, or answer it if there is nothing to write."""
-        if self._is_answered_at_once(waiting):
-            self.store.apply(waiting.steps)
-            waiting.settle(waiting.answer)
-            return
+        """Hand what was admitted to the journal."""
         self._idle.clear()
         self._unsettled += 1
         self._inbox.append(waiting)
@@ -372,13 +381,15 @@ class Gateway:
             error = failure
         except Exception as failure:  # noqa: BLE001 - whatever it is, nobody may be left waiting
             error = JournalFailed(f"the journal failed: {failure!r}")
+        # Later batches were admitted on top of this one. They must not be written before the loop
+        # has withdrawn them, nor be applied before all of this one is.
+        has_to_wait = error is not None or _is_long(turn.batch)
         if turn.batch or error is not None or self._failed:
             self._running_loop.call_soon_threadsafe(self._written, turn.batch, error)
         if error is not None:
             self._answer(turn, error)
-            # Later batches were admitted on top of this one. They must not be written before the
-            # loop has withdrawn them.
-            self._withdrawn.acquire()
+        if has_to_wait:
+            self._settled.acquire()
 
     def _is_carried_out(self, turn: _Turn) -> bool:
         """Do the next part of *turn*; return whether it was the last."""
@@ -485,19 +496,28 @@ class Gateway:
     def _written(self, batch: list[_Waiting], error: JournalFailed | None) -> None:
         """Apply and answer a batch that is durable, or withdraw everything that is not."""
         if self._broken is not None:
-            if error is not None:
-                self._withdrawn.release()
+            if error is not None or _is_long(batch):
+                self._settled.release()
             self._settle_broken(batch, self._broken)
             return
         self._note_outage(error)
         if error is not None:
             self._enqueue_first(self._withdrawal(batch, error))
-            return
+        elif _is_long(batch):
+            self._enqueue_first(self._long_application(batch))
+        else:
+            for waiting in batch:
+                self.store.apply(waiting.steps)
+                waiting.settle(waiting.answer)
+            self._unsettled -= len(batch)
+            self._note_if_idle()
+
+    def _long_application(self, batch: list[_Waiting]) -> Sliced[None]:
+        """Apply and answer *batch*, for which the journal's thread waits."""
         for waiting in batch:
-            self.store.apply(waiting.steps)
-            waiting.settle(waiting.answer)
+            yield from self._application(waiting)
+        self._settled.release()
         self._unsettled -= len(batch)
-        self._note_if_idle()
 
     def _note_outage(self, error: JournalFailed | None) -> None:
         """Note the state of the journal, and log when an outage begins and ends."""
@@ -520,10 +540,10 @@ class Gateway:
                 yield from self.store.withdrawal(reversed(waiting.steps))
                 waiting.steps = []
         except Exception as broken:  # noqa: BLE001 - the journal's thread waits
-            self._withdrawn.release()
+            self._settled.release()
             self._break([*batch, *behind], broken)
             return
-        self._withdrawn.release()
+        self._settled.release()
         never_written = JournalFailed(error.cause)  # not ``unknown``, even if the batch is
         for waiting in batch:
             waiting.settle(error)
@@ -534,6 +554,11 @@ class Gateway:
     def _note_if_idle(self) -> None:
         if not self.waiting:
             self._idle.set()
+
+
+def _is_long(batch: list[_Waiting]) -> bool:
+    """Return whether *batch* is applied in slices, while the journal's thread waits."""
+    return sum(len(waiting.steps) for waiting in batch) > PER_SLICE
 
 
 def _settle_questions(questions: list[_Question], error: JournalFailed | None) -> None:

@@ -292,12 +292,15 @@ class Store:
             case _ as never:
                 assert_never(never)
 
+    def application(self, steps: Sequence[Step]) -> Sliced[None]:
+        """Make *steps* visible, some hundreds at a time. They have been admitted."""
+        for start in range(0, len(steps), PER_SLICE):
+            self.apply(steps[start : start + PER_SLICE])
+            yield
+
     def apply(self, steps: Sequence[Step]) -> None:
-        """Make *steps* visible. They have been admitted."""
+        """Do all of :meth:`application` at once."""
         self.revision += 1
-        if len(steps) == len(self._visible) and all(step.after is None for step in steps):
-            self._visible, self._runs = {}, []
-            return
         for before, after, _ in steps:
             if after is None:
                 assert before is not None
@@ -331,9 +334,7 @@ class Store:
                 steps.append((yield from self._count_in(Step(before, after))))
                 yield
         self.applied_keys.load(news.applied_keys)
-        for start in range(0, len(steps), PER_SLICE):
-            self.apply(steps[start : start + PER_SLICE])
-            yield
+        yield from self.application(steps)
 
     def load(self, groups: Iterable[Group]) -> None:
         """Take *groups* as they are, unchecked, and make them visible. For the start."""
