@@ -221,7 +221,7 @@ async def test_after_a_reload_still_one_password_is_computed_at_a_time(monkeypat
     for number in range(5):
         floods.append(Flood(access, 20, f"eve{number}"))
         await asyncio.sleep(0)
-        access = Access(config(ALICE), previous=access)
+        access = access.successor(config(ALICE))
     for flood in floods:
         assert set(await flood.statuses()) == {401}
     assert most == 1
@@ -426,9 +426,7 @@ async def test_passwords_that_still_hold_are_known_after_a_change():
     for headers in (basic("alice", "wonder"), basic("bob", "builder")):
         assert await push(before, headers) is None
     changed = f"  bob: {hashed('new')}\n"
-    after = Access(
-        config(alice + changed + "permissions: {users: {alice: [push]}}"), previous=before
-    )
+    after = before.successor(config(alice + changed + "permissions: {users: {alice: [push]}}"))
     assert at_once(after.admit(basic("alice", "wonder"), None, Permission.PUSH, ["x"])) is None
     refusal = at_once(after.admit(basic("alice", "wonder"), None, Permission.DELETE, ["x"]))
     assert isinstance(refusal, Refusal)
@@ -439,7 +437,7 @@ async def test_passwords_that_still_hold_are_known_after_a_change():
 async def test_a_token_that_was_withdrawn_is_not_remembered():
     before = Access(config(ALICE + CI))
     assert await push(before, bearer("t0ken")) is None
-    after = Access(config(ALICE), previous=before)
+    after = before.successor(config(ALICE))
     assert (await push(after, bearer("t0ken"))).status == 401
 
 
@@ -447,7 +445,7 @@ async def test_the_fill_of_the_limit_survives_a_change():
     limit = "rate_limit: {interval: 1h, burst: 1}\n"
     before = Access(config(limit))
     assert await push(before) is None
-    assert (await push(Access(config(limit + ALICE), previous=before))).status == 429
+    assert (await push(before.successor(config(limit + ALICE)))).status == 429
 
 
 async def test_no_credentials_are_kept_in_the_clear():

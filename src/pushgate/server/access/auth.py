@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pushgate.model.quoting import go_quote
@@ -65,12 +65,25 @@ class TokenBucket:
         return True
 
 
-class Access:
-    """Admits or refuses requests according to one `WebConfig`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What a reload of the configuration must not reset.
 
-    A changed configuration needs a new instance. It takes over from *previous* what a reload
-    must not reset: the state of the rate limiter, verified passwords that are still valid, and
-    the queue of waiting passwords.
+    Attributes:
+        verified: identities by digests of the credentials that proved them.
+        key: the random key of the digests. Without it, they are no help to guess passwords.
+        turns: the one queue of waiting passwords: reloading must not multiply their work.
+        bucket: the state of the rate limiter.
+    """
+
+    verified: dict[bytes, Identity] = field(default_factory=dict)
+    key: bytes = field(default_factory=lambda: os.urandom(32))
+    turns: Turns = field(default_factory=lambda: Turns(_MAX_WAITING))
+    bucket: TokenBucket | None = None
+
+
+class Access:
+    """Admits or refuses requests according to one `WebConfig`; a changed one needs a `successor`.
 
     Attributes:
         config: the configuration it follows.
@@ -86,8 +99,8 @@ class Access:
         config: WebConfig,
         *,
         store: CredentialStore | None = None,
-        previous: "Access | None" = None,
         clock: Callable[[], float] = time.time,
+        kept: _Kept | None = None,
     ) -> None:
         self.config = config
         self.store = store or CredentialStore(config)
@@ -95,33 +108,33 @@ class Access:
         # As Go's http.Header.Set spells them: X-Xss-Protection.
         self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers.items())
         self._clock = clock
-        # Results of earlier authentications, by digests of the credentials. With their random key,
-        # the digests alone are no help to guess passwords. What was refused is kept apart: a
-        # flood of wrong passwords must not push out the right ones.
-        self._key: bytes = previous._key if previous else os.urandom(32)  # noqa: SLF001 - of our own kind
-        self._verified: dict[bytes, Identity] = {}
-        self._refused: dict[bytes, None] = {}
-        self._bucket = TokenBucket(config.rate_limit, clock()) if config.rate_limit else None
+        kept = kept or _Kept()
         schemes = {b"Basic": config.users, b"Bearer": config.bearer_tokens or config.jwt}
         self._challenges = tuple((b"WWW-Authenticate", name) for name in schemes if schemes[name])
+        self._verified, self._key, self._turns = kept.verified, kept.key, kept.turns
+        # Apart from what was verified: a flood of wrong passwords must not push out the right ones.
+        self._refused: dict[bytes, None] = {}
         self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}  # by the same digests
-        # The one queue of the process: reloading must not multiply the work of passwords.
-        self._turns: Turns = previous._turns if previous else Turns(_MAX_WAITING)  # noqa: SLF001 - of our own kind
-        if previous is None:
-            return
-        if previous.config.rate_limit == self.config.rate_limit:
-            self._bucket = previous._bucket  # noqa: SLF001 - of our own kind
-        hashes, before = self.config.users, previous.config.users
+        self._bucket = kept.bucket
+        if config.rate_limit and not kept.bucket:
+            self._bucket = TokenBucket(config.rate_limit, clock())
+
+    def successor(self, config: WebConfig, store: CredentialStore | None = None) -> "Access":
+        """Return what follows a changed *config*, and keeps the state that is still valid."""
+        store = store or CredentialStore(config)
         still_valid = {
-            previous.store.users[user]: identity
-            for user, identity in self.store.users.items()
-            if hashes[user] == before.get(user)
+            self.store.users[user]: identity
+            for user, identity in store.users.items()
+            if config.users[user] == self.config.users.get(user)
         }
-        self._verified = {
+        verified = {
             digest: still_valid[identity]
-            for digest, identity in previous._verified.items()  # noqa: SLF001 - of our own kind
+            for digest, identity in self._verified.items()
             if identity in still_valid
         }
+        bucket = self._bucket if config.rate_limit == self.config.rate_limit else None
+        kept = _Kept(verified=verified, key=self._key, turns=self._turns, bucket=bucket)
+        return Access(config, store=store, clock=self._clock, kept=kept)
 
     async def admit(
         self,

@@ -50,7 +50,7 @@ class LiveConfig(LiveFiles):
         became_empty = config.empty if config.empty != self.config.empty else ""
         if became_empty and not config.requires_credentials:
             raise StartupError(f"{became_empty}; if this is intended, restart the server")
-        access = Access(config, store=store, previous=self.access)
+        access = self.access.successor(config, store)
         if tls and self.context:
             self.context.current = tls
         self.config, self.access, self.files = config, access, config.files
