@@ -17,9 +17,9 @@ from pushgate.server.recent import MINUTES, Minute
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.rules import Rule
 from pushgate.server.ui.charts import bar_share, line, top
-from pushgate.server.ui.groups import STATE_WORDS, chips
+from pushgate.server.ui.groups import STATE_WORDS, Chip, chips
 from pushgate.server.ui.search import State, state_of
-from pushgate.server.ui.values import age, duration, moment, plain, size
+from pushgate.server.ui.values import Moment, age, duration, moment, plain, size
 from pushgate.server.version import BUILD
 
 PLOT = (10 * (MINUTES - 1), 90)
@@ -38,19 +38,66 @@ class Tile(NamedTuple):
     is_bad: bool = False
 
 
+class Plot(NamedTuple):
+    """A plot of the last hour. ``now`` says what the last minute was like.
+
+    ``lines`` are paths by their CSS class, ``minutes`` the tooltips of minutes by their place.
+    """
+
+    title: str
+    now: str
+    top: str
+    lines: list[tuple[str, str]]
+    minutes: list[tuple[int, str]]
+
+
+class Limit(NamedTuple):
+    """How much of a limit is used; ``share`` is the length of its bar."""
+
+    name: str
+    text: str
+    share: str
+    is_near: bool
+
+
+class RefusedPush(NamedTuple):
+    """A push that was refused; ``job`` is empty if its path named no group."""
+
+    at: Moment
+    address: str
+    job: str
+    chips: list[Chip]
+    reason: str
+    message: str
+
+
+class RuleRow(NamedTuple):
+    """A rule, its groups by state, and what it has done since the start."""
+
+    selector: str
+    expect_every: str
+    ttl: str
+    forget_after: str
+    aggregate: str
+    groups: int
+    states: list[tuple[State, str, int]]
+    expired: int
+    forgotten: int
+
+
 async def status(context: AppContext, now: int) -> dict[str, Any]:
     """Return what the status page shows at *now*, in Unix nanoseconds."""
     settings, recent = context.settings, context.telemetry.recent
     rows, changed = settings.rows(), settings.changed
     refused = [
-        {
-            "at": moment(one.time, now),
-            "address": one.address,
-            "job": one.group.job if one.group else "",
-            "chips": chips(one.group, settings, most=_MAX_CHIP) if one.group else [],
-            "reason": one.reason,
-            "message": one.message,
-        }
+        RefusedPush(
+            moment(one.time, now),
+            one.address,
+            one.group.job if one.group else "",
+            chips(one.group, settings, most=_MAX_CHIP) if one.group else [],
+            one.reason,
+            one.message,
+        )
         for one in recent.refused
     ]
     return {
@@ -147,7 +194,7 @@ def _memory() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _plots(minutes: list[Minute]) -> list[dict[str, Any]]:
+def _plots(minutes: list[Minute]) -> list[Plot]:
     minutes = minutes[:-1]  # the last one has not ended
     rates = [minute.pushes / 60 for minute in minutes]
     last = next((minute for minute in reversed(minutes) if minute.pushes), None)
@@ -169,11 +216,8 @@ def _plots(minutes: list[Minute]) -> list[dict[str, Any]]:
 
 def _plot(
     title: str, now: str, series: Mapping[str, list[float]], read: Callable[[float], str]
-) -> dict[str, Any]:
-    """Return the plot of *series*, each with a number for each minute up to now; NaN is none.
-
-    ``lines`` are paths by their CSS class, ``minutes`` the tooltips of minutes by their place.
-    """
+) -> Plot:
+    """Return the plot of *series*, each with a number for each minute up to now; NaN is none."""
     most = top(chain(*series.values()))
     width, height = PLOT
     padded = {name: [nan] * (MINUTES - 1 - len(some)) + some for name, some in series.items()}
@@ -182,20 +226,13 @@ def _plot(
         if isfinite(numbers[0]):
             said = ", ".join(f"{name} {read(n)}" for name, n in zip(padded, numbers, strict=True))
             minutes.append((at, f"{age((MINUTES - 1 - at) * _MINUTE)} ago: {said}"))
-    return {
-        "title": title,
-        "now": now,
-        "top": read(most),
-        "lines": [
-            (name, line(some, top=most, width=width, height=height))
-            for name, some in padded.items()
-        ],
-        "minutes": minutes,
-    }
+    lines = [
+        (name, line(some, top=most, width=width, height=height)) for name, some in padded.items()
+    ]
+    return Plot(title, now, read(most), lines, minutes)
 
 
-def _limits(context: AppContext) -> list[dict[str, Any]]:
-    """Return how much of each limit is used."""
+def _limits(context: AppContext) -> list[Limit]:
     settings, gateway = context.settings, context.gateway
     used = {
         "series": (gateway.store.series, settings.limit_series),
@@ -204,12 +241,12 @@ def _limits(context: AppContext) -> list[dict[str, Any]]:
         "pushes in flight": (gateway.waiting, settings.limit_pushes_in_flight),
     }
     return [
-        {
-            "name": name,
-            "text": f"{value:,} of {most:,}" if most else f"{value:,}, no limit",
-            "share": bar_share(value, most),
-            "is_near": bool(most) and value >= _NEARLY_FULL * most,
-        }
+        Limit(
+            name,
+            f"{value:,} of {most:,}" if most else f"{value:,}, no limit",
+            bar_share(value, most),
+            is_near=bool(most) and value >= _NEARLY_FULL * most,
+        )
         for name, (value, most) in used.items()
     ]
 
@@ -233,18 +270,17 @@ async def rules(context: AppContext, now: int) -> dict[str, Any]:
     }
 
 
-def _rule_row(rule: Rule, counts: Counter[State], expiry: Expiry) -> dict[str, Any]:
-    """Return a rule, its groups by state, and what it has done since the start."""
+def _rule_row(rule: Rule, counts: Counter[State], expiry: Expiry) -> RuleRow:
     selector = str(rule.selector or "")
     operations = rule.aggregate.operations if rule.aggregate else {}
-    return {
-        "selector": selector,
-        "expect_every": age(rule.expect_every) if rule.expect_every else "",
-        "ttl": age(rule.ttl) if rule.ttl else "",
-        "forget_after": age(rule.forget_after) if rule.forget_after else "",
-        "aggregate": ", ".join(f"{name} {each.value}" for name, each in operations.items()),
-        "groups": counts.total(),
-        "states": [(one.value, STATE_WORDS[one], counts[one]) for one in State if counts[one]],
-        "expired": expiry.expired_by[selector],
-        "forgotten": expiry.forgotten_by[selector],
-    }
+    return RuleRow(
+        selector,
+        age(rule.expect_every) if rule.expect_every else "",
+        age(rule.ttl) if rule.ttl else "",
+        age(rule.forget_after) if rule.forget_after else "",
+        aggregate=", ".join(f"{name} {each.value}" for name, each in operations.items()),
+        groups=counts.total(),
+        states=[(one, STATE_WORDS[one], counts[one]) for one in State if counts[one]],
+        expired=expiry.expired_by[selector],
+        forgotten=expiry.forgotten_by[selector],
+    )
