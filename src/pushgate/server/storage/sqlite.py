@@ -28,6 +28,7 @@ from pushgate.server.storage.files import create_private, sync_directory
 from pushgate.server.storage.ids import Ids, told_apart
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
+from pushgate.server.storage.open_files import OpenFiles
 from pushgate.server.store.group import Group
 from pushgate.server.store.once import REMEMBERED
 from pushgate.server.store.store import Step
@@ -96,18 +97,13 @@ class SqliteJournal(Journal):
         """
         self._path = path
         self._wal = Path(f"{path}-wal")
-        self._names = str(path), f"{path}-wal"  # stat of a Path costs ten times as much
         self._lock = lock
         self._ids = Ids()
         self._wal_frames = 0
-        self._sizes = [0, 0]
-        """The sizes that the file and its WAL have at least; a smaller one was cut short."""
         self._tidy_again = 0.0
         self._may_shrink = True
         self._keys_deleted_at = 0
         self._vacuumed = False
-        self._lost: str | None = None
-        self._inodes: list[tuple[int, int]] = []
         self.tidy_failures = 0
         self._tidy_failed = False
         self._connection: apsw.Connection | None = None
@@ -135,7 +131,7 @@ class SqliteJournal(Journal):
                 sync_directory(path.parent)
                 self.format = FORMAT
             self._rows("SELECT id FROM shapes LIMIT 1")  # the first use creates the WAL
-            self._inodes = [(file.st_dev, file.st_ino) for file in self._files()]
+            self._files = OpenFiles(path)
 
     def _known_format(self) -> int:
         """Return the format of the file, 0 if it is new. Nothing has been written so far."""
@@ -237,7 +233,7 @@ class SqliteJournal(Journal):
             JournalFailed: they could not be written; the journal is as before, unless the error
                 says that this is unknown.
         """
-        self.check()
+        self._files.check()
         try:
             self._write(steps, applied_keys, replace_keys=replace_keys)
         except apsw.Error as error:
@@ -247,43 +243,15 @@ class SqliteJournal(Journal):
         except BaseException:
             self._undo()
             raise
-        try:
-            self._locate()
-        except JournalFailed as error:
-            # Written, but perhaps to a deleted file: from here on, memory and file differ.
-            self._lost = f"{self._path} was deleted or replaced under the running server: restart"
-            raise JournalFailed(self._lost, unknown=True) from error
+        self._files.note_write()
 
     def check(self) -> None:
-        """Find out, with two ``stat``, whether the file is still the one that was opened.
+        """Find out, cheaply, whether the files are still the ones that were opened.
 
         Raises:
-            JournalFailed: it or its WAL was deleted, replaced or cut short.
+            JournalFailed: one of them was deleted, replaced or cut short.
         """
-        sizes = self._sizes
-        self._locate()
-        if any(now < before for now, before in zip(self._sizes, sizes, strict=True)):
-            # SQLite would go on writing after the gap; what was in it is lost.
-            self._lost = f"{self._path} was cut short under the running server: restart"
-            raise JournalFailed(self._lost)
-
-    def _locate(self) -> None:
-        """Raise JournalFailed unless the files are those that were opened; note their sizes."""
-        # An open descriptor keeps a deleted file alive: SQLite would go on writing into it.
-        if self._lost:
-            raise JournalFailed(self._lost)
-        try:
-            files = self._files()
-        except OSError as error:
-            raise JournalFailed(
-                f"{self._path} can't be found any more ({error.strerror}): put it back, or restart"
-            ) from error
-        if self._inodes != [(file.st_dev, file.st_ino) for file in files]:
-            raise JournalFailed(
-                f"{self._path} was replaced under the running server: put the file that was there "
-                "back, or restart"
-            )
-        self._sizes = [file.st_size for file in files]
+        self._files.check()
 
     def tidy(self) -> bool:
         """Checkpoint a long WAL, and shorten a file of mostly free pages in small steps.
@@ -292,7 +260,7 @@ class SqliteJournal(Journal):
         failures are counted in :attr:`tidy_failures`.
         """
         is_due = self._may_shrink or self._wal_frames >= _CHECKPOINT_FRAMES
-        if not is_due or time.monotonic() < self._tidy_again or not self._is_in_place():
+        if not is_due or time.monotonic() < self._tidy_again or not self._files.are_in_place():
             return False
         try:
             if self._wal_frames >= _CHECKPOINT_FRAMES:
@@ -312,7 +280,7 @@ class SqliteJournal(Journal):
             self._tidy_failed = True
             return False
         with suppress(JournalFailed):
-            self._locate()  # this may have shortened the files
+            self._files.note_sizes()  # this may have shortened the files
         return self._may_shrink
 
     def _vacuum(self) -> bool:
@@ -340,7 +308,7 @@ class SqliteJournal(Journal):
     def close(self, *, keep_lock: bool = False) -> None:
         """Checkpoint, close the file, and release its lock unless *keep_lock*."""
         # If the file was replaced, SQLite would delete the WAL of the new one.
-        self._close(checkpoint=self._is_in_place())
+        self._close(checkpoint=self._files.are_in_place())
         if self._lock is not None and not keep_lock:
             self._lock.release()
 
@@ -349,16 +317,6 @@ class SqliteJournal(Journal):
         if connection is not None:
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not checkpoint))
             connection.close()
-
-    def _is_in_place(self) -> bool:
-        try:
-            self.check()
-        except JournalFailed:
-            return False
-        return True
-
-    def _files(self) -> list[os.stat_result]:
-        return [*map(os.stat, self._names)]
 
     def _note_wal_frames(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
         self._wal_frames = frames
@@ -377,7 +335,7 @@ class SqliteJournal(Journal):
         replay it. So it is cut off.
         """
         assert self._connection is not None
-        self._sizes = [0, 0]  # the log becomes shorter, which is no damage
+        self._files.may_shrink()
         try:
             if self._connection.in_transaction:
                 with suppress(apsw.Error):
