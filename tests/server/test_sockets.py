@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pushgate.errors import StartupError
-from pushgate.server.sockets import from_systemd, listen, shown
+from pushgate.server.sockets import address_text, from_systemd, listen
 
 
 def refusal(*addresses: str) -> str:
@@ -25,7 +25,7 @@ def test_listens_on_a_host_and_a_port():
     (listener,) = listen(["127.0.0.1:0"])
     with listener:
         assert connects(listener, "127.0.0.1")
-        assert shown(listener) == f"127.0.0.1:{listener.getsockname()[1]}"
+        assert address_text(listener) == f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
@@ -35,7 +35,7 @@ def test_listens_everywhere_when_no_host_is_given(address):
     with listener:
         assert connects(listener, "127.0.0.1")
         assert connects(listener, "::1")
-        assert shown(listener) == f"[::]:{listener.getsockname()[1]}"
+        assert address_text(listener) == f"[::]:{listener.getsockname()[1]}"
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
@@ -135,7 +135,7 @@ def test_vsock_is_refused_by_name():
 def test_listens_on_a_unix_socket_and_removes_it(tmp_path):
     path = tmp_path / "socket"
     listeners = listen([f"unix:{path}"])
-    assert shown(listeners[0]) == f"unix:{path}"
+    assert address_text(listeners[0]) == f"unix:{path}"
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
     for listener in listeners:

@@ -21,7 +21,7 @@ from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
-from pushgate.server.storage.opening import locked, opened_database, opened_journal
+from pushgate.server.storage.opening import lock_file, open_database, open_journal
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.rules import Rule
@@ -42,7 +42,7 @@ def lock_persistence(settings: Settings) -> FileLock | None:
     if not settings.persistence_file or settings.persistence_url:
         return None
     try:
-        return locked(Path(settings.persistence_file), settings.persistence_wait / 1e9)
+        return lock_file(Path(settings.persistence_file), settings.persistence_wait / 1e9)
     except NotWritable as error:
         if "persistence_file" in settings.given:
             raise
@@ -84,7 +84,7 @@ def compose(
     # The limits of the store are the flags of the same names.
     bounds = Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
     store = Store(telemetry.own, bounds, live_rules.rules)
-    journal = _loaded(settings, lock, store, telemetry) or journal
+    journal = _open_storage(settings, lock, store, telemetry) or journal
     gateway = Gateway(store, journal, settings.persistence_max_staleness / 1e9)
     expiry = Expiry(gateway)
     decoder = PushDecoder(
@@ -122,14 +122,14 @@ def _read(flag: str, file: str, read: Callable[[Path | None], _T]) -> _T:
         raise StartupError(f"--{flag}={file}: {error}") from error
 
 
-def _loaded(
+def _open_storage(
     settings: Settings, lock: FileLock | None, store: Store, telemetry: Telemetry
 ) -> Journal | None:
     """Open the file or the database, and load what it holds into *store*; None without either."""
     journal: Journal
     if lock is not None:
         path, reset = Path(settings.persistence_file), settings.persistence_reset_damaged
-        file, groups = opened_journal(path, lock, reset_damaged=reset, now=time.time())
+        file, groups = open_journal(path, lock, reset_damaged=reset, now=time.time())
         telemetry.show(
             "pushgate_journal_checkpoint_failures_total",
             "Checkpoints of the journal that failed.",
@@ -137,7 +137,7 @@ def _loaded(
         )
         journal = file
     elif settings.persistence_url:
-        database, groups = opened_database(settings.persistence_url)
+        database, groups = open_database(settings.persistence_url)
         telemetry.show(
             "pushgate_storage_losses_total",
             "Times the database lacked changes that this server had seen.",

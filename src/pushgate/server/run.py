@@ -156,7 +156,7 @@ class _Process:
         server = HttpServer(self._app)
         await server.start(listeners)
         for listener in listeners:
-            address = sockets.shown(listener)
+            address = sockets.address_text(listener)
             _log.info("Listening on", extra={"address": address})
             secured = "disabled" if context.live.context is None else "enabled"
             _log.info(f"TLS is {secured}.", extra={"http2": "false", "address": address})

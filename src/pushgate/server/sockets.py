@@ -56,7 +56,7 @@ def from_systemd(environment: Mapping[str, str]) -> list[socket.socket]:
     return [_adopt(fd) for fd in range(_FIRST_SYSTEMD_FD, _FIRST_SYSTEMD_FD + count)]
 
 
-def shown(listener: socket.socket) -> str:
+def address_text(listener: socket.socket) -> str:
     """Return the address *listener* has, as Go's log writes it: ``[::]:9091``."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:

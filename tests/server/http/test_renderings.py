@@ -54,7 +54,7 @@ def test_only_who_accepts_that_gets_a_page_from_a_moment_ago(one):
 
 
 def test_a_page_from_longer_ago_is_rendered_anew(one, monkeypatch):
-    monkeypatch.setattr(renderings, "_behind", lambda _seconds: 0)
+    monkeypatch.setattr(renderings, "_max_staleness", lambda _seconds: 0)
     one.ask("GET", "/")
     change(one.store, put(key("second"), "m 1\n", time=10**18))
     assert "second" in one.ask("GET", "/", headers=POLL).text
@@ -64,7 +64,7 @@ def test_a_page_from_longer_ago_is_rendered_anew(one, monkeypatch):
     ("seconds", "behind"), [(0, 1), (0.004, 1), (0.01, 2.5), (0.1, 5), (1, 10), (5, 50)]
 )
 def test_refreshes_take_little_of_the_time(seconds, behind):
-    assert renderings._behind(seconds) == pytest.approx(behind)
+    assert renderings._max_staleness(seconds) == pytest.approx(behind)
 
 
 def test_browsers_that_ask_at_the_same_time_share_a_rendering(one):

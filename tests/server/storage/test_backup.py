@@ -6,7 +6,7 @@ import pytest
 
 from pushgate.errors import StartupError
 from pushgate.server.storage.backup import copy_database, restore_database
-from pushgate.server.storage.opening import opened_database
+from pushgate.server.storage.opening import open_database
 from pushgate.server.store.group import Block, new_group
 from pushgate.server.store.store import Step
 from tests.postgres import Postgres
@@ -15,14 +15,14 @@ from tests.server.pushes import key, pushed
 
 def stored(url: str) -> dict[str, bytes]:
     """The numbers of each job in the database."""
-    journal, groups = opened_database(url)
+    journal, groups = open_database(url)
     journal.close()
     return {group.key.job: group.blocks[0].pushed.numbers for group in groups}
 
 
 def store(url: str, **bodies: str) -> None:
     """Push one body to each of the jobs."""
-    journal, _ = opened_database(url)
+    journal, _ = open_database(url)
     journal.begin()
     journal.append(
         [

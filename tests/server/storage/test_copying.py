@@ -8,7 +8,7 @@ import pytest
 from pushgate.errors import StartupError
 from pushgate.server.storage import copying
 from pushgate.server.storage.copying import copy
-from pushgate.server.storage.opening import locked
+from pushgate.server.storage.opening import lock_file
 from pushgate.server.storage.postgres import PostgresJournal
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.change import Fail
@@ -80,7 +80,7 @@ def test_with_what_is_replaced_its_idempotency_keys_go_so_a_retry_counts_again(f
 
 
 def test_what_a_server_uses_is_not_copied(file, url, tmp_path):
-    lock = locked(tmp_path / "pushgate.db", 0)
+    lock = lock_file(tmp_path / "pushgate.db", 0)
     with pytest.raises(StartupError, match="in use by another process"):
         copy(file, url, replace=False)
     lock.release()
@@ -93,7 +93,7 @@ def test_a_file_that_is_missing_is_not_made(tmp_path, url):
 
 
 def test_a_target_that_differs_afterwards_is_named(file, url, monkeypatch):
-    replacing = copying.replacing
-    monkeypatch.setattr(copying, "replacing", lambda *both: replacing(*both)[1:])
+    replacing = copying.replacement
+    monkeypatch.setattr(copying, "replacement", lambda *both: replacing(*both)[1:])
     with pytest.raises(StartupError, match=r'differs in 1 groups .* \{job="a"\}: stop its servers'):
         copy(file, url, replace=False)

@@ -1,6 +1,6 @@
 """What a batch comes to: one step for each group."""
 
-from pushgate.server.storage.journal import coalesced, named, replacing
+from pushgate.server.storage.journal import coalesced, idempotency_keys, replacement
 from pushgate.server.store.group import Group, new_group
 from pushgate.server.store.store import Step
 from tests.server.pushes import key
@@ -30,11 +30,11 @@ def test_a_group_that_went_and_came_back_is_replaced():
 
 def test_keys_have_the_times_of_their_pushes():
     steps = [Step(None, group("a", 5), b"k"), Step(None, group("b", 6)), Step(group("c"), None)]
-    assert named(steps) == {b"k": 5}
+    assert idempotency_keys(steps) == {b"k": 5}
 
 
 def test_what_is_replaced_goes_unless_it_is_wanted_too():
     old, kept, new, fresh = group("a"), group("b", 1), group("b", 2), group("c")
-    assert replacing([old, kept], [new, fresh]) == [
+    assert replacement([old, kept], [new, fresh]) == [
         Step(kept, new), Step(None, fresh), Step(old, None),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 
 from pushgate.errors import DamagedFile, StartupError
 from pushgate.server.storage import go_import
-from pushgate.server.storage.opening import locked, opened_journal
+from pushgate.server.storage.opening import lock_file, open_journal
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
 from tests import old_gateway, services
@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def opened(path: Path, *, reset_damaged: bool = False):
-    return opened_journal(path, locked(path, 0), reset_damaged=reset_damaged, now=NOW)
+    return open_journal(path, lock_file(path, 0), reset_damaged=reset_damaged, now=NOW)
 
 
 def started(path: Path, *, reset_damaged: bool = False) -> list[Group]:
@@ -136,7 +136,7 @@ def test_a_server_that_waits_starts_when_the_first_one_ends(file):
     journal, _ = opened(file)
     timer = threading.Timer(0.3, journal.close)
     timer.start()
-    lock = locked(file, 30)
+    lock = lock_file(file, 30)
     timer.join()
     lock.release()
 
@@ -226,12 +226,12 @@ def group(job: str, *, time: int) -> Group:
 def test_a_disk_that_fails_is_never_damage_and_reset_damaged_touches_nothing(file):
     started(file)
     disk = failingdisk.FailingDisk()
-    lock = locked(file, 0)
+    lock = lock_file(file, 0)
     with (
         disk.failing(apsw.SQLITE_IOERR_READ, "read"),
         pytest.raises(StartupError, match="can't use") as caught,
     ):
-        opened_journal(file, lock, reset_damaged=True, now=NOW, vfs=failingdisk.NAME)
+        open_journal(file, lock, reset_damaged=True, now=NOW, vfs=failingdisk.NAME)
     assert not isinstance(caught.value, DamagedFile)
     assert said(started(file)) == EXPECTED
     assert names(file) == ["", ".imported"]
@@ -255,7 +255,7 @@ def test_a_full_directory_leaves_everything_as_it_was(file):
 DIES = """
 import os, sys
 from pathlib import Path
-from pushgate.server.storage.opening import locked, opened_journal
+from pushgate.server.storage.opening import lock_file, open_journal
 left = int(sys.argv[2])
 def before(event, arguments):
     global left
@@ -265,7 +265,7 @@ def before(event, arguments):
         left -= 1
 sys.addaudithook(before)
 path = Path(sys.argv[1])
-opened_journal(path, locked(path, 0), reset_damaged=False, now=0.0)[0].close()
+open_journal(path, lock_file(path, 0), reset_damaged=False, now=0.0)[0].close()
 """
 
 

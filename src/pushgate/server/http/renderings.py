@@ -34,7 +34,7 @@ _AT_LEAST_SECONDS = 1.0
 # host in its links and curl lines.
 _READ_HEADERS = (b"authorization", b"accept-encoding", b"host")
 
-_Asked: TypeAlias = tuple[object, ...]
+_CacheKey: TypeAlias = tuple[object, ...]
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Renderings:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[_Asked, _Rendering] = {}
+        self._kept: dict[_CacheKey, _Rendering] = {}
         self._turn = asyncio.Lock()
         # Versions begin anew with every process, and so must the tags.
         self._etags = (b'"%s-%x"' % (token_hex(6).encode(), number) for number in count())
@@ -66,11 +66,11 @@ class Renderings:
         scope: Scope,
     ) -> ASGIApp:
         """Return a page of bounded size, which is kept for the next who asks."""
-        asked = _asked(scope)
+        key = _cache_key(scope)
         may_be_behind = b"max-stale" in find_header(scope["headers"], b"cache-control")
 
         def kept() -> Response | None:
-            one = self._kept.get(asked)
+            one = self._kept.get(key)
             if one is None or one.response is None:
                 return None
             is_current = one.version is not None and one.version == version()
@@ -81,47 +81,47 @@ class Renderings:
         if response is None:
             async with self._turn:
                 # Again: it may have been rendered for another client while this one waited.
-                response = kept() or await self._rendered(asked, render, version(), headers)
+                response = kept() or await self._rendered(key, render, version(), headers)
         return _unless_known(response.headers, scope) or response
 
     async def _rendered(
-        self, asked: _Asked, render: Render, version: Hashable, headers: Headers
+        self, key: _CacheKey, render: Render, version: Hashable, headers: Headers
     ) -> Response:
         began = perf_counter()
         body = await collected(await render())
         one = _Rendering(version, next(self._etags))
         tag = () if version is None else ((b"etag", one.etag),)
         one.response = Response(200, body, (*headers, *tag))
-        one.until = perf_counter() + _behind(perf_counter() - began)
-        self._keep(asked, one)
+        one.until = perf_counter() + _max_staleness(perf_counter() - began)
+        self._keep(key, one)
         return one.response
 
     async def stream(
         self, render: Render, version: Hashable, headers: Headers, scope: Scope
     ) -> ASGIApp:
         """Return a page of any size, unless the client has this *version* of it."""
-        asked = _asked(scope)
-        one = self._kept.get(asked)
+        key = _cache_key(scope)
+        one = self._kept.get(key)
         if one is None or one.version != version:
             one = _Rendering(version, next(self._etags))
-            self._keep(asked, one)
+            self._keep(key, one)
         tagged = (*headers, (b"etag", one.etag))
         return _unless_known(tagged, scope) or Stream(await render(), tagged)
 
-    def _keep(self, asked: _Asked, one: _Rendering) -> None:
-        self._kept.pop(asked, None)
-        self._kept[asked] = one
+    def _keep(self, key: _CacheKey, one: _Rendering) -> None:
+        self._kept.pop(key, None)
+        self._kept[key] = one
         if len(self._kept) > _MAX_KEPT:
             del self._kept[next(iter(self._kept))]
 
 
-def _behind(seconds: float) -> float:
+def _max_staleness(seconds: float) -> float:
     """Return how many seconds refreshes may be behind, if rendering takes so many *seconds*."""
     quick = min(_TOO_FAR_SECONDS, _TIMES_QUICK * seconds)
     return max(_AT_LEAST_SECONDS, quick, _TIMES_SLOW * seconds)
 
 
-def _asked(scope: Scope) -> _Asked:
+def _cache_key(scope: Scope) -> _CacheKey:
     certificate = scope["state"].get("peer_certificate")
     headers = [find_header(scope["headers"], name) for name in _READ_HEADERS]
     return scope["scheme"], scope["path"], scope["query_string"], repr(certificate), *headers

@@ -24,8 +24,8 @@ from pushgate.server.storage.files import (
     remove_database,
     timestamp,
 )
-from pushgate.server.storage.journal import TurnLost, replacing
-from pushgate.server.storage.opening import locked, new_journal, opened_database
+from pushgate.server.storage.journal import TurnLost, replacement
+from pushgate.server.storage.opening import lock_file, open_database, write_journal
 from pushgate.server.storage.sqlite import MAGIC, SqliteJournal
 from pushgate.server.store.group import Group
 
@@ -55,7 +55,7 @@ def copy_file(source: Path, target: Path) -> Contents:
     """
     draft = beside(target, ".incomplete")
     try:
-        contents = _copied(source, draft)
+        contents = _copy_checked(source, draft)
         put_in_place(draft, target)
     except OSError as error:
         raise StartupError(f"can't copy {source} to {target}: {error.strerror or error}") from error
@@ -73,7 +73,7 @@ def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
         DamagedFile: *backup* is damaged; nothing was changed.
         StartupError: *target* is in use, exists or can't be written.
     """
-    lock = locked(target, 0)
+    lock = lock_file(target, 0)
     try:
         if target.exists() and not replace:
             raise StartupError(f"{target} exists: give --replace to put the backup in its place")
@@ -94,11 +94,11 @@ def copy_database(url: str, target: Path) -> Contents:
     Raises:
         StartupError: the database can't be read, or *target* can't be written.
     """
-    journal, groups = opened_database(url)
+    journal, groups = open_database(url)
     contents = Contents(groups, journal.applied_keys())
     journal.close()
     try:
-        draft = new_journal(contents.groups, beside(target, ".incomplete"), contents.applied_keys)
+        draft = write_journal(contents.groups, beside(target, ".incomplete"), contents.applied_keys)
         put_in_place(draft, target)
     except OSError as error:
         raise startup_error(target, error) from error
@@ -116,16 +116,16 @@ def restore_database(backup: Path, url: str, folder: Path, *, replace: bool) -> 
         JournalFailed: the groups could not be written.
     """
     contents = copy_file(backup, folder / "backup")
-    journal, groups = opened_database(url)
+    journal, groups = open_database(url)
     with closing(journal):
         present = {group.key.packed: group for group in groups}
         # Servers may push meanwhile: each turn first brings what they have changed.
-        while not _replaced(journal, present, contents, replace=replace):
+        while not _replace_in_turn(journal, present, contents, replace=replace):
             pass
     return contents
 
 
-def _copied(source: Path, draft: Path) -> Contents:
+def _copy_checked(source: Path, draft: Path) -> Contents:
     """Copy *source* to *draft* and return its contents, all of them checked."""
     damage: DamagedFile | None = None
     for _ in range(_ATTEMPTS):
@@ -133,7 +133,7 @@ def _copied(source: Path, draft: Path) -> Contents:
         if not _copy_with_log(source, draft):
             continue
         try:
-            return _loaded(draft)
+            return _load(draft)
         except DamagedFile as error:  # perhaps only the copy: a frame of the log was half written
             damage = DamagedFile(str(error).replace(str(draft), str(source)))
     raise damage or StartupError(
@@ -167,7 +167,7 @@ def _head(file: Path) -> bytes:
         return opened.read(_HEAD_BYTES)
 
 
-def _loaded(file: Path) -> Contents:
+def _load(file: Path) -> Contents:
     """Return the contents of *file*, and write its log back, so that it is complete without it."""
     with closing(SqliteJournal(file)) as journal:
         contents = Contents(journal.load(), journal.applied_keys())
@@ -187,7 +187,7 @@ def _keep_old(path: Path) -> None:
     remove_companions(path)
 
 
-def _replaced(
+def _replace_in_turn(
     journal: "PostgresJournal", present: dict[bytes, Group], contents: Contents, *, replace: bool
 ) -> bool:
     """Replace *present* by *contents* in one turn; return False if there was none."""
@@ -208,7 +208,7 @@ def _replaced(
             "their place"
         )
     try:
-        steps = replacing(present.values(), contents.groups)
+        steps = replacement(present.values(), contents.groups)
         journal.write(steps, dict(contents.applied_keys), replace_keys=replace)
     except TurnLost:
         return False

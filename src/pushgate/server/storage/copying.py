@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pushgate.errors import StartupError
-from pushgate.server.storage.journal import Journal, replacing
-from pushgate.server.storage.opening import locked, opened_database, opened_journal
+from pushgate.server.storage.journal import Journal, replacement
+from pushgate.server.storage.opening import lock_file, open_database, open_journal
 from pushgate.server.store.group import Group
 
 _MAX_NAMED = 5
@@ -47,7 +47,7 @@ def copy(source: str, target: str, *, replace: bool) -> Copied:
             )
         if journal.begin() is not None:
             raise StartupError(f"{_shown(target)} was changed meanwhile: stop its servers")
-        journal.write(replacing(present, groups), keys, replace_keys=replace)
+        journal.write(replacement(present, groups), keys, replace_keys=replace)
     # Opened anew, so that what is compared was read from the disk.
     with _opened(target) as (_, found):
         before, after = ({one.key: _content(one) for one in all_} for all_ in (groups, found))
@@ -64,11 +64,11 @@ def copy(source: str, target: str, *, replace: bool) -> Copied:
 def _opened(place: str) -> Iterator[tuple[Journal, list[Group]]]:
     journal: Journal
     if _is_database(place):
-        journal, groups = opened_database(place)
+        journal, groups = open_database(place)
     else:
         path = Path(place)
-        lock = locked(path, wait=0)
-        journal, groups = opened_journal(path, lock, reset_damaged=False, now=time.time())
+        lock = lock_file(path, wait=0)
+        journal, groups = open_journal(path, lock, reset_damaged=False, now=time.time())
     with closing(journal):
         yield journal, groups
 

@@ -134,7 +134,7 @@ class Ids:
         return [self.shapes.pop(shape) for shape in gone if shape in self.shapes]
 
 
-def told_apart(
+def distinct_shapes(
     decoded: Iterable[tuple[int, PushShape]], known: Container[PushShape] = ()
 ) -> dict[int, PushShape]:
     """Return shapes by id, each of them a different object, and none of them in *known*.

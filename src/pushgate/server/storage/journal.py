@@ -56,7 +56,7 @@ class Journal(Protocol):
             TurnLost: none of them is durable.
             JournalFailed: none of them is, unless it says ``unknown``. A later turn may succeed.
         """
-        self.write(coalesced(steps), named(steps), replace_keys=False)
+        self.write(coalesced(steps), idempotency_keys(steps), replace_keys=False)
 
     def write(
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
@@ -100,12 +100,12 @@ def coalesced(steps: Iterable[Step]) -> list[Step]:
     return [step for step in out.values() if step.before or step.after]
 
 
-def named(steps: Iterable[Step]) -> dict[bytes, int]:
+def idempotency_keys(steps: Iterable[Step]) -> dict[bytes, int]:
     """Return the idempotency keys of *steps*, with the times of their pushes."""
     return {step.once: step.after.pushed_at for step in steps if step.once and step.after}
 
 
-def replacing(present: Iterable[Group], wanted: Iterable[Group]) -> list[Step]:
+def replacement(present: Iterable[Group], wanted: Iterable[Group]) -> list[Step]:
     """Return one step for each group that makes *wanted* of *present*."""
     before = {group.key.packed: group for group in present}
     steps = [Step(before.pop(group.key.packed, None), group) for group in wanted]

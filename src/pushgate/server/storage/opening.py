@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def locked(path: Path, wait: float) -> FileLock:
+def lock_file(path: Path, wait: float) -> FileLock:
     """Return an exclusive lock on *path*; wait up to *wait* seconds for another process.
 
     Raises:
@@ -64,7 +64,7 @@ def _may_exist(path: Path) -> bool:
     return True
 
 
-def opened_journal(
+def open_journal(
     path: Path, lock: FileLock, *, reset_damaged: bool, now: float, vfs: str | None = None
 ) -> tuple[SqliteJournal, list[Group]]:
     """Return the journal in *path*, which releases *lock* when it closes, and its groups.
@@ -79,16 +79,16 @@ def opened_journal(
     """
     try:
         try:
-            return _loaded(path, lock, now, vfs)
+            return _open_and_load(path, lock, now, vfs)
         except DamagedFile as error:
             if not reset_damaged:
                 raise
-            kept = _moved_aside(path, now)
+            kept = _move_aside(path, now)
             _log.warning(
                 "damaged persistence file moved aside",
                 extra={"file": str(kept), "err": str(error)},
             )
-            return _loaded(path, lock, now, vfs)
+            return _open_and_load(path, lock, now, vfs)
     except OSError as error:
         lock.release()
         raise startup_error(path, error) from error
@@ -97,7 +97,7 @@ def opened_journal(
         raise
 
 
-def opened_database(url: str) -> tuple["PostgresJournal", list[Group]]:
+def open_database(url: str) -> tuple["PostgresJournal", list[Group]]:
     """Return the journal in the database that *url* names, and its groups.
 
     Raises:
@@ -114,7 +114,7 @@ def opened_database(url: str) -> tuple["PostgresJournal", list[Group]]:
     return journal, journal.load()
 
 
-def _loaded(
+def _open_and_load(
     path: Path, lock: FileLock, now: float, vfs: str | None
 ) -> tuple[SqliteJournal, list[Group]]:
     data = _foreign_content(path)
@@ -152,8 +152,8 @@ def _import(path: Path, data: bytes, now: float) -> None:
     """
     imported = go_import.read(path, data)
     with _as_it_was_on_failure(path, "import"):
-        draft = new_journal(imported.groups, beside(path, ".importing"))
-        kept = _kept(path, data, now)
+        draft = write_journal(imported.groups, beside(path, ".importing"))
+        kept = _keep_copy(path, data, now)
         remove_companions(path)
         put_in_place(draft, path)
     _log.info(
@@ -169,7 +169,7 @@ def _convert(path: Path, groups: Sequence[Group], keys: Sequence[tuple[bytes, in
     with _as_it_was_on_failure(path, "convert"):
         if beside(path, "-wal").exists():
             raise JournalFailed("its write-ahead log could not be written back")
-        put_in_place(new_journal(groups, beside(path, ".converting"), keys), path)
+        put_in_place(write_journal(groups, beside(path, ".converting"), keys), path)
     _log.info("converted the persistence file to a newer format", extra={"file": str(path)})
 
 
@@ -185,7 +185,7 @@ def _as_it_was_on_failure(path: Path, verb: str) -> Iterator[None]:
         ) from error
 
 
-def new_journal(
+def write_journal(
     groups: Sequence[Group], path: Path, keys: Sequence[tuple[bytes, int]] = ()
 ) -> Path:
     """Write *groups* and *keys* to a new journal at *path*, replacing it; closed and on disk."""
@@ -199,7 +199,7 @@ def new_journal(
     return path
 
 
-def _kept(path: Path, data: bytes, now: float) -> Path:
+def _keep_copy(path: Path, data: bytes, now: float) -> Path:
     """Keep *data*, the content of *path*, in a file beside it, on disk; return its name."""
     target = beside(path, ".imported")
     if target.exists() and target.read_bytes() != data:  # of an earlier import
@@ -210,7 +210,7 @@ def _kept(path: Path, data: bytes, now: float) -> Path:
     return target
 
 
-def _moved_aside(path: Path, now: float) -> Path:
+def _move_aside(path: Path, now: float) -> Path:
     """Move the database *path* and its companions to ``<path>.damaged-<time>``."""
     target = beside(path, f".damaged-{timestamp(now)}")
     for suffix in ("", *COMPANIONS):

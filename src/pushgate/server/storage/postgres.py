@@ -28,7 +28,7 @@ from pushgate.server.storage.database import (
     array,
     literal,
 )
-from pushgate.server.storage.ids import Ids, shapes_of, told_apart
+from pushgate.server.storage.ids import Ids, distinct_shapes, shapes_of
 from pushgate.server.storage.journal import Journal, TurnLost
 from pushgate.server.storage.schema import VERSION, newer, prepare
 from pushgate.server.store.group import Group
@@ -94,7 +94,7 @@ class PostgresJournal(Journal):
         self._keys: list[tuple[bytes, int]] = []
         self._tidy_at = 0.0
         self._looked_at = 0.0
-        with self._explained():
+        with self._as_startup_error():
             prepare(self._database)
 
     @property
@@ -107,7 +107,7 @@ class PostgresJournal(Journal):
         Raises:
             StartupError: they can't be read.
         """
-        with self._explained():
+        with self._as_startup_error():
             return self._load()
 
     def applied_keys(self) -> list[tuple[bytes, int]]:
@@ -117,7 +117,7 @@ class PostgresJournal(Journal):
         is_current = time.monotonic() - self._looked_at < _CURRENT_SECONDS
         if not is_current and (news := self.check()) is not None:
             return news
-        with self._failing():
+        with self._as_journal_failure():
             # READ COMMITTED: the queries after the lock see what was committed before it was given.
             news = self._look(f"{WRITING}{_HEAD} FOR UPDATE;{self._news_query()}")
             if news is not None and not news.in_turn:
@@ -130,7 +130,7 @@ class PostgresJournal(Journal):
         Raises:
             JournalFailed: the database can't be reached, or does not allow it.
         """
-        with self._failing():
+        with self._as_journal_failure():
             # REPEATABLE READ: head and news are of one moment, without a lock.
             news = self._look(f"{READING}{_HEAD};{self._news_query()};COMMIT")
             return news and news._replace(in_turn=False)
@@ -210,7 +210,7 @@ class PostgresJournal(Journal):
         )
         self._check(head)
         _, _, rev, stamp, last_group, last_shape = head
-        shapes = self._shape_of = told_apart(map(_numbered, encoded))
+        shapes = self._shape_of = distinct_shapes(map(_numbered, encoded))
         self._groups, ids, groups = {}, {}, []
         query = "SELECT id, labels, state FROM pushgate_groups"
         for number, labels, state in database.rows(query, _ROWS_AT_ONCE):
@@ -249,20 +249,20 @@ class PostgresJournal(Journal):
         last_seen = turns[0][:2] if turns else ()
         if last_seen != self._seen or rev > self._seen.rev + _MAX_MISSED:
             differs = bool(turns) and turns[0][0] == self._seen.rev and last_seen != self._seen
-            return self._reloaded(is_loss=differs or rev < self._seen.rev)
+            return self._reload(is_loss=differs or rev < self._seen.rev)
         if self._seen == (rev, stamp):
             return None
-        changed = self._taken_in(groups, shapes)
+        changed = self._take_in(groups, shapes)
         self._ids.last_group, self._ids.last_shape = last_group, last_shape
         self._seen = _Place(rev, stamp)
         keys = [(k, t) for *_, ks, ts in turns[1:] if ks for k, t in zip(ks, ts, strict=True)]
         return News(changed, keys, in_turn=len(changed) <= _MAX_NEWS)
 
-    def _taken_in(
+    def _take_in(
         self, groups: Sequence[Row], encoded: Sequence[Row]
     ) -> list[tuple[bytes, Group | None]]:
         """Return the groups that changed, and note them and their shapes."""
-        shapes = told_apart(map(_numbered, encoded), self._ids.shapes)
+        shapes = distinct_shapes(map(_numbered, encoded), self._ids.shapes)
         self._shape_of |= shapes
         found = [
             (number, labels, None if state is None else _group(labels, state, self._shape_of))
@@ -288,7 +288,7 @@ class PostgresJournal(Journal):
             del self._shape_of[number]
         return changed
 
-    def _reloaded(self, *, is_loss: bool) -> News:
+    def _reload(self, *, is_loss: bool) -> News:
         """Load everything anew: the last turn that this server saw is no longer there."""
         self._database.roll_back()
         if is_loss:
@@ -316,7 +316,7 @@ class PostgresJournal(Journal):
     def _commit(self, place: _Place, statements: Iterable[str]) -> None:
         """Run *statements*, the last of which commits the turn at *place*."""
         pending: list[str] = []
-        with self._failing():
+        with self._as_journal_failure():
             try:
                 for statement in statements:
                     if sum(map(len, pending)) > _CHARACTERS_AT_ONCE:
@@ -328,14 +328,14 @@ class PostgresJournal(Journal):
             try:
                 self._database.run(";".join(pending))
             except Away as error:
-                if self._is_there(place):
+                if self._was_committed(place):
                     return
                 raise TurnLost(self._cause(error)) from error
             if self._database.has_warned:
                 # PostgreSQL warns if it stopped waiting for the standby: the commit may get lost.
                 raise JournalFailed(f"{self.name} committed with a warning", unknown=True)
 
-    def _is_there(self, place: _Place) -> bool:
+    def _was_committed(self, place: _Place) -> bool:
         """Find out whether the turn at *place* was committed before the connection broke."""
         give_up = time.monotonic() + _FIND_OUT_SECONDS
         while True:
@@ -364,7 +364,7 @@ class PostgresJournal(Journal):
         return f"database {self.name}: {error}"
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
+    def _as_journal_failure(self) -> Iterator[None]:
         """If the block fails, end the transaction, and raise the JournalFailed that says why."""
         try:
             yield
@@ -376,7 +376,7 @@ class PostgresJournal(Journal):
             raise
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_startup_error(self) -> Iterator[None]:
         """If the block fails, disconnect, and raise the StartupError that says what to do."""
         try:
             yield

@@ -25,7 +25,7 @@ from pushgate.server.storage.codec import (
 )
 from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
-from pushgate.server.storage.ids import Ids, told_apart
+from pushgate.server.storage.ids import Ids, distinct_shapes
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.open_files import OpenFiles
@@ -107,7 +107,7 @@ class SqliteJournal(Journal):
         self.tidy_failures = 0
         self._tidy_failed = False
         self._connection: apsw.Connection | None = None
-        with self._explained():
+        with self._as_startup_error():
             # SQLite would delete a log without its database, and with it what the log has.
             is_empty = not path.exists() or path.stat().st_size == 0
             if is_empty and self._wal.exists() and self._wal.stat().st_size > 0:
@@ -160,7 +160,7 @@ class SqliteJournal(Journal):
             DamagedFile: something in it is damaged; the message names what.
             StartupError: it can't be read.
         """
-        with self._explained():
+        with self._as_startup_error():
             damage: list[str] = []
             shapes = self._load_shapes(damage)
             ids, groups = self._load_groups(shapes, damage)
@@ -177,7 +177,7 @@ class SqliteJournal(Journal):
 
     def _load_shapes(self, damage: list[str]) -> dict[int, PushShape]:
         shapes: list[tuple[int, PushShape]] = []
-        with _noted(damage, "shapes"):
+        with _noting_damage(damage, "shapes"):
             for number, encoded in self._execute("SELECT id, families FROM shapes"):
                 try:
                     shape = (
@@ -188,7 +188,7 @@ class SqliteJournal(Journal):
                     shapes.append((number, shape))
                 except ValueError as error:
                     damage.append(f"shape {number}: {error}")
-        return told_apart(shapes)
+        return distinct_shapes(shapes)
 
     def _load_groups(
         self, shapes: dict[int, PushShape], damage: list[str]
@@ -197,7 +197,7 @@ class SqliteJournal(Journal):
         ids: dict[bytes, int] = {}
         groups: list[Group] = []
         decode = decode_group_2 if self.format < 3 else decode_group
-        with _noted(damage, "groups"):
+        with _noting_damage(damage, "groups"):
             for number, labels, state in self._execute("SELECT id, labels, state FROM groups"):
                 try:
                     groups.append(decode(labels, state, shapes.__getitem__))
@@ -407,7 +407,7 @@ class SqliteJournal(Journal):
         self._execute("COMMIT")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_startup_error(self) -> Iterator[None]:
         """If the block fails, close the file untouched and raise a StartupError that says why."""
         try:
             yield
@@ -431,7 +431,7 @@ def _inserts(sql: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, l
 
 
 @contextmanager
-def _noted(damage: list[str], table: str) -> Iterator[None]:
+def _noting_damage(damage: list[str], table: str) -> Iterator[None]:
     """If the block fails to read *table* to its end, add that to *damage*."""
     try:
         yield
