@@ -83,7 +83,15 @@ def test_importing_the_package_loads_nothing_else():
 def test_importing_the_gateway_loads_no_library_before_it_is_needed():
     """It costs a job that pushes once more than the push."""
     imports = loaded_by("from pushgate import PushGateway, Histogram, Gauge")
-    assert not imports & {"h11", "httpx2", "asyncio", "click", "google.protobuf"}
+    assert not imports & {
+        "h11",
+        "httpx2",
+        "asyncio",
+        "click",
+        "google.protobuf",
+        "logging",
+        "pathlib",
+    }
     assert "httpx2" not in loaded_by(
         "from pushgate import PushGateway, PushgatewayError\n"
         "try: PushGateway('localhost:1', job='j', retry=0).delete()\n"

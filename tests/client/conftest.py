@@ -44,7 +44,7 @@ def fresh_properties(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr("pushgate.client.log._logged", set())
+    monkeypatch.setattr("pushgate.log._logged", set())
     reload()
     yield
     reload()

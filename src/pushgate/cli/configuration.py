@@ -1,6 +1,5 @@
 """Builds the gateway from flags, the environment and property files; flags win."""
 
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pushgate.cli.options import Body, Connection, GroupKey, Pairs
 from pushgate.client.gateway import PushGateway
 from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
+from pushgate.log import before_messages
 from pushgate.properties import PrometheusProperties, load
 
 _DEFINED = "--define"
@@ -40,7 +40,7 @@ def gateway_for(
     Raises:
         ConfigurationError: A setting is wrong, or there is no job.
     """
-    logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
+    before_messages(_log_to_stderr)
     if properties is None:
         properties = _load(connection.define)
     # Argument of PushGateway, flag, text.
@@ -98,7 +98,7 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
         ConfigurationError: A flag is wrong; or a property file cannot be read, and no flag
             names the gateway.
     """
-    logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
+    before_messages(_log_to_stderr)
     environment = dict(os.environ)
     # This ends, because each round leaves out one more wrong setting.
     while True:
@@ -113,6 +113,12 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
             else:
                 raise
             report(error)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
 
 
 def _load(

@@ -7,13 +7,12 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 from pushgate.client.escaping import escape_name
-from pushgate.client.log import warn_once
 from pushgate.errors import ConfigurationError
+from pushgate.log import warn_once
 from pushgate.model.names import LEGACY_LABEL
 
 DEFAULT_ADDRESS = "localhost:9091"
@@ -26,10 +25,9 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 # These cannot be percent-encoded: servers split and resolve the decoded path, so that a value
 # of ".." would name another group.
 _NEEDS_BASE64 = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]|\A\.{1,2}\Z")
-# A UUID, or seconds or milliseconds since 1970 between 2017 and 2033.
-_LOOKS_UNIQUE = re.compile(
-    r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|1[5-9]\d{8}(?:\d{3}|\.\d+)?"
-)
+# A UUID, or seconds or milliseconds since 1970 between 2017 and 2033. Compiled at first use: many
+# groups have only a job.
+_LOOKS_UNIQUE = r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|1[5-9]\d{8}(?:\d{3}|\.\d+)?"
 
 
 class Address(NamedTuple):
@@ -155,7 +153,7 @@ def _checked_value(name: str, value: str) -> str:
 
 def looks_unique(value: str) -> bool:
     """Return whether *value* is probably different in each run: a UUID, a pid, a time."""
-    return value == str(os.getpid()) or _LOOKS_UNIQUE.fullmatch(value) is not None
+    return value == str(os.getpid()) or re.fullmatch(_LOOKS_UNIQUE, value) is not None
 
 
 def push_url(
@@ -199,8 +197,10 @@ def default_job() -> str:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is not None and spec.name != "__main__":
         return str(spec.name).removesuffix(".__main__")
-    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
-    return script.stem if script is not None and script.is_file() else UNKNOWN_JOB
+    script = sys.argv[0] if sys.argv else ""
+    if not os.path.isfile(script):
+        return UNKNOWN_JOB
+    return os.path.splitext(os.path.basename(script))[0]
 
 
 def instance_label(kind: str, address: Address) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from pushgate.client.options import FilePath, Options
 from pushgate.errors import ConfigurationError
@@ -46,6 +45,8 @@ class FromFile:
     renewable = True
 
     def __init__(self, path: FilePath) -> None:
+        from pathlib import Path  # slow to import, and only needed for this kind
+
         self._path = Path(path)
         self._seen: tuple[int, int, int] | None = None
         self._value = ""

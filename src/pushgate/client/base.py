@@ -20,7 +20,6 @@ from pushgate.client.delivery import Delivery, PreparedRequest, PushMethod, Way,
 from pushgate.client.failures import RequestInfo
 from pushgate.client.group_list import PAGE, ListedGroup, listed_in, path_of
 from pushgate.client.job import JOB_GROUPS, Function, OnPushError
-from pushgate.client.log import log, warn_once
 from pushgate.client.operation import Awaited, operation
 from pushgate.client.options import Options, checked_seconds, takes_options, wrong_type
 from pushgate.client.periodic import Final
@@ -28,6 +27,7 @@ from pushgate.client.results import GatewayStatus, Group, Payload, PushResult, g
 from pushgate.client.retry import Retry
 from pushgate.client.route import Route
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
+from pushgate.log import log, warn_once
 from pushgate.properties import resolve
 from pushgate.version import __version__
 
@@ -429,17 +429,18 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     def _is_enabled(self, method: str) -> bool:
         if not self._options.enabled:
-            log.info("%s %s is not sent: pushgate.enabled is false", method, self.url)
+            log("info", "%s %s is not sent: pushgate.enabled is false", method, self.url)
         return self._options.enabled
 
     def _render(self, selection: Selection, *, in_text: bool = False) -> Payload:
         # Not at the top: the command line pushes bodies that are encoded already.
-        from pushgate.client import protobuf, text
         from pushgate.client.families import Rules, gather
 
         chosen = self._options
-        in_text = in_text or chosen.format == "text" or self._text_only
-        writer = text if in_text else protobuf
+        if in_text or chosen.format == "text" or self._text_only:
+            from pushgate.client.text import CONTENT_TYPE, encode
+        else:
+            from pushgate.client.protobuf import CONTENT_TYPE, encode
         rules = Rules(
             escaping=chosen.escaping_scheme or "underscores",
             include_created=chosen.include_created,
@@ -455,7 +456,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         metrics = self._source.metrics(selection)
         for family in gather(metrics, rules, selection.left_out):
             try:
-                body += writer.encode(family)
+                body += encode(family)
             except Exception as error:  # noqa: BLE001  collectors yield whatever they like
                 reason = f"{family.name!a} cannot be pushed: {described(error)}"
                 report(EncodingError(reason), selection.left_out, error)
@@ -463,7 +464,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
                 families += 1
                 samples += len(family.points)
         self._last_size = len(body)
-        return Payload(bytes(body), writer.CONTENT_TYPE, families, samples)
+        return Payload(bytes(body), CONTENT_TYPE, families, samples)
 
     async def _push(
         self, method: str, selection: Selection, payload: Payload, expires: float

@@ -6,14 +6,12 @@ prometheus_client is imported when metrics are collected: the command line pushe
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from pushgate.client.log import warn_once
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
+from pushgate.log import warn_once
 from pushgate.properties.schema import FilterProperties
 
 if TYPE_CHECKING:
@@ -123,6 +121,8 @@ def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metri
     except PushgatewayError:
         raise
     except Exception as error:  # noqa: BLE001  collectors are not our code
+        import traceback
+
         # The first frame outside of this module and of the registry is the collector's own.
         where = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         between = {__name__, "prometheus_client.registry"}
@@ -162,6 +162,8 @@ def _of_all_processes() -> Iterator[Metric]:
 
 def _unreadable_file() -> str | None:
     """Return the first file of the multiprocess directory that prometheus_client cannot read."""
+    from pathlib import Path
+
     from prometheus_client.mmap_dict import MmapedDict
 
     for path in sorted(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db")):

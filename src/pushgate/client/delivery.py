@@ -17,7 +17,6 @@ from pushgate.client.failures import (
     too_late,
     warn_about_page,
 )
-from pushgate.client.log import log
 from pushgate.client.results import Payload
 from pushgate.client.retry import Retry
 from pushgate.errors import (
@@ -27,6 +26,7 @@ from pushgate.errors import (
     PushRedirectError,
     PushTimeoutError,
 )
+from pushgate.log import log
 
 PushMethod: TypeAlias = Literal["PUT", "POST", "PATCH"]
 # A gateway behind a proxy redirects once, to https or to a path; more are a loop.
@@ -147,7 +147,7 @@ async def deliver(request: PreparedRequest, way: Way) -> Delivery:
         worthwhile = request.retry.covers(failure) and now + pause < expires
         if retries >= request.retry.attempts or not worthwhile:
             raise failure
-        log.info("attempt %d failed, next one in %.2f s: %s", attempts, pause, failure)
+        log("info", "attempt %d failed, next one in %.2f s: %s", attempts, pause, failure)
         await way.pause(pause)
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from pushgate.client.address import DEFAULT_PORTS
-from pushgate.client.log import warn_once
 from pushgate.errors import (
     PushAuthError,
     PushHTTPError,
@@ -16,6 +15,7 @@ from pushgate.errors import (
     PushServerError,
     PushTimeoutError,
 )
+from pushgate.log import warn_once
 
 # Characters of a body that a message shows; the error's .body has all of it.
 _MAX_SHOWN = 4096

@@ -1,7 +1,6 @@
 """The gateway for blocking code."""
 
 import os
-import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
@@ -20,7 +19,9 @@ from pushgate.client.results import Payload
 from pushgate.client.route import Route
 from pushgate.errors import ConfigurationError, PushgatewayError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # slow to import
+    import signal
+
     from pushgate.client.transport import Connection
 
 
@@ -121,7 +122,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
         self._way.sent = sent
 
     def push_at_exit(
-        self, *, signals: Iterable[signal.Signals] = (), deadline: float = 5.0
+        self, *, signals: "Iterable[signal.Signals]" = (), deadline: float = 5.0
     ) -> None:
         """Push when the interpreter exits. Failures are logged.
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeV
 
 from pushgate.client.collect import Collector, Selection
 from pushgate.client.delivery import PushMethod
-from pushgate.client.log import log
 from pushgate.client.operation import finished
 from pushgate.client.outcome import Metric, outcome, started
 from pushgate.client.results import PushResult
 from pushgate.errors import ConfigurationError, EncodingError, PushRejectedError
+from pushgate.log import log
 
 if TYPE_CHECKING:  # imported when a job runs: most gateways run none
     from prometheus_client import Counter, Gauge
@@ -126,7 +126,7 @@ class JobRun:
         """Push all metrics. A failure is reported so that it cannot hide *error*, the job's own."""
 
         def left_out(error: EncodingError) -> None:
-            log.warning("Left out of the push of the job metrics: %s", error)
+            log("warning", "Left out of the push of the job metrics: %s", error)
 
         everything = Selection([self._own, self.registry, *self._include], left_out=left_out)
         try:
@@ -146,7 +146,7 @@ class JobRun:
             elif self._on_push_error == "raise" and error is None:
                 raise
             else:
-                log.warning("The push of the job metrics failed: %s", reason)
+                log("warning", "The push of the job metrics failed: %s", reason)
 
 
 def refuse_generator(function: Callable[..., object]) -> None:

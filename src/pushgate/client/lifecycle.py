@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, NoReturn
 
-from pushgate.client.log import log
 from pushgate.errors import ConfigurationError
+from pushgate.log import log
 
 
 def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> None:
@@ -30,7 +30,7 @@ def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> No
         try:
             push()
         except Exception as error:  # noqa: BLE001  nobody is left who could catch it
-            log.error("The push at exit failed: %s", error)
+            log("error", "The push at exit failed: %s", error)
 
     # Signals first: if they cannot be caught, the push is not registered either.
     for number in signals:

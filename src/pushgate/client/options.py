@@ -3,7 +3,6 @@
 :class:`Options` is the signature of :class:`~pushgate.PushGateway` and of its ``replace``.
 """
 
-import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
@@ -24,9 +23,9 @@ from typing import (
 
 from pushgate.client.address import UrlEncoding
 from pushgate.client.collect import Collector, Multiprocess
-from pushgate.client.log import log_once
 from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
+from pushgate.log import log_once
 from pushgate.properties import PrometheusProperties
 from pushgate.properties.schema import (
     OWN,
@@ -112,7 +111,7 @@ def _headers_in(path: str, _: OwnProperties) -> dict[str, str]:
 
 def _text_of(path: str, key: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib is slow to import
+        with open(path, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
@@ -392,7 +391,7 @@ class Options:
                 changes[name] = runtime
                 if argument not in {None, runtime}:
                     origin = properties.origins.get(about.property, "the properties given by code")
-                    log_once(logging.INFO, f"{name}= is overridden by {origin}")
+                    log_once("info", f"{name}= is overridden by {origin}")
         return replace(self, **changes)
 
 

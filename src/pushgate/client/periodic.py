@@ -1,6 +1,5 @@
 """Periodic pushes, from a thread or for asyncio."""
 
-import logging
 import math
 import os
 import random
@@ -9,10 +8,10 @@ import time
 from collections.abc import Awaitable, Iterator
 from typing import Any, Literal, Self, TypeAlias
 
-from pushgate.client.log import log
 from pushgate.client.operation import finished
 from pushgate.client.options import checked_seconds
 from pushgate.errors import ConfigurationError
+from pushgate.log import Level, log
 
 Final: TypeAlias = Literal["push", "delete"] | None
 
@@ -59,11 +58,11 @@ class Schedule:
         except Exception as error:  # noqa: BLE001  whatever a collector raises, too
             self.consecutive_failures += 1
             # Not at each push: a gateway that is down for a night would fill the log.
-            level = logging.WARNING if self.consecutive_failures == 1 else logging.DEBUG
-            log.log(level, "a periodic push failed: %s", error)
+            level: Level = "warning" if self.consecutive_failures == 1 else "debug"
+            log(level, "a periodic push failed: %s", error)
         else:
             if self.consecutive_failures:
-                log.warning("pushing works again after %d failures", self.consecutive_failures)
+                log("warning", "pushing works again after %d failures", self.consecutive_failures)
             self.last_success, self.consecutive_failures = time.time(), 0
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pushgate.client.address import Address
-from pushgate.client.log import warn_once
 from pushgate.client.options import Options
 from pushgate.errors import ConfigurationError
+from pushgate.log import warn_once
 
 if TYPE_CHECKING:
     import ssl
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 # Eleven days: sockets take no infinite timeout.
 FOREVER = 1e6
 
-_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+# Compiled at first use: most programs have no proxy.
+_HOST = r"[A-Za-z0-9._:%-]+"
 # An entry of no_proxy: host, host:port, [IPv6]:port. A bare IPv6 address does not match.
-_ENTRY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
+_ENTRY = r"(\[[^\]]*\]|[^:]*)(?::(\d+))?"
 
 
 class Route:
@@ -101,7 +102,7 @@ def _is_usable(url: str) -> bool:
         parts = urlsplit(url)
         is_http = parts.scheme.lower() in {"http", "https"}
         # urlsplit drops line breaks, and accepts blanks and more that no proxy has.
-        is_host = parts.hostname is not None and bool(_HOST.fullmatch(parts.hostname))
+        is_host = parts.hostname is not None and bool(re.fullmatch(_HOST, parts.hostname))
         return is_http and is_host and url.isprintable() and (parts.port is None or parts.port > 0)
     except ValueError:  # the port, or the brackets of an IPv6 address
         return False
@@ -123,7 +124,7 @@ def _is_direct(host: str, port: int) -> bool:
     for entry in listed.lower().replace(",", " ").split():
         if entry == "*":
             return True
-        match = _ENTRY.fullmatch(entry)
+        match = re.fullmatch(_ENTRY, entry)
         name, number = (match[1], match[2]) if match else (entry, None)
         if number is not None and int(number) != port:
             continue

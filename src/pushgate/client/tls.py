@@ -7,10 +7,10 @@ from contextlib import suppress
 from functools import cache, lru_cache, partial
 from typing import TypeVar
 
-from pushgate.client.log import log
 from pushgate.client.options import Options
 from pushgate.client.wire import PIECE, Stream
 from pushgate.errors import ConfigurationError
+from pushgate.log import log
 
 _Result = TypeVar("_Result")
 
@@ -30,7 +30,7 @@ def context_for(options: Options) -> ssl.SSLContext:
     files = [path for path in (ca_file, *certificate[:2]) if path is not None]
     try:
         # The versions of the files are a part of the key: a replaced file makes a new context.
-        versions = tuple(os.stat(path).st_mtime_ns for path in files)  # noqa: PTH116
+        versions = tuple(os.stat(path).st_mtime_ns for path in files)
         return _context(options.verify, ca_file, ca_path, options.ca_data, certificate, versions)
     except ValueError as error:  # an ssl.SSLError is one too
         raise ConfigurationError(f"TLS cannot be set up: {error}", key="ca_file") from error
@@ -54,7 +54,7 @@ def _context(
     pem = data.decode("ascii") if data and data.lstrip().startswith(b"-----BEGIN") else data
     context = ssl.create_default_context(cafile=ca_file, capath=ca_path, cadata=pem)
     if not verify:
-        log.warning("TLS certificates of the gateway are not verified (verify=False).")
+        log("warning", "TLS certificates of the gateway are not verified (verify=False).")
         # In this order: CERT_NONE is refused while host names are checked.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

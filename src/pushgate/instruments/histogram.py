@@ -1,7 +1,6 @@
 """A histogram with classic buckets, native buckets, or both."""
 
 import inspect
-import logging
 import math
 import os
 import time
@@ -9,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache, wraps
+from functools import wraps
 from itertools import accumulate
 from threading import Lock
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -23,13 +22,14 @@ from prometheus_client.samples import Exemplar, NativeHistogram, Sample
 from pushgate.errors import ConfigurationError
 from pushgate.instruments import exemplars as exemplar_rules
 from pushgate.instruments.native import DEFAULT_ZERO_THRESHOLD, NativeBuckets, schema_for
+from pushgate.log import log_once
 from pushgate.model.native import MAX_SCHEMA, MIN_SCHEMA
 from pushgate.model.numbers import go_float
 from pushgate.properties import PrometheusProperties, resolve
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_log = logging.getLogger("pushgate.instruments")
+_LOGGER = "pushgate.instruments"
 Mode = Literal["classic", "native", "both"]
 DEFAULT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -327,7 +327,11 @@ class Histogram:
         # In multiprocess mode: the classic histogram that processes share.
         self._shared: prometheus_client.Histogram | None = None
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            _log_once(logging.WARNING, "Multiprocess mode: histograms have classic buckets only.")
+            log_once(
+                "warning",
+                "Multiprocess mode: histograms have classic buckets only.",
+                logger=_LOGGER,
+            )
             self._shared = prometheus_client.Histogram(
                 self._name,
                 documentation,
@@ -512,7 +516,7 @@ def _settings_of(properties: PrometheusProperties, name: str, **code: Any) -> _S
         found[setting] = next((value for value in ranked if value is not None), default)
         if given is not None and runtime not in (None, given) and setting != "exemplars":
             origin = properties.origin(name, *_MADE_OF.get(prop, (prop,)))
-            _log_once(logging.INFO, f"{name}: {argument} is overridden by {origin}")
+            log_once("info", f"{name}: {argument} is overridden by {origin}", logger=_LOGGER)
     # No property switches them on again: a program that says no may not afford them.
     if code["exemplars"] is False:
         found["exemplars"] = False
@@ -544,8 +548,3 @@ def _check(settings: _Settings) -> None:
         )
     if settings.max_buckets < 0 or settings.reset_after < 0:
         raise ConfigurationError("max_buckets and reset_after must not be negative.")
-
-
-@lru_cache(maxsize=1024)  # once in a process, as far as a program has that many histograms
-def _log_once(level: int, message: str) -> None:
-    _log.log(level, "%s", message)

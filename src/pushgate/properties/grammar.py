@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 
+# The patterns are compiled at first use: many programs read no such file.
 _BLANKS = " \t\f"
 # Java knows no others: \b is a plain b, and so is every other character behind a backslash.
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_LINE_ENDS = re.compile(r"\r\n|\r|\n")
+_ESCAPE = r"(?s)\\(u[0-9a-fA-F]{4}|.)"
+_LINE_ENDS = r"\r\n|\r|\n"
 # Up to the first unescaped separator; then blanks with at most one '=' or ':'.
-_ENTRY = re.compile(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", re.DOTALL)
+_ENTRY = r"(?s)((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)"
 
 
 def parse(data: bytes) -> dict[str, str]:
@@ -31,7 +32,7 @@ def entries(data: bytes) -> Iterator[tuple[str, str, int]]:
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     for number, line in _logical_lines(text):
-        match = _ENTRY.fullmatch(line)
+        match = re.fullmatch(_ENTRY, line)
         assert match is not None, "every group may be empty"
         yield _unescape(match[1]), _unescape(match[2]), number
 
@@ -40,7 +41,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the line of each entry, continued lines joined, comments left out."""
     held, first = "", 0
     # Not splitlines(): it splits at form feeds and U+2028 too, which Java does not.
-    for number, natural in enumerate(_LINE_ENDS.split(text), 1):
+    for number, natural in enumerate(re.split(_LINE_ENDS, text), 1):
         line = natural.lstrip(_BLANKS)
         # At the start of an entry, or behind a backslash alone in its line. Continued lines may
         # begin with "#" and may be blank.
@@ -72,5 +73,7 @@ def _unescape(raw: str) -> str:
 
     # Java's \uXXXX are UTF-16: a pair of them may be one character beyond the basic plane.
     return (
-        _ESCAPE.sub(plain, raw).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        re.sub(_ESCAPE, plain, raw)
+        .encode("utf-16", "surrogatepass")
+        .decode("utf-16", "surrogatepass")
     )

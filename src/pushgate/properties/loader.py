@@ -4,17 +4,16 @@ Highest first: a mapping given by code, the environment, system properties, the 
 that ``PROMETHEUS_CONFIG`` names, and ``prometheus.properties`` beside the program.
 """
 
-import logging
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from pushgate.errors import ConfigurationError
+from pushgate.log import log
 from pushgate.properties import grammar
 from pushgate.properties.schema import (
     METRICS,
@@ -30,7 +29,6 @@ from pushgate.properties.schema import (
     check,
 )
 
-_log = logging.getLogger("pushgate.properties")
 FILE_NAME = "prometheus.properties"
 _JAVAS = ("io.prometheus", "io_prometheus")
 # Variables of ours that are no properties.
@@ -164,7 +162,9 @@ def _all(
     for path in (None if named == "" else _beside_program(), config_file or named):
         if path:
             try:
-                for key, value, line in grammar.entries(Path(path).read_bytes()):
+                with open(path, "rb") as file:
+                    data = file.read()
+                for key, value, line in grammar.entries(data):
                     yield _snake(key), value, f"{os.fspath(path)}:{line}"
             except (OSError, ValueError) as error:
                 unreadable = "Failed to read Prometheus properties file."
@@ -179,16 +179,16 @@ def _all(
         yield _snake(key), value, external_origin
 
 
-def _beside_program() -> Path | None:
+def _beside_program() -> str | None:
     """Return the properties file in the script's directory, if there is one.
 
     Only absolute entries of ``sys.path`` count: an address and credentials must not come from
     whatever the current directory is.
     """
     for entry in sys.path:
-        if Path(entry).is_absolute() and "site-packages" not in entry:
-            candidate = Path(entry) / FILE_NAME
-            if candidate.is_file():
+        if os.path.isabs(entry) and "site-packages" not in entry:
+            candidate = os.path.join(entry, FILE_NAME)
+            if os.path.isfile(candidate):
                 return candidate
     return None
 
@@ -232,7 +232,7 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
     message = f"{key}: Unknown property" + (f", did you mean {meant}?" if meant else "")
     if strict:
         raise ConfigurationError(message, key=key, source=origin)
-    _log.warning("%s (from %s)", message, origin)
+    log("warning", "%s (from %s)", message, origin, logger="pushgate.properties")
 
 
 def _build(found: Mapping[Name, tuple[str, str]]) -> PrometheusProperties:

@@ -16,11 +16,10 @@ Reader = Callable[[str], Any]
 """Turns the text of a property into its value; its ValueError says what was expected."""
 
 # Not int() and float(): they take underscores, and digits of other scripts, which Java does not.
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fFdD]?")
-_HEXADECIMAL = re.compile(
-    r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+[fFdD]?"
-)
+# Compiled at first use, because most programs set no such property.
+_INTEGER = r"[+-]?[0-9]+"
+_DECIMAL = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fFdD]?"
+_HEXADECIMAL = r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+[fFdD]?"
 _NAMED = {"Infinity": math.inf, "NaN": math.nan}
 _BOOLEANS = {"true": True, "false": False}
 
@@ -35,7 +34,7 @@ def _boolean(raw: str) -> bool:
 def _integer(kind: str, bits: int, lowest: int | None = None) -> Reader:
     def read(raw: str) -> int:
         text = raw.strip()
-        if not _INTEGER.fullmatch(text) or not -(1 << bits - 1) <= int(text) < 1 << bits - 1:
+        if not re.fullmatch(_INTEGER, text) or not -(1 << bits - 1) <= int(text) < 1 << bits - 1:
             raise ValueError(f"Expecting {kind} value")
         if lowest is not None and int(text) < lowest:
             limit = ">= 0" if lowest == 0 else "> 0"
@@ -68,9 +67,9 @@ def _double(raw: str) -> float:
     if named in _NAMED:
         return -_NAMED[named] if sign == "-" else _NAMED[named]
     # A trailing f or d is the suffix of a Java literal. In hexadecimal it comes after the exponent.
-    if _HEXADECIMAL.fullmatch(text):
+    if re.fullmatch(_HEXADECIMAL, text):
         return float.fromhex(text.rstrip("fFdD"))
-    if _DECIMAL.fullmatch(text):
+    if re.fullmatch(_DECIMAL, text):
         return float(text.rstrip("fFdD"))
     raise ValueError("Expecting double value")
 
