@@ -20,7 +20,7 @@ HARMLESS = 256 << 10
 _LABELS = 10  # for each series
 _COMMENTS = 3  # for each series: HELP, TYPE, UNIT
 _FIELDS = 50  # of protobuf messages, for each series
-_VALUES = 16  # in a line, each as long as a label value may be
+_VALUES = 16  # in a line, or a field of a message, each as long as a label value may be
 _LONG_LINE = 8 << 10
 # How much one call into C looks at: a match takes longer than a count for each byte.
 _MATCHED_BYTES = 64 << 10
@@ -60,6 +60,11 @@ def _exceeded(what: str, limit: str) -> LimitExceeded:
     return LimitExceeded(f"the push has {what}", limit)
 
 
+def _too_long(what: str, limits: BodyLimits) -> LimitExceeded:
+    most = f"{_VALUES * limits.value} bytes in {what}, {_VALUES} label values"
+    return _exceeded(f"more than {most}", _VALUE_LIMIT)
+
+
 def check_text(body: bytes, limits: BodyLimits) -> None:
     """Raise LimitExceeded if the lines of *body* hold more than *limits*.
 
@@ -74,8 +79,7 @@ def check_text(body: bytes, limits: BodyLimits) -> None:
     for line in _long_lines(body):
         # Readers match a line with one regular expression, during which all threads wait.
         if 0 < _VALUES * limits.value < len(line):
-            most = f"{_VALUES * limits.value} bytes in one line, {_VALUES} label values"
-            raise _exceeded(f"more than {most}", _VALUE_LIMIT)
+            raise _too_long("one line", limits)
         # Two quotes for each label, and two around the metric's name.
         max_quotes = 2 * limits.labels + 2
         if limits.labels and not line.startswith(b"#") and _quotes(line) > max_quotes:
@@ -149,6 +153,7 @@ class _Counter:
         self._limits = limits
         self._series = self._others = 0
         self._fields_left = _FIELDS * limits.series or sys.maxsize
+        self._most_bytes = _VALUES * limits.value or sys.maxsize
 
     def count(self, at: int, end: int, kind: str) -> None:
         """Count what the message *kind* from *at* to *end* holds.
@@ -181,6 +186,8 @@ class _Counter:
                         self.count(at, at + size, name)
                     elif (kind, tag >> 3) in _PACKED_INTEGERS and not groups:
                         self._check_packed(at, at + size)
+                    elif size > self._most_bytes:
+                        raise _too_long("one field", self._limits)
                     at += size
                 case 0:  # a varint
                     found = _integer(body, at, end)

@@ -25,6 +25,7 @@ from pushgate.model.grouping import Labels
 from pushgate.model.quoting import text
 from pushgate.model.shape import FamilyLabelSchema, PushShape, interned
 
+_MAX_HEADER_BYTES = 64 << 10
 # A regular expression holds the GIL until it returns, which takes milliseconds for this much.
 _MAX_FAMILY_BYTES = 1 << 18
 # struct compiles a format of two items for each place, which also holds the GIL.
@@ -60,7 +61,7 @@ def header_end(body: bytes, at: int, end: int) -> tuple[int, MetricType]:
     Raises:
         Unusual, ValueError, IndexError: it is not as clients write it.
     """
-    kind = MetricType.COUNTER
+    kind, start = MetricType.COUNTER, at
     while at < end and body[at] != _METRIC_TAG:
         match body[at]:
             case 0x0A | 0x12 | 0x2A:  # name 1, help 2, unit 5
@@ -70,7 +71,7 @@ def header_end(body: bytes, at: int, end: int) -> tuple[int, MetricType]:
                 kind, at = _TYPES[body[at + 1]], at + 2
             case _:
                 raise Unusual
-    if at > end:  # a length is wrong
+    if at > end or at - start > _MAX_HEADER_BYTES:  # a length is wrong, or to be looked at
         raise Unusual
     return at, kind
 
@@ -87,7 +88,10 @@ def header_of(wire: bytes) -> Header:
 
 
 class Columns(NamedTuple):
-    """A body of simple metrics: its shape, its numbers, and their positions."""
+    """A body of simple metrics: its shape, its numbers, and their positions.
+
+    ``families`` is empty if there is too much in them for :class:`SameLength`.
+    """
 
     shape: PushShape
     numbers: tuple[float, ...]
@@ -157,24 +161,29 @@ def read_columns(body: bytes, most_series: int) -> Columns:
     Raises:
         Unusual, ValueError, IndexError: it is not.
     """
-    families: dict[str, _Family] = {}
+    families: list[_Family] = []
+    names: set[str] = set()
     shapes: list[FamilyShape] = []
     schemas: list[FamilyLabelSchema] = []
     labels: dict[object, tuple[Labels, ...]] = {}
     numbers: list[bytes] = []
     doubles: list[int] = []
-    longest = at = 0
+    longest = places = at = 0
     while at < len(body):
         size, at = read_varint(body, at)
         family = _Family(body, at, at + size)
         header, at = family.header, family.end
-        if not header.name or header.name in families or len(doubles) >= most_series:
+        if not header.name or header.name in names or len(doubles) >= most_series:
             raise Unusual
         # Families of a job often have the same labels; they share one object.
         key = family.names, family.values, len(family.numbers)
         if key not in labels:
             labels[key] = family.labels()
-        families[header.name] = family
+        names.add(header.name)
+        # A hundred thousand would be freed at once, in one long call into C.
+        places += len(family.numbers) * max(len(family.names), 1)
+        if places <= _MAX_PLACES:
+            families.append(family)
         shapes.append(FamilyShape(*header, labels[key]))
         schemas.append(FamilyLabelSchema(*header, _label_names(family.names)))
         numbers += family.numbers
@@ -187,7 +196,7 @@ def read_columns(body: bytes, most_series: int) -> Columns:
     shape.values_are_utf8 = True
     shape.longest_value = longest
     values = struct.unpack(f"<{len(numbers)}d", b"".join(numbers))
-    return Columns(shape, values, tuple(doubles), [*families.values()])
+    return Columns(shape, values, tuple(doubles), families if places <= _MAX_PLACES else [])
 
 
 class _Family:

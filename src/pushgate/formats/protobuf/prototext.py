@@ -10,6 +10,10 @@ from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import prototext_quote, text
 
+# Of a longer value nothing is shown: putting all of it in words would take seconds.
+_MAX_BYTES = 64 << 10
+_MAX_NUMBERS = 1000
+_LEFT_OUT = "[...]"
 _SPECIAL = {"NaN": "nan", "+Inf": "inf", "-Inf": "-inf"}
 
 
@@ -33,10 +37,15 @@ def metric_text(labels: Labels, value: str) -> str:
 
 
 def value_text(family: FamilyShape, metric: int, tokens: Sequence[bytes]) -> str:
-    """Return the value of a metric; *tokens* are the canonical numbers of its slots."""
+    """Return the value of a metric; *tokens* are the canonical numbers of its slots.
+
+    If there are too many, they are left out.
+    """
     kind = family.type
     if kind.is_simple:
         return f"{kind.name.lower()}:{{value:{number(float(tokens[0]))}}}"
+    if len(tokens) > _MAX_NUMBERS:
+        return f"{'summary' if kind is MetricType.SUMMARY else 'histogram'}:{{{_LEFT_OUT}}}"
     *points, total, count = [float(token) for token in tokens]
     bounds = [number(float(bound)) for bound in family.bounds[metric]]
     if kind is MetricType.SUMMARY:
@@ -54,7 +63,12 @@ def value_text(family: FamilyShape, metric: int, tokens: Sequence[bytes]) -> str
 
 
 def message_text(message: Any) -> str:
-    """Return *message* of the protobuf package on one line, unknown fields included."""
+    """Return *message* of the protobuf package on one line, unknown fields included.
+
+    One that is too long is left out.
+    """
+    if message.ByteSize() > _MAX_BYTES:
+        return _LEFT_OUT
     from google.protobuf.unknown_fields import UnknownFieldSet
 
     parts: list[str] = []

@@ -255,34 +255,37 @@ class PushService:
         """Forget *size* bytes that :meth:`reserve` counted."""
         self._held_bytes -= size
 
-    def carry_out(self, push: "Push", body: bytes) -> None:
-        """Read *body*, submit it as a change, and settle *push* once that is durable."""
+    def carry_out(self, push: "Push", pieces: list[bytes]) -> None:
+        """Read the body *pieces*, submit it, and settle *push* once it is durable."""
         request = push.request
         if request.method == "DELETE":
             self._submit(push, Delete(push.group))
             return
-        pushed = self._decoder.read_quickly(body, request.content_type, request.encoding)
-        if pushed is not None:
-            self._check_exposition(push, pushed)
-            self._submit(push, _change(push, pushed))
-        else:
-            task = asyncio.get_running_loop().create_task(self._decode(push, body))
-            self._decoding.add(task)
-            task.add_done_callback(self._decoding.discard)
+        if push.length <= _LARGE_BODY_BYTES:
+            pieces = [b"".join(pieces)]
+            pushed = self._decoder.read_quickly(pieces[0], request.content_type, request.encoding)
+            if pushed is not None:
+                self._check_exposition(push, pushed)
+                self._submit(push, _change(push, pushed))
+                return
+        task = asyncio.get_running_loop().create_task(self._decode(push, pieces))
+        self._decoding.add(task)
+        task.add_done_callback(self._decoding.discard)
 
-    async def _decode(self, push: "Push", body: bytes) -> None:
+    async def _decode(self, push: "Push", pieces: list[bytes]) -> None:
         try:
             async with self._decoders:
-                pushed = await asyncio.to_thread(self._decode_large, push, body)
-            del body  # before the change waits for the disk
+                pushed = await asyncio.to_thread(self._decode_large, push, pieces)
             self._check_exposition(push, pushed)
             self._submit(push, _change(push, pushed))
         except Exception as error:  # noqa: BLE001 - settled, and logged there if unexpected
             push.settle(error)
 
-    def _decode_large(self, push: "Push", body: bytes) -> Pushed:
-        """Read *body*, and do what its admission would otherwise do on the event loop."""
+    def _decode_large(self, push: "Push", pieces: list[bytes]) -> Pushed:
+        """Read *pieces*, and do what their admission would otherwise do on the event loop."""
         request = push.request
+        body = b"".join(pieces)
+        pieces.clear()  # before the change waits for the disk
         try:
             pushed = without_times(self._decoder.read(body, request.content_type, request.encoding))
             pushed.shape.prepare(push.group)
@@ -415,7 +418,7 @@ class Push:
             return
         pieces, self._pieces = self._pieces, []
         try:
-            self._service.carry_out(self, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            self._service.carry_out(self, pieces)
         except Exception as error:  # noqa: BLE001 - answered, and logged there if unexpected
             self.settle(error)
 

@@ -305,6 +305,12 @@ def _series(families: Iterable[FamilyShape], key: GroupingKey) -> Iterator[int]:
             yield hash((family.name, sanitised(labels, key.labels)))
 
 
+def _quoted(text: str) -> str:
+    """Return *text* in quotes: of a long one only its ends, which are all that is ever shown."""
+    most = _MAX_VIOLATION_LENGTH
+    return go_quote(text if len(text) <= 2 * most else text[:most] + text[-most:])
+
+
 def _shown(labels: Iterable[tuple[str, str]]) -> str:
     return "{" + ",".join(f"{name}={go_quote(value)}" for name, value in sorted(labels)) + "}"
 
@@ -473,7 +479,7 @@ class _Check:
         said = family.help or ""
         if not own.predefined and said != own.help:
             return (
-                f"gathered metric family {family.name} has help {go_quote(said)} "
+                f"gathered metric family {family.name} has help {_quoted(said)} "
                 f"but should have {go_quote(own.help)}"
             )
         if own.type is not family.type:
@@ -507,8 +513,8 @@ class _Check:
         known = self._known(base, at)
         if known is MetricType.HISTOGRAM or (known is MetricType.SUMMARY and suffix != "bucket"):
             return (
-                f"collected metric named {go_quote(name)} collides with previously collected "
-                f"{known.word} named {go_quote(base)}"
+                f"collected metric named {_quoted(name)} collides with previously collected "
+                f"{known.word} named {_quoted(base)}"
             )
         return None
 
@@ -517,16 +523,19 @@ class _Check:
             if self._known(family.name + suffix, at) is not None:
                 kind = "histogram" if suffix == "_bucket" else "histogram or summary"
                 return (
-                    f"collected {kind} named {go_quote(family.name)} collides with previously "
-                    f"collected metric named {go_quote(family.name + suffix)}"
+                    f"collected {kind} named {_quoted(family.name)} collides with previously "
+                    f"collected metric named {_quoted(family.name + suffix)}"
                 )
         return None
 
     def _complain(self, at: int, metric: int, complaint: str) -> Sliced[None]:
         """Add what is wrong with a metric, in words only as long as these are shown."""
-        family = self._shape.families[at]
-        text = "" if self._found.is_full else self._text(at, metric)
-        self._found.add(family, f"collected metric {go_quote(family.name)} {{ {text}}} {complaint}")
+        family, text = self._shape.families[at], ""
+        if not self._found.is_full:
+            text = (
+                f"collected metric {_quoted(family.name)} {{ {self._text(at, metric)}}} {complaint}"
+            )
+        self._found.add(family, text)
         if self._found.count % PER_SLICE == 0 or text:
             yield
 
