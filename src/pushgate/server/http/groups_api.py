@@ -13,7 +13,7 @@ from pushgate.model.slices import sorting
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
-from pushgate.server.http.json_api import JSON, encoded
+from pushgate.server.http.json_api import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Endpoint
@@ -112,12 +112,11 @@ def _selection(given: Parameters) -> Selection:
 
 def _pieces(groups: Sequence[Group], head: Mapping[str, Any], store: Store) -> Iterator[bytes]:
     """Yield the body of a response: *head*, and the list of *groups*."""
-    yield b'{"status":"success","data":' + encoded(head)[:-1] + b',"groups":['
-    separator, now = b"", time.time_ns()
-    for group in groups:
-        yield separator + encoded(_entry(group, store.rule(group.key), now))
-        separator = b","
-    yield b"]}}"
+    yield b'{"status":"success","data":' + encoded(head)[:-1] + b',"groups":'
+    now = time.time_ns()
+    entries = (_entry(group, store.rule(group.key), now) for group in groups)
+    yield from encoded_in_pieces(entries, list, 1)
+    yield b"}}"
 
 
 def _entry(group: Group, rule: Rule, now: int) -> dict[str, Any]:

@@ -108,6 +108,18 @@ def encoded(value: Any) -> bytes:
     return text
 
 
+def encoded_in_pieces(
+    items: Iterator[_T], gather: Callable[[list[_T]], Any], at_once: int
+) -> Iterator[bytes]:
+    """Yield the JSON of ``gather(items)``, a list or a dict, so many items at a time."""
+    empty = encoded(gather([]))
+    separator = empty[:1]
+    while batch := [*islice(items, at_once)]:
+        yield separator + encoded(gather(batch))[1:-1]
+        separator = b","
+    yield empty[1:] if separator == b"," else empty
+
+
 def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:
     """Yield *groups* as a JSON array, in pieces that take about half a millisecond each."""
     separator = b"["
@@ -142,9 +154,9 @@ def _group(group: Group) -> Iterator[bytes]:
             some[name] = _head(family, written) | {"metrics": metrics}
         else:
             head = encoded(_head(family, written))[:-1]
-            yield b'%b%b:%b,"metrics":[' % (start, encoded(name), head)
-            yield from _in_batches(family, group.key.labels, most)
-            yield b"]}"
+            yield b'%b%b:%b,"metrics":' % (start, encoded(name), head)
+            yield from _long_metrics(family, group.key.labels, most)
+            yield b"}"
             start, slots = b",", 0
     if some:
         yield start + encoded(some)[1:-1]
@@ -164,20 +176,18 @@ def _head(family: Family, written: Callable[[int], str]) -> dict[str, Any]:
     return head | {"help": family.shape.help} if family.shape.help else head
 
 
-def _in_batches(family: Family, grouping: Labels, most: int) -> Iterator[bytes]:
+def _long_metrics(family: Family, grouping: Labels, most: int) -> Iterator[bytes]:
     """Yield the metrics of a large *family*, a few at a time or each in pieces."""
     metrics = _metrics(family, grouping)
-    at_once = most * len(family.shape.labels) // family.size
-    separator = b""
-    if at_once == 0:
-        for metric in metrics:
-            yield separator
-            yield from _in_pieces(metric)
-            separator = b","
+    if at_once := most * len(family.shape.labels) // family.size:
+        yield from encoded_in_pieces(map(_finished, metrics), list, at_once)
         return
-    while batch := [*map(_finished, islice(metrics, at_once))]:
-        yield separator + encoded(batch)[1:-1]
+    separator = b"["
+    for metric in metrics:
+        yield separator
+        yield from _in_pieces(metric)
         separator = b","
+    yield b"]"
 
 
 class _NativeBuckets(NamedTuple):
@@ -189,7 +199,7 @@ class _NativeBuckets(NamedTuple):
         return [*self._rows()]
 
     def pieces(self) -> Iterator[bytes]:
-        return _encoded_in_pieces(self._rows(), list)
+        return encoded_in_pieces(self._rows(), list, _SLOTS_PER_PIECE)
 
     def _rows(self) -> Iterator[tuple[int, str, str, str]]:
         """Yield each bucket as the Go server shows it: boundaries, lower, upper, population."""
@@ -212,7 +222,7 @@ class _Points(NamedTuple):
             by_bound.update(batch)
             yield b""
         ordered = yield from sorted_in_steps(by_bound.items(), itemgetter(0))
-        yield from _encoded_in_pieces(ordered, dict)
+        yield from encoded_in_pieces(ordered, dict, _SLOTS_PER_PIECE)
 
 
 _Long = (_NativeBuckets, _Points)
@@ -230,16 +240,6 @@ def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
         separator = b","
         yield from value.pieces() if isinstance(value, _Long) else (encoded(value),)
     yield b"}"
-
-
-def _encoded_in_pieces(items: Iterator[_T], gather: Callable[[list[_T]], Any]) -> Iterator[bytes]:
-    """Yield the JSON of ``gather(items)``, a list or a dict, some items at a time."""
-    empty = encoded(gather([]))
-    separator = empty[:1]
-    while batch := [*islice(items, _SLOTS_PER_PIECE)]:
-        yield separator + encoded(gather(batch))[1:-1]
-        separator = b","
-    yield empty[1:] if separator == b"," else empty
 
 
 def _metrics(family: Family, grouping: Labels) -> Iterator[dict[str, Any]]:
