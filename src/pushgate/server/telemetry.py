@@ -75,31 +75,7 @@ class Telemetry:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start counting. The times passed to :meth:`observe_push` are those of *clock*."""
         self._clock = clock
-        self._registry = CollectorRegistry()
-        for collector in (PlatformCollector, GCCollector, ProcessCollector):
-            collector(registry=self._registry)
-        # prometheus_client lacks this one. Without a limit, Go shows the largest uint64, which as
-        # a float is 2**64.
-        space, _ = resource.getrlimit(resource.RLIMIT_AS)
-        Gauge(
-            "process_virtual_memory_max_bytes",
-            "Maximum amount of virtual memory available in bytes.",
-            registry=self._registry,
-        ).set(2**64 if space == resource.RLIM_INFINITY else space)
-        build = {
-            "branch": BUILD.branch,
-            "pythonversion": BUILD.python,
-            "revision": BUILD.revision,
-            "tags": BUILD.tags,
-            "version": BUILD.version,
-        }
-        Gauge(
-            "pushgateway_build_info",
-            "A metric with a constant '1' value labeled by version, revision, branch and tags "
-            "of the server, and the pythonversion it runs on.",
-            build,
-            registry=self._registry,
-        ).labels(**build).set(1)
+        self._registry = _process_metrics()
         self._rejected = Counter(
             "pushgate_rejected_pushes_total",
             "Pushes refused, by the reason.",
@@ -183,6 +159,36 @@ class Telemetry:
             ]
             families.append(Family(name, "summary", help_, samples))
         return sorted(family for family in families if family.samples)
+
+
+def _process_metrics() -> CollectorRegistry:
+    """Return a registry with the metrics of the process and its build."""
+    registry = CollectorRegistry()
+    for collector in (PlatformCollector, GCCollector, ProcessCollector):
+        collector(registry=registry)
+    # prometheus_client lacks this one. Without a limit, Go shows the largest uint64, which as a
+    # float is 2**64.
+    space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    Gauge(
+        "process_virtual_memory_max_bytes",
+        "Maximum amount of virtual memory available in bytes.",
+        registry=registry,
+    ).set(2**64 if space == resource.RLIM_INFINITY else space)
+    build = {
+        "branch": BUILD.branch,
+        "pythonversion": BUILD.python,
+        "revision": BUILD.revision,
+        "tags": BUILD.tags,
+        "version": BUILD.version,
+    }
+    Gauge(
+        "pushgateway_build_info",
+        "A metric with a constant '1' value labeled by version, revision, branch and tags "
+        "of the server, and the pythonversion it runs on.",
+        build,
+        registry=registry,
+    ).labels(**build).set(1)
+    return registry
 
 
 def _family(metric: Metric) -> Family:

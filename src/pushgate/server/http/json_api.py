@@ -111,7 +111,7 @@ def encoded(value: Any) -> bytes:
 def encoded_in_pieces(
     items: Iterator[_T], gather: Callable[[list[_T]], Any], at_once: int
 ) -> Iterator[bytes]:
-    """Yield the JSON of ``gather(items)``, a list or a dict, so many items at a time."""
+    """Yield the JSON of ``gather(items)``, a list or a dict, *at_once* items at a time."""
     empty = encoded(gather([]))
     separator = empty[:1]
     while batch := [*islice(items, at_once)]:

@@ -101,14 +101,7 @@ def histogram(
 
     most = max(bucket.observed for bucket in drawn)
     bars = [
-        Bar(
-            f"{percent(low):.2f}%",
-            # Even the thinnest bar is wide enough to be seen and pointed at.
-            f"{max(0.2, percent(high) - percent(low)):.2f}%",
-            f"{HEIGHT - HEIGHT * bucket.observed / most:.1f}",
-            f"{HEIGHT * bucket.observed / most:.1f}",
-            f"{read(bucket.lower)} to {read(bucket.upper)}: {bucket.observed:,.6g}",
-        )
+        _bar(bucket, percent(low), percent(high), bucket.observed / most, read)
         for bucket, (low, high) in zip(drawn, spans, strict=True)
     ]
     quantiles = [(rank, quantile(buckets, rank, is_log=is_native)) for rank in _RANKS]
@@ -119,6 +112,20 @@ def histogram(
     label = f"Histogram of {total:,.6g} observations in {len(buckets)} buckets: {said}"
     return Chart(
         bars, [tick for tick in ticks if 0 <= float(tick.x[:-1]) <= 100], marks, listed, label
+    )
+
+
+def _bar(
+    bucket: Bucket, start: float, end: float, share: float, read: Callable[[float], str]
+) -> Bar:
+    """Return the bar of *bucket* from *start* to *end* percent, *share* of the height tall."""
+    return Bar(
+        f"{start:.2f}%",
+        # Even the thinnest bar is wide enough to be seen and pointed at.
+        f"{max(0.2, end - start):.2f}%",
+        f"{HEIGHT - HEIGHT * share:.1f}",
+        f"{HEIGHT * share:.1f}",
+        f"{read(bucket.lower)} to {read(bucket.upper)}: {bucket.observed:,.6g}",
     )
 
 

@@ -222,14 +222,22 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
         for group, state, job in rows:
             matching[value_of(group, state, job)].append(group)
         await next_slice()
+    labels = await _each_name(names)
+    del labels["job"]
+    counts = counts._replace(labels=labels, older=older)
+    return ({} if error else matching), counts, error
+
+
+async def _each_name(sets: Counter[tuple[str, ...]]) -> Counter[str]:
+    """Return how often each name occurs in *sets* of names."""
+    counts: Counter[str] = Counter()
     # Nearly as many sets of label names as groups, if somebody means harm.
-    for number, (of, count) in enumerate(names.items()):
+    for number, (names, count) in enumerate(sets.items()):
         if number % PER_SLICE == 0:
             await next_slice()
-        for name in of:
-            counts.labels[name] += count
-    del counts.labels["job"]
-    return ({} if error else matching), counts._replace(older=older), error
+        for name in names:
+            counts[name] += count
+    return counts
 
 
 def _accepting(text: str) -> tuple[_Accepts, _Take]:
