@@ -17,7 +17,7 @@ _MAX_FILE = 16 << 20  # bytes; a bundle of all public authorities has some hundr
 _log = logging.getLogger(__name__)
 
 
-def content(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Return the content of the configuration file at *path*.
 
     Raises:

@@ -5,7 +5,7 @@ import pytest
 
 from pushgate.server.store.change import Fail
 from pushgate.server.store.store import Store
-from pushgate.server.ui.search import PAGE, Result, Search, State, found
+from pushgate.server.ui.search import PAGE, Result, Search, State, search_groups
 from tests.server.pushes import change, key, put
 
 NOW = 10**18
@@ -19,7 +19,7 @@ def store_of(*keys) -> Store:
 
 
 def search(store: Store, **query: str) -> Result:
-    return asyncio.run(found(store, Search.from_query(query), NOW))
+    return asyncio.run(search_groups(store, Search.from_query(query), NOW))
 
 
 def jobs(result: Result) -> list[str]:

@@ -22,7 +22,7 @@ from pushgate.server.access.config import (
 )
 from pushgate.server.access.tls import TlsConfig
 from pushgate.server.fields import Section, Switch
-from pushgate.server.live import content
+from pushgate.server.live import read_file
 
 if TYPE_CHECKING:
     from pushgate.server.document import Document
@@ -82,7 +82,7 @@ def load(path: Path) -> WebConfig:
         StartupError: a file can't be read, or what it says can't be done. The text names the
             line but not *path*, and holds no secret.
     """
-    return parse(content(path), base=path.parent, source=path)
+    return parse(read_file(path), base=path.parent, source=path)
 
 
 def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
@@ -144,7 +144,7 @@ class _Files:
         path = self._base / name
         self.names.append(path)
         try:
-            return content(path)
+            return read_file(path)
         except StartupError as error:
             raise StartupError(f"failed to read {key} ({path}): {error}") from None
 

@@ -64,7 +64,7 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         "/status": {"GET": _READ(endpoint=pages.status, shows_groups=False, counted_as="status")},
         "/rules": {"GET": _READ(endpoint=pages.rules, counted_as="status")},
         "/help": {"GET": _READ(endpoint=pages.help, shows_groups=False, counted_as="status")},
-        "/ui/groups": {"GET": _READ(endpoint=pages.deletable, counted_as="status")},
+        "/ui/groups": {"GET": _READ(endpoint=pages.deletable_groups, counted_as="status")},
         "/ui/group/{id}": {
             "GET": _READ(endpoint=pages.group, job=pages.job_in_path, counted_as="status")
         },
@@ -76,9 +76,9 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         | {"GET": _READ(endpoint=json_api.status, shows_groups=False, counted_as="api/v1/status")},
         "/api/v1/groups": options
         | {
-            "GET": _READ(endpoint=groups_api.listing, counted_as="api/v1/groups"),
+            "GET": _READ(endpoint=groups_api.list_groups, counted_as="api/v1/groups"),
             "DELETE": Action(
-                endpoint=groups_api.deletion,
+                endpoint=groups_api.delete_groups,
                 permission=Permission.DELETE,
                 checks_jobs=True,
                 counted_as="api/v1/groups",
@@ -89,7 +89,7 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         "/api/v1/openapi.json": options
         | {
             "GET": _READ(
-                endpoint=openapi.described, shows_groups=False, counted_as="api/v1/openapi.json"
+                endpoint=openapi.describe, shows_groups=False, counted_as="api/v1/openapi.json"
             )
         },
     }

@@ -17,7 +17,7 @@ from pushgate.server.http.json_api import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Endpoint
-from pushgate.server.http.stream import Stream, in_steps, selected
+from pushgate.server.http.stream import Stream, in_steps, select_groups
 from pushgate.server.store.change import DeleteAll
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
@@ -52,7 +52,7 @@ def _refusing_in_json(endpoint: Endpoint) -> Endpoint:
 
 
 @_refusing_in_json
-async def listing(context: AppContext, scope: Scope) -> ASGIApp:
+async def list_groups(context: AppContext, scope: Scope) -> ASGIApp:
     """Answer with a page of the groups that meet the conditions in the query."""
     given = Parameters(scope)
     given.only((*_CONDITIONS, "sort", "limit", "offset"))
@@ -60,7 +60,7 @@ async def listing(context: AppContext, scope: Scope) -> ASGIApp:
     sort = given.choice("sort", SORTS) or "labels"
     limit = given.number("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     offset = given.number("offset", 0, least=0, most=MAX_OFFSET)
-    groups = await selected(selection, context.gateway.store)
+    groups = await select_groups(selection, context.gateway.store)
     if order := _ORDERS.get(sort.removeprefix("-")):  # they come in the order of their labels
         groups = await in_steps(sorting(groups, order))
     if sort.startswith("-"):
@@ -70,7 +70,7 @@ async def listing(context: AppContext, scope: Scope) -> ASGIApp:
 
 
 @_refusing_in_json
-async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
+async def delete_groups(context: AppContext, scope: Scope) -> ASGIApp:
     """Delete the groups that meet the conditions in the query, and list them.
 
     A group that receives a push in the meantime, and so is no longer old, is kept.
@@ -86,7 +86,7 @@ async def deletion(context: AppContext, scope: Scope) -> ASGIApp:
     # What another server has pushed in the meantime may decide which groups are old.
     await context.gateway.caught_up()
     store = context.gateway.store
-    groups = await selected(selection, store)
+    groups = await select_groups(selection, store)
     jobs = {*(await in_steps(slices.listing(group.key.job for group in groups)))}
     if refusal := await context.refusal(scope, Permission.DELETE, jobs):
         return refusal

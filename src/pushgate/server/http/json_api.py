@@ -150,7 +150,7 @@ def _group(group: Group) -> Iterator[bytes]:
         if family is None:
             some[name] = meta[name]
         elif slots <= most:
-            metrics = [_finished(metric) for metric in _metrics(family, group.key.labels)]
+            metrics = [_complete(metric) for metric in _metrics(family, group.key.labels)]
             some[name] = _head(family, written) | {"metrics": metrics}
         else:
             head = encoded(_head(family, written))[:-1]
@@ -180,7 +180,7 @@ def _long_metrics(family: Family, grouping: Labels, most: int) -> Iterator[bytes
     """Yield the metrics of a large *family*, a few at a time or each in pieces."""
     metrics = _metrics(family, grouping)
     if at_once := most * len(family.shape.labels) // family.size:
-        yield from encoded_in_pieces(map(_finished, metrics), list, at_once)
+        yield from encoded_in_pieces(map(_complete, metrics), list, at_once)
         return
     separator = b"["
     for metric in metrics:
@@ -228,12 +228,12 @@ class _Points(NamedTuple):
 _Long = (_NativeBuckets, _Points)
 
 
-def _finished(metric: dict[str, Any]) -> dict[str, Any]:
+def _complete(metric: dict[str, Any]) -> dict[str, Any]:
     return {k: v.whole() if isinstance(v, _Long) else v for k, v in metric.items()}
 
 
 def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
-    """Yield what :func:`_finished` returns for a large *metric*, in steps."""
+    """Yield what :func:`_complete` returns for a large *metric*, in steps."""
     separator = b"{"
     for key, value in metric.items():
         yield b"%b%b:" % (separator, encoded(key))
@@ -260,7 +260,7 @@ def _summary(
     *values, total, count = numbers
     described = family.described(index)
     return {
-        "count": described.total if described else _whole(count),
+        "count": described.total if described else _without_exponent(count),
         "labels": labels,
         "quantiles": _Points(zip(family.shape.bounds[index], values, strict=True)),
         "sum": total,
@@ -276,7 +276,7 @@ def _histogram(
     if described:
         counts, count = described.buckets, described.total
     elif not is_float_histogram([n.encode() for n in (*pushed, count) if not n.isdecimal()]):
-        counts, count = map(_whole, pushed), _whole(count)
+        counts, count = map(_without_exponent, pushed), _without_exponent(count)
     native = described.native if described else None
     classic = _Points(zip(family.shape.bounds[index], counts, strict=True))
     return {
@@ -287,6 +287,6 @@ def _histogram(
     }
 
 
-def _whole(number: str) -> str:
+def _without_exponent(number: str) -> str:
     """Return a whole *number* without an exponent."""
     return number if number.isdecimal() else str(int(float(number)))

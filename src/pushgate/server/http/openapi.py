@@ -503,7 +503,7 @@ def description(settings: Settings) -> _Node:
     }
 
 
-async def described(context: AppContext, _scope: Scope) -> ASGIApp:
+async def describe(context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer with the description of this server."""
     body = orjson.dumps(description(context.settings))
     return Response(200, body, JSON)

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Scope
 
 from pushgate.server.http.request import find_header
 from pushgate.server.http.responses import Headers, Response
-from pushgate.server.http.stream import Stream, collected
+from pushgate.server.http.stream import Stream, joined
 
 Render: TypeAlias = Callable[[], Awaitable[Iterable[bytes]]]
 """Makes a page: its pieces, each of which takes a millisecond or less."""
@@ -88,7 +88,7 @@ class Renderings:
         self, key: _CacheKey, render: Render, version: Hashable, headers: Headers
     ) -> Response:
         began = perf_counter()
-        body = await collected(await render())
+        body = await joined(await render())
         one = _Rendering(version, next(self._etags))
         tag = () if version is None else ((b"etag", one.etag),)
         one.response = Response(200, body, (*headers, *tag))

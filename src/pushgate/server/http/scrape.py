@@ -13,7 +13,7 @@ from pushgate.server.exposition.cache import Kept
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.request import address_of, find_header
-from pushgate.server.http.stream import in_steps, selected
+from pushgate.server.http.stream import in_steps, select_groups
 from pushgate.server.recent import Scrape
 from pushgate.server.store.selection import SelectedGroups, Selection
 from pushgate.server.store.store import Store
@@ -38,7 +38,7 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
     coding = accepted_encoding(lines)  # several lines mean what one list does (RFC 9110, 5.3)
     store = context.gateway.store
     if selectors := Parameters(scope).selectors():
-        chosen = SelectedGroups(await selected(Selection(selectors), store), store.rules)
+        chosen = SelectedGroups(await select_groups(Selection(selectors), store), store.rules)
         kept = context.views.of(chosen, kind, _ENCODINGS[coding])
     else:
         kept = context.views.get(kind, _ENCODINGS[coding], time.monotonic())

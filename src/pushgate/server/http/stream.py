@@ -33,7 +33,7 @@ async def in_steps(work: Generator[Any, None, T]) -> T:
         await next_slice()
 
 
-async def selected(selection: Selection, store: Store) -> list[Group]:
+async def select_groups(selection: Selection, store: Store) -> list[Group]:
     """Return the groups of *store* that *selection* selects, as they are now."""
     work = selection.of(store)
     return await (in_thread(work) if selection.is_slow else in_steps(work))
@@ -66,7 +66,7 @@ def _advanced(work: Generator[Any, None, T]) -> list[T]:
     return []
 
 
-async def collected(pieces: Iterable[bytes]) -> bytes:
+async def joined(pieces: Iterable[bytes]) -> bytes:
     """Return *pieces*, each of which takes a millisecond or less to make, as one."""
     return b"".join([chunk async for chunk in _chunks(pieces)])
 

@@ -10,7 +10,7 @@ from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.family import MetricType
 from pushgate.server.fields import Section
-from pushgate.server.live import content
+from pushgate.server.live import read_file
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
@@ -45,7 +45,7 @@ def load(path: Path) -> tuple[Rule, ...]:
         StartupError: it can't be read, or what it says can't be done. The text names the line
             and the key, but not *path*.
     """
-    return parse(content(path))
+    return parse(read_file(path))
 
 
 def parse(text: bytes) -> tuple[Rule, ...]:

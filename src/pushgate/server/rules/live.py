@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from pushgate.server.live import LiveFiles, content
+from pushgate.server.live import LiveFiles, read_file
 from pushgate.server.rules.file import parse
 from pushgate.server.store.rules import Rule, Rules
 
@@ -18,11 +18,11 @@ class LiveRules(LiveFiles):
     def __init__(self, path: Path | None, default: Rule = Rule()) -> None:  # noqa: B008 - frozen
         super().__init__((path,) if path else ())
         self._default = default
-        self._text = content(path) if path else b""
+        self._text = read_file(path) if path else b""
         self.rules = Rules(parse(self._text) if path else (), default)
 
     async def _reload(self) -> bool:
-        text = await asyncio.to_thread(content, self.files[0])
+        text = await asyncio.to_thread(read_file, self.files[0])
         if text == self._text:
             return False
         rules = await asyncio.to_thread(parse, text)

@@ -39,7 +39,7 @@ from pushgate.server.ui.groups import (
     snippets,
     title,
 )
-from pushgate.server.ui.search import Search, State, found, matching_groups
+from pushgate.server.ui.search import Search, State, matching_groups, search_groups
 from pushgate.server.ui.values import age, moment
 from pushgate.server.version import BUILD
 
@@ -118,7 +118,7 @@ async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
     """Answer with one page of the groups that match the query, see :class:`Search`."""
     now = time.time_ns()
     store, settings = context.gateway.store, context.settings
-    result = await found(store, Search.from_query(_query(scope)), now)
+    result = await search_groups(store, Search.from_query(_query(scope)), now)
     jobs = {group.key.job for group in result.groups}
     may_delete = await _permitted(context, scope, jobs, Permission.DELETE)
     may_wipe = settings.web_enable_admin_api and await _permitted(
@@ -153,7 +153,7 @@ async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
     )
 
 
-async def deletable(context: AppContext, scope: Scope) -> ASGIApp:
+async def deletable_groups(context: AppContext, scope: Scope) -> ASGIApp:
     """Answer with the groups that match the query as JSON: a name and a path to delete each.
 
     The page names them before it deletes them, one by one, so that nothing else is deleted.
@@ -169,7 +169,7 @@ async def deletable(context: AppContext, scope: Scope) -> ASGIApp:
 
 
 def _named(groups: Iterable[Group], settings: Settings) -> Iterator[bytes]:
-    """Yield the answer of :func:`deletable`, in pieces."""
+    """Yield the answer of :func:`deletable_groups`, in pieces."""
     yield b'{"groups":['
     separator = b""
     for group in groups:

@@ -161,7 +161,7 @@ class Result(NamedTuple):
         return (self.page - 1) * PAGE + 1
 
 
-async def found(store: Store, search: Search, now: int) -> Result:
+async def search_groups(store: Store, search: Search, now: int) -> Result:
     """Return the page of *store* that *search* asks for at *now*; the last if there are fewer.
 
     Looks at every group, and lets other requests run in between.
