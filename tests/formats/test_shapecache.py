@@ -4,6 +4,7 @@ import gc
 import threading
 import tracemalloc
 from collections.abc import Callable
+from weakref import ref
 
 import pytest
 
@@ -83,6 +84,23 @@ def test_a_key_that_gets_another_shape_outlives_the_first():
     cache.put("key", kept, None, 100)
     gc.collect()
     assert cache.get("key") == (kept, None)
+
+
+def test_what_makes_room_is_free_without_a_collection():
+    class Key(str):
+        __slots__ = ("__weakref__",)
+
+    cache, key, stored = ShapeCache(1000), Key("key"), [shape(number) for number in range(20)]
+    gc.disable()
+    try:
+        gone = ref(key)
+        cache.put(key, stored[0], None, 100)
+        del key
+        for number, one in enumerate(stored):
+            cache.put(str(number), one, None, 100)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_threads_may_share_a_cache():

@@ -1,8 +1,12 @@
 """The process from within; tests/integration/test_process.py looks at it from outside."""
 
+import asyncio
+import gc
 import signal
 import subprocess
 import sys
+
+from pushgate.server import run
 
 STUCK = """
 import sys
@@ -56,3 +60,18 @@ def test_a_server_whose_store_is_broken_ends_and_says_so():
         "pushgate: the server stopped because what is in memory is not known to be what is "
         "stored: KeyError('no such group'); the server has to start anew"
     )
+
+
+def test_objects_that_replace_others_do_not_stay_young():
+    async def replacing() -> list[list]:
+        task = asyncio.create_task(run.collect_young())
+        await asyncio.sleep(0)
+        kept = [[] for _ in range(100)]
+        await asyncio.sleep(3 * run._YOUNG_SECONDS)
+        task.cancel()
+        return kept
+
+    gc.collect()
+    kept = asyncio.run(replacing())
+    young = {id(one) for age in (0, 1) for one in gc.get_objects(generation=age)}
+    assert young.isdisjoint(map(id, kept))

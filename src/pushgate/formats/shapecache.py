@@ -107,12 +107,11 @@ class BoundedCache(Generic[K, V]):
             self._kept[key] = _Entry(value, size)
         return True
 
-    def drop(self, key: K, value: V | None = None) -> None:
-        """Forget *key*; given a *value*, only if that is the value it has."""
+    def drop(self, key: K) -> None:
+        """Forget *key*, if it is here."""
         with self._lock:
-            entry = self._kept.get(key)
-            if entry and (value is None or entry.value is value):
-                del self._kept[key]
+            entry = self._kept.pop(key, None)
+            if entry:
                 self.bytes -= entry.size
 
 
@@ -166,9 +165,16 @@ class ShapeCache(Generic[K, V]):
             key_bytes: what *key* costs; see :func:`key_cost`.
         """
         # Weak, so that the entry goes with its shape, whose layouts take most of the memory.
-        entry = (ref(shape, lambda _: self._entries.drop(key, entry)), how)
-        if self._entries.put(key, entry, key_bytes):
+        known = ref(shape, lambda gone: self._drop(key, gone))
+        if self._entries.put(key, (known, how), key_bytes):
             self._held.put(shape, shape, shape_cost(shape))
+
+    def _drop(self, key: K, gone: ref[PushShape]) -> None:
+        """Forget *key*, unless it has another shape by now."""
+        # Told by the reference: if it knew its own entry, only the garbage collector could free it.
+        found = self._entries.get(key)
+        if found and found[0] is gone:
+            self._entries.drop(key)
 
 
 def key_cost(pieces: Sequence[object], total: int) -> int:

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -204,6 +205,15 @@ def test_only_runs_with_a_change_are_rendered_again():
     finished(kept.scrape())
     assert "050" in rendered
     assert len(rendered) <= 4
+
+
+def test_what_is_kept_does_not_keep_groups_that_were_replaced():
+    store = filled(40)
+    kept = exposition(store)
+    shown(kept)
+    replaced = ref(store.get(key("020")))
+    change(store, put(key("020"), "other 1\n"))
+    assert replaced() is None
 
 
 def test_a_scrape_shows_the_store_at_its_first_slice():

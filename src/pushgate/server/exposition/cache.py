@@ -9,7 +9,9 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import call, is_
 from typing import NamedTuple, Protocol
+from weakref import ref
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
 from pushgate.formats.negotiation import Accepted, Format
@@ -32,11 +34,18 @@ _JOINED_AT_ONCE = 16  # pieces, 0.1 ms each
 
 
 class _Run(NamedTuple):
-    """What is kept of a run of groups: the bytes and the first shape of each family, by name."""
+    """What is kept of a run of groups: the bytes and the first shape of each family, by name.
 
-    groups: tuple[Group, ...]
+    Groups that a push has replaced since are not kept, nor what only they need.
+    """
+
+    groups: tuple[ref[Group], ...]
     metrics: dict[str, list[Piece | bytes]]
     shapes: dict[str, FamilyShape]
+
+    def is_of(self, groups: tuple[Group, ...]) -> bool:
+        # Groups never change, so the same objects say that nothing has.
+        return len(groups) == len(self.groups) and all(map(is_, map(call, self.groups), groups))
 
 
 class _Stretch:
@@ -149,12 +158,13 @@ class Exposition:
 
     def _rendered(self, groups: list[tuple[Group, ...]]) -> Sliced[list[_Run]]:
         """Return all runs; those in which a group changed are rendered anew."""
-        # Groups are frozen, so equal tuples of the same objects say that nothing changed.
         old, self._runs = self._runs, {}
-        for run in groups:
+        groups.reverse()
+        while groups:
+            run = groups.pop()  # what pushes replace meanwhile goes now, not all at the end
             key = run[0].key.packed
             kept = old.pop(key, None)
-            if kept is None or kept.groups != run:
+            if kept is None or not kept.is_of(run):
                 kept = yield from self._render(run)
             self._runs[key] = kept
         return [*self._runs.values()]
@@ -174,12 +184,11 @@ class Exposition:
             if len(piece) > _SMALL and sum(map(len, parts)) > _JOINED_BYTES:
                 metrics.setdefault(name, []).append(self._kept(parts))
                 parts.clear()
-        for number, (name, parts) in enumerate(loose.items()):
-            if number % PER_SLICE == 0:
-                yield
+        for name, parts in loose.items():
+            yield
             if parts:
                 metrics.setdefault(name, []).append(self._kept(parts))
-        return _Run(run, metrics, shapes)
+        return _Run(tuple(map(ref, run)), metrics, shapes)
 
     def _kept(self, parts: list[bytes]) -> Piece | bytes:
         plain = b"".join(parts)

@@ -204,7 +204,7 @@ class Failure(NamedTuple):
     source: str
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)
 class Group:
     """A group at one moment: never changed, replaced by the next change of the group.
 
