@@ -61,7 +61,11 @@ def test_a_skip_fails_the_run_exactly_where_skips_are_refused(tmp_path, no_skip,
 
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
-        env={"PUSHGATE_TEST_NO_SKIP": no_skip, "PYTHONPATH": str(services.ROOT)},
+        env={
+            "PUSHGATE_TEST_NO_SKIP": no_skip,
+            "PYTHONPATH": str(services.ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
