@@ -1,6 +1,8 @@
 """The gateway for asyncio: cancellation, turns, jobs and periodic pushes."""
 
 import asyncio
+import socket
+import threading
 
 import httpx2
 import pytest
@@ -34,6 +36,17 @@ async def test_leaving_the_block_does_not_cut_off_the_push_of_another_task(regis
             pass
         server.released.set()
         assert (await task).status == 200
+
+
+@pytest.mark.timeout(12)
+def test_asyncio_ends_while_a_resolver_hangs(monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(30))
+    gateway = AsyncPushGateway("gateway.example", job="j", deadline=0.2, properties=False)
+    with pytest.raises(PushTimeoutError):
+        asyncio.run(gateway.delete())
+    assert not answered.is_set()
+    answered.set()
 
 
 @pytest.mark.anyio

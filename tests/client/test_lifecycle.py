@@ -44,6 +44,22 @@ def test_a_forked_child_has_a_connection_of_its_own_and_no_hooks():
     assert sizes == [True, False, True, True, True]
 
 
+def test_a_program_under_nohup_survives_the_end_of_its_terminal():
+    program = (
+        "import os, signal\n"
+        "from pushgate import PushGateway\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does\n"
+        "gateway = PushGateway('localhost:1', job='j', enabled=False, properties=False)\n"
+        "gateway.push_at_exit(signals=[signal.SIGHUP])\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "print('went on')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "went on\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_program_after_its_last_push(number):
     program = (

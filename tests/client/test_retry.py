@@ -9,7 +9,14 @@ from pushgate import PushConnectionError, Retry
 from pushgate.client.retry import retry_after
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "Wed, 99 Nov 2026 10:00:00 GMT", "²"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "soon", "-5", "1.5", "²",
+        "Wed, 99 Nov 2026 10:00:00 GMT",
+        "Wed, 18 Nov 2026 10:00:00 +9999999999999",
+    ],
+)  # fmt: skip
 def test_what_is_neither_number_nor_date_asks_for_nothing(text):
     assert retry_after({"retry-after": text}) is None
 

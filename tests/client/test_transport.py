@@ -47,6 +47,18 @@ def only(reachable):
     return connect_or_not
 
 
+def test_an_address_of_a_family_that_the_system_lacks_is_passed_over(caller, monkeypatch):
+    lacking = 255  # as AF_INET6 where IPv6 is switched off
+    with rogue() as server:
+        addresses = [
+            (lacking, socket.SOCK_STREAM, 6, "", ("::1", server.port)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        gateway = caller.make(f"http://gateway.example:{server.port}", job="j", retry=0)
+        assert caller.call(gateway, "delete").status == 200
+
+
 @pytest.mark.timeout(12)
 def test_a_resolver_that_hangs_is_left_behind(monkeypatch):
     answered = threading.Event()

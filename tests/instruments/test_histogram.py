@@ -64,6 +64,21 @@ def test_threads_lose_nothing():
     assert family_of(histogram).native[0][1].count_value == 4000
 
 
+@pytest.mark.timeout(20)
+def test_a_thread_may_observe_while_it_observes():
+    """As a signal handler does that comes in between."""
+    histogram = Histogram("sizes", "", registry=None, properties=False)
+
+    class Interrupting(float):
+        def __gt__(self, bound):
+            if histogram.count == 1:
+                histogram.observe(1)
+            return float(self) > bound
+
+    histogram.observe(Interrupting(3))
+    assert histogram.count == 2
+
+
 def test_labels_by_name_and_position_are_the_same_part():
     histogram = make(labelnames=["a", "b"])
     histogram.labels("1", 2).observe(1)

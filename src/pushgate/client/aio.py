@@ -3,9 +3,8 @@
 import asyncio
 import inspect
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from copy import copy
 from functools import wraps
 from typing import Any, Self, TypeVar, cast
@@ -19,7 +18,7 @@ from pushgate.client.operation import Awaited
 from pushgate.client.periodic import Schedule
 from pushgate.client.results import Payload
 from pushgate.client.route import Route, seconds_left
-from pushgate.client.transport import Connection, DeadlineSocket
+from pushgate.client.transport import Connection, DeadlineSocket, Resolved, start_resolving
 from pushgate.client.wire import PIECE
 from pushgate.errors import PushgatewayError
 
@@ -32,10 +31,22 @@ CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[A
 class _AsyncioSocket(DeadlineSocket):
     is_awaited = True
 
-    async def _resolve(self, host: str, port: int) -> list[Any]:
+    async def _resolve(self, host: str, port: int) -> Resolved:
         loop = asyncio.get_running_loop()
+        resolved: asyncio.Future[Resolved] = loop.create_future()
+
+        def settle(answer: Resolved) -> None:
+            if not resolved.done():
+                resolved.set_result(answer)
+
+        def done(answer: Resolved) -> None:
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(settle, answer)
+
+        # Not loop.getaddrinfo(): asyncio.run() would wait for its thread before it returns.
+        start_resolving(host, port, done)
         async with asyncio.timeout(self._timeout()):
-            return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return await resolved
 
     async def _connect(self, address: Any, seconds: float) -> None:
         self._connected.setblocking(False)

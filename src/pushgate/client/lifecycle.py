@@ -41,7 +41,8 @@ def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> No
 def end_on(number: signal.Signals) -> None:
     """Make signal *number* raise SystemExit(128 + number) in the main thread.
 
-    When the signal arrives, the previous handler is restored, and runs first.
+    When the signal arrives, the previous handler is restored, and runs first. A signal that is
+    ignored stays ignored: whoever started the program with nohup wants it to go on.
 
     Raises:
         ConfigurationError: This is not the main thread.
@@ -51,6 +52,8 @@ def end_on(number: signal.Signals) -> None:
     # A function, or SIG_DFL or SIG_IGN, which cannot be called.
     # None is a handler of the C program that Python is embedded in, which cannot be set again.
     before: Any = signal.getsignal(number) or signal.SIG_DFL
+    if before is signal.SIG_IGN:
+        return
 
     def end(received: int, frame: FrameType | None) -> NoReturn:
         # A second signal has its old effect, so that a program that hangs in its exit can be ended.

@@ -14,7 +14,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pushgate.client.delivery import Attempt
@@ -32,6 +32,10 @@ from pushgate.errors import (
 
 if TYPE_CHECKING:
     import ssl
+
+
+Resolved: TypeAlias = list[Any] | OSError
+"""What getaddrinfo() returns, or the error that it raises."""
 
 
 class DeadlineSocket(ABC):
@@ -60,16 +64,19 @@ class DeadlineSocket(ABC):
         """Connect to the first address of *host* that answers."""
         ends = time.monotonic() + self._timeout()
         addresses = await self._resolve(host, port)
+        if isinstance(addresses, OSError):
+            raise addresses
         failure: OSError | None = None
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             self.close()
-            self._socket = socket.socket(family, kind, protocol)
-            # A body ends with a short packet. Nagle's algorithm would hold it back until the other
-            # side, which may wait for 40 ms, has acknowledged the packets before it.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # Each address has its share of the time, so that a dead one does not use it all up.
             share = (ends - time.monotonic()) / (len(addresses) - number)
             try:
+                # An error, too, where the system has IPv6 switched off.
+                self._socket = socket.socket(family, kind, protocol)
+                # A body ends with a short packet. Nagle's algorithm would hold it back until the
+                # other side, which may wait for 40 ms, has acknowledged the packets before it.
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if share > 0:
                     await self._connect(address, share)
                     return
@@ -78,7 +85,9 @@ class DeadlineSocket(ABC):
         raise failure or TimeoutError("timed out")
 
     @abstractmethod
-    async def _resolve(self, host: str, port: int) -> list[Any]: ...
+    async def _resolve(self, host: str, port: int) -> Resolved:
+        """Return the addresses of *host*, or the error in their place."""
+        ...
 
     @abstractmethod
     async def _connect(self, address: Any, seconds: float) -> None: ...
@@ -127,8 +136,12 @@ class DeadlineSocket(ABC):
 class BlockingSocket(DeadlineSocket):
     """Waits by blocking."""
 
-    async def _resolve(self, host: str, port: int) -> list[Any]:
-        return _resolved(host, port, self._timeout())
+    async def _resolve(self, host: str, port: int) -> Resolved:
+        answer: list[Resolved] = []
+        thread = start_resolving(host, port, answer.append)
+        if thread is not None:
+            thread.join(self._timeout())
+        return answer[0] if answer else TimeoutError(f"{host} was not resolved in time")
 
     async def _connect(self, address: Any, seconds: float) -> None:
         self._connected.settimeout(seconds)
@@ -231,16 +244,21 @@ class Connection:
         self._channel = None
 
 
-def _resolved(host: str, port: int, timeout: float) -> list[Any]:
-    """Return the addresses of *host*. A resolver that hangs is abandoned in its thread."""
-    answer: list[Any] = []
+def start_resolving(
+    host: str, port: int, done: Callable[[Resolved], object]
+) -> threading.Thread | None:
+    """Call *done* with the addresses of *host*, from a thread, which a slow resolver holds up.
+
+    Returns the thread, or None if *done* has been called already: an address needs no resolver.
+    """
 
     # getaddrinfo() has no timeout and cannot be interrupted. With text, it would import IDNA.
     def resolve() -> None:
         try:
-            answer.append(socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM))
+            answer: Resolved = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
         except OSError as error:
-            answer.append(error)
+            answer = error
+        done(answer)
 
     def resolve_apart() -> None:
         import signal  # here, because it takes a millisecond
@@ -249,23 +267,17 @@ def _resolved(host: str, port: int, timeout: float) -> list[Any]:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         resolve()
 
-    # An address needs no resolver, and so no thread.
-    if host.replace(".", "").isdecimal() or ":" in host:
-        resolve()
-    else:
+    if not (host.replace(".", "").isdecimal() or ":" in host):
+        # A daemon, so that the program can end meanwhile.
         thread = threading.Thread(target=resolve_apart, daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the interpreter is shutting down
-            resolve()
+            pass
         else:
-            thread.join(timeout)
-    if not answer:
-        raise TimeoutError(f"{host} was not resolved in time")
-    if isinstance(answer[0], OSError):
-        raise answer[0]
-    addresses: list[Any] = answer[0]
-    return addresses
+            return thread
+    resolve()
+    return None
 
 
 def failure_of(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import wraps
 from itertools import accumulate
-from threading import Lock
+from threading import RLock
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
@@ -98,7 +98,8 @@ class LabelledHistogram:
     def __init__(self, settings: _Settings, sampler: exemplar_rules.Sampler) -> None:
         self._settings = settings
         self._sampler = sampler
-        self._lock = Lock()
+        # A signal handler, or a destructor, may observe while its own thread does.
+        self._lock = RLock()
         self._native: NativeBuckets | None = None
         if settings.mode != "classic":
             self._native = NativeBuckets(
@@ -121,7 +122,7 @@ class LabelledHistogram:
 
     def renew_lock(self) -> None:
         """Replace the lock after a fork: another thread of the parent may hold it forever."""
-        self._lock = Lock()
+        self._lock = RLock()
 
     def _clear(self) -> None:
         bounds = self._settings.bounds
@@ -322,7 +323,7 @@ class Histogram:
             exemplars=exemplars,
         )
         self._sampler = exemplar_rules.Sampler(resolved.exemplars)
-        self._lock = Lock()
+        self._lock = RLock()
         self._children: dict[tuple[str, ...], LabelledHistogram] = {}
         # In multiprocess mode: the classic histogram that processes share.
         self._shared: prometheus_client.Histogram | None = None
@@ -349,7 +350,7 @@ class Histogram:
 
     def renew_locks(self) -> None:
         """Replace the locks after a fork: other threads of the parent may hold them forever."""
-        self._lock = Lock()
+        self._lock = RLock()
         for child in self._children.values():
             child.renew_lock()
 
