@@ -18,8 +18,8 @@ from pushgate.errors import needs_server
 
 try:
     from pushgate.server import sockets
+    from pushgate.server.app import App
     from pushgate.server.compose import compose
-    from pushgate.server.http.app import App
     from pushgate.server.http.server import HttpServer
     from pushgate.server.settings import Settings
 except ModuleNotFoundError as error:
@@ -95,7 +95,7 @@ def _served(app: App) -> Iterator[str]:
 
 async def _serve(app: App, listener: socket.socket, stop: threading.Event) -> None:
     app.context.gateway.start()
-    http = HttpServer(app)
+    http = HttpServer(app, app.context)
     await http.start([listener])
     await asyncio.to_thread(stop.wait)
     await http.stop(_STOP_SECONDS)

@@ -11,8 +11,8 @@ from pushgate.errors import NotWritable, StartupError
 from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
 from pushgate.server.access.live import LiveConfig
+from pushgate.server.app import App
 from pushgate.server.exposition.cache import Views
-from pushgate.server.http.app import App
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import PushService
 from pushgate.server.http.readers import SlowReaders

@@ -22,8 +22,8 @@ from pushgate.model.duration import format_duration
 from pushgate.model.quoting import is_utf8
 from pushgate.server import logs, release, sockets
 from pushgate.server.access.tls import caveats
+from pushgate.server.app import App
 from pushgate.server.compose import compose, lock_persistence
-from pushgate.server.http.app import App
 from pushgate.server.http.server import HttpServer
 from pushgate.server.settings import Settings
 from pushgate.server.storage.lock import FileLock
@@ -154,7 +154,7 @@ class _Process:
         self._stop.in_loop()  # until here, a signal ends the process at once
         context.gateway.start()
         await context.expiry.settle()  # what became due while the server was down
-        server = HttpServer(self._app)
+        server = HttpServer(self._app, context)
         await server.start(listeners)
         for listener in listeners:
             address = sockets.address_text(listener)

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pushgate.server.app import App
 from pushgate.server.compose import compose, lock_persistence
-from pushgate.server.http.app import App
 from pushgate.server.http.protocol import HttpProtocol, ServerState
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Wipe

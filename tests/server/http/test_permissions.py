@@ -8,7 +8,7 @@ import pytest
 
 from pushgate.model.grouping import GroupingKey
 from pushgate.server.access.config import Permission
-from pushgate.server.http.app import GROUP, routes
+from pushgate.server.app import GROUP, routes
 from pushgate.server.settings import Settings
 from pushgate.server.ui.groups import group_id
 from tests.server.http.asgi import Served

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pushgate.server.access.live import LiveConfig
+from pushgate.server.app import App
 from pushgate.server.http import renderings
-from pushgate.server.http.app import App
 from pushgate.server.settings import Settings
 from pushgate.server.ui import pages
 from pushgate.server.ui.groups import group_id

@@ -48,7 +48,7 @@ async def serving(
     server = compose(Settings(persistence_file="", web_config_file=config))
     server.context.gateway.start()
     listeners = listen(["127.0.0.1:0"] * number)
-    http = HttpServer(server)
+    http = HttpServer(server, server.context)
     await http.start(listeners)
     clients = [
         Client(*await asyncio.open_connection(*listener.getsockname())) for listener in listeners

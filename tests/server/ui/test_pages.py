@@ -12,7 +12,7 @@ import bcrypt
 import pytest
 
 from pushgate.server.access.live import LiveConfig
-from pushgate.server.http.app import App
+from pushgate.server.app import App
 from pushgate.server.settings import Settings
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.ui.families import MAX_ROWS

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pushgate.server.http.app import App
+from starlette.types import ASGIApp
+
+from pushgate.server.http.context import AppContext
 from pushgate.server.http.protocol import NEW_SECONDS, HttpProtocol, ServerState
 from pushgate.server.sockets import BACKLOG
 
@@ -22,10 +24,10 @@ _POLL_SECONDS = 0.02
 class HttpServer:
     """Serves *app* on the connections of its listeners. Use it in one event loop."""
 
-    def __init__(self, app: App) -> None:
-        self._state = ServerState(app, app.context)
-        self._tls = app.context.live.context
-        self._handshake_seconds = app.context.settings.limit_header_seconds or None
+    def __init__(self, app: ASGIApp, context: AppContext) -> None:
+        self._state = ServerState(app, context)
+        self._tls = context.live.context
+        self._handshake_seconds = context.settings.limit_header_seconds or None
         self._servers: list[asyncio.Server] = []
         self._ticker: asyncio.TimerHandle | None = None
 

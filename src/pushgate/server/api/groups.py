@@ -1,4 +1,4 @@
-"""The API ``/api/v1/groups``, which lists and deletes the groups that match."""
+"""The groups that match, listed and deleted at ``/api/v1/groups``, and the deletion of all."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +11,14 @@ from pushgate.errors import InvalidParameter
 from pushgate.model import slices
 from pushgate.model.slices import sorting
 from pushgate.server.access.config import Permission
+from pushgate.server.api.responses import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import local_time
-from pushgate.server.http.json_api import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Endpoint
 from pushgate.server.http.stream import Stream, in_steps, select_groups
-from pushgate.server.store.change import DeleteAll
+from pushgate.server.store.change import DeleteAll, Wipe
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selection import Selection
@@ -96,6 +96,12 @@ async def delete_groups(context: AppContext, scope: Scope) -> ASGIApp:
         groups = await in_steps(slices.listing(group for group in groups if _is_gone(store, group)))
     head = {"total": len(groups), "dry_run": is_dry_run}
     return Stream(_pieces(groups, head, store), JSON)
+
+
+async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:
+    """Delete all groups, and answer once they are gone."""
+    await context.gateway.apply(Wipe())
+    return Response(202)
 
 
 def _is_gone(store: Store, group: Group) -> bool:

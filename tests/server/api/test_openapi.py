@@ -9,8 +9,8 @@ import pytest
 
 from pushgate import version
 from pushgate.server.access.config import Permission
-from pushgate.server.http.app import GROUP, routes
-from pushgate.server.http.openapi import description
+from pushgate.server.api.openapi import description
+from pushgate.server.app import GROUP, routes
 from pushgate.server.settings import Settings
 from tests import services
 from tests.server.http.asgi import Served
@@ -94,7 +94,7 @@ def test_the_server_answers_as_it_is_described(tmp_path):
             env={
                 **os.environ,
                 "PYTHONPATH": str(services.ROOT),
-                "SCHEMATHESIS_HOOKS": "tests.server.http.openapi_hooks",
+                "SCHEMATHESIS_HOOKS": "tests.server.api.openapi_hooks",
             },
             capture_output=True,
             text=True,

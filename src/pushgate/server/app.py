@@ -10,7 +10,9 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pushgate.server.access.config import Permission
-from pushgate.server.http import groups_api, health, json_api, openapi
+from pushgate.server.api import groups, metrics, openapi, status
+from pushgate.server.api.responses import PREFLIGHT
+from pushgate.server.http import health
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import push_over_asgi
 from pushgate.server.http.push_path import push_path
@@ -57,7 +59,7 @@ _ANY = partial(Action, permission=Permission.ANY)
 def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     """Return all paths but those of groups, in Starlette's syntax, with their methods."""
     prefix = settings.route_prefix
-    options = {"OPTIONS": _ANY(endpoint=_always(json_api.PREFLIGHT), counted_as="api/v1/options")}
+    options = {"OPTIONS": _ANY(endpoint=_always(PREFLIGHT), counted_as="api/v1/options")}
     stop = _ADMIN(endpoint=health.stop)
     table = {
         "/": {"GET": _READ(endpoint=pages.groups, counted_as="status")},
@@ -73,19 +75,19 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         "/-/ready": {"GET": _HEALTH(endpoint=health.ready, counted_as="ready")},
         "/-/quit": {"PUT": stop, "POST": stop},
         "/api/v1/status": options
-        | {"GET": _READ(endpoint=json_api.status, shows_groups=False, counted_as="api/v1/status")},
+        | {"GET": _READ(endpoint=status.status, shows_groups=False, counted_as="api/v1/status")},
         "/api/v1/groups": options
         | {
-            "GET": _READ(endpoint=groups_api.list_groups, counted_as="api/v1/groups"),
+            "GET": _READ(endpoint=groups.list_groups, counted_as="api/v1/groups"),
             "DELETE": Action(
-                endpoint=groups_api.delete_groups,
+                endpoint=groups.delete_groups,
                 permission=Permission.DELETE,
                 checks_jobs=True,
                 counted_as="api/v1/groups",
             ),
         },
         "/api/v1/metrics": options
-        | {"GET": _READ(endpoint=json_api.metrics, counted_as="api/v1/metrics")},
+        | {"GET": _READ(endpoint=metrics.metrics, counted_as="api/v1/metrics")},
         "/api/v1/openapi.json": options
         | {
             "GET": _READ(
@@ -94,7 +96,7 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
         },
     }
     if settings.web_enable_admin_api:
-        wipe = _ADMIN(endpoint=json_api.wipe, counted_as="wipe")
+        wipe = _ADMIN(endpoint=groups.wipe, counted_as="wipe")
         table["/api/v1/admin/wipe"] = options | {"PUT": wipe}
     # Below the API, preflight requests succeed for every path, as in the Go server.
     table["/api/v1/{rest:path}"] = options

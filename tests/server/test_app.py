@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pushgate.server.http.app import routes
+from pushgate.server.app import routes
 from pushgate.server.settings import Settings
 from tests.server.http.asgi import Response, Served
 
-VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
-API = Path(__file__).parents[3] / "docs" / "http-api.md"
+VECTORS = Path(__file__).parents[1] / "conformance" / "vectors.json"
+API = Path(__file__).parents[2] / "docs" / "http-api.md"
 PREFIXED = Settings(web_route_prefix="/foo")
 COMPARED = ("content-type", "location", "x-content-type-options")
 

@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Scope
 
 from pushgate.formats.negotiation import Format
 from pushgate.model.family import MetricType
+from pushgate.server.api.groups import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, SORTS
+from pushgate.server.api.responses import CORS, JSON
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.groups_api import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, SORTS
-from pushgate.server.http.json_api import CORS, JSON
 from pushgate.server.http.responses import Response
 from pushgate.server.settings import Settings
 from pushgate.version import __version__

@@ -5,28 +5,18 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
 
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.text import TextReader
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
-from pushgate.model.quoting import text
 from pushgate.model.shape import Pushed, interned
-from pushgate.server.http.json_api import encoded, groups_as_json
-from pushgate.server.settings import Settings
+from pushgate.server.api.metrics import groups_as_json
 from pushgate.server.store.group import Block, Group
 from tests.server.http.asgi import Served
 
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
-CORS = {
-    "access-control-allow-headers": "Accept, Authorization, Content-Type, Origin",
-    "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
-    "access-control-allow-origin": "*",
-    "access-control-expose-headers": "Date",
-    "cache-control": "no-cache, no-store, must-revalidate",
-}
 TIMES = re.compile(r'(?<="time_stamp":)"[^"]+"|(?<="value":")1\.[0-9.]+e\+09(?=")')
 SECOND = 10**9
 KEY = GroupingKey([("job", "j")])
@@ -145,7 +135,7 @@ s_count 2
 def test_a_group_looks_the_same_in_one_piece_and_in_many(monkeypatch):
     shown_group = group(of_text(ALL_KINDS))
     at_once = b"".join(groups_as_json([shown_group, shown_group]))
-    monkeypatch.setattr("pushgate.server.http.json_api._SLOTS_PER_PIECE", 1)
+    monkeypatch.setattr("pushgate.server.api.metrics._SLOTS_PER_PIECE", 1)
     assert b"".join(groups_as_json([shown_group, shown_group])) == at_once
 
 
@@ -181,7 +171,7 @@ def test_what_is_large_comes_in_small_pieces_and_looks_the_same(body, monkeypatc
     pieces = list(groups_as_json([large]))
     assert len(pieces) > 20
     assert max(map(len, pieces)) < 20_000
-    monkeypatch.setattr("pushgate.server.http.json_api._SLOTS_PER_PIECE", 10**9)
+    monkeypatch.setattr("pushgate.server.api.metrics._SLOTS_PER_PIECE", 10**9)
     at_once = list(groups_as_json([large]))
     assert max(map(len, at_once)) > 50_000
     assert b"".join(pieces) == b"".join(at_once)
@@ -205,26 +195,6 @@ def test_a_huge_native_histogram_comes_in_small_pieces():
     assert [row[3] for row in found["h"]["metrics"][0]["buckets"]] == ["1"] * buckets
 
 
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        ("<a&b>", rb'"\u003ca\u0026b\u003e"'),
-        ("\u2028\u2029", rb'"\u2028\u2029"'),
-        ('\x00\x1f\b\f\n\r\t"\\/\x7f', rb'"\u0000\u001f\b\f\n\r\t\"\\/' + b'\x7f"'),
-        ("é中😊", '"é中😊"'.encode()),
-        ("a\udcff<", rb'"a\ufffd\u003c"'),
-    ],
-)
-def test_writes_strings_as_go_does(value, written):
-    assert encoded(value) == written
-
-
-@given(st.binary())
-def test_any_bytes_are_shown_as_json(value):
-    expected = "".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in text(value))
-    assert json.loads(encoded({"a": text(value)})) == {"a": expected}
-
-
 def recorded() -> list:
     """Scenarios that look at the groups by the API."""
     return [
@@ -244,45 +214,6 @@ def test_shows_groups_as_the_reference_did(steps):
         answer = served.ask(step["method"], step["target"], body, step.get("headers"))
         if step["target"] == "/api/v1/metrics":
             assert TIMES.sub("<TIME>", answer.text) == step["expect"]["body"]
-
-
-def test_status_says_how_the_server_was_started():
-    served = Served(Settings(web_external_url="http://x/y?<&>", persistence_interval=90 * 10**9))
-    answer = served.ask("GET", "/y/api/v1/status")
-    assert answer.headers == {
-        **CORS,
-        "content-type": "application/json",
-        "content-length": str(len(answer.body)),
-    }
-    assert answer.text.startswith('{"status":"success","data":{"build_information":{"branch":')
-    assert r'"web.external-url":"http://x/y?\u003c\u0026\u003e"' in answer.text
-    data = json.loads(answer.text)["data"]
-    assert data["flags"]["persistence.interval"] == "1m30s"
-    assert data["flags"]["web.route-prefix"] == "/y"
-    assert list(data["flags"]) == sorted(data["flags"])
-    assert re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", data["start_time"]
-    )
-
-
-@pytest.mark.parametrize("name", ["status", "metrics", "nope", "status/", ""])
-def test_pages_of_other_origins_may_read(name):
-    answer = Served().ask("OPTIONS", "/api/v1/" + name)
-    assert (answer.status, answer.body) == (200, b"")
-    assert answer.headers == {**CORS, "content-length": "0"}
-
-
-def test_a_wipe_deletes_every_group_before_it_is_answered():
-    served = Served(Settings(web_enable_admin_api=True))
-    for job in "ab":
-        served.ask("PUT", "/metrics/job/" + job, "m 1\n")
-    answer = served.ask("PUT", "/api/v1/admin/wipe", headers={"Content-Encoding": "gzip"})
-    assert (answer.status, answer.headers) == (202, {"content-length": "0"})
-    assert served.ask("GET", "/api/v1/metrics").text == '{"status":"success","data":[]}'
-
-
-def test_a_wipe_needs_the_admin_api():
-    assert Served().ask("PUT", "/api/v1/admin/wipe").status == 404
 
 
 def test_others_are_served_while_a_long_list_is_made():

@@ -1,18 +1,11 @@
-"""The JSON API below ``/api/v1/``.
+"""All groups with their metrics, at ``/api/v1/metrics``."""
 
-The text is that of Go's ``encoding/json``: keys of maps sorted bytewise, ``<``, ``>``, ``&``
-and the line separators escaped, bytes that are not UTF-8 shown as U+FFFD. Numbers are strings.
-"""
-
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import orjson
 from starlette.types import ASGIApp, Scope
 
 from pushgate.formats.protobuf.description import count_text
@@ -24,44 +17,11 @@ from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
 from pushgate.model.slices import Sliced, pausing
+from pushgate.server.api.responses import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import Family, families, local_time, sorted_in_steps
-from pushgate.server.http.responses import Response
 from pushgate.server.http.stream import Stream
-from pushgate.server.store.change import Wipe
 from pushgate.server.store.group import Group
-from pushgate.server.version import BUILD
-
-CORS: Final = (
-    (b"access-control-allow-headers", b"Accept, Authorization, Content-Type, Origin"),
-    (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"Date"),
-    (b"cache-control", b"no-cache, no-store, must-revalidate"),
-)
-JSON: Final = (*CORS, (b"content-type", b"application/json"))
-PREFLIGHT: Final = Response(200, headers=CORS)
-"""Tells a browser that pages of other origins may read the API."""
-
-
-async def status(context: AppContext, _scope: Scope) -> ASGIApp:
-    """Answer with the version, the flags and the time of the start."""
-    data = {
-        "build_information": {
-            "branch": BUILD.branch,
-            # The Go server has these; programs may look for them.
-            "buildDate": "",
-            "buildUser": "",
-            "goVersion": "",
-            "pythonVersion": BUILD.python,
-            "revision": BUILD.revision,
-            "version": BUILD.version,
-        },
-        "flags": context.settings.rows(),
-        "start_time": local_time(context.started),
-    }
-    body = encoded({"status": "success", "data": data})
-    return Response(200, body, JSON)
 
 
 async def metrics(context: AppContext, _scope: Scope) -> ASGIApp:
@@ -71,53 +31,9 @@ async def metrics(context: AppContext, _scope: Scope) -> ASGIApp:
     return Stream(pieces, JSON)
 
 
-async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:
-    """Delete all groups, and answer once they are gone."""
-    await context.gateway.apply(Wipe())
-    return Response(202)
-
-
-_T = TypeVar("_T")
-
 # What is written at a time, in about half a millisecond.
 _SLOTS_PER_PIECE = 200
 _LONG_LABELS = 1000
-
-# What could end a script element, or in old JavaScript a line: U+2028 and U+2029.
-_HTML_MARKS = (b"<", b">", b"&", b"\xe2\x80")
-_HTML = re.compile(b"[<>&]|\xe2\x80[\xa8\xa9]")
-_HTML_ESCAPES: Final[Mapping[bytes, bytes]] = {
-    b"<": rb"\u003c",
-    b">": rb"\u003e",
-    b"&": rb"\u0026",
-    b"\xe2\x80\xa8": rb"\u2028",
-    b"\xe2\x80\xa9": rb"\u2029",
-}
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def encoded(value: Any) -> bytes:
-    """Return *value* as Go's ``encoding/json`` writes it."""
-    try:
-        text = orjson.dumps(value)
-    except TypeError:  # lone surrogates: a label that is not UTF-8. Rare, so it may be slow
-        slow = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        text = _LONE_SURROGATE.sub(r"\\ufffd", slow).encode()
-    if any(mark in text for mark in _HTML_MARKS):
-        return _HTML.sub(lambda match: _HTML_ESCAPES[match[0]], text)
-    return text
-
-
-def encoded_in_pieces(
-    items: Iterator[_T], gather: Callable[[list[_T]], Any], at_once: int
-) -> Iterator[bytes]:
-    """Yield the JSON of ``gather(items)``, a list or a dict, *at_once* items at a time."""
-    empty = encoded(gather([]))
-    separator = empty[:1]
-    while batch := [*islice(items, at_once)]:
-        yield separator + encoded(gather(batch))[1:-1]
-        separator = b","
-    yield empty[1:] if separator == b"," else empty
 
 
 def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:

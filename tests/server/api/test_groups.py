@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 
 from pushgate.errors import JournalFailed
 from pushgate.model.slices import finished
+from pushgate.server.settings import Settings
 from pushgate.server.store.change import Fail
 from pushgate.server.store.group import Failure
 from pushgate.server.store.rules import Rule, Rules
@@ -322,3 +323,16 @@ def test_a_long_reason_is_cut():
     served.ask("PUT", "/metrics/job/b", body)
     [group] = asked(served)["groups"]
     assert len(group["last_failure"]["reason"]) == 1000
+
+
+def test_a_wipe_deletes_every_group_before_it_is_answered():
+    served = Served(Settings(web_enable_admin_api=True))
+    for job in "ab":
+        served.ask("PUT", "/metrics/job/" + job, "m 1\n")
+    answer = served.ask("PUT", "/api/v1/admin/wipe", headers={"Content-Encoding": "gzip"})
+    assert (answer.status, answer.headers) == (202, {"content-length": "0"})
+    assert served.ask("GET", "/api/v1/metrics").text == '{"status":"success","data":[]}'
+
+
+def test_a_wipe_needs_the_admin_api():
+    assert Served().ask("PUT", "/api/v1/admin/wipe").status == 404
