@@ -75,10 +75,10 @@ def protobuf(kind: int, metric: bytes) -> bytes:
     return varint(len(family)) + family
 
 
-def wrong_types(count: int) -> bytes:
+def wrong_types(count: int, name: bytes = b"a") -> bytes:
     """Return a body of one family of counters with *count* gauges, all without labels."""
     gauges = message((4, message((2, b"\x09" + bytes(8))))) * count
-    family = message((1, b"a")) + b"\x18\0" + gauges
+    family = message((1, name)) + b"\x18\0" + gauges
     return varint(len(family)) + family
 
 
@@ -159,6 +159,9 @@ ROWS = (
     Row("two million spans of a histogram", lambda: put(JOB, protobuf(4, message((7, b"\x62\0" * 2_200_000))), Content_Type=PROTOBUF), 413),
     Row("a histogram of one unknown field", lambda: put(JOB, protobuf(4, message((7, b"\x7a\0"))), Content_Type=PROTOBUF), 200),
     Row("15 million unknown fields", lambda: put(JOB, protobuf(1, b"\x7a\0" * 15_000_000), Content_Type=PROTOBUF), 413),
+    Row("4.9 million unknown fields", lambda: put(JOB, protobuf(1, b"\x7a\0" * 4_900_000), Content_Type=PROTOBUF), 400),
+    Row("an unknown field of 16 MB", lambda: put(JOB, protobuf(1, message((15, b"\n" * 16_000_000))), Content_Type=PROTOBUF), 413),
+    Row("20,000 values of a wrong type, a name of 1 kB", lambda: put(JOB, wrong_types(20_000, b"\n" * 1_000), Content_Type=PROTOBUF), 400),
     # What contradicts the stored groups.
     Row("50,000 families of another type than stored", lambda: put(OTHER, families(50_000)), 400, lambda: [put(JOB, gauge(50_000))]),
     Row("50,000 series of another group of the job", lambda: put(JOB, series(50_000, "x").replace(b'"} ', b'",i="1"} ')), 400, lambda: [put(f"{JOB}/i/1", series(50_000, "x"))]),
@@ -174,6 +177,9 @@ ROWS = (
     Row("99,000 numbers that are small", lambda: put(JOB, series(MANY).replace(b" 1\n", b" 1e-05\n")), 200),
     Row("99,000 series with escape sequences", lambda: put(JOB, series(MANY).replace(b'"} ', b'\\n"} ')), 200),
     Row("99,000 series with blanks behind them", lambda: put(JOB, series(MANY).replace(b" 1\n", b" 1  \n")), 200),
+    Row("30 numbers of 1 MB", lambda: put(JOB, b"".join(b"m%d 0.%b1\n" % (n, b"0" * 1_000_000) for n in range(30))), 200),
+    Row("1,000 label values of 30 kB, all line feeds", lambda: put(JOB, b"".join(b'm{l="%d%b"} 1\n' % (n, b"\\n" * 15_000) for n in range(1_000))), 200),
+    Row("a help text of 16 MB, protobuf", lambda: put(JOB, varint(16_000_008) + message((1, b"a"), (2, b"\n" * 16_000_000)), Content_Type=PROTOBUF), 413),
     Row("1,000 label values of 1 kB in one family", lambda: put(JOB, b"".join(b'm{l="%d%b"} 1\n' % (n, b"v" * 1000) for n in range(1_000))), 200),
     Row("15 MB of comments", lambda: put(JOB, b"# x\n" * 3_750_000 + b"m 1\n"), 413),
     Row("OpenMetrics of 99,000 series", lambda: put(JOB, series(MANY) + b"# EOF\n", Content_Type="application/openmetrics-text; version=1.0.0"), 200),

@@ -68,6 +68,19 @@ def test_a_line_has_not_so_many_bytes(content_type):
             read(b"b 1\n" + line, content_type, limits=limits)
 
 
+@pytest.mark.parametrize("at", [1, 2, 5, 15])
+def test_a_field_of_a_message_is_no_longer_than_a_line(at):
+    limits = LIMITS._replace(value=HARMLESS // 16)
+    for size, is_read in ((HARMLESS, True), (HARMLESS + 1, False)):
+        body = delimited(message((at, b"x" * size))) + delimited(message((1, b"b")))
+        if is_read:
+            assert read(body, PROTOBUF, limits=limits).shape.families
+            continue
+        with pytest.raises(LimitExceeded, match="bytes in one field, 16 label values") as caught:
+            read(body, PROTOBUF, limits=limits)
+        assert caught.value.limit == "label-value-bytes"
+
+
 def test_ten_labels_for_each_series_are_enough_for_all():
     line = b"a{" + b"".join(b'label%d="",' % number for number in range(24)) + b"} 1\n"
     with pytest.raises(LimitExceeded, match="200000 labels in all, 10 for each series"):

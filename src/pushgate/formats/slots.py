@@ -29,6 +29,7 @@ MISSING = -1
 # Small whole numbers, as counts nearly always are: nothing has to be done to them.
 _all_small_counts = re.compile(rb"(?:(?:0|[1-9]\d{0,5})(?: |$))*").fullmatch
 _AT_ONCE = 8192  # all other threads wait during one call into C
+_BYTES_AT_ONCE = 1 << 20  # of numbers as they were written
 _MAX_COUNT = math.nextafter(2.0**64, 0)
 
 
@@ -110,6 +111,9 @@ def canonical_line(tokens: Sequence[bytes]) -> bytes:
     if len(tokens) > _AT_ONCE:
         return b" ".join(map(canonical_line, _pieces(tokens)))
     line = b",".join(tokens)
+    if len(line) > _BYTES_AT_ONCE and len(tokens) > 1:
+        half = len(tokens) // 2
+        return canonical_line(tokens[:half]) + b" " + canonical_line(tokens[half:])
     if not _HAS_ORJSON or not line or b"-0," in line or line.endswith(b"-0"):
         return _one_by_one(tokens)  # JSON's integers have no negative zero
     try:

@@ -10,6 +10,7 @@ from pushgate.formats.protobuf.prototext import (
     value_text,
 )
 from pushgate.formats.protobuf.reader import decode, messages
+from pushgate.model.family import FamilyShape, MetricType
 from tests.examples import few_large_examples
 from tests.formats.protobuf.bodies import BODIES, body, labels
 from tests.fuzz.schema import message_class
@@ -83,3 +84,12 @@ def read_back(sent):
 def test_a_metric_without_value_has_labels_only():
     assert metric_text((("a", "b"),), "") == " ".join(label_texts((("a", "b"),)))
     assert message_text(metric(label=labels(a="b"))) == metric_text((("a", "b"),), "")
+
+
+def test_a_long_value_is_left_out():
+    bounds = tuple(map(str, range(998)))
+    histogram = FamilyShape("a", MetricType.HISTOGRAM, None, ((),), (bounds,))
+    said = value_text(histogram, 0, [b"1"] * 1000)
+    assert said.endswith("bucket:{cumulative_count:1 upper_bound:997}}")
+    assert value_text(histogram, 0, [b"1"] * 1001) == "histogram:{[...]}"
+    assert message_text(metric(label=labels(a="b" * (64 << 10)))) == "[...]"

@@ -9,6 +9,7 @@ import re
 from functools import cache
 from typing import Any, Final
 
+from pushgate.formats.protobuf.wire import field, uint_field
 from pushgate.model.family import MetricType
 
 _SCHEMA: Final = {
@@ -43,6 +44,13 @@ _SCHEMA: Final = {
 # A proto3 message: zeros are not written, whether a client sent them or not.
 _TIMESTAMP: Final = {"Timestamp": "seconds=1:int64 nanos=2:int32"}
 _PACKAGE = "io.prometheus.client"
+# As google/protobuf/descriptor.proto numbers them.
+_OPTIONAL, _REPEATED = 1, 3
+_MESSAGE = 11
+_TYPES: Final = {
+    "double": 1, "int64": 3, "uint64": 4, "int32": 5, "bytes": 12, "uint32": 13, "sint32": 17,
+    "sint64": 18,
+}  # fmt: skip
 
 VALUE_FIELDS: Final = {
     MetricType.COUNTER: "counter",
@@ -75,26 +83,28 @@ def message_class(name: str) -> Any:
 
 @cache
 def _pool() -> Any:
-    from google.protobuf import descriptor_pb2, descriptor_pool
+    from google.protobuf import descriptor_pool
 
     # A pool of our own: in the default one, another package may have registered the real file.
     pool = descriptor_pool.DescriptorPool()
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for file_name, syntax, needed, schema in (
-        ("timestamp.proto", "proto3", (), _TIMESTAMP),
-        ("metrics.proto", "proto2", ("timestamp.proto",), _SCHEMA),
-    ):
-        file = descriptor_pb2.FileDescriptorProto(
-            name=file_name, package=_PACKAGE, syntax=syntax, dependency=needed
-        )
-        for message_name, fields in schema.items():
-            message = file.message_type.add(name=message_name)
-            for name, number, kind, repeated in _fields(fields):
-                field = message.field.add(name=name, number=int(number))
-                field.label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-                if kind in _SCHEMA or kind in _TIMESTAMP:
-                    field.type, field.type_name = kinds.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-                else:
-                    field.type = kinds.Type.Value(f"TYPE_{kind.upper()}")
-        pool.AddSerializedFile(file.SerializeToString())
+    for file, syntax, schema in (("time", "proto3", _TIMESTAMP), ("metrics", "proto2", _SCHEMA)):
+        # A FileDescriptorProto: name 1, package 2, dependency 3, message_type 4, syntax 12. It is
+        # written here because importing descriptor_pb2 takes as long as all the rest.
+        parts = [(1, file), (2, _PACKAGE), (12, syntax), *([(3, "time")] if file != "time" else ())]
+        head = b"".join(field(at, said.encode()) for at, said in parts)
+        pool.AddSerializedFile(head + b"".join(field(4, _message(m, schema[m])) for m in schema))
     return pool
+
+
+def _message(name: str, fields: str) -> bytes:
+    """Return a DescriptorProto: name 1, field 2."""
+    return field(1, name.encode()) + b"".join(field(2, _field(*one)) for one in _fields(fields))
+
+
+def _field(name: str, number: str, kind: str, repeated: str) -> bytes:
+    """Return a FieldDescriptorProto: name 1, number 3, label 4, type 5, type_name 6."""
+    label = _REPEATED if repeated else _OPTIONAL
+    wire = field(1, name.encode()) + uint_field(3, int(number)) + uint_field(4, label)
+    if kind in _TYPES:
+        return wire + uint_field(5, _TYPES[kind])
+    return wire + uint_field(5, _MESSAGE) + field(6, f".{_PACKAGE}.{kind}".encode())

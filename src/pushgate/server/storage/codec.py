@@ -40,7 +40,9 @@ _TIME_BYTES = 8
 _NUMBER = struct.Struct("<q")
 # Ten times as fast as to call the type.
 _TYPES = {int(kind): kind for kind in MetricType}
-_AT_ONCE = 1024  # labels of metrics that become JSON in one call
+# How much becomes JSON in one call, during which all other threads wait.
+_AT_ONCE = 1024  # labels of metrics
+_BYTES_AT_ONCE = 1 << 20  # label values
 
 
 def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
@@ -174,28 +176,31 @@ def _blocks(state: bytes, at: int, shape: Callable[[int], PushShape]) -> Iterato
 
 def encode_shape(number: int, shape: PushShape) -> bytes:
     """Return *shape*, which has the id *number*."""
-    encoded = b"[" + b",".join([_encoded_family(family) for family in shape.families]) + b"]"
+    longest = shape.extent.labels * shape.extent.label_value_bytes
+    at_once = min(_AT_ONCE, 1 + _BYTES_AT_ONCE // max(longest, 1))
+    families = b",".join([_encoded_family(family, at_once) for family in shape.families])
+    encoded = b"[%b]" % families
     return _CHECKSUM.pack(_shape_checksum(number, encoded)) + encoded
 
 
-def _encoded_family(family: FamilyShape) -> bytes:
+def _encoded_family(family: FamilyShape, at_once: int) -> bytes:
     name, kind, said, labels, bounds, as_text = family
     ends = [True] if as_text else []
-    if len(labels) <= _AT_ONCE:
+    if len(labels) <= at_once:
         return _json([name, int(kind), said, labels, bounds, *ends])
     parts = [
         *map(_json, (name, int(kind), said)),
-        _array(labels),
-        _array(bounds),
+        _array(labels, at_once),
+        _array(bounds, at_once),
         *map(_json, ends),
     ]
     return b"[" + b",".join(parts) + b"]"
 
 
-def _array(items: Sequence[object]) -> bytes:
-    """Return *items* as JSON, made in steps: all other threads wait for one call."""
-    starts = range(0, len(items), _AT_ONCE)
-    return b"[" + b",".join([_json(items[at : at + _AT_ONCE])[1:-1] for at in starts]) + b"]"
+def _array(items: Sequence[object], at_once: int) -> bytes:
+    """Return *items* as JSON, *at_once* so many in a call."""
+    starts = range(0, len(items), at_once)
+    return b"[" + b",".join([_json(items[at : at + at_once])[1:-1] for at in starts]) + b"]"
 
 
 def _json(value: object) -> bytes:
