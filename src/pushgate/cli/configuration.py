@@ -15,7 +15,7 @@ from pushgate.properties import PrometheusProperties, load
 
 _DEFINED = "--define"
 _PREFIXES = ("io.prometheus.", "pushgate.")
-_userinfo = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/]*@").match
+_USERINFO = r"\A((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/]*@"
 
 
 def gateway_for(
@@ -56,7 +56,7 @@ def gateway_for(
         if any("\ud800" <= character <= "\udfff" for character in text or ""):
             raise ConfigurationError(f"{flag}: {text!r} is not valid UTF-8", key=argument)
     # PushGateway lets properties win over arguments, as client_java does.
-    properties = _without_overridden(properties, connection, group, body)
+    properties = _without_overridden(properties, connection, group)
     job = group.job
     if job is None and properties.pushgateway.job is None:
         job = default_job
@@ -136,38 +136,25 @@ def _load(
 
 
 def _without_overridden(
-    properties: PrometheusProperties, connection: Connection, group: GroupKey, body: Body
+    properties: PrometheusProperties, connection: Connection, group: GroupKey
 ) -> PrometheusProperties:
-    """Return *properties* without those that a flag overrides."""
+    """Return *properties* without those that would win over a flag in PushGateway."""
     java, own = properties.pushgateway, properties.own
-    gives_credentials = bool(
-        connection.user or connection.bearer_token_file or _userinfo(connection.address or "")
-    )
-    if gives_credentials:
-        # PushGateway refuses two kinds of credentials, so a flag replaces all of them.
-        own = own._replace(basic_auth_file=None, bearer_token=None, bearer_token_file=None)
     if connection.address is not None:
         java = java._replace(address=None)
         # Otherwise the scheme of the properties completes the address.
         if "://" in connection.address:
             java = java._replace(scheme=None)
-    elif gives_credentials and java.address and (userinfo := _userinfo(java.address)):
-        java = java._replace(address=userinfo[1] + java.address[userinfo.end() :])
+    elif connection.user or connection.bearer_token_file:
+        # PushGateway refuses two kinds of credentials.
+        java = java._replace(address=java.address and re.sub(_USERINFO, r"\1", java.address))
     if group.job is not None:
         java = java._replace(job=None)
     if group.instance is not None and own.grouping_key is not None:
         labels = {name: text for name, text in own.grouping_key.items() if name != "instance"}
         own = own._replace(grouping_key=labels or None)
-    overridden = {
-        "instance": group.instance is not None,
-        "grouping_key": bool(group.labels),
-        "deadline_seconds": connection.timeout is not None,
-        "retries": connection.retries is not None,
-        "ca_file": connection.ca_file is not None,
-        "verify": connection.insecure,
-        "compression": body.compression is not None,
-    }
-    own = own._replace(**{name: None for name, is_given in overridden.items() if is_given})
+    if connection.timeout is not None:  # it may be PushGateway's default
+        own = own._replace(deadline_seconds=None)
     return properties._replace(pushgateway=java, own=own)
 
 
