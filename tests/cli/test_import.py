@@ -64,7 +64,7 @@ def emptied(server: services.Service) -> services.Service:
 
 def imported(source: services.Service, target: services.Service, *flags: str):
     return CliRunner().invoke(
-        main, ["import", source.url, "--to", target.url, "--retries=0", *flags]
+        main, ["import", source.url, "--to", target.url, "--retries=0", "--timeout=2m", *flags]
     )
 
 

@@ -5,12 +5,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pushgate.cli.messages import report
+from pushgate.cli.messages import log_to_stderr, report
 from pushgate.cli.options import Body, Connection, GroupKey, Pairs
 from pushgate.client.gateway import PushGateway
 from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
-from pushgate.log import before_messages
 from pushgate.properties import PrometheusProperties, load
 
 _DEFINED = "--define"
@@ -40,7 +39,7 @@ def gateway_for(
     Raises:
         ConfigurationError: A setting is wrong, or there is no job.
     """
-    before_messages(_log_to_stderr)
+    log_to_stderr()
     if properties is None:
         properties = _load(connection.define)
     # Argument of PushGateway, flag, text.
@@ -98,7 +97,7 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
         ConfigurationError: A flag is wrong; or a property file cannot be read, and no flag
             names the gateway.
     """
-    before_messages(_log_to_stderr)
+    log_to_stderr()
     environment = dict(os.environ)
     # This ends, because each round leaves out one more wrong setting.
     while True:
@@ -113,12 +112,6 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
             else:
                 raise
             report(error)
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
 
 
 def _load(

@@ -1,6 +1,5 @@
 """``pushgate import``: copies the groups of a running gateway into another one."""
 
-import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,16 +7,20 @@ from dataclasses import dataclass
 
 import click
 
-from pushgate.cli.messages import REJECTED, counted
-from pushgate.cli.options import option, switch, takes
+from pushgate.cli.messages import REJECTED, counted, log_to_stderr
+from pushgate.cli.options import Requests, option, switch, takes
 from pushgate.client.gateway import PushGateway
+from pushgate.client.retry import Retry
 from pushgate.errors import PushgatewayError, PushRejectedError
 from pushgate.migration.running import ACCEPT, Copy, copies, put
+
+# Seconds: the scrape of a large gateway takes long.
+_DEFAULT_TIMEOUT = 120.0
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ImportOptions:
-    """Where to copy the groups, and how to reach both gateways."""
+    """What to copy, and where."""
 
     target: str = option(
         "--to",
@@ -33,46 +36,34 @@ class ImportOptions:
     source_bearer_token_file: str | None = option(
         "--source-bearer-token-file",
         type=click.Path(),
-        help="File that holds the token for SOURCE.",
-    )
-    bearer_token_file: str | None = option(
-        "--bearer-token-file",
-        type=click.Path(),
-        help="File that holds the token for the new gateway.",
-    )
-    ca_file: str | None = option(
-        "--ca-file", type=click.Path(), help="Authorities to trust, as PEM."
-    )
-    insecure: bool = switch("--insecure", help="Do not verify certificates.")
-    timeout: float = option(
-        "--timeout",
-        type=float,
-        default=120.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="Limit for each request with all its retries.",
-    )
-    retries: int = option(
-        "--retries", type=int, default=3, show_default=True, help="How often to retry a request."
+        help="File with the token for SOURCE.",
     )
 
 
 @click.command("import")
 @click.argument("source")
-@takes(options=ImportOptions)
-def import_groups(source: str, options: ImportOptions) -> None:
+@takes(
+    {
+        "timeout": "Limit for each request with all its retries.  [default: 120s]",
+        "bearer_token_file": "File with the token for the new gateway.",
+        "insecure": "Do not verify certificates.",
+    },
+    options=ImportOptions,
+    requests=Requests,
+)
+def import_groups(source: str, options: ImportOptions, requests: Requests) -> None:
     """Copy all groups of the gateway SOURCE, such as http://old-gateway:9091.
 
     SOURCE keeps its groups. The copies have all metrics, but the time of the import as their
     push time.
     """
-    logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
+    log_to_stderr()
     # The scrape is read with it. If it is missing, this is the place to say so.
     import google.protobuf  # noqa: F401
 
     refused: list[str] = []
-    old = _endpoint(source, options, options.source_bearer_token_file, {"Accept": ACCEPT})
-    new = _endpoint(options.target, options, options.bearer_token_file)
+    old = _endpoint(source, requests, options.source_bearer_token_file, {"Accept": ACCEPT})
+    new = _endpoint(options.target, requests, requests.bearer_token_file)
     found = copies(old)
     # Asked for before anything is copied, so that a second run continues the first.
     held = [] if options.replace else [dict(group.labels) for group in new.groups()]
@@ -93,7 +84,7 @@ def import_groups(source: str, options: ImportOptions) -> None:
 
 def _endpoint(
     address: str,
-    options: ImportOptions,
+    requests: Requests,
     token_file: str | None,
     headers: dict[str, str] | None = None,
 ) -> PushGateway:
@@ -102,11 +93,11 @@ def _endpoint(
         job="import",
         headers=headers,
         bearer_token_file=token_file,
-        ca_file=options.ca_file,
-        verify=not options.insecure,
-        deadline=options.timeout,
-        read_timeout=options.timeout,
-        retry=options.retries,
+        ca_file=requests.ca_file,
+        verify=not requests.insecure,
+        deadline=requests.timeout or _DEFAULT_TIMEOUT,
+        read_timeout=requests.timeout or _DEFAULT_TIMEOUT,
+        retry=Retry() if requests.retries is None else requests.retries,
         properties=False,
     )
 

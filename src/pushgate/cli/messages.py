@@ -15,6 +15,7 @@ from pushgate.errors import (
     PushServerError,
     StartupError,
 )
+from pushgate.log import before_messages
 
 OUTPUT_FAILED, USAGE, REJECTED, UNREACHABLE, UNAUTHORIZED = 1, 2, 3, 4, 5
 # The first class that fits counts; every other failure is REJECTED.
@@ -58,6 +59,17 @@ def say(text: str) -> None:
     """Write *text* to stderr, if it can be written."""
     with suppress(OSError):
         click.echo(f"pushgate: {text}", err=True)
+
+
+def log_to_stderr() -> None:
+    """Write the warnings of the client to stderr, as if they were said here."""
+
+    def set_up() -> None:
+        import logging  # slow, and most commands have no warning
+
+        logging.basicConfig(format="pushgate: %(message)s", level=logging.WARNING)
+
+    before_messages(set_up)
 
 
 def report(error: Exception) -> None:

@@ -124,8 +124,8 @@ class Target:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Connection(Target):
-    """The gateway, credentials, TLS and limits."""
+class Requests:
+    """Token, TLS and limits of requests."""
 
     timeout: float | None = option(
         "--timeout",
@@ -135,10 +135,6 @@ class Connection(Target):
     retries: int | None = option(
         "--retries", type=click.IntRange(min=0), help="How often to retry.  [default: 3]"
     )
-    user: str | None = option("--user", help="User for basic authentication.")
-    password_file: str | None = option(
-        "--password-file", type=click.Path(), help="File with the password of --user."
-    )
     bearer_token_file: str | None = option(
         "--bearer-token-file", type=click.Path(), help="File with the bearer token."
     )
@@ -146,6 +142,16 @@ class Connection(Target):
         "--ca-file", type=click.Path(), help="Certificate authorities to trust, as PEM."
     )
     insecure: bool = switch("--insecure", help="Do not verify the certificate of the gateway.")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Connection(Requests, Target):
+    """The gateway, credentials, TLS and limits."""
+
+    user: str | None = option("--user", help="User for basic authentication.")
+    password_file: str | None = option(
+        "--password-file", type=click.Path(), help="File with the password of --user."
+    )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
