@@ -46,6 +46,18 @@ def test_families_of_all_blocks_come_with_their_numbers_and_times():
     ]
 
 
+def test_a_metric_has_its_values_its_bounds_and_what_they_sum_up_to():
+    body = (
+        '# TYPE h histogram\nh_bucket{le="1"} 2\nh_bucket{le="5"} 3\nh_sum 9\nh_count 4\n'
+        '# TYPE g gauge\ng{a="0"} 1\ng{a="1"} 7\n'
+    )
+    h, g, *_ = families(Group(key(), (Block(pushed(body), 7),), pushed_at=1, failed_at=0, since=1))
+    [metric] = h.metrics()
+    assert [*metric.values] == ["2", "3"]
+    assert metric[2:] == (("1", "5"), "9", "4", None)
+    assert [(dict(m.labels)["a"], *m.values) for m in g.metrics()] == [("0", "1"), ("1", "7")]
+
+
 @pytest.mark.parametrize(
     ("nanoseconds", "written"),
     [

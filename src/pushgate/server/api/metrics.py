@@ -1,6 +1,6 @@
 """All groups with their metrics, at ``/api/v1/metrics``."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import chain, islice
 from operator import itemgetter
@@ -19,7 +19,7 @@ from pushgate.model.quoting import raw
 from pushgate.model.slices import Sliced, pausing
 from pushgate.server.api.responses import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.families import Family, families, local_time, sorted_in_steps
+from pushgate.server.http.families import Family, Metric, families, local_time, sorted_in_steps
 from pushgate.server.http.stream import Stream
 from pushgate.server.store.group import Group
 
@@ -159,47 +159,40 @@ def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
 
 
 def _metrics(family: Family, grouping: Labels) -> Iterator[dict[str, Any]]:
-    shape = family.shape
-    show = _summary if shape.type is MetricType.SUMMARY else _histogram
-    for index, (labels, at) in enumerate(zip(shape.labels, shape.metric_slots(), strict=True)):
-        complete = dict(sanitised(labels, grouping))
-        numbers = family.numbers[at.start : at.stop]
-        if shape.type.is_simple:
-            yield {"labels": complete, "value": numbers[0]}
+    kind = family.shape.type
+    show = _summary if kind is MetricType.SUMMARY else _histogram
+    for metric in family.metrics():
+        labels = dict(sanitised(metric.labels, grouping))
+        if kind.is_simple:
+            yield {"labels": labels, "value": metric.values[0]}
         else:
-            yield show(family, index, complete, numbers)
+            yield show(metric, labels)
 
 
-def _summary(
-    family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
-) -> dict[str, Any]:
-    *values, total, count = numbers
-    described = family.described(index)
+def _summary(metric: Metric, labels: dict[str, str]) -> dict[str, Any]:
+    described = metric.described
     return {
-        "count": described.total if described else _without_exponent(count),
+        "count": described.total if described else _without_exponent(metric.observations),
         "labels": labels,
-        "quantiles": _Points(zip(family.shape.bounds[index], values, strict=True)),
-        "sum": total,
+        "quantiles": _Points(zip(metric.bounds, metric.values, strict=True)),
+        "sum": metric.total,
     }
 
 
-def _histogram(
-    family: Family, index: int, labels: dict[str, str], numbers: Sequence[str]
-) -> dict[str, Any]:
-    *pushed, total, count = numbers
-    counts: Iterable[str] = pushed
-    described = family.described(index)
+def _histogram(metric: Metric, labels: dict[str, str]) -> dict[str, Any]:
+    counts: Iterable[str] = metric.values
+    count, described = metric.observations, metric.described
     if described:
         counts, count = described.buckets, described.total
-    elif not is_float_histogram([n.encode() for n in (*pushed, count) if not n.isdecimal()]):
-        counts, count = map(_without_exponent, pushed), _without_exponent(count)
+    elif not is_float_histogram([n.encode() for n in (*counts, count) if not n.isdecimal()]):
+        counts, count = map(_without_exponent, counts), _without_exponent(count)
     native = described.native if described else None
-    classic = _Points(zip(family.shape.bounds[index], counts, strict=True))
+    classic = _Points(zip(metric.bounds, counts, strict=True))
     return {
         "buckets": classic if native is None else _NativeBuckets(native),
         "count": count,
         "labels": labels,
-        "sum": total,
+        "sum": metric.total,
     }
 
 

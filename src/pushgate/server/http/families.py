@@ -7,11 +7,12 @@ on them into steps of about a millisecond, between which other requests are serv
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from heapq import merge
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, islice, pairwise, repeat
 from typing import Any, NamedTuple, TypeVar
 
 from pushgate.formats.protobuf.description import Described, describe
 from pushgate.model.family import FamilyShape
+from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 
@@ -20,6 +21,21 @@ Steps = Generator[bytes, None, T]
 """Work that returns a ``T``, in steps; what it yields is empty."""
 
 _ITEMS_PER_STEP = 1000
+
+
+class Metric(NamedTuple):
+    """One metric. A simple one has one of ``values``; others have one for each of ``bounds``.
+
+    ``total`` is the sum of the ``observations`` of a summary or histogram. ``described`` has what
+    the text format cannot express, if there is anything.
+    """
+
+    labels: Labels
+    values: Sequence[str]
+    bounds: Sequence[str] = ()
+    total: str = ""
+    observations: str = ""
+    described: Described | None = None
 
 
 class Family(NamedTuple):
@@ -39,9 +55,18 @@ class Family(NamedTuple):
         """How many numbers it has; native histograms may have fewer buckets than it counts."""
         return self.shape.slots + sum(map(len, self.details)) // 2  # a bucket takes two bytes
 
-    def described(self, index: int) -> Described | None:
-        """Return the decoded details of the metric at *index*; None if it has none."""
-        return describe(self.details[index]) if self.details else None
+    def metrics(self) -> Iterator[Metric]:
+        """Yield the metrics in the order pushed."""
+        shape = self.shape
+        if shape.type.is_simple:
+            yield from map(Metric, shape.labels, zip(self.numbers, strict=True))
+            return
+        described = map(describe, self.details) if self.details else repeat(None)
+        for labels, bounds, at, more in zip(
+            shape.labels, shape.bounds, shape.metric_slots(), described, strict=False
+        ):
+            *values, total, observations = self.numbers[at.start : at.stop]
+            yield Metric(labels, values, bounds, total, observations, more)
 
 
 def families(group: Group) -> Iterator[Family]:

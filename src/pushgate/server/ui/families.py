@@ -10,7 +10,13 @@ from pushgate.model.family import MetricType
 from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
-from pushgate.server.http.families import Family, Steps, families as families_of, sorted_in_steps
+from pushgate.server.http.families import (
+    Family,
+    Metric,
+    Steps,
+    families as families_of,
+    sorted_in_steps,
+)
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import TIME_FAMILIES, Group
 from pushgate.server.ui.charts import Bucket, Chart, bar_share, classic_buckets, histogram
@@ -89,34 +95,33 @@ def family_cards(
 def _type(family: Family) -> str:
     """Return the type as a word. Whether a histogram is native shows in its first metric."""
     kind = family.shape.type.name.lower().replace("_", " ")
-    described = family.described(0) if family.shape.type.is_histogram else None
+    first = next(family.metrics(), None) if family.shape.type.is_histogram else None
+    described = first and first.described
     return f"native {kind}" if described and described.native is not None else kind
 
 
 def _rows(family: Family, grouping: frozenset[str], settings: Settings, now: int) -> Iterator[Row]:
-    """Yield the metrics of *family* in the order pushed."""
     shape = family.shape
-    show = _summary if shape.type is MetricType.SUMMARY else _histogram
     read = reader(shape.name, now)
-    for index, (labels, at) in enumerate(zip(shape.labels, shape.metric_slots(), strict=True)):
-        chips = [chip(name, value, settings) for name, value in labels if name not in grouping]
-        numbers = family.numbers[at.start : at.stop]
+    for index, metric in enumerate(family.metrics()):
+        chips = [
+            chip(name, value, settings) for name, value in metric.labels if name not in grouping
+        ]
         if shape.type.is_simple:
-            yield Row(chips, Value(read(float(numbers[0])), digits(numbers[0])))
+            number = metric.values[0]
+            yield Row(chips, Value(read(float(number)), digits(number)))
+        elif shape.type is MetricType.SUMMARY:
+            yield _summary(metric, chips, read)
         else:
-            yield show(family, index, chips, numbers, read)
+            yield _histogram(metric, chips, read, is_drawn=index < _MAX_CHARTS)
 
 
 _Read = Callable[[float], str]
 
 
-def _summary(
-    family: Family, index: int, chips: list[Chip], numbers: Sequence[str], read: _Read
-) -> Row:
-    *values, total, count = numbers
-    described = family.described(index)
-    count = described.total if described else digits(count)
-    bounds = family.shape.bounds[index]
+def _summary(metric: Metric, chips: list[Chip], read: _Read) -> Row:
+    bounds, values, total = metric.bounds, metric.values, metric.total
+    count = metric.described.total if metric.described else digits(metric.observations)
     texts = (
         (f"Quantile {digits(bound)}", digits(value))
         for bound, value in zip(bounds, values, strict=True)
@@ -134,12 +139,9 @@ def _summary(
     return Row(chips, totals=_totals(count, total, read), quantiles=bars, points=points)
 
 
-def _histogram(
-    family: Family, index: int, chips: list[Chip], numbers: Sequence[str], read: _Read
-) -> Row:
-    *pushed, total, count = numbers
-    bounds, counts = family.shape.bounds[index], pushed
-    described = family.described(index)
+def _histogram(metric: Metric, chips: list[Chip], read: _Read, *, is_drawn: bool) -> Row:
+    bounds, counts, total, count = metric.bounds, metric.values, metric.total, metric.observations
+    described = metric.described
     if described:
         counts, count = [*described.buckets], described.total
     native = None
@@ -149,9 +151,7 @@ def _histogram(
         (f"≤ {digits(bound)}", digits(value)) for bound, value in zip(bounds, counts, strict=True)
     )
     totals = _totals(count, total, read)
-    chart = None
-    if index < _MAX_CHARTS:
-        chart = _chart(bounds, counts, native, read)
+    chart = _chart(bounds, counts, native, read) if is_drawn else None
     if chart:
         totals += [(name, Value(shown, "")) for name, shown in chart.quantiles]
     if native is not None:
