@@ -52,10 +52,10 @@ def answered(*received, **options):
     return finished(channel(*received)[0].request(send(**options)))
 
 
-@pytest.mark.parametrize("cut", range(1, len(OK)))
-def test_an_answer_is_the_same_wherever_it_is_cut(cut):
+def test_an_answer_is_the_same_wherever_it_is_cut():
     headers = {"x-name": "café", "content-length": "2"}
-    assert answered(OK[:cut], OK[cut:]) == Answer(202, "Accepted", headers, b"ok")
+    for cut in range(1, len(OK)):
+        assert answered(OK[:cut], OK[cut:]) == Answer(202, "Accepted", headers, b"ok"), cut
 
 
 def test_an_answer_that_says_continue_first_is_the_one_behind_it():

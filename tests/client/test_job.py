@@ -14,7 +14,6 @@ from pushgate import (
 )
 from tests.client.rogue import answer, closed_port, rogue
 from tests.client.shared import Odd, values
-from tests.client.typed import checked
 from tests.metrics_proto import decode
 
 
@@ -296,36 +295,3 @@ def test_the_decorator_needs_no_parentheses():
         assert double(2) == 4
         assert asyncio.run(triple(2)) == 6
     assert [request.path for request in server.seen] == ["/metrics/job/j", "/metrics/job/a"]
-
-
-TYPED = """
-import asyncio
-from collections.abc import Callable
-from pushgate import AsyncPushGateway, PushGateway
-
-@PushGateway().job_run("a")
-def plain(x: int) -> str: return str(x)
-
-@PushGateway().job_run("a")
-async def coroutine(x: int) -> str: return str(x)
-
-@AsyncPushGateway().job_run("a")
-async def awaited(x: int) -> str: return str(x)
-
-@AsyncPushGateway().job_run
-async def bare(x: int) -> str: return str(x)
-
-with PushGateway().job_run() as job:
-    job.gauge("a", "").set(1)
-
-text: str = plain(1)
-for function in (coroutine, awaited, bare):
-    reveal_type(asyncio.run(function(1)))
-plain("x")
-"""
-
-
-def test_a_decorated_function_keeps_its_type(tmp_path):
-    revealed, error = checked(TYPED, tmp_path)
-    assert revealed == 'typed.py:23: note: Revealed type is "str"'
-    assert 'Argument 1 to "plain" has incompatible type "str"; expected "int"' in error

@@ -28,13 +28,7 @@ from tests import services
 from tests.exchange import methods
 from tests.exposition import pushed_part, with_sorted_samples
 
-OURS = (
-    services.PUSHGATE,
-    "serve",
-    "--web.listen-address=127.0.0.1:{port}",
-    services.storage(),
-)
-COMMAND = shlex.split(os.environ.get("PUSHGATE_CONFORMANCE_COMMAND", "")) or OURS
+COMMAND = shlex.split(os.environ.get("PUSHGATE_CONFORMANCE_COMMAND", ""))
 COMPARED_HEADERS = (
     "allow",
     "content-type",
@@ -49,7 +43,7 @@ EXPOSITIONS = {
 
 
 def is_the_reference() -> bool:
-    if COMMAND == OURS:
+    if not COMMAND:
         return False
     version = subprocess.run([COMMAND[0], "--version"], capture_output=True, text=True, check=False)
     return "go version:" in version.stdout
@@ -84,12 +78,16 @@ class Subject:
     def __init__(self, flags: tuple[str, ...]) -> None:
         prefixes = [flag.partition("=")[2] for flag in flags if "route-prefix=" in flag]
         self.prefix = prefixes[0] if prefixes else ""
-        self.command = [*COMMAND, "--web.enable-admin-api", *flags]
+        self.flags = ("--web.enable-admin-api", *flags)
         self.running = ExitStack()
         self.start()
 
     def start(self) -> None:
-        started = services.running(self.command, ready=self.prefix + "/-/ready")
+        if COMMAND:
+            ready = self.prefix + "/-/ready"
+            started = services.running([*COMMAND, *self.flags], ready=ready)
+        else:
+            started = services.pushgate(*self.flags)
         self.service = self.running.enter_context(started)
 
     def empty(self) -> None:

@@ -65,10 +65,10 @@ def test_a_group_that_only_failed_has_no_push_time():
     assert group.failed_at > group.pushed_at
 
 
-@pytest.mark.parametrize("length", range(0, len(SAMPLE), 97))
-def test_a_file_that_was_cut_off_is_refused(length):
-    with pytest.raises(ValueError, match="ends early"):
-        read(SAMPLE[:length])
+def test_a_file_that_was_cut_off_is_refused():
+    for length in range(0, len(SAMPLE), 97):
+        with pytest.raises(ValueError, match="ends early"):
+            read(SAMPLE[:length])
 
 
 @given(st.binary())

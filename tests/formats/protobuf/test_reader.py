@@ -284,15 +284,15 @@ def test_metrics_of_a_family_may_differ_in_label_names_and_lengths():
         assert read(sent) == decode(sent)
 
 
-@pytest.mark.parametrize("at", range(40))
 @pytest.mark.parametrize("byte", [0, 9, 10, 18, 34, 127, 128, 255])
-def test_a_wrong_length_anywhere_is_read_as_the_slow_way_does(at, byte):
-    reader = ProtobufReader()
-    for run in ("r1", "r2", "r3"):
-        reader.read(body(gauge(b"g", 1, 2, run=run)))
-    sent = bytearray(body(gauge(b"g", 1, 2, run="r4")))
-    sent[at] = byte
-    assert said(reader.read, bytes(sent)) == said(decode, bytes(sent))
+def test_a_wrong_length_anywhere_is_read_as_the_slow_way_does(byte):
+    for at in range(40):
+        reader = ProtobufReader()
+        for run in ("r1", "r2", "r3"):
+            reader.read(body(gauge(b"g", 1, 2, run=run)))
+        sent = bytearray(body(gauge(b"g", 1, 2, run="r4")))
+        sent[at] = byte
+        assert said(reader.read, bytes(sent)) == said(decode, bytes(sent)), at
 
 
 @few_large_examples

@@ -54,12 +54,12 @@ def test_damage_before_the_last_transactions_is_noticed(tmp_path, log, place):
         checked(tmp_path, bytes(damaged), in_use)
 
 
-@pytest.mark.parametrize("place", range(32))
-def test_damage_to_the_head_is_noticed(tmp_path, log, place):
-    damaged = bytearray(log)
-    damaged[place] ^= 1
-    with pytest.raises(ValueError, match="head of its write-ahead log"):
-        checked(tmp_path, bytes(damaged), 0)
+def test_damage_to_the_head_is_noticed(tmp_path, log):
+    for place in range(32):
+        damaged = bytearray(log)
+        damaged[place] ^= 1
+        with pytest.raises(ValueError, match="head of its write-ahead log"):
+            checked(tmp_path, bytes(damaged), 0)
 
 
 def test_a_torn_end_is_no_damage(tmp_path, log):
