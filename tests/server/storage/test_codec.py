@@ -130,7 +130,29 @@ def test_a_damaged_key_is_noticed(packed):
         decode_group(packed, example()[1], lambda _: interned(()))
 
 
-@pytest.mark.parametrize("encoded", ["", "{", "1", "[1]", '[["a"]]', '[["a", 9, null, [], []]]'])
+def test_labels_that_families_share_are_stored_once():
+    shared, others = ((("x", "value"),),), ((("x", "other"),),)
+    named = (("a", shared), ("b", shared), ("c", others))
+    families = [FamilyShape(name, MetricType.GAUGE, None, labels) for name, labels in named]
+    encoded = encode_shape(7, interned(tuple(families)))
+    assert encoded.count(b"value") == 1
+    a, b, c = decode_shape(7, encoded).families
+    assert b.labels is a.labels != c.labels
+
+
+def test_labels_that_families_share_may_be_stored_twice():
+    # As all did before, those of the same format included.
+    encoded = '[["a",1,null,[[["x","1"]]],[]],["b",1,null,[[["x","1"]]],[]]]'
+    a, b = decode_shape_1(encoded).families
+    assert b.labels is a.labels == ((("x", "1"),),)
+
+
+NO_LABELS = '[["a", 1, null, null, []]]'
+
+
+@pytest.mark.parametrize(
+    "encoded", ["", "{", "1", "[1]", '[["a"]]', '[["a", 9, null, [], []]]', NO_LABELS]
+)
 def test_what_is_no_shape_is_noticed(encoded):
     with pytest.raises(ValueError):  # noqa: PT011 - the journal says which file
         decode_shape_1(encoded)

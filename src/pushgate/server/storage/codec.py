@@ -4,8 +4,8 @@ The state of a group: a CRC-32 of its labels and of the rest, three times, the h
 pushes, its last failure, and its blocks, each with shape id, time, numbers, details, the times of
 its families if they differ, and dropped families. Until format 3 no block had several times, until
 format 2 there was neither history nor failure. A shape: a CRC-32 of its id and of the rest, and
-JSON, in which text that is not UTF-8 has lone surrogates. Integers are little-endian; times are
-Unix nanoseconds.
+JSON, in which text that is not UTF-8 has lone surrogates, and null stands for the labels of the
+family before. Integers are little-endian; times are Unix nanoseconds.
 """
 
 import json
@@ -178,19 +178,23 @@ def encode_shape(number: int, shape: PushShape) -> bytes:
     """Return *shape*, which has the id *number*."""
     longest = shape.extent.labels * shape.extent.label_value_bytes
     at_once = min(_AT_ONCE, 1 + _BYTES_AT_ONCE // max(longest, 1))
-    families = b",".join([_encoded_family(family, at_once) for family in shape.families])
-    encoded = b"[%b]" % families
+    families: list[bytes] = []
+    before: tuple[Labels, ...] | None = None
+    for family in shape.families:
+        families.append(_encoded_family(family, at_once, shares_labels=family.labels is before))
+        before = family.labels
+    encoded = b"[%b]" % b",".join(families)
     return _CHECKSUM.pack(_shape_checksum(number, encoded)) + encoded
 
 
-def _encoded_family(family: FamilyShape, at_once: int) -> bytes:
+def _encoded_family(family: FamilyShape, at_once: int, *, shares_labels: bool) -> bytes:
     name, kind, said, labels, bounds, as_text = family
     ends = [True] if as_text else []
     if len(labels) <= at_once:
-        return _json([name, int(kind), said, labels, bounds, *ends])
+        return _json([name, int(kind), said, None if shares_labels else labels, bounds, *ends])
     parts = [
         *map(_json, (name, int(kind), said)),
-        _array(labels, at_once),
+        b"null" if shares_labels else _array(labels, at_once),
         _array(bounds, at_once),
         *map(_json, ends),
     ]
@@ -237,7 +241,9 @@ def decode_shape_1(encoded: str | bytes) -> PushShape:
     pairs: tuple[Labels, ...] = ()
     try:
         for name, kind, help_, labels, bounds, *more in _parsed(encoded):
-            if labels != read:  # families that share their labels go on sharing them
+            # Families that share their labels go on sharing them.
+            shares_labels = bool(families) if labels is None else labels == read
+            if not shares_labels:
                 read, pairs = labels, tuple(map(_pairs, labels))
             said = None if help_ is None else intern(help_)
             points = tuple(map(tuple, bounds)) if bounds else ()
