@@ -9,6 +9,7 @@ from pushgate.errors import InvalidGroupingKey
 from pushgate.model import grouping
 from pushgate.model.grouping import GroupingKey, grouping_key_of, parse_grouping_key, unpercent
 from pushgate.model.names import NameRule
+from pushgate.model.quoting import text
 
 
 def parsed(path: str, names: NameRule = NameRule.LEGACY) -> GroupingKey:
@@ -234,6 +235,21 @@ def test_the_order_of_pairs_does_not_matter():
     other = parsed("/metrics/job/j/a/1/b/2")
     assert (one, hash(one), one.packed) == (other, hash(other), other.packed)
     assert one.packed == b"a\xff1\xffb\xff2\xffjob\xffj"
+
+
+# Any bytes but 0xFF, which is in no UTF-8.
+parts = st.binary().map(lambda part: text(part.replace(b"\xff", b"")))
+
+
+@given(st.dictionaries(parts, parts, min_size=1))
+def test_a_packed_key_is_unpacked(labels):
+    key = GroupingKey(labels.items())
+    assert GroupingKey.unpack(key.packed).labels == key.labels
+
+
+def test_a_name_without_a_value_is_no_packed_key():
+    with pytest.raises(ValueError, match="shorter"):
+        GroupingKey.unpack(b"job\xffj\xffinstance")
 
 
 def test_groups_are_ordered_by_their_packed_keys():

@@ -41,6 +41,13 @@ class GroupingKey:
         names = tuple([name for name, _ in self.labels])
         self.names = _shared(names) if len(self.packed) <= _MAX_SHARED else names
 
+    @classmethod
+    def unpack(cls, packed: bytes) -> "GroupingKey":
+        """Return the key whose packed form is *packed*; raise ValueError if that names no pairs."""
+        # No UTF-8 text contains 0xFF.
+        parts = iter([text(part) for part in packed.split(b"\xff")])
+        return cls(zip(parts, parts, strict=True))
+
     @property
     def job(self) -> str:
         return self.labels[self.names.index("job")][1]

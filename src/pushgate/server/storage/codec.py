@@ -122,7 +122,7 @@ def _group(
 ) -> Group:
     pushed_at, failed_at, since = _TIMES.unpack_from(state)
     return Group(
-        GroupingKey(_labels(key)),
+        GroupingKey.unpack(key),
         blocks,
         pushed_at=pushed_at,
         failed_at=failed_at,
@@ -135,14 +135,9 @@ def _group(
 def labels_of(key: bytes) -> str:
     """Return the labels of the packed *key*, which may be damaged, for messages."""
     try:
-        return str(GroupingKey(_labels(key)))
+        return str(GroupingKey.unpack(key))
     except (ValueError, AttributeError):
         return repr(key)
-
-
-def _labels(key: bytes) -> list[tuple[str, str]]:
-    names = iter(text(part) for part in key.split(b"\xff"))
-    return list(zip(names, names, strict=True))
 
 
 def _blocks(state: bytes, at: int, shape: Callable[[int], PushShape]) -> Iterator[Block]:

@@ -49,9 +49,12 @@ class Matcher(NamedTuple):
     instructions: int = 0
 
     def __str__(self) -> str:
-        """Return the matcher in the syntax of selectors."""
-        name = self.name if LEGACY_LABEL(self.name) else go_quote(self.name)
-        return f"{name}{self.type}{go_quote(self.value)}"
+        return matcher_text(self.name, self.type, self.value)
+
+
+def matcher_text(name: str, operator: str, value: str) -> str:
+    """Return a matcher in the syntax of selectors."""
+    return f"{name if LEGACY_LABEL(name) else go_quote(name)}{operator}{go_quote(value)}"
 
 
 class Selector:

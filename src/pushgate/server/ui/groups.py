@@ -11,11 +11,12 @@ from urllib.parse import quote
 from pushgate.errors import InvalidGroupingKey
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import LEGACY_LABEL, NameRule
-from pushgate.model.quoting import go_quote, raw, text
+from pushgate.model.quoting import go_quote, raw
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import MAX_HISTORY, Attempt, Failure, Group
 from pushgate.server.store.rules import Rule
+from pushgate.server.store.selector import MatchType, matcher_text
 from pushgate.server.ui.search import State, state_of
 from pushgate.server.ui.values import Moment, age, duration, moment
 
@@ -219,11 +220,7 @@ def _alert(group: Group, rule: Rule, selector: str) -> str:
 def selector(key: GroupingKey) -> str:
     """Return a selector that all metrics of the group *key* match."""
     pairs = sorted(key.labels, key=lambda pair: pair[0] != "job")
-    written = (
-        f"{name if LEGACY_LABEL(name) else go_quote(name)}={go_quote(value)}"
-        for name, value in pairs
-    )
-    return f"{{{','.join(written)}}}"
+    return f"{{{','.join(matcher_text(name, MatchType.EQUAL, value) for name, value in pairs)}}}"
 
 
 def title(group: Group) -> str:
@@ -239,14 +236,10 @@ def group_id(key: GroupingKey) -> str:
 
 def key_of(group_id: str) -> GroupingKey | None:
     """Return the key that :func:`group_id` wrote, or None if it did not write this."""
-    # No UTF-8 text contains 0xFF, which separates names and values in the packed form.
     try:
-        parts = base64.b64decode(group_id + "==", b"-_", validate=False).split(b"\xff")
+        return GroupingKey.unpack(base64.b64decode(group_id + "==", b"-_", validate=False))
     except ValueError:
         return None
-    if len(parts) % 2:
-        return None
-    return GroupingKey(zip(map(text, parts[::2]), map(text, parts[1::2]), strict=True))
 
 
 def delete_path(key: GroupingKey, settings: Settings) -> str:

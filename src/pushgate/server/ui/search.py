@@ -9,15 +9,13 @@ from urllib.parse import urlencode
 
 from pushgate.errors import InvalidSelector
 from pushgate.model.duration import format_duration, parse_duration
-from pushgate.model.names import LEGACY_LABEL
-from pushgate.model.quoting import go_quote
 from pushgate.model.shape import LabelSchema
 from pushgate.model.slices import PER_SLICE, Sliced, choosing, sorting
 from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps, in_thread
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
-from pushgate.server.store.selector import parse_selector
+from pushgate.server.store.selector import matcher_text, parse_selector
 from pushgate.server.store.store import Store
 from pushgate.server.ui.values import age
 
@@ -117,8 +115,7 @@ class Search(NamedTuple):
 
     def for_label(self, name: str, operator: str, value: str) -> str:
         """Return the query string of a search for groups by one label."""
-        written = name if LEGACY_LABEL(name) else go_quote(name)
-        return self.link(text=f"{{{written}{operator}{go_quote(value)}}}")
+        return self.link(text=f"{{{matcher_text(name, operator, value)}}}")
 
     def sorted_by(self, sort: str) -> str:
         """Return the query string of this search sorted by *sort*, reversed if it already is."""
