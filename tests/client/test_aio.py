@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -17,11 +18,14 @@ from pushgate import (
 from tests.client.rogue import (
     answer,
     answer_when_released,
+    raw_answer,
+    read_request,
     rogue,
     stall,
     statuses,
 )
 from tests.client.shared import Counted, Odd, gauge_values, values
+from tests.waiting import until
 
 
 @pytest.mark.anyio
@@ -36,6 +40,31 @@ async def test_leaving_the_block_does_not_cut_off_the_push_of_another_task(regis
             pass
         server.released.set()
         assert (await task).status == 200
+
+
+def test_threads_with_loops_of_their_own_do_not_share_a_connection(registry):
+    def refuse_while_the_other_pushes(connection, server):
+        read_request(connection, server)
+        until(lambda: len(server.seen) == 2, reason="the other thread does not push")
+        connection.sendall(raw_answer(503, b"", {}))
+
+    with rogue(refuse_while_the_other_pushes, answer_when_released, answer()) as server:
+        retry = Retry(attempts=2, base=0)
+        gateway = AsyncPushGateway(
+            server.url, registry=registry, retry=retry, deadline=5, properties=False
+        )
+
+        async def push():
+            return (await gateway.push()).status
+
+        with ThreadPoolExecutor() as threads:
+            one = threads.submit(asyncio.run, push())
+            server.asked.wait()
+            other = threads.submit(asyncio.run, push())
+            assert one.result() == 200
+            assert not other.done()
+            server.released.set()
+            assert other.result() == 200
 
 
 @pytest.mark.timeout(12)

@@ -62,47 +62,61 @@ class _AsyncioSocket(DeadlineSocket):
             return await asyncio.get_running_loop().sock_recv(self._connected, PIECE)
 
 
-class _AsyncioWay:
-    """Lets asyncio wait.
+class _InLoop:
+    """What a gateway has in one event loop, because locks and sockets belong to a loop.
 
     Attributes:
         users: The ``async with`` blocks that keep the connection.
     """
 
     def __init__(self, route: Route) -> None:
+        self.lock, self.users = asyncio.Lock(), 0
+        self.connection = Connection(route, _AsyncioSocket(route))
+
+
+class _AsyncioWay:
+    """Lets asyncio wait. The threads of a program may run a loop each."""
+
+    def __init__(self, route: Route) -> None:
         self._route = route
-        self.users = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._by_loop: dict[asyncio.AbstractEventLoop, _InLoop] = {}
+
+    def _here(self) -> _InLoop:
+        """Return what belongs to the running loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._by_loop:
+            # asyncio.run() makes a loop each time, and nobody asks for what the last one had.
+            for closed in [each for each in list(self._by_loop) if each.is_closed()]:
+                self._by_loop.pop(closed, None)
+            self._by_loop[loop] = _InLoop(self._route)
+        return self._by_loop[loop]
+
+    def enter(self) -> None:
+        """Keep the connection until :meth:`leave`."""
+        self._here().users += 1
 
     def leave(self) -> None:
         """Close the connection at the end of the last block."""
-        self.users -= 1
-        if self.users or self._loop is not asyncio.get_running_loop():
-            return
+        here = self._here()
+        here.users -= 1
         # While another task pushes, the connection is that task's to close.
-        if not self._lock.locked():
-            self._connection.close()
+        if not here.users and not here.lock.locked():
+            here.connection.close()
 
     @asynccontextmanager
     async def turn(self, info: RequestInfo, expires: float) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # Locks and sockets belong to a loop; asyncio.run() makes a new one each time,
-            # and a forked child has another one than its parent.
-            self._loop, self._lock = loop, asyncio.Lock()
-            self._connection = Connection(self._route, _AsyncioSocket(self._route))
         # One at a time: a retry of an older push must not overwrite a newer one.
-        lock = self._lock
+        here = self._here()
         async with _in_time(info, expires, "while another push went on"):
-            await lock.acquire()
+            await here.lock.acquire()
         try:
             yield
         finally:
             try:
-                if not self.users:
-                    self._connection.close()
+                if not here.users:
+                    here.connection.close()
             finally:
-                lock.release()
+                here.lock.release()
 
     async def encode(self, encode: Callable[[], Payload], size: int) -> Payload:
         if size < _ENCODE_IN_THREAD:
@@ -114,7 +128,7 @@ class _AsyncioWay:
             return await token
 
     async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
-        return await self._connection.send(attempt)
+        return await self._here().connection.send(attempt)
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -171,8 +185,8 @@ class AsyncPeriodicPusher(Schedule):
 class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
     """Like :class:`PushGateway`, for asyncio: the same options, and methods to be awaited.
 
-    Immutable. The pushes of one object are made one after the other. As an async context manager
-    it keeps its connection open. Cancelling a push ends it at once.
+    Immutable. In one event loop, the pushes of one object are made one after the other. As an async
+    context manager it keeps its connection open. Cancelling a push ends it at once.
 
     Example:
         >>> AsyncPushGateway("gateway:9091", job="worker").url
@@ -198,7 +212,7 @@ class AsyncPushGateway(GatewayBase[AsyncJob, AsyncPeriodicPusher], Awaited):
         PushGateway(**self._given.arguments()).push_at_exit(signals=signals, deadline=deadline)
 
     async def __aenter__(self) -> Self:
-        self._way.users += 1
+        self._way.enter()
         return self
 
     async def __aexit__(self, *_: object) -> None:
