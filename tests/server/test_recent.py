@@ -1,6 +1,6 @@
 from math import isnan
 
-from pushgate.server.recent import MINUTES, Recent, Refusal, Scrape
+from pushgate.server.recent import MINUTES, Recent, RefusedPush, Scrape
 
 
 def counts(recent: Recent, now: float) -> list[int]:
@@ -30,7 +30,7 @@ def test_an_hour_is_kept_however_long_nothing_happens():
 def test_the_latest_twenty_refused_pushes_are_kept_and_all_are_counted():
     recent = Recent()
     for number in range(30):
-        recent.refuse(Refusal(number, "127.0.0.1", None, "body", "x" * 10_000))
+        recent.refuse(RefusedPush(number, "127.0.0.1", None, "body", "x" * 10_000))
     assert [refusal.time for refusal in recent.refused] == [*range(29, 9, -1)]
     assert len(recent.refused[0].message) == 500
     assert recent.refusals == {"body": 30}

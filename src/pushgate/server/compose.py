@@ -15,8 +15,8 @@ from pushgate.server.app import App
 from pushgate.server.exposition.cache import Views
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import PushService
-from pushgate.server.http.readers import SlowReaders
 from pushgate.server.http.renderings import Renderings
+from pushgate.server.http.slow_readers import SlowReaders
 from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal

@@ -15,7 +15,7 @@ MINUTES = 60
 """For how many minutes pushes are counted."""
 
 
-class Refusal(NamedTuple):
+class RefusedPush(NamedTuple):
     """A push that was refused, at Unix nanoseconds; ``group`` is None if the path named none."""
 
     time: int
@@ -47,7 +47,7 @@ class Recent:
     """Recent events. Not safe for threads; the caller passes the monotonic time."""
 
     def __init__(self) -> None:
-        self.refused: deque[Refusal] = deque(maxlen=_MAX_REFUSED)
+        self.refused: deque[RefusedPush] = deque(maxlen=_MAX_REFUSED)
         self.connections: Sized = ()
         """Those that are open; the server puts its own set here."""
         self.refusals: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class Recent:
             self._turn(now)
         self._window.observe(seconds, now)
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedPush) -> None:
         """Keep *refusal*; the oldest is forgotten."""
         self.refused.appendleft(refusal._replace(message=refusal.message[:_MAX_MESSAGE]))
         self.refusals[refusal.reason] += 1

@@ -20,7 +20,7 @@ from pushgate.errors import StartupError
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.duration import format_duration
 from pushgate.model.quoting import is_utf8
-from pushgate.server import logs, release, sockets
+from pushgate.server import freeing, logs, sockets
 from pushgate.server.access.tls import caveats
 from pushgate.server.app import App
 from pushgate.server.compose import compose, lock_persistence
@@ -56,7 +56,7 @@ def serve(settings: Settings) -> int:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # connections are files
     gc.set_threshold(*_GC_THRESHOLDS)
-    release.start()
+    freeing.start()
     stop = _Stop(settings.web_shutdown_timeout / 1e9)
     try:
         with stop.on_signals(), ExitStack() as opened:

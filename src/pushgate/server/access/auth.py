@@ -16,7 +16,7 @@ from pushgate.model.quoting import go_quote
 from pushgate.model.slices import PER_SLICE
 from pushgate.server.access.config import Permission, RateLimit, WebConfig
 from pushgate.server.access.credentials import CredentialStore, Identity, user_and_password
-from pushgate.server.access.turns import TooManyWaiting, Turns
+from pushgate.server.access.fair_queue import FairQueue, TooManyWaiting
 
 _T = TypeVar("_T")
 
@@ -72,13 +72,13 @@ class _Kept:
     Attributes:
         verified: identities by digests of the credentials that proved them.
         key: the random key of the digests. Without it, they are no help to guess passwords.
-        turns: the one queue of waiting passwords: reloading must not multiply their work.
+        queue: the one queue of waiting passwords: reloading must not multiply their work.
         bucket: the state of the rate limiter.
     """
 
     verified: dict[bytes, Identity] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: os.urandom(32))
-    turns: Turns = field(default_factory=lambda: Turns(_MAX_WAITING))
+    queue: FairQueue = field(default_factory=lambda: FairQueue(_MAX_WAITING))
     bucket: TokenBucket | None = None
 
 
@@ -111,7 +111,7 @@ class Access:
         kept = kept or _Kept()
         schemes = {b"Basic": config.users, b"Bearer": config.bearer_tokens or config.jwt}
         self._challenges = tuple((b"WWW-Authenticate", name) for name in schemes if schemes[name])
-        self._verified, self._key, self._turns = kept.verified, kept.key, kept.turns
+        self._verified, self._key, self._queue = kept.verified, kept.key, kept.queue
         # Apart from what was verified: a flood of wrong passwords must not push out the right ones.
         self._refused: dict[bytes, None] = {}
         self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}  # by the same digests
@@ -133,7 +133,7 @@ class Access:
             if identity in still_valid
         }
         bucket = self._bucket if config.rate_limit == self.config.rate_limit else None
-        kept = _Kept(verified=verified, key=self._key, turns=self._turns, bucket=bucket)
+        kept = _Kept(verified=verified, key=self._key, queue=self._queue, bucket=bucket)
         return Access(config, store=store, clock=self._clock, kept=kept)
 
     async def admit(
@@ -243,7 +243,7 @@ class Access:
         # Unknown names share a line, so that a flood of guessed names gets one turn where a
         # user gets one. The price: while it lasts, its sender can tell which names exist.
         line = user if user in self.store.users else ""
-        async with self._turns.turn(address, line):
+        async with self._queue.turn(address, line):
             if await asyncio.to_thread(self.store.check_password, user, password):
                 return self.store.users[user]
         _with_room(self._refused)[digest] = None

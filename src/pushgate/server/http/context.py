@@ -9,10 +9,10 @@ from pushgate.server.access.config import Permission
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.exposition.cache import Views
 from pushgate.server.http.push import PushService
-from pushgate.server.http.readers import SlowReaders
 from pushgate.server.http.renderings import Renderings
 from pushgate.server.http.request import address_of
 from pushgate.server.http.responses import Response, plain_error
+from pushgate.server.http.slow_readers import SlowReaders
 from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.store.expiry import Expiry

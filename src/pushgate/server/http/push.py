@@ -34,7 +34,7 @@ from pushgate.model.shape import Pushed
 from pushgate.server.http.push_path import PUSH_METHODS, grouping_key
 from pushgate.server.http.request import Client, address_of, find_header
 from pushgate.server.http.responses import Headers, Response, error_response
-from pushgate.server.recent import Refusal
+from pushgate.server.recent import RefusedPush
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Change, Delete, Merge, Push as PushChange, Replace, Update
 from pushgate.server.store.expiry import Expiry
@@ -335,7 +335,7 @@ class PushService:
             reason = next(word for kind, word in _REASONS.items() if isinstance(error, kind))
         self._telemetry.count_rejected(reason)
         self._telemetry.recent.refuse(
-            Refusal(
+            RefusedPush(
                 time.time_ns(),
                 address_of(push.client),
                 getattr(push, "group", None),

@@ -60,7 +60,7 @@ class Limit(NamedTuple):
     is_near: bool
 
 
-class RefusedPush(NamedTuple):
+class RefusalRow(NamedTuple):
     """A push that was refused; ``job`` is empty if its path named no group."""
 
     at: Moment
@@ -90,7 +90,7 @@ async def status(context: AppContext, now: int) -> dict[str, Any]:
     settings, recent = context.settings, context.telemetry.recent
     rows, changed = settings.rows(), settings.changed
     refused = [
-        RefusedPush(
+        RefusalRow(
             moment(one.time, now),
             one.address,
             one.group.job if one.group else "",

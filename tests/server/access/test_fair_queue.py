@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.server.access.turns import TooManyWaiting, Turns, site_of
+from pushgate.server.access.fair_queue import FairQueue, TooManyWaiting, site_of
 
 pytestmark = pytest.mark.anyio
 
@@ -12,7 +12,7 @@ class Line:
     """Requests that ask for a turn in an order, while the first one holds it."""
 
     def __init__(self, places: int) -> None:
-        self.turns = Turns(places)
+        self.turns = FairQueue(places)
         self.served: list[str] = []
         self.refused: list[str] = []
         self.tasks: dict[str, asyncio.Task] = {}
@@ -37,7 +37,7 @@ class Line:
 
 
 async def test_one_at_a_time():
-    line, at_work = Turns(10), 0
+    line, at_work = FairQueue(10), 0
 
     async def work() -> None:
         nonlocal at_work
@@ -58,7 +58,7 @@ async def test_the_newest_of_a_line_is_first_and_then_the_oldest():
 
 
 async def test_who_guesses_again_and_again_does_not_pass_a_request_forever():
-    turns, served = Turns(10), asyncio.Event()
+    turns, served = FairQueue(10), asyncio.Event()
 
     async def guess() -> None:
         while not served.is_set():

@@ -27,7 +27,7 @@ def start() -> None:
             time.sleep(_DELAY_SECONDS)
             take_apart(parts)
 
-    threading.Thread(target=free, name="release", daemon=True).start()
+    threading.Thread(target=free, name="freeing", daemon=True).start()
     shape.release = dropped.put
 
 

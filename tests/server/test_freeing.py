@@ -11,7 +11,7 @@ from pushgate.model import shape as module
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.names import NameRule
 from pushgate.model.shape import interned
-from pushgate.server.release import take_apart
+from pushgate.server.freeing import take_apart
 
 
 class Label(str):

@@ -32,7 +32,7 @@ class _Line(deque[asyncio.Future[None]]):
         return place
 
 
-class Turns:
+class FairQueue:
     """Grants one turn at a time. At most *places* requests wait, at least one.
 
     When all places are taken, a new request gets that of the oldest one in the longest line of

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from pushgate.server.http.readers import SlowReaders
+from pushgate.server.http.slow_readers import SlowReaders
 
 
 async def reader(readers: SlowReaders, version: str, size: int) -> None:
