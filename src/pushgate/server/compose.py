@@ -115,7 +115,7 @@ def compose(
 
 
 def _read(flag: str, file: str, read: Callable[[Path | None], _T]) -> _T:
-    """Return what *read* makes of the *file* that *flag* names, which its errors then name too."""
+    """Return what *read* makes of *file*; its errors name the *flag* that gave it."""
     try:
         return read(Path(file) if file else None)
     except StartupError as error:

@@ -41,7 +41,8 @@ class Document:
     """One YAML document.
 
     Attributes:
-        data: dicts, lists, texts (some of them a `Scalar`) and None; of nothing, an empty dict.
+        data: dicts, lists, texts (some of them a `Scalar`) and None. An empty text is an empty
+            dict.
 
     Raises:
         StartupError: *text* is not one YAML document, a key is given twice, or the document

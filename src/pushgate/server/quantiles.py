@@ -33,7 +33,7 @@ class Window:
         self._until = -inf
         self._closed: deque[Sequence[_Point]] = deque(maxlen=ages - 1)
         self._levels: list[list[float]] = [[]]
-        self._counted, self._summed = 0, 0.0  # what is not on the first level any more
+        self._counted, self._summed = 0, 0.0  # of what has left the first level
 
     @property
     def count(self) -> int:

@@ -90,7 +90,7 @@ class _Stop:
         """How long requests that are under way may take after it."""
         self.requested = asyncio.Event()
         self.at_once = asyncio.Event()
-        """Set when a second signal comes: nothing is waited for any more."""
+        """Set by a second signal: the stop waits for nothing any longer."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def on_signals(self) -> ExitStack:

@@ -55,7 +55,7 @@ def _connected(address: str) -> socket.socket:
     """Return a socket to *address*.
 
     Raises:
-        ValueError: it is no address of a Unix socket.
+        ValueError: *address* is not that of a Unix socket.
         OSError: nothing listens there.
     """
     if not address.startswith(("/", "@")):

@@ -117,7 +117,7 @@ class JwtIssuer(Section, frozen=True, kw_only=True):
         try:
             parts = urlsplit(self.jwks_url)
             is_https = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # brackets that do not match, a port that is none
+        except ValueError:  # brackets that do not match, or an invalid port
             is_https = False
         if self.jwks_url and not is_https:
             raise ValueError(

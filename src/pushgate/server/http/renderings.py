@@ -116,7 +116,7 @@ class Renderings:
 
 
 def _max_staleness(seconds: float) -> float:
-    """Return how many seconds refreshes may be behind, if rendering takes so many *seconds*."""
+    """Return how many seconds old a refresh may be, if rendering takes *seconds*."""
     quick = min(_TOO_FAR_SECONDS, _TIMES_QUICK * seconds)
     return max(_AT_LEAST_SECONDS, quick, _TIMES_SLOW * seconds)
 

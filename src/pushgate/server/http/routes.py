@@ -93,7 +93,7 @@ class Resource:
         if not context.live.access.open:
             permission, job = Permission.ANY, None
             if action and not action.checks_jobs:
-                with suppress(PushgateError):  # it will be refused: whoever is known may see why
+                with suppress(PushgateError):  # it will be refused: any identity may see why
                     permission, job = action.permission, action.job(context, scope)
             refusal = await context.refusal(scope, permission, [job], takes_token=True)
             if refusal:

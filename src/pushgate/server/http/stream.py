@@ -42,8 +42,7 @@ async def select_groups(selection: Selection, store: Store) -> list[Group]:
 async def in_thread(work: Generator[Any, None, T]) -> T:
     """Return the result of *work*, whose steps may take seconds without the interpreter's lock.
 
-    They are taken in a thread that all such works share, each in its turn: for a tenth of a
-    second, or one step.
+    All such work shares one thread and takes turns in it, of a tenth of a second or one step.
     """
     loop = asyncio.get_running_loop()
     while not (results := await loop.run_in_executor(_SLOW, _advanced, work)):
@@ -67,7 +66,7 @@ def _advanced(work: Generator[Any, None, T]) -> list[T]:
 
 
 async def joined(pieces: Iterable[bytes]) -> bytes:
-    """Return *pieces*, each of which takes a millisecond or less to make, as one."""
+    """Return *pieces* as one; each takes a millisecond or less to make."""
     return b"".join([chunk async for chunk in _chunks(pieces)])
 
 

@@ -197,7 +197,7 @@ def _encoded_family(family: FamilyShape, at_once: int, *, shares_labels: bool) -
 
 
 def _array(items: Sequence[object], at_once: int) -> bytes:
-    """Return *items* as JSON, *at_once* so many in a call."""
+    """Return *items* as JSON, *at_once* of them in a call."""
     starts = range(0, len(items), at_once)
     return b"[" + b",".join([_json(items[at : at + at_once])[1:-1] for at in starts]) + b"]"
 
@@ -229,7 +229,7 @@ def decode_shape_1(encoded: str | bytes) -> PushShape:
     """Return the shape as files of format 1 have it, without a checksum.
 
     Raises:
-        ValueError: it is no shape.
+        ValueError: *encoded* is not a shape.
     """
     families: list[FamilyShape] = []
     read: list[list[list[str]]] | None = None

@@ -217,7 +217,7 @@ def _plots(minutes: list[Minute]) -> list[Plot]:
 def _plot(
     title: str, now: str, series: Mapping[str, list[float]], read: Callable[[float], str]
 ) -> Plot:
-    """Return the plot of *series*, each with a number for each minute up to now; NaN is none."""
+    """Return the plot of *series*, with a number for each minute up to now, or NaN."""
     most = top(chain(*series.values()))
     width, height = PLOT
     padded = {name: [nan] * (MINUTES - 1 - len(some)) + some for name, some in series.items()}
