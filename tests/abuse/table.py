@@ -82,6 +82,15 @@ def wrong_types(count: int, name: bytes = b"a") -> bytes:
     return varint(len(family)) + family
 
 
+def classic_histogram(count: int) -> bytes:
+    """Return a body with a histogram of *count* buckets and a creation time."""
+    bounds = (b"\x11" + struct.pack("<d", n) for n in range(count))
+    inner = b"".join(field(one, 3) for one in bounds) + field(b"\x08\x01", 15)
+    family = message((1, b"h")) + b"\x18\4"
+    family += message((4, message((1, message((1, b"n"), (2, b"0"))), (7, inner))))
+    return varint(len(family)) + family
+
+
 def native_histogram(count: int, offset: int) -> bytes:
     """Return a body with a native histogram of *count* buckets, *offset* apart."""
     span = field(b"\x08" + varint(2 * offset) + b"\x10\x01", 12)
@@ -211,6 +220,7 @@ ROWS = (
     Row("99,000 series added up", lambda: post(JOB, series(MANY)), 200, stored_series, SUMS),
     Row("9,000 histograms added up", lambda: post(JOB, histograms(9_000, 9)), 200, lambda: [put(JOB, histograms(9_000, 9))], SUMS),
     Row("a histogram with 90,000 buckets added up", lambda: post(JOB, histograms(1, 90_000)), 200, lambda: [put(JOB, histograms(1, 90_000))], SUMS),
+    Row("a histogram with 90,000 buckets added to one that says when it began", lambda: post(JOB, histograms(1, 90_000)), 200, lambda: [put(JOB, classic_histogram(90_000), Content_Type=PROTOBUF)], SUMS),
     Row("a native histogram with 45,000 buckets added up", lambda: post(JOB, native_histogram(45_000, 5), Content_Type=PROTOBUF), 200, lambda: [put(JOB, native_histogram(45_000, 7), Content_Type=PROTOBUF)], SUMS),
     Row("a delete of 10,000 groups by selector", lambda: delete(f"/api/v1/groups?{ANY_JOB}"), 200, lambda: groups(10_000)),
     Row("a delete of 99,000 families", lambda: delete(JOB), 202, stored_families),

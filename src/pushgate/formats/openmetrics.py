@@ -461,7 +461,7 @@ def _detail(
     if metric.time is None and not metric.exemplars:
         return b""
     # Encoded here and parsed again, so that the fields are those that a scrape would write.
-    message = message_class("Metric").FromString(encoded(kind, packed(bounds), numbers))
+    message = message_class("Metric").FromString(encoded(kind, [*packed(bounds)], numbers))
     value = getattr(message, VALUE_FIELDS[kind])
     if metric.time is not None:
         _set_time(value.created_timestamp, metric.time)

@@ -141,7 +141,7 @@ class Settings:
     limit_label_name_bytes: int = _flag(flags.SIZE, "Maximum length of a label name.", "1KiB")
     limit_label_value_bytes: int = _flag(
         flags.SIZE,
-        "Maximum length of a label value. A line of the text format can be 16 times as long.",
+        "Maximum length of a label value. A line, or a protobuf field, can be 16 times as long.",
         "64KiB",
     )
     limit_labels_per_series: int = _flag(

@@ -46,7 +46,10 @@ def added_detail(
     Raises:
         ValueError: a count becomes too large for 64 bits.
     """
-    before, more = read_value(kind, stored), read_value(kind, pushed)
+    before = read_value(kind, stored)
+    yield
+    more = read_value(kind, pushed)
+    yield
     metric = message_class("Metric")()
     out = getattr(metric, VALUE_FIELDS[kind])
     if kind.is_simple:

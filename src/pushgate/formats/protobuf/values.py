@@ -3,7 +3,7 @@
 Field numbers are those of ``io/prometheus/client/metrics.proto``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -22,9 +22,9 @@ SIMPLE_PREFIX: Final = {
 """What precedes the eight bytes of a number: field, length, and the tag of ``value``."""
 
 
-def packed(bounds: Iterable[str]) -> tuple[bytes, ...]:
-    """Return buckets or quantiles, written as canonical text, as eight bytes each."""
-    return tuple(double(float(bound)) for bound in bounds)
+def packed(bounds: Iterable[str]) -> Iterator[bytes]:
+    """Yield buckets or quantiles, written as canonical text, as eight bytes each."""
+    return (double(float(bound)) for bound in bounds)
 
 
 def encoded(kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from pushgate.errors import InconsistentPush
 from pushgate.formats.protobuf.addition import added_detail, has_native_buckets
-from pushgate.formats.protobuf.values import encoded, packed
+from pushgate.formats.protobuf.values import encoded, encoding, packed
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
@@ -64,9 +64,14 @@ class _Metric(NamedTuple):
         """The numbers."""
         return [*map(float, self.numbers)]
 
-    def value(self, kind: MetricType) -> bytes:
+    def value(self, kind: MetricType) -> Sliced[bytes]:
         """Return the value as bytes of a ``Metric`` message."""
-        return self.detail or encoded(kind, packed(self.bounds), self.floats)
+        if self.detail:
+            return self.detail
+        numbers = yield from listing(map(float, self.numbers))
+        if kind.is_simple:
+            return encoded(kind, (), numbers)
+        return (yield from encoding(kind, (yield from listing(packed(self.bounds))), numbers))
 
 
 _Metrics: TypeAlias = dict[Labels, _Metric]
@@ -274,8 +279,9 @@ def _sum(family: FamilyShape, before: _Metric, more: _Metric) -> Sliced[_Metric]
     if not (before.detail or more.detail):
         return _Metric(bounds, numbers, b"")
     try:
-        floats = [*map(float, numbers)]
-        detail = yield from added_detail(kind, before.value(kind), more.value(kind), bounds, floats)
+        stored, pushed = (yield from before.value(kind)), (yield from more.value(kind))
+        floats = yield from listing(map(float, numbers))
+        detail = yield from added_detail(kind, stored, pushed, bounds, floats)
     except ValueError:
         raise _refusal(family, "a count becomes too large for 64 bits") from None
     return _Metric(bounds, numbers, detail)
