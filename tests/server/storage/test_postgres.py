@@ -19,6 +19,7 @@ from pushgate.server.store.store import News, Step, Store
 from tests.postgres import GUARDED, Postgres
 from tests.server.pushes import apart, content, key, post, pushed, put
 from tests.tcpproxy import proxied
+from tests.waiting import until
 
 _opened: list[PostgresJournal] = []
 
@@ -568,6 +569,8 @@ def test_a_standby_is_refused_however_it_is_named():
     with Postgres.running() as primary:
         standby = primary.standby(synchronous=True)
         Server(primary.url).turn(put(key("a"), "m 1\n"))
+        # A standby has a commit on disk a moment before it shows it.
+        until(lambda: standby.psql("SELECT to_regclass('pushgate_head')"))
         said = "it is a standby; name the primary, or all hosts"
         assert said in refused(standby.url)
         one = opened(f"{standby.url}?target_session_attrs=any")
