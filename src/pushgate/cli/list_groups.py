@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Matching:
+class State:
+    """The state that a group has to be in."""
+
+    failed: bool = switch("--failed", help="Only groups whose last push failed.")
+    older_than: float | None = option(
+        "--older-than",
+        type=Duration(),
+        help="Only groups without a successful push for this long, such as 30d.",
+    )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Matching(State):
     """Conditions that a group has to meet."""
 
     match: tuple[str, ...] = option(
@@ -27,12 +39,6 @@ class Matching:
         multiple=True,
         metavar="SELECTOR",
         help="Only groups that match, such as '{job=~\"back.*\"}'; of several, one has to match.",
-    )
-    failed: bool = switch("--failed", help="Only groups whose last push failed.")
-    older_than: float | None = option(
-        "--older-than",
-        type=Duration(),
-        help="Only groups without a successful push for this long, such as 30d.",
     )
 
     @property

@@ -128,7 +128,8 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
 
         Args:
             signals: Signals, such as SIGTERM, that raise SystemExit from now on, so that
-                ``finally`` blocks and exit hooks run. By default, Python runs neither.
+                ``finally`` blocks and exit hooks run. By default, Python runs neither. A signal
+                that is ignored, as SIGHUP under nohup, stays ignored.
             deadline: Seconds that the push may take.
 
         Raises:
