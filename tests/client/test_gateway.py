@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from pushgate import (
     PushGateway,
+    PushgatewayError,
     PushRejectedError,
 )
 from tests.client.rogue import answer, answer_when_released, read_request, rogue, stall
@@ -47,6 +48,23 @@ def test_leaving_the_block_does_not_cut_off_the_push_of_another_thread(registry)
         server.released.set()
         thread.join()
     assert [result.status for result in results] == [200]
+
+
+@pytest.mark.timeout(20)
+def test_a_collector_that_pushes_to_its_own_gateway_is_told_so_at_once():
+    class Pushing:
+        def collect(self):
+            gateway.push()
+            return []
+
+    with rogue() as server:
+        gateway = PushGateway(
+            server.url, job="j", registry=Pushing(), deadline=None, properties=False
+        )
+        with pytest.raises(PushgatewayError, match="this thread is using the same gateway"):
+            gateway.push()
+        assert gateway.push([]).status == 200
+    assert len(server.seen) == 1
 
 
 def test_threads_push_one_after_the_other(registry):

@@ -43,6 +43,7 @@ class _BlockingWay:
     def forget_connection(self) -> None:
         """Replace the lock and the connection: after a fork both belong to the parent."""
         self._lock = threading.Lock()
+        self._holder: int | None = None  # the thread whose turn it is
         self._connection: Connection | None = None
 
     def leave(self) -> None:
@@ -62,16 +63,25 @@ class _BlockingWay:
     async def turn(self, info: RequestInfo, expires: float) -> AsyncIterator[None]:
         # One at a time: a retry of an older push must not overwrite a newer one.
         lock, left = self._lock, max(expires - time.monotonic(), 0)
+        if self._holder == threading.get_ident():
+            raise PushgatewayError(
+                f"{info.prefix}this thread is using the same gateway already: a collector or a"
+                " signal handler needs one of its own"
+            )
         if not lock.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
             raise too_late(info, "while another push went on")
+        self._holder = threading.get_ident()
         try:
             yield
         finally:
-            # Outside of a `with` block each push closes its connection: a job that pushes
-            # once should not hold a socket until it ends.
-            if not self.users:
-                self._close()
-            lock.release()
+            try:
+                # Outside of a `with` block each push closes its connection: a job that pushes
+                # once should not hold a socket until it ends.
+                if not self.users:
+                    self._close()
+            finally:
+                self._holder = None
+                lock.release()
 
     async def encode(self, encode: Callable[[], Payload], size: int) -> Payload:  # noqa: ARG002
         return encode()
