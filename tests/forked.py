@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import IO
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["pushgate.cli.pushgateway", "pushgate.server.run", "pushgate.server.storage.postgres"]
-)
+_CONTEXT.set_forkserver_preload(["tests.preloaded"])
 
 
 class Forked:

@@ -30,6 +30,9 @@ def test_both_servers_find_the_same_requests_in_the_same_bytes():
 
 
 def test_each_difference_that_is_left_out_occurs():
-    left_out = {known(stream(seed)) for seed in range(10 * SEEDS)}
-
-    assert left_out == {None, *KNOWN}
+    missing = {None, *KNOWN}
+    for seed in range(10 * SEEDS):
+        missing.discard(known(stream(seed)))
+        if not missing:
+            break
+    assert not missing
