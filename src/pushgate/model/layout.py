@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pushgate.model.family import FamilyShape
 from pushgate.model.grouping import GroupingKey, Labels
-from pushgate.model.names import LEGACY_METRIC, Escaping, alike, escape, is_plain
+from pushgate.model.names import Escaping, alike, escape, is_plain
 from pushgate.model.numbers import exposed
 from pushgate.model.quoting import go_quote, is_utf8, legible, raw
 from pushgate.model.slices import PER_SLICE, Sliced, listing, pausing, releasing, sorting
@@ -51,15 +51,30 @@ class Violation(NamedTuple):
     complaint: str
 
 
+class _Piece(NamedTuple):
+    """Some lines of a family, at the position *family*, less the last line feed.
+
+    Each line has to begin with ``opening``. Families with the same labels share their ``text``.
+    """
+
+    family: int
+    opening: bytes
+    text: bytes
+    lines: int
+
+    def length(self, grouping: int) -> int:
+        """Return the number of bytes it has once *grouping* bytes are in each line."""
+        return len(self.text) + self.lines * (len(self.opening) + grouping)
+
+
 class TextTemplate(NamedTuple):
     """The exposition of a shape without numbers: the lines of each family, in pieces.
 
-    A piece is the position of its family, a text, and the number of its lines. Each line has a
-    placeholder for its number. ``pick`` arranges the slots in the order of the placeholders; it
-    is None if that is the order they have.
+    Each line has a placeholder for its number. ``pick`` arranges the slots in the order of the
+    placeholders; it is None if that is the order they have.
     """
 
-    pieces: tuple[tuple[int, bytes, int], ...]
+    pieces: tuple["_Piece", ...]
     pick: Callable[[Sequence[bytes]], Sequence[bytes]] | None
 
 
@@ -102,7 +117,7 @@ class Layout:
         found = self._templates.get(escaping)
         if found is None:
             order: list[int] = []
-            pieces: list[tuple[int, bytes, int]] = []
+            pieces: list[_Piece] = []
             heads: dict[int, _Heads] = {}
             start = 0
             for at, family in enumerate(self._families):
@@ -130,7 +145,7 @@ class Layout:
             order = yield from ranking(metrics)
             texts = yield from listing(_head(metrics[metric], escaping) for metric in order)
             yield from releasing(metrics)
-            heads = _Heads(order, texts, escaping)
+            heads = _Heads(order, texts, escaping, {})
         return heads
 
     def completing(self, family: int) -> Sliced[list[Labels]]:
@@ -157,7 +172,7 @@ class Layout:
             escaping: how names that are not legacy are written.
         """
         template = yield from pausing(self.templating(escaping), (0, b""))
-        pieces: Iterable[tuple[int, bytes, int]] = template.pieces
+        pieces: Iterable[_Piece] = template.pieces
         yield 0, b""
         rows = [_tokens(line, template.pick) for line in numbers]
         yield 0, b""
@@ -168,13 +183,18 @@ class Layout:
         start = 0
         if len(rows) == 1:
             grouping_bytes = sum(map(len, values[0]))
-            pieces = chain.from_iterable(_cut(*piece, grouping_bytes) for piece in pieces)
-        for at, text, lines in pieces:
-            end = start + lines
-            for mark, value in constant:
-                text = text.replace(mark, value)  # noqa: PLW2901 - it becomes what it stands for
-            for mark, _ in varying:
-                text = text.replace(mark, b'="%b"')  # noqa: PLW2901 - ditto
+            pieces = chain.from_iterable(_cut(piece, grouping_bytes) for piece in pieces)
+        last, filled = b"", [b""]
+        for piece in pieces:
+            end = start + piece.lines
+            if piece.text is not last:
+                last = text = piece.text
+                for mark, value in constant:
+                    text = text.replace(mark, value)
+                for mark, _ in varying:
+                    text = text.replace(mark, b'="%b"')
+                filled = text.split(b"\n") if piece.opening else [text]
+            text = b"%b%b\n" % (piece.opening, (b"\n" + piece.opening).join(filled))
             if columns:
                 # Each line takes the grouping values, then its number. Zipped by lines and
                 # then by groups, they come in the order of ``text * len(rows)``.
@@ -182,7 +202,7 @@ class Layout:
                 filling = tuple(chain.from_iterable(zip(*mine, strict=True)))
             else:
                 filling = tuple(rows[0][start:end])
-            yield at, text * len(rows) % filling
+            yield piece.family, text * len(rows) % filling
             start = end
 
 
@@ -195,17 +215,18 @@ def _tokens(
     return pick(tokens) if pick else tokens
 
 
-def _cut(at: int, text: bytes, lines: int, grouping: int) -> Iterator[tuple[int, bytes, int]]:
-    """Yield a piece of a template cut up if it is long once *grouping* bytes are in each line."""
-    length = len(text) + lines * grouping
-    if length <= _MAX_BYTES:
-        yield at, text, lines
-        return
-    each = text.split(b"\n")
-    step = max(1, lines * _MAX_BYTES // length)
-    for start in range(0, lines, step):
-        some = each[start : min(start + step, lines)]
-        yield at, b"\n".join([*some, b""]), len(some)
+def _cut(piece: _Piece, grouping: int) -> Iterable[_Piece]:
+    """Return *piece* cut up if it is long once *grouping* bytes are in each line."""
+    length = piece.length(grouping)
+    return (piece,) if length <= _MAX_BYTES else _parts(piece, length)
+
+
+def _parts(piece: _Piece, length: int) -> Iterator[_Piece]:
+    each = piece.text.split(b"\n")
+    step = max(1, piece.lines * _MAX_BYTES // length)
+    for start in range(0, piece.lines, step):
+        some = each[start : start + step]
+        yield piece._replace(text=b"\n".join(some), lines=len(some))
 
 
 _Marked = list[tuple[bytes, bytes]]
@@ -309,7 +330,7 @@ def escape_label_value(value: str) -> bytes:
 
 def header(family: FamilyShape, help: str | None, escaping: Escaping) -> bytes:  # noqa: A002 - the word of the format
     """Return the HELP and TYPE lines of *family*; HELP only if it has a help text."""
-    name = _quoted(escape(family.name, escaping), LEGACY_METRIC)
+    name = _quoted(escape(family.name, escaping))
     lines = b""
     if help is not None:
         text = legible(help).replace("\\", r"\\").replace("\n", r"\n")
@@ -317,13 +338,13 @@ def header(family: FamilyShape, help: str | None, escaping: Escaping) -> bytes: 
     return lines + b"# TYPE %b %b\n" % (name, family.type.word.encode())
 
 
-def _quoted(name: str, is_bare: Callable[[str], object]) -> bytes:
-    return raw(name) if is_bare(name) else b'"%b"' % escape_label_value(name)
+def _quoted(name: str) -> bytes:
+    return raw(name) if is_plain(name) else b'"%b"' % escape_label_value(name)
 
 
 @lru_cache(1000)
 def _before_value(label: str, escaping: Escaping) -> bytes:
-    return _quoted(escape(label, escaping), is_plain) + b'="'
+    return _quoted(escape(label, escaping)) + b'="'
 
 
 class _Heads(NamedTuple):
@@ -335,6 +356,18 @@ class _Heads(NamedTuple):
     order: Sequence[int]
     texts: list[bytes]
     escaping: Escaping
+    joined: dict[int, list[tuple[bytes, int]]]
+
+    def lines(self, step: int) -> Sliced[list[tuple[bytes, int]]]:
+        """Return the lines of simple metrics, *step* in each text, and how many each has."""
+        found = self.joined.get(step)
+        if found is None:
+            found = self.joined[step] = []
+            for first in range(0, len(self.texts), step):
+                yield
+                some = self.texts[first : first + step]
+                found.append((b"} %b\n".join(some) + b"} %b", len(some)))
+        return found
 
 
 def _head(labels: Labels, escaping: Escaping) -> bytes:
@@ -385,24 +418,22 @@ def _uniform_heads(
     # All have the same number of labels, so the varying values decide, as in ranking(). They are in
     # the order of the names, which are sorted.
     order = sorted(range(count), key=rows.__getitem__)
-    return _Heads(order, [template % rows[metric] for metric in order], escaping)
+    return _Heads(order, [template % rows[metric] for metric in order], escaping, {})
 
 
 def _family_pieces(
     at: int, family: FamilyShape, heads: _Heads, start: int, order: list[int]
-) -> Sliced[list[tuple[int, bytes, int]]]:
+) -> Sliced[list[_Piece]]:
     """Return the template of a family in pieces; append the slot of each line to *order*."""
     name = escape(family.name, heads.escaping)
-    pieces: list[tuple[int, bytes, int]] = []
     if family.type.is_simple:
-        opening, between = _opening(name), b"} %b\n" + _opening(name)
-        step = max(1, min(MAX_LINES, _MAX_BYTES // len(opening)))
-        for first in range(0, len(heads.texts), step):
+        opening = _opening(name)
+        for first in range(0, len(heads.order), MAX_LINES):
+            order += [start + metric for metric in heads.order[first : first + MAX_LINES]]
             yield
-            some = heads.texts[first : first + step]
-            pieces.append((at, b"%b%b} %%b\n" % (opening, between.join(some)), len(some)))
-            order += [start + metric for metric in heads.order[first : first + step]]
-        return pieces
+        texts = yield from heads.lines(max(1, min(MAX_LINES, _MAX_BYTES // len(opening))))
+        return [_Piece(at, opening, *some) for some in texts]
+    pieces: list[_Piece] = []
     slots = yield from listing(family.metric_slots())
     lines: list[bytes] = []
     for metric, head in zip(heads.order, heads.texts, strict=True):
@@ -412,10 +443,10 @@ def _family_pieces(
             if len(lines) % PER_SLICE == 0:
                 yield
             if len(lines) == MAX_LINES:
-                pieces.append((at, b"".join(lines), len(lines)))
+                pieces.append(_Piece(at, b"", b"\n".join(lines), len(lines)))
                 lines = []
     if lines:
-        pieces.append((at, b"".join(lines), len(lines)))
+        pieces.append(_Piece(at, b"", b"\n".join(lines), len(lines)))
     return pieces
 
 
@@ -423,7 +454,7 @@ def _family_pieces(
 def _opening(name: str) -> bytes:
     """Return the text before the labels of a sample called *name*, which is escaped."""
     # A name in quotes goes inside the braces (Exposition formats, "UTF-8 names").
-    opening = raw(name) + b"{" if LEGACY_METRIC(name) else b"{%b," % _quoted(name, LEGACY_METRIC)
+    opening = raw(name) + b"{" if is_plain(name) else b"{%b," % _quoted(name)
     return opening.replace(b"%", b"%%")
 
 
@@ -439,6 +470,6 @@ def _lines(
         bounds, points = (*bounds, "+Inf"), [*points, count]
     start = b"%b%b,%b" % (_opening(base), head, extra)
     for bound, slot in zip(bounds, points, strict=True):
-        yield slot, b'%b="%b"} %%b\n' % (start, exposed(bound.encode()))
+        yield slot, b'%b="%b"} %%b' % (start, exposed(bound.encode()))
     for suffix, slot in (("_sum", total), ("_count", count)):
-        yield slot, b"%b%b} %%b\n" % (_opening(name + suffix), head)
+        yield slot, b"%b%b} %%b" % (_opening(name + suffix), head)
