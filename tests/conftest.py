@@ -27,9 +27,19 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+# A browser, or servers of other makes, for all tests of the file.
+SHARES_MUCH = {"test_page.py", "test_client_acceptance.py", "test_alerts.py"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that may take longer than others: at the end, processes would idle."""
-    items.sort(key=seconds_allowed, reverse=True)
+    """Begin with the tests that may take longer than others: at the end, processes would idle.
+
+    Before these come the files whose tests share much: nothing is taken away from the front of
+    what a process has to run, so that no other process starts the same.
+    """
+    items.sort(
+        key=lambda item: (item.path.name in SHARES_MUCH, seconds_allowed(item)), reverse=True
+    )
 
 
 def seconds_allowed(item: pytest.Item) -> float:

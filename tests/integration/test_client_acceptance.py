@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.parse
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,6 @@ APP = Path(__file__).parent / "pushgateway-test-app.py"
 USER, PASSWORD = "my_user", "secret_password"
 # What a run of the program may take, and a scrape, in seconds.
 RUN_WITHIN, SCRAPED_WITHIN = 10, 15
-COMMANDS = {
-    "go": lambda: [services.find_go_pushgateway()],
-    "ours": lambda: [services.PUSHGATE, "serve", "--persistence.file="],
-}
 
 
 @dataclass
@@ -47,14 +43,14 @@ class Landscape:
         return f"localhost:{port}"
 
 
-@pytest.fixture(scope="module", params=COMMANDS)
+@pytest.fixture(scope="module", params=["go", "ours"])
 def landscape(request):
-    command = COMMANDS[request.param]()
+    start = {"go": services.go_pushgateway, "ours": services.pushgate}[request.param]
     services.find_prometheus()
     with tempfile.TemporaryDirectory(prefix="pushgate-test-") as name, ExitStack() as stack:
         folder = Path(name)
         ports = {
-            scenario: stack.enter_context(listening([*command, *flags]))
+            scenario: stack.enter_context(start(*flags)).port
             for scenario, flags in (
                 ("plain", ()),
                 ("basicauth", [f"--web.config.file={with_users(folder)}"]),
@@ -105,25 +101,6 @@ scrape_configs:
     tls_config: {{insecure_skip_verify: true}}
     static_configs: [{{targets: ["localhost:{ssl}"]}}]
 """
-
-
-@contextmanager
-def listening(command):
-    """Start a server that answers nobody without credentials; yield its port when it listens."""
-    port = services.free_port()
-    argv = [*command, f"--web.listen-address=127.0.0.1:{port}"]
-    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: accepts(port), services.READY_WITHIN)
-            yield port
-        finally:
-            process.terminate()
-
-
-def accepts(port):
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-        return True
-    return False
 
 
 def push(scenario, kind, address, **environment):
