@@ -69,6 +69,12 @@ def test_a_connection_is_used_again_after_a_complete_answer_only():
         assert kept.is_reusable is is_reusable
 
 
+def test_a_second_answer_is_not_taken_for_that_of_the_next_request():
+    kept, _ = channel(OK + OK)
+    assert finished(kept.request(send())).status == 202
+    assert not kept.is_reusable
+
+
 def test_an_answer_to_half_a_body_counts_and_ends_the_connection():
     kept, _ = channel(OK.replace(b"202", b"413"), refuses=True)
     assert finished(kept.request(send(body=b"x"))).status == 413

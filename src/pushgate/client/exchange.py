@@ -137,8 +137,10 @@ class Channel:
             # A gateway may refuse a body before it has read it, and close: the answer says why.
             pass
         answer = await self._answer()
-        # After an early answer, the gateway still expects the rest of the body.
-        if is_complete and self._http.our_state is self._http.their_state is h11.DONE:
+        # After an early answer, the gateway still expects the rest of the body; and what
+        # came behind the answer would be taken for that of the next request.
+        is_done = self._http.our_state is self._http.their_state is h11.DONE
+        if is_complete and is_done and not self._http.trailing_data[0]:
             self._http.start_next_cycle()
             self.is_reusable = True
         return answer
