@@ -198,9 +198,9 @@ class Store:
         self.rules, self._rule_of = rules, {}
         self.revision += 1
         schedule = Schedule()
-        for number, group in enumerate([*self._admitted.values()]):
-            if number % PER_SLICE == 0:
-                yield
+        for group in [*self._admitted.values()]:
+            yield  # to match long labels with many rules takes milliseconds
+            self.rule(group.key)  # from now on it is remembered
             self._enter(group, schedule)
         self._schedule = schedule
 
