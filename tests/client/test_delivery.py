@@ -146,6 +146,14 @@ def test_retry_after_is_honoured(caller, registry):
     assert time.monotonic() - started >= 1
 
 
+@ends_in_time
+def test_nobody_waits_for_centuries_even_without_a_deadline(caller, registry):
+    with rogue(answer(503, Retry_After="9" * 20)) as server:
+        failure = fails(caller, make(caller, server.url, registry, deadline=None))
+    assert isinstance(failure, PushServerError)
+    assert failure.attempts == 1
+
+
 def test_no_pause_leads_beyond_the_deadline(caller, registry):
     with rogue(answer(429, Retry_After="60")) as server:
         failure = fails(caller, make(caller, server.url, registry, deadline=5))

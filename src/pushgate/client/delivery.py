@@ -19,6 +19,7 @@ from pushgate.client.failures import (
 )
 from pushgate.client.results import Payload
 from pushgate.client.retry import Retry
+from pushgate.client.route import FOREVER
 from pushgate.errors import (
     PushAuthError,
     PushgatewayError,
@@ -143,8 +144,9 @@ async def deliver(request: PreparedRequest, way: Way) -> Delivery:
             raise late from failure
         pause = request.retry.pause(retries, failure)
         retries += 1
-        # Waiting beyond the deadline would only delay the error.
-        worthwhile = request.retry.covers(failure) and now + pause < expires
+        # Waiting beyond the deadline would only delay the error. Without one, Retry-After
+        # may ask for longer than a thread can sleep.
+        worthwhile = request.retry.covers(failure) and pause < min(expires - now, FOREVER)
         if retries >= request.retry.attempts or not worthwhile:
             raise failure
         log("info", "attempt %d failed, next one in %.2f s: %s", attempts, pause, failure)

@@ -17,7 +17,7 @@ from pushgate.log import warn_once
 if TYPE_CHECKING:
     import ssl
 
-# Eleven days: sockets take no infinite timeout.
+# Seconds, eleven days: neither sockets nor threads wait for an infinite time.
 FOREVER = 1e6
 
 # Compiled at first use: most programs have no proxy.
