@@ -104,12 +104,14 @@ class Arrangement(NamedTuple):
             return None
         known: dict[object, tuple[Labels, ...]] = {}
         labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.bounds]
+        last: tuple[object, ...] = ()
+        its: tuple[Labels, ...] = ()
         for run in self.metrics:
             # Both kinds of names: le is a label of a gauge, but a bound of a histogram.
-            key = (len(run.samples), run.written, run.names, *inside[run.values])
-            its = known.get(key)
-            if its is None:
-                its = known[key] = tuple(run.labels(inside))
+            key = len(run.samples), run.written, run.names, inside[run.values]
+            if key != last:  # usually equal, which is cheaper to find out than to look it up
+                last, hashable = key, (*key[:3], *key[3])
+                its = known.get(hashable) or known.setdefault(hashable, tuple(run.labels(inside)))
             labels[run.family].append(its)
         joined = [its[0] if len(its) == 1 else tuple(chain.from_iterable(its)) for its in labels]
         for its, bounds in zip(joined, self.bounds, strict=True):
