@@ -81,12 +81,17 @@ class OpenMetricsReader:
         if lines[-1] == "":
             lines.pop()
         reading = _Reading()
-        for number, text in enumerate(lines, 1):
-            reading.line(_Line(number, text))
-        if not reading.ended:
-            reason = f"the body ends without {_EOF}: it was cut off, or that last line is missing"
-            raise TextFormatError(len(lines) + 1, reason)
-        return reading.pushed()
+        try:
+            for number, text in enumerate(lines, 1):
+                reading.line(_Line(number, text))
+            if not reading.ended:
+                reason = (
+                    f"the body ends without {_EOF}: it was cut off, or that last line is missing"
+                )
+                raise TextFormatError(len(lines) + 1, reason)
+            return reading.pushed()
+        finally:
+            reading.release()
 
 
 class _Part(Enum):
@@ -388,6 +393,13 @@ class _Reading:
         line.time_here()  # only checked: a gateway refuses timestamps, as the reference does
         self._timestamped = True
         return True
+
+    def release(self) -> None:
+        """Free everything bit by bit, and not in one long call into C."""
+        while self._families:
+            _, family = self._families.popitem()
+            while family.metrics:
+                family.metrics.popitem()
 
     def pushed(self) -> Pushed:
         shapes: dict[str, FamilyShape] = {}

@@ -331,7 +331,7 @@ def interning(
 ) -> Sliced[PushShape]:
     """Do what :func:`interned` does in slices."""
     key: Hashable = families
-    if sum([1 + len(family.labels) for family in families]) > PER_PIECE:
+    if sum([1 + len(family.labels) * _weight(family) for family in families]) > PER_PIECE:
         key = yield from long_key(_pieces(families))
     shape = _SHAPES.get(key)
     if shape is None:
@@ -344,7 +344,14 @@ def interning(
 
 
 def _is_large(families: tuple[FamilyShape, ...]) -> bool:
-    return len(families) + sum([len(family.labels) for family in families]) > LARGE
+    metrics = sum([len(family.labels) * _weight(family) for family in families])
+    return len(families) + metrics > LARGE
+
+
+def _weight(family: FamilyShape) -> int:
+    """Return as how many metrics of up to seven labels each metric of *family* counts."""
+    labels = family.labels
+    return 1 + max(len(labels[0]), len(labels[-1])) // 8 if labels else 0
 
 
 def _pieces(families: Iterable[FamilyShape]) -> Iterator[Hashable]:
@@ -352,17 +359,19 @@ def _pieces(families: Iterable[FamilyShape]) -> Iterator[Hashable]:
     some: list[FamilyShape] = []
     weight = 0
     for family in families:
-        weight += 1 + len(family.labels)
+        its = 1 + len(family.labels) * _weight(family)
+        weight += its
         if weight > PER_PIECE:
             yield tuple(some)
-            some, weight = [], 1 + len(family.labels)
+            some, weight = [], its
         if weight <= PER_PIECE:
             some.append(family)
             continue
         name, kind, said, labels, bounds, as_text = family
         yield name, kind, said, len(labels), len(bounds), as_text
+        step = max(1, PER_PIECE // _weight(family))
         for column in (labels, bounds):
-            yield from (column[at : at + PER_PIECE] for at in range(0, len(column), PER_PIECE))
+            yield from (column[at : at + step] for at in range(0, len(column), step))
         weight = 0
     yield tuple(some)
 
