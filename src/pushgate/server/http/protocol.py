@@ -54,6 +54,9 @@ _log = logging.getLogger(__name__)
 _LARGE_HEAD_BYTES = 8 << 10
 # Received and not yet read: from here on the client has to wait.
 _HIGH_WATER_BYTES = 64 << 10
+# How long one connection may keep the event loop when it receives something: in one iteration of
+# the loop, a hundred may.
+_SHARE_SECONDS = SLICE_SECONDS / 10
 # How much of a body is read in one step.
 _PIECE_BYTES = 16 << 10
 # The rest of a body that was refused: up to so much is read and dropped for the next request.
@@ -313,15 +316,15 @@ class HttpProtocol(asyncio.Protocol):
 
     # --- Requests ---------------------------------------------------------------------------
 
-    def advance(self) -> None:
-        """Process what has arrived as far as possible, and let others run in between."""
+    def advance(self, seconds: float = _SHARE_SECONDS) -> None:
+        """Process what has arrived for so many *seconds*, and the rest when it is its turn."""
         if self._is_advancing or self._is_scheduled:  # a response may come while it is parsed
             return
         self._is_advancing = True
         try:
-            pause = self._loop.time() + SLICE_SECONDS
+            pause = time.perf_counter() + seconds  # the loop's clock counts milliseconds
             while self._step():
-                if self._loop.time() >= pause:
+                if time.perf_counter() >= pause:
                     self._is_scheduled = True
                     queue_slice(self._go_on)
                     break
@@ -331,7 +334,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _go_on(self) -> None:
         self._is_scheduled = False
-        self.advance()
+        self.advance(SLICE_SECONDS)
 
     def _step(self) -> bool:
         """Read the next head, or the next piece of a body; return False if there is none yet."""
