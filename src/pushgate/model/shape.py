@@ -178,7 +178,7 @@ class PushShape:
 
     def __del__(self) -> None:
         """Pass what takes long to free to :data:`release`."""
-        if release and _is_large(self.families):
+        if release and _outweigh(self.families, LARGE):
             release([self.families, self.label_schema.families])
 
     @property
@@ -331,21 +331,25 @@ def interning(
 ) -> Sliced[PushShape]:
     """Do what :func:`interned` does in slices."""
     key: Hashable = families
-    if sum([1 + len(family.labels) * _weight(family) for family in families]) > PER_PIECE:
+    if _outweigh(families, PER_PIECE):
         key = yield from long_key(_pieces(families))
     shape = _SHAPES.get(key)
     if shape is None:
         if label_schemas is None:
             label_schemas = yield from _label_schemas(families)
         shape = _SHAPES[key] = PushShape(families, label_schema_of(label_schemas))
-    elif release and shape.families is not families and _is_large(families):
+    elif release and shape.families is not families and _outweigh(families, LARGE):
         release([families])
     return shape
 
 
-def _is_large(families: tuple[FamilyShape, ...]) -> bool:
-    metrics = sum([len(family.labels) * _weight(family) for family in families])
-    return len(families) + metrics > LARGE
+def _outweigh(families: tuple[FamilyShape, ...], most: int) -> bool:
+    """Return whether *families* and their metrics count more than *most*; looks at few families."""
+    return len(families) > most or sum(map(_total_weight, families)) > most
+
+
+def _total_weight(family: FamilyShape) -> int:
+    return 1 + len(family.labels) * _weight(family)
 
 
 def _weight(family: FamilyShape) -> int:
@@ -359,7 +363,7 @@ def _pieces(families: Iterable[FamilyShape]) -> Iterator[Hashable]:
     some: list[FamilyShape] = []
     weight = 0
     for family in families:
-        its = 1 + len(family.labels) * _weight(family)
+        its = _total_weight(family)
         weight += its
         if weight > PER_PIECE:
             yield tuple(some)
