@@ -337,7 +337,9 @@ def interning(
     if shape is None:
         if label_schemas is None:
             label_schemas = yield from _label_schemas(families)
-        shape = _SHAPES[key] = PushShape(families, label_schema_of(label_schemas))
+        label_schema = label_schema_of(label_schemas)
+        yield
+        shape = _SHAPES[key] = PushShape(families, label_schema)
     elif release and shape.families is not families and _outweigh(families, LARGE):
         release([families])
     return shape
@@ -411,10 +413,13 @@ class Pushed(NamedTuple):
 
     def removal(self, names: frozenset[str]) -> Sliced["Pushed | None"]:
         """Return this push without the families called *names*; None if nothing is left."""
-        kept = yield from listing(i for i, n in enumerate(self.shape.names) if n not in names)
+        kept: list[int] = []
+        for at in range(0, len(self.shape.names), PER_PIECE):
+            some_names = enumerate(self.shape.names[at : at + PER_PIECE], at)
+            kept += [i for i, name in some_names if name not in names]
+            yield
         if not kept:
             return None
-        yield
         families, label_schemas, starts = (
             self.shape.families,
             self.shape.label_schema.families,

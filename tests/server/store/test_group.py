@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -43,10 +45,14 @@ def test_the_families_that_the_server_keeps_itself_are_dropped_from_a_push():
     assert without_times(nothing_of_them) is nothing_of_them
 
 
+def without(one: Block, families: Iterable[str]) -> Block | None:
+    return finished(one.removal(one.held(frozenset(families))))
+
+
 @pytest.mark.parametrize("body", ["m0 1\nm1 1\nm2 1\n", MANY], ids=["small", "large"])
 def test_a_block_less_some_families_has_the_others_and_is_as_old(body):
     one = block(body)
-    rest = finished(one.removal(frozenset({"m1", "unknown"})))
+    rest = without(one, {"m1", "unknown"})
     assert names(rest.families()) == sorted({*one.pushed.shape.names} - {"m1"})
     assert (rest.series, rest.received) == (one.series - 1, 7)
     assert list(one.families(frozenset({"m1"}))) != []
@@ -54,22 +60,24 @@ def test_a_block_less_some_families_has_the_others_and_is_as_old(body):
     assert names(rest.families(frozenset({"m1", "m2", "unknown"}))) == ["m2"]
 
 
-def test_a_block_that_has_none_of_the_families_stays():
-    one = block("m 1\n")
-    assert finished(one.removal(frozenset({"n"}))) is one
+def test_a_block_holds_the_families_that_are_left():
+    one = block(MANY)
+    assert one.held(frozenset({"m1", "m2", "unknown"})) == {"m1", "m2"}
+    assert without(one, {"m1"}).held(frozenset({"m1", "m2"})) == {"m2"}
+    assert one.held(frozenset({"unknown"})) == frozenset()
 
 
 @pytest.mark.parametrize("body", ["m 1\n", MANY], ids=["small", "large"])
 def test_of_a_block_without_all_its_families_nothing_is_left(body):
     one = block(body)
-    assert finished(one.removal(frozenset(one.pushed.shape.names))) is None
+    assert without(one, one.pushed.shape.names) is None
 
 
 def test_a_large_block_notes_what_it_dropped_until_that_is_the_half():
     one = block(MANY)
-    few = finished(one.removal(frozenset({"m1"})))
+    few = without(one, {"m1"})
     assert few.pushed is one.pushed
-    most = finished(few.removal(frozenset(f"m{number}" for number in range(200))))
+    most = without(few, (f"m{number}" for number in range(200)))
     assert most.dropped == frozenset()
     assert len(most.pushed.shape.names) == most.series == 100
 
@@ -109,7 +117,7 @@ def test_of_many_blocks_the_smaller_ones_are_joined():
 
 def test_a_joined_block_only_notes_what_it_dropped():
     joined, *_ = finished(compaction(many_blocks()))
-    less = finished(joined.removal(frozenset({"m1"})))
+    less = without(joined, {"m1"})
     assert (less.pushed, less.dropped) == (joined.pushed, frozenset({"m1"}))
     assert less.series == joined.series - 1
 
@@ -117,8 +125,8 @@ def test_a_joined_block_only_notes_what_it_dropped():
 def test_whatever_goes_the_rest_of_a_joined_block_was_received_when_it_was():
     before = times(many_blocks())
     joined, *_ = finished(compaction(many_blocks()))
-    few = finished(joined.removal(frozenset(f"m{number}" for number in range(30))))
-    left = finished(few.removal(frozenset(f"m{number}" for number in range(100))))
+    few = without(joined, (f"m{number}" for number in range(30)))
+    left = without(few, (f"m{number}" for number in range(100)))
     assert left.dropped == frozenset()
     again, *_ = finished(compaction([few, *large_blocks()]))
     assert len(times([left])) == joined.size - 100
@@ -128,7 +136,7 @@ def test_whatever_goes_the_rest_of_a_joined_block_was_received_when_it_was():
 
 def test_what_a_block_dropped_is_not_joined():
     small = finished(compaction(many_blocks()))[0]
-    small = finished(small.removal(frozenset({"m1"})))
+    small = without(small, {"m1"})
     joined, *_ = finished(compaction([small, *large_blocks()]))
     assert {"m1"}.isdisjoint(joined.pushed.shape.name_set)
     assert {"m2"} <= joined.pushed.shape.name_set

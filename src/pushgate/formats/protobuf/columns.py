@@ -196,6 +196,10 @@ def read_columns(body: bytes, most_series: int) -> Columns:
     shape.values_are_utf8 = True
     shape.longest_value = longest
     values = struct.unpack(f"<{len(numbers)}d", b"".join(numbers))
+    # One after the other, so that other threads can run in between; at the end of the function,
+    # they would all be freed in one step.
+    for used in (names, labels, numbers, shapes, schemas):
+        used.clear()
     return Columns(shape, values, tuple(doubles), families if places <= _MAX_PLACES else [])
 
 

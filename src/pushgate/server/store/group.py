@@ -125,17 +125,14 @@ class Block:
         held = names & self.pushed.shape.label_schema.name_set
         return held - self.dropped if held else held
 
-    def removal(self, names: frozenset[str]) -> Sliced["Block | None"]:
-        """Return this block less the families called *names*; None if nothing is left.
+    def removal(self, gone: frozenset[str]) -> Sliced["Block | None"]:
+        """Return this block less families that it has :meth:`held`; None if nothing is left.
 
-        Costs time in proportion to *names*, on average over many calls: a large block, and
+        Costs time in proportion to *gone*, on average over many calls: a large block, and
         one of several pushes, only notes what it has dropped, until that is the half of it.
         """
         shape = self.pushed.shape
-        gone = self.held(names)
-        if not gone:
-            return self
-        dropped = self.dropped | gone
+        dropped = self.dropped | gone if self.dropped else gone
         # From what several pushes left, many more are going to take their families.
         is_rewritten = len(shape.names) < _LARGE and not self.times
         if is_rewritten or 2 * len(dropped) > len(shape.names):
