@@ -17,6 +17,7 @@ from pushgate.server.store.change import Fail
 from pushgate.server.store.group import Failure
 from pushgate.server.store.rules import Rule, Rules
 from tests.server.http.asgi import Served
+from tests.server.journals import ForgetfulJournal
 from tests.server.pushes import change, key, put
 
 SECOND = 10**9
@@ -209,32 +210,17 @@ def test_deleting_needs_a_matcher_or_an_age(query):
     assert len(served.store) == 5
 
 
-class Full:
+class FullJournal(ForgetfulJournal):
     """A journal on a disk that is full."""
-
-    is_shared = False
-    tidy_failures = 0
-
-    def begin(self):
-        pass
 
     def append(self, steps):
         if any(step.after is None for step in steps):
             raise JournalFailed("the disk is full")
 
-    def check(self):
-        pass
-
-    def tidy(self):
-        return False
-
-    def close(self):
-        pass
-
 
 def test_nothing_is_deleted_when_the_journal_fails():
     async def deleted() -> tuple[int, int]:
-        served = Served(journal=Full())
+        served = Served(journal=FullJournal())
         served.gateway.start()
         for job in "ab":
             await served.asked("PUT", f"/metrics/job/{job}", "m 1\n")

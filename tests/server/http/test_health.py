@@ -6,36 +6,20 @@ import pytest
 from pushgate.errors import JournalFailed
 from pushgate.server.settings import Settings
 from tests.server.http.asgi import Served
+from tests.server.journals import ForgetfulJournal
 
 
-class HeldJournal:
+class HeldJournal(ForgetfulJournal):
     """A journal that appends when it is let, and fails as long as it is told to."""
-
-    is_shared = False
 
     def __init__(self, *, fails: bool = False) -> None:
         self.let = threading.Event()
         self.fails = fails
 
-    def load(self):
-        return []
-
-    def begin(self):
-        pass
-
     def append(self, _steps):
         self.let.wait()
         if self.fails:
             raise JournalFailed("no space left on device")
-
-    def check(self):
-        pass
-
-    def tidy(self):
-        return False
-
-    def close(self):
-        pass
 
 
 @pytest.mark.parametrize("target", ["/-/healthy", "/-/ready"])

@@ -14,6 +14,7 @@ from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.store import Store
 from tests.examples import few_large_examples
+from tests.server.journals import ForgetfulJournal
 from tests.server.pushes import Delete, content, key, post, put
 
 pytestmark = pytest.mark.anyio
@@ -131,30 +132,14 @@ async def test_what_became_due_while_the_server_was_down_is_never_shown(tmp_path
     journal.close()
 
 
-class FullDisk:
+class FullDisk(ForgetfulJournal):
     """A journal that refuses every append while it is full."""
 
-    is_shared = False
     is_full = False
-
-    def load(self):
-        return []
-
-    def begin(self):
-        pass
 
     def append(self, _steps):
         if self.is_full:
             raise JournalFailed("the disk is full")
-
-    def check(self):
-        pass
-
-    def tidy(self):
-        return False
-
-    def close(self):
-        pass
 
 
 async def test_with_a_full_disk_groups_are_still_shown_and_expire_when_it_has_room():

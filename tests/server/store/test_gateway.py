@@ -21,15 +21,14 @@ from pushgate.server.store.group import Group
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.selector import parse_selector
 from pushgate.server.store.store import Bounds, News, Step, Store
+from tests.server.journals import ForgetfulJournal
 from tests.server.pushes import content, key, post, pushed, put
 
 pytestmark = pytest.mark.anyio
 
 
-class Disk:
+class Disk(ForgetfulJournal):
     """A journal that waits for the test, and fails when the test wants it to."""
-
-    is_shared = False
 
     def __init__(self) -> None:
         self.batches: list[Sequence[Step]] = []
@@ -39,12 +38,6 @@ class Disk:
         self.left_to_tidy = 0
         self.arrived = threading.Semaphore(0)
         self.may_go_on = threading.Semaphore(0)
-
-    def load(self) -> list[Group]:
-        return []
-
-    def begin(self) -> None:
-        pass
 
     def append(self, steps: Sequence[Step]) -> None:
         self.arrived.release()
