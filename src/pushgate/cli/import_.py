@@ -88,6 +88,7 @@ def _endpoint(
     token_file: str | None,
     headers: dict[str, str] | None = None,
 ) -> PushGateway:
+    limit = requests.timeout or _DEFAULT_TIMEOUT
     return PushGateway(
         address,
         job="import",
@@ -95,8 +96,8 @@ def _endpoint(
         bearer_token_file=token_file,
         ca_file=requests.ca_file,
         verify=not requests.insecure,
-        deadline=requests.timeout or _DEFAULT_TIMEOUT,
-        read_timeout=requests.timeout or _DEFAULT_TIMEOUT,
+        deadline=limit,
+        read_timeout=limit,
         retry=Retry() if requests.retries is None else requests.retries,
         properties=False,
     )

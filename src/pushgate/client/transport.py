@@ -87,7 +87,6 @@ class DeadlineSocket(ABC):
     @abstractmethod
     async def _resolve(self, host: str, port: int) -> Resolved:
         """Return the addresses of *host*, or the error in their place."""
-        ...
 
     @abstractmethod
     async def _connect(self, address: Any, seconds: float) -> None: ...

@@ -74,7 +74,7 @@ class TextTemplate(NamedTuple):
     placeholders; it is None if that is the order they have.
     """
 
-    pieces: tuple["_Piece", ...]
+    pieces: tuple[_Piece, ...]
     pick: Callable[[Sequence[bytes]], Sequence[bytes]] | None
 
 

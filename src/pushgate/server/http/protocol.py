@@ -324,7 +324,7 @@ class HttpProtocol(asyncio.Protocol):
         try:
             pause = time.perf_counter() + seconds  # the loop's clock counts milliseconds
             while self._step():
-                if time.perf_counter() >= pause:
+                if self._buffer and time.perf_counter() >= pause:
                     self._is_scheduled = True
                     queue_slice(self._go_on)
                     break
