@@ -90,7 +90,7 @@ NOT_RUN = {
     "docker compose": "needs a Docker daemon; test_container.py does the same steps",
     "kubectl": "needs a cluster; test_deploy_replicas.py checks the objects",
     "pip install": "the test environment is installed already; test_dist.py installs the wheel",
-    "pushgate copy data/": "needs a database; tests/cli/test_copy.py runs it",
+    "pushgate copy data/": "needs a database; server/storage/test_backup.py does the same",
     "python3 -m venv /opt": "needs root and systemd; test_deploy_systemd.py checks the units",
     "/opt/pushgate/bin/pushgate backup": "the same, by test_backup_docs.py",
 }

@@ -56,3 +56,19 @@ def test_damage_is_status_2_and_nothing_is_restored(data, tmp_path):
         assert done.exit_code == 2
         assert f'{data} is damaged (group {{job="Backup"}}: its checksum is wrong)' in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["pushgate.db"]
+
+
+def test_a_file_is_copied(data, tmp_path):
+    none = pushgate("copy", tmp_path / "none", tmp_path / "copy.db")
+    assert none.exit_code == 2
+    assert none.stderr == f"pushgate: {tmp_path / 'none'} does not exist: name another file\n"
+    done = pushgate("copy", data, tmp_path / "copy.db")
+    assert (done.exit_code, done.output) == (0, "copied 2 groups with 0 series\n")
+
+
+def test_a_database_that_is_away_is_one_line_without_its_password(tmp_path):
+    done = pushgate("copy", "postgresql://u:s3cret@127.0.0.1:1/db", tmp_path / "copy.db")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("pushgate: can't use the database 127.0.0.1:1/db: ")
+    assert "s3cret" not in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -24,7 +24,7 @@ _COMMANDS = {
     "check": "pushgate.cli.backup:check",
     "check-rules": "pushgate.cli.check_rules:check_rules",
     "completion": "pushgate.cli.completion:completion",
-    "copy": "pushgate.cli.copy:copy",
+    "copy": "pushgate.cli.backup:copy",
     "delete": "pushgate.cli.delete:delete",
     "import": "pushgate.cli.import_:import_groups",
     "list": "pushgate.cli.list_groups:list_groups",

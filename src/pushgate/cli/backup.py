@@ -1,6 +1,5 @@
-"""``pushgate backup``, ``check`` and ``restore``: copies of everything a server stores."""
+"""``pushgate backup``, ``check``, ``restore``, ``copy``: copies of everything a server stores."""
 
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,18 +56,16 @@ def backup(file: Path, storage: Storage) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
     """Verify every record of FILE, a backup or the persistence file of a server."""
-    from pushgate.server.storage.backup import copy_file
+    from pushgate.server.storage.backup import check_file
 
-    with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
-        # A copy verifies each record, and neither locks nor changes FILE.
-        contents = copy_file(file, Path(folder) / "checked")
-        click.echo(f"{file}: {_summary(contents, file)}")
-        oldest = min((group for group in contents.groups if group.pushed_at), default=None,
-                     key=lambda group: group.pushed_at)  # fmt: skip
-        if oldest is not None:
-            # Stored times are Unix nanoseconds.
-            pushed = datetime.fromtimestamp(oldest.pushed_at / 1e9, UTC)
-            click.echo(f"oldest push: {pushed:%Y-%m-%dT%H:%M:%SZ}, {oldest.key}")
+    contents = check_file(file)
+    click.echo(f"{file}: {_summary(contents, file)}")
+    pushed_to = [group for group in contents.groups if group.pushed_at]
+    if pushed_to:
+        oldest = min(pushed_to, key=lambda group: group.pushed_at)
+        # Stored times are Unix nanoseconds.
+        pushed = datetime.fromtimestamp(oldest.pushed_at / 1e9, UTC)
+        click.echo(f"oldest push: {pushed:%Y-%m-%dT%H:%M:%SZ}, {oldest.key}")
 
 
 @click.command()
@@ -84,13 +81,27 @@ def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT00
     from pushgate.server.storage.backup import restore_database, restore_file
 
     if storage.persistence_url:
-        with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
-            contents = restore_database(
-                file, storage.persistence_url, Path(folder), replace=replace
-            )
+        contents = restore_database(file, storage.persistence_url, replace=replace)
     else:
         contents = restore_file(file, storage.persistence_file, replace=replace)
     click.echo(f"restored {_summary(contents, file)}")
+
+
+@click.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--replace", is_flag=True, help="Replace what TO holds; without, it must be empty.")
+def copy(source: str, target: str, *, replace: bool) -> None:
+    """Copy all groups between a persistence file and a PostgreSQL database.
+
+    FROM and TO are files, or URLs such as postgresql://user@host/name; PGPASSWORD or
+    ~/.pgpass keep the password out of the command line. Stop the servers of both first.
+    """
+    from pushgate.server.storage import backup
+
+    groups = backup.copy(source, target, replace=replace).groups
+    series = sum(group.series for group in groups)
+    click.echo(f"copied {counted(len(groups), 'group')} with {series} series")
 
 
 def _summary(contents: "Contents", file: Path) -> str:

@@ -1,16 +1,19 @@
-"""Backups of a database, taken and put back with a real PostgreSQL."""
+"""Backups of a real PostgreSQL database, and copies between one and a file."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pushgate.errors import StartupError
-from pushgate.server.storage.backup import copy_database, restore_database
-from pushgate.server.storage.opening import open_database
-from pushgate.server.store.group import Block, new_group
-from pushgate.server.store.store import Step
+from pushgate.server.storage.backup import copy, copy_database, restore_database
+from pushgate.server.storage.opening import lock_file, open_database
+from pushgate.server.storage.sqlite import SqliteJournal
+from pushgate.server.store.change import Fail
+from pushgate.server.store.group import Block, Failure, new_group
+from pushgate.server.store.store import Step, Store
 from tests.postgres import Postgres
-from tests.server.pushes import key, pushed
+from tests.server.pushes import key, post, pushed, put
 
 
 def stored(url: str) -> dict[str, bytes]:
@@ -49,7 +52,7 @@ def test_what_is_restored_replaces_what_came_since(url, tmp_path):
     store(url, a="m 1\n")
     copy_database(url, tmp_path / "backup")
     store(url, b="m 2\n")
-    restore_database(tmp_path / "backup", url, folder(tmp_path), replace=True)
+    restore_database(tmp_path / "backup", url, replace=True)
     assert stored(url) == {"a": b"1"}
 
 
@@ -57,11 +60,63 @@ def test_a_database_that_holds_groups_is_only_replaced_if_asked_to(url, tmp_path
     store(url, a="m 1\n")
     copy_database(url, tmp_path / "backup")
     with pytest.raises(StartupError, match="holds groups: give --replace"):
-        restore_database(tmp_path / "backup", url, folder(tmp_path), replace=False)
+        restore_database(tmp_path / "backup", url, replace=False)
     assert stored(url) == {"a": b"1"}
 
 
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "temporary"
-    made.mkdir()
-    return made
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A persistence file with two groups and an idempotency key."""
+    store, path = Store(), tmp_path / "pushgate.db"
+    steps = [
+        *store.admit(put(key("a"), 'm{x="1"} 1\nn 2\n', 5)),
+        *store.admit(post(key("a"), "o 3\n", 6)),
+        *store.admit(put(key("b", instance="é"), "m 4\n", 7)),
+        *store.admit(Fail(key("b", instance="é"), 8, Failure("is bad", "::1"))),
+    ]
+    with closing(SqliteJournal(path)) as journal:
+        journal.load()
+        journal.append([steps[0], steps[1]._replace(once=b"k"), *steps[2:]])
+    return str(path)
+
+
+def content(path: str) -> tuple[list, list]:
+    """Everything in a file: its groups, and its idempotency keys."""
+    with closing(SqliteJournal(Path(path))) as journal:
+        groups = sorted(journal.load(), key=lambda group: group.key)
+        keys = journal.applied_keys()
+    return [
+        (
+            *(one.key, one.pushed_at, one.failed_at, one.since, one.failure, one.history),
+            [(block.pushed, block.received, block.times, block.dropped) for block in one.blocks],
+        )
+        for one in groups
+    ], keys
+
+
+def test_a_file_survives_the_way_to_a_database_and_back(file, url, tmp_path):
+    again = str(tmp_path / "again.db")
+    copy(file, url, replace=False)
+    copied = copy(url, again, replace=False)
+    assert {len(group.blocks) for group in copied.groups} == {1, 2}
+    assert content(again) == content(file)
+
+
+def test_what_is_copied_replaces_everything_if_asked_to(file, url, tmp_path):
+    empty, again = str(tmp_path / "empty.db"), str(tmp_path / "again.db")
+    with closing(SqliteJournal(Path(empty))) as journal:
+        journal.load()
+    copy(file, url, replace=False)
+    with pytest.raises(StartupError, match="holds groups: give --replace"):
+        copy(empty, url, replace=False)
+    copy(empty, url, replace=True)
+    copy(url, again, replace=False)
+    assert content(again) == ([], [])
+
+
+def test_a_file_that_a_server_uses_is_not_copied(file, url):
+    lock = lock_file(Path(file), 0)
+    with pytest.raises(StartupError, match="in use by another process"):
+        copy(file, url, replace=False)
+    lock.release()
+    assert stored(url) == {}

@@ -7,6 +7,7 @@ meanwhile is the copy useless, and is made again.
 """
 
 import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -64,6 +65,18 @@ def copy_file(source: Path, target: Path) -> Contents:
     return contents
 
 
+def check_file(source: Path) -> Contents:
+    """Return the contents of *source*, all of them checked. A server may be using it.
+
+    Raises:
+        DamagedFile: *source* is damaged.
+        StartupError: it is not one of our files.
+    """
+    # A copy is read, which neither locks nor changes the file itself.
+    with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
+        return copy_file(source, Path(folder) / "checked")
+
+
 def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
     """Make *target* a copy of *backup*. No server may be using *target*.
 
@@ -105,17 +118,17 @@ def copy_database(url: str, target: Path) -> Contents:
     return contents
 
 
-def restore_database(backup: Path, url: str, folder: Path, *, replace: bool) -> Contents:
+def restore_database(backup: Path, url: str, *, replace: bool) -> Contents:
     """Replace the contents of the database *url* by *backup*. Servers that use it follow.
 
-    With *replace*, it may hold groups; they are replaced. *folder* is for temporary files.
+    With *replace*, it may hold groups; they are replaced.
 
     Raises:
         DamagedFile: *backup* is damaged.
         StartupError: the database holds groups, or can't be used.
         JournalFailed: the groups could not be written.
     """
-    contents = copy_file(backup, folder / "backup")
+    contents = check_file(backup)
     journal, groups = open_database(url)
     with closing(journal):
         present = {group.key.packed: group for group in groups}
@@ -123,6 +136,27 @@ def restore_database(backup: Path, url: str, folder: Path, *, replace: bool) -> 
         while not _replace_in_turn(journal, present, contents, replace=replace):
             pass
     return contents
+
+
+def copy(source: str, target: str, *, replace: bool) -> Contents:
+    """Replace the contents of *target* by those of *source*, each a file or the URL of a database.
+
+    This is a backup that is restored, with the same errors; but a file may not be in use.
+    """
+    with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
+        backup = Path(folder) / "backup"
+        if _is_database(source):
+            copy_database(source, backup)
+        else:
+            copy_file(Path(source), backup)
+            lock_file(Path(source), 0).release()  # a server would go on to change it
+        if _is_database(target):
+            return restore_database(backup, target, replace=replace)
+        return restore_file(backup, Path(target), replace=replace)
+
+
+def _is_database(place: str) -> bool:
+    return place.startswith(("postgresql://", "postgres://"))
 
 
 def _copy_checked(source: Path, draft: Path) -> Contents:
