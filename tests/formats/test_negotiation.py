@@ -37,6 +37,7 @@ PROMETHEUS_3_PROTOBUF = (
         (b"text/plain;version=0.0.4;escaping=allow-utf-8", Format.TEXT, UTF8),
         (b'text/plain;escaping="allow-utf-8"', Format.TEXT, UNDERSCORES),
         (b"text/plain;escaping=foo", Format.TEXT, UNDERSCORES),
+        (b"text/plain;\tescaping=dots", Format.TEXT, UNDERSCORES),
         (b"application/json;escaping=values,text/plain", Format.TEXT, VALUES),
         (b"text/plain,application/json;escaping=values", Format.TEXT, UNDERSCORES),
         (b"application/vnd.google.protobuf", Format.TEXT, UNDERSCORES),

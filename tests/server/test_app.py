@@ -171,7 +171,7 @@ def test_every_route_is_below_the_prefix():
     assert 'm{instance="",job="j"} 1' in served.ask("GET", "/foo/metrics").text
     assert served.ask("GET", "/foo/").status == 200
     assert served.ask("GET", "/foo/api/v1/status").status == 200
-    for target in ("/metrics", "/", "/api/v1/status", "/metrics/job/j", "/foo"):
+    for target in ("/metrics", "/", "/api/v1/status", "/metrics/job/j", "/fo"):
         assert served.ask("GET", target).status == 404
 
 
@@ -180,6 +180,16 @@ def test_a_prefix_may_have_to_be_escaped():
     assert served.ask("PUT", "/%C3%A9%20b/metrics/job//x/y", "m 1\n").status == 400
     assert served.ask("PUT", "/%C3%A9%20b/metrics/job/j", "m 1\n").status == 200
     assert served.ask("GET", "/%C3%A9%20b/api/v1/status").status == 200
+
+
+@pytest.mark.parametrize(
+    ("prefix", "target", "page"), [("/foo", "/foo?q=a", "/foo/"), ("/é", "/%C3%A9", "/%C3%A9/")]
+)
+def test_the_prefix_without_a_slash_leads_to_the_page(prefix, target, page):
+    served = Served(Settings(web_route_prefix=prefix))
+    answer = served.ask("GET", target)
+    assert (answer.status, answer.headers["location"]) == (301, page)
+    assert served.ask("PUT", target).status == 405
 
 
 def test_quit_by_get_is_explained_without_the_prefix():

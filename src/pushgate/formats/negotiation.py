@@ -95,12 +95,12 @@ def accepted_format(accept: bytes) -> Accepted:
 def _clauses(accept: str) -> Iterator[_Clause]:
     for clause in accept.split(","):
         media, *parameters = clause.split(";")
-        main, *sub = (part.strip(" \t") for part in media.split("/"))
+        main, *sub = (part.strip(" ") for part in media.split("/"))
         if len(sub) > 1 or (not sub and main != "*"):
             continue
         pairs = (parameter.partition("=") for parameter in parameters)
         # As in the reference, a parameter without a value is ignored.
-        given = {name.strip(" \t"): v for name, _, value in pairs if (v := value.strip(" \t"))}
+        given = {name.strip(" "): v for name, _, value in pairs if (v := value.strip(" "))}
         quality = math.nan
         with suppress(ValueError):
             quality = parse_float(given.pop("q", "1"))

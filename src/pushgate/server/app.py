@@ -15,7 +15,7 @@ from pushgate.server.api.responses import PREFLIGHT
 from pushgate.server.http import health
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import push_over_asgi
-from pushgate.server.http.push_path import push_path
+from pushgate.server.http.push_path import escaped, push_path
 from pushgate.server.http.responses import Response, error_response
 from pushgate.server.http.routes import Action, Endpoint, Resource
 from pushgate.server.http.scrape import scrape
@@ -104,6 +104,9 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     prefixed[settings.telemetry_path] = {
         "GET": Action(endpoint=scrape, permission=Permission.SCRAPE)
     }
+    if prefix:  # as somebody types the external URL; the links of the page need the slash
+        to_page = Response(301, headers=((b"location", escaped(prefix.encode()).encode() + b"/"),))
+        prefixed[prefix] = {"GET": _ANY(endpoint=_always(to_page))}
     # The Go server forgets the prefix here.
     prefixed.setdefault("/-/quit", {})["GET"] = _ANY(endpoint=_always(health.STOP_BY_GET))
     return prefixed
