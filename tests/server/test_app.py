@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pushgate.errors import StartupError
 from pushgate.server.app import routes
 from pushgate.server.settings import Settings
 from tests.server.http.asgi import Response, Served
@@ -204,6 +205,20 @@ def test_only_the_scrape_moves_with_the_telemetry_path():
     assert served.ask("GET", "/all").status == 200
     assert served.ask("GET", "/metrics").status == 404
     assert served.ask("PUT", "/metrics/job/j").status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/status", "/-/healthy", "/static/x", "/api/v1/status", "/metrics/job/x"]
+)
+def test_the_exposition_takes_no_path_of_something_else(path):
+    settings = Settings(web_telemetry_path=path)
+    with pytest.raises(StartupError, match=f"telemetry-path={path} is already the path of"):
+        Served(settings)
+
+
+def test_the_exposition_may_be_at_the_prefix_itself():
+    served = Served(Settings(web_route_prefix="/pg", web_telemetry_path=""))
+    assert "pushgate_groups 0" in served.ask("GET", "/pg").text
 
 
 def test_counts_what_the_reference_counts():

@@ -6,9 +6,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from starlette.routing import Route, Router
+from starlette.routing import Route, Router, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pushgate.errors import StartupError
 from pushgate.server.access.config import Permission
 from pushgate.server.api import groups, metrics, openapi, status
 from pushgate.server.api.responses import PREFLIGHT
@@ -57,7 +58,11 @@ _ANY = partial(Action, permission=Permission.ANY)
 
 
 def routes(settings: Settings) -> dict[str, dict[str, Action]]:
-    """Return all paths but those of groups, in Starlette's syntax, with their methods."""
+    """Return all paths but those of groups, in Starlette's syntax, with their methods.
+
+    Raises:
+        StartupError: the exposition is at the path of something else.
+    """
     prefix = settings.route_prefix
     options = {"OPTIONS": _ANY(endpoint=_always(PREFLIGHT), counted_as="api/v1/options")}
     stop = _ADMIN(endpoint=health.stop)
@@ -101,12 +106,14 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     # Below the API, preflight requests succeed for every path, as in the Go server.
     table["/api/v1/{rest:path}"] = options
     prefixed = {prefix + path: actions for path, actions in table.items()}
-    prefixed[settings.telemetry_path] = {
-        "GET": Action(endpoint=scrape, permission=Permission.SCRAPE)
-    }
+    path = settings.telemetry_path
+    is_group = push_path(prefix)(path.encode())
+    if is_group or any(compile_path(taken)[0].match(path) for taken in prefixed):
+        raise StartupError(f"--web.telemetry-path={path} is already the path of something else")
+    prefixed[path] = {"GET": Action(endpoint=scrape, permission=Permission.SCRAPE)}
     if prefix:  # as somebody types the external URL; the links of the page need the slash
         to_page = Response(301, headers=((b"location", escaped(prefix.encode()).encode() + b"/"),))
-        prefixed[prefix] = {"GET": _ANY(endpoint=_always(to_page))}
+        prefixed.setdefault(prefix, {"GET": _ANY(endpoint=_always(to_page))})
     # The Go server forgets the prefix here.
     prefixed.setdefault("/-/quit", {})["GET"] = _ANY(endpoint=_always(health.STOP_BY_GET))
     return prefixed

@@ -282,14 +282,6 @@ def _check(settings: Settings) -> None:
     path = settings.telemetry_path
     if not path.startswith("/"):
         raise ValueError(f'--web.telemetry-path must start with "/", got "{path}"')
-    rest = path.removeprefix(settings.route_prefix)
-    if rest in _TAKEN or rest.startswith(_TAKEN_BELOW):
-        raise ValueError(f'--web.telemetry-path "{path}" is already the path of something else')
-
-
-# Paths of other routes, below the route prefix: they would hide the exposition.
-_TAKEN = ("/", "/status", "/rules", "/help", "/ui/groups", "/-/healthy", "/-/ready", "/-/quit")
-_TAKEN_BELOW = ("/static/", "/ui/group/", "/api/", "/metrics/job/", "/metrics/job@base64/")
 
 
 def help_text(prog: str) -> str:
