@@ -23,6 +23,8 @@ from pushgate.model.names import Escaping, NameRule
 from pushgate.model.numbers import go_float
 from pushgate.server.http.request import parse_head
 from pushgate.server.storage.codec import decode_shape, encode_shape
+from pushgate.server.store.change import Replace
+from pushgate.server.store.store import Store
 from tests.formats.protobuf.bodies import body as protobuf_body, family, labels
 
 KEY = GroupingKey([("job", "batch"), ("instance", "i000001")])
@@ -159,6 +161,21 @@ def test_compress(benchmark, way):
     benchmark(
         {"piece": lambda: Gzip().piece(plain), "gzip -6": lambda: gzip.compress(plain, 6)}[way]
     )
+
+
+@pytest.mark.parametrize("way", ["known", "new labels", "any push"])
+def test_admit_a_push(benchmark, way):
+    benchmark.group = "admit a push of 50 gauges"
+    read, store = TextReader(NameRule.LEGACY).read, Store()
+    made = {
+        "known": lambda _: text_body("0"),
+        "new labels": lambda number: text_body(f"{number:08x}"),
+        "any push": lambda number: text_body("0", 4 + number % 2),
+    }[way]
+    pushes = (Replace(KEY, read(made(number)), 1) for number in itertools.count())
+    store.apply(store.admit(next(pushes)))
+    admit = store.admit if way == "any push" else store.admit_quickly
+    assert benchmark.pedantic(admit, setup=lambda: ((next(pushes),), {}), rounds=300)
 
 
 @pytest.mark.parametrize("way", ["looked up", "parsed"])

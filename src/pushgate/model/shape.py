@@ -194,9 +194,11 @@ class PushShape:
 
         Takes time in proportion to the shape, once for all keys with the same label names.
         """
-        if self.label_schema.is_clean(key.names) and self._is_distinct and self.values_are_utf8:
-            return ()
-        return (yield from self.layout(key).examination())
+        return () if self.is_clean(key) else (yield from self.layout(key).examination())
+
+    def is_clean(self, key: GroupingKey) -> bool:
+        """Return whether all metrics may be stored under *key*, as far as this is seen quickly."""
+        return self.label_schema.is_clean(key.names) and self._is_distinct and self.values_are_utf8
 
     def prepare(self, key: GroupingKey) -> None:
         """Compute now, perhaps in another thread, what the admission of a push to *key* needs."""

@@ -206,6 +206,47 @@ def test_an_unchanged_shape_is_not_checked_again():
     assert store.series == 2
 
 
+@pytest.mark.parametrize(
+    ("body", "is_quick"),
+    [
+        ('a{x="2",y="1"} 2\nb 2\n', True),
+        ('a{x="1",y="1"} 2\na{x="2",y="1"} 2\nb 2\n', False),
+        ('a{x="2",y="1"} 2\na{x="2",y="1"} 2\nb 2\n', False),
+        ('a{x="2",y="12345"} 2\nb 2\n', False),
+        ('a{x="2"} 2\nb 2\n', False),
+        ('# TYPE a gauge\na{x="2",y="1"} 2\nb 2\n', False),
+        ('a{x="2",y="1"} 2\n', False),
+    ],
+)
+def test_other_label_values_are_admitted_quickly(body, is_quick):
+    store = Store(bounds=Bounds(label_value_bytes=4))
+    change(store, put(key(), 'a{x="1",y="1"} 1\nb 1\n'))
+    steps = store.admit_quickly(put(key(), body, 2))
+    assert (steps is not None) is is_quick
+    if steps:
+        store.apply(steps)
+        assert content(store.get(key())) == {"a": [b"2"], "b": [b"2"]}
+        assert (times(store), store.series) == ((2, 0), 2)
+
+
+def test_fewer_series_are_admitted_quickly_and_counted():
+    store = Store()
+    change(store, put(key(), 'a{x="1"} 1\na{x="2"} 1\n'))
+    change(store, post(key(), "b 1\n"))
+    [step] = store.admit_quickly(post(key(), 'a{x="3"} 3\n'))
+    assert store.series == 2
+    finished(store.withdrawal([step]))
+    assert (store.series, content(store.get(key()))) == (3, {"a": [b"1", b"1"], "b": [b"1"]})
+
+
+def test_where_groups_of_a_job_differ_in_labels_other_values_are_compared():
+    store = Store()
+    change(store, put(key(), 'a{x="1"} 1\n'))
+    change(store, put(key(x="2"), "a 1\n"))
+    assert store.admit_quickly(put(key(), 'a{x="3"} 1\n')) is None
+    assert "was collected before" in str(refusal(store, put(key(), 'a{x="2"} 1\n')))
+
+
 JOBS = st.integers(0, 30).map("{:02}".format)
 
 

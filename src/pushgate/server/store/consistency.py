@@ -26,7 +26,7 @@ from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import DUPLICATE, Violation, alike_complaint, sanitised
 from pushgate.model.quoting import go_quote
-from pushgate.model.shape import LabelSchema, Pushed
+from pushgate.model.shape import LabelSchema, Pushed, PushShape
 from pushgate.model.slices import PER_SLICE, Sliced, releasing
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 
@@ -143,6 +143,17 @@ class Index:
             yield from self._own_series(job, group.key, block.families(), 1)
         if after is None:
             self._forget(job, group.key)
+
+    def admits_values(self, key: GroupingKey, shape: PushShape) -> bool:
+        """Return whether *shape* is consistent if the group *key* holds its label schema."""
+        return self._jobs[key.job].owners is None and shape.is_clean(key)
+
+    def revalue(self, before: Pushed, after: Pushed) -> None:
+        """Count *before* out and *after* in, which have the same label schema.
+
+        Only if :meth:`admits_values`: then no series is indexed.
+        """
+        self.series += after.shape.series - before.shape.series
 
     def _forget(self, job: _Job, key: GroupingKey) -> None:
         job.groups.remove(key.packed)

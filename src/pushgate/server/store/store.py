@@ -90,7 +90,12 @@ class Bounds(NamedTuple):
 
     def check(self, key: GroupingKey, shape: PushShape) -> None:
         """Raise :exc:`LimitExceeded` if *shape* is too large for one push to the group *key*."""
-        found, values = shape.extent, (value for _, value in key.labels)
+        if excess := self.excess(key, shape):
+            raise excess
+
+    def excess(self, key: GroupingKey, shape: PushShape) -> LimitExceeded | None:
+        """Return why *shape* is too large for one push to the group *key*; None if it is not."""
+        found, values = shape.extent, [value for _, value in key.labels]
         for what, value, limit, flag in (
             ("series", found.series, self.series_per_push, "series-per-push"),
             (
@@ -113,7 +118,8 @@ class Bounds(NamedTuple):
             ),
         ):
             if limit and value > limit:
-                raise LimitExceeded(f"the push has {value} {what}, more than {limit}", flag)
+                return LimitExceeded(f"the push has {value} {what}, more than {limit}", flag)
+        return None
 
 
 _NO_SHAPE = interned(())
@@ -253,12 +259,12 @@ class Store:
     def admit_quickly(self, change: Change) -> list[Step] | None:
         """Do what :meth:`admission` does, if it takes microseconds; else return None.
 
-        That is so for a push of a shape that its group has already.
+        That is so for a push of a shape that its group has already, also with other label values.
         """
         match change:
             case Replace() | Merge() if not (self.rules.aggregate or change.pushed.timestamped):
                 before = self._admitted.get(change.key.packed)
-                step = self._with_new_numbers(change, before, change.pushed) if before else None
+                step = self._with_new_values(change, before, change.pushed) if before else None
                 return None if step is None else [step]
             case _:
                 return None
@@ -398,26 +404,47 @@ class Store:
         if aggregation and before:
             pushed = yield from self._added_up(pushed, before, aggregation)
         if before is not None:
-            step = self._with_new_numbers(change, before, pushed)
+            step = self._with_new_values(change, before, pushed)
             if step is not None:
                 return step
         after = yield from self._reshaped(change, before, without_times(pushed))
         return (yield from self._count_in(Step(before, after)))
 
-    def _with_new_numbers(self, change: Push, before: Group, pushed: Pushed) -> Step | None:
-        """Admit *pushed*, the content of *change*, if the group has its shape; else return None.
+    def _with_new_values(self, change: Push, before: Group, pushed: Pushed) -> Step | None:
+        """Admit *pushed*, the content of *change*, if the group has its label schema.
 
-        Then there is nothing to check, and nothing to count.
+        Then there is little to check and to count, and with the same shape nothing. Returns None
+        if it has to be checked and counted like any other.
         """
-        shape = pushed.shape
-        others = [b for b in before.blocks if b.pushed.shape is not shape or b.dropped]
-        is_there = len(others) < len(before.blocks) and not (others and isinstance(change, Replace))
-        if not is_there or pushed.wrong_types:
+        schema = pushed.shape.label_schema
+        alike = [b for b in before.blocks if b.pushed.shape.label_schema is schema]
+        if len(alike) != 1 or alike[0].dropped or pushed.wrong_types:
             return None
+        [replaced] = alike
+        others = tuple([block for block in before.blocks if block is not replaced])
+        if others and isinstance(change, Replace):
+            return None
+        if pushed.shape is not replaced.pushed.shape:
+            if not self._is_harmless(change, pushed, replaced):
+                return None
+            self._index.revalue(replaced.pushed, pushed)
         after = before.pushed((*others, Block(pushed, change.time)), change.time)
         self._admitted[change.key.packed] = after
         self._enter(after, self._schedule)
         return Step(before, after)
+
+    def _is_harmless(self, change: Push, pushed: Pushed, replaced: Block) -> bool:
+        """Return whether *pushed* may take the place of a block with its label schema.
+
+        Other label values can only exceed a limit, or be those of other metrics.
+        """
+        shape = pushed.shape
+        return (
+            pushed is change.pushed  # and not what it is added to, which has other limits
+            and shape.series <= replaced.series
+            and not self._bounds.excess(change.key, shape)
+            and self._index.admits_values(change.key, shape)
+        )
 
     def _aggregation(self, change: Push) -> Aggregation | None:
         """Return how *change* is added to the stored series; None if it replaces families."""
