@@ -6,12 +6,12 @@ import sys
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from pushgate.cli import main
+from pushgate.cli.commands import pushgate as command_line
 from tests.services import PUSHGATE
 
 
 def pushgate(*arguments, stdin=None):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+    return CliRunner().invoke(command_line, [str(argument) for argument in arguments], input=stdin)
 
 
 def process(*arguments, timeout=30, **options):

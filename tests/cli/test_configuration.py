@@ -183,7 +183,7 @@ def test_the_client_commands_work_in_a_base_install():
         "for name in f'{extras} google orjson yaml starlette uvicorn uvloop'.split():\n"
         "    sys.modules[name] = None\n"
         "from pushgate.cli import main\n"
-        "main(sys.argv[1:])"
+        "main()"
     )
     with rogue() as server:
         for text in ("rows 3\n", "rows 3\n# EOF\n"):

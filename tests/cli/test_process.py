@@ -138,9 +138,9 @@ def test_kill_after_ends_a_command_that_takes_too_long():
 
 def test_kill_after_kills_what_ignores_sigterm(monkeypatch):
     code = (
-        "from pushgate.cli import process, main; process._KILL_GRACE = 0.2;"
-        "main(['run', '-a', 'localhost:1', '--retries', '0', '--kill-after', '0.5', '--',"
-        " 'sh', '-c', 'trap \"\" TERM; while :; do sleep 0.1; done'])"
+        "from pushgate.cli import commands, process;process._KILL_GRACE = 0.2;"
+        "commands.pushgate(['run', '-a', 'localhost:1', '--retries', '0', '--kill-after', '0.5',"
+        " '--', 'sh', '-c', 'trap \"\" TERM; while :; do sleep 0.1; done'])"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
     assert done.returncode == 137

@@ -127,8 +127,9 @@ def test_a_metrics_file_that_is_none_keeps_nothing_from_running(place, tmp_path)
 
 def test_no_writable_temporary_directory_keeps_nothing_from_running(tmp_path):
     code = (
-        "import tempfile; tempfile.tempdir = '/no/such/directory'; from pushgate.cli import main;"
-        "main(['run', '--lock', '--quiet-success', '--', 'sh', '-c', 'echo ran; exit 7'])"
+        "import tempfile; tempfile.tempdir = '/no/such/directory';"
+        "from pushgate.cli.commands import pushgate;"
+        "pushgate(['run', '--lock', '--quiet-success', '--', 'sh', '-c', 'echo ran; exit 7'])"
     )
     with rogue() as server:
         done = subprocess.run(
