@@ -1,7 +1,9 @@
 import base64
 import json
 import os
+import socket
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -152,6 +154,35 @@ def test_an_instance_label_is_never_a_loopback_address(instance, caplog):
     assert gateway.grouping_key["instance"]
     assert not gateway.grouping_key["instance"].startswith("127.")
     assert ("instance is the name of this host" in caplog.text) is (instance == "ip")
+
+
+@pytest.mark.timeout(12)
+@pytest.mark.parametrize("instance", ["ip", "fqdn"])
+def test_an_instance_label_waits_for_no_resolver_that_hangs(instance, monkeypatch, caplog):
+    answered = threading.Event()
+
+    def hang(*_, **__):
+        answered.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(socket, "gethostbyaddr", hang)
+    monkeypatch.setattr("pushgate.client.address._RESOLVER_SECONDS", 0.1)
+    gateway = PushGateway("gateway.example", job="j", instance=instance, properties=False)
+    assert gateway.grouping_key["instance"] == socket.gethostname()
+    assert not answered.is_set()
+    assert "unknown" in caplog.text
+    answered.set()
+
+
+def test_an_instance_label_needs_no_gateway_that_can_be_resolved(monkeypatch):
+    def fail(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    for host in ("gateway.example", f"ä{'a' * 70}"):  # the latter is none in IDNA
+        gateway = PushGateway(host, job="j", instance="ip", properties=False)
+        assert gateway.grouping_key["instance"] == socket.gethostname()
 
 
 @pytest.mark.parametrize(

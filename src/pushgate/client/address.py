@@ -6,11 +6,12 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 from pushgate.client.escaping import escape_name
+from pushgate.client.resolving import start, start_resolving, within
 from pushgate.errors import ConfigurationError
 from pushgate.log import warn_once
 from pushgate.model.names import LEGACY_LABEL
@@ -18,6 +19,8 @@ from pushgate.model.names import LEGACY_LABEL
 DEFAULT_ADDRESS = "localhost:9091"
 UNKNOWN_JOB = "unknown_job"
 UrlEncoding = Literal["base64", "percent"]
+# A second name server, which is asked after five seconds, still has one to answer.
+_RESOLVER_SECONDS = 6.0
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/?#\[\]@\\]+)(?::(\d+))?")
@@ -86,6 +89,12 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
     )
 
 
+def ascii_host(host: str) -> str:
+    """Return *host* as it is sent: names in other scripts in IDNA."""
+    # The codec is slow to import, so only for those.
+    return host if host.isascii() else host.encode("idna").decode()
+
+
 def job_label(job: object) -> str:
     """Return the ``job`` of a group: *job* as text, or the name of the program if it is None.
 
@@ -116,7 +125,10 @@ def group_labels(
             )
         given["instance"] = instance_label(instance, address)
         if instance == "ip" and given["instance"] == socket.gethostname():
-            warn_once("The gateway is reached by loopback: instance is the name of this host.")
+            warn_once(
+                "The gateway is on this host, or its address is unknown:"
+                " instance is the name of this host."
+            )
     labels: dict[str, str] = {}
     for name in sorted(given):
         if not name or name == "job" or name.startswith("__") or ":" in name:
@@ -206,24 +218,34 @@ def default_job() -> str:
 def instance_label(kind: str, address: Address) -> str:
     """Return the instance label for *kind*: ``ip``, ``hostname``, ``fqdn``, or the label itself.
 
-    ``ip`` is the source address of packets to the gateway; no packet is sent to find it.
+    ``ip`` is the source address of packets to the gateway; no packet is sent to find it. A
+    resolver that does not answer within six seconds is left behind; the host name takes its place.
     """
     match kind:
         case "ip":
-            with suppress(OSError):
-                family, socket_kind, protocol, _, target = socket.getaddrinfo(
-                    address.host, address.port, type=socket.SOCK_DGRAM
-                )[0]
-                # Connecting a datagram socket sends nothing, but chooses the route.
-                with socket.socket(family, socket_kind, protocol) as probe:
-                    probe.connect(target)
-                    local = str(probe.getsockname()[0])
-                if local != "::1" and not local.startswith("127."):
-                    return local
-            return socket.gethostname()
+            return _source_address(address) or socket.gethostname()
         case "hostname":
             return socket.gethostname()
         case "fqdn":
-            return socket.getfqdn()
+            try:
+                name: str = within(_RESOLVER_SECONDS, partial(start, socket.getfqdn))
+            except OSError:
+                warn_once("The full name of this host is unknown: instance is its short name.")
+                return socket.gethostname()
+            return name
         case text:
             return text
+
+
+def _source_address(address: Address) -> str | None:
+    """Return the address of this host on the way to *address*; None by loopback, or if unknown."""
+    try:
+        lookup = partial(start_resolving, ascii_host(address.host), address.port)
+        family, _, _, _, target = within(_RESOLVER_SECONDS, lookup)[0]
+        # Connecting a datagram socket sends nothing, but chooses the route.
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(target)
+            local = str(probe.getsockname()[0])
+    except (OSError, UnicodeError):
+        return None
+    return None if local == "::1" or local.startswith("127.") else local

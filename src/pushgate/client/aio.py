@@ -16,9 +16,10 @@ from pushgate.client.gateway import PushGateway
 from pushgate.client.job import JobRun, refuse_generator
 from pushgate.client.operation import Awaited
 from pushgate.client.periodic import Schedule
+from pushgate.client.resolving import Addresses, start_resolving
 from pushgate.client.results import Payload
 from pushgate.client.route import Route, seconds_left
-from pushgate.client.transport import Connection, DeadlineSocket, Resolved, start_resolving
+from pushgate.client.transport import Connection, DeadlineSocket
 from pushgate.client.wire import PIECE
 from pushgate.errors import PushgatewayError
 
@@ -31,15 +32,19 @@ CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[A
 class _AsyncioSocket(DeadlineSocket):
     is_awaited = True
 
-    async def _resolve(self, host: str, port: int) -> Resolved:
+    async def _resolve(self, host: str, port: int) -> Addresses:
         loop = asyncio.get_running_loop()
-        resolved: asyncio.Future[Resolved] = loop.create_future()
+        resolved: asyncio.Future[Addresses] = loop.create_future()
 
-        def settle(answer: Resolved) -> None:
-            if not resolved.done():
+        def settle(answer: Addresses | OSError) -> None:
+            if resolved.done():
+                return
+            if isinstance(answer, OSError):
+                resolved.set_exception(answer)
+            else:
                 resolved.set_result(answer)
 
-        def done(answer: Resolved) -> None:
+        def done(answer: Addresses | OSError) -> None:
             with suppress(RuntimeError):  # the loop has been closed meanwhile
                 loop.call_soon_threadsafe(settle, answer)
 

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
 
-from pushgate.client.address import DEFAULT_PORTS
+from pushgate.client.address import DEFAULT_PORTS, ascii_host
 from pushgate.client.auth import basic
 from pushgate.client.delivery import Attempt
 from pushgate.client.failures import Answer
@@ -173,9 +173,7 @@ class Channel:
 
 
 def _host(url: SplitResult) -> str:
-    host = url.hostname or ""
-    # Names in other scripts are sent in IDNA. The codec is slow to import, so only for those.
-    return host if host.isascii() else host.encode("idna").decode()
+    return ascii_host(url.hostname or "")
 
 
 def _port(url: SplitResult) -> int:

@@ -10,16 +10,17 @@ none of it. httpx2 is used for transports and clients of the user's only.
 import math
 import os
 import socket
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pushgate.client.delivery import Attempt
 from pushgate.client.exchange import Channel
 from pushgate.client.failures import Answer, RequestInfo, port_hint
+from pushgate.client.resolving import Addresses, start_resolving, within
 from pushgate.client.route import Route, seconds_left
 from pushgate.client.wire import PIECE
 from pushgate.errors import (
@@ -32,10 +33,6 @@ from pushgate.errors import (
 
 if TYPE_CHECKING:
     import ssl
-
-
-Resolved: TypeAlias = list[Any] | OSError
-"""What getaddrinfo() returns, or the error that it raises."""
 
 
 class DeadlineSocket(ABC):
@@ -64,8 +61,6 @@ class DeadlineSocket(ABC):
         """Connect to the first address of *host* that answers."""
         ends = time.monotonic() + self._timeout()
         addresses = await self._resolve(host, port)
-        if isinstance(addresses, OSError):
-            raise addresses
         failure: OSError | None = None
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             self.close()
@@ -85,8 +80,7 @@ class DeadlineSocket(ABC):
         raise failure or TimeoutError("timed out")
 
     @abstractmethod
-    async def _resolve(self, host: str, port: int) -> Resolved:
-        """Return the addresses of *host*, or the error in their place."""
+    async def _resolve(self, host: str, port: int) -> Addresses: ...
 
     @abstractmethod
     async def _connect(self, address: Any, seconds: float) -> None: ...
@@ -135,12 +129,8 @@ class DeadlineSocket(ABC):
 class BlockingSocket(DeadlineSocket):
     """Waits by blocking."""
 
-    async def _resolve(self, host: str, port: int) -> Resolved:
-        answer: list[Resolved] = []
-        thread = start_resolving(host, port, answer.append)
-        if thread is not None:
-            thread.join(self._timeout())
-        return answer[0] if answer else TimeoutError(f"{host} was not resolved in time")
+    async def _resolve(self, host: str, port: int) -> Addresses:
+        return within(self._timeout(), partial(start_resolving, host, port))
 
     async def _connect(self, address: Any, seconds: float) -> None:
         self._connected.settimeout(seconds)
@@ -241,42 +231,6 @@ class Connection:
         self._socket.close()
         self._socket.is_ready = False
         self._channel = None
-
-
-def start_resolving(
-    host: str, port: int, done: Callable[[Resolved], object]
-) -> threading.Thread | None:
-    """Call *done* with the addresses of *host*, from a thread, which a slow resolver holds up.
-
-    Returns the thread, or None if *done* has been called already: an address needs no resolver.
-    """
-
-    # getaddrinfo() has no timeout and cannot be interrupted. With text, it would import IDNA.
-    def resolve() -> None:
-        try:
-            answer: Resolved = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            answer = error
-        done(answer)
-
-    def resolve_apart() -> None:
-        import signal  # here, because it takes a millisecond
-
-        # A signal that the system gives to this thread would not interrupt the one that waits.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        resolve()
-
-    if not (host.replace(".", "").isdecimal() or ":" in host):
-        # A daemon, so that the program can end meanwhile.
-        thread = threading.Thread(target=resolve_apart, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is shutting down
-            pass
-        else:
-            return thread
-    resolve()
-    return None
 
 
 def failure_of(

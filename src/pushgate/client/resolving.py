@@ -1,0 +1,80 @@
+"""Names of hosts, looked up in threads: a resolver can hang, and has no timeout."""
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+_Found = TypeVar("_Found")
+Addresses: TypeAlias = list[Any]
+"""What ``getaddrinfo()`` returns."""
+
+
+def start_resolving(
+    host: str, port: int, done: Callable[[Addresses | OSError], object]
+) -> threading.Thread | None:
+    """Look up the addresses of *host*, which is ASCII, as :func:`start` does."""
+
+    def look_up() -> Addresses:
+        # With text, it would import IDNA.
+        return socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
+
+    if host.replace(".", "").isdecimal() or ":" in host:  # an address needs no resolver
+        done(_outcome(look_up))
+        return None
+    return start(look_up, done)
+
+
+def start(
+    look_up: Callable[[], _Found], done: Callable[[_Found | OSError], object]
+) -> threading.Thread | None:
+    """Call *done* with what *look_up* returns, or the error that it raises, from a thread.
+
+    Returns the thread, or None if *done* has been called already.
+    """
+
+    def run() -> None:
+        import signal  # here, because it takes a millisecond
+
+        # A signal that the system gives to this thread would not interrupt the one that waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        done(_outcome(look_up))
+
+    # A daemon, so that the program can end meanwhile.
+    thread = threading.Thread(target=run, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is shutting down
+        done(_outcome(look_up))
+        return None
+    return thread
+
+
+def within(
+    seconds: float,
+    start: Callable[[Callable[[_Found | OSError], object]], threading.Thread | None],
+) -> _Found:
+    """Return what the thread of *start* finds, which gets the function to call then.
+
+    Raises:
+        OSError: What the resolver says; a TimeoutError if it says nothing in time.
+    """
+    found: list[_Found | OSError] = []
+    thread = start(found.append)
+    if thread is not None:
+        thread.join(seconds)
+    if not found:
+        raise TimeoutError("the resolver did not answer in time")
+    [outcome] = found
+    if isinstance(outcome, OSError):
+        raise outcome
+    return outcome
+
+
+def _outcome(look_up: Callable[[], _Found]) -> _Found | OSError:
+    try:
+        return look_up()
+    except OSError as error:
+        return error
+    except UnicodeError as error:
+        return OSError(str(error))
