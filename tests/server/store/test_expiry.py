@@ -6,13 +6,14 @@ import logging
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.errors import JournalFailed
+from pushgate.errors import InconsistentPush, JournalFailed
 from pushgate.server.storage.sqlite import SqliteJournal
+from pushgate.server.store import store as store_module
 from pushgate.server.store.change import Expire, Fail
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.rules import Rule, Rules
-from pushgate.server.store.store import Store
+from pushgate.server.store.store import EXPIRED_AT_ONCE, Store
 from tests.examples import few_large_examples
 from tests.server.journals import ForgetfulJournal
 from tests.server.pushes import Delete, content, key, post, put
@@ -214,6 +215,22 @@ async def test_all_groups_expire_at_once_when_the_time_really_passed():
     assert await shown(gateway, expiry) == {"a": {}}
 
 
+async def test_a_jump_of_the_clock_is_judged_by_a_sample_of_many_groups(monkeypatch):
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=3600))
+    load(gateway, 1500, clock.wall)
+    load(gateway, 1500, clock.wall + 1800 * SECOND, prefix="new")
+    store, looks = gateway.store, []
+    is_due = store.is_due
+    monkeypatch.setattr(store, "is_due", lambda *args: looks.append(args) or is_due(*args))
+    assert 0.35 < store.share_due(clock.wall + 3600 * SECOND) < 0.65
+    assert store.share_due(clock.wall + 5400 * SECOND) == 1
+    assert len(looks) == 1000
+    clock.wall += 5400 * SECOND
+    expiry.tick()
+    assert store.first_due == START + 3600 * SECOND
+
+
 async def test_new_rules_hold_for_groups_that_are_stored():
     clock = Clock()
     gateway, expiry = started(clock, rules(ttl=3600))
@@ -240,6 +257,118 @@ async def test_expired_groups_are_logged_the_first_of_many(caplog):
         '{job="j01"}',
     ]
     assert (len(logged), logged[-1].more) == (21, 10)
+
+
+def load(gateway: Gateway, count: int, time: int, prefix: str = "j") -> None:
+    store = gateway.store
+    for number in range(count):
+        store.apply(store.admit(put(key(f"{prefix}{number:04}"), "m 1\n", time)))
+
+
+class Batches(ForgetfulJournal):
+    """A journal that fails when the test wants it to, and notes how many groups it got at once."""
+
+    def __init__(self, fail_after: int = 1000) -> None:
+        self.sizes: list[int] = []
+        self.left = fail_after
+
+    def append(self, steps):
+        if steps:
+            self.left -= 1
+            if self.left < 0:
+                raise JournalFailed("the disk is full")
+            self.sizes.append(len(steps))
+
+
+async def test_many_groups_expire_in_batches_of_which_a_reader_waits_for_the_last(caplog):
+    caplog.set_level(logging.INFO)
+    clock, journal = Clock(), Batches()
+    gateway, expiry = started(clock, rules(forget_after=10), journal)
+    load(gateway, 2 * EXPIRED_AT_ONCE + 1, clock.wall)
+    clock.advance(10)
+    assert await shown(gateway, expiry) == {}
+    assert journal.sizes == [EXPIRED_AT_ONCE, EXPIRED_AT_ONCE, 1]
+    assert expiry.expired == expiry.forgotten_by[""] == 2 * EXPIRED_AT_ONCE + 1
+    logged = [record for record in caplog.records if "forgotten" in record.message]
+    assert (len(logged), logged[-1].more) == (21, expiry.expired - 20)
+    await gateway.close()
+
+
+async def test_what_becomes_due_between_two_batches_is_not_shown_either():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(ttl=10), Batches())
+    load(gateway, EXPIRED_AT_ONCE + 1, clock.wall)
+    load(gateway, 1, clock.wall + SECOND, prefix="late")
+    clock.advance(10)
+    expiry.begin()
+    clock.advance(1)
+    assert set(map(str, (await shown(gateway, expiry)).values())) == {"{}"}
+    assert expiry.expired == EXPIRED_AT_ONCE + 2
+    await gateway.close()
+
+
+async def test_a_push_waits_for_one_batch_and_takes_only_what_had_expired_from_its_group():
+    clock, journal = Clock(), Batches()
+    gateway, expiry = started(clock, rules(ttl=10), journal)
+    count = 4 * EXPIRED_AT_ONCE
+    load(gateway, count, clock.wall)
+    clock.advance(10)
+    last = key(f"j{count - 1:04}")
+    expiry.begin(last)
+    await gateway.apply(post(last, "new 1\n", clock.wall))
+    assert len(journal.sizes) <= 2
+    assert expiry.expired == EXPIRED_AT_ONCE + 1
+    assert content(gateway.store.get(last)) == {"new": [b"1"]}
+    found = await shown(gateway, expiry)
+    assert found.pop(last.job) == {"new": [b"1"]}
+    assert set(map(str, found.values())) == {"{}"}
+    assert expiry.expired == count
+    await gateway.close()
+
+
+async def test_what_is_due_stays_when_the_journal_fails_and_goes_later_and_is_counted_once():
+    clock, journal = Clock(), Batches(fail_after=1)
+    gateway, expiry = started(clock, rules(ttl=10), journal)
+    load(gateway, 3 * EXPIRED_AT_ONCE, clock.wall)
+    clock.advance(10)
+    found = await shown(gateway, expiry)
+    assert [*found.values()].count({}) == expiry.expired == EXPIRED_AT_ONCE
+    journal.left = 1000
+    assert set(map(str, (await shown(gateway, expiry)).values())) == {"{}"}
+    assert expiry.expired == 3 * EXPIRED_AT_ONCE
+    await gateway.close()
+
+
+async def test_what_is_due_is_no_reason_to_refuse_a_push():
+    clock = Clock()
+    gateway, expiry = started(clock, rules(forget_after=10), Batches())
+    load(gateway, 2 * EXPIRED_AT_ONCE, clock.wall)
+    clock.advance(10)
+    counter = put(key("new"), "# TYPE m counter\nm 1\n", clock.wall)
+    expiry.begin(counter.key)
+    await gateway.apply(counter)
+    assert await shown(gateway, expiry) == {"new": {"m": [b"1"]}}
+    assert gateway.store.get(counter.key).last_push_successful
+    await gateway.close()
+
+
+@pytest.mark.parametrize("fail_after", [1, 1000])
+async def test_a_push_that_is_wrong_anyway_is_refused_once(fail_after):
+    clock = Clock()
+    journal = Batches(fail_after)
+    gateway, expiry = started(clock, rules(ttl=10), journal)
+    load(gateway, 3 * EXPIRED_AT_ONCE, clock.wall)
+    await gateway.apply(put(key("other"), "n 1\n", clock.wall + 5 * SECOND))
+    clock.advance(10)
+    counter = put(key("new"), "# TYPE n counter\nn 1\n", clock.wall)
+    expiry.begin(counter.key)
+    with pytest.raises(InconsistentPush if fail_after == 1000 else JournalFailed):
+        await gateway.apply(counter)
+    assert gateway.waiting == 0
+    if fail_after == 1000:
+        await expiry.settle()
+        assert [one.is_accepted for one in gateway.store.get(counter.key).attempts] == [False]
+    await gateway.close()
 
 
 def test_many_groups_expire_in_slices():
@@ -322,13 +451,13 @@ _ACTIONS = st.one_of(
 
 
 @few_large_examples
-@given(some_rules(), st.lists(_ACTIONS, max_size=40))
-def test_groups_expire_as_in_a_slow_twin(first_rules, actions):
+@given(some_rules(), st.lists(_ACTIONS, max_size=40), st.sampled_from([1, 2, 500]), st.booleans())
+def test_groups_expire_as_in_a_slow_twin(first_rules, actions, at_once, is_durable):
     async def play() -> None:
         clock, twin = Clock(), SlowTwin(first_rules)
-        gateway, expiry = started(clock, first_rules)
+        gateway, expiry = started(clock, first_rules, ForgetfulJournal() if is_durable else None)
         for action in [*actions, ("look",)]:
-            expiry.begin()
+            expiry.begin(key(action[1]) if action[0] in {"push", "fail"} else None)
             twin.age(clock.wall)
             match action:
                 case ("push", job, name, replace):
@@ -348,5 +477,8 @@ def test_groups_expire_as_in_a_slow_twin(first_rules, actions):
                     twin.rules = rules
                 case _:
                     assert await shown(gateway, expiry) == twin.shown()
+        await gateway.close()
 
-    asyncio.run(play())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "EXPIRED_AT_ONCE", at_once)
+        asyncio.run(play())

@@ -46,12 +46,6 @@ def test_a_removed_group_is_not_taken_out():
     assert popped(schedule, 10) == [b"b"]
 
 
-def test_those_entered_until_a_time_can_be_listed_without_taking_them_out():
-    schedule = scheduled(a=1, b=2, c=3)
-    assert set(schedule.entered_until(2)) == {b"a", b"b"}
-    assert len(schedule) == 3
-
-
 def test_many_removals_are_made_in_slices_and_leave_no_void_entries():
     names = [b"%d" % number for number in range(3 * PER_SLICE)]
     schedule = Schedule()

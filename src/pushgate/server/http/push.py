@@ -311,7 +311,7 @@ class PushService:
             )
 
     def _submit(self, push: "Push", change: Change) -> None:
-        self._expiry.begin()  # a POST may not keep what should be gone
+        self._expiry.begin(push.group)  # a POST may not keep what should be gone
         self._gateway.submit(change, push.settle)
 
     def conclude(self, push: "Push", error: Exception | None) -> Response:

@@ -77,9 +77,13 @@ class Wipe(NamedTuple):
 
 
 class Expire(NamedTuple):
-    """Whatever is due by the rules at *time*, in Unix nanoseconds, is gone."""
+    """Some hundreds of what is due by the rules at *time*, in Unix nanoseconds, are gone.
+
+    Those that were due first go first. With *key*, only this group goes, if it is due.
+    """
 
     time: int
+    key: GroupingKey | None = None
 
 
 Change: TypeAlias = Push | Fail | Delete | DeleteAll | Wipe | Expire

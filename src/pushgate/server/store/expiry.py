@@ -5,9 +5,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 
-from pushgate.model.slices import PER_SLICE
+from pushgate.model.grouping import GroupingKey
 from pushgate.server.store.change import Expire
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.store import Step
@@ -49,7 +50,11 @@ class Expiry:
         self._monotonic = monotonic
         self._offset = wall() - monotonic()
         self._doubted_since: int | None = None
-        self._last: asyncio.Task[None] | None = None
+        self._until: int | None = None
+        self._last: asyncio.Future[None] | None = None
+        self._logged: Counter[str] = Counter()
+        self._postponed: list[Callable[[], None]] = []
+        gateway.postpone = self._postpone
 
     def tick(self) -> None:
         """Look at the clock, and let what is due expire. Call it every second.
@@ -59,15 +64,20 @@ class Expiry:
         self._believed_time()
         self.begin()
 
-    def begin(self) -> None:
-        """Let what is due expire, before any change that is submitted later. Takes below 1 µs."""
+    def begin(self, key: GroupingKey | None = None) -> None:
+        """Let what is due expire, the group *key* before any change that is submitted later.
+
+        Takes below 1 µs if nothing is due. Many groups go in batches, one after the other, so that
+        a push waits for one of them at most.
+        """
         first = self._gateway.store.first_due
         if first is None or first > (now := self._believed_time()):
             return
-        steps: list[Step] = []
-        applied: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        self._gateway.submit(Expire(now), applied.set_result, steps)
-        self._last = asyncio.create_task(self._account(applied, steps))
+        if self._until is None:
+            self._until = now
+            self._submit(Expire(now))
+        if key is not None and self._gateway.store.is_due(key, now):
+            self._submit(Expire(now, key))
 
     async def settle(self) -> None:
         """Let what is due expire, and return when it is no longer visible.
@@ -75,39 +85,70 @@ class Expiry:
         If the journal fails or hangs, it stays visible: a full disk must not end all scrapes.
         """
         self.begin()
-        if self._last is not None:
-            with suppress(TimeoutError):
-                # Shielded, because others wait for the same task.
-                async with asyncio.timeout(_SETTLE_SECONDS):
-                    await asyncio.shield(self._last)
+        now = self._believed_time()
+        while self._last is not None and not self._last.done():
+            is_rest = not self._is_due(now)
+            settled, _ = await asyncio.wait((self._last,), timeout=_SETTLE_SECONDS)
+            if is_rest or not settled:
+                return
 
-    async def _account(self, applied: asyncio.Future[Exception | None], steps: list[Step]) -> None:
-        """Wait until *steps* are *applied*, then count and log them, some hundreds at a time."""
-        if await applied is not None:
+    def _is_due(self, now: int) -> bool:
+        first = self._gateway.store.first_due
+        return first is not None and first <= now
+
+    def _submit(self, change: Expire) -> None:
+        steps: list[Step] = []
+        self._last = settled = asyncio.get_running_loop().create_future()
+
+        def done(error: Exception | None) -> None:
+            self._go_on(change, error, steps)
+            settled.set_result(None)  # after the next batch is under way
+
+        self._gateway.submit(change, done, steps)
+
+    def _go_on(self, change: Expire, error: Exception | None, steps: list[Step]) -> None:
+        """Count the *steps* of *change*, and submit the next batch of what was due with it."""
+        if error is None:
+            self._account(steps)
+        if change.key is not None:
             return
-        counts: Counter[str] = Counter()
-        while steps:
-            for step in steps[:PER_SLICE]:
-                text = self._count(step)
-                counts[text] += 1
-                if counts[text] <= _MAX_LOGGED:
-                    _log.info(text, extra={"group": str(step.key)})
-            del steps[:PER_SLICE]
-            await asyncio.sleep(0)
-        for text, count in counts.items():
+        if error is None and self._is_due(change.time):
+            self._submit(Expire(change.time))
+            return
+        for text, count in self._logged.items():
             if count > _MAX_LOGGED:
                 _log.info(f"{text}; and others", extra={"more": count - _MAX_LOGGED})
+        self._logged.clear()
+        self._until = None
+        if error is None:
+            self.begin()  # what has become due meanwhile
+        postponed, self._postponed = self._postponed, []
+        for retry in postponed:
+            retry()
 
-    def _count(self, step: Step) -> str:
-        """Count *step* and return what happened."""
-        rule = str(self._gateway.store.rules.of(step.key).selector or "")
-        if step.before and step.before.blocks:
-            self.expired += 1
-            self.expired_by[rule] += 1
-        if step.after is not None:
-            return "metrics of a group expired"
-        self.forgotten_by[rule] += 1
-        return "a group was forgotten"
+    def _postpone(self, retry: Callable[[], None]) -> bool:
+        """If anything is due, call *retry* when it is gone, or stays because of the journal."""
+        self.begin()
+        if self._until is None:
+            return False
+        self._postponed.append(retry)
+        return True
+
+    def _account(self, steps: list[Step]) -> None:
+        """Count and log *steps*, which are durable."""
+        for rule, some in groupby(steps, attrgetter("rule")):
+            selector = str(rule.selector or "")
+            for step in some:
+                if step.before and step.before.blocks:
+                    self.expired += 1
+                    self.expired_by[selector] += 1
+                text = "metrics of a group expired"
+                if step.after is None:
+                    self.forgotten_by[selector] += 1
+                    text = "a group was forgotten"
+                self._logged[text] += 1
+                if self._logged[text] <= _MAX_LOGGED:
+                    _log.info(text, extra={"group": str(step.key)})
 
     def _believed_time(self) -> int:
         wall, monotonic = self._wall(), self._monotonic()
@@ -120,14 +161,16 @@ class Expiry:
         """Return whether the clock, which has jumped to *wall*, is believed."""
         if self._doubted_since is not None:
             return monotonic - self._doubted_since >= _SECOND_LOOK
-        store = self._gateway.store
-        due = store.due(wall)
-        if 2 * due <= len(store):
+        share = self._gateway.store.share_due(wall)
+        if share <= 0.5:
             return True
         self._doubted_since = monotonic
         _log.warning(
             "the clock jumped forward, and more than half of all groups would expire; "
             "they stay unless it says the same in a minute",
-            extra={"groups": due, "seconds": (wall - monotonic - self._offset) // 10**9},
+            extra={
+                "percent": round(100 * share),
+                "seconds": (wall - monotonic - self._offset) // 10**9,
+            },
         )
         return False

@@ -52,12 +52,13 @@ _Question = asyncio.Future[JournalFailed | None]
 class _Waiting:
     """A change that is not yet settled, and the result of its last admission."""
 
-    __slots__ = ("_done", "_out", "answer", "change", "steps")
+    __slots__ = ("_done", "_out", "answer", "change", "steps", "was_postponed")
 
     def __init__(self, change: Change, done: Done, out: list[Step] | None) -> None:
         self.change = change
         self.steps: list[Step] = []
         self.answer: Exception | None = None
+        self.was_postponed = False
         self._done = done
         self._out = out
 
@@ -92,6 +93,8 @@ class Gateway:
         self._journal = journal
         self.is_shared = journal is not None and journal.is_shared
         """Whether other servers also change what is served."""
+        self.postpone: Callable[[Callable[[], None]], bool] = lambda _: False
+        """Calls its argument later, when what is due has expired; False if nothing is due."""
         self._max_staleness = max_staleness
         self._inbox: list[_Waiting] = []
         self._seen = self._held_back = 0
@@ -217,10 +220,25 @@ class Gateway:
             waiting.settle(self._broken)
             return
         yield from self._admit(waiting)
-        if self._is_answered_at_once(waiting):
+        if waiting.answer is not None and self._is_postponed(waiting):
+            yield from self.store.withdrawal(reversed(waiting.steps))
+        elif self._is_answered_at_once(waiting):
             yield from self._application(waiting)
         else:
             self._pass_on(waiting)
+
+    def _is_postponed(self, waiting: _Waiting) -> bool:
+        """Return whether a push that was refused is admitted again: its rivals may be due."""
+
+        def again() -> None:
+            self._unsettled -= 1
+            self._enqueue(self._admission(waiting))
+
+        if waiting.was_postponed or not self.postpone(again):
+            return False
+        self._unsettled += 1
+        waiting.was_postponed = True
+        return True
 
     def _application(self, waiting: _Waiting) -> Sliced[None]:
         """Make visible what was admitted, and answer."""

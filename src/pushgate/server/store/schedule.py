@@ -1,6 +1,5 @@
 """Finds the groups that are due to change by age."""
 
-from collections.abc import Iterator
 from heapq import heappop, heappush
 from operator import itemgetter
 
@@ -34,10 +33,6 @@ class Schedule:
         if self._entered.get(group, due + 1) > due:
             self._entered[group] = due
             heappush(self._heap, (due, group))
-
-    def entered_until(self, now: int) -> Iterator[bytes]:
-        """Yield the groups that are entered for *now* or earlier."""
-        return (group for group, due in self._entered.items() if due <= now)
 
     def pop(self, now: int) -> bytes | None:
         """Remove and return a group that is entered for *now* or earlier; None if there is none."""

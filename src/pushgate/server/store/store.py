@@ -5,11 +5,13 @@ Then, once it is durable, *applied*: visible. What was admitted but could not be
 durable is *withdrawn*. The order is always that of admission.
 """
 
+import random
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from functools import partial
+from itertools import accumulate, islice
 from operator import itemgetter
-from typing import NamedTuple, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.model.family import MetricType
@@ -47,12 +49,14 @@ class Step(NamedTuple):
     """One group before and after a change; None where there is no group.
 
     ``once``, if not empty, has to become durable with it: the key under which the change
-    was applied, at the time when the group was pushed.
+    was applied, at the time when the group was pushed. Where the group has expired, ``rule`` is
+    the one that says so.
     """
 
     before: Group | None
     after: Group | None
     once: bytes = b""
+    rule: Rule | None = None
 
     @property
     def key(self) -> GroupingKey:
@@ -125,6 +129,10 @@ class Bounds(NamedTuple):
 _NO_SHAPE = interned(())
 # A refused push says who holds the conflicting name if it is among so many groups.
 _MAX_SEARCHED = 10_000
+# From how many groups the share of those that are due is estimated.
+_SAMPLE = 500
+EXPIRED_AT_ONCE: Final = 500
+"""How many groups expire in one change. A push waits for it some 20 ms."""
 # Groups are kept in order in runs of about half to all of this many.
 _RUN = 512
 
@@ -193,11 +201,22 @@ class Store:
         """The earliest time at which something may expire, in Unix nanoseconds."""
         return self._schedule.first
 
-    def due(self, now: int) -> int:
-        """Return how many groups would change if everything expired that is due at *now*."""
-        admitted = self._admitted
-        groups = (admitted[packed] for packed in self._schedule.entered_until(now))
-        return sum(self.rule(group.key).aged(group, now) is not group for group in groups)
+    def is_due(self, key: GroupingKey, now: int) -> bool:
+        """Return whether the group *key* would change if it expired at *now*."""
+        group = self._admitted.get(key.packed)
+        return group is not None and self.rule(key).aged(group, now) is not group
+
+    def share_due(self, now: int) -> float:
+        """Return which share of the groups would change if all expired that are due at *now*.
+
+        Where there are many groups, it is that of a sample: the cost is the same then.
+        """
+        ends = [*accumulate(map(len, self._runs))]
+        sample = random.sample(range(len(self)), min(len(self), _SAMPLE))
+        places = ((bisect_right(ends, position), position) for position in sample)
+        groups = (self._visible[self._runs[at][position - ends[at]]] for at, position in places)
+        due = sum(self.is_due(group.key, now) for group in groups)
+        return due / len(sample) if sample else 0.0
 
     def governing(self, rules: Rules) -> Sliced[None]:
         """Put *rules* in force, in slices, between which no change may be admitted."""
@@ -293,8 +312,8 @@ class Store:
             case Wipe():
                 keys = [group.key for group in self._admitted.values()]
                 return (yield from self._admit_deletion(DeleteAll(tuple(keys))))
-            case Expire(time):
-                return (yield from self._admit_expiry(time))
+            case Expire():
+                return (yield from self._admit_expiry(change))
             case _ as never:
                 assert_never(never)
 
@@ -307,7 +326,7 @@ class Store:
     def apply(self, steps: Sequence[Step]) -> None:
         """Do all of :meth:`application` at once."""
         self.revision += 1
-        for before, after, _ in steps:
+        for before, after, _, _ in steps:
             if after is None:
                 assert before is not None
                 self._remove(before)
@@ -369,15 +388,20 @@ class Store:
         if due is not None:
             schedule.enter(group.key.packed, due)
 
-    def _admit_expiry(self, now: int) -> Sliced[list[Step]]:
+    def _admit_expiry(self, change: Expire) -> Sliced[list[Step]]:
+        now, key = change
+        due = iter(partial(self._schedule.pop, now), None)
         steps: list[Step] = []
-        while (packed := self._schedule.pop(now)) is not None:
-            group = self._admitted[packed]
-            after = self.rule(group.key).aged(group, now)
+        for packed in [key.packed] if key else islice(due, EXPIRED_AT_ONCE):
+            group = self._admitted.get(packed)
+            if group is None:
+                continue
+            rule = self.rule(group.key)
+            after = rule.aged(group, now)
             if after is group:  # pushed since it was entered
                 self._enter(group, self._schedule)
             else:
-                steps.append((yield from self._count_in(Step(group, after))))
+                steps.append((yield from self._count_in(Step(group, after, rule=rule))))
             yield
         return steps
 
