@@ -278,6 +278,8 @@ ROWS = (
     Row("11,000 parameters", lambda: get("/?" + "&".join(f"a{n}=1" for n in range(11_000))), 200),
     Row("an idempotency key of 1 MB", lambda: Request("POST", JOB, b"m 1\n", (("Idempotency-Key", "x" * 1_000_000),)), 400),
     Row("a query of 128 KiB", lambda: get("/?q=" + "%41+" * 32_000), 200),
+    Row("a query of 128 KiB, all percent signs", lambda: get("/api/v1/groups?" + "%" * 128_000), 400),
+    Row("a search by an age of 60,000 hours", lambda: get("/?older_than=" + "1h" * 60_000), 200),
     Row("a static file, the first request of all", lambda: get("/static/style.css"), 200),
     Row("an If-None-Match header of 1 MB for a static file", lambda: get("/static/style.css", If_None_Match='W/"abc",' * 120_000), 200),
     Row("an Accept header of 1 MB", lambda: get("/metrics", Accept="text/plain;q=0.5," * 55_000), 200),

@@ -1,7 +1,7 @@
 import pytest
 
 from pushgate.errors import InvalidParameter
-from pushgate.server.http.parameters import Parameters
+from pushgate.server.http.parameters import Parameters, query_parameters
 
 
 def parameters(query: str) -> Parameters:
@@ -90,3 +90,19 @@ def test_a_query_has_a_limited_number_of_parameters():
     assert reason(parameters, "&".join(["a=1"] * 101)) == (
         'invalid parameter "a": a query has at most 100 parameters'
     )
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("a=%C3%A9+%2B%26", "é +&"),
+        ("a=100%", "100%"),
+        ("a=%zz+b", "%zz b"),
+        ("a=%FF", "\udcff"),
+        ("a=b=c", "b=c"),
+        ("&&a", ""),
+        ("%61=\\x41", "\\x41"),
+    ],
+)
+def test_what_is_not_percent_encoded_properly_is_taken_as_it_stands(query, value):
+    assert query_parameters({"type": "http", "query_string": query.encode()}, 9) == [("a", value)]

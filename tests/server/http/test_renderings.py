@@ -1,6 +1,7 @@
 """What browsers that refresh a page get."""
 
 import asyncio
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -95,3 +96,13 @@ def test_few_renderings_are_kept(one):
     for number in range(100):
         one.ask("GET", f"/?q={number}")
     assert len(one.context.renderings._kept) == renderings._MAX_KEPT
+
+
+def test_the_heads_of_requests_are_not_kept(one):
+    tracemalloc.start()
+    for number in range(9):
+        token = f"Bearer {number}" + "x" * 1_000_000
+        one.ask("GET", "/help", headers={"Authorization": token})
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 5_000_000

@@ -122,6 +122,15 @@ def test_a_head_has_a_limit_of_lines(lines, status):
     assert status or parse_head(head)
 
 
+@pytest.mark.parametrize("length", [300, 301])
+def test_a_host_has_a_limit(length):
+    host, fits = b"h" * length, length == 300
+    head, absolute = LINE + b"Host: %b\r\n" % host, b"GET http://%b/ HTTP/1.1\r\nHost: g\r\n" % host
+    assert fits or refusal(head) == (400, "400 Bad Request: malformed Host header")
+    assert fits or refusal(absolute) == BAD_REQUEST
+    assert not fits or (parse_head(head) and parse_head(absolute))
+
+
 def test_a_target_has_a_limit():
     assert refusal(b"GET /" + b"x" * (128 << 10) + b" HTTP/1.1\r\nHost: g\r\n")[0] == 414
 

@@ -1,37 +1,56 @@
 """Reads the parameters of a query string, and says which one is wrong and why."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
-from urllib.parse import parse_qsl
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from starlette.types import Scope
 
 from pushgate.errors import InvalidParameter, InvalidSelector
 from pushgate.model.duration import parse_duration
+from pushgate.model.grouping import unpercent
 from pushgate.server.store.selector import Selector, parse_selector
 
 _T = TypeVar("_T")
 
+MAX_DURATION_LENGTH: Final = 100
+"""Longer durations are not read."""
 _MAX_PARAMETERS = 100
-_MAX_DURATION = 100
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def query_parameters(scope: Scope, most: int) -> list[tuple[str, str]]:
+    """Return names and values in the query string of *scope*.
+
+    What is not percent-encoded properly is taken as it stands. Label values need not be UTF-8:
+    other bytes become surrogates.
+
+    Raises:
+        ValueError: there are more than *most*.
+    """
+    query: bytes = scope["query_string"]
+    if query.count(b"&") >= most:
+        raise ValueError(f"a query has at most {most} parameters")
+    pairs = [pair.partition(b"=") for pair in query.split(b"&") if pair]
+    return [(_unescaped(name), _unescaped(value)) for name, _, value in pairs]
+
+
+def _unescaped(text: bytes) -> str:
+    text = text.replace(b"+", b" ")
+    with suppress(ValueError):
+        text = unpercent(text)
+    return text.decode("utf-8", "surrogateescape")
 
 
 class Parameters:
     """The parameters of the request *scope*. Each method raises :exc:`InvalidParameter`."""
 
     def __init__(self, scope: Scope) -> None:
-        query = scope["query_string"].decode("utf-8", "surrogateescape")
         try:
-            self._pairs = parse_qsl(
-                query,
-                keep_blank_values=True,
-                errors="surrogateescape",  # label values need not be UTF-8
-                max_num_fields=_MAX_PARAMETERS,
-            )
-        except ValueError:
-            reason = f"a query has at most {_MAX_PARAMETERS} parameters"
-            raise InvalidParameter(query.partition("=")[0][:_MAX_PARAMETERS], reason) from None
+            self._pairs = query_parameters(scope, _MAX_PARAMETERS)
+        except ValueError as error:
+            name = scope["query_string"].partition(b"=")[0][:100].decode()
+            raise InvalidParameter(name, str(error)) from None
 
     def only(self, known: Collection[str]) -> None:
         """Refuse parameters that are not *known*."""
@@ -66,7 +85,7 @@ class Parameters:
         """Return a duration in nanoseconds; None if it is not given."""
 
         def read(text: str) -> int:
-            if len(text) > _MAX_DURATION or (duration := parse_duration(text)) < 0:
+            if len(text) > MAX_DURATION_LENGTH or (duration := parse_duration(text)) < 0:
                 raise ValueError
             return duration
 

@@ -7,6 +7,7 @@ to say that a page somewhat behind will do. Every other request gets the page as
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import count
 from secrets import token_hex
 from time import perf_counter
@@ -34,8 +35,6 @@ _AT_LEAST_SECONDS = 1.0
 # host in its links and curl lines.
 _READ_HEADERS = (b"authorization", b"accept-encoding", b"host")
 
-_CacheKey: TypeAlias = tuple[object, ...]
-
 
 @dataclass(slots=True)
 class _Rendering:
@@ -53,7 +52,7 @@ class Renderings:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[_CacheKey, _Rendering] = {}
+        self._kept: dict[bytes, _Rendering] = {}
         self._turn = asyncio.Lock()
         # Versions begin anew with every process, and so must the tags.
         self._etags = (b'"%s-%x"' % (token_hex(6).encode(), number) for number in count())
@@ -85,7 +84,7 @@ class Renderings:
         return _unless_known(response.headers, scope) or response
 
     async def _rendered(
-        self, key: _CacheKey, render: Render, version: Hashable, headers: Headers
+        self, key: bytes, render: Render, version: Hashable, headers: Headers
     ) -> Response:
         began = perf_counter()
         body = await joined(await render())
@@ -108,7 +107,7 @@ class Renderings:
         tagged = (*headers, (b"etag", one.etag))
         return _unless_known(tagged, scope) or Stream(await render(), tagged)
 
-    def _keep(self, key: _CacheKey, one: _Rendering) -> None:
+    def _keep(self, key: bytes, one: _Rendering) -> None:
         self._kept.pop(key, None)
         self._kept[key] = one
         if len(self._kept) > _MAX_KEPT:
@@ -121,10 +120,12 @@ def _max_staleness(seconds: float) -> float:
     return max(_AT_LEAST_SECONDS, quick, _TIMES_SLOW * seconds)
 
 
-def _cache_key(scope: Scope) -> _CacheKey:
-    certificate = scope["state"].get("peer_certificate")
+def _cache_key(scope: Scope) -> bytes:
+    """Return a digest of what a page depends on, which may be long."""
+    target = scope["scheme"], scope["path"], scope["query_string"]
     headers = [find_header(scope["headers"], name) for name in _READ_HEADERS]
-    return scope["scheme"], scope["path"], scope["query_string"], repr(certificate), *headers
+    certificate = scope["state"].get("peer_certificate")
+    return sha256(repr((target, headers, certificate)).encode()).digest()
 
 
 def _unless_known(headers: Headers, scope: Scope) -> Response | None:

@@ -36,6 +36,8 @@ _request_line = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)" % _TOKEN
 # continue the one before, is refused (5.1, 5.2). Possessive, so that nothing is tried twice.
 _header_lines = re.compile(rb"(?:%b:[^\x00-\x08\x0a-\x1f\x7f]*+\r?\n)*+" % _TOKEN).fullmatch
 _absolute_target = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?]*)([^?]*)(?:\?(.*))?").fullmatch
+# Pages repeat the host in every example. A name has at most 253 bytes.
+_MAX_HOST_BYTES = 300
 # As lenient as Go: Host is shown in links, and compared with Origin, but routes nothing.
 _is_host = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
 # The host of a URL: no percent escapes, brackets around IPv6 only, and a port of digits.
@@ -183,7 +185,7 @@ def _check_host(hosts: Sequence[bytes], *, is_http_1_0: bool) -> None:
         raise MalformedRequest(_NO_HOST)
     if len(hosts) > 1:
         raise MalformedRequest(BAD_REQUEST)
-    if hosts and not _is_host(hosts[0]):
+    if hosts and not (len(hosts[0]) <= _MAX_HOST_BYTES and _is_host(hosts[0])):
         raise MalformedRequest(_BAD_HOST)
 
 
@@ -197,7 +199,7 @@ def _split_target(raw: bytes) -> tuple[bytes, bytes, bytes]:
         path, _, query = target.partition(b"?")
     elif absolute := _absolute_target(target):
         authority, path, query = absolute[1].rpartition(b"@")[2], absolute[2], absolute[3] or b""
-        if not _is_authority(authority):
+        if len(authority) > _MAX_HOST_BYTES or not _is_authority(authority):
             raise MalformedRequest(BAD_REQUEST)
         path = path or b"/"
     else:

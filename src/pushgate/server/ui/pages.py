@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 from zlib import compressobj
 
 import orjson
@@ -18,6 +18,7 @@ from pushgate.formats.negotiation import accepted_encoding
 from pushgate.model.quoting import legible
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
+from pushgate.server.http.parameters import query_parameters
 from pushgate.server.http.renderings import Render
 from pushgate.server.http.request import find_header
 from pushgate.server.http.responses import NOT_FOUND, Response
@@ -299,9 +300,8 @@ async def _permitted(
 
 
 def _query(scope: Scope) -> dict[str, str]:
-    query = scope["query_string"].decode("latin-1")
     try:
-        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
+        return dict(query_parameters(scope, _MAX_PARAMETERS))
     except ValueError:  # more parameters than any page sends
         return {}
 

@@ -11,6 +11,7 @@ from pushgate.errors import InvalidSelector
 from pushgate.model.duration import format_duration, parse_duration
 from pushgate.model.shape import LabelSchema
 from pushgate.model.slices import PER_SLICE, Sliced, choosing, sorting
+from pushgate.server.http.parameters import MAX_DURATION_LENGTH
 from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps, in_thread
 from pushgate.server.store.group import Group
@@ -75,7 +76,7 @@ class Search(NamedTuple):
         """Return the search that a query string asks for; invalid parameters are ignored."""
         page, sort = query.get("page", ""), query.get("sort", "")
         try:
-            older_than = parse_duration(query.get("older_than") or "0")
+            older_than = parse_duration(query.get("older_than", "")[:MAX_DURATION_LENGTH] or "0")
         except ValueError:
             older_than = 0
         state = "failed" if query.get("failed") else query.get("state", "")
