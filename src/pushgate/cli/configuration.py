@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from pushgate.cli.messages import log_to_stderr, report
 from pushgate.cli.options import Body, Connection, GroupKey, Pairs
@@ -157,7 +156,8 @@ def _basic_auth(connection: Connection) -> tuple[str, str] | None:
     if connection.user is None or connection.password_file is None:
         raise ConfigurationError("--user and --password-file belong together")
     try:
-        password = Path(connection.password_file).read_text(encoding="utf-8")
+        with open(connection.password_file, encoding="utf-8") as file:
+            password = file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(

@@ -5,7 +5,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pushgate.cli.messages import report
@@ -121,7 +120,7 @@ class JobPusher:
             self._has_ended.wait(min(every, threading.TIMEOUT_MAX))
 
     def finish(
-        self, ended: Ended, duration: float, file: Path | None, body: FileBody
+        self, ended: Ended, duration: float, file: str | None, body: FileBody
     ) -> list[Exception]:
         """Push the end of the run and the metrics in *file*; return and report what failed.
 
@@ -143,7 +142,7 @@ class JobPusher:
         return failures
 
     def _push(
-        self, own: list[Metric], file: Path | None, body: FileBody, failures: list[Exception]
+        self, own: list[Metric], file: str | None, body: FileBody, failures: list[Exception]
     ) -> None:
         """Push *own* and the metrics in *file*; why a file is left out is added to *failures*."""
         self._is_settled.wait(_READY_SECONDS)
@@ -154,8 +153,9 @@ class JobPusher:
         try:
             data = b"" if file is None else _content(file)
             if file is not None and data:
-                text = body.read(data, file.name, gateway.grouping_key)
-                with_file = self._with_file(own, text, file.name)
+                name = os.path.basename(file)
+                text = body.read(data, name, gateway.grouping_key)
+                with_file = self._with_file(own, text, name)
         except Exception as error:  # noqa: BLE001  the job itself can be pushed
             error.add_note(_LEFT_OUT)
             failures.append(error)
@@ -195,7 +195,7 @@ class JobPusher:
         return self._payload(own, text)
 
 
-def _content(path: Path) -> bytes:
+def _content(path: str) -> bytes:
     """Return what the command wrote to *path*, nothing if the file does not exist.
 
     Raises:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import ENOENT, ENOEXEC
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pushgate.cli.messages import say
@@ -184,8 +183,8 @@ def _send(pid: int, number: int) -> None:
 
 def _high_water_rss(pid: int) -> int:
     """Return the largest resident memory of *pid* so far in KiB; 0 if it cannot be read."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+    with suppress(OSError), open(f"/proc/{pid}/status", "rb") as status:
+        for line in status:
             if line.startswith(b"VmHWM:"):
                 return int(line.split()[1])
     return 0

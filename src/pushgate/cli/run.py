@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -106,7 +105,8 @@ def run(
     --strict is given. Signals are forwarded to COMMAND. Metrics that it writes to the file
     $PUSHGATE_METRICS_FILE in the text format are pushed, too.
     """
-    program = Path(os.fsencode(command[0]).decode(errors="replace")).stem
+    path = os.fsencode(command[0]).decode(errors="replace")
+    program, _ = os.path.splitext(os.path.basename(path.rstrip("/")))
 
     # Cached, because --lock needs the URL of the group before the pusher needs the gateway.
     @cache
@@ -131,7 +131,7 @@ def run(
         file = _metrics_file(job.metrics_file, stack)
         environment = {name: text for name, text in os.environ.items() if name != _METRICS_FILE}
         if file is not None:
-            environment[_METRICS_FILE] = str(file)
+            environment[_METRICS_FILE] = file
         output = _held_output(stack) if job.quiet_success else {}
         # The wall clock may be set while the job runs, so the duration has a clock of its own.
         began = time.monotonic()
@@ -162,18 +162,18 @@ def run(
     sys.exit(ended.status)
 
 
-def _metrics_file(chosen: str | None, stack: ExitStack) -> Path | None:
+def _metrics_file(chosen: str | None, stack: ExitStack) -> str | None:
     """Return the file where the command can write metrics, or None after a report why not."""
     try:
         if chosen is None:
             folder = tempfile.TemporaryDirectory(prefix="pushgate-", ignore_cleanup_errors=True)
-            return Path(stack.enter_context(folder)) / "metrics.prom"
-        path = Path(chosen).absolute()  # the command may change its directory
+            return os.path.join(stack.enter_context(folder), "metrics.prom")
+        path = os.path.join(os.getcwd(), chosen)  # the command may change its directory
         if os.path.lexists(path):
-            if not stat.S_ISREG(path.lstat().st_mode):  # such as /dev/null
+            if not stat.S_ISREG(os.lstat(path).st_mode):  # such as /dev/null
                 say(f"the command runs without a metrics file: {path} is not a regular file")
                 return None
-            path.unlink()  # what an earlier run wrote
+            os.unlink(path)  # what an earlier run wrote
     except OSError as error:
         say(f"the command runs without a metrics file: {error.strerror or error}")
         return None
@@ -217,7 +217,7 @@ def _lock(connect: Callable[[], "PushGateway"], program: str, stack: ExitStack) 
     # With the user, because another one could not open the file; hashed, because URLs have slashes.
     name = hashlib.sha256(f"{os.getuid()} {url}".encode()).hexdigest()[:16]
     try:
-        path = Path(tempfile.gettempdir()) / f"pushgate-{name}.lock"
+        path = os.path.join(tempfile.gettempdir(), f"pushgate-{name}.lock")
         # Not through a link, which another user could have put there.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         stack.callback(os.close, descriptor)

@@ -11,7 +11,7 @@ from pushgate.errors import ConfigurationError, PushConnectionError, Pushgateway
 DEFAULT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Retry:
     """How often to try a push, and how long to wait in between.
 
