@@ -251,15 +251,15 @@ def query(prometheus: Service, expression: str) -> list[dict]:
     )
 
 
-def found(variable: str, program: str, title: str) -> str:
+def found(variable: str, program: str, title: str, *others: str) -> str:
     """The path of *program*: as *variable* says, else in .peers/, else in the PATH.
 
-    Skips the test when it is nowhere.
+    If it is nowhere, one of *others* in the PATH will do. Without these, the test is skipped.
     """
     candidates = (
         os.environ.get(variable),
         shutil.which(str(PEERS / program)),
-        shutil.which(program),
+        *map(shutil.which, (program, *others)),
     )
     for path in candidates:
         if path:
