@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from pushgate.errors import InconsistentPush, JournalFailed
 from pushgate.server.storage.sqlite import SqliteJournal
-from pushgate.server.store import store as store_module
+from pushgate.server.store import gateway as gateway_module, store as store_module
 from pushgate.server.store.change import Expire, Fail
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
@@ -242,6 +242,29 @@ async def test_new_rules_hold_for_groups_that_are_stored():
     assert gateway.store.first_due is None
 
 
+async def test_pushes_do_not_wait_until_all_groups_have_met_new_rules(monkeypatch):
+    monkeypatch.setattr(gateway_module, "_SLICE_SECONDS", 0)
+    clock = Clock()
+    gateway, expiry = started(clock, rules())
+    load(gateway, 2000, clock.wall)
+    asked = []
+    selector = Named("j")
+    monkeypatch.setattr(selector, "matches", lambda labels: not asked.append(labels))
+    gateway.govern(rules(ttl=1))
+    gateway.govern(Rules((Rule(selector=selector, ttl=10 * SECOND),)))
+    await gateway.apply(post(key("new"), "m 1\n", clock.wall))
+    assert len(asked) < 1000
+    for _ in range(3000):
+        await asyncio.sleep(0)
+    assert len(asked) == 2001
+    clock.advance(9)
+    assert len(await shown(gateway, expiry)) == 2001
+    assert expiry.expired == 0
+    clock.advance(1)
+    await expiry.settle()
+    assert expiry.expired == 2001
+
+
 async def test_expired_groups_are_logged_the_first_of_many(caplog):
     caplog.set_level(logging.INFO)
     clock = Clock()
@@ -337,6 +360,19 @@ async def test_what_is_due_stays_when_the_journal_fails_and_goes_later_and_is_co
     assert set(map(str, (await shown(gateway, expiry)).values())) == {"{}"}
     assert expiry.expired == 3 * EXPIRED_AT_ONCE
     await gateway.close()
+
+
+async def test_a_gateway_that_is_closed_finishes_the_batch_and_leaves_the_rest_for_the_next_start():
+    clock, journal = Clock(), Batches()
+    gateway, expiry = started(clock, rules(ttl=10), journal)
+    load(gateway, 3 * EXPIRED_AT_ONCE, clock.wall)
+    clock.advance(10)
+    expiry.begin()
+    await gateway.close()
+    assert journal.sizes == [EXPIRED_AT_ONCE]
+    assert expiry.expired == EXPIRED_AT_ONCE
+    expiry.tick()
+    assert gateway.waiting == 0
 
 
 async def test_what_is_due_is_no_reason_to_refuse_a_push():

@@ -71,7 +71,7 @@ class Expiry:
         a push waits for one of them at most.
         """
         first = self._gateway.store.first_due
-        if first is None or first > (now := self._believed_time()):
+        if first is None or first > (now := self._believed_time()) or self._gateway.is_closing:
             return
         if self._until is None:
             self._until = now
@@ -94,7 +94,7 @@ class Expiry:
 
     def _is_due(self, now: int) -> bool:
         first = self._gateway.store.first_due
-        return first is not None and first <= now
+        return first is not None and first <= now and not self._gateway.is_closing
 
     def _submit(self, change: Expire) -> None:
         steps: list[Step] = []

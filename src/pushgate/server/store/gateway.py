@@ -123,6 +123,8 @@ class Gateway:
         """How often everything had to be loaded anew."""
         self._work: deque[Sliced[None]] = deque()
         self._unsettled = 0
+        self.is_closing = False
+        """Whether only what was submitted is still finished."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -160,6 +162,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Finish what was admitted, then close the journal. Nothing may be submitted any more."""
+        self.is_closing = True
         await self._idle.wait()
         if self._thread is not None and self._journal is not None:
             self._batches.put(None)
@@ -186,8 +189,19 @@ class Gateway:
         waiting.settle(None)
 
     def govern(self, rules: Rules) -> None:
-        """Put *rules* in force for all changes that are submitted from now on."""
-        self._enqueue(self.store.governing(rules))
+        """Put *rules* in force for all changes that are submitted from now on.
+
+        It takes a while until what is due by them begins to expire, and changes do not wait for it.
+        """
+        self._enqueue(self._portion(self.store.governing(rules)))
+
+    def _portion(self, work: Sliced[None]) -> Sliced[None]:
+        """Do some hundreds of steps of *work*, and the rest after the changes that wait."""
+        for step, _ in enumerate(work, 1):
+            yield
+            if step == PER_SLICE:
+                self._enqueue(self._portion(work))
+                return
 
     def _enqueue(self, work: Sliced[None]) -> None:
         self._work.append(work)

@@ -219,15 +219,20 @@ class Store:
         return due / len(sample) if sample else 0.0
 
     def governing(self, rules: Rules) -> Sliced[None]:
-        """Put *rules* in force, in slices, between which no change may be admitted."""
-        self.rules, self._rule_of = rules, {}
+        """Put *rules* in force with the first step; with the last, all that is due by them is.
+
+        Between two steps, other changes may be admitted.
+        """
+        self.rules, self._rule_of, self._schedule = rules, {}, Schedule()
         self.revision += 1
-        schedule = Schedule()
-        for group in [*self._admitted.values()]:
+        for packed in [*self._admitted]:
             yield  # to match long labels with many rules takes milliseconds
-            self.rule(group.key)  # from now on it is remembered
-            self._enter(group, schedule)
-        self._schedule = schedule
+            if self.rules is not rules:
+                return
+            group = self._admitted.get(packed)
+            if group is not None:
+                self.rule(group.key)  # from now on it is remembered
+                self._enter(group)
 
     def runs(self) -> list[tuple[Group, ...]]:
         """Return all visible groups in the order of their keys, in runs.
@@ -377,16 +382,16 @@ class Store:
             yield from self._schedule.remove(packed)
         else:
             self._admitted[step.key.packed] = step.after
-            self._enter(step.after, self._schedule)
+            self._enter(step.after)
         return step
 
-    def _enter(self, group: Group, schedule: Schedule) -> None:
-        """Enter in *schedule* when *group*, which is admitted, changes by age."""
+    def _enter(self, group: Group) -> None:
+        """Note when *group*, which is admitted, changes by age."""
         if not self.rules.set_ages:
             return
         due = self.rule(group.key).due_at(group)
         if due is not None:
-            schedule.enter(group.key.packed, due)
+            self._schedule.enter(group.key.packed, due)
 
     def _admit_expiry(self, change: Expire) -> Sliced[list[Step]]:
         now, key = change
@@ -399,7 +404,7 @@ class Store:
             rule = self.rule(group.key)
             after = rule.aged(group, now)
             if after is group:  # pushed since it was entered
-                self._enter(group, self._schedule)
+                self._enter(group)
             else:
                 steps.append((yield from self._count_in(Step(group, after, rule=rule))))
             yield
@@ -454,7 +459,7 @@ class Store:
             self._index.revalue(replaced.pushed, pushed)
         after = before.pushed((*others, Block(pushed, change.time)), change.time)
         self._admitted[change.key.packed] = after
-        self._enter(after, self._schedule)
+        self._enter(after)
         return Step(before, after)
 
     def _is_harmless(self, change: Push, pushed: Pushed, replaced: Block) -> bool:
