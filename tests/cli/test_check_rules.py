@@ -38,10 +38,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_without_the_server_it_says_what_to_install():
-    without = "import sys; sys.modules['re2'] = None; from pushgate.cli import main; main()"
+    without = "import sys; sys.modules['msgspec'] = None; from pushgate.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", without, "check-rules", "rules.yml"],
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "needs the server (re2 is missing): run pip install '.[server]'" in done.stderr
+    assert "needs the server (msgspec is missing): run pip install '.[server]'" in done.stderr
