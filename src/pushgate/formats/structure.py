@@ -95,15 +95,19 @@ class Arrangement(NamedTuple):
     repeated: Callable[[Sequence[str]], tuple[str, ...]] | None = None
     written: tuple[str, ...] = ()
 
-    def labels(self, inside: Sequence[str]) -> list[tuple[Labels, ...]] | None:
-        """Return the labels of each family; None if the samples belong elsewhere.
+    def labels(
+        self, inside: Sequence[str]
+    ) -> tuple[list[tuple[Labels, ...]], Sequence[str]] | None:
+        """Return the labels of each family, and the values that they were made of.
 
-        Families with the same labels share them, as most of a job do.
+        Families with the same labels share them, as most of a job do. Then the values come once.
+        Returns None if the samples belong elsewhere.
         """
         if self.repeated and self.repeated((*inside, *self.written)) != tuple(inside):
             return None
         known: dict[object, tuple[Labels, ...]] = {}
         labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.bounds]
+        values: list[str] = []
         last: tuple[object, ...] = ()
         its: tuple[Labels, ...] = ()
         for run in self.metrics:
@@ -111,13 +115,16 @@ class Arrangement(NamedTuple):
             key = len(run.samples), run.written, run.names, inside[run.values]
             if key != last:  # usually equal, which is cheaper to find out than to look it up
                 last, hashable = key, (*key[:3], *key[3])
-                its = known.get(hashable) or known.setdefault(hashable, tuple(run.labels(inside)))
+                if hashable not in known:
+                    known[hashable] = tuple(run.labels(inside))
+                    values += key[3]
+                its = known[hashable]
             labels[run.family].append(its)
         joined = [its[0] if len(its) == 1 else tuple(chain.from_iterable(its)) for its in labels]
         for its, bounds in zip(joined, self.bounds, strict=True):
             if bounds and len(its) > 1 and len(set(its)) < len(its):
                 return None  # the samples of one metric
-        return joined
+        return joined, values
 
 
 class Structure(NamedTuple):
@@ -153,9 +160,11 @@ class Structure(NamedTuple):
         the longest of them has, if that is known.
         """
         known = self.arrangement
-        labels = known.labels(inside) if known else None
-        if known and labels is not None:
+        found = known.labels(inside) if known else None
+        values = inside
+        if known and found is not None:
             starts, mapping = known.starts, known.mapping
+            labels, values = found
             families = tuple(
                 [
                     FamilyShape(*family, its, bounds)
@@ -175,8 +184,8 @@ class Structure(NamedTuple):
         )
         # Noted here, where one pass over joined values tells; a shape would look at each.
         shape.values_are_utf8 = True
-        if longest is None and "".join(inside).isascii():
-            longest = max(map(len, inside), default=0)
+        if longest is None and "".join(values).isascii():
+            longest = max(map(len, values), default=0)
         if longest is not None:
             shape.longest_value = longest
         return shape, mapping
