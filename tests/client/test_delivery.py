@@ -21,6 +21,7 @@ from tests.client.rogue import (
     answer,
     closed_port,
     drip,
+    read_request,
     reset_after_body,
     reset_at_once,
     rogue,
@@ -223,6 +224,26 @@ def test_a_redirect_within_the_server_keeps_method_and_body(caller, registry):
     assert (second.method, second.path, second.body) == ("PUT", "/elsewhere", first.body)
     assert second.headers["authorization"] == first.headers["authorization"]
     assert result.url.endswith("/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ("../b", "/metrics/b"),
+        ("/a b/ä", "/a%20b/%E4"),  # Latin-1 in the header
+        ("HTTP://LOCALHOST:{port}/a%20b?c=[d]", "/a%20b?c=[d]"),
+        ("//localhost:{port}/x#y", "/x"),
+    ],
+)
+def test_a_redirect_is_followed_however_it_is_written(caller, registry, location, path):
+    def redirect(connection, gateway):
+        read_request(connection, gateway)
+        there = location.format(port=gateway.port).encode("latin-1")
+        connection.sendall(b"HTTP/1.0 307 Whatever\r\nLocation: %b\r\n\r\n" % there)
+
+    with rogue(redirect, answer()) as server:
+        caller.call(make(caller, server.url, registry, retry=0), "push")
+    assert [request.path for request in server.seen] == ["/metrics/job/j", path]
 
 
 def test_redirects_end_after_three(caller, registry):

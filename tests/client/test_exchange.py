@@ -1,5 +1,7 @@
 """HTTP without sockets: what is written, and what answers mean however they are cut."""
 
+import gzip
+import itertools
 import socket
 import ssl
 import threading
@@ -28,7 +30,7 @@ class Fake:
     is_ready = False
 
     def __init__(self, *received, refuses=False):
-        self.received, self.refuses = list(received), refuses
+        self.received, self.refuses = iter(received), refuses
         self.connected, self.written = None, []
 
     async def connect(self, host, port):
@@ -40,7 +42,7 @@ class Fake:
         self.written.append(data)
 
     async def read(self):
-        return self.received.pop(0) if self.received else b""
+        return next(self.received, b"")
 
 
 def channel(*received, url="http://gateway:9091/", proxy=None, context=None, **options):
@@ -60,6 +62,26 @@ def test_an_answer_is_the_same_wherever_it_is_cut():
 
 def test_an_answer_that_says_continue_first_is_the_one_behind_it():
     assert answered(b"HTTP/1.1 100 Continue\r\n\r\n" + OK).status == 202
+
+
+def test_an_answer_in_gzip_is_read_though_nobody_asked_for_it():
+    head = b"HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n"
+    assert answered(head + gzip.compress(b"the reason")).body == b"the reason"
+    assert answered(head + gzip.compress(b"x" * (10 << 20))).body == b"x" * (1 << 20)
+    assert answered(head + b"it is not").body == b"it is not"
+
+
+def test_an_answer_without_end_does_not_fill_the_memory():
+    unread, fake = channel()
+    fake.received = itertools.chain([b"HTTP/1.1 200 OK\r\n\r\n"], itertools.repeat(b"x" * 9999))
+    assert finished(unread.request(send())).status == 200
+    assert not unread.is_reusable
+
+
+def test_what_a_list_answers_is_read_to_its_end():
+    body = b"x" * (3 << 20)
+    pieces = [b"HTTP/1.1 200 OK\r\n\r\n", *(body[: 1 << 20] for _ in range(3))]
+    assert len(answered(*pieces, method="GET").body) == 3 << 20
 
 
 def test_a_connection_is_used_again_after_a_complete_answer_only():
@@ -85,6 +107,11 @@ def test_an_answer_to_half_a_body_counts_and_ends_the_connection():
 def test_what_is_no_complete_answer_is_an_error_of_the_protocol(received):
     with pytest.raises(h11.RemoteProtocolError):
         answered(*received)
+
+
+def test_an_answer_that_is_no_http_is_shown():
+    with pytest.raises(h11.RemoteProtocolError, match="after b'SSH-2-OpenSSH'"):
+        answered(b"SSH-2-OpenSSH")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from os import urandom
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from pushgate.client.address import DEFAULT_PORTS
 from pushgate.client.auth import Credentials, bearer
 from pushgate.client.failures import (
     Answer,
@@ -168,7 +169,7 @@ class FollowUps:
             here, there = request.info.url, location_in(failure, request.info)
             # Whoever can make the gateway redirect to another server would get the credentials
             # and the metrics. So that is an error, and its message names the place.
-            is_elsewhere = urlsplit(here)[:2] != urlsplit(there)[:2]
+            is_elsewhere = _origin(here) != _origin(there)
             if is_elsewhere or self._redirects > _MAX_REDIRECTS:
                 return None
             return request._replace(info=request.info._replace(url=there))
@@ -182,6 +183,12 @@ class FollowUps:
             self._in_text = is_about_text(failure)
             return request.as_text() if self._in_text else None
         return None
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Return scheme and host with port of *url*, the same for whatever means the same."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower().removesuffix(f":{DEFAULT_PORTS.get(parts.scheme)}")
 
 
 def _complete(

@@ -1,5 +1,6 @@
 """HTTP/1.1 with a gateway, on any socket: proxies, tunnels and TLS included."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # Bytes of the head of an answer, as in httpcore: proxies set cookies beyond the 16 KiB of h11.
 _MAX_HEAD = 100 * 1024
+# Bytes of the body of an answer to a push, which is an explanation: whatever answers without end
+# must not fill the memory of the job.
+_MAX_EXPLANATION = 1 << 20
 _http = partial(h11.Connection, h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
 
 
@@ -136,7 +140,8 @@ class Channel:
         except OSError:
             # A gateway may refuse a body before it has read it, and close: the answer says why.
             pass
-        answer = await self._answer()
+        is_push = attempt.info.method in {"PUT", "POST", "PATCH"}
+        answer = await self._answer(_MAX_EXPLANATION if is_push else sys.maxsize)
         # After an early answer, the gateway still expects the rest of the body; and what
         # came behind the answer would be taken for that of the next request.
         is_done = self._http.our_state is self._http.their_state is h11.DONE
@@ -145,20 +150,26 @@ class Channel:
             self.is_reusable = True
         return answer
 
-    async def _answer(self) -> Answer:
+    async def _answer(self, most: int) -> Answer:
+        """Return the answer, with at most about *most* bytes of its body."""
         head: h11.Response | None = None
-        body: list[bytes] = []
+        body = bytearray()
         while True:
             match await self._event(self._http):
                 case h11.Response() as head:
                     pass
                 case h11.Data(data=data):
-                    body.append(bytes(data))
+                    body += data
+                    if head is not None and len(body) >= most:
+                        break
                 case h11.EndOfMessage() if head is not None:
                     break
         # Header values are bytes on the wire; Latin-1 keeps each of them.
         headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-        return Answer(head.status_code, head.reason.decode("latin-1"), headers, b"".join(body))
+        # Nobody asked for gzip, but without being asked a server may choose it (RFC 9110, 12.5.3).
+        is_zipped = headers.get("content-encoding", "").lower() in {"gzip", "x-gzip"}
+        content = _unzipped(body, most) if is_zipped else bytes(body)
+        return Answer(head.status_code, head.reason.decode("latin-1"), headers, content)
 
     async def _event(self, http: h11.Connection) -> h11.Event:
         while True:
@@ -168,8 +179,23 @@ class Channel:
             data = await self._stream.read()
             if not data and http.their_state is h11.SEND_RESPONSE:
                 # h11's own words would be about its states.
-                raise h11.RemoteProtocolError("Server disconnected without sending a response.")
+                received, _ = http.trailing_data
+                raise h11.RemoteProtocolError(
+                    f"Server disconnected after {received[:40]!r}, which is no whole HTTP response."
+                    if received
+                    else "Server disconnected without sending a response."
+                )
             http.receive_data(data)
+
+
+def _unzipped(body: bytearray, most: int) -> bytes:
+    """Return *body* without gzip, at most *most* bytes of it; unchanged if it is not gzip."""
+    import zlib
+
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(body, most)
+    except zlib.error:
+        return bytes(body)
 
 
 def _host(url: SplitResult) -> str:

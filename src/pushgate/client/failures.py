@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from pushgate.client.address import DEFAULT_PORTS
 from pushgate.errors import (
@@ -20,6 +20,7 @@ from pushgate.log import warn_once
 # Characters of a body that a message shows; the error's .body has all of it.
 _MAX_SHOWN = 4096
 _AUTH = {401, 403, 407}
+_IN_URLS = "%!#$&'()*+,/:;=?@[]~"
 # What the gateway and Go's libraries write, in lower case, and the advice for it.
 _HINTS = (
     ("must not have timestamps", "timestamps='strip' leaves them out"),
@@ -136,7 +137,8 @@ def location_in(error: PushHTTPError, info: RequestInfo) -> str:
     if not location or not isinstance(error, PushRedirectError):
         return ""
     try:
-        target = urljoin(info.url, location)
+        # Blanks and other letters, which some servers leave as they are, are not for a request.
+        target = urljoin(info.url, quote(location, safe=_IN_URLS, encoding="latin-1"))
         _ = urlsplit(target).port  # raises an error if it is no number
     except ValueError:
         return ""
