@@ -217,6 +217,12 @@ def test_snappy_chunks_of_padding_and_further_identifiers_are_skipped():
     assert decompress(body, "snappy", limit=LIMIT) == PLAIN + b"m 1\n"
 
 
+def test_a_snappy_body_of_countless_chunks_is_refused():
+    empty = b"\x01\x04\0\0" + snappy_checksum(b"")
+    assert decompress(SNAPPY_START + empty * 99_999, "snappy", limit=LIMIT) == b""
+    assert "more than 100000 chunks" in complaint(SNAPPY_START + empty * 100_000, "snappy")
+
+
 def snappy_checksum(data):
     """The masked CRC-32C of *data*, bit by bit."""
     crc = 0xFFFFFFFF

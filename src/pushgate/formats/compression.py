@@ -241,6 +241,7 @@ def _unzstd_frame(data: memoryview, output: _Output) -> memoryview:
 _SNAPPY_CHUNK = 76_494  # a checksum and the longest encoding of _SNAPPY_PLAIN bytes
 _SNAPPY_PLAIN = 65_536
 _SNAPPY_START = b"\xff\x06\0\0sNaPpY"
+_SNAPPY_CHUNKS = 100_000  # in a body: an empty one has four bytes, and costs a microsecond
 
 
 def _unsnappy(body: bytes, limit: int) -> bytes:
@@ -275,7 +276,9 @@ def _snappy_corrupt() -> InvalidBody:
 def _snappy_chunks(body: bytes) -> Iterator[bytes]:
     """Yield the chunks of *body* that contain data, with their heads."""
     position = 0
-    while position < len(body):
+    for _ in range(_SNAPPY_CHUNKS):
+        if position >= len(body):
+            return
         head = body[position : position + 4]
         kind, end = head[0], position + 4 + int.from_bytes(head[1:], "little")
         # Kinds: 0x00 compressed, 0x01 plain, 0xFF the start of a stream. Others are reserved: up
@@ -289,6 +292,8 @@ def _snappy_chunks(body: bytes) -> Iterator[bytes]:
         if kind <= 0x01:
             yield body[position:end]
         position = end
+    if position < len(body):
+        raise InvalidBody(f"snappy: more than {_SNAPPY_CHUNKS} chunks in one body")
 
 
 def _snappy_chunk_size(chunk: bytes) -> int:

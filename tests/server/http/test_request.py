@@ -131,8 +131,9 @@ def test_a_host_has_a_limit(length):
     assert not fits or (parse_head(head) and parse_head(absolute))
 
 
-def test_a_target_has_a_limit():
-    assert refusal(b"GET /" + b"x" * (128 << 10) + b" HTTP/1.1\r\nHost: g\r\n")[0] == 414
+@pytest.mark.parametrize("path", [b"x" * (128 << 10), b"\xff" * (43 << 10), b"#" * (43 << 10)])
+def test_a_target_has_a_limit_as_it_is_percent_encoded(path):
+    assert refusal(b"GET /" + path + b" HTTP/1.1\r\nHost: g\r\n")[0] == 414
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,6 @@ def parse_head(head: bytes) -> RequestHead:
     if block.count(b"\n") > _MAX_HEADERS:
         raise MalformedRequest(HEAD_TOO_LARGE)
     method, raw_target, major, minor = found.groups()
-    if len(raw_target) > _MAX_TARGET_BYTES:
-        raise MalformedRequest(_TARGET_TOO_LONG)
     if major != b"1":
         # The start of HTTP/2, "PRI * HTTP/2.0", is a bad request to Go as well.
         raise MalformedRequest(BAD_REQUEST if method == b"PRI" else _BAD_VERSION)
@@ -192,8 +190,10 @@ def _check_host(hosts: Sequence[bytes], *, is_http_1_0: bool) -> None:
 def _split_target(raw: bytes) -> tuple[bytes, bytes, bytes]:
     """Return path, query and authority (if it has one) of the request target *raw*."""
     target = raw
-    if not raw.isascii() or b"#" in raw:
+    if len(raw) <= _MAX_TARGET_BYTES and (not raw.isascii() or b"#" in raw):
         target = quote_from_bytes(raw, _TARGET_SAFE).encode()
+    if len(target) > _MAX_TARGET_BYTES:
+        raise MalformedRequest(_TARGET_TOO_LONG)
     authority = b""
     if target.startswith(b"/") or target == b"*":
         path, _, query = target.partition(b"?")
