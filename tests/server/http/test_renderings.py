@@ -3,18 +3,21 @@
 import asyncio
 import tracemalloc
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.app import App
 from pushgate.server.http import renderings
+from pushgate.server.http.stream import in_steps
 from pushgate.server.settings import Settings
-from pushgate.server.ui import pages
+from pushgate.server.ui import pages, search
 from pushgate.server.ui.groups import group_id
 from tests.server.http.asgi import Response, Served
 from tests.server.pushes import change, key, put
 
+SLOW_SEARCH = quote('{job=~"(((a{30}){30})?|.)*"}')
 POLL = {"Cache-Control": "max-stale"}
 
 
@@ -90,6 +93,26 @@ def test_other_permissions_make_another_page(one):
     first = one.ask("GET", "/")
     one.app = App(replace(one.context, live=LiveConfig(None)))
     assert one.ask("GET", "/", headers={"If-None-Match": first.headers["etag"]}).status == 200
+
+
+def test_no_page_waits_for_a_search_that_takes_long(one, monkeypatch):
+    async def while_one_searches() -> tuple[Response, Response]:
+        searching, may_end = asyncio.Event(), asyncio.Event()
+
+        async def in_thread(work):
+            searching.set()
+            await may_end.wait()
+            return await in_steps(work)
+
+        monkeypatch.setattr(search, "in_thread", in_thread)
+        found = asyncio.create_task(one.asked("GET", f"/?q={SLOW_SEARCH}"))
+        await searching.wait()
+        other = await asyncio.wait_for(one.asked("GET", "/status"), 30)
+        may_end.set()
+        return await found, other
+
+    found, other = asyncio.run(while_one_searches())
+    assert (found.status, other.status) == (200, 200)
 
 
 def test_few_renderings_are_kept(one):

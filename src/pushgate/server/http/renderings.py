@@ -47,13 +47,15 @@ class _Rendering:
 class Renderings:
     """The last renderings. One page is rendered at a time, so that pushes come in between.
 
+    Pages that may take long, because they wait for a thread, only wait for each other.
+
     A *version* stands for what a page shows: while it stays the same, so does the page. None
     equals no version, so that page is rendered for every request that wants it up to date.
     """
 
     def __init__(self) -> None:
         self._kept: dict[bytes, _Rendering] = {}
-        self._turn = asyncio.Lock()
+        self._turn, self._slow_turn = asyncio.Lock(), asyncio.Lock()
         # Versions begin anew with every process, and so must the tags.
         self._etags = (b'"%s-%x"' % (token_hex(6).encode(), number) for number in count())
 
@@ -63,6 +65,8 @@ class Renderings:
         version: Callable[[], Hashable],
         headers: Headers,
         scope: Scope,
+        *,
+        is_slow: Callable[[], bool],
     ) -> ASGIApp:
         """Return a page of bounded size, which is kept for the next who asks."""
         key = _cache_key(scope)
@@ -78,7 +82,7 @@ class Renderings:
 
         response = kept()
         if response is None:
-            async with self._turn:
+            async with self._slow_turn if is_slow() else self._turn:
                 # Again: it may have been rendered for another client while this one waited.
                 response = kept() or await self._rendered(key, render, version(), headers)
         return _unless_known(response.headers, scope) or response

@@ -83,10 +83,13 @@ _AGES_SECONDS = 10
 _Render: TypeAlias = Callable[[AppContext, Scope], Awaitable[Iterator[str]]]
 
 
-def _shared(version: Callable[[AppContext], Hashable]) -> Callable[[_Render], Endpoint]:
+def _shared(
+    version: Callable[[AppContext], Hashable],
+    is_slow: Callable[[Scope], bool] = lambda _scope: False,
+) -> Callable[[_Render], Endpoint]:
     """Turn a function that renders a page into an endpoint that shares renderings.
 
-    *version* is for :meth:`Renderings.share`.
+    *version* and *is_slow* are for :meth:`Renderings.share`.
     """
 
     def endpoint(render: _Render) -> Endpoint:
@@ -96,6 +99,7 @@ def _shared(version: Callable[[AppContext], Hashable]) -> Callable[[_Render], En
                 partial(version, context),
                 _headers(context, scope),
                 scope,
+                is_slow=partial(is_slow, scope),
             )
 
         return answer
@@ -114,7 +118,7 @@ def _ages() -> int:
     return int(time.time() // _AGES_SECONDS)
 
 
-@_shared(_version)
+@_shared(_version, is_slow=lambda scope: Search.from_query(_query(scope)).is_slow)
 async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
     """Answer with one page of the groups that match the query, see :class:`Search`."""
     now = time.time_ns()

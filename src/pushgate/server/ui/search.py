@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -94,6 +95,13 @@ class Search(NamedTuple):
     def is_for_all(self) -> bool:
         """Whether every group matches."""
         return not (self.text or self.state or self.older_than)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it has a regular expression that may take long."""
+        with suppress(InvalidSelector):
+            return self.text.startswith("{") and parse_selector(self.text).is_slow
+        return False
 
     def link(self, **changed: object) -> str:
         """Return the query string of this search with fields *changed*, by default on page 1."""
