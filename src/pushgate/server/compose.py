@@ -10,6 +10,7 @@ from typing import TypeVar
 from pushgate.errors import NotWritable, StartupError
 from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
+from pushgate.model.slices import finished
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.app import App
 from pushgate.server.exposition.cache import Views
@@ -147,7 +148,7 @@ def _open_storage(
     else:
         return None
     store.load(groups)
-    store.applied_keys.load(journal.applied_keys())
+    finished(store.applied_keys.load(journal.applied_keys()))
     return journal
 
 

@@ -48,7 +48,7 @@ class Server:
         self.journal = opened(url)
         self.store = Store()
         self.store.load(self.journal.load())
-        self.store.applied_keys.load(self.journal.applied_keys())
+        finished(self.store.applied_keys.load(self.journal.applied_keys()))
 
     def look(self) -> News | None:
         return self.take_in(self.journal.check())
@@ -305,8 +305,9 @@ def test_what_a_lost_connection_had_written_of_a_large_batch_is_gone(servers, mo
     assert Server(url).journal.load() == []
 
 
-def test_long_news_are_taken_in_without_keeping_the_turn(servers, monkeypatch):
-    monkeypatch.setattr(postgres_journal, "_MAX_NEWS", 3)
+@pytest.mark.parametrize("limit", ["_ROWS_AT_ONCE", "_BYTES_AT_ONCE"])
+def test_long_news_are_taken_in_without_keeping_the_turn(servers, monkeypatch, limit):
+    monkeypatch.setattr(postgres_journal, limit, 3)
     one, other = servers
     one.turn(*[put(key(f"j{number}"), "m 1\n") for number in range(4)])
     assert not other.take_in(other.journal.begin()).in_turn
@@ -314,6 +315,38 @@ def test_long_news_are_taken_in_without_keeping_the_turn(servers, monkeypatch):
     other.turn(put(key("mine"), "m 1\n"))
     one.look()
     assert state(one.store) == state(other.store)
+
+
+def test_long_news_whose_connection_breaks_are_all_taken_in_later(servers, monkeypatch):
+    one, other = servers
+    one.turn(*[put(key(f"j{number}"), f"m{number} 1\n") for number in range(10)])
+    other.look()
+    one.begin()
+    changes = [
+        *[post(key(f"j{number}"), f"n{number} 1\n") for number in range(9)],
+        Delete(key("j9")),
+    ]
+    steps = [step for each in changes for step in one.store.admit(each)]
+    one.journal.append([step._replace(once=step.key.packed) for step in steps])
+    one.store.apply(steps)
+    monkeypatch.setattr(postgres_journal, "_ROWS_AT_ONCE", 3)
+    run, left = other.journal._database.run, 0
+
+    def breaks(sql: str):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            other.journal._database.disconnect()
+        return run(sql)
+
+    monkeypatch.setattr(other.journal._database, "run", breaks)
+    for call in range(3, 8):  # the first two start transactions
+        left = call
+        with pytest.raises(JournalFailed):
+            other.look()
+    news = other.look()
+    assert state(other.store) == state(one.store)
+    assert [once for once, _ in news.applied_keys] == [step.key.packed for step in steps[:9]]
 
 
 def test_a_server_that_did_not_look_for_long_catches_up_before_it_takes_the_turn(servers):

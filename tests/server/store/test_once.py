@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pushgate.errors import InconsistentPush
-from pushgate.model.slices import finished
+from pushgate.model.slices import PER_SLICE, finished
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.once import REMEMBERED, AppliedKeys
 from pushgate.server.store.rules import Rule, Rules
-from pushgate.server.store.store import Store
+from pushgate.server.store.store import News, Store
 from tests.server.pushes import change, content, key, post, put
 
 RULES = Rules((Rule(aggregate=Aggregation({"untyped": Operation.SUM})),))
@@ -77,7 +77,7 @@ def test_a_key_is_forgotten_after_an_hour_and_not_before():
 
 def test_a_push_after_an_idle_hour_does_not_forget_everything_at_once():
     applied = AppliedKeys()
-    applied.load((b"%d" % number, START) for number in range(10_000))
+    finished(applied.load((b"%d" % number, START) for number in range(10_000)))
     later = START + REMEMBERED + 1
     applied.add(b"x", later)
     assert len(applied) > 9_000
@@ -86,6 +86,15 @@ def test_a_push_after_an_idle_hour_does_not_forget_everything_at_once():
     for number in range(200):
         applied.add(b"x%d" % number, later)
     assert len(applied) == 201
+
+
+def test_many_keys_from_other_servers_replace_those_that_are_here_in_slices():
+    store = Store()
+    finished(store.applied_keys.load((b"%d" % number, START) for number in range(10_000)))
+    news = News([], [(b"new %d" % number, START) for number in range(10_000)], is_all=True)
+    assert len([*store.renewal(news)]) > 10_000 // PER_SLICE
+    assert len(store.applied_keys) == 10_000
+    assert b"0" not in store.applied_keys
 
 
 def test_where_nothing_is_added_up_keys_are_not_kept():
@@ -98,7 +107,7 @@ def test_where_nothing_is_added_up_keys_are_not_kept():
 def reopened(path) -> tuple[SqliteJournal, Store]:
     journal, store = SqliteJournal(path), Store(rules=RULES)
     store.load(journal.load())
-    store.applied_keys.load(journal.applied_keys())
+    finished(store.applied_keys.load(journal.applied_keys()))
     return journal, store
 
 

@@ -227,8 +227,6 @@ def _replace_in_turn(
     """Replace *present* by *contents* in one turn; return False if there was none."""
     news = journal.begin()
     if news is not None:
-        if news.is_all:
-            present.clear()
         for key, group in news.groups:
             if group is None:
                 present.pop(key, None)

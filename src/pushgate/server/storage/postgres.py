@@ -38,12 +38,13 @@ _log = logging.getLogger(__name__)
 
 # A server that has missed more turns than this loads everything anew.
 _MAX_MISSED = 10_000
-# If the news is of more groups than this, the turn is given up while it is taken in.
-_MAX_NEWS = 2_000
 # After this long without a look there may be much news: it is taken in before a turn is taken.
 _CURRENT_SECONDS = 3.0
+# No answer is larger than one of these, unless a row is: it is in memory several times, and other
+# threads wait while it is taken apart. A turn is given up while more news than that is read.
 _ROWS_AT_ONCE = 1_000
-_CHARACTERS_AT_ONCE = 4 << 20
+_BYTES_AT_ONCE = 4 << 20
+_CHARACTERS_AT_ONCE = 4 << 20  # of a statement
 _KEPT = "65 minutes"  # idempotency keys count for an hour
 _TIDY_SECONDS = 10.0
 _TIDY_ROWS = 2_000
@@ -51,9 +52,66 @@ _TIDY_ROWS = 2_000
 _FIND_OUT_SECONDS = 6.0
 _RETRY_SECONDS = 0.2
 
-_HEAD = "SELECT version, pg_is_in_recovery(), rev, stamp, last_group, last_shape FROM pushgate_head"
+
 # Index of the head among the results: the statements before it return nothing.
 _HEAD_AT: Final = WRITING.count(";")
+
+
+class _Part(NamedTuple):
+    """Rows of *source*, a FROM clause, and what is read of them.
+
+    The last of *columns*, which are those of *table*, is the large one, of *size* bytes.
+    """
+
+    table: str
+    id: str
+    columns: tuple[str, ...]
+    size: str
+    source: str
+
+    @classmethod
+    def keys(cls, turns: str) -> "_Part":
+        columns = ("times", "keys")
+        return cls("pushgate_turns", "rev", columns, "32 * cardinality(keys)", turns)
+
+    @classmethod
+    def groups(cls, source: str) -> "_Part":
+        return cls("pushgate_groups", "id", ("labels", "state"), "octet_length(state)", source)
+
+    @classmethod
+    def shapes(cls, after: int) -> "_Part":
+        source = f"pushgate_shapes WHERE id > {after}"
+        return cls("pushgate_shapes", "id", ("families",), "octet_length(families)", source)
+
+    def sizes(self) -> str:
+        """Return a query for the ids and sizes of all rows."""
+        return f"SELECT {self.id}, {self.size} FROM {self.source} ORDER BY {self.id}"
+
+    def some(self, ids: Sequence[int]) -> str:
+        """Return a query for the rows *ids*, in the order of their ids."""
+        return (
+            f"SELECT {', '.join([self.id, *self.columns])} "
+            f"FROM unnest({array(ids)}::bigint[]) AS piece ({self.id}) "
+            f"LEFT JOIN {self.table} USING ({self.id}) ORDER BY {self.id}"
+        )
+
+    def unless_many(self) -> str:
+        """Return a query for the same, for all rows, preceded by whether they are too many."""
+        # The sums are in each row, because everything has to come in one round trip.
+        *small, large = self.columns
+        bounded = f"CASE WHEN sum({self.size}) OVER w <= {_BYTES_AT_ONCE} THEN {large} END"
+        return (
+            f"SELECT count(*) OVER w > {_ROWS_AT_ONCE} OR sum({self.size}) OVER w > "
+            f"{_BYTES_AT_ONCE}, {', '.join([self.id, *small, bounded])} "
+            f"FROM {self.source} WINDOW w AS () ORDER BY {self.id} LIMIT {_ROWS_AT_ONCE}"
+        )
+
+
+_EVERYTHING: Final = (
+    _Part.keys("pushgate_turns WHERE keys IS NOT NULL"),
+    _Part.groups("pushgate_groups"),
+    _Part.shapes(after=0),
+)
 
 
 class _Place(NamedTuple):
@@ -111,7 +169,8 @@ class PostgresJournal(Journal):
             return self._load()
 
     def applied_keys(self) -> list[tuple[bytes, int]]:
-        return sorted(dict(self._keys).items(), key=lambda pair: pair[1])
+        keys, self._keys = self._keys, []
+        return sorted(dict(keys).items(), key=lambda pair: pair[1])
 
     def begin(self) -> News | None:
         is_current = time.monotonic() - self._looked_at < _CURRENT_SECONDS
@@ -119,7 +178,7 @@ class PostgresJournal(Journal):
             return news
         with self._as_journal_failure():
             # READ COMMITTED: the queries after the lock see what was committed before it was given.
-            news = self._look(f"{WRITING}{_HEAD} FOR UPDATE;{self._news_query()}")
+            news = self._look(f"{WRITING}{self._head_query()} FOR UPDATE")
             if news is not None and not news.in_turn:
                 self._database.roll_back()
             return news
@@ -132,7 +191,7 @@ class PostgresJournal(Journal):
         """
         with self._as_journal_failure():
             # REPEATABLE READ: head and news are of one moment, without a lock.
-            news = self._look(f"{READING}{_HEAD};{self._news_query()};COMMIT")
+            news = self._look(f"{READING}{self._head_query()}", ";COMMIT")
             return news and news._replace(in_turn=False)
 
     def write(
@@ -203,63 +262,89 @@ class PostgresJournal(Journal):
 
     def _load(self) -> list[Group]:
         database = self._database
-        *_, (head,), keys, encoded = database.start(
-            f"{READING}{_HEAD};"
-            "SELECT keys, times FROM pushgate_turns WHERE keys IS NOT NULL ORDER BY rev;"
-            "SELECT id, families FROM pushgate_shapes"
-        )
+        *_, (head,) = database.start(f"{READING}{self._head_query()}")
         self._check(head)
-        _, _, rev, stamp, last_group, last_shape = head
-        shapes = self._shape_of = distinct_shapes(map(_numbered, encoded))
-        self._groups, ids, groups = {}, {}, []
-        query = "SELECT id, labels, state FROM pushgate_groups"
-        for number, labels, state in database.rows(query, _ROWS_AT_ONCE):
-            group = _group(labels, state, shapes)
-            groups.append(group)
-            ids[group.key.packed] = number
-            self._note(number, group.key.packed, group)
+        *_, rev, stamp, last_group, last_shape = head
+        keys, found, encoded = map(self._in_pieces, _EVERYTHING)
+        shapes = distinct_shapes(map(_numbered, encoded))
+        by_id = {number: _group(labels, state, shapes) for number, labels, state in found}
+        self._keys = _keys_with_times(keys)
         database.run("COMMIT")
+        groups = [*by_id.values()]
         self._ids = Ids()
-        self._ids.load(ids, shapes, groups)
+        self._ids.load({g.key.packed: number for number, g in by_id.items()}, shapes, groups)
         self._ids.last_group, self._ids.last_shape = last_group, last_shape
-        self._keys = [pair for row in keys for pair in zip(*row, strict=True)]
+        self._shape_of, self._groups = shapes, {}
+        for number, group in by_id.items():
+            self._note(number, group.key.packed, group)
         self._seen = _Place(rev, stamp)
         return groups
 
-    def _news_query(self) -> str:
-        """Return queries for the turns since the last one seen, and for what they changed."""
-        # The last one seen is read again: its stamp tells whether history is still the same.
-        rev = self._seen.rev
-        turns = f"FROM pushgate_turns WHERE rev <= {rev + _MAX_MISSED} AND rev"
+    def _in_pieces(self, part: _Part) -> Iterator[Row]:
+        """Yield the rows of *part* in the order of their ids, in the transaction that was begun."""
+        ids: list[int] = []
+        size = 0
+        for number, more in self._database.rows(part.sizes(), _ROWS_AT_ONCE):
+            ids.append(number)
+            size += more or 0
+            if size > _BYTES_AT_ONCE or len(ids) == _ROWS_AT_ONCE:
+                yield from self._database.run(part.some(ids))[0]
+                ids, size = [], 0
+        if ids:
+            yield from self._database.run(part.some(ids))[0]
+
+    def _head_query(self) -> str:
+        # The stamp of the last turn seen tells whether history is still the same.
         return (
-            f"SELECT rev, stamp, keys, times {turns} >= {rev} ORDER BY rev;"
-            f"WITH changed AS (SELECT DISTINCT unnest(groups) AS id {turns} > {rev})"
-            # Ordered, so that the new id of a group that was deleted and pushed again comes last.
-            " SELECT id, labels, state FROM changed LEFT JOIN pushgate_groups USING (id)"
-            " ORDER BY id;"
-            f"SELECT id, families FROM pushgate_shapes WHERE id > {self._ids.last_shape}"
+            "SELECT version, pg_is_in_recovery(), "
+            f"(SELECT stamp FROM pushgate_turns WHERE rev = {self._seen.rev}), "
+            "rev, stamp, last_group, last_shape FROM pushgate_head"
         )
 
-    def _look(self, sql: str) -> News | None:
-        """Return the news, from the head and the changes that *sql* asks for."""
-        (head,), turns, groups, shapes = self._database.start(sql)[_HEAD_AT : _HEAD_AT + 4]
+    def _missed(self) -> tuple[_Part, _Part, _Part]:
+        """Return what others have written since the last look."""
+        rev = self._seen.rev
+        turns = f"pushgate_turns WHERE rev > {rev} AND rev <= {rev + _MAX_MISSED}"
+        changed = f"(SELECT DISTINCT unnest(groups) AS id FROM {turns}) AS changed"
+        return (
+            _Part.keys(f"{turns} AND keys IS NOT NULL"),
+            # A group that was deleted has no state any more.
+            _Part.groups(f"{changed} LEFT JOIN pushgate_groups USING (id)"),
+            _Part.shapes(after=self._ids.last_shape),
+        )
+
+    def _look(self, head_query: str, end: str = "") -> News | None:
+        """Return the news, after a query for the head that starts a transaction."""
+        parts = self._missed()
+        queries = ";".join([head_query, *(part.unless_many() for part in parts)])
+        (head,), *answers = self._database.start(queries + end)[_HEAD_AT : _HEAD_AT + 4]
+        found: list[Iterable[Row]] = [[row[1:] for row in rows] for rows in answers]
+        is_much = any(rows and rows[0][0] for rows in answers)
+        if is_much:
+            self._database.roll_back()
+            *_, (head,) = self._database.start(f"{READING}{self._head_query()}")
+            found = [*map(self._in_pieces, parts)]
         self._check(head)
-        self._looked_at = time.monotonic()
-        _, _, rev, stamp, last_group, last_shape = head
-        last_seen = turns[0][:2] if turns else ()
-        if last_seen != self._seen or rev > self._seen.rev + _MAX_MISSED:
-            differs = bool(turns) and turns[0][0] == self._seen.rev and last_seen != self._seen
+        *_, last_stamp, rev, stamp, last_group, last_shape = head
+        if last_stamp != self._seen.stamp or rev > self._seen.rev + _MAX_MISSED:
+            differs = last_stamp not in {None, self._seen.stamp}
             return self._reload(is_loss=differs or rev < self._seen.rev)
-        if self._seen == (rev, stamp):
-            return None
-        changed = self._take_in(groups, shapes)
+        news = None
+        if self._seen != (rev, stamp):
+            keys, groups, shapes = found
+            applied_keys = _keys_with_times(keys)
+            # The last to read: from then on nothing may fail.
+            changed = self._take_in(groups, shapes)
+            news = News(changed, applied_keys, in_turn=not is_much)
+        if is_much:
+            self._database.roll_back()
         self._ids.last_group, self._ids.last_shape = last_group, last_shape
         self._seen = _Place(rev, stamp)
-        keys = [(k, t) for *_, ks, ts in turns[1:] if ks for k, t in zip(ks, ts, strict=True)]
-        return News(changed, keys, in_turn=len(changed) <= _MAX_NEWS)
+        self._looked_at = time.monotonic()
+        return news
 
     def _take_in(
-        self, groups: Sequence[Row], encoded: Sequence[Row]
+        self, groups: Iterable[Row], encoded: Iterable[Row]
     ) -> list[tuple[bytes, Group | None]]:
         """Return the groups that changed, and note them and their shapes."""
         shapes = distinct_shapes(map(_numbered, encoded), self._ids.shapes)
@@ -303,8 +388,11 @@ class PostgresJournal(Journal):
                 "this server has missed too many changes; everything is loaded anew",
                 extra={"database": self.name},
             )
-        groups = self._load()
-        return News([(group.key.packed, group) for group in groups], self._keys, is_all=True)
+        before = [known.key for known in self._groups.values()]
+        changed: list[tuple[bytes, Group | None]]
+        changed = [(group.key.packed, group) for group in self._load()]
+        changed += [(key, None) for key in before if key not in self._ids.groups]
+        return News(changed, self.applied_keys(), is_all=True)
 
     def _note(self, number: int, key: bytes, group: Group | None) -> None:
         """Remember what the database has for a group."""
@@ -392,6 +480,10 @@ class PostgresJournal(Journal):
 _NOT_ALLOWED: Final = "42501"
 _GRANT: Final = "grant the role the right to create tables, or to use the existing ones"
 _DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs and accepts the role"
+
+
+def _keys_with_times(rows: Iterable[Row]) -> list[tuple[bytes, int]]:
+    return [pair for _, times, keys in rows for pair in zip(keys, times, strict=True)]
 
 
 def _numbered(row: Row) -> tuple[int, PushShape]:

@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from pushgate.model.slices import PER_SLICE, Sliced, releasing
+
 REMEMBERED = 3600 * 10**9
 """How long a key is remembered, in nanoseconds."""
 
@@ -43,7 +45,14 @@ class AppliedKeys:
         """Forget *key*: its push was withdrawn."""
         self._times.pop(key, None)
 
-    def load(self, keys: Iterable[tuple[bytes, int]]) -> None:
+    def clear(self) -> Sliced[None]:
+        """Forget all keys."""
+        yield from releasing(self._times)
+        self._times.clear()
+
+    def load(self, keys: Iterable[tuple[bytes, int]]) -> Sliced[None]:
         """Take over *keys* and their times, the oldest first."""
-        for key, time in keys:
+        for number, (key, time) in enumerate(keys):
+            if number % PER_SLICE == 0:
+                yield
             self.add(key, time)

@@ -72,7 +72,7 @@ class News(NamedTuple):
     Attributes:
         groups: the groups that changed, by packed key, as they are now; None for one that is gone.
         applied_keys: the idempotency keys that came, with the times of their pushes.
-        is_all: *groups* are all there are, and any other one is gone.
+        is_all: everything was loaded anew, and any other key is forgotten.
         in_turn: a turn was taken, and these are the last news before it.
     """
 
@@ -353,18 +353,17 @@ class Store:
 
         Everything that was admitted must have been applied or withdrawn.
         """
-        changed = list(news.groups)
+        for start in range(0, len(news.groups), PER_SLICE):
+            steps: list[Step] = []
+            for key, after in news.groups[start : start + PER_SLICE]:
+                before = self._admitted.get(key)
+                if before or after:
+                    steps.append((yield from self._count_in(Step(before, after))))
+                    yield
+            self.apply(steps)
         if news.is_all:
-            changed += [(key, None) for key in self._admitted.keys() - dict(changed).keys()]
-            self.applied_keys = AppliedKeys()
-        steps: list[Step] = []
-        for key, after in changed:
-            before = self._admitted.get(key)
-            if before or after:
-                steps.append((yield from self._count_in(Step(before, after))))
-                yield
-        self.applied_keys.load(news.applied_keys)
-        yield from self.application(steps)
+            yield from self.applied_keys.clear()
+        yield from self.applied_keys.load(news.applied_keys)
 
     def load(self, groups: Iterable[Group]) -> None:
         """Take *groups* as they are, unchecked, and make them visible. For the start."""
