@@ -238,8 +238,10 @@ async def test_new_rules_hold_for_groups_that_are_stored():
     clock.advance(100)
     gateway.govern(rules(ttl=100))
     assert await shown(gateway, expiry) == {"a": {}}
+    await gateway.apply(put(key("a"), "m 1\n", clock.wall))
     gateway.govern(rules())
-    assert gateway.store.first_due is None
+    clock.advance(100)
+    assert await shown(gateway, expiry) == {"a": {"m": [b"1"]}}
 
 
 async def test_pushes_do_not_wait_until_all_groups_have_met_new_rules(monkeypatch):

@@ -11,24 +11,21 @@ def scheduled(**due: int) -> Schedule:
     return schedule
 
 
-def popped(schedule: Schedule, now: int) -> list[bytes]:
-    groups = []
-    while (group := schedule.pop(now)) is not None:
-        groups.append(group)
-    return groups
+def taken(schedule: Schedule, now: int) -> list[bytes]:
+    return schedule.take(now, 10**6)
 
 
 def test_groups_are_taken_out_when_they_are_due_the_earliest_first():
     schedule = scheduled(b=2, a=1, c=3)
     assert schedule.first == 1
-    assert popped(schedule, 2) == [b"a", b"b"]
+    assert taken(schedule, 2) == [b"a", b"b"]
     assert (schedule.first, len(schedule)) == (3, 1)
-    assert popped(schedule, 2) == []
+    assert taken(schedule, 2) == []
 
 
 def test_an_empty_schedule_has_nothing_to_wait_for():
     assert Schedule().first is None
-    assert Schedule().pop(10) is None
+    assert taken(Schedule(), 10) == []
 
 
 def test_a_group_is_taken_out_once_at_its_earliest_time():
@@ -36,14 +33,20 @@ def test_a_group_is_taken_out_once_at_its_earliest_time():
     schedule.enter(b"a", 9)
     schedule.enter(b"a", 2)
     assert len(schedule) == 1
-    assert popped(schedule, 10) == [b"a"]
+    assert taken(schedule, 10) == [b"a"]
+
+
+def test_no_more_entries_are_taken_than_was_asked_for_whether_void_or_not():
+    schedule = scheduled(a=5, b=6, c=7)
+    schedule.enter(b"a", 1)
+    assert [schedule.take(10, 2) for _ in range(3)] == [[b"a"], [b"b", b"c"], []]
 
 
 def test_a_removed_group_is_not_taken_out():
     schedule = scheduled(a=1, b=2)
     finished(schedule.remove(b"a"))
     finished(schedule.remove(b"never entered"))
-    assert popped(schedule, 10) == [b"b"]
+    assert taken(schedule, 10) == [b"b"]
 
 
 def test_many_removals_are_made_in_slices_and_leave_no_void_entries():
@@ -55,14 +58,14 @@ def test_many_removals_are_made_in_slices_and_leave_no_void_entries():
             schedule.enter(name, number - earlier)
     slices = [len(list(schedule.remove(name))) for name in names[: PER_SLICE // 2]]
     assert max(slices) >= 2
-    assert popped(schedule, 10**6) == names[PER_SLICE // 2 :]
+    assert taken(schedule, 10**6) == names[PER_SLICE // 2 :]
 
 
 @given(
     st.lists(
         st.tuples(st.just("enter"), st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 9))
         | st.tuples(st.just("remove"), st.sampled_from([b"a", b"b", b"c"]))
-        | st.tuples(st.just("pop"), st.integers(0, 9))
+        | st.tuples(st.just("take"), st.integers(0, 9))
     )
 )
 def test_any_calls_do_what_a_dictionary_of_due_times_would(calls):
@@ -75,10 +78,8 @@ def test_any_calls_do_what_a_dictionary_of_due_times_would(calls):
             case ("remove", group):
                 finished(schedule.remove(group))
                 due.pop(group, None)
-            case ("pop", now):
-                group = schedule.pop(now)
-                expected = [time for time in due.values() if time <= now]
-                assert (group is None) == (not expected)
-                assert group is None or due.pop(group) == min(expected)
+            case ("take", now):
+                expected = sorted(time for time in due.values() if time <= now)
+                assert [due.pop(group) for group in taken(schedule, now)] == expected
         assert len(schedule) == len(due)
         assert not due or schedule.first <= min(due.values())

@@ -3,7 +3,7 @@
 from heapq import heappop, heappush
 from operator import itemgetter
 
-from pushgate.model.slices import PER_SLICE, Sliced, sorting
+from pushgate.model.slices import PER_SLICE, Sliced, releasing, sorting
 
 # In a smaller heap, void entries are not worth the work of removing them.
 _MIN_VOID = 1000
@@ -13,7 +13,7 @@ class Schedule:
     """A heap with one valid entry for each group that has a due time.
 
     A push usually postpones the due time of its group. That costs nothing here: the entry stays, is
-    popped too early, and the group is entered again.
+    taken too early, and the group is entered again.
     """
 
     def __init__(self) -> None:
@@ -29,19 +29,25 @@ class Schedule:
         return self._heap[0][0] if self._heap else None
 
     def enter(self, group: bytes, due: int) -> None:
-        """Have *group* popped at *due*, or earlier if it is already entered for an earlier time."""
+        """Have *group* taken at *due*, or earlier if it is already entered for an earlier time."""
         if self._entered.get(group, due + 1) > due:
             self._entered[group] = due
             heappush(self._heap, (due, group))
 
-    def pop(self, now: int) -> bytes | None:
-        """Remove and return a group that is entered for *now* or earlier; None if there is none."""
-        while self._heap and self._heap[0][0] <= now:
+    def take(self, now: int, most: int) -> list[bytes]:
+        """Remove up to *most* entries for *now* or earlier; return the groups of the valid ones.
+
+        There may be none of these, and yet more that is due.
+        """
+        groups: list[bytes] = []
+        for _ in range(most):
+            if not self._heap or self._heap[0][0] > now:
+                break
             due, group = heappop(self._heap)
             if self._entered.get(group) == due:  # else the entry is void
                 del self._entered[group]
-                return group
-        return None
+                groups.append(group)
+        return groups
 
     def remove(self, group: bytes) -> Sliced[None]:
         """Forget *group*. Its entry in the heap becomes void, and goes once half of them are."""
@@ -52,4 +58,6 @@ class Schedule:
                 if number % PER_SLICE == 0:
                     yield
                 entries.append((due, key))
+            void = self._heap
             self._heap = yield from sorting(entries, itemgetter(0))  # a sorted list is a heap
+            yield from releasing(void)

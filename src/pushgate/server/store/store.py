@@ -8,7 +8,6 @@ durable is *withdrawn*. The order is always that of admission.
 import random
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import accumulate, islice
 from operator import itemgetter
 from typing import Final, NamedTuple, assert_never
@@ -221,9 +220,10 @@ class Store:
     def governing(self, rules: Rules) -> Sliced[None]:
         """Put *rules* in force with the first step; with the last, all that is due by them is.
 
-        Between two steps, other changes may be admitted.
+        Between two steps, other changes may be admitted. What was scheduled by earlier rules stays
+        so: when it is taken, it turns out what the present ones say.
         """
-        self.rules, self._rule_of, self._schedule = rules, {}, Schedule()
+        self.rules, self._rule_of = rules, {}
         self.revision += 1
         for packed in [*self._admitted]:
             yield  # to match long labels with many rules takes milliseconds
@@ -311,12 +311,11 @@ class Store:
             case Fail():
                 return (yield from self._admit_failure(change))
             case Delete(key):
-                return (yield from self._admit_deletion(DeleteAll((key,))))
-            case DeleteAll():
-                return (yield from self._admit_deletion(change))
+                return (yield from self._admit_deletion([key.packed]))
+            case DeleteAll(keys, before):
+                return (yield from self._admit_deletion((key.packed for key in keys), before))
             case Wipe():
-                keys = [group.key for group in self._admitted.values()]
-                return (yield from self._admit_deletion(DeleteAll(tuple(keys))))
+                return (yield from self._admit_deletion([*self._admitted]))
             case Expire():
                 return (yield from self._admit_expiry(change))
             case _ as never:
@@ -394,9 +393,8 @@ class Store:
 
     def _admit_expiry(self, change: Expire) -> Sliced[list[Step]]:
         now, key = change
-        due = iter(partial(self._schedule.pop, now), None)
         steps: list[Step] = []
-        for packed in [key.packed] if key else islice(due, EXPIRED_AT_ONCE):
+        for packed in [key.packed] if key else self._schedule.take(now, EXPIRED_AT_ONCE):
             group = self._admitted.get(packed)
             if group is None:
                 continue
@@ -565,11 +563,13 @@ class Store:
         """Whether there are as many groups as there may be."""
         return 0 < self._bounds.groups <= len(self._admitted)
 
-    def _admit_deletion(self, change: DeleteAll) -> Sliced[list[Step]]:
+    def _admit_deletion(
+        self, keys: Iterable[bytes], before: int | None = None
+    ) -> Sliced[list[Step]]:
         steps = []
-        for key in change.keys:
-            group = self._admitted.get(key.packed)
-            if group and (change.before is None or group.last_pushed < change.before):
+        for packed in keys:
+            group = self._admitted.get(packed)
+            if group and (before is None or group.last_pushed < before):
                 steps.append((yield from self._count_in(Step(group, None))))
                 yield
         return steps
