@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from functools import cache
 from typing import IO, TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from pushgate.cli import process
 from pushgate.cli.job_push import JobPusher, JobRecord
 from pushgate.cli.messages import exit_status, say
 from pushgate.cli.options import Connection, Duration, FileBody, GroupKey, option, switch, takes
+from pushgate.declared import declared
 from pushgate.errors import PushgatewayError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declared
 class JobOptions:
     """How the command runs, and what is recorded about it."""
 
