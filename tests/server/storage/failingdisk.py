@@ -20,6 +20,16 @@ class FailingDisk(apsw.VFS):
         super().__init__(NAME, "")
         self.rule: Rule | None = None
         self.unreadable_at = -1
+        self.is_full = False
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Within the block, no file can grow."""
+        self.is_full = True
+        try:
+            yield
+        finally:
+            self.is_full = False
 
     @contextmanager
     def unreadable(self, offset: int) -> Iterator[None]:
@@ -67,6 +77,8 @@ class FailingFile(apsw.VFSFile):
 
     def xWrite(self, data, offset):  # noqa: N802
         self._disk.fail("write", self._name or "")
+        if self._disk.is_full and offset + len(data) > self.xFileSize():
+            raise apsw.exception_for(apsw.SQLITE_FULL)
         super().xWrite(data, offset)
 
     def xSync(self, flags):  # noqa: N802

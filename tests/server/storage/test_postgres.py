@@ -598,6 +598,13 @@ def test_a_missing_right_is_one_line(postgres, name, servers):
     assert "permission denied for table pushgate_head; grant the role the right" in line
 
 
+def test_a_database_that_is_read_only_by_its_settings_is_not_just_called_a_standby(postgres, name):
+    postgres.psql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    line = refused(postgres.url_of(name))
+    postgres.psql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert "read-only: default_transaction_read_only is on, or it is a standby; name the" in line
+
+
 def test_a_standby_is_refused_however_it_is_named():
     with Postgres.running() as primary:
         standby = primary.standby(synchronous=True)

@@ -587,6 +587,20 @@ def test_a_checkpoint_that_keeps_failing_is_logged_once_and_counted(
     assert reopened(path) == state(store.groups())
 
 
+def test_on_a_full_disk_the_log_begins_anew_in_its_place(path, disk):
+    store = Store()
+    with closing(SqliteJournal(path, vfs=failingdisk.NAME)) as journal:
+        for number in range(10):
+            append(journal, store, put(key("a"), f"m {number}\n"))
+        with disk.full():
+            with pytest.raises(JournalFailed, match="disk full"):
+                append(journal, store, put(key("a"), "m 10\n"))
+            journal.tidy()
+            for number in range(10):
+                append(journal, store, put(key("a"), f"m {number}\n"))
+    assert reopened(path) == state(store.groups())
+
+
 def restored(left: dict[str, bytes], place: Path) -> dict:
     """What a server finds in the files *left*."""
     place.mkdir(exist_ok=True)

@@ -178,7 +178,9 @@ class Database:
         first, *more = said.splitlines()
         # The further lines are of use only where several hosts failed.
         said = " ".join([first, *map(str.strip, more)]) if first.endswith(":") else first
-        if error.sqlstate in _READ_ONLY or "session is read-only" in said:
+        if "session is read-only" in said:
+            said += f": default_transaction_read_only is on, or {STANDBY}"
+        elif error.sqlstate in _READ_ONLY:
             said += f": {STANDBY}"
         for secret in self._secrets:
             said = said.replace(secret, "xxxxx")

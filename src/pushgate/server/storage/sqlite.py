@@ -100,6 +100,7 @@ class SqliteJournal(Journal):
         self._lock = lock
         self._ids = Ids()
         self._wal_frames = 0
+        self._is_full = False
         self._tidy_again = 0.0
         self._may_shrink = True
         self._keys_deleted_at = 0
@@ -239,6 +240,7 @@ class SqliteJournal(Journal):
         except apsw.Error as error:
             # The reason first: the statements of _undo() overwrite it.
             cause = f"{self._path} could not be written: {self._why(error)}"
+            self._is_full = isinstance(error, apsw.FullError)
             raise JournalFailed(cause, unknown=not self._undo()) from error
         except BaseException:
             self._undo()
@@ -256,14 +258,17 @@ class SqliteJournal(Journal):
     def tidy(self) -> bool:
         """Checkpoint a long WAL, and shorten a file of mostly free pages in small steps.
 
+        So is a WAL that can't grow on a full disk: then it begins anew, in its place.
         Returns whether there is more to do. The beginning and the end of an outage are logged; all
         failures are counted in :attr:`tidy_failures`.
         """
-        is_due = self._may_shrink or self._wal_frames >= _CHECKPOINT_FRAMES
+        has_long_wal = self._is_full or self._wal_frames >= _CHECKPOINT_FRAMES
+        is_due = self._may_shrink or has_long_wal
         if not is_due or time.monotonic() < self._tidy_again or not self._files.are_in_place():
             return False
         try:
-            if self._wal_frames >= _CHECKPOINT_FRAMES:
+            if has_long_wal:
+                self._is_full = False
                 self._checkpoint()
             self._may_shrink = self._vacuum()
             if self._vacuumed and not self._may_shrink:
