@@ -1,5 +1,6 @@
 """Groups and shapes survive the way through bytes."""
 
+import json
 import struct
 
 import pytest
@@ -9,6 +10,7 @@ from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.quoting import text
 from pushgate.model.shape import Pushed, interned
+from pushgate.server.storage import codec
 from pushgate.server.storage.codec import (
     decode_group,
     decode_shape,
@@ -95,6 +97,30 @@ def test_a_group_survives(group):
 @given(shapes())
 def test_a_shape_survives(shape):
     assert decode_shape(7, encode_shape(7, shape)) is shape
+
+
+@given(shapes(), st.integers(1, 2), st.sampled_from([10, 100]))
+def test_a_shape_that_is_written_and_read_in_pieces_survives(shape, labels_at_once, size):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(codec, "_AT_ONCE", labels_at_once)
+        patched.setattr(codec, "_FAMILY_BYTES_AT_ONCE", size)
+        encoded = encode_shape(7, shape)
+        assert decode_shape(7, encoded) is shape
+    # Versions that read it in one piece, and find no meaning in white space, read the same.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(codec, "_families", codec._parsed)
+        assert decode_shape(7, encoded) is shape
+
+
+def test_no_piece_of_a_large_shape_is_large(monkeypatch):
+    pieces = []
+    monkeypatch.setattr(codec, "_parsed", lambda piece: pieces.append(piece) or json.loads(piece))
+    series = "".join(f'm{{x="{number:050}"}} 1\n' for number in range(5_000))
+    points = "".join(f'h_bucket{{x="{n}",le="+Inf"}} 1\n' for n in range(5_000))
+    families = "".join(f'm{number}{{x="{number:050}"}} 1\n' for number in range(5_000))
+    shape = pushed(f"{series}# TYPE h histogram\n{points}{families}").shape
+    assert decode_shape(7, encode_shape(7, shape)) is shape
+    assert max(map(len, pieces)) < 300_000 < sum(map(len, pieces))
 
 
 def example() -> tuple[bytes, bytes, list]:

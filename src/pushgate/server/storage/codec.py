@@ -40,9 +40,13 @@ _TIME_BYTES = 8
 _NUMBER = struct.Struct("<q")
 # Ten times as fast as to call the type.
 _TYPES = {int(kind): kind for kind in MetricType}
-# How much becomes JSON in one call, during which all other threads wait.
+# How much becomes JSON in one call, or is read in one, during which all other threads wait.
 _AT_ONCE = 1024  # labels of metrics
 _BYTES_AT_ONCE = 1 << 20  # label values
+_FAMILY_BYTES_AT_ONCE = 256 << 10
+# White space that means nothing in JSON, and that no text in it has, marks where to cut it: before
+# some families, and before, between and after some labels and some bounds of a large one.
+_FAMILIES, _LABELS, _BOUNDS = b"\n", b"\r", b"\t"
 
 
 def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
@@ -175,9 +179,17 @@ def encode_shape(number: int, shape: PushShape) -> bytes:
     at_once = min(_AT_ONCE, 1 + _BYTES_AT_ONCE // max(longest, 1))
     families: list[bytes] = []
     before: tuple[Labels, ...] | None = None
+    size = 0
     for family in shape.families:
-        families.append(_encoded_family(family, at_once, shares_labels=family.labels is before))
+        encoded = _encoded_family(family, at_once, shares_labels=family.labels is before)
         before = family.labels
+        is_large = len(family.labels) > at_once
+        size += len(encoded)
+        if is_large or size > _FAMILY_BYTES_AT_ONCE:
+            # What follows a large one is not read with it either.
+            size = _FAMILY_BYTES_AT_ONCE if is_large else len(encoded)
+            encoded = _FAMILIES + encoded
+        families.append(encoded)
     encoded = b"[%b]" % b",".join(families)
     return _CHECKSUM.pack(_shape_checksum(number, encoded)) + encoded
 
@@ -189,17 +201,18 @@ def _encoded_family(family: FamilyShape, at_once: int, *, shares_labels: bool) -
         return _json([name, int(kind), said, None if shares_labels else labels, bounds, *ends])
     parts = [
         *map(_json, (name, int(kind), said)),
-        b"null" if shares_labels else _array(labels, at_once),
-        _array(bounds, at_once),
+        b"null" if shares_labels else _array(labels, at_once, _LABELS),
+        _array(bounds, at_once, _BOUNDS),
         *map(_json, ends),
     ]
     return b"[" + b",".join(parts) + b"]"
 
 
-def _array(items: Sequence[object], at_once: int) -> bytes:
-    """Return *items* as JSON, *at_once* of them in a call."""
+def _array(items: Sequence[object], at_once: int, mark: bytes) -> bytes:
+    """Return *items* as JSON, *at_once* of them in a call, and around them *mark*."""
     starts = range(0, len(items), at_once)
-    return b"[" + b",".join([_json(items[at : at + at_once])[1:-1] for at in starts]) + b"]"
+    some = [_json(items[at : at + at_once])[1:-1] for at in starts]
+    return b"[" + mark + (b"," + mark).join(some) + mark + b"]"
 
 
 def _json(value: object) -> bytes:
@@ -235,7 +248,7 @@ def decode_shape_1(encoded: str | bytes) -> PushShape:
     read: list[list[list[str]]] | None = None
     pairs: tuple[Labels, ...] = ()
     try:
-        for name, kind, help_, labels, bounds, *more in _parsed(encoded):
+        for name, kind, help_, labels, bounds, *more in _families(encoded):
             # Families that share their labels go on sharing them.
             shares_labels = bool(families) if labels is None else labels == read
             if not shares_labels:
@@ -249,9 +262,34 @@ def decode_shape_1(encoded: str | bytes) -> PushShape:
     return interned(tuple(families))
 
 
-def _parsed(encoded: str | bytes) -> list[list[Any]]:
+def _families(encoded: str | bytes) -> Iterator[list[Any]]:
+    """Yield the families in *encoded*, as lists."""
+    if isinstance(encoded, str) or _FAMILIES not in encoded:
+        yield from _parsed(encoded)
+        return
+    for part in encoded[1:-1].split(_FAMILIES):
+        without_labels, labels = _without_marked(part.removesuffix(b","), _LABELS)
+        small, bounds = _without_marked(without_labels, _BOUNDS)
+        families = _parsed(b"[%b]" % small)
+        for at, items in ((3, labels), (4, bounds)):
+            if items is not None:
+                families[0][at] = items
+        yield from families
+
+
+def _without_marked(encoded: bytes, mark: bytes) -> tuple[bytes, list[Any] | None]:
+    """Return *encoded* without the items of the array that has *mark* around them, and these."""
+    head, *parts = encoded.split(mark)
+    if not parts:
+        return encoded, None
+    *some, rest = parts
+    items = [item for part in some for item in _parsed(b"[%b]" % part.removesuffix(b","))]
+    return head + rest, items
+
+
+def _parsed(encoded: str | bytes) -> list[Any]:
     try:
-        parsed: list[list[Any]] = orjson.loads(encoded)
+        parsed: list[Any] = orjson.loads(encoded)
     except orjson.JSONDecodeError:
         parsed = json.loads(encoded)  # it reads lone surrogates
     return parsed
