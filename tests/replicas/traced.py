@@ -10,7 +10,7 @@ from typing import Any
 
 from pushgate.server.storage.postgres import PostgresJournal
 from pushgate.server.store.change import Change, Delete, Expire, Push
-from pushgate.server.store.gateway import Gateway
+from pushgate.server.store.turns import Turns
 
 TABLE = "CREATE TABLE trace (rev bigint PRIMARY KEY, entries text)"
 
@@ -30,9 +30,9 @@ def entry(change: Change, refusal: Exception | None) -> list[Any]:
 
 def trace() -> None:
     """Let all journals of this process write their trace."""
-    carry_out, commit = Gateway._is_carried_out, PostgresJournal._commit
+    carry_out, commit = Turns._is_carried_out, PostgresJournal._commit
 
-    def carried_out(self: Gateway, turn: Any) -> bool:
+    def carried_out(self: Turns, turn: Any) -> bool:
         self._journal.turn = turn  # its batch may be renewed until it is appended
         return carry_out(self, turn)
 
@@ -43,5 +43,5 @@ def trace() -> None:
         insert = f"INSERT INTO trace VALUES ({place.rev}, '{text}')"
         commit(self, place, chain([insert], statements))
 
-    Gateway._is_carried_out = carried_out
+    Turns._is_carried_out = carried_out
     PostgresJournal._commit = traced_commit

@@ -169,7 +169,7 @@ def _show(context: AppContext, decoder: PushDecoder) -> None:
     show(
         "pushgate_journal_failures_total",
         "Failed attempts to write or find the journal.",
-        lambda: gateway.journal_failures,
+        lambda: gateway.journal.failures,
     )
     show(
         "pushgate_storage_connected",
@@ -184,17 +184,17 @@ def _show(context: AppContext, decoder: PushDecoder) -> None:
     show(
         "pushgate_storage_turns_total",
         "Turns, each of which writes waiting changes together.",
-        lambda: gateway.turns,
+        lambda: gateway.journal.turns,
     )
     show(
         "pushgate_storage_turn_seconds_total",
         "Seconds spent in turns, including the wait for other servers.",
-        lambda: gateway.turn_seconds,
+        lambda: gateway.journal.turn_seconds,
     )
     show(
         "pushgate_storage_turn_changes_total",
         "Changes that were settled in turns.",
-        lambda: gateway.turn_changes,
+        lambda: gateway.journal.turn_changes,
     )
     show(
         "pushgate_storage_news_groups_total",

@@ -290,7 +290,7 @@ async def test_a_file_that_is_gone_is_noticed_without_a_push(caplog):
         await disk.is_asked()
         disk.go_on()
         await until(lambda: gateway.is_ready)
-        assert gateway.journal_failures == 1
+        assert gateway.journal.failures == 1
 
 
 async def until(condition) -> None:
@@ -308,7 +308,7 @@ async def test_an_outage_is_logged_once_with_its_cause_and_once_when_it_is_over(
             await disk.is_asked()
             disk.go_on(error)
             await results(pushes)
-        assert gateway.journal_failures == 2
+        assert gateway.journal.failures == 2
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("ERROR", "the journal cannot be written; pushes are refused until it can"),
         ("INFO", "the journal can be written again"),
@@ -418,7 +418,7 @@ class Shared:
                     self.history.steps.append(tuple(steps))
                 raise failure
             self.history.steps.append(tuple(steps))
-            self.history.order.append((self.recorder, self.recorder.gateway.turn_changes))
+            self.history.order.append((self.recorder, self.recorder.gateway.journal.turn_changes))
             self.seen += 1
         finally:
             self.history.turn.release()
@@ -517,7 +517,7 @@ async def test_what_comes_while_others_have_the_turn_goes_into_the_next_one():
         history = one.journal.history
         with history.turn:
             first = await submitted(one.gateway, put(key("a"), "m 1\n"))
-            await until(one.gateway._batches.empty)  # it waits for the turn
+            await until(one.gateway._turns._batches.empty)  # it waits for the turn
             later = await submitted(one.gateway, put(key("b"), "m 1\n"), put(key("c"), "m 1\n"))
             await asyncio.sleep(0.01)
             reader = asyncio.create_task(one.gateway.caught_up())

@@ -176,10 +176,10 @@ def _sharing(context: AppContext) -> str:
         f"{url.netloc.rpartition('@')[2]}{url.path}",
         f"{gateway.news_groups:,} changes of other servers",
     ]
-    if gateway.turns:
+    if gateway.journal.turns:
         facts.append(
-            f"a turn takes {duration(gateway.turn_seconds / gateway.turns)} for "
-            f"{plain(gateway.turn_changes / gateway.turns)} changes"
+            f"a turn takes {duration(gateway.journal.turn_seconds / gateway.journal.turns)} for "
+            f"{plain(gateway.journal.turn_changes / gateway.journal.turns)} changes"
         )
     return " · ".join([*facts, f"up to date {duration(gateway.copy_age)} ago"])
 

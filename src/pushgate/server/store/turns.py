@@ -1,0 +1,298 @@
+"""The journal's thread: it appends what was admitted, in turns, and asks what is new.
+
+Changes that are admitted while a batch is on its way to the disk form the next batch. Where several
+servers share a journal, a turn may bring news. Then the gateway withdraws everything that waits,
+takes in the news, and admits again what was withdrawn; the turn goes on with the result.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from time import monotonic
+
+from pushgate.errors import JournalFailed
+from pushgate.model.slices import PER_SLICE
+from pushgate.server.storage.journal import Journal, TurnLost
+from pushgate.server.store.change import Change
+from pushgate.server.store.store import News, Step
+
+_log = logging.getLogger(__name__)
+
+# For how many iterations of the event loop a growing batch is held back.
+_MAX_HELD_BACK = 16
+# How often a turn may be lost before its changes are refused.
+_MAX_LOST = 3
+
+Done = Callable[[Exception | None], None]
+"""Called on the event loop when a change is durable and visible, or why it is not."""
+
+Question = asyncio.Future[JournalFailed | None]
+"""Whether memory is as current as the journal: None, or why that is not known."""
+
+
+class Waiting:
+    """A change that is not yet settled, and the result of its last admission."""
+
+    __slots__ = ("_done", "_out", "answer", "change", "steps", "was_postponed")
+
+    def __init__(self, change: Change, done: Done, out: list[Step] | None) -> None:
+        self.change = change
+        self.steps: list[Step] = []
+        self.answer: Exception | None = None
+        self.was_postponed = False
+        self._done = done
+        self._out = out
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell the submitter that the change is durable and visible, or why it is not."""
+        if self._out is not None:
+            self._out += self.steps
+        self._done(error)
+
+
+def is_long(batch: list[Waiting]) -> bool:
+    """Return whether *batch* is applied in slices, while the journal's thread waits."""
+    return sum(len(waiting.steps) for waiting in batch) > PER_SLICE
+
+
+@dataclass(slots=True)
+class JournalState:
+    """What is known of the journal; its thread writes it, and anyone may read it.
+
+    Attributes:
+        is_connected: whether the journal answered when it was last asked what is new.
+        current_at: when memory was last known to have what all servers had acknowledged, by the
+            monotonic clock.
+        has_failed: whether the last attempt to write or find the journal failed.
+        failures: how many attempts have failed.
+        turns: how many batches were appended.
+        turn_seconds: how long all turns took, including the wait for them.
+        turn_changes: how many changes were settled in turns.
+    """
+
+    is_connected: bool = True
+    current_at: float = field(default_factory=monotonic)
+    has_failed: bool = False
+    failures: int = 0
+    turns: int = 0
+    turn_seconds: float = 0.0
+    turn_changes: int = 0
+
+
+class _Turn:
+    """The task of the journal's thread: append *batch*, and answer *questions*."""
+
+    def __init__(self, batch: list[Waiting], questions: list[Question]) -> None:
+        self.batch = batch
+        self.questions = questions
+        self.began = monotonic()
+        self.lost = 0
+
+
+class Turns:
+    """Appends batches to a journal in a thread. Use it from one event loop, after the start."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        state: JournalState,
+        written: Callable[["Turns", list[Waiting], JournalFailed | None], None],
+        renew: Callable[["Turns", list[Waiting], News], None],
+    ) -> None:
+        """Append to *journal*, and call *written* and *renew* on the event loop.
+
+        Args:
+            journal: used by the thread only, until the end.
+            state: is kept up to date.
+            written: applies and answers a batch, or withdraws everything that is not durable.
+                After an error or a long batch, the thread waits for :meth:`go_on`.
+            renew: takes in news before a batch; the thread waits for :meth:`put_renewed`.
+        """
+        self._journal = journal
+        self._state = state
+        self._written = written
+        self._renew = renew
+        self._inbox: list[Waiting] = []
+        self._seen = self._held_back = 0
+        self._batches: SimpleQueue[list[Waiting] | None] = SimpleQueue()
+        self._questions: deque[Question] = deque()
+        self._renewed: SimpleQueue[list[Waiting]] = SimpleQueue()
+        self._settled = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+
+    def start(self) -> None:
+        """Start the thread; call it on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Append what is left, and close the journal."""
+        self._batches.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._journal.close()
+
+    def add(self, waiting: Waiting) -> None:
+        """Append what was admitted, in one of the next turns."""
+        self._inbox.append(waiting)
+        if len(self._inbox) == 1:
+            # In the next iteration of the loop, so that what else arrived in this one goes along.
+            self._loop.call_soon(self._send)
+
+    def recall(self) -> list[Waiting]:
+        """Take back what the thread, which is waiting, has not taken yet."""
+        behind = [*self._more(), *self._inbox]
+        self._inbox = []
+        if self._questions:
+            self._batches.put([])  # their wake-up was taken back with the batches
+        return behind
+
+    def go_on(self) -> None:
+        """Let the thread take the next turn: the last batch is applied or withdrawn."""
+        self._settled.release()
+
+    def put_renewed(self, batch: list[Waiting]) -> None:
+        """Go on with the turn that brought news: now *batch* is to be appended."""
+        self._renewed.put(batch)
+
+    def probe(self) -> None:
+        """Find out whether the journal works, unless there is something to append."""
+        if self._batches.empty():
+            self._batches.put([])
+
+    def question(self) -> Question:
+        """Return a question to the journal that has not been asked yet; readers share it."""
+        try:
+            return self._questions[-1]
+        except IndexError:
+            question: Question = self._loop.create_future()
+            self._questions.append(question)
+            self._batches.put([])
+            return question
+
+    def _send(self) -> None:
+        """Hand the inbox to the thread, which may be busy with earlier batches.
+
+        While each iteration of the loop brings more, it is held back for a few iterations, because
+        a batch costs about the same whatever its size. A single change does not wait.
+        """
+        if len(self._inbox) > max(self._seen, 1) and self._held_back < _MAX_HELD_BACK:
+            self._seen = len(self._inbox)
+            self._held_back += 1
+            self._loop.call_soon(self._send)
+            return
+        self._seen = self._held_back = 0
+        if self._inbox:
+            self._batches.put(self._inbox)
+            self._inbox = []
+
+    # From here on in the thread.
+
+    def _write(self) -> None:
+        """Append batches as they come, and tidy between them."""
+        while (batch := self._batches.get()) is not None:
+            batch += self._more()
+            # Readers may append a question meanwhile; only this thread removes any.
+            questions = [self._questions.popleft() for _ in range(len(self._questions))]
+            self._take_turn(_Turn(batch, questions))
+            while self._tidy() and self._batches.empty():
+                pass
+
+    def _take_turn(self, turn: _Turn) -> None:
+        """Append a batch to the order of all changes, or only get the news."""
+        error: JournalFailed | None = None
+        try:
+            while not self._is_carried_out(turn):
+                pass
+        except JournalFailed as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+            error = JournalFailed(f"the journal failed: {failure!r}")
+        self._note_outage(error)
+        # Later batches were admitted on top of this one. They must not be written before the loop
+        # has withdrawn them, nor be applied before all of this one is.
+        has_to_wait = error is not None or is_long(turn.batch)
+        if turn.batch or error is not None:
+            self._loop.call_soon_threadsafe(self._written, self, turn.batch, error)
+        if error is not None:
+            self._answer(turn, error)
+        if has_to_wait:
+            self._settled.acquire()
+
+    def _is_carried_out(self, turn: _Turn) -> bool:
+        """Do the next part of *turn*; return whether it was the last."""
+        journal = self._journal
+        is_turn = bool(turn.batch) or self._state.has_failed
+        news = journal.begin() if is_turn else journal.check()
+        if news is not None:
+            self._loop.call_soon_threadsafe(self._renew, self, turn.batch, news)
+            turn.batch = self._renewed.get()
+        elif is_turn:
+            turn.batch += self._more()  # what arrived while others had the turn
+            if self._questions:
+                self._batches.put([])  # asked after the turn began: they need another look
+        self._answer(turn, None)
+        if not is_turn or (news is not None and not news.in_turn):
+            return not turn.batch
+        try:
+            journal.append([step for waiting in turn.batch for step in waiting.steps])
+        except TurnLost as error:
+            turn.lost += 1
+            if turn.lost == _MAX_LOST:
+                raise JournalFailed(str(error)) from error
+            return False
+        self._state.turns += 1
+        self._state.turn_changes += len(turn.batch)
+        self._state.turn_seconds += monotonic() - turn.began
+        return True
+
+    def _answer(self, turn: _Turn, error: JournalFailed | None) -> None:
+        """Answer the questions of *turn*: memory is as current as the journal, unless *error*."""
+        self._state.is_connected = error is None
+        if error is None:
+            self._state.current_at = turn.began
+        if turn.questions:
+            # If there was news, it is in memory by now: the thread has waited for the renewal.
+            self._loop.call_soon_threadsafe(_settle, turn.questions, error)
+            turn.questions = []
+
+    def _note_outage(self, error: JournalFailed | None) -> None:
+        """Note the state of the journal, and log when an outage begins and ends."""
+        if error is not None:
+            self._state.failures += 1
+        if error is not None and not self._state.has_failed:
+            _log.error(
+                "the journal cannot be written; pushes are refused until it can",
+                extra={"err": error.cause},
+            )
+        elif error is None and self._state.has_failed:
+            _log.info("the journal can be written again")
+        self._state.has_failed = error is not None
+
+    def _tidy(self) -> bool:
+        try:
+            return self._journal.tidy()
+        except Exception:  # noqa: BLE001
+            # Nobody waits for housekeeping, but everybody would wait for a thread that has died.
+            _log.exception("housekeeping of the journal failed")
+            return False
+
+    def _more(self) -> list[Waiting]:
+        """Return what else waits for the journal by now."""
+        out: list[Waiting] = []
+        with suppress(Empty):
+            while (batch := self._batches.get_nowait()) is not None:
+                out += batch
+            self._batches.put(None)  # the end, which _write() has to see
+        return out
+
+
+def _settle(questions: list[Question], error: JournalFailed | None) -> None:
+    for question in questions:
+        if not question.done():  # else all its readers have hung up
+            question.set_result(error)
