@@ -91,12 +91,15 @@ def reading(benchmark, read: Callable, made: Callable[[str], bytes], *, known: b
 
 
 @pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("way", ["known", "new labels", "scanner"])
-def test_read_text(benchmark, name, way):
+@pytest.mark.parametrize("way", ["known", "new labels", "columns", "scanner"])
+def test_read_text(benchmark, monkeypatch, name, way):
     benchmark.group = f"read text: {name}"
-    read = TextReader(NameRule.LEGACY).read
+    reader = TextReader(NameRule.LEGACY)
+    read = reader.read
     if way == "scanner":
         read = partial(scan_leniently, names=NameRule.LEGACY)
+    elif way == "columns":
+        monkeypatch.setattr(reader, "_blanked", lambda _: None)
     reading(benchmark, read, TEXTS[name], known=way == "known")
 
 

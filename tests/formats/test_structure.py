@@ -63,7 +63,7 @@ def test_with_other_labels_the_samples_of_a_histogram_belong_where_they_did():
     arrangement = learned("a", "a", "a", "a").arrangement
     assert arrangement.labels(["b", "1", "b", "+Inf", "b", "b"]) == (
         [((("run", "b"),),)],
-        ["b", "1"],
+        ["b"],
     )
     assert arrangement.bounds == ((("1", "+Inf"),),)
 

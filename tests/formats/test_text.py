@@ -549,6 +549,67 @@ def test_known_distributions_with_other_labels_give_what_the_scanner_gives(metri
         assert found.shape.label_schema is expected.shape.label_schema
 
 
+# {0} and {1} are new in each body, {2} is not.
+relabeled = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                'a{{run="{0}",x="{2}"}}',
+                'a{{x="{2}", run = "{0}"}}',
+                'a{{x="{2}"}}',
+                'b{{run="{0}",commit="{1}",x="{2}"}}',
+                'b{{commit="{0}",run="{1}",x="{2}"}}',
+                'h_bucket{{run="{0}",le="{2}"}}',
+                'h_bucket{{run="{0}",le="{1}"}}',
+                'h_sum{{run="{0}"}}',
+                "c",
+                '{{"d",run="{0}"}}',
+                '# HELP e "{0}"',
+            ]
+        ),
+        st.sampled_from(["1", "1.0", "r1", ",x=", "", r"\"", r"\"r1", "é"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+runs = st.sampled_from(["1", "r1", ",x=", "}x", "", r"\"", r"\\", "é", "2\n", "x="])
+
+
+@given(relabeled, st.lists(st.tuples(runs, runs), min_size=3, max_size=3))
+@example([('a{{run="{0}",x="{2}"}}', "1")], [("1", "1"), ("2", "2"), ("1", "1")])
+@example([('h_bucket{{run="{0}",le="{1}"}}', "")], [("1", "1"), ("2", "2"), ("3", "3")])
+@example([('a{{x="{2}", run = "{0}"}}', r"\"r3")], [("r4", "r4"), ("r5", "r5"), ("r6", "r6")])
+@example([('a{{x="{2}", run = "{0}"}}', ",x=")], [(",x=", ",x="), ("x", "x"), ("y", "y")])
+def test_known_labels_but_for_some_values_give_what_the_scanner_gives(lines, later):
+    reader = TextReader(NameRule.LEGACY)
+    samples = "".join(f"{line} 1\n".replace("{2}", value) for line, value in lines)
+    for values in [("r1", "q1"), ("r2", "q2"), ("r3", "q3"), *later]:
+        body = ("# TYPE h histogram\n" + samples.format(*values)).encode()
+        found, expected = outcome(reader.read, body), as_left_by_editors(body)
+        assert content(found) == content(expected)
+        if isinstance(found, Pushed):
+            shape, known = found.shape, expected.shape
+            assert shape.label_schema is known.label_schema
+            assert (shape.starts, shape.extent) == (known.starts, known.extent)
+            assert shape.is_distinct is interned(shape.families).is_distinct
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'c 1\na{run="%b",x="1"} 1\na{run="%b",x="2"} 2\nb{x="1"} 1\n',
+        b'# TYPE h histogram\nh_bucket{run="%b",le="1"} 1\nh_sum{run="%b"} 1\n',
+    ],
+)
+def test_labels_that_are_known_but_for_one_value_are_not_read(body, monkeypatch):
+    reader = TextReader(NameRule.LEGACY)
+    for run in (b"1st", b"2nd", b"3rd"):
+        reader.read(body % (run, run))
+    monkeypatch.setattr(text_module, "_unquoted", None)
+    expected = scanned(body % (b"4th", b"4th"))
+    assert content(reader.read(body % (b"4th", b"4th"))) == content(expected)
+
+
 @given(st.binary() | st.text('a{}="\\ \n#1x,').map(str.encode), rules)
 def test_any_bytes_are_a_push_or_an_error(body, names):
     found = outcome(TextReader(names).read, body)

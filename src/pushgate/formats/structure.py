@@ -117,7 +117,8 @@ class Arrangement(NamedTuple):
                 last, hashable = key, (*key[:3], *key[3])
                 if hashable not in known:
                     known[hashable] = tuple(run.labels(inside))
-                    values += key[3]
+                    for column in run.columns:  # and not of bounds
+                        values += inside[column]
                 its = known[hashable]
             labels[run.family].append(its)
         joined = [its[0] if len(its) == 1 else tuple(chain.from_iterable(its)) for its in labels]
@@ -147,6 +148,10 @@ class Structure(NamedTuple):
         learned = 600 * len(known.metrics) + 100 * self.samples if known and known.repeated else 0
         return 600 * len(self.families) + 500 * len(self.runs) + learned
 
+    def bounds(self, inside: Sequence[str]) -> set[str]:
+        """Return the buckets and quantiles among the label values *inside*, as written."""
+        return {value for run in self.runs if run.bounds for value in inside[run.bounds]}
+
     def assembled(
         self,
         inside: Sequence[str],
@@ -161,10 +166,11 @@ class Structure(NamedTuple):
         """
         known = self.arrangement
         found = known.labels(inside) if known else None
-        values = inside
         if known and found is not None:
             starts, mapping = known.starts, known.mapping
             labels, values = found
+            if longest is None and "".join(values).isascii():
+                longest = max(map(len, values), default=0)
             families = tuple(
                 [
                     FamilyShape(*family, its, bounds)
@@ -184,8 +190,6 @@ class Structure(NamedTuple):
         )
         # Noted here, where one pass over joined values tells; a shape would look at each.
         shape.values_are_utf8 = True
-        if longest is None and "".join(values).isascii():
-            longest = max(map(len, values), default=0)
         if longest is not None:
             shape.longest_value = longest
         return shape, mapping

@@ -3,19 +3,22 @@
 A *known* body differs from an earlier one only in its numbers: it is cut at the numbers, and its
 shape is looked up. Any other is read by *columns*: the text around its label values, its
 *structure*, says which label each value belongs to, and whole columns of labels are assembled at
-once. A structure that was read before is looked up, too.
+once. A structure that was read before is looked up, too. Where only a few label values are new,
+such as that of a run, and all samples have them, no labels are read at all.
 
 Names in quotes, unusual blanks, duplicates and all errors are left to the scanner.
 """
 
 import re
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from operator import attrgetter
 from typing import NamedTuple
 
 from pushgate.errors import TextFormatError
 from pushgate.formats.families import TYPES, Families, FamilyBuilder, assemble, family_of
+from pushgate.formats.relabeling import Relabeling
 from pushgate.formats.scanner import Scanned, scan
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost, remembered
 from pushgate.formats.slots import SlotMapping, slot_mapping
@@ -36,6 +39,11 @@ _PIECE_BYTES = 128 << 10
 # A larger body would take too much of the cache, so nothing is looked up for it.
 _MAX_REMEMBERED_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
+# Stands for a label value, and is no UTF-8.
+_MARK = b"\xff"
+# How many first samples are remembered, and how long these may be.
+_MAX_FIRSTS = 1000
+_MAX_FIRST = 1000
 
 # What looks like a number, and the comments and empty lines after it. It is the scanner's task, or
 # that of the slots, to find out whether it is one.
@@ -94,6 +102,13 @@ def _cut_at_once(body: bytes) -> _Cut:
     return _Cut(tuple(pieces[2::3]), tuple(pieces[3::3]), pieces[4::3])
 
 
+class _Blanked(NamedTuple):
+    """A body without its numbers and some label *values*."""
+
+    key: Hashable
+    values: list[str]
+
+
 class TextReader:
     """Reads text bodies, and remembers their shapes."""
 
@@ -107,12 +122,15 @@ class TextReader:
         self._names = names
         self._shapes: ShapeCache[object, SlotMapping] = ShapeCache(cache_bytes)
         self._structures: BoundedCache[object, Structure] = BoundedCache(cache_bytes // 4)
+        self._relabelings: BoundedCache[object, tuple[Relabeling, SlotMapping]]
+        self._relabelings = BoundedCache(cache_bytes // 4)
+        self._first_values: dict[tuple[bytes, ...], list[bytes]] = {}
         self._begun = b"", _cut(b"")
 
     @property
     def cache_bytes(self) -> int:
         """How much memory the cache of shapes takes."""
-        return self._shapes.bytes + self._structures.bytes
+        return self._shapes.bytes + self._structures.bytes + self._relabelings.bytes
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
@@ -159,24 +177,68 @@ class TextReader:
 
     def _read_new(self, body: bytes, cut: _Cut) -> Pushed:
         try:
-            around, inside = _unquoted(cut.heads)
-            key = key_of(cut.comments), around
-            structure = self._structures.get(key)
-            if structure:
-                # Known structure, unknown label values: they are likely to be new each time.
-                label_schema = structure.label_schema if inside else None
-                shape, mapping = structure.assembled(inside, label_schema)
+            blanked = self._blanked(cut)
+            known = self._relabelings.get(blanked.key) if blanked else None
+            if blanked and known:
+                relabeling, mapping = known
+                shape = relabeling.filled(blanked.values)
             else:
-                structure = _structure_of(cut.comments, around)
-                shape, mapping = structure.assembled(inside)
-                if self._structures.wants(key):
-                    structure = structure.arranged(inside, shape, mapping)
-                    self._structures.put(key, structure, len(body) + structure.cost)
+                shape, mapping = self._read_by_columns(body, cut, blanked)
             pushed = Pushed(shape, mapping.numbers(cut.values))
         except (Unusual, ValueError):
             return self._scanned(body, cut)
         self._remember(body, cut, shape, mapping)
         return pushed
+
+    def _read_by_columns(
+        self, body: bytes, cut: _Cut, blanked: "_Blanked | None"
+    ) -> tuple[PushShape, SlotMapping]:
+        around, inside = _unquoted(cut.heads)
+        key = key_of(cut.comments), around
+        structure = self._structures.get(key)
+        if structure:
+            # Known structure, unknown label values: they are likely to be new each time.
+            label_schema = structure.label_schema if inside else None
+            shape, mapping = structure.assembled(inside, label_schema)
+        else:
+            structure = _structure_of(cut.comments, around)
+            shape, mapping = structure.assembled(inside)
+            if self._structures.wants(key):
+                structure = structure.arranged(inside, shape, mapping)
+                self._structures.put(key, structure, len(body) + structure.cost)
+        if blanked and self._relabelings.wants(blanked.key):
+            with suppress(Unusual):
+                if structure.bounds(inside).isdisjoint(blanked.values):
+                    relabeling = Relabeling(shape, blanked.values)
+                    cost = len(body) + relabeling.cost
+                    self._relabelings.put(blanked.key, (relabeling, mapping), cost)
+        return shape, mapping
+
+    def _blanked(self, cut: _Cut) -> "_Blanked | None":
+        """Return *cut* without those label values that are new since the last one like it.
+
+        Only the values of one sample are looked at, the first that has labels. Returns None if none
+        is new, or if one could be mistaken for something else.
+        """
+        heads = b"\n".join(cut.heads)
+        first = next((head for head in cut.heads if b'"' in head), b"")
+        if len(first) > _MAX_FIRST or b"\\" in heads or _MARK in heads:
+            return None
+        pieces = first.split(b'"')
+        around, values = tuple(pieces[0::2]), pieces[1::2]
+        before = self._first_values.get(around, values)
+        if len(self._first_values) >= _MAX_FIRSTS:
+            self._first_values.clear()
+        self._first_values[around] = values
+        new = [value for value, old in zip(values, before, strict=False) if value != old]
+        for number, value in enumerate(new):
+            # What may follow the quote at the end of a value could stand between two quotes, too.
+            if not value or value[:1] in b", \t}" or b"\n" in value:
+                return None
+            heads = heads.replace(b'"%b"' % value, b'"%b%d"' % (_MARK, number))
+        if not new:
+            return None
+        return _Blanked((key_of(cut.comments), heads), [value.decode() for value in new])
 
     def _remember(self, body: bytes, cut: _Cut, shape: PushShape, mapping: SlotMapping) -> None:
         key = cut.key

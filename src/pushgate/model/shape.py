@@ -198,7 +198,7 @@ class PushShape:
 
     def is_clean(self, key: GroupingKey) -> bool:
         """Return whether all metrics may be stored under *key*, as far as this is seen quickly."""
-        return self.label_schema.is_clean(key.names) and self._is_distinct and self.values_are_utf8
+        return self.label_schema.is_clean(key.names) and self.is_distinct and self.values_are_utf8
 
     def prepare(self, key: GroupingKey) -> None:
         """Compute now, perhaps in another thread, what the admission of a push to *key* needs."""
@@ -208,7 +208,7 @@ class PushShape:
         self.label_schema.positions  # noqa: B018
 
     @cached_property
-    def _is_distinct(self) -> bool:
+    def is_distinct(self) -> bool:
         """Whether no family has a label set twice."""
         different = {id(f.labels): f.labels for f in self.families if len(f.labels) > 1}
         for metrics in different.values():
