@@ -30,6 +30,18 @@ def test_the_way_of_a_push_names_at_most_eight_functions_each_once():
     assert set(STEPS) <= set(functions())
 
 
+def test_the_map_has_every_module_and_folder_of_the_package_and_the_server():
+    house = ARCHITECTURE.partition("## Where things are")[2].split("```")[1]
+    named = re.findall(r"^ +((?:[a-z]+(?:, |/|(?=  )))+)", house, re.MULTILINE)
+    there = {
+        path.stem
+        for folder in (SOURCE, SOURCE / "server")
+        for path in folder.glob("[a-z]*")
+        if path.suffix != ".typed"
+    }
+    assert {*re.findall("[a-z]+", " ".join(named))} == there
+
+
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_the_files_that_are_named_exist(page):
     named = set(re.findall(r"`((?:\w+/)+[\w.]*\w)`", (ROOT / page).read_text()))
