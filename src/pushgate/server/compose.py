@@ -23,10 +23,11 @@ from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.opening import lock_file, open_database, open_journal
+from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.rules import Rule
-from pushgate.server.store.store import Bounds, Store
+from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)

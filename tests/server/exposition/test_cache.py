@@ -18,7 +18,7 @@ from pushgate.server.exposition import cache as module
 from pushgate.server.exposition.cache import Exposition
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
-from pushgate.server.store import store as store_module
+from pushgate.server.store import visible as visible_module
 from pushgate.server.store.change import Delete, Fail, Wipe
 from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Family, Sample
@@ -81,7 +81,7 @@ def slow_shown(store: Store, families=own) -> str:
 @pytest.fixture(autouse=True)
 def small_runs(monkeypatch):
     """A few groups make many runs and pieces."""
-    monkeypatch.setattr(store_module, "_RUN", 4)
+    monkeypatch.setattr(visible_module, "_RUN", 4)
     monkeypatch.setattr(module, "_SMALL", 150)
     monkeypatch.setattr(module, "_JOINED_BYTES", 400)
     monkeypatch.setattr(layout_module, "MAX_LINES", 8)

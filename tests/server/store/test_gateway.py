@@ -15,12 +15,13 @@ from pushgate.server.storage.journal import TurnLost
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store import gateway as gateway_module
 from pushgate.server.store.aggregation import Aggregation, Operation
+from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Update, Wipe
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.selector import parse_selector
-from pushgate.server.store.store import Bounds, News, Step, Store
+from pushgate.server.store.store import News, Step, Store
 from tests.server.journals import ForgetfulJournal
 from tests.server.pushes import content, key, post, pushed, put
 

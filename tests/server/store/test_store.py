@@ -1,19 +1,16 @@
 """The store: what a group holds after each push, its order, and its limits."""
 
-from contextlib import contextmanager
-from itertools import islice
-
 import pytest
-from hypothesis import given, strategies as st
 
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.formats.scanner import scan
 from pushgate.model.names import NameRule
 from pushgate.model.slices import finished
 from pushgate.server.store import store as module
-from pushgate.server.store.change import Delete, Fail, Replace, Wipe
+from pushgate.server.store.bounds import Bounds
+from pushgate.server.store.change import Delete, Fail, Replace
 from pushgate.server.store.group import Group
-from pushgate.server.store.store import Bounds, Store
+from pushgate.server.store.store import Store
 from tests.server.pushes import change, content, key, post, pushed, put, refusal
 
 
@@ -98,41 +95,6 @@ def test_withdrawing_brings_the_earlier_groups_back():
     finished(store.withdrawal(reversed(steps)))
     (step,) = store.admit(post(key(), "a 9\nb 9\n", 5))
     assert (step.before, store.series) == (before, 2)
-
-
-@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
-def test_groups_stay_in_the_order_of_their_keys(changes):
-    size, module._RUN = module._RUN, 4
-    try:
-        store, expected = Store(), set()
-        for number, is_put in changes:
-            one = key(f"{number}")
-            change(store, put(one, "") if is_put else Delete(one))
-            expected = expected | {one} if is_put else expected - {one}
-            assert [group.key for group in store.groups()] == sorted(expected)
-            assert all(0 < len(run) <= 4 for run in store.runs())
-    finally:
-        module._RUN = size
-
-
-def test_runs_of_unchanged_groups_stay_the_same():
-    store = Store()
-    for i in range(600):
-        change(store, put(key(f"{i:03d}"), "a 1\n"))
-    before = store.runs()
-    change(store, put(key("000"), "a 2\n"))
-    assert [old == new for old, new in zip(before, store.runs(), strict=True)] == [
-        False,
-        *[True] * (len(before) - 1),
-    ]
-
-
-def test_a_snapshot_does_not_change():
-    store = Store()
-    change(store, put(key(), "a 1\n"))
-    snapshot = store.runs()
-    change(store, Wipe())
-    assert ([len(run) for run in snapshot], list(store.groups()), len(store)) == ([1], [], 0)
 
 
 def test_loaded_groups_are_counted_in():
@@ -245,45 +207,6 @@ def test_where_groups_of_a_job_differ_in_labels_other_values_are_compared():
     change(store, put(key(x="2"), "a 1\n"))
     assert store.admit_quickly(put(key(), 'a{x="3"} 1\n')) is None
     assert "was collected before" in str(refusal(store, put(key(), 'a{x="2"} 1\n')))
-
-
-JOBS = st.integers(0, 30).map("{:02}".format)
-
-
-@given(st.sets(JOBS), st.lists(st.tuples(st.booleans(), JOBS), max_size=40))
-def test_a_walk_visits_what_is_there_all_the_time_once_and_in_order(jobs, changes):
-    with patch_run(4):
-        store = Store()
-        for job in jobs:
-            change(store, put(key(job), "m 1\n"))
-        there, visited = set(jobs), []
-        todo = iter(changes)
-        for run in store.walk():
-            visited += [group.key.job for group in run]
-            for is_push, job in islice(todo, 3):
-                change(store, put(key(job), "m 2\n") if is_push else Delete(key(job)))
-                there -= set() if is_push else {job}
-        assert visited == sorted(set(visited))
-        assert there <= set(visited)
-
-
-@given(st.sets(JOBS), st.integers(0, 35), st.integers(0, 35))
-def test_a_page_is_a_slice_of_all_groups(jobs, start, count):
-    with patch_run(4):
-        store = Store()
-        for job in jobs:
-            change(store, put(key(job), "m 1\n"))
-        page = [group.key.job for group in store.page(start, count)]
-        assert page == sorted(jobs)[start : start + count]
-        assert page == [group.key.job for group in store.groups()][start : start + count]
-
-
-@contextmanager
-def patch_run(size: int):
-    """Lets stores keep their groups in runs of *size*."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "_RUN", size)
-        yield
 
 
 def test_a_group_remembers_its_last_twenty_pushes_and_no_more():

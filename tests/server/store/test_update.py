@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import LimitExceeded
+from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.change import Replace, Update
-from pushgate.server.store.store import Bounds, Store
+from pushgate.server.store.store import Store
 from tests.server.pushes import change, key, post, pushed, put, refusal
 
 HISTOGRAM = '# TYPE h histogram\nh_bucket{{{0}le="1"}} {1}\nh_sum{{{2}}} {1}\nh_count{{{2}}} {1}\n'

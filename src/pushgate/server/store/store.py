@@ -5,19 +5,17 @@ Then, once it is durable, *applied*: visible. What was admitted but could not be
 durable is *withdrawn*. The order is always that of admission.
 """
 
-import random
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, islice
-from operator import itemgetter
+from itertools import islice
 from typing import Final, NamedTuple, assert_never
 
 from pushgate.errors import InconsistentPush, LimitExceeded
 from pushgate.model.family import MetricType
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.shape import Pushed, PushShape, interned, size
+from pushgate.model.shape import Pushed, interned
 from pushgate.model.slices import PER_SLICE, Sliced, finished
 from pushgate.server.store.aggregation import REPLACE_SERIES, Aggregation, aggregated
+from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.change import (
     Change,
     Delete,
@@ -42,6 +40,7 @@ from pushgate.server.store.group import (
 from pushgate.server.store.once import AppliedKeys
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.schedule import Schedule
+from pushgate.server.store.visible import VisibleGroups
 
 
 class Step(NamedTuple):
@@ -81,50 +80,6 @@ class News(NamedTuple):
     in_turn: bool = False
 
 
-class Bounds(NamedTuple):
-    """How large pushes and the store may become; 0 is no limit. Fields are named as the flags."""
-
-    series_per_push: int = 0
-    label_name_bytes: int = 0
-    label_value_bytes: int = 0
-    labels_per_series: int = 0
-    groups: int = 0
-    series: int = 0
-
-    def check(self, key: GroupingKey, shape: PushShape) -> None:
-        """Raise :exc:`LimitExceeded` if *shape* is too large for one push to the group *key*."""
-        if excess := self.excess(key, shape):
-            raise excess
-
-    def excess(self, key: GroupingKey, shape: PushShape) -> LimitExceeded | None:
-        """Return why *shape* is too large for one push to the group *key*; None if it is not."""
-        found, values = shape.extent, [value for _, value in key.labels]
-        for what, value, limit, flag in (
-            ("series", found.series, self.series_per_push, "series-per-push"),
-            (
-                "labels in one series",
-                found.labels + len(key.names),
-                self.labels_per_series,
-                "labels-per-series",
-            ),
-            (
-                "bytes of label name",
-                max(found.label_name_bytes, *map(size, key.names)),
-                self.label_name_bytes,
-                "label-name-bytes",
-            ),
-            (
-                "bytes of label value",
-                max(found.label_value_bytes, *map(size, values)),
-                self.label_value_bytes,
-                "label-value-bytes",
-            ),
-        ):
-            if limit and value > limit:
-                return LimitExceeded(f"the push has {value} {what}, more than {limit}", flag)
-        return None
-
-
 _NO_SHAPE = interned(())
 # A refused push says who holds the conflicting name if it is among so many groups.
 _MAX_SEARCHED = 10_000
@@ -132,11 +87,9 @@ _MAX_SEARCHED = 10_000
 _SAMPLE = 500
 EXPIRED_AT_ONCE: Final = 500
 """How many groups expire in one change. A push waits for it some 20 ms."""
-# Groups are kept in order in runs of about half to all of this many.
-_RUN = 512
 
 
-class Store:
+class Store(VisibleGroups):
     """The groups, and the index that answers the consistency check."""
 
     def __init__(
@@ -146,13 +99,10 @@ class Store:
         rules: Rules = NO_RULES,
     ) -> None:
         """Start empty. *own* looks up the server's own metric families by name."""
+        super().__init__()
         self._admitted: dict[bytes, Group] = {}
         self._index = Index(own, self._admitted)
         self._bounds = bounds or Bounds()
-        self._runs: list[list[bytes]] = []
-        self._visible: dict[bytes, Group] = {}
-        self.revision = 0
-        """Grows with everything that becomes visible."""
         self.rules = rules
         """The rules in force; change them with :meth:`governing`."""
         self._rule_of: dict[bytes, Rule] = {}
@@ -160,17 +110,10 @@ class Store:
         self.applied_keys = AppliedKeys()
         """The idempotency keys of pushes that are counted in."""
 
-    def __len__(self) -> int:
-        return len(self._visible)
-
     @property
     def series(self) -> int:
         """How many series are counted in, the push times left out."""
         return self._index.series
-
-    def get(self, key: GroupingKey) -> Group | None:
-        """Return the visible group *key*."""
-        return self._visible.get(key.packed)
 
     def rule(self, key: GroupingKey) -> Rule:
         """Return the rule for the group *key*. For a group that is stored, it is remembered."""
@@ -210,11 +153,8 @@ class Store:
 
         Where there are many groups, it is that of a sample: the cost is the same then.
         """
-        ends = [*accumulate(map(len, self._runs))]
-        sample = random.sample(range(len(self)), min(len(self), _SAMPLE))
-        places = ((bisect_right(ends, position), position) for position in sample)
-        groups = (self._visible[self._runs[at][position - ends[at]]] for at, position in places)
-        due = sum(self.is_due(group.key, now) for group in groups)
+        sample = self.sample(_SAMPLE)
+        due = sum(self.is_due(group.key, now) for group in sample)
         return due / len(sample) if sample else 0.0
 
     def governing(self, rules: Rules) -> Sliced[None]:
@@ -233,48 +173,6 @@ class Store:
             if group is not None:
                 self.rule(group.key)  # from now on it is remembered
                 self._enter(group)
-
-    def runs(self) -> list[tuple[Group, ...]]:
-        """Return all visible groups in the order of their keys, in runs.
-
-        The runs stay the same while their groups do, so what is made of a run can be
-        kept. The result is a snapshot.
-        """
-        get = self._visible.__getitem__
-        return [tuple(map(get, run)) for run in self._runs]
-
-    def groups(self) -> Iterator[Group]:
-        """Yield the visible groups in the order of their keys."""
-        for run in self.runs():
-            yield from run
-
-    def walk(self) -> Iterator[tuple[Group, ...]]:
-        """Yield the visible groups in the order of their keys, some hundreds at a time.
-
-        The store may change between two steps: a group that exists all the time is yielded
-        once, as it is then. A step costs the same however much is stored.
-        """
-        done = b""  # sorts before every key
-        while True:
-            at = bisect_right(self._runs, done, key=itemgetter(0))
-            if at and self._runs[at - 1][-1] > done:
-                at -= 1
-            if at == len(self._runs):
-                return
-            run = self._runs[at]
-            keys = run[bisect_right(run, done) :]
-            yield tuple(map(self._visible.__getitem__, keys))
-            done = keys[-1]
-
-    def page(self, start: int, count: int) -> list[Group]:
-        """Return up to *count* visible groups in the order of their keys, from *start* on."""
-        page: list[bytes] = []
-        for run in self._runs:
-            page += run[start : start + count - len(page)]
-            start = max(0, start - len(run))
-            if len(page) == count:
-                break
-        return [*map(self._visible.__getitem__, page)]
 
     def admit(self, change: Change) -> list[Step]:
         """Do all of :meth:`admission` at once."""
@@ -587,29 +485,6 @@ class Store:
                 return []
         after = (before or new_group(key, time)).failed(time, failure)
         return [(yield from self._count_in(Step(before, after)))]
-
-    def _make_room(self, packed: bytes) -> None:
-        if not self._runs:
-            self._runs.append([packed])
-            return
-        at = self._run_of(packed)
-        run = self._runs[at]
-        insort(run, packed)
-        if len(run) > _RUN:
-            self._runs[at : at + 1] = [run[: _RUN // 2], run[_RUN // 2 :]]
-
-    def _remove(self, group: Group) -> None:
-        packed = group.key.packed
-        del self._visible[packed]
-        at = self._run_of(packed)
-        run = self._runs[at]
-        del run[bisect_left(run, packed)]
-        if not run:
-            del self._runs[at]
-
-    def _run_of(self, packed: bytes) -> int:
-        """Return the run that holds *packed*, or would."""
-        return max(bisect_right(self._runs, packed, key=itemgetter(0)) - 1, 0)
 
 
 def _rivals(name: str, kind: MetricType) -> Iterator[str]:

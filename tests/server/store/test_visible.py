@@ -1,0 +1,95 @@
+"""What readers see is in order, however it came and goes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pushgate.server.store import visible as module
+from pushgate.server.store.change import Delete, Wipe
+from pushgate.server.store.store import Store
+from tests.server.pushes import change, key, put
+
+
+@contextmanager
+def runs_of(size: int) -> Iterator[None]:
+    """Lets stores keep their groups in runs of *size*."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "_RUN", size)
+        yield
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
+def test_groups_stay_in_the_order_of_their_keys(changes):
+    with runs_of(4):
+        store, expected = Store(), set()
+        for number, is_put in changes:
+            one = key(f"{number}")
+            change(store, put(one, "") if is_put else Delete(one))
+            expected = expected | {one} if is_put else expected - {one}
+            assert [group.key for group in store.groups()] == sorted(expected)
+            assert all(0 < len(run) <= 4 for run in store.runs())
+
+
+def test_runs_of_unchanged_groups_stay_the_same():
+    store = Store()
+    for i in range(600):
+        change(store, put(key(f"{i:03d}"), "a 1\n"))
+    before = store.runs()
+    change(store, put(key("000"), "a 2\n"))
+    assert [old == new for old, new in zip(before, store.runs(), strict=True)] == [
+        False,
+        *[True] * (len(before) - 1),
+    ]
+
+
+def test_a_snapshot_does_not_change():
+    store = Store()
+    change(store, put(key(), "a 1\n"))
+    snapshot = store.runs()
+    change(store, Wipe())
+    assert ([len(run) for run in snapshot], list(store.groups()), len(store)) == ([1], [], 0)
+
+
+JOBS = st.integers(0, 30).map("{:02}".format)
+
+
+@given(st.sets(JOBS), st.lists(st.tuples(st.booleans(), JOBS), max_size=40))
+def test_a_walk_visits_what_is_there_all_the_time_once_and_in_order(jobs, changes):
+    with runs_of(4):
+        store = Store()
+        for job in jobs:
+            change(store, put(key(job), "m 1\n"))
+        there, visited = set(jobs), []
+        todo = iter(changes)
+        for run in store.walk():
+            visited += [group.key.job for group in run]
+            for is_push, job in islice(todo, 3):
+                change(store, put(key(job), "m 2\n") if is_push else Delete(key(job)))
+                there -= set() if is_push else {job}
+        assert visited == sorted(set(visited))
+        assert there <= set(visited)
+
+
+@given(st.sets(JOBS), st.integers(0, 35), st.integers(0, 35))
+def test_a_page_is_a_slice_of_all_groups(jobs, start, count):
+    with runs_of(4):
+        store = Store()
+        for job in jobs:
+            change(store, put(key(job), "m 1\n"))
+        page = [group.key.job for group in store.page(start, count)]
+        assert page == sorted(jobs)[start : start + count]
+        assert page == [group.key.job for group in store.groups()][start : start + count]
+
+
+@given(st.sets(JOBS), st.integers(0, 35))
+def test_a_sample_has_distinct_groups_as_many_as_there_are(jobs, most):
+    with runs_of(4):
+        store = Store()
+        for job in jobs:
+            change(store, put(key(job), "m 1\n"))
+        sample = [group.key.job for group in store.sample(most)]
+        assert len(sample) == min(most, len(jobs))
+        assert len({*sample} & jobs) == len(sample)
