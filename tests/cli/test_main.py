@@ -15,3 +15,9 @@ def test_a_closed_pipe_is_no_traceback():
         check=False,
     )  # fmt: skip
     assert done.stderr in {"", "pushgate: cannot write to stdout: Broken pipe\n"}
+
+
+def test_the_list_of_commands_has_a_whole_sentence_for_each():
+    listed = pushgate("--help").output.partition("Commands:\n")[2].splitlines()
+    assert [line for line in listed if line.endswith("...") or not line.startswith("  ")] == []
+    assert len(listed) > 10

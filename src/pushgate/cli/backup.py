@@ -55,7 +55,10 @@ def backup(file: Path, storage: Storage) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Verify every record of FILE, a backup or the persistence file of a server."""
+    """Verify every record of FILE.
+
+    FILE is a backup, or the persistence file of a server, which may be running.
+    """
     from pushgate.server.storage.backup import check_file
 
     contents = check_file(file)
@@ -92,10 +95,11 @@ def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT00
 @click.argument("target", metavar="TO")
 @click.option("--replace", is_flag=True, help="Replace what TO holds; without, it must be empty.")
 def copy(source: str, target: str, *, replace: bool) -> None:
-    """Copy all groups between a persistence file and a PostgreSQL database.
+    """Copy all groups from a file to a database, or back.
 
-    FROM and TO are files, or URLs such as postgresql://user@host/name; PGPASSWORD or
-    ~/.pgpass keep the password out of the command line. Stop the servers of both first.
+    FROM and TO are persistence files, or URLs of PostgreSQL databases such as
+    postgresql://user@host/name; PGPASSWORD or ~/.pgpass keep the password out of the command
+    line. Stop the servers of both first.
     """
     from pushgate.server.storage import backup
 

@@ -20,7 +20,7 @@ _SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": ZshComplete, "f
 @click.argument("shell", type=click.Choice(sorted(_SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print a script that makes SHELL complete pushgate's commands and options.
+    """Print a script that completes command lines in SHELL.
 
     \b
     bash:  eval "$(pushgate completion bash)"     in ~/.bashrc

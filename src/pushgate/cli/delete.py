@@ -16,9 +16,10 @@ _LOOK_SECONDS = 5.0
 @click.command()
 @takes(connection=Connection, group=GroupKey, matching=Matching, deleting=Deleting)
 def delete(connection: Connection, group: GroupKey, matching: Matching, deleting: Deleting) -> None:
-    """Delete the group with all its metrics. If it does not exist, say so and succeed.
+    """Delete a group, or all groups that match.
 
-    With --match or --older-than, delete and list all groups that meet the conditions.
+    If the group does not exist, say so and succeed. With --match or --older-than, delete and
+    list all groups that meet the conditions.
     """
     if not (matching.match or matching.older_than):
         if matching.failed or deleting.dry_run or deleting.as_json:

@@ -52,10 +52,10 @@ class ImportOptions:
     requests=Requests,
 )
 def import_groups(source: str, options: ImportOptions, requests: Requests) -> None:
-    """Copy all groups of the gateway SOURCE, such as http://old-gateway:9091.
+    """Copy all groups of the running gateway SOURCE.
 
-    SOURCE keeps its groups. The copies have all metrics, but the time of the import as their
-    push time.
+    SOURCE, such as http://old-gateway:9091, keeps its groups. The copies have all metrics, but
+    the time of the import as their push time.
     """
     log_to_stderr()
     # The scrape is read with it. If it is missing, this is the place to say so.

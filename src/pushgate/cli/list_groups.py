@@ -64,7 +64,7 @@ class Deleting(Listing):
 @click.command("list")
 @takes(connection=Connection, matching=Matching, listing=Listing)
 def list_groups(connection: Connection, matching: Matching, listing: Listing) -> None:
-    """List groups, with the reason for the last failed push to each.
+    """List groups, with the reasons of failed pushes.
 
     Only Pushgate has this list; `status` works with every Pushgateway.
     """

@@ -10,9 +10,10 @@ from pushgate.errors import ConfigurationError
 @click.command()
 @takes(connection=Connection, matching=Matching, deleting=Deleting)
 def prune(connection: Connection, matching: Matching, deleting: Deleting) -> None:
-    """Delete the groups without a successful push for the time of --older-than.
+    """Delete the groups that nobody pushes to any more.
 
-    --match narrows the selection. Use --dry-run first, to see them.
+    These are the groups without a successful push for the time of --older-than; --match
+    narrows the selection. Use --dry-run first, to see them.
     """
     # Without it, --match alone would delete groups that are still pushed to.
     if matching.older_than is None:

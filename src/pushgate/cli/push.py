@@ -44,7 +44,7 @@ def push(
     body: FileBody,
     options: PushOptions,
 ) -> None:
-    """Push metrics in the text format from each FILE, or from stdin.
+    """Push metrics in the text format, from files or stdin.
 
     The group then holds exactly these metrics; with --add, families of other names stay,
     and with --merge, all other series.

@@ -99,11 +99,13 @@ def run(
     body: FileBody,
     job: JobOptions,
 ) -> None:
-    """Run COMMAND and push how it went: start, end, duration, success, exit code, resources.
+    """Run COMMAND and push how it went.
+
+    The push has its start, end, duration, success, exit code and resources, and the metrics
+    that it writes to the file $PUSHGATE_METRICS_FILE in the text format.
 
     The exit status is that of COMMAND (128 + n after signal n), even if the push fails, unless
-    --strict is given. Signals are forwarded to COMMAND. Metrics that it writes to the file
-    $PUSHGATE_METRICS_FILE in the text format are pushed, too.
+    --strict is given. Signals are forwarded to COMMAND.
     """
     path = os.fsencode(command[0]).decode(errors="replace")
     program, _ = os.path.splitext(os.path.basename(path.rstrip("/")))

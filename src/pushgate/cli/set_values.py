@@ -17,7 +17,10 @@ _assignment = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?=([^=}\s]+)", re.D
 def set_values(
     values: tuple[str, ...], connection: Connection, group: GroupKey, body: Body
 ) -> None:
-    """Set gauges, such as rows=3 or 'rows{table="a"}=3'; other metrics of the group stay."""
+    """Set gauges, and keep the other metrics of the group.
+
+    NAME may have labels, as in 'rows{table="a"}=3'.
+    """
     from pushgate.cli.configuration import gateway_for
     from pushgate.cli.metrics_text import read_metrics
     from pushgate.client.results import TEXT_TYPE, Payload
