@@ -5,6 +5,7 @@ import hmac
 import http.server
 import json
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -321,6 +322,26 @@ def keys(pki) -> Iterator[KeyServer]:
             keys.answering.set()
             server.shutdown()
             thread.join()
+
+
+_FETCH = """
+import asyncio, concurrent.futures.thread, sys
+from pathlib import Path
+from pushgate.server.access.config_file import parse
+from pushgate.server.access.credentials import CredentialStore
+
+text, folder, token = sys.argv[1:]
+store = CredentialStore(parse(text.encode(), base=Path(folder)))
+before = {*sys.modules}
+assert asyncio.run(store.authenticate_bearer(token.encode(), 1_000_000.0))
+print(*sorted({*sys.modules} - before))
+"""
+
+
+def test_the_first_token_imports_nothing(keys, tmp_path):
+    command = [sys.executable, "-c", _FETCH, fetching(keys.url), str(tmp_path), token()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 class Clock:

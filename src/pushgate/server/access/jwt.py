@@ -8,6 +8,7 @@ import math
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from joserfc import jwt
@@ -38,6 +39,8 @@ _FETCH_SECONDS = 5.0  # for a whole fetch
 # How long a request waits for a fetch if there are keys already: long enough for a key server
 # that works, too short for a flood of unknown keys to hold connections.
 _WAIT_SECONDS = 1.0
+# What a fetch imports. It would hold up the event loop for a quarter of a second.
+_FETCHING = ("httpx2", "httpcore2", "anyio._backends._asyncio")
 _MAX_KEY_SET = 1 << 20  # bytes, also after decompression
 
 _log = logging.getLogger(__name__)
@@ -65,8 +68,8 @@ class IssuerKeys:
         self._started = self._fetched = -math.inf
         self._fetching: asyncio.Task[None] | None = None
         if self._url:
-            import httpx2  # noqa: F401 - here, because importing it would stall the event loop
-
+            for module in _FETCHING:
+                import_module(module)
             self._trusted = _trusted(issuer)
         else:
             try:
