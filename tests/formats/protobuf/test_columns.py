@@ -5,7 +5,7 @@ from hypothesis import example, given, strategies as st
 
 from pushgate.formats.protobuf.columns import SameLength, read_columns
 from pushgate.formats.protobuf.reader import decode
-from pushgate.formats.structure import Unusual
+from pushgate.formats.structure import Structure, Unusual
 from tests.formats.protobuf.bodies import body, family, labels
 
 # Few of each, so that families often have the same labels, and metrics of a family too.
@@ -53,7 +53,22 @@ def test_a_body_of_the_same_length_is_read_as_by_the_scanner(families, data):
     others = data.draw(st.permutations([b"1", b"2", b"3"]))
     other = sent.translate(bytes.maketrans(b"123", b"".join(others)))
     shape = known.shape(other)
-    assert shape is None or shape.families == decode(other).shape.families
+    if shape is not None:
+        expected = decode(other).shape
+        assert shape.families == expected.families
+        assert shape.is_distinct is expected.is_distinct
+        assert shape.longest_value == expected.longest_value
+
+
+def test_label_values_that_all_metrics_have_are_filled_in(monkeypatch):
+    def sent(run):
+        metrics = [{"label": labels(run=run, x=x), "gauge": {"value": 1}} for x in "12"]
+        return body(family(name=b"m", type=1, metric=metrics))
+
+    known = SameLength(sent("a1"), read_columns(sent("a1"), 100))
+    monkeypatch.setattr(Structure, "assembled", None)
+    assert known.shape(sent("ä")).families == decode(sent("ä")).shape.families
+    assert known.shape(sent("ä").replace("ä".encode(), b"\xc3\xff")) is None
 
 
 def test_more_series_than_allowed_are_for_the_scanner_which_names_the_limit():

@@ -9,6 +9,7 @@ left to the scanner (:mod:`pushgate.formats.protobuf.reader`).
 import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate, repeat
 from typing import Final, NamedTuple
@@ -17,6 +18,7 @@ from pushgate.formats.families import Part
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.values import SIMPLE_PREFIX
 from pushgate.formats.protobuf.wire import read_varint, varint
+from pushgate.formats.relabeling import Relabeling
 from pushgate.formats.shapecache import remembered
 from pushgate.formats.slots import SlotMapping
 from pushgate.formats.structure import Arrangement, Run, Structure, Unusual, labels_of
@@ -99,10 +101,34 @@ class Columns(NamedTuple):
     families: list["_Family"]
 
 
+class _Places:
+    """Takes out what stands at some places of a body, if all else is as it was."""
+
+    def __init__(self, body: bytes, places: Sequence[Place], doubles: Sequence[int]) -> None:
+        form, end = "", 0
+        for at, size in places:
+            form += f"{at - end}x{size}s"
+            end = at + size
+        self._unpack = struct.Struct(form).unpack_from
+        # Compared as one integer, which costs less than to cut a body at all these places.
+        mask = bytearray(b"\xff" * len(body))
+        for at, size in [*places, *((at, 8) for at in doubles)]:
+            mask[at : at + size] = bytes(size)
+        self._mask = int.from_bytes(mask, "little")
+        self._around = int.from_bytes(body, "little") & self._mask
+
+    def found(self, body: bytes) -> tuple[bytes, ...] | None:
+        """Return what *body* has there; None if it differs elsewhere, except for its numbers."""
+        if int.from_bytes(body, "little") & self._mask != self._around:
+            return None
+        return self._unpack(body)
+
+
 class SameLength:
     """Reads bodies of one length whose label values and numbers are at the same positions.
 
-    Identifiers and times, which are new in each push, hardly ever change their length.
+    Identifiers and times, which are new in each push, hardly ever change their length. Where only
+    those are new that all metrics of the first family have, the others are not read.
     """
 
     def __init__(self, body: bytes, columns: Columns) -> None:
@@ -127,27 +153,48 @@ class SameLength:
                 tuple(runs), ((),) * len(runs), columns.shape.starts, SlotMapping(None, (), ())
             ),
         )
-        form, end = "", 0
-        for at, size in places:
-            form += f"{at - end}x{size}s"
-            end = at + size
-        self._values = struct.Struct(form).unpack_from
-        # Compared as one integer, which costs less than to cut a body at all these places.
-        mask = bytearray(b"\xff" * len(body))
-        for at, size in [*places, *((at, 8) for at in columns.doubles)]:
-            mask[at : at + size] = bytes(size)
-        self._mask = int.from_bytes(mask, "little")
-        self._around = int.from_bytes(body, "little") & self._mask
+        self._places = _Places(body, places, columns.doubles)
+        self._relabeling: Relabeling | None = None
+        with suppress(Unusual):
+            self._learn_common(body, columns, places)
+
+    def _learn_common(self, body: bytes, columns: Columns, places: Sequence[Place]) -> None:
+        """Learn which label values all metrics of a family have."""
+        metrics = columns.families[0].values
+        common = list(dict.fromkeys(its[0] for its in metrics if its.count(its[0]) == len(its)))
+        if not common:
+            return
+        values = [body[at : at + size] for at, size in places]
+        its_places = [place for place, value in zip(places, values, strict=True) if value in common]
+        among = [value for value in values if value in common]
+        self._same = [[i for i, its in enumerate(among) if its == value] for value in common]
+        self._relabeling = Relabeling(columns.shape, [value.decode() for value in common])
+        self._common = _Places(body, its_places, columns.doubles)
 
     def shape(self, body: bytes) -> PushShape | None:
         """Return the shape of *body*, which has the same length; None if its gaps differ."""
-        if int.from_bytes(body, "little") & self._mask != self._around:
-            return None
         try:
-            # One decode for all. A value with a line feed makes the count wrong.
-            inside = b"\n".join(self._values(body)).decode().split("\n")
+            return self._relabeled(body) or self._assembled(body)
         except UnicodeDecodeError:
             return None
+
+    def _relabeled(self, body: bytes) -> PushShape | None:
+        if self._relabeling is None or (found := self._common.found(body)) is None:
+            return None
+        new: list[str] = []
+        for same in self._same:
+            value = found[same[0]]
+            if any(found[at] != value for at in same):
+                return None
+            new.append(value.decode())
+        return self._relabeling.filled(new)
+
+    def _assembled(self, body: bytes) -> PushShape | None:
+        found = self._places.found(body)
+        if found is None:
+            return None
+        # One decode for all. A value with a line feed makes the count wrong.
+        inside = b"\n".join(found).decode().split("\n")
         if len(inside) != self._count:
             return None
         structure = self._structure
