@@ -12,6 +12,7 @@ import pytest
 
 from tests import services
 from tests.abuse.requests import Request, delete, post, put
+from tests.abuse.table import series
 from tests.abuse.test_table import exchange
 
 # As many requests as the claim is about take some minutes: PUSHGATE_CHURN sets another number.
@@ -80,4 +81,19 @@ def test_a_thousand_slow_readers_while_everything_changes_share_what_they_read(t
         assert "m{" in service.get("/metrics")
         found = resident_megabytes(service)
     print(f"\nwith {READERS} slow readers {found:.0f} MB")  # noqa: T201
+    assert found <= MAX_MEGABYTES
+
+
+def test_slow_readers_of_the_json_api_share_what_they_read():
+    with services.pushgate() as service, ExitStack() as stack:
+        for reader in range(200):
+            if reader % 20 == 0:
+                exchange(service, [put("/metrics/job/a", series(50_000))])
+            connection = socket.create_connection(("127.0.0.1", service.port))
+            stack.enter_context(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(b"GET /api/v1/metrics HTTP/1.1\r\nHost: g\r\n\r\n")
+        assert "push_time_seconds" in service.get("/api/v1/metrics")
+        found = resident_megabytes(service)
+    print(f"\nwith 200 slow readers {found:.0f} MB")  # noqa: T201
     assert found <= MAX_MEGABYTES

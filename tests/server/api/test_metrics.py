@@ -13,6 +13,7 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed, interned
 from pushgate.server.api.metrics import groups_as_json
+from pushgate.server.http.slow_readers import SlowReaders
 from pushgate.server.store.group import Block, Group
 from tests.server.http.asgi import Served
 
@@ -27,8 +28,15 @@ def group(pushed: Pushed, **times: int) -> Group:
     return Group(KEY, (Block(pushed, 5 * SECOND),), **at)
 
 
+def in_pieces(*groups: Group) -> list[bytes]:
+    async def read() -> list[bytes]:
+        return [*groups_as_json(groups, SlowReaders(0))]
+
+    return asyncio.run(read())
+
+
 def shown(pushed: Pushed, **times: int) -> dict:
-    [found] = json.loads(b"".join(groups_as_json([group(pushed, **times)])))
+    [found] = json.loads(b"".join(in_pieces(group(pushed, **times))))
     return found
 
 
@@ -85,7 +93,7 @@ def test_the_counts_of_a_float_histogram_are_floats():
 def test_keys_stand_in_the_order_of_their_bytes(in_zone):
     in_zone("America/New_York")
     pushed = of_text("# HELP b say <b>\n# TYPE b gauge\nb 1\nZ 2\n")
-    assert b"".join(groups_as_json([group(pushed)])).decode() == (
+    assert b"".join(in_pieces(group(pushed))).decode() == (
         '[{"Z":{"time_stamp":"1969-12-31T19:00:05-05:00","type":"UNTYPED","metrics":'
         '[{"labels":{"instance":"","job":"j"},"value":"2"}]},'
         '"b":{"time_stamp":"1969-12-31T19:00:05-05:00","type":"GAUGE",'
@@ -134,18 +142,18 @@ s_count 2
 
 def test_a_group_looks_the_same_in_one_piece_and_in_many(monkeypatch):
     shown_group = group(of_text(ALL_KINDS))
-    at_once = b"".join(groups_as_json([shown_group, shown_group]))
+    at_once = b"".join(in_pieces(shown_group, shown_group))
     monkeypatch.setattr("pushgate.server.api.metrics._SLOTS_PER_PIECE", 1)
-    assert b"".join(groups_as_json([shown_group, shown_group])) == at_once
+    assert b"".join(in_pieces(shown_group, shown_group)) == at_once
 
 
 def test_no_groups_are_an_empty_array():
-    assert b"".join(groups_as_json([])) == b"[]"
+    assert b"".join(in_pieces()) == b"[]"
 
 
 def test_many_metrics_come_in_many_pieces():
     pushed = of_text("".join(f'x{{i="{i}"}} {i}\n' for i in range(5000)))
-    pieces = list(groups_as_json([group(pushed)]))
+    pieces = in_pieces(group(pushed))
     assert max(map(len, pieces)) < 20_000
     [found] = json.loads(b"".join(pieces))
     values = [one["value"] for one in found["x"]["metrics"]]
@@ -168,11 +176,11 @@ def test_many_metrics_come_in_many_pieces():
 )
 def test_what_is_large_comes_in_small_pieces_and_looks_the_same(body, monkeypatch):
     large = group(of_text(body))
-    pieces = list(groups_as_json([large]))
+    pieces = in_pieces(large)
     assert len(pieces) > 20
     assert max(map(len, pieces)) < 20_000
     monkeypatch.setattr("pushgate.server.api.metrics._SLOTS_PER_PIECE", 10**9)
-    at_once = list(groups_as_json([large]))
+    at_once = in_pieces(large)
     assert max(map(len, at_once)) > 50_000
     assert b"".join(pieces) == b"".join(at_once)
 
@@ -189,7 +197,7 @@ def test_a_huge_native_histogram_comes_in_small_pieces():
     detail = message_class("Metric")(histogram=histogram).SerializeToString()
     family = FamilyShape("h", MetricType.HISTOGRAM, "", ((),), ((),))
     pushed = Pushed(interned((family,)), b"1 20000", (detail,))
-    pieces = [*groups_as_json([group(pushed)])]
+    pieces = in_pieces(group(pushed))
     assert max(map(len, pieces)) < 100_000
     [found] = json.loads(b"".join(pieces))
     assert [row[3] for row in found["h"]["metrics"][0]["buckets"]] == ["1"] * buckets

@@ -1,6 +1,8 @@
 import pytest
 from hypothesis import given, strategies as st
 
+from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.shape import Pushed, interned
 from pushgate.server.http.families import families, local_time, sorted_in_steps
 from pushgate.server.store.group import Block, Group
 from tests.server.pushes import key, pushed
@@ -36,7 +38,7 @@ def test_families_of_all_blocks_come_with_their_numbers_and_times():
         Block(pushed("r 3\na{i='0'} 4\n".replace("'", '"')), 8),
     )
     found = families(Group(key(), blocks, pushed_at=5 * 10**9, failed_at=0, since=2))
-    assert [(f.shape.name, f.received, [*f.numbers]) for f in found] == [
+    assert [(f.shape.name, f.received, [*f.numbers()]) for f in found] == [
         ("z", 7, ["1"]),
         ("b", 7, ["2"]),
         ("r", 8, ["3"]),
@@ -56,6 +58,27 @@ def test_a_metric_has_its_values_its_bounds_and_what_they_sum_up_to():
     assert [*metric.values] == ["2", "3"]
     assert metric[2:] == (("1", "5"), "9", "4", None)
     assert [(dict(m.labels)["a"], *m.values) for m in g.metrics()] == [("0", "1"), ("1", "7")]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1).map(tuple), st.integers(1, 8))
+def test_each_family_has_its_own_numbers_however_few(sizes, digits):
+    shapes = [
+        FamilyShape(f"m{at}", MetricType.GAUGE, None, tuple((("l", str(n)),) for n in range(size)))
+        for at, size in enumerate(sizes)
+    ]
+    texts = ["9" * digits + str(n) for n in range(sum(sizes))]
+    one = Block(Pushed(interned(tuple(shapes)), " ".join(texts).encode()), 7)
+    *found, _, _ = families(Group(key(), (one,), pushed_at=1, failed_at=0, since=1))
+    assert tuple(len([*family.metrics()]) for family in found) == sizes
+    assert [metric.values[0] for family in found for metric in family.metrics()] == texts
+
+
+def test_many_numbers_are_read_some_at_a_time():
+    texts = [str(number) for number in range(5000)]
+    shape = pushed("".join(f'm{{l="{text}"}} 1\n' for text in texts)).shape
+    one = Block(Pushed(shape, " ".join(texts).encode()), 7)
+    family, *_ = families(Group(key(), (one,), pushed_at=1, failed_at=0, since=1))
+    assert [*family.numbers()] == texts
 
 
 @pytest.mark.parametrize(

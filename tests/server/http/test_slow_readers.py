@@ -59,3 +59,22 @@ def test_a_version_that_was_read_counts_no_more():
             task.cancel()
 
     asyncio.run(check())
+
+
+def test_readers_of_pieces_that_nobody_shares_count_each_for_itself():
+    async def read(readers: SlowReaders) -> None:
+        for _ in readers.holding(iter([b"a", b"b"]), 40):
+            await asyncio.Event().wait()
+
+    async def check() -> None:
+        readers = SlowReaders(50)
+        tasks = []
+        for _ in range(3):
+            tasks.append(asyncio.create_task(read(readers)))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [task.done() for task in tasks] == [True, False, False]
+        for task in tasks:
+            task.cancel()
+
+    asyncio.run(check())

@@ -19,14 +19,23 @@ from pushgate.model.quoting import raw
 from pushgate.model.slices import Sliced, pausing
 from pushgate.server.api.responses import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.families import Family, Metric, families, local_time, sorted_in_steps
+from pushgate.server.http.families import (
+    Family,
+    Metric,
+    families,
+    held_bytes,
+    local_time,
+    sorted_in_steps,
+)
+from pushgate.server.http.slow_readers import SlowReaders
 from pushgate.server.http.stream import Stream
 from pushgate.server.store.group import Group
 
 
 async def metrics(context: AppContext, _scope: Scope) -> ASGIApp:
     """Answer with all groups. Pushes may change some of them while the response is sent."""
-    groups = groups_as_json(chain.from_iterable(context.gateway.store.walk()))
+    walk = chain.from_iterable(context.gateway.store.walk())
+    groups = groups_as_json(walk, context.slow_readers)
     pieces = chain([b'{"status":"success","data":'], groups, [b"}"])
     return Stream(pieces, JSON)
 
@@ -34,14 +43,20 @@ async def metrics(context: AppContext, _scope: Scope) -> ASGIApp:
 # What is written at a time, in about half a millisecond.
 _SLOTS_PER_PIECE = 200
 _LONG_LABELS = 1000
+# Readers of smaller groups hold no more than their connections do.
+_UNCOUNTED = 64 << 10
 
 
-def groups_as_json(groups: Iterable[Group]) -> Iterator[bytes]:
-    """Yield *groups* as a JSON array, in pieces that take about half a millisecond each."""
+def groups_as_json(groups: Iterable[Group], readers: SlowReaders) -> Iterator[bytes]:
+    """Yield *groups* as a JSON array, in pieces that take about half a millisecond each.
+
+    *readers* counts what is held by the task that takes them.
+    """
     separator = b"["
     for group in groups:
         yield separator
-        yield from _group(group)
+        size = held_bytes(group)
+        yield from readers.holding(_group(group), size) if size > _UNCOUNTED else _group(group)
         separator = b","
     yield b"[]" if separator == b"[" else b"]"
 

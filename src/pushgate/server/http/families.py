@@ -21,6 +21,9 @@ Steps = Generator[bytes, None, T]
 """Work that returns a ``T``, in steps; what it yields is empty."""
 
 _ITEMS_PER_STEP = 1000
+_BYTES_PER_STEP = 1000
+# What each of the families takes while they are read, sorted.
+_BYTES_PER_FAMILY = 100
 
 
 class Metric(NamedTuple):
@@ -41,13 +44,13 @@ class Metric(NamedTuple):
 class Family(NamedTuple):
     """One metric family of a group, received at a time in Unix nanoseconds.
 
-    ``numbers`` has the text of a number for each slot of the shape. ``details`` has a part of a
-    protobuf message for each metric, or is empty.
+    ``line`` has a number for each slot of the shape, with blanks between them. ``details`` has a
+    part of a protobuf message for each metric, or is empty.
     """
 
     shape: FamilyShape
     received: int
-    numbers: Sequence[str]
+    line: bytes
     details: Sequence[bytes]
 
     @property
@@ -55,17 +58,25 @@ class Family(NamedTuple):
         """How many numbers it has; native histograms may have fewer buckets than it counts."""
         return self.shape.slots + sum(map(len, self.details)) // 2  # a bucket takes two bytes
 
+    def numbers(self) -> Iterator[str]:
+        """Yield the text of each number."""
+        # Some at a time: a client may read slowly, and all texts are ten times as large.
+        start, line = 0, self.line
+        while start < len(line):
+            stop = line.find(b" ", start + _BYTES_PER_STEP)
+            stop = len(line) if stop < 0 else stop
+            yield from line[start:stop].decode().split(" ")
+            start = stop + 1
+
     def metrics(self) -> Iterator[Metric]:
         """Yield the metrics in the order pushed."""
-        shape = self.shape
+        shape, numbers = self.shape, self.numbers()
         if shape.type.is_simple:
-            yield from map(Metric, shape.labels, zip(self.numbers, strict=True))
+            yield from map(Metric, shape.labels, zip(numbers, strict=True))
             return
         described = map(describe, self.details) if self.details else repeat(None)
-        for labels, bounds, at, more in zip(
-            shape.labels, shape.bounds, shape.metric_slots(), described, strict=False
-        ):
-            *values, total, observations = self.numbers[at.start : at.stop]
+        for labels, bounds, more in zip(shape.labels, shape.bounds, described, strict=False):
+            *values, total, observations = islice(numbers, len(bounds) + 2)
             yield Metric(labels, values, bounds, total, observations, more)
 
 
@@ -73,24 +84,41 @@ def families(group: Group) -> Iterator[Family]:
     """Yield the metric families of *group*, those of its push times last."""
     for block in group.blocks:
         shape, details = block.pushed.shape, block.pushed.details
-        # A tuple: its slices cost the garbage collector nothing.
-        numbers = tuple(block.pushed.numbers.decode().split(" "))
         metrics = accumulate((len(family.labels) for family in shape.families), initial=0)
-        for family, received, slots, places in zip(
+        for family, received, line, places in zip(
             shape.families,
             block.times_of_families(),
-            pairwise(shape.starts),
+            _lines(block.pushed.numbers, shape.starts),
             pairwise(metrics),
             strict=True,
         ):
             if family.name in block.dropped:
                 continue
-            yield Family(family, received, numbers[slice(*slots)], details[slice(*places)])
+            yield Family(family, received, line, details[slice(*places)])
     for shape_of_time, time in (
         (PUSH_TIME, group.pushed_at),
         (PUSH_FAILURE_TIME, group.failed_at),
     ):
-        yield Family(shape_of_time, time or group.since, (go_float(time / 1e9),), ())
+        yield Family(shape_of_time, time or group.since, go_float(time / 1e9).encode(), ())
+
+
+def _lines(line: bytes, starts: Sequence[int]) -> Iterator[bytes]:
+    """Cut *line*, a number for each slot, at the slots *starts*, whose last is its end."""
+    at = 0
+    for first, end in pairwise(starts):
+        after = at
+        if end == starts[-1]:
+            after = len(line) + 1
+        else:
+            for _ in range(first, end):
+                after = line.find(b" ", after) + 1
+        yield line[at : max(at, after - 1)]
+        at = after
+
+
+def held_bytes(group: Group) -> int:
+    """Return about how many bytes a reader of the families of *group* holds."""
+    return _BYTES_PER_FAMILY * group.families
 
 
 def sorted_in_steps(items: Iterable[T], key: Callable[[T], Any]) -> Steps[Iterator[T]]:

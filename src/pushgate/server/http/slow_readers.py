@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Generator, Hashable
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -49,6 +49,11 @@ class SlowReaders:
             # If it was cut off, later readers may have registered the version anew.
             if not held.tasks and self._versions.get(version) is held:
                 del self._versions[version]
+
+    def holding(self, pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+        """Yield *pieces*, and count the current task as the only reader of *size* bytes."""
+        with self.reading(object(), size):
+            yield from pieces
 
     def _cut_off_slowest(self, newest: Hashable) -> None:
         old = sum(held.size for version, held in self._versions.items() if version != newest)

@@ -18,6 +18,7 @@ from pushgate.formats.negotiation import accepted_encoding
 from pushgate.model.quoting import legible
 from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
+from pushgate.server.http.families import held_bytes
 from pushgate.server.http.parameters import query_parameters
 from pushgate.server.http.renderings import Render
 from pushgate.server.http.request import find_header
@@ -198,8 +199,13 @@ async def group(context: AppContext, scope: Scope) -> ASGIApp:
     if shown is None:
         return await missing(context, scope, up="../..", what="group")
     version = (shown.pushed_at, shown.failed_at, len(shown.blocks), context.gateway.store.rules)
+    packed = _packed(partial(_group, context, scope, shown), scope)
+
+    async def render() -> Iterator[bytes]:
+        return context.slow_readers.holding(await packed(), held_bytes(shown))
+
     return await context.renderings.stream(
-        _packed(partial(_group, context, scope, shown), scope),
+        render,
         (*version, context.live.access, _ages()),
         _headers(context, scope),
         scope,
