@@ -21,6 +21,7 @@ from tests.client.rogue import (
     answer,
     closed_port,
     drip,
+    raw_answer,
     read_request,
     reset_after_body,
     reset_at_once,
@@ -199,6 +200,17 @@ def test_a_slow_reader_does_not_hold_a_push_beyond_its_deadline(caller):
         gateway = caller.make(server.url, registry=big, deadline=1)
         failure = fails(caller, gateway)
     assert failure.phase == "deadline"
+
+
+def test_a_refusal_counts_though_the_body_is_never_read(caller):
+    def refuse(connection, gateway):
+        connection.sendall(raw_answer(413, b"too large", {}))
+        gateway.released.wait(20)
+
+    big = Gauge("big", "x" * 20_000_000, registry=None)
+    with rogue(refuse) as server:
+        gateway = make(caller, server.url, big, read_timeout=0.2)
+        assert "413, response body: too large" in str(fails(caller, gateway))
 
 
 def test_a_deadline_of_one_push(caller, registry):

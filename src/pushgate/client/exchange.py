@@ -136,9 +136,11 @@ class Channel:
                     sent(len(piece))
             is_complete = True
         except TimeoutError:
-            raise
+            if not self._socket.is_readable():
+                raise
         except OSError:
-            # A gateway may refuse a body before it has read it, and close: the answer says why.
+            # A gateway may refuse a body before it has read it, and then close, or only stop to
+            # read: the answer says why.
             pass
         is_push = attempt.info.method in {"PUT", "POST", "PATCH"}
         answer = await self._answer(_MAX_EXPLANATION if is_push else sys.maxsize)

@@ -102,11 +102,11 @@ class DeadlineSocket(ABC):
             raise TimeoutError("timed out")
         return self._route.timeouts(self.expires)["read" if self.is_ready else "connect"]
 
-    def is_stale(self) -> bool:
-        """Return whether the other side has closed it, or sent something that nobody asked for.
+    def is_readable(self) -> bool:
+        """Return whether something has come, or the other side has closed it, or nobody opened it.
 
-        Asked before each request: on a closed connection it would fail, and nobody could say
-        whether the gateway had received it.
+        Before a request, something means that nobody asked for it. On a closed connection the
+        request would fail, and nobody could say whether the gateway had received it.
         """
         if self._socket is None:
             return True
@@ -180,7 +180,7 @@ class Connection:
         channel = self._channel
         try:
             # Another context means that a certificate file has been replaced.
-            if channel is None or context is not self._context or self._socket.is_stale():
+            if channel is None or context is not self._context or self._socket.is_readable():
                 self.close()
                 self._via, self._context = self._route.proxy_url(), context
                 hostname = self._route.options.server_hostname

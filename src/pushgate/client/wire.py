@@ -26,3 +26,7 @@ class Socket(Stream, Protocol):
     is_ready: bool
 
     async def connect(self, host: str, port: int) -> None: ...
+
+    def is_readable(self) -> bool:
+        """Return whether something has come, or the other side has closed."""
+        ...
