@@ -305,6 +305,27 @@ def test_what_a_lost_connection_had_written_of_a_large_batch_is_gone(servers, mo
     assert Server(url).journal.load() == []
 
 
+def test_a_database_without_room_is_no_journal_that_works(servers, postgres, name):
+    full = (
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE 'No space left on device' USING ERRCODE = '53100'; END $$;"
+        "CREATE TRIGGER no_room BEFORE INSERT ON pushgate_groups EXECUTE FUNCTION fail()"
+    )
+    postgres.psql(full, name)
+    one, other = servers
+    with pytest.raises(JournalFailed, match="No space left"):
+        one.turn(put(key("a"), "m 1\n"))
+    with pytest.raises(JournalFailed, match="No space left"):
+        one.turn()
+    other.turn()  # it has not failed, and so need not try
+    postgres.psql("DROP FUNCTION fail CASCADE", name)
+    one.turn()
+    assert other.look() is None
+    one.turn(put(key("a"), "m 1\n"))
+    other.look()
+    assert state(other.store) == state(one.store)
+
+
 @pytest.mark.parametrize("limit", ["_ROWS_AT_ONCE", "_BYTES_AT_ONCE"])
 def test_long_news_are_taken_in_without_keeping_the_turn(servers, monkeypatch, limit):
     monkeypatch.setattr(postgres_journal, limit, 3)

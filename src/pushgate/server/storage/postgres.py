@@ -51,6 +51,8 @@ _TIDY_ROWS = 2_000
 # For how long to try to find out what became of a commit whose answer did not arrive.
 _FIND_OUT_SECONDS = 6.0
 _RETRY_SECONDS = 0.2
+# What is written, and rolled back, to find out whether a full disk has room again.
+_TRIED_BYTES = 6000
 
 
 # Index of the head among the results: the statements before it return nothing.
@@ -152,6 +154,7 @@ class PostgresJournal(Journal):
         self._keys: list[tuple[bytes, int]] = []
         self._tidy_at = 0.0
         self._looked_at = 0.0
+        self._has_failed = False
         with self._as_startup_error():
             prepare(self._database)
 
@@ -198,6 +201,8 @@ class PostgresJournal(Journal):
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
     ) -> None:
         if not steps and not applied_keys and not replace_keys:
+            if self._has_failed:
+                self._try_to_write()
             self._database.roll_back()
             return
         batch = self._ids.batch(steps)
@@ -226,7 +231,9 @@ class PostgresJournal(Journal):
             f" last_group = {batch.last_group}, last_shape = {batch.last_shape};"
             f"{COMMIT}"
         )
+        self._has_failed = True
         self._commit(place, chain(statements, [turn]))
+        self._has_failed = False
         # Only now: until then, a lost turn must leave everything as it was.
         self._seen = place
         self._ids.apply(batch)
@@ -235,6 +242,14 @@ class PostgresJournal(Journal):
             del self._shape_of[number]
         for step in steps:
             self._note(batch.groups[step.key.packed], step.key.packed, step.after)
+
+    def _try_to_write(self) -> None:
+        """Write what takes room in the files of the groups, as long as the turn lasts."""
+        # Random bytes, which can't be compressed: too many to be stored in the row itself.
+        row = f"(0,'',{literal(os.urandom(_TRIED_BYTES))})"
+        with self._as_journal_failure():
+            self._database.run(f"INSERT INTO pushgate_groups (id, labels, state) VALUES {row}")
+        self._has_failed = False
 
     def tidy(self) -> bool:
         """Delete some of the turns that are too old to be useful, every few seconds."""
