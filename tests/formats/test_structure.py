@@ -2,9 +2,8 @@
 
 import pytest
 
-from pushgate.formats import text
 from pushgate.formats.families import FamilyBuilder, Part
-from pushgate.formats.structure import Run, Structure, Unusual, fill, labels_of
+from pushgate.formats.structure import Run, Unusual, fill, labels_of
 from pushgate.formats.text import TextReader
 from pushgate.model.family import MetricType
 from pushgate.model.names import NameRule
@@ -41,42 +40,6 @@ def test_families_share_their_labels_only_if_the_same_names_have_the_same_values
     assert (a.labels, b.labels) == (((("x", "1"), ("y", "2")),), ((("x", "2"), ("y", "1")),))
     assert c.labels is a.labels
     assert d.labels == ((("x", "1"),),)
-
-
-HISTOGRAM = """# TYPE h histogram
-h_bucket{run="%s",le="1"} 1
-h_bucket{run="%s",le="+Inf"} 1
-h_sum{run="%s"} 1
-h_count{run="%s"} 1
-"""
-
-
-def learned(*values: str) -> Structure:
-    """Return the structure of a histogram that was seen with *values*."""
-    cut = text._cut((HISTOGRAM % values).encode())
-    around, inside = text._unquoted(cut.heads)
-    structure = text._structure_of(cut.comments, around)
-    return structure.arranged(inside, *structure.assembled(inside))
-
-
-def test_with_other_labels_the_samples_of_a_histogram_belong_where_they_did():
-    arrangement = learned("a", "a", "a", "a").arrangement
-    assert arrangement.labels(["b", "1", "b", "+Inf", "b", "b"]) == (
-        [((("run", "b"),),)],
-        ["b"],
-    )
-    assert arrangement.bounds == ((("1", "+Inf"),),)
-
-
-@pytest.mark.parametrize(
-    "inside",
-    [
-        pytest.param(["b", "2", "b", "+Inf", "b", "b"], id="another bound"),
-        pytest.param(["b", "1", "b", "+Inf", "c", "b"], id="a sum of another histogram"),
-    ],
-)
-def test_samples_that_belong_elsewhere_are_noticed(inside):
-    assert learned("a", "a", "a", "a").arrangement.labels(inside) is None
 
 
 def test_metrics_without_labels_have_none():

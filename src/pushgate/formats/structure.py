@@ -5,10 +5,9 @@ and which label of which sample each value belongs to. Together with label value
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, groupby, repeat
-from operator import itemgetter
 from typing import NamedTuple
 
 from pushgate.formats.families import Assembled, FamilyBuilder, Part, assemble
@@ -46,21 +45,6 @@ class Run(NamedTuple):
         """Return the labels of each sample; *inside* are all label values."""
         return labels_of(self.names, [inside[at] for at in self.columns], len(self.samples))
 
-    def ones(self) -> Iterator["Run"]:
-        """Yield a run of each sample alone."""
-        width = len(self.written)
-        for at, sample in enumerate(self.samples):
-
-            def alone(column: slice, before: int = at * width, count: int = 1) -> slice:
-                return slice(column.start + before, column.start + before + count)
-
-            yield self._replace(
-                samples=range(sample, sample + 1),
-                values=alone(self.values, count=width),
-                columns=tuple(map(alone, self.columns)),
-                bounds=alone(self.bounds) if self.bounds else None,
-            )
-
 
 def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int) -> list[Labels]:
     """Return the labels of *count* metrics; a pair that all of them have is one object."""
@@ -79,60 +63,19 @@ def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int
 
 
 class Arrangement(NamedTuple):
-    """Where the samples of a structure belong, as long as the bounds stay the same.
+    """Where the samples of simple families belong, whatever their labels are.
 
-    ``metrics`` are the runs that say the labels of metrics: those of simple families, and one for
-    each summary and histogram, at its first sample. ``bounds`` are those of each family, if any.
-
-    All other label values have to repeat these, or be bounds: ``repeated`` picks from the label
-    values, and ``written``, the bounds as they were, what all of them should be.
+    ``starts`` are the first slots of the families; ``mapping`` fills the slots.
     """
 
-    metrics: tuple[Run, ...]
-    bounds: tuple[tuple[tuple[str, ...], ...], ...]
     starts: tuple[int, ...]
     mapping: SlotMapping
-    repeated: Callable[[Sequence[str]], tuple[str, ...]] | None = None
-    written: tuple[str, ...] = ()
-
-    def labels(
-        self, inside: Sequence[str]
-    ) -> tuple[list[tuple[Labels, ...]], Sequence[str]] | None:
-        """Return the labels of each family, and the values that they were made of.
-
-        Families with the same labels share them, as most of a job do. Then the values come once.
-        Returns None if the samples belong elsewhere.
-        """
-        if self.repeated and self.repeated((*inside, *self.written)) != tuple(inside):
-            return None
-        known: dict[object, tuple[Labels, ...]] = {}
-        labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.bounds]
-        values: list[str] = []
-        last: tuple[object, ...] = ()
-        its: tuple[Labels, ...] = ()
-        for run in self.metrics:
-            # Both kinds of names: le is a label of a gauge, but a bound of a histogram.
-            key = len(run.samples), run.written, run.names, inside[run.values]
-            if key != last:  # usually equal, which is cheaper to find out than to look it up
-                last, hashable = key, (*key[:3], *key[3])
-                if hashable not in known:
-                    known[hashable] = tuple(run.labels(inside))
-                    for column in run.columns:  # and not of bounds
-                        values += inside[column]
-                its = known[hashable]
-            labels[run.family].append(its)
-        joined = [its[0] if len(its) == 1 else tuple(chain.from_iterable(its)) for its in labels]
-        for its, bounds in zip(joined, self.bounds, strict=True):
-            if bounds and len(its) > 1 and len(set(its)) < len(its):
-                return None  # the samples of one metric
-        return joined, values
 
 
 class Structure(NamedTuple):
     """A body without its label values and numbers: families, and runs of samples.
 
-    ``arrangement`` is known from the start if all families are simple; otherwise
-    :meth:`arranged` learns it from label values.
+    ``arrangement`` is None if not all families are simple.
     """
 
     families: tuple[tuple[str, MetricType, str | None], ...]
@@ -144,9 +87,29 @@ class Structure(NamedTuple):
     @property
     def cost(self) -> int:
         """About how many bytes of memory it takes."""
-        known = self.arrangement
-        learned = 600 * len(known.metrics) + 100 * self.samples if known and known.repeated else 0
-        return 600 * len(self.families) + 500 * len(self.runs) + learned
+        return 600 * len(self.families) + 500 * len(self.runs)
+
+    def labels(self, inside: Sequence[str]) -> tuple[list[tuple[Labels, ...]], Sequence[str]]:
+        """Return the labels of each simple family, and the values that they were made of.
+
+        Families with the same labels share them, as most of a job do. Then the values come once.
+        """
+        known: dict[object, tuple[Labels, ...]] = {}
+        labels: list[list[tuple[Labels, ...]]] = [[] for _ in self.families]
+        values: list[str] = []
+        last: tuple[object, ...] = ()
+        its: tuple[Labels, ...] = ()
+        for run in self.runs:
+            key = len(run.samples), run.written, inside[run.values]
+            if key != last:  # usually equal, which is cheaper to find out than to look it up
+                last, hashable = key, (*key[:2], *key[2])
+                if hashable not in known:
+                    known[hashable] = tuple(run.labels(inside))
+                    values += key[2]
+                its = known[hashable]
+            labels[run.family].append(its)
+        joined = [its[0] if len(its) == 1 else tuple(chain.from_iterable(its)) for its in labels]
+        return joined, values
 
     def bounds(self, inside: Sequence[str]) -> set[str]:
         """Return the buckets and quantiles among the label values *inside*, as written."""
@@ -164,17 +127,15 @@ class Structure(NamedTuple):
         each time, so that looking for an equal shape is not worth it. *longest* is how many bytes
         the longest of them has, if that is known.
         """
-        known = self.arrangement
-        found = known.labels(inside) if known else None
-        if known and found is not None:
-            starts, mapping = known.starts, known.mapping
-            labels, values = found
+        if self.arrangement:
+            starts, mapping = self.arrangement
+            labels, values = self.labels(inside)
             if longest is None and "".join(values).isascii():
                 longest = max(map(len, values), default=0)
             families = tuple(
                 [
-                    FamilyShape(*family, its, bounds)
-                    for family, its, bounds in zip(self.families, labels, known.bounds, strict=True)
+                    FamilyShape(*family, its)
+                    for family, its in zip(self.families, labels, strict=True)
                     if its
                 ]
             )
@@ -188,46 +149,10 @@ class Structure(NamedTuple):
             if label_schema
             else interned(families, self.label_schema.families)
         )
-        # Noted here, where one pass over joined values tells; a shape would look at each.
-        shape.values_are_utf8 = True
+        shape.values_are_utf8 = True  # they were decoded
         if longest is not None:
             shape.longest_value = longest
         return shape, mapping
-
-    def arranged(
-        self, inside: Sequence[str], shape: PushShape, mapping: SlotMapping
-    ) -> "Structure":
-        """Return the structure with its arrangement, after it became *shape* with *inside*."""
-        if self.arrangement or len(inside) < 2:  # of one item, itemgetter() returns no tuple
-            return self
-        metrics: list[Run] = []
-        firsts: dict[tuple[int, Labels], Run] = {}
-        written: dict[str, int] = {}
-        sources = [*range(len(inside))]
-        for run in self.runs:
-            if self.families[run.family][1].is_simple:
-                metrics.append(run)
-                continue
-            for run_of_one, labels in zip(run.ones(), run.labels(inside), strict=True):
-                first = firsts.setdefault((run.family, labels), run_of_one)
-                if first is run_of_one:
-                    metrics.append(first)
-                for column, its in zip(run_of_one.columns, first.columns, strict=True):
-                    sources[column.start] = its.start
-                if run_of_one.bounds:
-                    at = run_of_one.bounds.start
-                    sources[at] = len(inside) + written.setdefault(inside[at], len(written))
-        bounds = {family.name: family.bounds for family in shape.families}
-        return self._replace(
-            arrangement=Arrangement(
-                tuple(metrics),
-                tuple([bounds.get(name, ()) for name, _, _ in self.families]),
-                shape.starts,
-                mapping,
-                itemgetter(*sources),
-                tuple(written),
-            )
-        )
 
 
 def complete(assembled: Assembled) -> tuple[tuple[FamilyShape, ...], SlotMapping]:

@@ -204,7 +204,6 @@ class TextReader:
             structure = _structure_of(cut.comments, around)
             shape, mapping = structure.assembled(inside)
             if self._structures.wants(key):
-                structure = structure.arranged(inside, shape, mapping)
                 self._structures.put(key, structure, len(body) + structure.cost)
         if blanked and self._relabelings.wants(blanked.key):
             with suppress(Unusual):
@@ -341,9 +340,7 @@ def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
         runs,
         label_schema_of(schemas),
         samples,
-        Arrangement(runs, ((),) * len(builders), starts, slot_mapping(order, samples, [], []))
-        if is_simple
-        else None,
+        Arrangement(starts, slot_mapping(order, samples, [], [])) if is_simple else None,
     )
 
 

@@ -149,9 +149,7 @@ class SameLength:
             tuple(runs),
             columns.shape.label_schema,
             first,
-            Arrangement(
-                tuple(runs), ((),) * len(runs), columns.shape.starts, SlotMapping(None, (), ())
-            ),
+            Arrangement(columns.shape.starts, SlotMapping(None, (), ())),
         )
         self._places = _Places(body, places, columns.doubles)
         self._relabeling: Relabeling | None = None
