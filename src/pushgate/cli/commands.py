@@ -86,7 +86,7 @@ class _Commands(click.Group):
 )  # fmt: skip
 @click.pass_context
 def pushgate(context: click.Context, define: Pairs) -> None:
-    """Push metrics of batch jobs to a Prometheus Pushgateway, or be one.
+    """Push metrics of batch jobs to a Prometheus Pushgateway, or run one.
 
     Exit status: 0 success, 2 usage or configuration, 3 the push was refused, 4 the
     gateway cannot be reached or is overloaded, 5 the credentials are missing or wrong.
