@@ -1,8 +1,10 @@
 """What every test relies on: property-test profiles, the asyncio backend, and no silent skips."""
 
+import fcntl
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from hypothesis import settings
@@ -75,7 +77,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
-    return refuse_skip((yield))
+    with compiled_once(collector):
+        return refuse_skip((yield))
+
+
+@contextmanager
+def compiled_once(collector: pytest.Collector) -> Iterator[None]:
+    """Let one process compile a file of tests, while the others wait and read what it writes."""
+    with ExitStack() as stack:
+        if isinstance(collector, pytest.Module):
+            file = stack.enter_context(collector.path.open("rb"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def refuse_skip(report):
