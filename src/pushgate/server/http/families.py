@@ -59,14 +59,9 @@ class Family(NamedTuple):
         return self.shape.slots + sum(map(len, self.details)) // 2  # a bucket takes two bytes
 
     def numbers(self) -> Iterator[str]:
-        """Yield the text of each number."""
-        # Some at a time: a client may read slowly, and all texts are ten times as large.
-        start, line = 0, self.line
-        while start < len(line):
-            stop = line.find(b" ", start + _BYTES_PER_STEP)
-            stop = len(line) if stop < 0 else stop
-            yield from line[start:stop].decode().split(" ")
-            start = stop + 1
+        """Return the text of each number."""
+        line = self.line
+        return _texts(line) if len(line) > _BYTES_PER_STEP else iter(line.decode().split())
 
     def metrics(self) -> Iterator[Metric]:
         """Yield the metrics in the order pushed."""
@@ -102,6 +97,16 @@ def families(group: Group) -> Iterator[Family]:
         yield Family(shape_of_time, time or group.since, go_float(time / 1e9).encode(), ())
 
 
+def _texts(line: bytes) -> Iterator[str]:
+    """Yield the numbers in *line* as texts, some at a time: all take ten times its memory."""
+    start = 0
+    while start < len(line):
+        stop = line.find(b" ", start + _BYTES_PER_STEP)
+        stop = len(line) if stop < 0 else stop
+        yield from line[start:stop].decode().split()
+        start = stop + 1
+
+
 def _lines(line: bytes, starts: Sequence[int]) -> Iterator[bytes]:
     """Cut *line*, a number for each slot, at the slots *starts*, whose last is its end."""
     at = 0
@@ -129,6 +134,8 @@ def sorted_in_steps(items: Iterable[T], key: Callable[[T], Any]) -> Steps[Iterat
     while chunk := sorted(islice(rest, _ITEMS_PER_STEP), key=key):
         chunks.append(chunk)
         yield b""
+    if len(chunks) == 1:
+        return iter(chunks[0])
     return merge(*map(_drained, chunks), key=key)
 
 
