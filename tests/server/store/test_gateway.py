@@ -17,11 +17,12 @@ from pushgate.server.store import gateway as gateway_module
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Update, Wipe
+from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.selector import parse_selector
-from pushgate.server.store.store import News, Step, Store
+from pushgate.server.store.store import EXPIRED_AT_ONCE, News, Step, Store
 from tests.server.journals import ForgetfulJournal
 from tests.server.pushes import content, key, post, pushed, put
 
@@ -511,6 +512,21 @@ async def test_a_push_is_counted_once_whichever_servers_get_it():
         await one.gateway.apply(push._replace(once=b"l"))
         await other.gateway.caught_up()
         assert one.state() == other.state() == [(key("a"), 1, 0, {"m": [b"2"]})]
+
+
+async def test_groups_that_are_due_on_two_servers_expire_once():
+    count, now = 2 * EXPIRED_AT_ONCE + 1, 10**12
+    async with sharing(2, Rules(default=Rule(ttl=10**9))) as (one, other):
+        pushes = [put(key(str(number)), "m 1\n", 1) for number in range(count)]
+        await asyncio.gather(*map(one.gateway.apply, pushes))
+        await other.gateway.caught_up()
+        each = [Expiry(server.gateway, lambda: now, lambda: now) for server in (one, other)]
+        await asyncio.gather(*[expiry.settle() for expiry in each])
+        assert set(map(str, shown(one.gateway).values())) == {"{}"}
+        for server in (one, other):
+            await server.gateway.caught_up()
+        assert one.state() == other.state()
+        assert sum(expiry.expired for expiry in each) == count
 
 
 async def test_what_comes_while_others_have_the_turn_goes_into_the_next_one():
