@@ -245,6 +245,7 @@ def test_a_redirect_within_the_server_keeps_method_and_body(caller, registry):
         ("/a b/ä", "/a%20b/%E4"),  # Latin-1 in the header
         ("HTTP://LOCALHOST:{port}/a%20b?c=[d]", "/a%20b?c=[d]"),
         ("//localhost:{port}/x#y", "/x"),
+        ("http://localhost:{port}", "/"),
     ],
 )
 def test_a_redirect_is_followed_however_it_is_written(caller, registry, location, path):

@@ -108,7 +108,8 @@ class Channel:
         """
         self.is_reusable = False
         url = urlsplit(attempt.info.url)
-        target = url.path + (f"?{url.query}" if url.query else "")
+        # A redirect may lead to no path at all, which is the root.
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         headers = list(attempt.headers.items())
         names = {name.lower() for name in attempt.headers}
         # Without a body, too: RFC 9110, 8.6 asks for it in PUT and POST.
