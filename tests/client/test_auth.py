@@ -104,6 +104,26 @@ async def test_a_token_that_does_not_come_does_not_hold_a_push_beyond_its_deadli
     assert caught.value.phase == "deadline"
 
 
+@pytest.mark.parametrize("option", ["bearer_token", "headers"])
+def test_a_function_that_fails_is_named(caller, option):
+    def fail():
+        raise OSError("the vault is sealed")
+
+    given = {"X-Token": fail} if option == "headers" else fail
+    gateway = caller.make("localhost:1", job="j", **{option: given})
+    with pytest.raises(ConfigurationError, match="function failed: OSError: the vault is sealed"):
+        caller.call(gateway, "delete")
+
+
+def test_a_coroutine_function_that_fails_is_named():
+    async def fail():
+        raise TimeoutError("the vault is slow")
+
+    gateway = AsyncPushGateway("localhost:1", job="j", bearer_token=fail, properties=False)
+    with pytest.raises(ConfigurationError, match="function failed: TimeoutError: the vault"):
+        asyncio.run(gateway.delete())
+
+
 def test_a_coroutine_function_needs_the_async_gateway():
     async def token():
         return "x"

@@ -9,6 +9,7 @@ from copy import copy
 from functools import wraps
 from typing import Any, Self, TypeVar, cast
 
+from pushgate.client.auth import blamed_on
 from pushgate.client.base import GatewayBase
 from pushgate.client.delivery import Attempt
 from pushgate.client.failures import Answer, RequestInfo, too_late
@@ -130,7 +131,8 @@ class _AsyncioWay:
 
     async def token(self, token: Awaitable[str], info: RequestInfo, expires: float) -> str:
         async with _in_time(info, expires, "while waiting for the token"):
-            return await token
+            with blamed_on("bearer_token"):
+                return await token
 
     async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
         return await self._here().connection.send(attempt)

@@ -1,10 +1,12 @@
 """Credentials, as Authorization headers."""
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
+from pushgate.client.collect import described
 from pushgate.client.options import FilePath, Options
-from pushgate.errors import ConfigurationError
+from pushgate.errors import ConfigurationError, PushgatewayError
 
 
 class Fixed:
@@ -28,7 +30,8 @@ class FromCallable:
         self._source = source
 
     def header(self, *, renew: bool) -> str | Awaitable[str]:  # noqa: ARG002  asked each time
-        token = self._source()
+        with blamed_on("bearer_token"):
+            token = self._source()
         if isinstance(token, str):
             return bearer(token)
         if isinstance(token, Awaitable):
@@ -74,6 +77,18 @@ Credentials = Fixed | FromCallable | FromFile
 An awaitable gives a bearer token, not a header. A source is renewable if its header may be
 another one after a 401.
 """
+
+
+@contextmanager
+def blamed_on(option: str) -> Iterator[None]:
+    """Raise ConfigurationError if the block, which calls the function of *option*, fails."""
+    try:
+        yield
+    except PushgatewayError:
+        raise
+    except Exception as error:
+        message = f"The {option} function failed: {described(error)}"
+        raise ConfigurationError(message, key=option) from error
 
 
 def basic(user: str, password: str) -> str:

@@ -14,7 +14,7 @@ from pushgate.client.address import (
     parse_address,
     push_url,
 )
-from pushgate.client.auth import checked_header, credentials_of
+from pushgate.client.auth import blamed_on, checked_header, credentials_of
 from pushgate.client.collect import Collector, Collectors, Selection, Source, described, report
 from pushgate.client.delivery import Delivery, PreparedRequest, PushMethod, Way, deliver
 from pushgate.client.failures import RequestInfo
@@ -526,7 +526,9 @@ class GatewayBase(Generic[_Job, _Periodic]):
         headers = {"User-Agent": f"pushgate/{__version__}"}
         # A function is asked at each push, for values that change.
         for name, value in (self._options.headers or {}).items():
-            headers[name] = checked_header(name, value() if callable(value) else value)
+            with blamed_on("headers"):
+                text = value() if callable(value) else value
+            headers[name] = checked_header(name, text)
         body = b""
         if payload is not None:
             headers["Content-Type"] = payload.content_type
