@@ -50,7 +50,7 @@ class Expiry:
         self._monotonic = monotonic
         self._offset = wall() - monotonic()
         self._doubted_since: int | None = None
-        self._until: int | None = None
+        self._is_under_way = False
         self._last: asyncio.Future[None] | None = None
         self._logged: Counter[str] = Counter()
         self._postponed: list[Callable[[], None]] = []
@@ -73,8 +73,8 @@ class Expiry:
         first = self._gateway.store.first_due
         if first is None or first > (now := self._believed_time()) or self._gateway.is_closing:
             return
-        if self._until is None:
-            self._until = now
+        if not self._is_under_way:
+            self._is_under_way = True
             self._submit(Expire(now))
         if key is not None and self._gateway.store.is_due(key, now):
             self._submit(Expire(now, key))
@@ -119,7 +119,7 @@ class Expiry:
             if count > _MAX_LOGGED:
                 _log.info(f"{text}; and others", extra={"more": count - _MAX_LOGGED})
         self._logged.clear()
-        self._until = None
+        self._is_under_way = False
         if error is None:
             self.begin()  # what has become due meanwhile
         postponed, self._postponed = self._postponed, []
@@ -129,10 +129,9 @@ class Expiry:
     def _postpone(self, retry: Callable[[], None]) -> bool:
         """If anything is due, call *retry* when it is gone, or stays because of the journal."""
         self.begin()
-        if self._until is None:
-            return False
-        self._postponed.append(retry)
-        return True
+        if self._is_under_way:
+            self._postponed.append(retry)
+        return self._is_under_way
 
     def _account(self, steps: list[Step]) -> None:
         """Count and log *steps*, which are durable."""
