@@ -1,7 +1,7 @@
-"""Our server, forked from a process that has imported it: that is most of what a start costs.
+"""Processes forked from one that has imported our server: that is most of what a start costs.
 
-It differs from the command only before and after `serve` runs; tests/integration/test_process.py
-starts the command itself, and looks how it ends.
+A forked server differs from the command only before and after `serve` runs;
+tests/integration/test_process.py starts the command itself, and looks how it ends.
 """
 
 import os
@@ -17,6 +17,14 @@ from typing import IO
 
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.preloaded"])
+
+
+def status_of(function: Callable[..., object], *arguments: object) -> int | None:
+    """Run *function*, of a module that needs no pytest, in a process; return how that ended."""
+    process = _CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 class Forked:

@@ -22,8 +22,8 @@ PUSH = b"".join(b'rows{n="%d"} VALUE.0000000000001\n' % number for number in ran
 class Load:
     """Clients that push rising numbers, each to a group of its own, until :meth:`stop`."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, body: bytes) -> None:
+        self.port, self.body = port, body
         self.sent = [0] * PUSHERS
         self.answered = [0] * PUSHERS
         self._stopped = threading.Event()
@@ -33,7 +33,7 @@ class Load:
         while not self._stopped.is_set():
             self.sent[number] += 1
             value = self.sent[number]
-            body = PUSH.replace(b"VALUE", b"%d" % value)
+            body = self.body.replace(b"VALUE", b"%d" % value)
             try:
                 answer = ask(self.port, "PUT", f"/metrics/job/{number}", body)
             except OSError:  # while the server is down
@@ -53,8 +53,8 @@ class Load:
 
 
 @contextmanager
-def load(port: int):
-    pushing = Load(port)
+def load(port: int, body: bytes = PUSH):
+    pushing = Load(port, body)
     pushing.start()
     try:
         while not all(pushing.answered):
@@ -154,7 +154,7 @@ def test_a_database_is_restored_while_its_servers_run(tmp_path, postgres):
         ask(other.port, "PUT", "/metrics/job/new", b"rows 3\n")
         with pytest.raises(AssertionError, match="give --replace"):
             run("restore", backup, flag)
-        with load(one.port):
+        with load(one.port, b"rows VALUE\n"):
             run("restore", backup, flag, "--replace")
         for server in (one, other):
             text = server.get("/metrics")

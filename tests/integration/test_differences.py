@@ -102,14 +102,13 @@ def test_d4_what_was_answered_is_on_disk_and_to_be_seen(tmp_path):
     assert before == after == ['m{instance="",job="kept"} 1']
 
 
-def test_d5_metrics_are_kept_in_a_file_unless_it_is_named_empty(tmp_path):
-    started = ["env", "-C", tmp_path, services.PUSHGATE, "serve"]
-    address = "--web.listen-address=127.0.0.1:{port}"
-    with services.running([*map(str, started), address, "--persistence.file="]) as service:
+def test_d5_metrics_are_kept_in_a_file_unless_it_is_named_empty(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with services.serving("--persistence.file=") as service:
         assert put(service, "/metrics/job/j").status == 200
         assert list(tmp_path.iterdir()) == []
     for expected in ([], ['m{instance="",job="j"} 1']):
-        with services.running([*map(str, started), address]) as service:
+        with services.serving() as service:
             assert lines(service, "m{") == expected
             assert put(service, "/metrics/job/j").status == 200
 

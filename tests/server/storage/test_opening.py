@@ -3,8 +3,6 @@
 import os
 import sqlite3
 import struct
-import subprocess
-import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -20,8 +18,10 @@ from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
 from tests import old_gateway, services
 from tests.exchange import ask
+from tests.forked import status_of
 from tests.server.pushes import key
 from tests.server.storage import failingdisk
+from tests.server.storage.dying import start_and_die
 
 SAMPLES = services.ROOT / "tests/data/gob-sample"
 SAMPLE = (SAMPLES / "pushgateway-1.5.1.gob").read_bytes()
@@ -251,34 +251,16 @@ def test_a_full_directory_leaves_everything_as_it_was(file):
     assert file.read_bytes() == SAMPLE
 
 
-# Imports a file and dies, as by a power cut, before the step with the number given.
-DIES = """
-import os, sys
-from pathlib import Path
-from pushgate.server.storage.opening import lock_file, open_journal
-left = int(sys.argv[2])
-def before(event, arguments):
-    global left
-    if event in {"open", "os.rename", "os.remove"} and ".data" in str(arguments[0]):
-        if left == 0:
-            os._exit(9)
-        left -= 1
-sys.addaudithook(before)
-path = Path(sys.argv[1])
-open_journal(path, lock_file(path, 0), reset_damaged=False, now=0.0)[0].close()
-"""
-
-
 def test_whenever_the_process_dies_while_it_converts_nothing_is_lost(file):
     started(file)
     as_format_1(file)
     first_format = file.read_bytes()
     for step in range(40):
         file.write_bytes(first_format)
-        died = subprocess.run([sys.executable, "-c", DIES, file, str(step)], check=False)
+        status = status_of(start_and_die, file, step)
         assert said(started(file)) == EXPECTED
         assert names(file) == ["", ".imported"]
-        if died.returncode == 0:
+        if status == 0:
             break
     assert step > 3
 
@@ -286,11 +268,11 @@ def test_whenever_the_process_dies_while_it_converts_nothing_is_lost(file):
 def test_whenever_the_process_dies_nothing_is_lost_or_imported_twice(file):
     for step in range(40):
         file.write_bytes(SAMPLE)
-        died = subprocess.run([sys.executable, "-c", DIES, file, str(step)], check=False)
+        status = status_of(start_and_die, file, step)
         assert said(started(file)) == EXPECTED
         assert file.with_name("pushgateway.data.imported").read_bytes() == SAMPLE
         assert names(file) == ["", ".imported"]
-        if died.returncode == 0:
+        if status == 0:
             break
         for path in file.parent.iterdir():
             path.unlink()
