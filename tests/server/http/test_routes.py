@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from pushgate.errors import JournalFailed
@@ -47,6 +49,27 @@ def test_options_are_answered_without_an_action():
 def test_where_options_are_all_there_is_nothing_else_is_found(methods):
     assert asked("GET", *methods).status == 404
     assert asked("OPTIONS", *methods).status == (200 if methods else 404)
+
+
+def test_of_many_requests_that_read_one_begins_in_each_iteration_of_the_loop():
+    iterations, began = 0, []
+
+    async def note(_context, _scope):
+        began.append(iterations)
+        return Response(200)
+
+    async def ten() -> None:
+        nonlocal iterations
+        served = Served()
+        action = Action(endpoint=note, permission=Permission.READ)
+        served.app = Resource(served.context, {"GET": action})
+        requests = [asyncio.create_task(served.asked("GET", "/")) for _ in range(10)]
+        while not all(request.done() for request in requests):
+            await asyncio.sleep(0)
+            iterations += 1
+
+    asyncio.run(ten())
+    assert len({*began}) == len(began) == 10
 
 
 def test_an_error_of_an_action_is_its_answer_and_counted():

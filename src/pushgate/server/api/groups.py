@@ -17,6 +17,7 @@ from pushgate.server.http.families import local_time
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Endpoint
+from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import Stream, in_steps, select_groups
 from pushgate.server.store.change import DeleteAll, Wipe
 from pushgate.server.store.group import Group
@@ -85,6 +86,7 @@ async def delete_groups(context: AppContext, scope: Scope) -> ASGIApp:
         raise InvalidParameter("match[]", reason)
     # What another server has pushed in the meantime may decide which groups are old.
     await context.gateway.caught_up()
+    await next_slice()  # many such requests may come at once
     store = context.gateway.store
     groups = await select_groups(selection, store)
     jobs = {*(await in_steps(slices.listing(group.key.job for group in groups)))}

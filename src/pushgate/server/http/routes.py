@@ -13,6 +13,7 @@ from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.csrf import cross_site_write
 from pushgate.server.http.responses import NOT_FOUND, Response, error_response, plain_error
+from pushgate.server.http.slices import next_slice
 
 _READING = (Permission.READ, Permission.SCRAPE)
 
@@ -118,6 +119,7 @@ class Resource:
             if action.shows_groups and action.permission in _READING:
                 age = await self._context.gateway.caught_up()
                 await self._context.expiry.settle()
+                await next_slice()  # the first slices of a hundred requests are long work, too
             response = await action.endpoint(self._context, scope)
             await response(scope, receive, send_counted)
         except PushgateError as error:
