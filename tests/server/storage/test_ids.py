@@ -34,7 +34,7 @@ def test_a_shape_is_new_once_and_goes_with_its_last_block():
     assert (batch.new, batch.unused) == ({}, {shape("m 1\n"): 1})
     [(number, packed, state)] = ids.group_rows(batch)
     assert (number, packed) == (2, key("b").packed)
-    found = decode_group(packed, state, {2: shape("n 1\n")}.__getitem__)
+    found = decode_group(packed, state, {2: shape("n 1\n")})
     assert [block.pushed for block in found.blocks] == [pushed("n 5\n")]
 
 

@@ -10,7 +10,7 @@ family before. Integers are little-endian; times are Unix nanoseconds.
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any
 from zlib import crc32
@@ -73,61 +73,59 @@ def encode_group(group: Group, shape_id: Callable[[PushShape], int]) -> bytes:
         parts.append(block.times)
         if dropped:
             parts.append(struct.pack(f"<{len(dropped) + 1}I", len(dropped), *dropped))
-    state = b"".join(parts)
-    return _CHECKSUM.pack(crc32(state, crc32(group.key.packed))) + state
+    return _with_checksum(b"".join(parts), group.key.packed)
 
 
-def decode_group(key: bytes, state: bytes, shape: Callable[[int], PushShape]) -> Group:
-    """Return the group with the packed *key*; *shape* finds the shapes.
+class DamagedRecord(ValueError):
+    """A record is not what was written; the message names it, and what is wrong."""
+
+    def __init__(self, record: str, error: Exception) -> None:
+        match error:
+            case struct.error():
+                what = f"it ends early: {error}"
+            case ValueError():
+                what = str(error)
+            case _:
+                what = f"it has another form: {error!r}"
+        super().__init__(f"{record}: {what}")
+
+
+_WRONG = (ValueError, TypeError, KeyError, struct.error)
+"""What the readers of a record raise."""
+
+
+def decode_group(
+    key: bytes, state: bytes, shapes: Mapping[int, PushShape], *, has_past: bool = True
+) -> Group:
+    """Return the group with the packed *key*, whose shapes are among *shapes*.
+
+    Without *has_past* it is of format 1 or 2, which have neither failures nor histories.
 
     Raises:
-        ValueError: the bytes are not what :func:`encode_group` wrote.
-        KeyError: a shape is missing.
+        DamagedRecord: the bytes are not what :func:`encode_group` wrote, or a shape is missing.
     """
-    state = _checked(key, state)
     try:
-        length, reason, source = _PAST.unpack_from(state, _TIMES.size)
-        at = _TIMES.size + _PAST.size
+        return _group(key, _without_checksum(state, key), shapes, has_past=has_past)
+    except _WRONG as error:
+        raise DamagedRecord(f"group {_labels_of(key)}", error) from error
+
+
+def _group(key: bytes, state: bytes, shapes: Mapping[int, PushShape], *, has_past: bool) -> Group:
+    pushed_at, failed_at, since = _TIMES.unpack_from(state)
+    at = _TIMES.size
+    history, failure = b"", None
+    if has_past:
+        length, reason, source = _PAST.unpack_from(state, at)
+        at += _PAST.size
         history = state[at : at + length]
         at += length
-        failure = None
         if reason != _NO_FAILURE:
             ends = at + reason, at + reason + source
             failure = Failure(text(state[at : ends[0]]), text(state[ends[0] : ends[1]]))
             at = ends[1]
-        return _group(key, state, tuple(_blocks(state, at, shape)), failure, history)
-    except struct.error as error:
-        raise ValueError(f"it ends early: {error}") from error
-
-
-def decode_group_2(key: bytes, state: bytes, shape: Callable[[int], PushShape]) -> Group:
-    """Return the group that a file of format 1 or 2 has, as :func:`decode_group` does."""
-    state = _checked(key, state)
-    try:
-        return _group(key, state, tuple(_blocks(state, _TIMES.size, shape)), None, b"")
-    except struct.error as error:
-        raise ValueError(f"it ends early: {error}") from error
-
-
-def _checked(key: bytes, state: bytes) -> bytes:
-    """Return *state* without its checksum, which is right."""
-    try:
-        (checksum,) = _CHECKSUM.unpack_from(state)
-    except struct.error as error:
-        raise ValueError(f"it ends early: {error}") from error
-    state = state[_CHECKSUM.size :]
-    if checksum != crc32(state, crc32(key)):
-        raise ValueError("its checksum is wrong")
-    return state
-
-
-def _group(
-    key: bytes, state: bytes, blocks: tuple[Block, ...], failure: Failure | None, history: bytes
-) -> Group:
-    pushed_at, failed_at, since = _TIMES.unpack_from(state)
     return Group(
         GroupingKey.unpack(key),
-        blocks,
+        tuple(_blocks(state, at, shapes)),
         pushed_at=pushed_at,
         failed_at=failed_at,
         since=since,
@@ -136,7 +134,7 @@ def _group(
     )
 
 
-def labels_of(key: bytes) -> str:
+def _labels_of(key: bytes) -> str:
     """Return the labels of the packed *key*, which may be damaged, for messages."""
     try:
         return str(GroupingKey.unpack(key))
@@ -144,7 +142,7 @@ def labels_of(key: bytes) -> str:
         return repr(key)
 
 
-def _blocks(state: bytes, at: int, shape: Callable[[int], PushShape]) -> Iterator[Block]:
+def _blocks(state: bytes, at: int, shapes: Mapping[int, PushShape]) -> Iterator[Block]:
     while at < len(state):
         shape_id, received, length, count = _BLOCK.unpack_from(state, at)
         at += _BLOCK.size
@@ -156,7 +154,10 @@ def _blocks(state: bytes, at: int, shape: Callable[[int], PushShape]) -> Iterato
             at += _LENGTH.size
             details.append(state[at : at + length])
             at += length
-        pushed = Pushed(shape(shape_id), numbers, tuple(details))
+        shape = shapes.get(shape_id)
+        if shape is None:
+            raise ValueError(f"it needs shape {shape_id}")
+        pushed = Pushed(shape, numbers, tuple(details))
         times = b""
         if count & _HAS_TIMES:
             length = _TIME_BYTES * len(pushed.shape.names)
@@ -190,8 +191,7 @@ def encode_shape(number: int, shape: PushShape) -> bytes:
             size = _FAMILY_BYTES_AT_ONCE if is_large else len(encoded)
             encoded = _FAMILIES + encoded
         families.append(encoded)
-    encoded = b"[%b]" % b",".join(families)
-    return _CHECKSUM.pack(_shape_checksum(number, encoded)) + encoded
+    return _with_checksum(b"[%b]" % b",".join(families), _NUMBER.pack(number))
 
 
 def _encoded_family(family: FamilyShape, at_once: int, *, shares_labels: bool) -> bytes:
@@ -226,39 +226,39 @@ def decode_shape(number: int, encoded: bytes) -> PushShape:
     """Return the shape with the id *number*.
 
     Raises:
-        ValueError: it is not what :func:`encode_shape` wrote for *number*.
+        DamagedRecord: it is not what :func:`encode_shape` wrote for *number*.
     """
     try:
-        (checksum,) = _CHECKSUM.unpack_from(encoded)
-        encoded = encoded[_CHECKSUM.size :]
-        if checksum != _shape_checksum(number, encoded):
-            raise ValueError("its checksum is wrong")
-    except (struct.error, TypeError) as error:
-        raise ValueError(f"not a shape: {error}") from error
-    return decode_shape_1(encoded)
+        return _shape(_without_checksum(encoded, _NUMBER.pack(number)))
+    except _WRONG as error:
+        raise DamagedRecord(f"shape {number}", error) from error
 
 
-def decode_shape_1(encoded: str | bytes) -> PushShape:
+def decode_shape_1(number: int, encoded: str | bytes) -> PushShape:
     """Return the shape as files of format 1 have it, without a checksum.
 
     Raises:
-        ValueError: *encoded* is not a shape.
+        DamagedRecord: *encoded* is not a shape.
     """
+    try:
+        return _shape(encoded)
+    except _WRONG as error:
+        raise DamagedRecord(f"shape {number}", error) from error
+
+
+def _shape(encoded: str | bytes) -> PushShape:
     families: list[FamilyShape] = []
     read: list[list[list[str]]] | None = None
     pairs: tuple[Labels, ...] = ()
-    try:
-        for name, kind, help_, labels, bounds, *more in _families(encoded):
-            # Families that share their labels go on sharing them.
-            shares_labels = bool(families) if labels is None else labels == read
-            if not shares_labels:
-                read, pairs = labels, tuple(map(_pairs, labels))
-            said = None if help_ is None else intern(help_)
-            points = tuple(map(tuple, bounds)) if bounds else ()
-            as_text = True in more
-            families.append(FamilyShape(intern(name), _TYPES[kind], said, pairs, points, as_text))
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"not a shape: {error}") from error
+    for name, kind, help_, labels, bounds, *more in _families(encoded):
+        # Families that share their labels go on sharing them.
+        shares_labels = bool(families) if labels is None else labels == read
+        if not shares_labels:
+            read, pairs = labels, tuple(map(_pairs, labels))
+        said = None if help_ is None else intern(help_)
+        points = tuple(map(tuple, bounds)) if bounds else ()
+        as_text = True in more
+        families.append(FamilyShape(intern(name), _TYPES[kind], said, pairs, points, as_text))
     return interned(tuple(families))
 
 
@@ -299,5 +299,14 @@ def _pairs(metric: list[list[str]]) -> Labels:
     return tuple([(intern(label), value) for label, value in metric])
 
 
-def _shape_checksum(number: int, encoded: bytes) -> int:
-    return crc32(encoded, crc32(_NUMBER.pack(number)))
+def _with_checksum(data: bytes, owner: bytes) -> bytes:
+    return _CHECKSUM.pack(crc32(data, crc32(owner))) + data
+
+
+def _without_checksum(data: bytes, owner: bytes) -> bytes:
+    """Return what :func:`_with_checksum` was given; raise ValueError if it is not that."""
+    (checksum,) = _CHECKSUM.unpack_from(data)
+    data = data[_CHECKSUM.size :]
+    if checksum != crc32(data, crc32(owner)):
+        raise ValueError("its checksum is wrong")
+    return data

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from pushgate.errors import JournalFailed, StartupError
 from pushgate.model.shape import PushShape
-from pushgate.server.storage.codec import decode_group, decode_shape, labels_of
+from pushgate.server.storage.codec import DamagedRecord, decode_group, decode_shape
 from pushgate.server.storage.database import (
     COMMIT,
     READING,
@@ -281,8 +281,8 @@ class PostgresJournal(Journal):
         self._check(head)
         *_, rev, stamp, last_group, last_shape = head
         keys, found, encoded = map(self._in_pieces, _EVERYTHING)
-        shapes = distinct_shapes(map(_numbered, encoded))
-        by_id = {number: _group(labels, state, shapes) for number, labels, state in found}
+        shapes = distinct_shapes((row[0], decode_shape(*row)) for row in encoded)
+        by_id = {number: decode_group(labels, state, shapes) for number, labels, state in found}
         self._keys = _keys_with_times(keys)
         database.run("COMMIT")
         groups = [*by_id.values()]
@@ -362,10 +362,12 @@ class PostgresJournal(Journal):
         self, groups: Iterable[Row], encoded: Iterable[Row]
     ) -> list[tuple[bytes, Group | None]]:
         """Return the groups that changed, and note them and their shapes."""
-        shapes = distinct_shapes(map(_numbered, encoded), self._ids.shapes)
+        shapes = distinct_shapes(
+            ((row[0], decode_shape(*row)) for row in encoded), self._ids.shapes
+        )
         self._shape_of |= shapes
         found = [
-            (number, labels, None if state is None else _group(labels, state, self._shape_of))
+            (number, labels, None if state is None else decode_group(labels, state, self._shape_of))
             for number, labels, state in groups
         ]
         uses: Counter[PushShape] = Counter()
@@ -471,7 +473,7 @@ class PostgresJournal(Journal):
         """If the block fails, end the transaction, and raise the JournalFailed that says why."""
         try:
             yield
-        except (Away, Refused, ValueError, KeyError, StartupError) as error:
+        except (Away, Refused, ValueError, StartupError) as error:
             self._database.roll_back()
             raise JournalFailed(self._cause(error)) from error
         except BaseException:
@@ -487,35 +489,22 @@ class PostgresJournal(Journal):
             self._database.disconnect()
             if isinstance(error, StartupError):
                 raise
-            lacks_right = isinstance(error, Refused) and error.state == _NOT_ALLOWED
-            advice = _GRANT if lacks_right else _DEFAULT_ADVICE
+            advice = _DEFAULT_ADVICE
+            if isinstance(error, DamagedRecord):
+                advice = _RESTORE
+            elif isinstance(error, Refused) and error.state == _NOT_ALLOWED:
+                advice = _GRANT
             raise StartupError(f"can't use the {self._cause(error)}; {advice}") from error
 
 
 _NOT_ALLOWED: Final = "42501"
 _GRANT: Final = "grant the role the right to create tables, or to use the existing ones"
+_RESTORE: Final = "it is damaged: restore the database from a backup"
 _DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs and accepts the role"
 
 
 def _keys_with_times(rows: Iterable[Row]) -> list[tuple[bytes, int]]:
     return [pair for _, times, keys in rows for pair in zip(keys, times, strict=True)]
-
-
-def _numbered(row: Row) -> tuple[int, PushShape]:
-    number, families = row
-    try:
-        return number, decode_shape(number, families)
-    except ValueError as error:
-        raise ValueError(f"shape {number} is damaged: {error}") from error
-
-
-def _group(labels: bytes, state: bytes, shapes: Mapping[int, PushShape]) -> Group:
-    try:
-        return decode_group(labels, state, shapes.__getitem__)
-    except KeyError as error:
-        raise ValueError(f"group {labels_of(labels)} needs shape {error}") from error
-    except ValueError as error:
-        raise ValueError(f"group {labels_of(labels)} is damaged: {error}") from error
 
 
 def _inserts(head: str, rows: Iterable[str], tail: str = "") -> Iterator[str]:

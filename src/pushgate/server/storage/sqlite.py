@@ -17,11 +17,10 @@ from pushgate.errors import JournalFailed, StartupError
 from pushgate.model.shape import PushShape
 from pushgate.server.storage import wal
 from pushgate.server.storage.codec import (
+    DamagedRecord,
     decode_group,
-    decode_group_2,
     decode_shape,
     decode_shape_1,
-    labels_of,
 )
 from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
@@ -178,17 +177,13 @@ class SqliteJournal(Journal):
 
     def _load_shapes(self, damage: list[str]) -> dict[int, PushShape]:
         shapes: list[tuple[int, PushShape]] = []
+        decode = decode_shape_1 if self.format == 1 else decode_shape
         with _noting_damage(damage, "shapes"):
             for number, encoded in self._execute("SELECT id, families FROM shapes"):
                 try:
-                    shape = (
-                        decode_shape_1(encoded)
-                        if self.format == 1
-                        else decode_shape(number, encoded)
-                    )
-                    shapes.append((number, shape))
-                except ValueError as error:
-                    damage.append(f"shape {number}: {error}")
+                    shapes.append((number, decode(number, encoded)))
+                except DamagedRecord as error:
+                    damage.append(str(error))
         return distinct_shapes(shapes)
 
     def _load_groups(
@@ -197,16 +192,14 @@ class SqliteJournal(Journal):
         """Return the ids of the groups by key, and the groups."""
         ids: dict[bytes, int] = {}
         groups: list[Group] = []
-        decode = decode_group_2 if self.format < 3 else decode_group
+        has_past = self.format > 2
         with _noting_damage(damage, "groups"):
             for number, labels, state in self._execute("SELECT id, labels, state FROM groups"):
                 try:
-                    groups.append(decode(labels, state, shapes.__getitem__))
+                    groups.append(decode_group(labels, state, shapes, has_past=has_past))
                     ids[labels] = number
-                except KeyError as error:
-                    damage.append(f"group {labels_of(labels)}: it needs shape {error}")
-                except (ValueError, TypeError) as error:
-                    damage.append(f"group {labels_of(labels)}: {error}")
+                except DamagedRecord as error:
+                    damage.append(str(error))
         return ids, groups
 
     def _structural_damage(self) -> list[str]:
