@@ -97,10 +97,6 @@ class Postgres:
         """The URL of *database*; with *port*, as a proxy on that port shows it."""
         return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}"
 
-    def socket_url_of(self, database: str) -> str:
-        """The URL of *database* over the Unix socket."""
-        return f"postgresql://{SUPERUSER}@/{database}?host={self._folder}&port={self.port}"
-
     def database(self) -> str:
         """Create an empty database and return its name."""
         name = f"test{next(self._numbers)}"

@@ -1,5 +1,5 @@
 import asyncio
-from pathlib import Path
+import re
 
 import pytest
 
@@ -55,7 +55,9 @@ def test_settings_reach_the_part_that_they_are_for(settings, status):
     assert push(Settings(persistence_file="", **settings), b"a 1\nb 2\n") == status
 
 
-def test_a_web_configuration_that_cannot_be_used_is_named(tmp_path):
-    file = Path(tmp_path) / "web.yml"
-    with pytest.raises(StartupError, match=rf"^--web.config.file={file}: "):
-        compose(Settings(web_config_file=str(file)))
+@pytest.mark.parametrize("flag", ["web.config.file", "push.rules-file"])
+def test_a_configuration_that_cannot_be_used_is_named(flag, tmp_path):
+    file = str(tmp_path / "none.yml")
+    settings = Settings(**{re.sub("[.-]", "_", flag): file})
+    with pytest.raises(StartupError, match=f"^--{flag}={file}: open {file}: no such file"):
+        compose(settings)

@@ -152,9 +152,10 @@ def test_a_file_and_a_database_together_are_refused(file):
     assert "s3cret" not in line
 
 
-def test_staleness_is_not_negative():
-    assert settings("--persistence.max-staleness=90s").persistence_max_staleness == 90 * 10**9
-    assert "may not be negative" in complaint("--persistence.max-staleness=-1s")
+@pytest.mark.parametrize("flag", ["persistence.max-staleness", "push.ttl", "push.forget-after"])
+def test_what_is_waited_for_is_not_negative(flag):
+    assert settings(f"--{flag}=90s").rows()[flag] == "1m30s"
+    assert "may not be negative" in complaint(f"--{flag}=-1s")
 
 
 def test_trusted_proxies_are_networks():
