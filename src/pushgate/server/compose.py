@@ -157,8 +157,8 @@ def _show(context: AppContext, decoder: PushDecoder) -> None:
     """Show the state of the parts among the server's own metrics, read at each scrape."""
     settings, gateway, rules = context.settings, context.gateway, context.live_rules
     show = context.telemetry.show
-    show("pushgate_groups", "Groups stored.", lambda: len(gateway.store))
-    show("pushgate_series", "Series stored, without push times.", lambda: gateway.store.series)
+    show("pushgate_groups", "Stored groups.", lambda: len(gateway.store))
+    show("pushgate_series", "Stored series, without push times.", lambda: gateway.store.series)
     show("pushgate_limit_groups", "Limit of groups; 0 for none.", lambda: settings.limit_groups)
     show("pushgate_limit_series", "Limit of series; 0 for none.", lambda: settings.limit_series)
     show("pushgate_pushes_waiting", "Changes not yet durable.", lambda: gateway.waiting)
@@ -204,7 +204,7 @@ def _show(context: AppContext, decoder: PushDecoder) -> None:
     )
     show(
         "pushgate_storage_reloads_total",
-        "Times everything was loaded from the storage again.",
+        "Times everything was reloaded from the storage.",
         lambda: gateway.reloads,
     )
     show(
@@ -219,16 +219,16 @@ def _show(context: AppContext, decoder: PushDecoder) -> None:
     )
     show(
         "pushgate_rules_valid",
-        "1 if the rules file as it is now is in force, else 0.",
+        "1 if the current rules file is in force, else 0.",
         lambda: rules.error is None,
     )
     show(
         "pushgate_rules_reload_failures_total",
-        "Times a changed rules file was invalid and not taken over.",
+        "Times a changed rules file was invalid and not applied.",
         lambda: rules.failures,
     )
     show(
         "pushgate_web_config_reload_failures_total",
-        "Times a changed web configuration was invalid and not taken over.",
+        "Times a changed web configuration was invalid and not applied.",
         lambda: context.live.failures,
     )

@@ -78,7 +78,7 @@ class Telemetry:
         self._registry = _process_metrics()
         self._rejected = Counter(
             "pushgate_rejected_pushes_total",
-            "Pushes refused, by the reason.",
+            "Refused pushes, by reason.",
             ["reason"],
             registry=self._registry,
         )
