@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import re
+import select
 import socket
+from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import given, strategies as st
@@ -246,6 +248,26 @@ def test_other_clients_have_a_turn_between_the_requests_of_one():
             await loop.sock_recv(other, 1000)
             answered = len(answers_in(await loop.sock_recv(busy, 1 << 20)))
             assert answered < 1000
+
+    asyncio.run(check())
+
+
+def test_other_clients_have_a_turn_between_large_heads():
+    large = READY.replace(b"Host: g\r\n", b"Host: g\r\nExpect: much\r\nX: %b\r\n" % (b"x" * 9000))
+
+    async def check() -> None:
+        async with wired() as wire, AsyncExitStack() as stack:
+            loop = asyncio.get_running_loop()
+            many = [await stack.enter_async_context(wire.connection()) for _ in range(20)]
+            other = await stack.enter_async_context(wire.connection())
+            for client in many:
+                client.send(large)
+            other.send(READY)
+            await loop.sock_recv(other, 1000)
+            answered, _, _ = select.select(many, [], [], 0)
+            assert len(answered) < 20
+            for client in many:
+                assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 417")
 
     asyncio.run(check())
 

@@ -50,7 +50,8 @@ from pushgate.server.http.slices import SLICE_SECONDS, queue_slice
 
 _log = logging.getLogger(__name__)
 
-# Smaller heads are not counted: with 10,000 connections, they hold 80 MiB at most.
+# Smaller heads are not counted, and wait for no turn: with 10,000 connections, they hold 80 MiB at
+# most.
 _LARGE_HEAD_BYTES = 8 << 10
 # Received and not yet read: from here on the client has to wait.
 _HIGH_WATER_BYTES = 64 << 10
@@ -179,7 +180,7 @@ class HttpProtocol(asyncio.Protocol):
         self._at_eof = False
         self._is_ending = False  # what still arrives is dropped
         self._discarded = 0
-        self._is_advancing = self._is_scheduled = self._is_paused = False
+        self._is_advancing = self._is_scheduled = self._has_turn = self._is_paused = False
         self._deadline = self._write_deadline = self._certificate_ends = _NEVER
         self._is_new_until = 0.0
         self.writable = asyncio.Event()
@@ -325,16 +326,20 @@ class HttpProtocol(asyncio.Protocol):
             pause = time.perf_counter() + seconds  # the loop's clock counts milliseconds
             while self._step():
                 if self._buffer and time.perf_counter() >= pause:
-                    self._is_scheduled = True
-                    queue_slice(self._go_on)
+                    self._queue()
                     break
         finally:
             self._is_advancing = False
         self._regulate_reading()
 
+    def _queue(self) -> None:
+        self._is_scheduled = True
+        queue_slice(self._go_on)
+
     def _go_on(self) -> None:
-        self._is_scheduled = False
+        self._is_scheduled, self._has_turn = False, True
         self.advance(SLICE_SECONDS)
+        self._has_turn = False
 
     def _step(self) -> bool:
         """Read the next head, or the next piece of a body; return False if there is none yet."""
@@ -404,6 +409,9 @@ class HttpProtocol(asyncio.Protocol):
             return False
         if end is None:
             self._await_head()
+            return False
+        if end.end() > _LARGE_HEAD_BYTES and not self._has_turn:
+            self._queue()  # to parse it takes milliseconds, and hundreds may come at once
             return False
         head = bytes(buffer[: end.start() + 1])
         del buffer[: end.end()]
