@@ -179,7 +179,7 @@ def test_a_backup_of_a_file_goes_into_a_database_and_back(tmp_path, postgres):
 
 def test_what_is_no_file_of_ours_is_not_copied(tmp_path):
     (tmp_path / "text").write_text("rows 1\n")
-    for name, said in (("text", "is no persistence file"), ("none", "does not exist")):
+    for name, said in (("text", "is not a persistence file"), ("none", "does not exist")):
         with pytest.raises(StartupError, match=said):
             copy_file(tmp_path / name, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()

@@ -61,7 +61,9 @@ def read(data: bytes) -> GoFile:
         labels = tuple((text(n), text(v)) for n, v in stored.get("Labels", {}).items())
         key = GroupingKey(labels)
         if key.packed != packed:
-            raise ValueError(f"the group {go_quote(text(packed))} has other labels than its key")
+            raise ValueError(
+                f"the group {go_quote(text(packed))} has labels that differ from its key"
+            )
         if "job" not in key.names or not all(map(is_utf8, chain(*labels))):
             left_out.append(f"{key}: its labels could never be scraped")
             continue
@@ -154,7 +156,7 @@ class _Stream:
     def _defined(self, number: int, kind: str) -> Any:
         definition = self._types.get(number, {}).get(kind)
         if definition is None:
-            raise ValueError("it holds something else than groups")
+            raise ValueError("it holds something other than groups")
         return definition
 
     def _map(self, number: int, read_value: Callable[[int], Any]) -> dict[bytes, Any]:
@@ -190,7 +192,7 @@ class _Stream:
 
     def _text(self, number: int) -> bytes:
         if number not in {_BYTES, _STRING}:
-            raise ValueError("a label is no text")
+            raise ValueError("a label is not text")
         return self._bytes()
 
     def _opaque(self, number: int) -> bytes:

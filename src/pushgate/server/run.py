@@ -87,10 +87,10 @@ class _Stop:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        """How long requests that are under way may take after it."""
+        """How long requests in progress may take after it."""
         self.requested = asyncio.Event()
         self.at_once = asyncio.Event()
-        """Set by a second signal: the stop waits for nothing any longer."""
+        """Set by a second signal: the stop no longer waits for anything."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def on_signals(self) -> ExitStack:

@@ -242,5 +242,5 @@ def _reason(error: OSError) -> str:
 _ADVICE = {
     errno.EADDRINUSE: "; stop the program that listens there, or give another --web.listen-address",
     errno.EADDRNOTAVAIL: "; this machine has no such address",
-    errno.EACCES: "; ports below 1024 need a privilege, a Unix socket a directory one may write to",
+    errno.EACCES: "; ports below 1024 need a privilege, and Unix sockets a writable directory",
 }

@@ -181,7 +181,7 @@ def _copy_with_log(source: Path, draft: Path) -> bool:
     if not source.exists():
         raise StartupError(f"{source} does not exist: name another file")
     if _head(source)[: len(MAGIC)] != MAGIC:
-        raise StartupError(f"{source} is no persistence file of Pushgate: name another file")
+        raise StartupError(f"{source} is not a persistence file of Pushgate: name another file")
     head = _head(log)
     create_private(draft)
     shutil.copyfile(source, draft)
