@@ -340,13 +340,15 @@ class Store(VisibleGroups):
         Then there is little to check and to count, and with the same shape nothing. Returns None
         if it has to be checked and counted like any other.
         """
-        schema = pushed.shape.label_schema
-        alike = [b for b in before.blocks if b.pushed.shape.label_schema is schema]
-        if len(alike) != 1 or alike[0].dropped or pushed.wrong_types:
+        for replaced in before.blocks:
+            if replaced.pushed.shape.label_schema is pushed.shape.label_schema:
+                break
+        else:
             return None
-        [replaced] = alike
-        others = tuple([block for block in before.blocks if block is not replaced])
-        if others and isinstance(change, Replace):
+        others: tuple[Block, ...] = ()
+        if len(before.blocks) > 1:
+            others = tuple([block for block in before.blocks if block is not replaced])
+        if replaced.dropped or pushed.wrong_types or (others and isinstance(change, Replace)):
             return None
         if pushed.shape is not replaced.pushed.shape:
             if not self._is_harmless(change, pushed, replaced):
