@@ -16,6 +16,7 @@ tokens = st.one_of(
     st.floats().map(go_float),
     st.integers(-(2**70), 2**70).map(str),
     st.from_regex(r"[-+]?[0-9]{0,8}\.?[0-9]{0,12}([eE][-+]?[0-9]{1,3})?", fullmatch=True),
+    st.from_regex(r"-?[0-9]{1,7}(\.[0-9]{1,9})?", fullmatch=True),
     st.from_regex(r"-?[0-9]{1,40}\.[0-9]{1,40}(e[-+][0-9]{2})?", fullmatch=True),
     st.sampled_from(["NaN", "+Inf", "-Inf", "inf", "-0", "-0.0", "0.120", "42.0", "017", "1e6"]),
 )
@@ -41,6 +42,8 @@ def line(tokens: list[str]) -> bytes | None:
 @example([""])
 @example(["", "1"])
 @example(["-0", "0.5"])
+@example(["0.00012345", "0.00001", "0.50"])
+@example(["999999.12345678", "1000000", "07"])
 def test_a_line_is_canonical_number_by_number(written):
     assert line(written) == slow_line(written)
 

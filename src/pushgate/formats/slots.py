@@ -28,6 +28,12 @@ MISSING = -1
 """The index of a sample that a slot lacks; such a slot is zero."""
 # Small whole numbers, as counts nearly always are: nothing has to be done to them.
 _all_small_counts = re.compile(rb"(?:(?:0|[1-9]\d{0,5})(?: |$))*").fullmatch
+# Numbers that Go writes with the same digits: none is superfluous, and there is no exponent. A few
+# are looked at in a fifth of the time it takes to read and write them, ten in the same time.
+_are_canonical = re.compile(
+    rb"(?:(?!-0(?: |\Z))-?(?:0|[1-9]\d{0,5})(?:\.(?!0000)\d{0,7}[1-9])?(?: (?!\Z)|\Z))++"
+).fullmatch
+_FEW = 4
 _AT_ONCE = 8192  # all other threads wait during one call into C
 _BYTES_AT_ONCE = 1 << 20  # of numbers as they were written
 _MAX_COUNT = math.nextafter(2.0**64, 0)
@@ -110,6 +116,8 @@ def canonical_line(tokens: Sequence[bytes]) -> bytes:
     """
     if len(tokens) > _AT_ONCE:
         return b" ".join(map(canonical_line, _pieces(tokens)))
+    if len(tokens) <= _FEW and _are_canonical(written := b" ".join(tokens)):
+        return written
     line = b",".join(tokens)
     if len(line) > _BYTES_AT_ONCE and len(tokens) > 1:
         half = len(tokens) // 2
