@@ -338,6 +338,19 @@ def test_long_news_are_taken_in_without_keeping_the_turn(servers, monkeypatch, l
     assert state(one.store) == state(other.store)
 
 
+def test_a_turn_comes_even_while_others_bring_long_news_again_and_again(servers, monkeypatch):
+    monkeypatch.setattr(postgres_journal, "_ROWS_AT_ONCE", 3)
+    one, other = servers
+    for number in range(2):
+        one.turn(*[put(key(f"j{each}"), f"m {number}\n") for each in range(4)])
+        news = other.take_in(other.journal.begin())
+        other.journal._looked_at -= 60  # it takes its time
+    assert news.in_turn
+    other.append(put(key("mine"), "m 1\n"))
+    one.look()
+    assert state(one.store) == state(other.store)
+
+
 def test_long_news_whose_connection_breaks_are_all_taken_in_later(servers, monkeypatch):
     one, other = servers
     one.turn(*[put(key(f"j{number}"), f"m{number} 1\n") for number in range(10)])

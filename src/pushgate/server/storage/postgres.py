@@ -155,6 +155,7 @@ class PostgresJournal(Journal):
         self._tidy_at = 0.0
         self._looked_at = 0.0
         self._has_failed = False
+        self._gave_up = False
         with self._as_startup_error():
             prepare(self._database)
 
@@ -176,15 +177,20 @@ class PostgresJournal(Journal):
         return sorted(dict(keys).items(), key=lambda pair: pair[1])
 
     def begin(self) -> News | None:
+        # Once in a row: others may bring much news as fast as it is taken in.
+        may_give_up = not self._gave_up
         is_current = time.monotonic() - self._looked_at < _CURRENT_SECONDS
-        if not is_current and (news := self.check()) is not None:
-            return news
-        with self._as_journal_failure():
-            # READ COMMITTED: the queries after the lock see what was committed before it was given.
-            news = self._look(f"{WRITING}{self._head_query()} FOR UPDATE")
-            if news is not None and not news.in_turn:
-                self._database.roll_back()
-            return news
+        news = self.check() if may_give_up and not is_current else None
+        if news is None:
+            with self._as_journal_failure():
+                # READ COMMITTED: queries after the lock see what was committed before it was given.
+                news = self._look(
+                    f"{WRITING}{self._head_query()} FOR UPDATE", keeps_turn=not may_give_up
+                )
+                if news is not None and not news.in_turn:
+                    self._database.roll_back()
+        self._gave_up = news is not None and not news.in_turn
+        return news
 
     def check(self) -> News | None:
         """Return what others have changed, as of one moment after this was called.
@@ -328,16 +334,20 @@ class PostgresJournal(Journal):
             _Part.shapes(after=self._ids.last_shape),
         )
 
-    def _look(self, head_query: str, end: str = "") -> News | None:
-        """Return the news, after a query for the head that starts a transaction."""
+    def _look(self, head_query: str, end: str = "", *, keeps_turn: bool = False) -> News | None:
+        """Return the news, after a query for the head that starts a transaction.
+
+        The turn, if it is one, is given up if there is much news, unless *keeps_turn*.
+        """
         parts = self._missed()
         queries = ";".join([head_query, *(part.unless_many() for part in parts)])
         (head,), *answers = self._database.start(queries + end)[_HEAD_AT : _HEAD_AT + 4]
         found: list[Iterable[Row]] = [[row[1:] for row in rows] for rows in answers]
         is_much = any(rows and rows[0][0] for rows in answers)
-        if is_much:
+        if is_much and not keeps_turn:
             self._database.roll_back()
             *_, (head,) = self._database.start(f"{READING}{self._head_query()}")
+        if is_much:
             found = [*map(self._in_pieces, parts)]
         self._check(head)
         *_, last_stamp, rev, stamp, last_group, last_shape = head
@@ -350,8 +360,8 @@ class PostgresJournal(Journal):
             applied_keys = _keys_with_times(keys)
             # The last to read: from then on nothing may fail.
             changed = self._take_in(groups, shapes)
-            news = News(changed, applied_keys, in_turn=not is_much)
-        if is_much:
+            news = News(changed, applied_keys, in_turn=keeps_turn or not is_much)
+        if is_much and not keeps_turn:
             self._database.roll_back()
         self._ids.last_group, self._ids.last_shape = last_group, last_shape
         self._seen = _Place(rev, stamp)
