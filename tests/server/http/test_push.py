@@ -10,6 +10,7 @@ from pushgate.formats.decoder import PushDecoder
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.server.compose import compose
+from pushgate.server.http import push as push_module
 from pushgate.server.http.push import PushRequest, PushService, push_request
 from pushgate.server.http.request import parse_head
 from pushgate.server.settings import Settings
@@ -47,6 +48,28 @@ def pushed(*bodies: tuple[PushRequest, list[bytes]], **settings: object) -> list
 
 def test_a_push_is_answered_when_it_is_stored():
     assert pushed((put(), [b"m ", b"1\n"])) == [(200, "")]
+
+
+def test_new_bodies_that_become_complete_at_once_are_read_in_turns(monkeypatch):
+    monkeypatch.setattr(push_module, "_MAX_SPENT_SECONDS", 0)
+    iterations, answered = 0, []
+    body = b"".join(b"m%d 1\n" % number for number in range(500)) + b"{"
+
+    async def ten() -> None:
+        nonlocal iterations
+        pushes = compose(Settings()).context.pushes
+        for number in range(10):
+            request = put(b"/metrics/job/%d" % number)
+            push = pushes.start(request, None, lambda answer: answered.append((answer, iterations)))
+            push.feed(body)
+            push.finish()
+        while len(answered) < 10:
+            await asyncio.sleep(0)
+            iterations += 1
+
+    asyncio.run(ten())
+    assert [answer.status for answer, _ in answered] == [400] * 10
+    assert len({when for _, when in answered}) >= 9  # the first one need not wait
 
 
 def test_a_delete_ignores_its_body():

@@ -34,6 +34,7 @@ from pushgate.model.shape import Pushed
 from pushgate.server.http.push_path import PUSH_METHODS, grouping_key
 from pushgate.server.http.request import Client, address_of, find_header
 from pushgate.server.http.responses import Headers, Response, error_response
+from pushgate.server.http.slices import queue_slice
 from pushgate.server.recent import RefusedPush
 from pushgate.server.settings import Settings
 from pushgate.server.store.change import Change, Delete, Merge, Push as PushChange, Replace, Update
@@ -50,6 +51,10 @@ _T = TypeVar("_T")
 # loop stays free. Few at a time: each may take several times the memory of its body.
 _LARGE_BODY_BYTES = 64 << 10
 _MAX_DECODERS = 2
+# Bodies of hundreds of clients may become complete in one iteration of the event loop, and to read
+# one that is new takes a hundred times as long as others. What takes longer waits for its turn.
+_TINY_BODY_BYTES = 2 << 10
+_MAX_SPENT_SECONDS = 0.005
 # Paths and request heads that were seen before are kept for as many groups as there are, so
 # that this memory follows what is stored; and at least for so many.
 _MIN_REMEMBERED = 1000
@@ -160,6 +165,7 @@ class PushService:
         self._groups: dict[bytes, GroupingKey] = {}
         self._heads: dict[bytes, PushRequest] = {}
         self._held_bytes = 0
+        self._spent_seconds = 0.0
         self._decoding: set[asyncio.Task[None]] = set()
         self._decoders = asyncio.Semaphore(_MAX_DECODERS)
 
@@ -255,8 +261,28 @@ class PushService:
         """Forget *size* bytes that :meth:`reserve` counted."""
         self._held_bytes -= size
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether bodies have been read for long enough in this iteration of the event loop."""
+        return self._spent_seconds > _MAX_SPENT_SECONDS
+
     def carry_out(self, push: "Push", pieces: list[bytes]) -> None:
         """Read the body *pieces*, submit it, and settle *push* once it is durable."""
+        if push.length <= _TINY_BODY_BYTES:
+            self._carry_out(push, pieces)
+            return
+        if not self._spent_seconds:
+            asyncio.get_running_loop().call_soon(self._forget_spent)
+        began = time.perf_counter()
+        try:
+            self._carry_out(push, pieces)
+        finally:
+            self._spent_seconds += time.perf_counter() - began
+
+    def _forget_spent(self) -> None:
+        self._spent_seconds = 0.0
+
+    def _carry_out(self, push: "Push", pieces: list[bytes]) -> None:
         request = push.request
         if request.method == "DELETE":
             self._submit(push, Delete(push.group))
@@ -416,6 +442,12 @@ class Push:
         """Carry out the push: its body is complete."""
         if self._done is None:
             return
+        if self.length > _TINY_BODY_BYTES and self._service.is_busy:
+            queue_slice(self._carry_out)
+        else:
+            self._carry_out()
+
+    def _carry_out(self) -> None:
         pieces, self._pieces = self._pieces, []
         try:
             self._service.carry_out(self, pieces)
