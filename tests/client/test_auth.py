@@ -1,4 +1,5 @@
 import asyncio
+import os
 
 import pytest
 
@@ -64,6 +65,14 @@ def test_a_token_file_is_read_again_when_it_changes(caller, tmp_path):
         (tmp_path / "new").rename(file)
         caller.call(gateway, "delete")
     assert sent(server) == ["Bearer one", "Bearer one", "Bearer two"]
+
+
+@pytest.mark.timeout(12)
+def test_a_pipe_that_nobody_writes_a_token_to_holds_up_no_push(caller, tmp_path):
+    os.mkfifo(tmp_path / "token")
+    gateway = caller.make("localhost:1", job="j", bearer_token_file=tmp_path / "token")
+    with pytest.raises(ConfigurationError, match="token file is empty"):
+        caller.call(gateway, "delete")
 
 
 def test_a_refused_token_is_asked_for_once_more(caller):

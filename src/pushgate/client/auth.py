@@ -1,6 +1,7 @@
 """Credentials, as Authorization headers."""
 
 import base64
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -48,20 +49,26 @@ class FromFile:
     renewable = True
 
     def __init__(self, path: FilePath) -> None:
-        from pathlib import Path  # slow to import, and only needed for this kind
-
-        self._path = Path(path)
+        self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._value = ""
 
     def header(self, *, renew: bool) -> str:
         try:
-            stat = self._path.stat()
+            stat = os.stat(self._path)
             # Kubernetes replaces a file by moving a link, which need not change its time.
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             # After a 401 it is read anyway: a file can change within the resolution of its time.
             if renew or seen != self._seen:
-                self._value = bearer(self._path.read_text(encoding="utf-8").strip())
+                # A pipe that nobody writes to must not hold up a job.
+                descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                with open(descriptor, encoding="utf-8") as file:
+                    token = file.read().strip()
+                if not token:
+                    raise ConfigurationError(
+                        "The bearer token file is empty.", key="bearer_token_file"
+                    )
+                self._value = bearer(token)
                 self._seen = seen
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
