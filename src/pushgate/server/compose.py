@@ -22,7 +22,6 @@ from pushgate.server.rules.live import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock
-from pushgate.server.storage.opening import lock_file, open_database, open_journal
 from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
@@ -43,6 +42,9 @@ def lock_persistence(settings: Settings) -> FileLock | None:
     """
     if not settings.persistence_file or settings.persistence_url:
         return None
+    # Here and below, so that a server that keeps metrics in memory does not hold SQLite there too.
+    from pushgate.server.storage.opening import lock_file
+
     try:
         return lock_file(Path(settings.persistence_file), settings.persistence_wait / 1e9)
     except NotWritable as error:
@@ -130,6 +132,8 @@ def _open_storage(
     """Open the file or the database, and load what it holds into *store*; None without either."""
     journal: Journal
     if lock is not None:
+        from pushgate.server.storage.opening import open_journal
+
         path, reset = Path(settings.persistence_file), settings.persistence_reset_damaged
         file, groups = open_journal(path, lock, reset_damaged=reset, now=time.time())
         telemetry.show(
@@ -139,6 +143,8 @@ def _open_storage(
         )
         journal = file
     elif settings.persistence_url:
+        from pushgate.server.storage.opening import open_database
+
         database, groups = open_database(settings.persistence_url)
         telemetry.show(
             "pushgate_storage_losses_total",
