@@ -1,5 +1,6 @@
 """``pushgate backup``, ``check``, ``restore``, ``copy``: copies of everything a server stores."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,13 +9,12 @@ import click
 
 from pushgate.cli.messages import counted
 from pushgate.cli.options import option, takes
-from pushgate.declared import declared
 
 if TYPE_CHECKING:
     from pushgate.server.storage.backup import Contents
 
 
-@declared
+@dataclass(kw_only=True, eq=False, repr=False)
 class Storage:
     """Where a server keeps its metrics, under the names of its own flags."""
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import click
 
@@ -10,7 +11,6 @@ from pushgate.cli.messages import REJECTED, counted, log_to_stderr
 from pushgate.cli.options import Requests, option, switch, takes
 from pushgate.client.gateway import PushGateway
 from pushgate.client.retry import Retry
-from pushgate.declared import declared
 from pushgate.errors import PushgatewayError, PushRejectedError
 from pushgate.migration.running import ACCEPT, Copy, copies, put
 
@@ -18,7 +18,7 @@ from pushgate.migration.running import ACCEPT, Copy, copies, put
 _DEFAULT_TIMEOUT = 120.0
 
 
-@declared
+@dataclass(kw_only=True, eq=False, repr=False)
 class ImportOptions:
     """What to copy, and where."""
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,13 +11,12 @@ import click
 from pushgate.cli.messages import counted, say
 from pushgate.cli.options import Connection, Duration, option, switch, takes
 from pushgate.cli.table import age, label_cells, printable, table
-from pushgate.declared import declared
 
 if TYPE_CHECKING:
     from pushgate.client.group_list import ListedGroup
 
 
-@declared
+@dataclass(kw_only=True, eq=False, repr=False)
 class State:
     """The state that a group has to be in."""
 
@@ -28,7 +28,7 @@ class State:
     )
 
 
-@declared
+@dataclass(kw_only=True, eq=False, repr=False)
 class Matching(State):
     """Conditions that a group has to meet."""
 
@@ -47,14 +47,14 @@ class Matching(State):
         return {"match": self.match, "failed": self.failed or None, "older_than": self.older_than}
 
 
-@declared
+@dataclass(kw_only=True, eq=False, repr=False)
 class Listing:
     """How groups are shown."""
 
     as_json: bool = switch("--json", help="Print JSON.")
 
 
-@declared
+@dataclass(kw_only=True, eq=False, repr=False)
 class Deleting(Listing):
     """How groups are deleted."""
 

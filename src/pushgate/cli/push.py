@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,6 @@ import click
 
 from pushgate.cli.messages import counted, say
 from pushgate.cli.options import Connection, FileBody, GroupKey, switch, takes
-from pushgate.declared import declared
 from pushgate.errors import ConfigurationError, EncodingError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _LARGE = 1 << 20
 _STDIN = "-"
 
 
-@declared
+@dataclass(kw_only=True, eq=False, repr=False)
 class PushOptions:
     """How the input is pushed."""
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import IO, TYPE_CHECKING
 
@@ -23,7 +24,6 @@ from pushgate.cli import process
 from pushgate.cli.job_push import JobPusher, JobRecord
 from pushgate.cli.messages import exit_status, say
 from pushgate.cli.options import Connection, Duration, FileBody, GroupKey, option, switch, takes
-from pushgate.declared import declared
 from pushgate.errors import PushgatewayError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
-@declared
+@dataclass(kw_only=True, eq=False, repr=False)
 class JobOptions:
     """How the command runs, and what is recorded about it."""
 

@@ -121,6 +121,9 @@ class GatewayBase(Generic[_Job, _Periodic]):
             >>> PushGateway("gateway:9091", job="a").replace(job="b").url
             'http://gateway:9091/metrics/job/b'
         """
+        unknown = changes.keys() - self._given.arguments().keys()
+        if unknown:
+            raise TypeError(f"no such option: {min(unknown)}")
         return type(self)(**(self._given.arguments() | changes))
 
     @overload

@@ -5,8 +5,8 @@
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import KW_ONLY, field, fields, replace
-from inspect import Parameter, Signature
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from inspect import Parameter, Signature, signature
 from types import NoneType
 from typing import (
     TYPE_CHECKING,
@@ -24,7 +24,6 @@ from typing import (
 from pushgate.client.address import UrlEncoding
 from pushgate.client.collect import Collector, Multiprocess
 from pushgate.client.retry import Retry
-from pushgate.declared import declared
 from pushgate.errors import ConfigurationError
 from pushgate.log import log_once
 from pushgate.properties import PrometheusProperties
@@ -119,7 +118,8 @@ def _text_of(path: str, key: str) -> str:
         raise ConfigurationError(f"{key}: the file cannot be read: {reason}", key=key) from error
 
 
-@declared
+# Without slots, which double the time to define so many fields. A repr would show credentials.
+@dataclass(frozen=True, eq=False, repr=False)
 class Options:
     """The options as a program gives them; :meth:`effective` adds the properties.
 
@@ -316,10 +316,11 @@ class Options:
         ):
             raise wrong_type("properties", "a mapping, False or None", self.properties)
         self._refuse_contradictions()
-        # The caller may change its own mappings later, and a gateway is immutable.
+        # The caller may change its own mappings later, and a gateway is immutable. The class is
+        # frozen, so that only this way is left.
         for name, copy in (("grouping_key", dict), ("headers", dict), ("client_cert", tuple)):
             if (value := getattr(self, name)) is not None:
-                setattr(self, name, copy(value))
+                object.__setattr__(self, name, copy(value))
 
     def _refuse_contradictions(self) -> None:
         given = self.given()
@@ -450,12 +451,8 @@ def takes_options(
     """
 
     def decorate(method: Callable[..., _Result]) -> Callable[Concatenate[Any, _Arguments], _Result]:
-        parameters = [Parameter("self", Parameter.POSITIONAL_ONLY)]
-        for each in fields(Options):
-            kind = Parameter.KEYWORD_ONLY if each.kw_only else Parameter.POSITIONAL_OR_KEYWORD
-            parameters.append(
-                Parameter(each.name, kind, default=each.default, annotation=each.type)
-            )
+        this = Parameter("self", Parameter.POSITIONAL_ONLY)
+        parameters = [this, *signature(Options).parameters.values()]
         method.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         return method
 
