@@ -1,10 +1,7 @@
 """The gateway: admit, append, apply, answer, in this order, whatever happens between."""
 
 import asyncio
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from itertools import cycle, islice
 
 import pytest
@@ -19,93 +16,22 @@ from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Update, Wipe
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
-from pushgate.server.store.group import Group
-from pushgate.server.store.rules import NO_RULES, Rule, Rules
+from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.selector import parse_selector
-from pushgate.server.store.store import EXPIRED_AT_ONCE, News, Step, Store
-from tests.server.journals import ForgetfulJournal
+from pushgate.server.store.store import EXPIRED_AT_ONCE, Store
 from tests.server.pushes import content, key, post, pushed, put
+from tests.server.store.gateways import (
+    Disk,
+    History,
+    Recorder,
+    results,
+    running,
+    sharing,
+    shown,
+    submitted,
+)
 
 pytestmark = pytest.mark.anyio
-
-
-class Disk(ForgetfulJournal):
-    """A journal that waits for the test, and fails when the test wants it to."""
-
-    def __init__(self) -> None:
-        self.batches: list[Sequence[Step]] = []
-        self.error: Exception | None = None
-        self.is_closed = False
-        self.is_gone = False
-        self.left_to_tidy = 0
-        self.arrived = threading.Semaphore(0)
-        self.may_go_on = threading.Semaphore(0)
-
-    def append(self, steps: Sequence[Step]) -> None:
-        self.arrived.release()
-        assert self.may_go_on.acquire(timeout=10)
-        if self.error:
-            raise self.error
-        self.batches.append(steps)
-
-    def check(self) -> None:
-        if self.is_gone:
-            raise JournalFailed("the file is gone")
-
-    def tidy(self) -> bool:
-        self.left_to_tidy = max(0, self.left_to_tidy - 1)
-        return bool(self.left_to_tidy)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    async def is_asked(self) -> None:
-        """Return when an append has begun."""
-        assert await asyncio.to_thread(self.arrived.acquire, timeout=10)
-
-    def go_on(self, error: Exception | None = None) -> None:
-        """Let one append finish, or fail with *error*."""
-        self.error = error
-        self.may_go_on.release()
-
-
-@asynccontextmanager
-async def running(disk: Disk, bounds: Bounds | None = None):
-    gateway = Gateway(Store(bounds=bounds), disk)
-    gateway.start()
-    yield gateway
-    assert gateway.waiting == 0
-    await gateway.close()
-    assert disk.is_closed
-
-
-async def submitted(gateway: Gateway, *changes) -> list[asyncio.Task]:
-    """Start a push for each of *changes*; return when all are admitted."""
-    tasks = [asyncio.create_task(gateway.apply(one)) for one in changes]
-    await asyncio.sleep(0)
-    return tasks
-
-
-def shown(gateway: Gateway) -> dict:
-    return {group.key.job: content(group) for group in gateway.store.groups()}
-
-
-async def results(tasks: list[asyncio.Task]) -> list:
-    done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
-    return [type(result) if result else None for result in done]
-
-
-async def test_pushes_that_arrive_together_share_one_append():
-    disk = Disk()
-    async with running(disk) as gateway:
-        first = await submitted(gateway, put(key("a"), "m 1\n"), put(key("b"), "m 2\n"))
-        await disk.is_asked()
-        later = await submitted(gateway, *[put(key(str(i)), "m 1\n") for i in range(9)])
-        disk.go_on()
-        await disk.is_asked()
-        disk.go_on()
-        assert await results([*first, *later]) == [None] * 11
-    assert [len(batch) for batch in disk.batches] == [2, 9]
 
 
 async def test_a_push_is_visible_and_answered_only_when_it_is_on_disk():
@@ -256,210 +182,7 @@ async def test_a_real_journal(tmp_path):
     assert [content(group) for group in store.groups()] == list(shown(gateway).values())
 
 
-async def test_a_failed_journal_is_tried_again_without_a_push():
-    """Where readiness steers the traffic, a gateway that is not ready gets no pushes."""
-    disk = Disk()
-    async with running(disk) as gateway:
-        refused = await submitted(gateway, put(key("a"), "m 1\n"))
-        await disk.is_asked()
-        disk.go_on(JournalFailed("no space"))
-        assert await results(refused) == [JournalFailed]
-        assert not gateway.is_ready
-
-        gateway.probe()
-        await disk.is_asked()
-        disk.go_on()
-        await gateway.close()
-        assert gateway.is_ready
-
-
-async def test_a_journal_that_works_is_looked_at_and_left_alone():
-    disk = Disk()
-    async with running(disk) as gateway:
-        gateway.probe()
-        assert gateway.waiting == 0
-    assert disk.batches == []
-
-
-async def test_a_file_that_is_gone_is_noticed_without_a_push(caplog):
-    disk = Disk()
-    async with running(disk) as gateway:
-        disk.is_gone = True
-        gateway.probe()
-        await until(lambda: not gateway.is_ready)
-        disk.is_gone = False
-        gateway.probe()
-        await disk.is_asked()
-        disk.go_on()
-        await until(lambda: gateway.is_ready)
-        assert gateway.journal.failures == 1
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.001)
-
-
-async def test_an_outage_is_logged_once_with_its_cause_and_once_when_it_is_over(caplog):
-    caplog.set_level("INFO")
-    disk = Disk()
-    async with running(disk) as gateway:
-        for error in (JournalFailed("disk full"), JournalFailed("disk full"), None):
-            pushes = await submitted(gateway, put(key("a"), "m 1\n"))
-            await disk.is_asked()
-            disk.go_on(error)
-            await results(pushes)
-        assert gateway.journal.failures == 2
-    assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("ERROR", "the journal cannot be written; pushes are refused until it can"),
-        ("INFO", "the journal can be written again"),
-    ]
-    assert caplog.records[0].err == "disk full"
-
-
-async def test_only_what_was_being_written_has_an_unknown_outcome():
-    disk = Disk()
-    async with running(disk) as gateway:
-        first = await submitted(gateway, put(key("a"), "m 1\n"))
-        await disk.is_asked()
-        later = await submitted(gateway, put(key("b"), "m 2\n"))
-        disk.go_on(JournalFailed("EIO", unknown=True))
-        errors = await asyncio.gather(*first, *later, return_exceptions=True)
-        assert [error.unknown for error in errors] == [True, False]
-        assert "unknown" in str(errors[0])
-        assert shown(gateway) == {}
-
-
-async def test_pushes_go_on_when_housekeeping_fails(monkeypatch, caplog):
-    disk = Disk()
-
-    def fails() -> bool:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(disk, "tidy", fails)
-    async with running(disk) as gateway:
-        for _ in range(2):
-            pushes = await submitted(gateway, put(key("a"), "m 1\n"))
-            await disk.is_asked()
-            disk.go_on()
-            assert await results(pushes) == [None]
-    assert "housekeeping of the journal failed" in caplog.text
-
-
-async def test_housekeeping_goes_on_between_pushes_until_it_is_done():
-    disk = Disk()
-    async with running(disk) as gateway:
-        disk.left_to_tidy = 10
-        gateway.probe()
-        await until(lambda: disk.left_to_tidy == 0)
-        assert gateway.is_ready
-
-
 SUM = Aggregation({"counter": Operation.SUM})
-
-
-class History:
-    """What several servers have appended, in one order, in the memory of the test."""
-
-    def __init__(self) -> None:
-        self.turn = threading.Lock()
-        self.steps: list[tuple[Step, ...]] = []
-        self.order: list[tuple[Recorder, int]] = []
-        """Who took each turn, and how many changes it had settled before."""
-
-
-class Shared:
-    """A journal that one of several servers uses, which fails when the test wants it to."""
-
-    is_shared = True
-
-    def __init__(self, history: History, recorder: "Recorder") -> None:
-        self.history = history
-        self.recorder = recorder
-        self.seen = 0
-        self.pauses: Iterator[float] = iter(())
-        self.failures: list[Exception] = []
-        self.is_away = False
-        self.looks = 0
-
-    def load(self) -> list[Group]:
-        return []
-
-    def applied_keys(self) -> list[tuple[bytes, int]]:
-        return []
-
-    def begin(self) -> News | None:
-        time.sleep(next(self.pauses, 0))
-        if self.is_away:
-            raise JournalFailed("nobody answers")
-        self.history.turn.acquire()
-        return self.news(in_turn=True)
-
-    def check(self) -> News | None:
-        self.looks += 1
-        if self.is_away:
-            raise JournalFailed("nobody answers")
-        return self.news(in_turn=False)
-
-    def news(self, *, in_turn: bool) -> News | None:
-        new = self.history.steps[self.seen :]
-        self.seen += len(new)
-        if not new:
-            return None
-        groups = {step.key.packed: step.after for turn in new for step in turn}
-        keys = [(step.once, step.after.pushed_at) for turn in new for step in turn if step.once]
-        return News([*groups.items()], keys, in_turn=in_turn)
-
-    def append(self, steps: Sequence[Step]) -> None:
-        time.sleep(next(self.pauses, 0))
-        try:
-            if self.failures:
-                failure = self.failures.pop()
-                if isinstance(failure, JournalFailed) and failure.unknown:
-                    self.history.steps.append(tuple(steps))
-                raise failure
-            self.history.steps.append(tuple(steps))
-            self.history.order.append((self.recorder, self.recorder.gateway.journal.turn_changes))
-            self.seen += 1
-        finally:
-            self.history.turn.release()
-
-    def tidy(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
-
-
-class Recorder:
-    """A gateway, the sizes of its turns, and what it answered, in order."""
-
-    def __init__(self, history: History, rules: Rules = NO_RULES, bounds: Bounds | None = None):
-        self.journal = Shared(history, self)
-        self.gateway = Gateway(Store(bounds=bounds, rules=rules), self.journal)
-        self.answers: list[tuple[Change, Exception | None]] = []
-
-    def submit(self, change: Change) -> None:
-        self.gateway.submit(change, lambda error: self.answers.append((change, error)))
-
-    def state(self) -> list[tuple]:
-        return [
-            (group.key, group.pushed_at, group.failed_at, content(group))
-            for group in self.gateway.store.groups()
-        ]
-
-
-@asynccontextmanager
-async def sharing(count: int, rules: Rules = NO_RULES, bounds: Bounds | None = None):
-    history = History()
-    servers = [Recorder(history, rules, bounds) for _ in range(count)]
-    for each in servers:
-        each.gateway.start()
-    yield servers
-    for each in servers:
-        await asyncio.wait_for(each.gateway.close(), 10)
-        assert each.gateway.waiting == 0
 
 
 async def test_what_one_server_acknowledged_a_reader_of_another_sees():
@@ -527,35 +250,6 @@ async def test_groups_that_are_due_on_two_servers_expire_once():
             await server.gateway.caught_up()
         assert one.state() == other.state()
         assert sum(expiry.expired for expiry in each) == count
-
-
-async def test_what_comes_while_others_have_the_turn_goes_into_the_next_one():
-    async with sharing(1) as (one,):
-        history = one.journal.history
-        with history.turn:
-            first = await submitted(one.gateway, put(key("a"), "m 1\n"))
-            await until(one.gateway._turns._batches.empty)  # it waits for the turn
-            later = await submitted(one.gateway, put(key("b"), "m 1\n"), put(key("c"), "m 1\n"))
-            await asyncio.sleep(0.01)
-            reader = asyncio.create_task(one.gateway.caught_up())
-            await asyncio.sleep(0.01)
-        assert await results([*first, *later, reader]) == [None] * 4
-        assert [len(steps) for steps in history.steps] == [3]
-
-
-async def test_a_turn_that_was_lost_is_taken_again():
-    async with sharing(2) as (one, other):
-        one.journal.failures = [TurnLost("cut")] * 2
-        await asyncio.gather(
-            one.gateway.apply(put(key("a"), "m 1\n")), other.gateway.apply(put(key("b"), "m 1\n"))
-        )
-        one.journal.failures = [TurnLost("cut")] * 3
-        with pytest.raises(JournalFailed, match="cut; the push is not stored"):
-            await one.gateway.apply(put(key("c"), "m 1\n"))
-        await one.gateway.caught_up()
-        await other.gateway.caught_up()
-        assert {group.key.job for group in one.gateway.store.groups()} == {"a", "b"}
-        assert one.state() == other.state()
 
 
 async def test_news_that_cannot_be_taken_in_end_in_an_error_for_everybody(monkeypatch):

@@ -1,0 +1,44 @@
+"""Names of hosts, looked up in threads that nobody has to wait for."""
+
+import signal
+import socket
+import threading
+from functools import partial
+
+import pytest
+
+from pushgate.client.resolving import start, start_resolving, within
+
+
+def test_what_a_thread_finds_is_returned():
+    assert within(10, partial(start, lambda: "found")) == "found"
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "unknown"), UnicodeError("no IDNA")])
+def test_an_error_of_the_resolver_is_an_oserror(error):
+    def fail():
+        raise error
+
+    with pytest.raises(OSError, match=r"unknown|no IDNA"):
+        within(10, partial(start, fail))
+
+
+def test_a_resolver_that_hangs_is_left_behind():
+    answered = threading.Event()
+    with pytest.raises(TimeoutError, match="did not answer in time"):
+        within(0.01, partial(start, partial(answered.wait, 30)))
+    answered.set()
+
+
+def test_its_thread_takes_no_signals_and_does_not_keep_the_program():
+    masks = []
+    thread = start(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, []), masks.append)
+    thread.join(10)
+    assert thread.daemon
+    assert {signal.SIGINT, signal.SIGTERM} <= masks[0]
+
+
+def test_an_address_is_resolved_without_a_thread():
+    found = []
+    assert start_resolving("127.0.0.1", 9091, found.append) is None
+    assert found[0][0][4] == ("127.0.0.1", 9091)
