@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from pushgate import AsyncPushGateway, PushGateway, PushResult
+from pushgate import AsyncPushGateway, ConfigurationError, PushGateway, PushResult
 from pushgate.client.operation import finished
 from tests.client.rogue import rogue
 from tests.client.shared import fails
@@ -47,7 +47,7 @@ def test_a_token_that_cannot_be_had_means_not_ready(caller):
         raise OSError("no token")
 
     gateway = caller.make("h:1", bearer_token=token)
-    with pytest.raises(OSError, match="no token"):
+    with pytest.raises(ConfigurationError, match="no token"):
         caller.call(gateway, "push", [])
     unreadable = caller.make("h:1", bearer_token_file="/absent")
     assert caller.call(unreadable, "ready") is False

@@ -52,7 +52,7 @@ def test_a_large_exposition_is_written_in_chunks(size):
 def test_other_requests_are_served_while_an_exposition_is_made():
     async def scenario():
         served = Served()
-        for job in range(20):
+        for job in range(60):
             body = "".join(f'm{job}{{i="{i}"}} {i}\n' for i in range(500))
             await served.asked("PUT", f"/metrics/job/{job}/l{job}/x", body)
         finished = []
@@ -120,7 +120,7 @@ def test_a_scrape_ignores_every_other_parameter():
 def test_scrapes_that_wait_share_the_next_one_which_has_what_was_pushed_before():
     async def scenario():
         served = Served()
-        for job in range(20):
+        for job in range(60):
             body = "".join(f'm{job}{{i="{i}"}} {i}\n' for i in range(500))
             await served.asked("PUT", f"/metrics/job/{job}/l{job}/x", body)
         first = asyncio.create_task(served.asked("GET", "/metrics"))
