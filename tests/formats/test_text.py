@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pushgate.errors import TextFormatError
 from pushgate.formats import text as text_module
+from pushgate.formats.relabeling import Relabeling
 from pushgate.formats.scanner import scan
 from pushgate.formats.text import TextReader
 from pushgate.model.grouping import GroupingKey
@@ -599,15 +600,39 @@ def test_known_labels_but_for_some_values_give_what_the_scanner_gives(lines, lat
     [
         b'c 1\na{run="%b",x="1"} 1\na{run="%b",x="2"} 2\nb{x="1"} 1\n',
         b'# TYPE h histogram\nh_bucket{run="%b",le="1"} 1\nh_sum{run="%b"} 1\n',
+        b"".join(b'a{run="%%b",v="1",w="2",x="%d",y="3",z="4"} 1\n' % at for at in range(1000)),
     ],
 )
 def test_labels_that_are_known_but_for_one_value_are_not_read(body, monkeypatch):
     reader = TextReader(NameRule.LEGACY)
     for run in (b"1st", b"2nd", b"3rd"):
-        reader.read(body % (run, run))
+        reader.read(body.replace(b"%b", run))
     monkeypatch.setattr(text_module, "_unquoted", None)
-    expected = scanned(body % (b"4th", b"4th"))
-    assert content(reader.read(body % (b"4th", b"4th"))) == content(expected)
+    later = body.replace(b"%b", b"4th")
+    assert content(reader.read(later)) == content(scanned(later))
+
+
+@pytest.mark.parametrize(
+    ("body", "learned"),
+    [
+        ('a{run="%s"} 1\na{run="base"} 1\n', 1),
+        ("a{" + ",".join(f'l{at}="%s"' for at in range(8)) + "} 1\n", 1),
+        ("a{" + ",".join(f'l{at}="%s"' for at in range(9)) + "} 1\n", 0),
+    ],
+)
+def test_labels_that_have_to_be_read_are_found_out_once(body, learned, monkeypatch):
+    made = []
+
+    def relabeling(*arguments):
+        made.append(arguments)
+        return Relabeling(*arguments)
+
+    monkeypatch.setattr(text_module, "Relabeling", relabeling)
+    reader = TextReader(NameRule.LEGACY)
+    for run in range(9):
+        new = [f"{run}_{at}" for at in range(body.count("%s"))]
+        reader.read((body % tuple(new)).encode())
+    assert len(made) == learned
 
 
 @given(st.binary() | st.text('a{}="\\ \n#1x,').map(str.encode), rules)

@@ -6,12 +6,15 @@ nothing else but numbers, the labels of the second one need not be read.
 
 from collections.abc import Sequence
 from itertools import chain, repeat
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pushgate.formats.structure import Unusual
 from pushgate.model.family import FamilyShape
 from pushgate.model.grouping import Labels
 from pushgate.model.shape import PushShape, size
+
+MAX_NEW: Final = 8
+"""How many values a relabeling may leave out. Each takes a pass over the labels."""
 
 
 class _Column(NamedTuple):
@@ -23,8 +26,9 @@ class _Column(NamedTuple):
 
 
 class _Metrics(NamedTuple):
-    """The metrics of a family, as they were, and by columns if they have new values."""
+    """The metrics of a family: their labels, or these by columns if they have new values."""
 
+    length: int
     labels: tuple[Labels, ...]
     columns: list[_Column]
 
@@ -32,9 +36,8 @@ class _Metrics(NamedTuple):
         """Return the labels with new *values*."""
         if not self.columns:
             return self.labels
-        count = len(self.labels)
         columns = [
-            repeat((name, values[new]), count) if new is not None else pairs
+            repeat((name, values[new]), self.length) if new is not None else pairs
             for name, pairs, new in self.columns
         ]
         return tuple(zip(*columns, strict=True))
@@ -54,7 +57,7 @@ class Relabeling:
         self._is_distinct = shape.is_distinct
         places: dict[tuple[Labels, ...], int] = {}  # families often share their labels
         self._places = [places.setdefault(family.labels, len(places)) for family in shape.families]
-        self._metrics = [_Metrics(labels, _columns(labels, values)) for labels in places]
+        self._metrics = [_by_columns(labels, values) for labels in places]
         self._names, self._types, self._helps = zip(*[f[:3] for f in shape.families], strict=True)
         self._bounds = [family.bounds for family in shape.families]
         pairs = chain.from_iterable(chain.from_iterable(places))
@@ -63,8 +66,11 @@ class Relabeling:
     @property
     def cost(self) -> int:
         """About how many bytes of memory it takes."""
-        pairs = sum(map(len, chain.from_iterable(labels for labels, _ in self._metrics)))
-        return 600 * len(self._places) + 200 * pairs
+        pairs = 0
+        for metrics in self._metrics:
+            pairs += sum(map(len, metrics.labels))
+            pairs += sum(len(column.pairs) for column in metrics.columns)
+        return 600 * len(self._places) + 130 * pairs
 
     def filled(self, values: Sequence[str]) -> PushShape:
         """Return the shape with *values* in place of those that were left out. Not interned."""
@@ -79,10 +85,10 @@ class Relabeling:
         return shape
 
 
-def _columns(metrics: Sequence[Labels], values: Sequence[str]) -> list[_Column]:
-    """Return *metrics* by columns; nothing if they have none of *values*."""
+def _by_columns(metrics: tuple[Labels, ...], values: Sequence[str]) -> _Metrics:
+    """Return *metrics* by columns, or as they are if they have none of *values*."""
     if not any(value in values for labels in metrics for _, value in labels):
-        return []
+        return _Metrics(len(metrics), metrics, [])
     if len({tuple([name for name, _ in labels]) for labels in metrics}) > 1:
         raise Unusual
     columns: list[_Column] = []
@@ -94,4 +100,4 @@ def _columns(metrics: Sequence[Labels], values: Sequence[str]) -> list[_Column]:
             raise Unusual
         else:
             columns.append(_Column(name, pairs, None))
-    return columns
+    return _Metrics(len(metrics), (), columns)

@@ -4,7 +4,7 @@ A *known* body differs from an earlier one only in its numbers: it is cut at the
 shape is looked up. Any other is read by *columns*: the text around its label values, its
 *structure*, says which label each value belongs to, and whole columns of labels are assembled at
 once. A structure that was read before is looked up, too. Where only a few label values are new,
-such as that of a run, and all samples have them, no labels are read at all.
+such as that of a run, and all metrics of a family have them, or none, no labels are read at all.
 
 Names in quotes, unusual blanks, duplicates and all errors are left to the scanner.
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pushgate.errors import TextFormatError
 from pushgate.formats.families import TYPES, Families, FamilyBuilder, assemble, family_of
-from pushgate.formats.relabeling import Relabeling
+from pushgate.formats.relabeling import MAX_NEW, Relabeling
 from pushgate.formats.scanner import Scanned, scan
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost, remembered
 from pushgate.formats.slots import SlotMapping, slot_mapping
@@ -41,9 +41,8 @@ _MAX_REMEMBERED_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 # Stands for a label value, and is no UTF-8.
 _MARK = b"\xff"
-# How many first samples are remembered, and how long these may be.
-_MAX_FIRSTS = 1000
-_MAX_FIRST = 1000
+# In larger bodies, no label values are blanked.
+_MAX_BLANKED_BYTES = 256 << 10
 
 # What looks like a number, and the comments and empty lines after it. It is the scanner's task, or
 # that of the slots, to find out whether it is one.
@@ -109,6 +108,22 @@ class _Blanked(NamedTuple):
     values: list[str]
 
 
+class _ByColumns(NamedTuple):
+    """What came of a body that was read by columns; *inside* are all its label values."""
+
+    structure: Structure
+    inside: Sequence[str]
+    shape: PushShape
+    mapping: SlotMapping
+
+
+class _Template(NamedTuple):
+    """What a blanked body becomes with other values; without a relabeling, it has to be read."""
+
+    relabeling: Relabeling | None
+    mapping: SlotMapping
+
+
 class TextReader:
     """Reads text bodies, and remembers their shapes."""
 
@@ -122,15 +137,16 @@ class TextReader:
         self._names = names
         self._shapes: ShapeCache[object, SlotMapping] = ShapeCache(cache_bytes)
         self._structures: BoundedCache[object, Structure] = BoundedCache(cache_bytes // 4)
-        self._relabelings: BoundedCache[object, tuple[Relabeling, SlotMapping]]
-        self._relabelings = BoundedCache(cache_bytes // 4)
-        self._first_values: dict[tuple[bytes, ...], list[bytes]] = {}
+        self._templates: BoundedCache[object, _Template] = BoundedCache(cache_bytes // 4)
+        self._first_values: BoundedCache[tuple[bytes, ...], list[bytes]]
+        self._first_values = BoundedCache(cache_bytes // 16)
         self._begun = b"", _cut(b"")
 
     @property
     def cache_bytes(self) -> int:
         """How much memory the cache of shapes takes."""
-        return self._shapes.bytes + self._structures.bytes + self._relabelings.bytes
+        caches = self._shapes, self._structures, self._templates, self._first_values
+        return sum(cache.bytes for cache in caches)
 
     def read(self, body: bytes) -> Pushed:
         """Return what *body* pushes.
@@ -177,22 +193,22 @@ class TextReader:
 
     def _read_new(self, body: bytes, cut: _Cut) -> Pushed:
         try:
-            blanked = self._blanked(cut)
-            known = self._relabelings.get(blanked.key) if blanked else None
-            if blanked and known:
-                relabeling, mapping = known
-                shape = relabeling.filled(blanked.values)
+            blanked = self._blanked(cut) if len(body) <= _MAX_BLANKED_BYTES else None
+            known = self._templates.get(blanked.key) if blanked else None
+            if blanked and known and known.relabeling:
+                shape, mapping = known.relabeling.filled(blanked.values), known.mapping
             else:
-                shape, mapping = self._read_by_columns(body, cut, blanked)
+                read = self._read_by_columns(body, cut)
+                shape, mapping = read.shape, read.mapping
+                if blanked and not known:
+                    self._learn(blanked, read, len(body))
             pushed = Pushed(shape, mapping.numbers(cut.values))
         except (Unusual, ValueError):
             return self._scanned(body, cut)
         self._remember(body, cut, shape, mapping)
         return pushed
 
-    def _read_by_columns(
-        self, body: bytes, cut: _Cut, blanked: "_Blanked | None"
-    ) -> tuple[PushShape, SlotMapping]:
+    def _read_by_columns(self, body: bytes, cut: _Cut) -> _ByColumns:
         around, inside = _unquoted(cut.heads)
         key = key_of(cut.comments), around
         structure = self._structures.get(key)
@@ -205,31 +221,38 @@ class TextReader:
             shape, mapping = structure.assembled(inside)
             if self._structures.wants(key):
                 self._structures.put(key, structure, len(body) + structure.cost)
-        if blanked and self._relabelings.wants(blanked.key):
-            with suppress(Unusual):
-                if structure.bounds(inside).isdisjoint(blanked.values):
-                    relabeling = Relabeling(shape, blanked.values)
-                    cost = len(body) + relabeling.cost
-                    self._relabelings.put(blanked.key, (relabeling, mapping), cost)
-        return shape, mapping
+        return _ByColumns(structure, inside, shape, mapping)
 
-    def _blanked(self, cut: _Cut) -> "_Blanked | None":
+    def _learn(self, blanked: _Blanked, read: _ByColumns, size: int) -> None:
+        """Keep what *blanked* is with other values, if it came before, or that this is unusual."""
+        key, values = blanked
+        if not self._templates.wants(key):
+            return
+        relabeling = None
+        if read.structure.bounds(read.inside).isdisjoint(values):
+            with suppress(Unusual):
+                relabeling = Relabeling(read.shape, values)
+        template = _Template(relabeling, read.mapping)
+        if relabeling is None or not self._templates.put(key, template, size + relabeling.cost):
+            self._templates.put(key, template._replace(relabeling=None), size)
+
+    def _blanked(self, cut: _Cut) -> _Blanked | None:
         """Return *cut* without those label values that are new since the last one like it.
 
         Only the values of one sample are looked at, the first that has labels. Returns None if none
-        is new, or if one could be mistaken for something else.
+        or many are new, or if one could be mistaken for something else.
         """
         heads = b"\n".join(cut.heads)
-        first = next((head for head in cut.heads if b'"' in head), b"")
-        if len(first) > _MAX_FIRST or b"\\" in heads or _MARK in heads:
+        if b"\\" in heads or _MARK in heads:
             return None
+        first = next((head for head in cut.heads if b'"' in head), b"")
         pieces = first.split(b'"')
         around, values = tuple(pieces[0::2]), pieces[1::2]
-        before = self._first_values.get(around, values)
-        if len(self._first_values) >= _MAX_FIRSTS:
-            self._first_values.clear()
-        self._first_values[around] = values
+        before = self._first_values.get(around) or values
+        self._first_values.put(around, values, key_cost(pieces, len(first)))
         new = [value for value, old in zip(values, before, strict=False) if value != old]
+        if len(new) > MAX_NEW:
+            return None
         for number, value in enumerate(new):
             # What may follow the quote at the end of a value could stand between two quotes, too.
             if not value or value[:1] in b", \t}" or b"\n" in value:

@@ -18,7 +18,7 @@ from pushgate.formats.families import Part
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.values import SIMPLE_PREFIX
 from pushgate.formats.protobuf.wire import read_varint, varint
-from pushgate.formats.relabeling import Relabeling
+from pushgate.formats.relabeling import MAX_NEW, Relabeling
 from pushgate.formats.shapecache import remembered
 from pushgate.formats.slots import SlotMapping
 from pushgate.formats.structure import Arrangement, Run, Structure, Unusual, labels_of
@@ -160,7 +160,7 @@ class SameLength:
         """Learn which label values all metrics of a family have."""
         metrics = columns.families[0].values
         common = list(dict.fromkeys(its[0] for its in metrics if its.count(its[0]) == len(its)))
-        if not common:
+        if not 0 < len(common) <= MAX_NEW:
             return
         values = [body[at : at + size] for at, size in places]
         its_places = [place for place, value in zip(places, values, strict=True) if value in common]
