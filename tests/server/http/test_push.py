@@ -72,6 +72,26 @@ def test_new_bodies_that_become_complete_at_once_are_read_in_turns(monkeypatch):
     assert len({when for _, when in answered}) >= 9  # the first one need not wait
 
 
+def test_pushes_that_wait_for_their_turn_to_be_read_are_in_flight(monkeypatch):
+    monkeypatch.setattr(push_module, "_MAX_SPENT_SECONDS", 0)
+    body = b"".join(b"m%d 1\n" % number for number in range(500))
+
+    async def five() -> list[int]:
+        pushes = compose(Settings(limit_pushes_in_flight=3)).context.pushes
+        answered: list[int] = []
+        for number in range(5):
+            request = put(b"/metrics/job/%d" % number)
+            push = pushes.start(request, None, lambda answer: answered.append(answer.status))
+            push.feed(body)
+            push.finish()
+        while len(answered) < 5:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+        return answered
+
+    # One is read at once and three wait, so that there is no place for the last.
+    assert asyncio.run(five()) == [200, 503, 200, 200, 200]
+
+
 def test_a_delete_ignores_its_body():
     request = push_request("DELETE", b"/metrics/job/j", b"", [])
     assert pushed((request, [b"x" * 100]), limit_body_bytes=10) == [(202, "")]

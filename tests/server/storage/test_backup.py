@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pushgate.errors import StartupError
+from pushgate.server.storage import backup as backup_module
 from pushgate.server.storage.backup import copy, copy_database, restore_database
 from pushgate.server.storage.opening import lock_file, open_database
 from pushgate.server.storage.sqlite import SqliteJournal
@@ -120,3 +121,15 @@ def test_a_file_that_a_server_uses_is_not_copied(file, url):
         copy(file, url, replace=False)
     lock.release()
     assert stored(url) == {}
+
+
+def test_no_server_can_use_a_file_while_it_is_copied(file, url, monkeypatch):
+    def restore(*arguments, **options):
+        with pytest.raises(StartupError, match="in use by another process"):
+            lock_file(Path(file), 0)
+        return restore_database(*arguments, **options)
+
+    monkeypatch.setattr(backup_module, "restore_database", restore)
+    copy(file, url, replace=False)
+    lock_file(Path(file), 0).release()
+    assert stored(url) != {}

@@ -68,8 +68,9 @@ class IssuerKeys:
         self._started = self._fetched = -math.inf
         self._fetching: asyncio.Task[None] | None = None
         if self._url:
-            for module in _FETCHING:
-                import_module(module)
+            with suppress(ImportError):  # one of the last ones is private, and may be renamed
+                for module in _FETCHING:
+                    import_module(module)
             self._trusted = _trusted(issuer)
         else:
             try:

@@ -411,6 +411,7 @@ class HttpProtocol(asyncio.Protocol):
             self._await_head()
             return False
         if end.end() > _LARGE_HEAD_BYTES and not self._has_turn:
+            self._deadline = _NEVER  # the client has sent all of it
             self._queue()  # to parse it takes milliseconds, and hundreds may come at once
             return False
         head = bytes(buffer[: end.start() + 1])

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from sys import intern
 from traceback import clear_frames
@@ -167,6 +168,7 @@ class PushService:
         self._held_bytes = 0
         self._spent_seconds = 0.0
         self._decoding: set[asyncio.Task[None]] = set()
+        self._queued = 0
         self._decoders = asyncio.Semaphore(_MAX_DECODERS)
 
     def start(
@@ -183,7 +185,8 @@ class PushService:
             if request.method != "DELETE":
                 if len(request.idempotency_key) > _MAX_KEY_BYTES:
                     raise InvalidPush(f"the Idempotency-Key has more than {_MAX_KEY_BYTES} bytes")
-                if 0 < self._max_pending <= self._gateway.waiting + len(self._decoding):
+                unread = self._queued + len(self._decoding)
+                if 0 < self._max_pending <= self._gateway.waiting + unread:
                     raise LimitExceeded(
                         f"{self._max_pending} pushes are waiting", "pushes-in-flight", status=503
                     )
@@ -261,39 +264,51 @@ class PushService:
         """Forget *size* bytes that :meth:`reserve` counted."""
         self._held_bytes -= size
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether bodies have been read for long enough in this iteration of the event loop."""
-        return self._spent_seconds > _MAX_SPENT_SECONDS
+    def carry_out(self, push: "Push") -> None:
+        """Read the body of *push*, submit it, and settle it once it is durable.
 
-    def carry_out(self, push: "Push", pieces: list[bytes]) -> None:
-        """Read the body *pieces*, submit it, and settle *push* once it is durable."""
+        Hundreds of bodies may be complete in one iteration of the event loop. After those that were
+        read for some milliseconds, the others wait for their turns.
+        """
         if push.length <= _TINY_BODY_BYTES:
-            self._carry_out(push, pieces)
-            return
+            self._read(push)
+        elif self._spent_seconds <= _MAX_SPENT_SECONDS:
+            self._read_timed(push)
+        else:
+            self._queued += 1
+            queue_slice(partial(self._read_queued, push))
+
+    def _read_queued(self, push: "Push") -> None:
+        self._queued -= 1
+        self._read_timed(push)
+
+    def _read_timed(self, push: "Push") -> None:
         if not self._spent_seconds:
             asyncio.get_running_loop().call_soon(self._forget_spent)
         began = time.perf_counter()
-        try:
-            self._carry_out(push, pieces)
-        finally:
-            self._spent_seconds += time.perf_counter() - began
+        self._read(push)
+        self._spent_seconds += time.perf_counter() - began
 
     def _forget_spent(self) -> None:
         self._spent_seconds = 0.0
 
-    def _carry_out(self, push: "Push", pieces: list[bytes]) -> None:
-        request = push.request
-        if request.method == "DELETE":
-            self._submit(push, Delete(push.group))
-            return
-        if push.length <= _LARGE_BODY_BYTES:
-            pieces = [b"".join(pieces)]
-            pushed = self._decoder.read_quickly(pieces[0], request.content_type, request.encoding)
-            if pushed is not None:
-                self._check_exposition(push, pushed)
-                self._submit(push, _change(push, pushed))
+    def _read(self, push: "Push") -> None:
+        request, pieces = push.request, push.take_pieces()
+        try:
+            if request.method == "DELETE":
+                self._submit(push, Delete(push.group))
                 return
+            if push.length <= _LARGE_BODY_BYTES:
+                pieces = [b"".join(pieces)]
+                read_quickly = self._decoder.read_quickly
+                pushed = read_quickly(pieces[0], request.content_type, request.encoding)
+                if pushed is not None:
+                    self._check_exposition(push, pushed)
+                    self._submit(push, _change(push, pushed))
+                    return
+        except Exception as error:  # noqa: BLE001 - answered, and logged there if unexpected
+            push.settle(error)
+            return
         task = asyncio.get_running_loop().create_task(self._decode(push, pieces))
         self._decoding.add(task)
         task.add_done_callback(self._decoding.discard)
@@ -440,19 +455,13 @@ class Push:
 
     def finish(self) -> None:
         """Carry out the push: its body is complete."""
-        if self._done is None:
-            return
-        if self.length > _TINY_BODY_BYTES and self._service.is_busy:
-            queue_slice(self._carry_out)
-        else:
-            self._carry_out()
+        if self._done is not None:
+            self._service.carry_out(self)
 
-    def _carry_out(self) -> None:
+    def take_pieces(self) -> list[bytes]:
+        """Return the pieces of the body, and forget them."""
         pieces, self._pieces = self._pieces, []
-        try:
-            self._service.carry_out(self, pieces)
-        except Exception as error:  # noqa: BLE001 - answered, and logged there if unexpected
-            self.settle(error)
+        return pieces
 
     def hang_up(self) -> None:
         """Ignore that the client is gone: a push that is complete is carried out."""

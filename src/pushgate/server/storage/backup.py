@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -143,13 +143,17 @@ def copy(source: str, target: str, *, replace: bool) -> Contents:
 
     This is a backup that is restored, with the same errors; but a file may not be in use.
     """
-    with tempfile.TemporaryDirectory(prefix="pushgate-") as folder:
-        backup = Path(folder) / "backup"
+    with ExitStack() as stack:
+        backup = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pushgate-"))) / "backup"
+        )
         if _is_database(source):
             copy_database(source, backup)
         else:
+            if Path(source).exists():  # if not, the copy says so
+                # Until the end: a server would go on to change it.
+                stack.callback(lock_file(Path(source), 0).release)
             copy_file(Path(source), backup)
-            lock_file(Path(source), 0).release()  # a server would go on to change it
         if _is_database(target):
             return restore_database(backup, target, replace=replace)
         return restore_file(backup, Path(target), replace=replace)

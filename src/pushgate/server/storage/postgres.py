@@ -403,21 +403,21 @@ class PostgresJournal(Journal):
     def _reload(self, *, is_loss: bool) -> News:
         """Load everything anew: the last turn that this server saw is no longer there."""
         self._database.roll_back()
-        if is_loss:
+        before = [known.key for known in self._groups.values()]
+        changed: list[tuple[bytes, Group | None]]
+        changed = [(group.key.packed, group) for group in self._load()]
+        if is_loss:  # said now, because whatever fails is tried again
             self.losses += 1
             _log.error(
                 "the database has lost changes that this server had seen (a standby without them "
-                "was promoted, or a backup restored); everything is loaded anew",
+                "was promoted, or a backup restored); everything was loaded anew",
                 extra={"database": self.name},
             )
         else:
             _log.warning(
-                "this server has missed too many changes; everything is loaded anew",
+                "this server has missed too many changes; everything was loaded anew",
                 extra={"database": self.name},
             )
-        before = [known.key for known in self._groups.values()]
-        changed: list[tuple[bytes, Group | None]]
-        changed = [(group.key.packed, group) for group in self._load()]
         changed += [(key, None) for key in before if key not in self._ids.groups]
         return News(changed, self.applied_keys(), is_all=True)
 

@@ -145,7 +145,10 @@ class Index:
             self._forget(job, group.key)
 
     def admits_values(self, key: GroupingKey, shape: PushShape) -> bool:
-        """Return whether *shape* is consistent if the group *key* holds its label schema."""
+        """Return whether *shape* is known to be consistent, without a look at its series.
+
+        Only if the group *key* holds its label schema.
+        """
         return self._jobs[key.job].owners is None and shape.is_clean(key)
 
     def revalue(self, before: Pushed, after: Pushed) -> None:
