@@ -28,6 +28,7 @@ MADE = {
     "InvalidParameter": lambda: errors.InvalidParameter("limit", "no"),
     "InvalidSelector": lambda: errors.InvalidSelector(3, "no"),
     "LimitExceeded": lambda: errors.LimitExceeded("no", "x", status=429),
+    "StoreFull": lambda: errors.StoreFull("no", "groups"),
     "InconsistentPush": lambda: errors.InconsistentPush("no", advice=("do this",)),
     "JournalFailed": lambda: errors.JournalFailed("no", unknown=True),
     "ConfigurationError": lambda: errors.ConfigurationError("no", key="job", source="p:1"),

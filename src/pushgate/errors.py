@@ -9,7 +9,9 @@ PushgateError
 ├── InvalidParameter          a parameter of a query is wrong
 ├── InvalidSelector           a selector of groups is malformed
 ├── LimitExceeded             a limit of the server was exceeded; the error names the flag
+│   └── StoreFull             there are as many groups or series as there may be
 ├── InconsistentPush          well-formed, but it contradicts itself or what is stored
+│   └── ConflictingPush       only other groups are in its way
 ├── JournalFailed             the disk, or the database, could not store the push
 ├── StaleCopy                 what is in memory is too old to be shown
 ├── StartupError              the server can't start; the message says what to do
@@ -116,6 +118,13 @@ class LimitExceeded(PushgateError):
         self.status = status
 
 
+class StoreFull(LimitExceeded):
+    """There are as many groups or series as there may be; with fewer, the push is accepted."""
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message, limit, status=429)
+
+
 class InconsistentPush(PushgateError):
     """The push contradicts itself, the stored groups or the server's own metrics.
 
@@ -125,6 +134,10 @@ class InconsistentPush(PushgateError):
     def __init__(self, message: str, *, advice: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.advice = advice
+
+
+class ConflictingPush(InconsistentPush):
+    """The push contradicts other groups, and would be accepted if they were gone."""
 
 
 class JournalFailed(PushgateError):

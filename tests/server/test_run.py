@@ -36,6 +36,33 @@ def test_a_signal_ends_a_process_whose_event_loop_is_stuck():
         assert process.wait(10) == 1
 
 
+SETTLING = """
+import asyncio
+import sys
+from pushgate.server import run
+from pushgate.server.settings import Settings
+from pushgate.server.store.expiry import Expiry
+
+async def take_long(self):
+    print("settling", flush=True)
+    await asyncio.sleep(60)
+
+Expiry.settle_all = take_long
+settings = Settings(persistence_file="", web_listen_address=("127.0.0.1:0",))
+sys.exit(run.serve(settings))
+"""
+
+
+def test_a_stop_does_not_wait_for_all_that_became_due_while_the_server_was_down():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SETTLING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    with process:
+        assert process.stdout.readline() == b"settling\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
 BROKEN = """
 import sys
 from pushgate.server import run

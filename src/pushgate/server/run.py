@@ -153,7 +153,10 @@ class _Process:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._stop.in_loop()  # until here, a signal ends the process at once
         context.gateway.start()
-        await context.expiry.settle()  # what became due while the server was down
+        stop = asyncio.create_task(self._stop.requested.wait())
+        # What became due while the server was down may be a lot: a stop does not wait for it.
+        settling = asyncio.create_task(context.expiry.settle_all())
+        await asyncio.wait((settling, stop), return_when=asyncio.FIRST_COMPLETED)
         server = HttpServer(self._app, context)
         await server.start(listeners)
         for listener in listeners:
@@ -174,13 +177,12 @@ class _Process:
             # The first page that shows them would hold up the event loop with the import.
             tasks.append(asyncio.create_task(asyncio.to_thread(message_class, "Metric")))
         broken = asyncio.create_task(context.gateway.broken())
-        stop = asyncio.create_task(self._stop.requested.wait())
         await asyncio.wait((broken, stop), return_when=asyncio.FIRST_COMPLETED)
         self._notifier.send("STOPPING=1")
         # The journal closes last, because pushes under way are answered once they are in it.
         await server.stop(self._stop.seconds, self._stop.at_once)
         await context.gateway.close()
-        for task in (*tasks, stop):
+        for task in (*tasks, settling, stop):
             task.cancel()
         if broken.done():
             raise StartupError(f"the server stopped because {broken.result().cause}")

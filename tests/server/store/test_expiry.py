@@ -2,13 +2,20 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 from hypothesis import given, strategies as st
 
-from pushgate.errors import InconsistentPush, JournalFailed
+from pushgate.errors import InconsistentPush, JournalFailed, LimitExceeded
+from pushgate.model.slices import finished
 from pushgate.server.storage.sqlite import SqliteJournal
-from pushgate.server.store import gateway as gateway_module, store as store_module
+from pushgate.server.store import (
+    expiry as expiry_module,
+    gateway as gateway_module,
+    store as store_module,
+)
+from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.change import Expire, Fail
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
@@ -36,8 +43,10 @@ class Clock:
         self.monotonic += int(seconds * SECOND)
 
 
-def started(clock: Clock, rules: Rules, journal=None) -> tuple[Gateway, Expiry]:
-    store = Store(rules=rules)
+def started(
+    clock: Clock, rules: Rules, journal=None, bounds: Bounds | None = None
+) -> tuple[Gateway, Expiry]:
+    store = Store(rules=rules, bounds=bounds)
     if journal is not None:
         store.load(journal.load())
     gateway = Gateway(store, journal)
@@ -319,6 +328,28 @@ async def test_many_groups_expire_in_batches_of_which_a_reader_waits_for_the_las
     await gateway.close()
 
 
+class SlowDisk(Batches):
+    """A journal that takes its time for each batch."""
+
+    def append(self, steps):
+        time.sleep(0.02)
+        super().append(steps)
+
+
+async def test_a_reader_sees_what_is_left_when_all_batches_together_take_too_long(monkeypatch):
+    monkeypatch.setattr(store_module, "EXPIRED_AT_ONCE", 1)
+    clock = Clock()
+    gateway, expiry = started(clock, rules(forget_after=10), SlowDisk())
+    load(gateway, 20, clock.wall)
+    clock.advance(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(expiry_module, "_SETTLE_SECONDS", 0.05)
+        assert 0 < len(await shown(gateway, expiry)) < 20
+    await expiry.settle_all()
+    assert await shown(gateway, expiry) == {}
+    await gateway.close()
+
+
 async def test_what_becomes_due_between_two_batches_is_not_shown_either():
     clock = Clock()
     gateway, expiry = started(clock, rules(ttl=10), Batches())
@@ -390,6 +421,44 @@ async def test_what_is_due_is_no_reason_to_refuse_a_push():
     await gateway.close()
 
 
+async def test_what_is_due_does_not_fill_the_server():
+    clock = Clock()
+    full = Bounds(groups=2 * EXPIRED_AT_ONCE)
+    gateway, expiry = started(clock, rules(forget_after=10), Batches(), full)
+    load(gateway, full.groups, clock.wall)
+    clock.advance(10)
+    await gateway.apply(put(key("new"), "m 1\n", clock.wall))
+    assert await shown(gateway, expiry) == {"new": {"m": [b"1"]}}
+    await gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("n 1 1700000000000\n", InconsistentPush),
+        ("n 1\nn 1\n", InconsistentPush),
+        ("# TYPE m counter\nm 1\nm 1\n", InconsistentPush),
+        ("# TYPE n_count gauge\nn_count 1\n# TYPE n summary\nn_sum 1\n", InconsistentPush),
+        ("n 1\no 1\np 1\nq 1\n", LimitExceeded),
+    ],
+)
+async def test_a_push_that_is_wrong_by_itself_does_not_wait_for_all_that_is_due(body, error):
+    clock = Clock()
+    bounds = Bounds(series_per_push=3)
+    gateway, expiry = started(clock, rules(ttl=10), Batches(), bounds)
+    count = 4 * EXPIRED_AT_ONCE
+    load(gateway, count, clock.wall)
+    clock.advance(10)
+    wrong = put(key("new"), body, clock.wall)
+    expiry.begin(wrong.key)
+    with pytest.raises(error):
+        await gateway.apply(wrong)
+    assert expiry.expired < count
+    await expiry.settle()
+    assert expiry.expired == count
+    await gateway.close()
+
+
 @pytest.mark.parametrize("fail_after", [1, 1000])
 async def test_a_push_that_is_wrong_anyway_is_refused_once(fail_after):
     clock = Clock()
@@ -424,6 +493,17 @@ async def test_a_schedule_does_not_grow_with_groups_that_come_and_go():
         await gateway.apply(put(key(f"j{number}"), "m 1\n", clock.wall))
         await gateway.apply(Delete(key(f"j{number}")))
     assert len(gateway.store._schedule._heap) <= 1001
+
+
+def test_a_schedule_does_not_grow_with_attempts_to_expire_that_fail():
+    store = Store(rules=rules(ttl=1, forget_after=10))
+    for number in range(EXPIRED_AT_ONCE):
+        store.apply(store.admit(put(key(f"j{number}"), "m 1\n", START)))
+    for _ in range(20):
+        steps = store.admit(Expire(START + SECOND))
+        assert len(steps) == EXPIRED_AT_ONCE
+        finished(store.withdrawal(reversed(steps)))
+    assert len(store._schedule._heap) <= 2 * EXPIRED_AT_ONCE + 1000
 
 
 class SlowTwin:

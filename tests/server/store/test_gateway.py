@@ -7,7 +7,13 @@ from itertools import cycle, islice
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pushgate.errors import InconsistentPush, JournalFailed, LimitExceeded, StaleCopy
+from pushgate.errors import (
+    ConflictingPush,
+    InconsistentPush,
+    JournalFailed,
+    LimitExceeded,
+    StaleCopy,
+)
 from pushgate.server.storage.journal import TurnLost
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store import gateway as gateway_module
@@ -84,7 +90,7 @@ async def test_a_push_is_checked_against_those_before_it():
         )
         await disk.is_asked()
         disk.go_on()
-        assert await results(pushes) == [None, InconsistentPush]
+        assert await results(pushes) == [None, ConflictingPush]
         assert shown(gateway) == {"a": {"m": [b"1"]}, "b": {}}
 
 

@@ -20,7 +20,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Final, NamedTuple
 
-from pushgate.errors import InconsistentPush
+from pushgate.errors import ConflictingPush, InconsistentPush
 from pushgate.formats.protobuf.prototext import detail_text, metric_text, value_text
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
@@ -295,7 +295,7 @@ class Index:
             labels["instance"] = ""
         if GroupingKey(labels.items()).packed not in self._groups:
             return
-        raise InconsistentPush(
+        raise ConflictingPush(
             _times_complaint(own, DUPLICATE),
             advice=(
                 f"The group {_shown(labels.items())} exists; no instance and an empty one are "  # noqa: ISC004 - one line of advice
@@ -344,6 +344,16 @@ def holder(groups: Iterable[Group], names: frozenset[str], key: GroupingKey) -> 
     return None
 
 
+def rivals(family: FamilyShape) -> Iterator[str]:
+    """Yield the names that *family* may conflict with, its own included."""
+    yield family.name
+    for suffix in _SUFFIXES:
+        if family.name.endswith(suffix):
+            yield family.name.removesuffix(suffix)
+        if not family.type.is_simple:
+            yield family.name + suffix
+
+
 class Violations:
     """Why a push may not be stored: all are counted, the first few are put in words."""
 
@@ -351,6 +361,8 @@ class Violations:
         self.count = 0
         self.families: list[FamilyShape] = []
         """The families of those that are put in words."""
+        self.is_by_push = False
+        """Whether the push would be refused even if there were no other group."""
         self._texts: list[str] = []
 
     def add(self, family: FamilyShape, text: str) -> None:
@@ -400,6 +412,7 @@ class _Check:
         if is_new:
             yield from self._release()
         own = yield from self._by_family(own_violations)
+        self._found.is_by_push = bool(own)
         for at, family in enumerate(self._shape.families):
             if at % PER_SLICE == 0:
                 yield
@@ -474,6 +487,7 @@ class _Check:
     def _is_contradicted(self, at: int, family: FamilyShape) -> Sliced[bool]:
         """Return whether the whole *family* contradicts another one, having complained of it."""
         if mismatch := self._own_mismatch(family) or self._collision(at, family):
+            self._found.is_by_push |= all(self._claimed(name) is None for name in rivals(family))
             self._found.add(family, mismatch)
             return True
         claimed = self._index.contradiction(family, self._released.get(family.name))

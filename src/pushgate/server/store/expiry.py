@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
 
@@ -20,6 +21,7 @@ _log = logging.getLogger(__name__)
 _MAX_STEP = 10 * 10**9
 _SECOND_LOOK = 60 * 10**9
 _MAX_LOGGED = 20
+# For how long a reader waits for all that is due, and the start of the server for each batch of it.
 _SETTLE_SECONDS = 4.0
 
 Clock = Callable[[], int]
@@ -30,8 +32,9 @@ class Expiry:
     """Lets the groups of a gateway expire. Use it on the gateway's event loop.
 
     A clock that jumps forward is believed at once, unless more than half of all groups would
-    expire. Then it is believed only if it still says the same a minute later; until then, the
-    monotonic clock counts on from the last time that was believed.
+    expire; with more than 500 groups, that is estimated from 500 of them. Then it is believed only
+    if it still says the same a minute later; until then, the monotonic clock counts on from the
+    last time that was believed.
 
     Attributes:
         expired: how many groups have lost their metrics.
@@ -54,7 +57,7 @@ class Expiry:
         self._last: asyncio.Future[None] | None = None
         self._logged: Counter[str] = Counter()
         self._postponed: list[Callable[[], None]] = []
-        gateway.postpone = self._postpone
+        gateway.call_after_expiry = self._call_after_expiry
 
     def tick(self) -> None:
         """Look at the clock, and let what is due expire. Call it every second.
@@ -68,7 +71,8 @@ class Expiry:
         """Let what is due expire, the group *key* before any change that is submitted later.
 
         Takes below 1 µs if nothing is due. Many groups go in batches, one after the other, so that
-        a push waits for one of them at most.
+        a push waits for one of them at most. Only one that would be refused because of other groups
+        waits until all that is due is gone.
         """
         first = self._gateway.store.first_due
         if first is None or first > (now := self._believed_time()) or self._gateway.is_closing:
@@ -80,9 +84,19 @@ class Expiry:
             self._submit(Expire(now, key))
 
     async def settle(self) -> None:
-        """Let what is due expire, and return when it is no longer visible.
+        """Let what is due expire, and return when it is no longer visible, or after 4 seconds.
 
-        If the journal fails or hangs, it stays visible: a full disk must not end all scrapes.
+        What is left then stays visible, as it does if the journal fails: neither a full disk nor
+        many groups must end all scrapes.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self.settle_all()
+
+    async def settle_all(self) -> None:
+        """Let what is due expire, and return when it is no longer visible, however long it takes.
+
+        Only if the journal fails, or takes 4 seconds for one batch, it stays visible.
         """
         self.begin()
         now = self._believed_time()
@@ -126,7 +140,7 @@ class Expiry:
         for retry in postponed:
             retry()
 
-    def _postpone(self, retry: Callable[[], None]) -> bool:
+    def _call_after_expiry(self, retry: Callable[[], None]) -> bool:
         """If anything is due, call *retry* when it is gone, or stays because of the journal."""
         self.begin()
         if self._is_under_way:

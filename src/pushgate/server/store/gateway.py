@@ -17,7 +17,13 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic, perf_counter
 
-from pushgate.errors import InconsistentPush, JournalFailed, StaleCopy
+from pushgate.errors import (
+    ConflictingPush,
+    InconsistentPush,
+    JournalFailed,
+    StaleCopy,
+    StoreFull,
+)
 from pushgate.model.slices import PER_SLICE, Sliced, releasing
 from pushgate.server.storage.journal import Journal
 from pushgate.server.store.change import Change, Fail, Push
@@ -56,8 +62,8 @@ class Gateway:
             self._turns = Turns(journal, self.journal, self._written, self._renew)
         self.is_shared = journal is not None and journal.is_shared
         """Whether other servers also change what is served."""
-        self.postpone: Callable[[Callable[[], None]], bool] = lambda _: False
-        """Calls its argument later, when what is due has expired; False if nothing is due."""
+        self.call_after_expiry: Callable[[Callable[[], None]], bool] = lambda _: False
+        """Calls its argument when what is due has expired; returns False if nothing is due."""
         self._max_staleness = max_staleness
         self._broken: JournalFailed | None = None
         self._is_broken = asyncio.Event()
@@ -174,21 +180,24 @@ class Gateway:
             waiting.settle(self._broken)
             return
         yield from self._admit(waiting)
-        if waiting.answer is not None and self._is_postponed(waiting):
+        if isinstance(waiting.answer, ConflictingPush | StoreFull) and self._postpone(waiting):
             yield from self.store.withdrawal(reversed(waiting.steps))
         elif self._turns is None or self._is_answered_at_once(waiting):
             yield from self._application(waiting)
         else:
             self._pass_on(waiting, self._turns)
 
-    def _is_postponed(self, waiting: Waiting) -> bool:
-        """Return whether a push that was refused is admitted again: its rivals may be due."""
+    def _postpone(self, waiting: Waiting) -> bool:
+        """Admit again, once, what was refused because of other groups, if any are due.
+
+        Returns whether that will happen.
+        """
 
         def again() -> None:
             self._unsettled -= 1
             self._enqueue(self._admission(waiting))
 
-        if waiting.was_postponed or not self.postpone(again):
+        if waiting.was_postponed or not self.call_after_expiry(again):
             return False
         self._unsettled += 1
         waiting.was_postponed = True

@@ -49,9 +49,15 @@ class Schedule:
                 groups.append(group)
         return groups
 
-    def remove(self, group: bytes) -> Sliced[None]:
-        """Forget *group*. Its entry in the heap becomes void, and goes once half of them are."""
+    def remove(self, group: bytes) -> None:
+        """Forget *group*. Its entry in the heap becomes void."""
         self._entered.pop(group, None)
+
+    def compaction(self) -> Sliced[None]:
+        """Remove the void entries if they are more than half of many.
+
+        Call it after entering earlier times and after removing groups.
+        """
         if len(self._heap) > 2 * len(self._entered) + _MIN_VOID:
             entries = []
             for number, (key, due) in enumerate(self._entered.items()):

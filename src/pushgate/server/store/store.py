@@ -5,12 +5,11 @@ Then, once it is durable, *applied*: visible. What was admitted but could not be
 durable is *withdrawn*. The order is always that of admission.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, assert_never
 
-from pushgate.errors import InconsistentPush, LimitExceeded
-from pushgate.model.family import MetricType
+from pushgate.errors import ConflictingPush, InconsistentPush, LimitExceeded, StoreFull
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed, interned
 from pushgate.model.slices import PER_SLICE, Sliced, finished
@@ -28,7 +27,14 @@ from pushgate.server.store.change import (
     Update,
     Wipe,
 )
-from pushgate.server.store.consistency import Index, OwnFamily, Replaced, Violations, holder
+from pushgate.server.store.consistency import (
+    Index,
+    OwnFamily,
+    Replaced,
+    Violations,
+    holder,
+    rivals,
+)
 from pushgate.server.store.group import (
     EXPECTED_INTERVAL,
     Block,
@@ -151,14 +157,16 @@ class Store(VisibleGroups):
     def share_due(self, now: int) -> float:
         """Return which share of the groups would change if all expired that are due at *now*.
 
-        Where there are many groups, it is that of a sample: the cost is the same then.
+        Of more than 500 groups it is an estimate, from a sample of 500: so the cost is bounded.
         """
         sample = self.sample(_SAMPLE)
         due = sum(self.is_due(group.key, now) for group in sample)
         return due / len(sample) if sample else 0.0
 
     def governing(self, rules: Rules) -> Sliced[None]:
-        """Put *rules* in force with the first step; with the last, all that is due by them is.
+        """Put *rules* in force.
+
+        The first step does so. After the last one, every group is scheduled by them.
 
         Between two steps, other changes may be admitted. What was scheduled by earlier rules stays
         so: when it is taken, it turns out what the present ones say.
@@ -275,10 +283,11 @@ class Store(VisibleGroups):
             packed = step.key.packed
             del self._admitted[packed]
             self._rule_of.pop(packed, None)
-            yield from self._schedule.remove(packed)
+            self._schedule.remove(packed)
         else:
             self._admitted[step.key.packed] = step.after
             self._enter(step.after)
+        yield from self._schedule.compaction()
         return step
 
     def _enter(self, group: Group) -> None:
@@ -423,7 +432,8 @@ class Store(VisibleGroups):
         self._bounds.check(change.key, without_times(change.pushed).shape)
         violations = yield from self._index.check(change.key, pushed, replaced)
         if violations is not None:
-            raise InconsistentPush(str(violations), advice=self._advice(change.key, violations))
+            kind = InconsistentPush if violations.is_by_push else ConflictingPush
+            raise kind(str(violations), advice=self._advice(change.key, violations))
         if pushed.shape.families:
             kept.append(Block(pushed, change.time))
         group = before or new_group(change.key, change.time)
@@ -437,7 +447,7 @@ class Store(VisibleGroups):
         for family in violations.families:
             names = frozenset(
                 other
-                for other in _rivals(family.name, family.type)
+                for other in rivals(family)
                 if (claimed := self._index.claimed(other)) is not None
                 and (other != family.name or claimed is not family.type)
             )
@@ -448,15 +458,13 @@ class Store(VisibleGroups):
 
     def _check_totals(self, before: Group | None, after: Group) -> None:
         if before is None and self._has_all_groups:
-            raise LimitExceeded(
-                f"{self._bounds.groups} groups are stored already", "groups", status=429
-            )
+            raise StoreFull(f"{self._bounds.groups} groups are stored already", "groups")
         if not self._bounds.series:
             return
         more = after.series - (before.series if before else 0)
         if more > 0 and self._index.series + more > self._bounds.series:
             what = f"{self._index.series} series are stored already, the push brings {more} more"
-            raise LimitExceeded(what, "series", status=429)
+            raise StoreFull(what, "series")
 
     @property
     def _has_all_groups(self) -> bool:
@@ -487,13 +495,3 @@ class Store(VisibleGroups):
                 return []
         after = (before or new_group(key, time)).failed(time, failure)
         return [(yield from self._count_in(Step(before, after)))]
-
-
-def _rivals(name: str, kind: MetricType) -> Iterator[str]:
-    """Yield the names that a family called *name* may conflict with, its own included."""
-    yield name
-    for suffix in ("_count", "_sum", "_bucket"):
-        if name.endswith(suffix):
-            yield name.removesuffix(suffix)
-        if not kind.is_simple:
-            yield name + suffix

@@ -62,7 +62,9 @@ def is_long(batch: list[Waiting]) -> bool:
 
 @dataclass(slots=True)
 class JournalState:
-    """What is known of the journal; its thread writes it, and anyone may read it.
+    """What is known of the journal. Anyone may read it.
+
+    The journal's thread writes it. A reader that waited for too long also writes ``is_connected``.
 
     Attributes:
         is_connected: whether the journal answered when it was last asked what is new.
