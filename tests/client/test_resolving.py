@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 
-from pushgate.client.resolving import start, start_resolving, within
+from pushgate.client.resolving import addresses_of, is_numeric, start, within
 
 
 def test_what_a_thread_finds_is_returned():
-    assert within(10, partial(start, lambda: "found")) == "found"
+    assert within(10, lambda: "found") == "found"
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-2, "unknown"), UnicodeError("no IDNA")])
@@ -20,13 +20,13 @@ def test_an_error_of_the_resolver_is_an_oserror(error):
         raise error
 
     with pytest.raises(OSError, match=r"unknown|no IDNA"):
-        within(10, partial(start, fail))
+        within(10, fail)
 
 
 def test_a_resolver_that_hangs_is_left_behind():
     answered = threading.Event()
     with pytest.raises(TimeoutError, match="did not answer in time"):
-        within(0.01, partial(start, partial(answered.wait, 30)))
+        within(0.01, partial(answered.wait, 30))
     answered.set()
 
 
@@ -38,7 +38,16 @@ def test_its_thread_takes_no_signals_and_does_not_keep_the_program():
     assert {signal.SIGINT, signal.SIGTERM} <= masks[0]
 
 
-def test_an_address_is_resolved_without_a_thread():
-    found = []
-    assert start_resolving("127.0.0.1", 9091, found.append) is None
-    assert found[0][0][4] == ("127.0.0.1", 9091)
+def test_where_no_thread_can_be_started_the_look_up_happens_all_the_same(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert within(0.01, lambda: "found") == "found"
+
+
+def test_an_address_needs_no_resolver():
+    assert is_numeric("127.0.0.1")
+    assert is_numeric("::1")
+    assert not is_numeric("localhost")
+    assert addresses_of("127.0.0.1", 9091)[0][4] == ("127.0.0.1", 9091)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 from pushgate.client.escaping import escape_name
-from pushgate.client.resolving import start, start_resolving, within
+from pushgate.client.resolving import addresses_of, within
 from pushgate.errors import ConfigurationError
 from pushgate.log import warn_once
 from pushgate.model.names import LEGACY_LABEL
@@ -228,7 +228,7 @@ def instance_label(kind: str, address: Address) -> str:
             return socket.gethostname()
         case "fqdn":
             try:
-                name: str = within(_RESOLVER_SECONDS, partial(start, socket.getfqdn))
+                name: str = within(_RESOLVER_SECONDS, socket.getfqdn)
             except OSError:
                 warn_once("The full name of this host is unknown: instance is its short name.")
                 return socket.gethostname()
@@ -240,8 +240,8 @@ def instance_label(kind: str, address: Address) -> str:
 def _source_address(address: Address) -> str | None:
     """Return the address of this host on the way to *address*; None by loopback, or if unknown."""
     try:
-        lookup = partial(start_resolving, ascii_host(address.host), address.port)
-        family, _, _, _, target = within(_RESOLVER_SECONDS, lookup)[0]
+        look_up = partial(addresses_of, ascii_host(address.host), address.port)
+        family, _, _, _, target = within(_RESOLVER_SECONDS, look_up)[0]
         # Connecting a datagram socket sends nothing, but chooses the route.
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect(target)

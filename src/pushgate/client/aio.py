@@ -17,7 +17,7 @@ from pushgate.client.gateway import PushGateway
 from pushgate.client.job import JobRun, refuse_generator
 from pushgate.client.operation import Awaited
 from pushgate.client.periodic import Schedule
-from pushgate.client.resolving import Addresses, start_resolving
+from pushgate.client.resolving import Addresses, start
 from pushgate.client.results import Payload
 from pushgate.client.route import Route, seconds_left
 from pushgate.client.transport import Connection, DeadlineSocket
@@ -33,7 +33,7 @@ CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[A
 class _AsyncioSocket(DeadlineSocket):
     is_awaited = True
 
-    async def _resolve(self, host: str, port: int) -> Addresses:
+    async def _resolve(self, look_up: Callable[[], Addresses]) -> Addresses:
         loop = asyncio.get_running_loop()
         resolved: asyncio.Future[Addresses] = loop.create_future()
 
@@ -50,7 +50,7 @@ class _AsyncioSocket(DeadlineSocket):
                 loop.call_soon_threadsafe(settle, answer)
 
         # Not loop.getaddrinfo(): asyncio.run() would wait for its thread before it returns.
-        start_resolving(host, port, done)
+        start(look_up, done)
         async with asyncio.timeout(self._timeout()):
             return await resolved
 

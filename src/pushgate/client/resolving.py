@@ -10,19 +10,15 @@ Addresses: TypeAlias = list[Any]
 """What ``getaddrinfo()`` returns."""
 
 
-def start_resolving(
-    host: str, port: int, done: Callable[[Addresses | OSError], object]
-) -> threading.Thread | None:
-    """Look up the addresses of *host*, which is ASCII, as :func:`start` does."""
+def addresses_of(host: str, port: int) -> Addresses:
+    """Return the addresses of *host*, which is ASCII, for as long as the resolver takes."""
+    # With text, it would import IDNA.
+    return socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
 
-    def look_up() -> Addresses:
-        # With text, it would import IDNA.
-        return socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
 
-    if host.replace(".", "").isdecimal() or ":" in host:  # an address needs no resolver
-        done(_outcome(look_up))
-        return None
-    return start(look_up, done)
+def is_numeric(host: str) -> bool:
+    """Return whether *host* is an address, so that no resolver is asked for it."""
+    return ":" in host or host.replace(".", "").isdecimal()
 
 
 def start(
@@ -30,7 +26,8 @@ def start(
 ) -> threading.Thread | None:
     """Call *done* with what *look_up* returns, or the error that it raises, from a thread.
 
-    Returns the thread, or None if *done* has been called already.
+    Returns the thread. Where none can be started, *done* is called before this returns None,
+    however long the look-up takes.
     """
 
     def run() -> None:
@@ -44,23 +41,20 @@ def start(
     thread = threading.Thread(target=run, daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # the interpreter is shutting down
+    except RuntimeError:  # the interpreter is shutting down, or the system has no thread left
         done(_outcome(look_up))
         return None
     return thread
 
 
-def within(
-    seconds: float,
-    start: Callable[[Callable[[_Found | OSError], object]], threading.Thread | None],
-) -> _Found:
-    """Return what the thread of *start* finds, which gets the function to call then.
+def within(seconds: float, look_up: Callable[[], _Found]) -> _Found:
+    """Return what *look_up* returns, from a thread; see :func:`start`.
 
     Raises:
         OSError: What the resolver says; a TimeoutError if it says nothing in time.
     """
     found: list[_Found | OSError] = []
-    thread = start(found.append)
+    thread = start(look_up, found.append)
     if thread is not None:
         thread.join(seconds)
     if not found:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pushgate.client.delivery import Attempt
 from pushgate.client.exchange import Channel
 from pushgate.client.failures import Answer, RequestInfo, port_hint
-from pushgate.client.resolving import Addresses, start_resolving, within
+from pushgate.client.resolving import Addresses, addresses_of, is_numeric, within
 from pushgate.client.route import Route, seconds_left
 from pushgate.client.wire import PIECE
 from pushgate.errors import (
@@ -60,7 +60,8 @@ class DeadlineSocket(ABC):
     async def connect(self, host: str, port: int) -> None:
         """Connect to the first address of *host* that answers."""
         ends = time.monotonic() + self._timeout()
-        addresses = await self._resolve(host, port)
+        look_up = partial(addresses_of, host, port)
+        addresses = look_up() if is_numeric(host) else await self._resolve(look_up)
         failure: OSError | None = None
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             self.close()
@@ -80,7 +81,7 @@ class DeadlineSocket(ABC):
         raise failure or TimeoutError("timed out")
 
     @abstractmethod
-    async def _resolve(self, host: str, port: int) -> Addresses: ...
+    async def _resolve(self, look_up: Callable[[], Addresses]) -> Addresses: ...
 
     @abstractmethod
     async def _connect(self, address: Any, seconds: float) -> None: ...
@@ -129,8 +130,8 @@ class DeadlineSocket(ABC):
 class BlockingSocket(DeadlineSocket):
     """Waits by blocking."""
 
-    async def _resolve(self, host: str, port: int) -> Addresses:
-        return within(self._timeout(), partial(start_resolving, host, port))
+    async def _resolve(self, look_up: Callable[[], Addresses]) -> Addresses:
+        return within(self._timeout(), look_up)
 
     async def _connect(self, address: Any, seconds: float) -> None:
         self._connected.settimeout(seconds)
