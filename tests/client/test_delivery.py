@@ -1,5 +1,6 @@
 """The retry matrix, on real sockets, for both gateways."""
 
+import socket
 import threading
 import time
 
@@ -194,23 +195,36 @@ def test_a_connection_that_comes_to_nothing_does_not_outlive_the_deadline(caller
 
 
 @ends_in_time
-def test_a_slow_reader_does_not_hold_a_push_beyond_its_deadline(caller):
-    big = Gauge("big", "x" * 20_000_000, registry=None)
+def test_a_slow_reader_does_not_hold_a_push_beyond_its_deadline(caller, big):
     with rogue(slow_reader) as server:
         gateway = caller.make(server.url, registry=big, deadline=1)
         failure = fails(caller, gateway)
     assert failure.phase == "deadline"
 
 
-def test_a_refusal_counts_though_the_body_is_never_read(caller):
-    def refuse(connection, gateway):
-        connection.sendall(raw_answer(413, b"too large", {}))
+def never_reads_but_answers(status, body):
+    def play(connection, gateway):
+        connection.sendall(raw_answer(status, body, {}))
         gateway.released.wait(20)
 
-    big = Gauge("big", "x" * 20_000_000, registry=None)
-    with rogue(refuse) as server:
+    return play
+
+
+@pytest.fixture(scope="module")
+def big():
+    return Gauge("big", "x" * 20_000_000, registry=None)
+
+
+def test_a_refusal_counts_though_the_body_is_never_read(caller, big):
+    with rogue(never_reads_but_answers(413, b"too large")) as server:
         gateway = make(caller, server.url, big, read_timeout=0.2)
         assert "413, response body: too large" in str(fails(caller, gateway))
+
+
+def test_a_success_does_not_count_if_the_body_is_never_read(caller, big):
+    with rogue(never_reads_but_answers(200, b"Welcome to the hotel")) as server:
+        gateway = make(caller, server.url, big, read_timeout=0.2, retry=0)
+        assert isinstance(fails(caller, gateway), PushTimeoutError)
 
 
 def test_a_deadline_of_one_push(caller, registry):
@@ -257,6 +271,18 @@ def test_a_redirect_is_followed_however_it_is_written(caller, registry, location
     with rogue(redirect, answer()) as server:
         caller.call(make(caller, server.url, registry, retry=0), "push")
     assert [request.path for request in server.seen] == ["/metrics/job/j", path]
+
+
+def test_a_host_in_another_script_is_the_same_server_in_idna(caller, registry, monkeypatch):
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, port, **given: resolve("localhost", port, **given)
+    )
+    with rogue() as server:
+        there = f"http://xn--bcher-kva.example:{server.port}/b"
+        server.script[:] = [answer(307, Location=there), answer()]
+        gateway = make(caller, f"http://bücher.example:{server.port}", registry)
+        assert caller.call(gateway, "push").url == there
 
 
 def test_redirects_end_after_three(caller, registry):

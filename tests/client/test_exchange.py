@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import math
 import socket
 import ssl
 import threading
@@ -27,9 +28,9 @@ def send(url="http://gateway:9091/metrics/job/j", body=b"", method="PUT", header
 class Fake:
     """A socket that reads what it is given, and remembers what is written."""
 
-    is_ready = False
+    is_ready, expires = False, math.inf
 
-    def __init__(self, *received, refuses=False):
+    def __init__(self, *received, refuses=None):
         self.received, self.refuses = iter(received), refuses
         self.connected, self.written = None, []
 
@@ -38,7 +39,7 @@ class Fake:
 
     async def write(self, data):
         if self.refuses:
-            raise BrokenPipeError
+            raise self.refuses
         self.written.append(data)
 
     async def read(self):
@@ -98,9 +99,20 @@ def test_a_second_answer_is_not_taken_for_that_of_the_next_request():
 
 
 def test_an_answer_to_half_a_body_counts_and_ends_the_connection():
-    kept, _ = channel(OK.replace(b"202", b"413"), refuses=True)
+    kept, _ = channel(OK.replace(b"202", b"413"), refuses=BrokenPipeError)
     assert finished(kept.request(send(body=b"x"))).status == 413
     assert not kept.is_reusable
+
+
+def test_a_success_that_has_not_had_the_whole_body_is_none():
+    with pytest.raises(BrokenPipeError):
+        finished(channel(OK, refuses=BrokenPipeError)[0].request(send(body=b"x")))
+
+
+def test_the_answer_of_a_gateway_that_has_stopped_to_read_has_a_short_time_of_its_own():
+    kept, fake = channel(OK.replace(b"202", b"413"), refuses=TimeoutError)
+    assert finished(kept.request(send(body=b"x"))).status == 413
+    assert fake.expires < math.inf
 
 
 @pytest.mark.parametrize("received", [[], [OK[:-1]], [b"SSH-2.0-OpenSSH\r\n\r\n"]])

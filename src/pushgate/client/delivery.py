@@ -7,7 +7,7 @@ from os import urandom
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from pushgate.client.address import DEFAULT_PORTS
+from pushgate.client.address import DEFAULT_PORTS, ascii_host
 from pushgate.client.auth import Credentials, bearer
 from pushgate.client.failures import (
     Answer,
@@ -188,7 +188,8 @@ class FollowUps:
 def _origin(url: str) -> tuple[str, str]:
     """Return scheme and host with port of *url*, the same for whatever means the same."""
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc.lower().removesuffix(f":{DEFAULT_PORTS.get(parts.scheme)}")
+    host = ascii_host(parts.netloc.lower())
+    return parts.scheme, host.removesuffix(f":{DEFAULT_PORTS.get(parts.scheme)}")
 
 
 def _complete(

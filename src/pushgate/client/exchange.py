@@ -1,6 +1,7 @@
 """HTTP/1.1 with a gateway, on any socket: proxies, tunnels and TLS included."""
 
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ _MAX_HEAD = 100 * 1024
 # Bytes of the body of an answer to a push, which is an explanation: whatever answers without end
 # must not fill the memory of the job.
 _MAX_EXPLANATION = 1 << 20
+# For the answer of a gateway that has stopped to read: it is there already, or never comes.
+_EARLY_ANSWER_SECONDS = 0.5
 _http = partial(h11.Connection, h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
 
 
@@ -128,27 +131,28 @@ class Channel:
         if attempt.body:
             data += self._http.send(h11.Data(attempt.body))
         data += self._http.send(h11.EndOfMessage())
-        is_complete = False
+        unsent: OSError | None = None
         try:
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]
                 await self._stream.write(piece)
                 if sent is not None:
                     sent(len(piece))
-            is_complete = True
-        except TimeoutError:
-            if not self._socket.is_readable():
-                raise
-        except OSError:
+        except OSError as error:
             # A gateway may refuse a body before it has read it, and then close, or only stop to
             # read: the answer says why.
-            pass
+            unsent = error
+            if isinstance(error, TimeoutError):
+                soon = time.monotonic() + _EARLY_ANSWER_SECONDS
+                self._socket.expires = min(self._socket.expires, soon)
         is_push = attempt.info.method in {"PUT", "POST", "PATCH"}
         answer = await self._answer(_MAX_EXPLANATION if is_push else sys.maxsize)
+        if unsent is not None and answer.status < 300:
+            raise unsent  # a success of something that has not read the body
         # After an early answer, the gateway still expects the rest of the body; and what
         # came behind the answer would be taken for that of the next request.
         is_done = self._http.our_state is self._http.their_state is h11.DONE
-        if is_complete and is_done and not self._http.trailing_data[0]:
+        if unsent is None and is_done and not self._http.trailing_data[0]:
             self._http.start_next_cycle()
             self.is_reusable = True
         return answer

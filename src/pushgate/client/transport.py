@@ -103,22 +103,22 @@ class DeadlineSocket(ABC):
             raise TimeoutError("timed out")
         return self._route.timeouts(self.expires)["read" if self.is_ready else "connect"]
 
-    def is_readable(self) -> bool:
-        """Return whether something has come, or the other side has closed it, or nobody opened it.
+    def is_idle(self) -> bool:
+        """Return whether it is connected, and nothing has come since the last answer.
 
-        Before a request, something means that nobody asked for it. On a closed connection the
-        request would fail, and nobody could say whether the gateway had received it.
+        What comes between two requests is nothing that anybody asked for, or the end: on a closed
+        connection a request would fail, and nobody could say whether the gateway had received it.
         """
         if self._socket is None:
-            return True
+            return False
         try:
             self._socket.setblocking(False)
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return False
+            return True
         except OSError:
             pass
-        return True
+        return False
 
     def close(self) -> None:
         """Close it; it can be connected again."""
@@ -181,7 +181,7 @@ class Connection:
         channel = self._channel
         try:
             # Another context means that a certificate file has been replaced.
-            if channel is None or context is not self._context or self._socket.is_readable():
+            if channel is None or context is not self._context or not self._socket.is_idle():
                 self.close()
                 self._via, self._context = self._route.proxy_url(), context
                 hostname = self._route.options.server_hostname

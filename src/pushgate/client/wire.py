@@ -21,12 +21,10 @@ class Socket(Stream, Protocol):
 
     Attributes:
         is_ready: Whether proxy and TLS are passed, so that requests can be written.
+        expires: When no operation may go on any more, on the monotonic clock.
     """
 
     is_ready: bool
+    expires: float
 
     async def connect(self, host: str, port: int) -> None: ...
-
-    def is_readable(self) -> bool:
-        """Return whether something has come, or the other side has closed."""
-        ...
