@@ -1,5 +1,4 @@
 import asyncio
-import os
 
 import pytest
 
@@ -11,6 +10,7 @@ from pushgate import (
     PushTimeoutError,
 )
 from tests.client.rogue import answer, read_request, rogue
+from tests.named_pipes import pipe
 
 BASIC = "Basic TXk6cMOkc3M="  # My:päss
 
@@ -67,12 +67,28 @@ def test_a_token_file_is_read_again_when_it_changes(caller, tmp_path):
     assert sent(server) == ["Bearer one", "Bearer one", "Bearer two"]
 
 
-@pytest.mark.timeout(12)
-def test_a_pipe_that_nobody_writes_a_token_to_holds_up_no_push(caller, tmp_path):
-    os.mkfifo(tmp_path / "token")
-    gateway = caller.make("localhost:1", job="j", bearer_token_file=tmp_path / "token")
-    with pytest.raises(ConfigurationError, match="token file is empty"):
+def test_a_token_from_a_pipe_serves_every_push(caller, tmp_path):
+    with rogue(needs("one")) as server, pipe(tmp_path / "token", b"one\n") as path:
+        gateway = caller.make(server.url, job="j", bearer_token_file=path)
         caller.call(gateway, "delete")
+        caller.call(gateway, "delete")
+    assert sent(server) == ["Bearer one", "Bearer one"]
+
+
+def test_a_pipe_is_not_read_again_after_a_refusal(caller, tmp_path):
+    with rogue(needs("right")) as server, pipe(tmp_path / "token", b"wrong\n") as path:
+        gateway = caller.make(server.url, job="j", bearer_token_file=path)
+        with pytest.raises(PushAuthError, match="was 401"):
+            caller.call(gateway, "delete")
+    assert len(server.seen) == 1
+
+
+def test_a_pipe_that_nobody_writes_a_token_to_is_said(caller, tmp_path, monkeypatch):
+    monkeypatch.setattr("pushgate.properties.files._PIPE_SECONDS", 0.1)
+    with pipe(tmp_path / "token") as path:
+        gateway = caller.make("localhost:1", job="j", bearer_token_file=path)
+        with pytest.raises(ConfigurationError, match="cannot be read: nothing came from the pipe"):
+            caller.call(gateway, "delete")
 
 
 def test_a_refused_token_is_asked_for_once_more(caller):

@@ -6,6 +6,7 @@ import pytest
 from pushgate import ConfigurationError
 from pushgate.properties import default, load, reload, set_system_property
 from pushgate.properties.loader import _system
+from tests.named_pipes import pipe
 
 PUSH = "io.prometheus.exporter.pushgateway."
 
@@ -38,6 +39,11 @@ def test_the_file_beside_the_program_can_be_switched_off(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert load(env={}).pushgateway.job == "beside"
     assert load(env={"PROMETHEUS_CONFIG": ""}).pushgateway.job is None
+
+
+def test_a_file_may_be_a_pipe(tmp_path):
+    with pipe(tmp_path / "properties", f"{PUSH}job=piped".encode()) as path:
+        assert load(env={"PROMETHEUS_CONFIG": str(path)}).pushgateway.job == "piped"
 
 
 def test_the_current_directory_is_not_searched(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from pushgate.client.gateway import PushGateway
 from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
 from pushgate.properties import PrometheusProperties, load
+from pushgate.properties.files import read_file
 
 _DEFINED = "--define"
 _PREFIXES = ("io.prometheus.", "pushgate.")
@@ -156,8 +157,7 @@ def _basic_auth(connection: Connection) -> tuple[str, str] | None:
     if connection.user is None or connection.password_file is None:
         raise ConfigurationError("--user and --password-file belong together")
     try:
-        with open(connection.password_file, encoding="utf-8") as file:
-            password = file.read()
+        password = read_file(connection.password_file).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(

@@ -4,10 +4,12 @@ import base64
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from stat import S_ISFIFO
 
 from pushgate.client.collect import described
 from pushgate.client.options import FilePath, Options
 from pushgate.errors import ConfigurationError, PushgatewayError
+from pushgate.properties.files import read_file
 
 
 class Fixed:
@@ -44,32 +46,35 @@ class FromCallable:
 
 
 class FromFile:
-    """A bearer token in a file that may be replaced, as Kubernetes does."""
+    """A bearer token in a file that may be replaced, as Kubernetes does.
 
-    renewable = True
+    Attributes:
+        renewable: False once it turns out to be a pipe, which gives its token only once.
+    """
 
     def __init__(self, path: FilePath) -> None:
+        self.renewable = True
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._value = ""
 
     def header(self, *, renew: bool) -> str:
+        if not self.renewable:
+            return self._value
         try:
             stat = os.stat(self._path)
             # Kubernetes replaces a file by moving a link, which need not change its time.
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             # After a 401 it is read anyway: a file can change within the resolution of its time.
             if renew or seen != self._seen:
-                # A pipe that nobody writes to must not hold up a job.
-                descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-                with open(descriptor, encoding="utf-8") as file:
-                    token = file.read().strip()
+                token = read_file(self._path).decode().strip()
                 if not token:
                     raise ConfigurationError(
                         "The bearer token file is empty.", key="bearer_token_file"
                     )
                 self._value = bearer(token)
                 self._seen = seen
+                self.renewable = not S_ISFIFO(stat.st_mode)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigurationError(

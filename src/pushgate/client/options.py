@@ -27,6 +27,7 @@ from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
 from pushgate.log import log_once
 from pushgate.properties import PrometheusProperties
+from pushgate.properties.files import read_file
 from pushgate.properties.schema import (
     OWN,
     PUSHGATEWAY,
@@ -111,8 +112,7 @@ def _headers_in(path: str, _: OwnProperties) -> dict[str, str]:
 
 def _text_of(path: str, key: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        return read_file(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{key}: the file cannot be read: {reason}", key=key) from error
@@ -150,7 +150,10 @@ class Options:
         expected="a mapping of label names to values",
     )
     instance: str | None = option(
-        None, "The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or any other text."
+        None,
+        "The ``instance`` of the group: ``ip``, ``hostname``, ``fqdn``, or any other text. For"
+        " ``ip`` and ``fqdn``, making the gateway waits for the resolver; if that takes six"
+        " seconds, it is the ``hostname``.",
     )
     registry: Collector | None = option(
         None,
@@ -205,7 +208,10 @@ class Options:
         unless=_CREDENTIALS,
     )
     bearer_token_file: FilePath | None = option(
-        None, "A file that contains a token. It is read again when it changes.", unless=_CREDENTIALS
+        None,
+        "A file that contains a token. It is read again when it changes; a pipe is read once, and"
+        " has five seconds.",
+        unless=_CREDENTIALS,
     )
     headers: Mapping[str, Header] | None = option(
         None,

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from pushgate.errors import ConfigurationError
 from pushgate.log import log
 from pushgate.properties import grammar
+from pushgate.properties.files import read_file
 from pushgate.properties.schema import (
     METRICS,
     OWN,
@@ -162,9 +163,7 @@ def _all(
     for path in (None if named == "" else _beside_program(), config_file or named):
         if path:
             try:
-                with open(path, "rb") as file:
-                    data = file.read()
-                for key, value, line in grammar.entries(data):
+                for key, value, line in grammar.entries(read_file(path)):
                     yield _snake(key), value, f"{os.fspath(path)}:{line}"
             except (OSError, ValueError) as error:
                 unreadable = "Failed to read Prometheus properties file."
