@@ -22,7 +22,7 @@ def taken(request: Request, wrong: str = "") -> Entry:
 
 
 FIRST, SECOND = put(1, "job1", A, GAUGE), put(2, "job2", A, COUNTER, status=400)
-IN_ORDER = [taken(FIRST), taken(SECOND, "InconsistentPush")]
+IN_ORDER = [taken(FIRST), taken(SECOND, "ConflictingPush")]
 
 
 def test_what_one_server_would_have_done_is_accepted():
@@ -37,8 +37,8 @@ def test_what_one_server_would_have_done_is_accepted():
     "trace",
     [
         pytest.param([taken(FIRST), taken(SECOND)], id="a contradiction was taken"),
-        pytest.param([taken(FIRST, "InconsistentPush")], id="nothing was wrong"),
-        pytest.param([taken(SECOND, "InconsistentPush"), taken(FIRST)], id="another order"),
+        pytest.param([taken(FIRST, "ConflictingPush")], id="nothing was wrong"),
+        pytest.param([taken(SECOND, "ConflictingPush"), taken(FIRST)], id="another order"),
     ],
 )
 def test_another_verdict_is_found(trace):

@@ -14,6 +14,7 @@ from pushgate.server.http import push as push_module
 from pushgate.server.http.push import PushRequest, PushService, push_request
 from pushgate.server.http.request import parse_head
 from pushgate.server.settings import Settings
+from pushgate.server.store import gateway as gateway_module
 
 
 def put(path: bytes = b"/metrics/job/j", length: int = 0, **fields: bytes) -> PushRequest:
@@ -74,6 +75,7 @@ def test_new_bodies_that_become_complete_at_once_are_read_in_turns(monkeypatch):
 
 def test_pushes_that_wait_for_their_turn_to_be_read_are_in_flight(monkeypatch):
     monkeypatch.setattr(push_module, "_MAX_SPENT_SECONDS", 0)
+    monkeypatch.setattr(gateway_module, "_SLICE_SECONDS", 10)  # what is read is stored at once
     body = b"".join(b"m%d 1\n" % number for number in range(500))
 
     async def five() -> list[int]:

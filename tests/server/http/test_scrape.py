@@ -4,6 +4,8 @@ import gzip
 import pytest
 
 from pushgate.formats.zstd import zstd
+from pushgate.server.store.group import Group
+from pushgate.server.store.store import Store
 from tests.exposition import pushed_part
 from tests.server.http.asgi import Response, Served
 
@@ -117,14 +119,24 @@ def test_a_scrape_ignores_every_other_parameter():
     assert "pushgate_groups 2" in some_jobs().ask("GET", "/metrics?module=x&match=y").text
 
 
-def test_scrapes_that_wait_share_the_next_one_which_has_what_was_pushed_before():
+def test_scrapes_that_wait_share_the_next_one_which_has_what_was_pushed_before(monkeypatch):
+    begun: list[Store] = []
+    runs = Store.runs
+
+    def noted(store: Store) -> list[tuple[Group, ...]]:
+        begun.append(store)
+        return runs(store)
+
+    monkeypatch.setattr(Store, "runs", noted)
+
     async def scenario():
         served = Served()
         for job in range(60):
             body = "".join(f'm{job}{{i="{i}"}} {i}\n' for i in range(500))
             await served.asked("PUT", f"/metrics/job/{job}/l{job}/x", body)
         first = asyncio.create_task(served.asked("GET", "/metrics"))
-        await asyncio.sleep(0.001)
+        while not begun:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
         await served.asked("PUT", "/metrics/job/late", "late 1\n")
         assert not first.done()
         gone = asyncio.create_task(served.asked("GET", "/metrics"))
