@@ -106,6 +106,22 @@ def test_heartbeats():
     assert last["batch_job_success"] == 1
 
 
+def test_a_token_from_a_pipe_is_that_of_the_heartbeats_and_of_the_end():
+    ours, its = os.pipe()
+    os.write(its, b"s3cret")
+    os.close(its)
+    with rogue() as server:
+        with started(
+            "-a", server.url, "--every", "100ms", "--bearer-token-file", f"/dev/fd/{ours}",
+            "--", "cat", stdin=subprocess.PIPE, pass_fds=[ours],
+        ) as wrapper:  # fmt: skip
+            assert server.asked.wait(20)
+            wrapper.stdin.close()
+        os.close(ours)
+    assert {request.headers["authorization"] for request in server.seen} == {"Bearer s3cret"}
+    assert values(server.seen[-1])["batch_job_success"] == 1
+
+
 def test_a_gateway_that_stalls_holds_up_neither_start_nor_end():
     with rogue(stall, stall) as server:
         marks = python("import time; print(time.time())")

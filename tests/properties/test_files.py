@@ -1,6 +1,7 @@
 """Files and pipes of the configuration, real ones."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,27 @@ def test_half_a_token_is_none(monkeypatch):
         read_file(f"/dev/fd/{ours}")
     os.close(ours)
     os.close(its)
+
+
+def test_a_pipe_is_read_once_and_what_came_out_is_kept():
+    ours, its = os.pipe()
+    os.write(its, b"token")
+    os.close(its)
+    assert [read_file(f"/dev/fd/{ours}") for _ in range(2)] == [b"token", b"token"]
+    os.close(ours)
+
+
+def test_what_is_written_to_a_pipe_later_is_read(tmp_path):
+    with pipe(tmp_path / "token", b"old") as path:
+        assert read_file(path) == b"old"
+    path.unlink()
+    with pipe(path, b"new") as path:
+        assert read_file(path) == b"new"
+
+
+def test_threads_that_want_one_pipe_get_the_same(tmp_path):
+    with pipe(tmp_path / "token", b"to", b"ken") as path, ThreadPoolExecutor() as threads:
+        assert set(threads.map(read_file, [path] * 4)) == {b"token"}
 
 
 def test_a_directory_is_an_error_that_leaves_nothing_open(tmp_path):

@@ -1,6 +1,7 @@
 """Files of the configuration, each of which may be a pipe: ``--bearer-token-file <(vault …)``."""
 
 import os
+import threading
 import time
 from errno import ETIMEDOUT
 from io import FileIO
@@ -9,36 +10,61 @@ from stat import S_ISFIFO
 # For a pipe, whose writer may have to ask another server first, or may never come.
 _PIPE_SECONDS = 5.0
 _PIECE = 1 << 16
+# What came out of pipes, by path, with the version of the pipe: nothing comes out a second time,
+# but each gateway of the process asks. One thread reads; the others wait for what it gets.
+_kept: dict[str | os.PathLike[str], tuple[tuple[int, ...], bytes]] = {}
+_reading = threading.Lock()
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """Return what is in the file at *path*; of a pipe, all that is written until it is closed.
 
+    A pipe is read once; then the same is returned, until something else is written to it.
+
     Raises:
         OSError: It cannot be read, or it is a pipe that is not closed within five seconds.
     """
-    # To open a pipe would otherwise wait for a writer.
-    with open(
-        path, "rb", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
-    ) as file:
-        if S_ISFIFO(os.fstat(file.fileno()).st_mode):
-            return _until_closed(file)
-        os.set_blocking(file.fileno(), True)  # a terminal
+    if S_ISFIFO(os.stat(path).st_mode):
+        return _piped(path, time.monotonic() + _PIPE_SECONDS)
+    with open(path, "rb") as file:
         return file.read()
 
 
-def _until_closed(pipe: FileIO) -> bytes:
+def _piped(path: str | os.PathLike[str], expires: float) -> bytes:
+    # Not without end: after a fork, the thread that reads may belong to another process.
+    if not _reading.acquire(timeout=_PIPE_SECONDS):
+        raise _late("nothing came from the pipe")
+    try:
+        version, content = _kept.get(path, ((), b""))
+        if version != _version(os.stat(path)):
+            # To open a pipe would otherwise wait for a writer.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "rb", buffering=0) as pipe:
+                content = _until_closed(pipe, expires)
+                _kept[path] = _version(os.fstat(descriptor)), content
+        return content
+    finally:
+        _reading.release()
+
+
+def _version(pipe: os.stat_result) -> tuple[int, ...]:
+    return pipe.st_dev, pipe.st_ino, pipe.st_mtime_ns
+
+
+def _until_closed(pipe: FileIO, expires: float) -> bytes:
     import select  # here, because pipes are rare
 
-    ends = time.monotonic() + _PIPE_SECONDS
     ready = select.poll()
     ready.register(pipe, select.POLLIN)
     received = bytearray()
     # Before a writer has come, read() finds the end of the pipe; poll() waits for one.
-    while (left := ends - time.monotonic()) > 0 and ready.poll(left * 1000):
+    while (left := expires - time.monotonic()) > 0 and ready.poll(left * 1000):
         piece = pipe.read(_PIECE)
         if piece == b"":
             return bytes(received)
         received += piece or b""
-    what = "it is a pipe that was not closed" if received else "nothing came from the pipe"
-    raise TimeoutError(ETIMEDOUT, f"{what} in {_PIPE_SECONDS:g} seconds")
+    raise _late("it is a pipe that was not closed" if received else "nothing came from the pipe")
+
+
+def _late(what: str) -> TimeoutError:
+    return TimeoutError(ETIMEDOUT, f"{what} in {_PIPE_SECONDS:g} seconds")
