@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import logging
+import threading
 
 import pytest
 
@@ -170,6 +171,35 @@ def test_a_push_for_which_memory_runs_out_is_503_and_logged(caplog, size):
     assert answered.status == 503
     assert (b"retry-after", b"5") in answered.headers
     assert [record.message for record in caplog.records] == ["push failed"]
+
+
+def test_large_bodies_are_read_in_the_same_two_threads_whatever_other_threads_do(monkeypatch):
+    threads = set()
+    read = PushDecoder.read
+
+    def noted(*arguments: object) -> object:
+        threads.add(threading.get_ident())
+        return read(*arguments)
+
+    monkeypatch.setattr(PushDecoder, "read", noted)
+
+    async def four() -> None:
+        context = compose(Settings()).context
+        context.gateway.start()
+        end = threading.Event()
+        async with asyncio.TaskGroup() as others:
+            for _ in range(4):
+                answered = asyncio.get_running_loop().create_future()
+                push = context.pushes.start(put(), None, answered.set_result)
+                push.feed(b"# " + b"x" * 100_000 + b"\nm 1\n")
+                push.finish()
+                assert (await answered).status == 200
+                others.create_task(asyncio.to_thread(end.wait))
+            end.set()
+        await context.gateway.close()
+
+    asyncio.run(four())
+    assert len(threads) <= 2
 
 
 def test_a_refused_push_writes_one_bounded_line(caplog):

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
 from sys import intern
@@ -49,9 +50,10 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 # Bodies of this size and more, and compressed ones, are read in a thread so that the event
-# loop stays free. Few at a time: each may take several times the memory of its body.
+# loop stays free. Few at a time: each may take several times the memory of its body. Always in
+# the same threads: the C library keeps some of what was freed, tens of megabytes for each thread.
 _LARGE_BODY_BYTES = 64 << 10
-_MAX_DECODERS = 2
+_DECODERS = ThreadPoolExecutor(2, "decoder")
 # Bodies of hundreds of clients may become complete in one iteration of the event loop, and to read
 # one that is new takes a hundred times as long as others. What takes longer waits for its turn.
 _TINY_BODY_BYTES = 2 << 10
@@ -169,7 +171,6 @@ class PushService:
         self._spent_seconds = 0.0
         self._decoding: set[asyncio.Task[None]] = set()
         self._queued = 0
-        self._decoders = asyncio.Semaphore(_MAX_DECODERS)
 
     def start(
         self, request: PushRequest, client: Client, done: Callable[[Response], None]
@@ -314,9 +315,9 @@ class PushService:
         task.add_done_callback(self._decoding.discard)
 
     async def _decode(self, push: "Push", pieces: list[bytes]) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            async with self._decoders:
-                pushed = await asyncio.to_thread(self._decode_large, push, pieces)
+            pushed = await loop.run_in_executor(_DECODERS, self._decode_large, push, pieces)
             self._check_exposition(push, pushed)
             self._submit(push, _change(push, pushed))
         except Exception as error:  # noqa: BLE001 - settled, and logged there if unexpected
