@@ -103,13 +103,10 @@ def copy(source: str, target: str, *, replace: bool) -> None:
     """
     from pushgate.server.storage import backup
 
-    groups = backup.copy(source, target, replace=replace).groups
-    series = sum(group.series for group in groups)
-    click.echo(f"copied {counted(len(groups), 'group')} with {series} series")
+    contents = backup.copy(source, target, replace=replace)
+    click.echo(f"copied {counted(len(contents.groups), 'group')} with {contents.series} series")
 
 
 def _summary(contents: "Contents", file: Path) -> str:
-    groups, series = contents.groups, sum(group.series for group in contents.groups)
-    return (
-        f"{counted(len(groups), 'group')}, {series} series, {file.stat().st_size} bytes, undamaged"
-    )
+    groups = counted(len(contents.groups), "group")
+    return f"{groups}, {contents.series} series, {file.stat().st_size} bytes, undamaged"

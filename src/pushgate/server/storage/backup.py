@@ -43,6 +43,11 @@ class Contents(NamedTuple):
     groups: Sequence[Group]
     applied_keys: Sequence[tuple[bytes, int]]
 
+    @property
+    def series(self) -> int:
+        """How many series the groups have."""
+        return sum(group.series for group in self.groups)
+
 
 def copy_file(source: Path, target: Path) -> Contents:
     """Copy the file *source*, which a server may be using, to *target*, and return its contents.
@@ -144,16 +149,15 @@ def copy(source: str, target: str, *, replace: bool) -> Contents:
     This is a backup that is restored, with the same errors; but a file may not be in use.
     """
     with ExitStack() as stack:
-        backup = (
-            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pushgate-"))) / "backup"
-        )
         if _is_database(source):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pushgate-"))
+            backup = Path(folder) / "backup"
             copy_database(source, backup)
         else:
-            if Path(source).exists():  # if not, the copy says so
+            backup = Path(source)
+            if backup.exists():  # if not, the restore says so
                 # Until the end: a server would go on to change it.
-                stack.callback(lock_file(Path(source), 0).release)
-            copy_file(Path(source), backup)
+                stack.callback(lock_file(backup, 0).release)
         if _is_database(target):
             return restore_database(backup, target, replace=replace)
         return restore_file(backup, Path(target), replace=replace)
