@@ -181,7 +181,7 @@ def _show(context: AppContext, decoder: PushDecoder) -> None:
     show(
         "pushgate_storage_connected",
         "1 if the storage answers; 0 while metrics are shown from memory.",
-        lambda: gateway.is_connected,
+        lambda: gateway.journal.is_connected,
     )
     show(
         "pushgate_storage_copy_age_seconds",

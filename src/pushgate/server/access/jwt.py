@@ -39,8 +39,6 @@ _FETCH_SECONDS = 5.0  # for a whole fetch
 # How long a request waits for a fetch if there are keys already: long enough for a key server
 # that works, too short for a flood of unknown keys to hold connections.
 _WAIT_SECONDS = 1.0
-# What a fetch imports. It would hold up the event loop for a quarter of a second.
-_FETCHING = ("httpx2", "httpcore2", "anyio._backends._asyncio")
 _MAX_KEY_SET = 1 << 20  # bytes, also after decompression
 
 _log = logging.getLogger(__name__)
@@ -68,9 +66,12 @@ class IssuerKeys:
         self._started = self._fetched = -math.inf
         self._fetching: asyncio.Task[None] | None = None
         if self._url:
-            with suppress(ImportError):  # one of the last ones is private, and may be renamed
-                for module in _FETCHING:
-                    import_module(module)
+            # What a fetch imports would hold up the event loop for a quarter of a second.
+            import httpcore2  # noqa: F401
+            import httpx2  # noqa: F401
+
+            with suppress(ImportError):  # it is private, and may be renamed
+                import_module("anyio._backends._asyncio")
             self._trusted = _trusted(issuer)
         else:
             try:

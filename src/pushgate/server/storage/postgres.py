@@ -6,12 +6,13 @@ writes and commits. :mod:`.schema` describes the tables.
 
 import logging
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from pushgate.errors import JournalFailed, StartupError
 from pushgate.model.shape import PushShape
@@ -35,6 +36,7 @@ from pushgate.server.store.group import Group
 from pushgate.server.store.store import News, Step
 
 _log = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
 
 # A server that has missed more turns than this loads everything anew.
 _MAX_MISSED = 10_000
@@ -303,16 +305,13 @@ class PostgresJournal(Journal):
 
     def _in_pieces(self, part: _Part) -> Iterator[Row]:
         """Yield the rows of *part* in the order of their ids, in the transaction that was begun."""
-        ids: list[int] = []
-        size = 0
-        for number, more in self._database.rows(part.sizes(), _ROWS_AT_ONCE):
-            ids.append(number)
-            size += more or 0
-            if size > _BYTES_AT_ONCE or len(ids) == _ROWS_AT_ONCE:
-                yield from self._database.run(part.some(ids))[0]
-                ids, size = [], 0
-        if ids:
-            yield from self._database.run(part.some(ids))[0]
+
+        def size(row: Row) -> int:
+            return row[1] or 0  # a group that was deleted has none
+
+        sized = self._database.rows(part.sizes(), _ROWS_AT_ONCE)
+        for some in _in_parts(sized, size, _BYTES_AT_ONCE, _ROWS_AT_ONCE):
+            yield from self._database.run(part.some([number for number, _ in some]))[0]
 
     def _head_query(self) -> str:
         # The stamp of the last turn seen tells whether history is still the same.
@@ -520,16 +519,24 @@ def _keys_with_times(rows: Iterable[Row]) -> list[tuple[bytes, int]]:
 def _inserts(head: str, rows: Iterable[str], tail: str = "") -> Iterator[str]:
     """Yield statements that insert *rows*, each of a bounded size unless a row is larger."""
     # A statement is a text in memory on both sides.
-    some: list[str] = []
-    size = 0
-    for row in rows:
-        some.append(row)
-        size += len(row)
-        if size > _CHARACTERS_AT_ONCE:
-            yield head + ",".join(some) + tail
-            some, size = [], 0
-    if some:
+    for some in _in_parts(rows, len, _CHARACTERS_AT_ONCE):
         yield head + ",".join(some) + tail
+
+
+def _in_parts(
+    items: Iterable[_Item], size: Callable[[_Item], int], most: int, count: int = sys.maxsize
+) -> Iterator[list[_Item]]:
+    """Yield *items* in lists that end as soon as their *size* exceeds *most*, or at *count*."""
+    part: list[_Item] = []
+    total = 0
+    for item in items:
+        part.append(item)
+        total += size(item)
+        if total > most or len(part) == count:
+            yield part
+            part, total = [], 0
+    if part:
+        yield part
 
 
 _FORGET_KEYS = "UPDATE pushgate_turns SET keys = NULL, times = NULL WHERE keys IS NOT NULL"

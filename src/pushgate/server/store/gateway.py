@@ -89,11 +89,6 @@ class Gateway:
         return not self.journal.has_failed and self._broken is None
 
     @property
-    def is_connected(self) -> bool:
-        """Whether the journal answered when it was last asked what is new."""
-        return self.journal.is_connected
-
-    @property
     def copy_age(self) -> float:
         """How many seconds ago memory was known to have what all servers had acknowledged."""
         return monotonic() - self.journal.current_at if self.is_shared else 0.0

@@ -17,7 +17,7 @@ from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps, in_thread
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
-from pushgate.server.store.selector import matcher_text, parse_selector
+from pushgate.server.store.selector import Selector, matcher_text, parse_selector
 from pushgate.server.store.store import Store
 from pushgate.server.ui.values import age
 
@@ -100,7 +100,8 @@ class Search(NamedTuple):
     def is_slow(self) -> bool:
         """Whether it has a regular expression that may take long."""
         with suppress(InvalidSelector):
-            return self.text.startswith("{") and parse_selector(self.text).is_slow
+            selector = _selector(self.text)
+            return selector is not None and selector.is_slow
         return False
 
     def link(self, **changed: object) -> str:
@@ -246,10 +247,19 @@ async def _each_name(sets: Counter[tuple[str, ...]]) -> Counter[str]:
     return counts
 
 
+def _selector(text: str) -> Selector | None:
+    """Return the selector that the *text* of a search is; None if it is words.
+
+    Raises:
+        InvalidSelector: it begins like one, and is none.
+    """
+    return parse_selector(text) if text.startswith("{") else None
+
+
 def _accepting(text: str) -> tuple[_Accepts, _Take]:
     """Return the condition that the *text* of a search is, and how to apply it to groups."""
-    if text.startswith("{"):
-        selector = parse_selector(text)
+    selector = _selector(text)
+    if selector:
         take = in_thread if selector.is_slow else in_steps
         return (lambda row: selector.matches(row[0].key.labels)), take
     words = _Words(text.replace('"', "").casefold().split())

@@ -144,7 +144,7 @@ def _storage(context: AppContext, now: int) -> Tile:
     gateway, settings = context.gateway, context.settings
     if not gateway.is_durable:
         return Tile("Storage", "in memory", "lost at the next stop, see --persistence.file")
-    if gateway.is_shared and not gateway.is_connected:
+    if gateway.is_shared and not gateway.journal.is_connected:
         text = f"pushes are refused, and metrics shown as of {duration(gateway.copy_age)} ago"
         return Tile("Storage", "away", text, is_bad=True)
     if not gateway.is_ready:
