@@ -10,7 +10,7 @@ from pushgate.client.gateway import PushGateway
 from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
 from pushgate.properties import PrometheusProperties, load
-from pushgate.properties.files import read_file
+from pushgate.properties.files import read_text
 
 _DEFINED = "--define"
 _PREFIXES = ("io.prometheus.", "pushgate.")
@@ -157,11 +157,10 @@ def _basic_auth(connection: Connection) -> tuple[str, str] | None:
     if connection.user is None or connection.password_file is None:
         raise ConfigurationError("--user and --password-file belong together")
     try:
-        password = read_file(connection.password_file).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        password = read_text(connection.password_file)
+    except OSError as error:
         raise ConfigurationError(
-            f"--password-file: {connection.password_file} cannot be read: {reason}"
+            f"--password-file: {connection.password_file} cannot be read: {error.strerror}"
         ) from error
     # Editors end the file with a line feed, which is not part of the password.
     return connection.user, password.removesuffix("\n").removesuffix("\r")

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 from pushgate.client.escaping import escape_name
-from pushgate.client.resolving import addresses_of, within
+from pushgate.client.resolving import addresses_of, is_numeric, within
 from pushgate.errors import ConfigurationError
 from pushgate.log import warn_once
 from pushgate.model.names import LEGACY_LABEL
@@ -241,7 +241,8 @@ def _source_address(address: Address) -> str | None:
     """Return the address of this host on the way to *address*; None by loopback, or if unknown."""
     try:
         look_up = partial(addresses_of, ascii_host(address.host), address.port)
-        family, _, _, _, target = within(_RESOLVER_SECONDS, look_up)[0]
+        found = look_up() if is_numeric(address.host) else within(_RESOLVER_SECONDS, look_up)
+        family, _, _, _, target = found[0]
         # Connecting a datagram socket sends nothing, but chooses the route.
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect(target)

@@ -9,7 +9,7 @@ from stat import S_ISFIFO
 from pushgate.client.collect import described
 from pushgate.client.options import FilePath, Options
 from pushgate.errors import ConfigurationError, PushgatewayError
-from pushgate.properties.files import read_file
+from pushgate.properties.files import read_text
 
 
 class Fixed:
@@ -67,7 +67,7 @@ class FromFile:
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             # After a 401 it is read anyway: a file can change within the resolution of its time.
             if renew or seen != self._seen:
-                token = read_file(self._path).decode().strip()
+                token = read_text(self._path).strip()
                 if not token:
                     raise ConfigurationError(
                         "The bearer token file is empty.", key="bearer_token_file"
@@ -75,10 +75,9 @@ class FromFile:
                 self._value = bearer(token)
                 self._seen = seen
                 self.renewable = not S_ISFIFO(stat.st_mode)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        except OSError as error:
             raise ConfigurationError(
-                f"The bearer token file cannot be read: {reason}.", key="bearer_token_file"
+                f"The bearer token file cannot be read: {error.strerror}.", key="bearer_token_file"
             ) from error
         return self._value
 

@@ -27,7 +27,7 @@ from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
 from pushgate.log import log_once
 from pushgate.properties import PrometheusProperties
-from pushgate.properties.files import read_file
+from pushgate.properties.files import read_text
 from pushgate.properties.schema import (
     OWN,
     PUSHGATEWAY,
@@ -112,10 +112,10 @@ def _headers_in(path: str, _: OwnProperties) -> dict[str, str]:
 
 def _text_of(path: str, key: str) -> str:
     try:
-        return read_file(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"{key}: the file cannot be read: {reason}", key=key) from error
+        return read_text(path)
+    except OSError as error:
+        message = f"{key}: the file cannot be read: {error.strerror}"
+        raise ConfigurationError(message, key=key) from error
 
 
 # Without slots, which double the time to define so many fields. A repr would show credentials.

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from errno import ETIMEDOUT
+from errno import EILSEQ, ETIMEDOUT
 from io import FileIO
 from stat import S_ISFIFO
 
@@ -28,6 +28,18 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         return _piped(path, time.monotonic() + _PIPE_SECONDS)
     with open(path, "rb") as file:
         return file.read()
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the text in the file at *path*, which is UTF-8.
+
+    Raises:
+        OSError: As for :func:`read_file`, or because it is not UTF-8.
+    """
+    try:
+        return read_file(path).decode()
+    except UnicodeDecodeError as error:
+        raise OSError(EILSEQ, "it is not UTF-8") from error
 
 
 def _piped(path: str | os.PathLike[str], expires: float) -> bytes:
