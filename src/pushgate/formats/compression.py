@@ -250,7 +250,6 @@ def _unsnappy(body: bytes, limit: int) -> bytes:
 
     # The library decodes everything at once. So sizes are added up before, and it gets only what
     # precedes a fault of the framing: an error in that is the earlier one.
-
     chunks, size, fault = [_SNAPPY_START], 0, ""
     try:
         for chunk in _snappy_chunks(body):
@@ -275,10 +274,11 @@ def _snappy_corrupt() -> InvalidBody:
 
 def _snappy_chunks(body: bytes) -> Iterator[bytes]:
     """Yield the chunks of *body* that contain data, with their heads."""
-    position = 0
-    for _ in range(_SNAPPY_CHUNKS):
-        if position >= len(body):
-            return
+    position = chunks = 0
+    while position < len(body):
+        chunks += 1
+        if chunks > _SNAPPY_CHUNKS:
+            raise InvalidBody(f"snappy: more than {_SNAPPY_CHUNKS} chunks in one body")
         head = body[position : position + 4]
         kind, end = head[0], position + 4 + int.from_bytes(head[1:], "little")
         # Kinds: 0x00 compressed, 0x01 plain, 0xFF the start of a stream. Others are reserved: up
@@ -292,8 +292,6 @@ def _snappy_chunks(body: bytes) -> Iterator[bytes]:
         if kind <= 0x01:
             yield body[position:end]
         position = end
-    if position < len(body):
-        raise InvalidBody(f"snappy: more than {_SNAPPY_CHUNKS} chunks in one body")
 
 
 def _snappy_chunk_size(chunk: bytes) -> int:

@@ -228,13 +228,13 @@ class TextReader:
         key, values = blanked
         if not self._templates.wants(key):
             return
-        relabeling = None
+        relabeling, cost = None, size
         if read.structure.bounds(read.inside).isdisjoint(values):
             with suppress(Unusual):
                 relabeling = Relabeling(read.shape, values)
-        template = _Template(relabeling, read.mapping)
-        if relabeling is None or not self._templates.put(key, template, size + relabeling.cost):
-            self._templates.put(key, template._replace(relabeling=None), size)
+                cost += relabeling.cost
+        if not self._templates.put(key, _Template(relabeling, read.mapping), cost):
+            self._templates.put(key, _Template(None, read.mapping), size)
 
     def _blanked(self, cut: _Cut) -> _Blanked | None:
         """Return *cut* without those label values that are new since the last one like it.
@@ -242,24 +242,22 @@ class TextReader:
         Only the values of one sample are looked at, the first that has labels. Returns None if none
         or many are new, or if one could be mistaken for something else.
         """
-        heads = b"\n".join(cut.heads)
-        if b"\\" in heads or _MARK in heads:
-            return None
         first = next((head for head in cut.heads if b'"' in head), b"")
         pieces = first.split(b'"')
         around, values = tuple(pieces[0::2]), pieces[1::2]
         before = self._first_values.get(around) or values
         self._first_values.put(around, values, key_cost(pieces, len(first)))
         new = [value for value, old in zip(values, before, strict=False) if value != old]
-        if len(new) > MAX_NEW:
+        if not 0 < len(new) <= MAX_NEW:
+            return None
+        heads = b"\n".join(cut.heads)
+        if b"\\" in heads or _MARK in heads:
             return None
         for number, value in enumerate(new):
             # What may follow the quote at the end of a value could stand between two quotes, too.
             if not value or value[:1] in b", \t}" or b"\n" in value:
                 return None
             heads = heads.replace(b'"%b"' % value, b'"%b%d"' % (_MARK, number))
-        if not new:
-            return None
         return _Blanked((key_of(cut.comments), heads), [value.decode() for value in new])
 
     def _remember(self, body: bytes, cut: _Cut, shape: PushShape, mapping: SlotMapping) -> None:

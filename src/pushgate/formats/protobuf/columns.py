@@ -162,7 +162,7 @@ class SameLength:
         common = list(dict.fromkeys(its[0] for its in metrics if its.count(its[0]) == len(its)))
         if not 0 < len(common) <= MAX_NEW:
             return
-        values = [body[at : at + size] for at, size in places]
+        values = self._places.found(body) or ()
         its_places = [place for place, value in zip(places, values, strict=True) if value in common]
         among = [value for value in values if value in common]
         self._same = [[i for i, its in enumerate(among) if its == value] for value in common]

@@ -86,6 +86,7 @@ class ProtobufReader:
         # A job sends bodies of one length with the numbers at the same positions. If everything
         # between them is the same as before, so is the shape.
         layout = self._layouts.get(len(body))
+        relabeled: PushShape | None = None
         if layout is not None and layout.unpack is not None:
             pieces = layout.unpack(body)
             key = key_of(pieces[0::2])
@@ -94,7 +95,8 @@ class ProtobufReader:
                 shape, spans = fixed
                 details = tuple([body[start:end] for start, end in spans])
                 return Pushed(shape, written_out(pieces[1::2]), details)
-            relabeled = layout.same_length.shape(body) if layout.same_length else None
+            if layout.same_length:
+                relabeled = layout.same_length.shape(body)
             # Once a body with these labels was seen before, its shape is worth remembering.
             if relabeled and not self._fixed.wants(key):
                 return Pushed(relabeled, written_out(pieces[1::2]))
@@ -102,7 +104,8 @@ class ProtobufReader:
             columns = read_columns(body, self._limits.series or sys.maxsize)
         except (Unusual, ValueError, IndexError):
             return self._scanned(body) or decode(body, self._limits)
-        self._remember(body, columns.doubles, (), columns.shape, columns)
+        new = None if relabeled else columns
+        self._remember(body, columns.doubles, (), columns.shape, new)
         return Pushed(columns.shape, written_out(columns.numbers))
 
     def _scanned(self, body: bytes) -> Pushed | None:
