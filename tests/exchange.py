@@ -53,6 +53,14 @@ def exchanged(port: int, data: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+def not_reading(port: int, target: str) -> socket.socket:
+    """A connection that asked for *target*, and reads nothing of the answer."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: g\r\n\r\n".encode())
+    return connection
+
+
 def methods(allow: str | None) -> set[str]:
     """The methods of an ``Allow`` header; HEAD and OPTIONS may be there or not."""
     return {name.strip() for name in (allow or "").split(",")} - {"HEAD", "OPTIONS", ""}

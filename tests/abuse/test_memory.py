@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -14,6 +13,7 @@ from tests import services
 from tests.abuse.requests import Request, delete, post, put
 from tests.abuse.table import series
 from tests.abuse.test_table import exchange
+from tests.exchange import not_reading
 
 # As many requests as the claim is about take some minutes: PUSHGATE_CHURN sets another number.
 REQUESTS = int(os.environ.get("PUSHGATE_CHURN", "200000"))
@@ -74,10 +74,7 @@ def test_a_thousand_slow_readers_while_everything_changes_share_what_they_read(t
             body = b"".join(b'm{l="%d"} %d\n' % (n, reader + n) for n in range(20_000))
             if reader % 5 == 0:
                 exchange(service, [put("/metrics/job/a", body)])
-            connection = socket.create_connection(("127.0.0.1", service.port))
-            stack.enter_context(connection)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n")
+            stack.enter_context(not_reading(service.port, "/metrics"))
         assert "m{" in service.get("/metrics")
         found = resident_megabytes(service)
     print(f"\nwith {READERS} slow readers {found:.0f} MB")  # noqa: T201
@@ -89,10 +86,7 @@ def test_slow_readers_of_the_json_api_share_what_they_read():
         for reader in range(200):
             if reader % 20 == 0:
                 exchange(service, [put("/metrics/job/a", series(50_000))])
-            connection = socket.create_connection(("127.0.0.1", service.port))
-            stack.enter_context(connection)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(b"GET /api/v1/metrics HTTP/1.1\r\nHost: g\r\n\r\n")
+            stack.enter_context(not_reading(service.port, "/api/v1/metrics"))
         assert "push_time_seconds" in service.get("/api/v1/metrics")
         found = resident_megabytes(service)
     print(f"\nwith 200 slow readers {found:.0f} MB")  # noqa: T201

@@ -7,10 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 
-from pushgate.cli.commands import pushgate as command_line
 from tests import old_gateway, services
+from tests.cli.commands import pushgate
 from tests.client.rogue import closed_port
 from tests.exchange import ask
 from tests.server.access.certificates import hashed
@@ -63,10 +62,7 @@ def emptied(server: services.Service) -> services.Service:
 
 
 def imported(source: services.Service, target: services.Service, *flags: str):
-    return CliRunner().invoke(
-        command_line,
-        ["import", source.url, "--to", target.url, "--retries=0", "--timeout=2m", *flags],
-    )
+    return pushgate("import", source.url, "--to", target.url, "--retries=0", "--timeout=2m", *flags)
 
 
 def pushed(target: services.Service) -> list[str]:
@@ -141,7 +137,7 @@ def test_a_group_that_is_refused_is_named_and_the_others_arrive(other, new):
 def test_a_gateway_that_is_not_there_is_named(other, is_source_there):
     gone = f"http://127.0.0.1:{closed_port()}"
     source, target = (other.url, gone) if is_source_there else (gone, other.url)
-    done = CliRunner().invoke(command_line, ["import", source, "--to", target, "--retries=0"])
+    done = pushgate("import", source, "--to", target, "--retries=0")
     assert done.exit_code == 4
     assert f"on {gone}: Connection refused" in done.stderr
 
@@ -157,7 +153,7 @@ def test_credentials_in_the_addresses_are_used(tmp_path, new):
             pass
         assert imported(old, new).exit_code == 5
         with_password = old.url.replace("://", "://user:secret@")
-        done = CliRunner().invoke(command_line, ["import", with_password, "--to", new.url])
+        done = pushgate("import", with_password, "--to", new.url)
         assert done.exit_code == 0
         assert "secret" not in done.output
         assert pushed(new) == ['m{instance="",job="j"} 1']
@@ -180,6 +176,6 @@ def test_a_terminal_shows_progress(other, new):
 
 def test_without_protobuf_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
-    done = CliRunner().invoke(command_line, ["import", "old:9091"])
+    done = pushgate("import", "old:9091")
     assert done.exit_code == 1
     assert "pip install '.[server]'" in done.stderr

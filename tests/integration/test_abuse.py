@@ -24,7 +24,7 @@ import pytest
 from pushgate.formats.zstd import zstd
 from tests import services
 from tests.delimited import PROTOBUF
-from tests.exchange import TIMEOUT, ask, statuses
+from tests.exchange import TIMEOUT, ask, not_reading, statuses
 from tests.fuzz.schema import varint
 
 FULL = os.environ.get("PUSHGATE_ABUSE") == "1"
@@ -378,10 +378,7 @@ def test_clients_that_do_not_read_cost_no_copy_of_the_metrics(target):
     with services.pushgate() as service, ExitStack() as stack:
         assert ask(service.port, "PUT", "/metrics/job/j", body).status == 200
         for _ in range(100 if FULL else 40):
-            connection = socket.create_connection(("127.0.0.1", service.port))
-            stack.enter_context(connection)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: g\r\n\r\n".encode())
+            stack.enter_context(not_reading(service.port, target))
         assert ask(service.port, "GET", "/-/healthy").status == 200
         time.sleep(2)
         assert ask(service.port, "GET", "/-/healthy").status == 200

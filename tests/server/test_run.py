@@ -26,14 +26,18 @@ sys.exit(run.serve(settings))
 """
 
 
-def test_a_signal_ends_a_process_whose_event_loop_is_stuck():
-    process = subprocess.Popen(
-        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    with process:
-        assert process.stdout.readline() == b"stuck\n"
+def status_after_sigterm(program: str, said: str) -> int:
+    """The exit status of *program*, which gets SIGTERM once it has *said* how far it is."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout.readline() == f"{said}\n".encode()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 1
+        return process.wait(30)
+
+
+def test_a_signal_ends_a_process_whose_event_loop_is_stuck():
+    assert status_after_sigterm(STUCK, "stuck") == 1
 
 
 SETTLING = """
@@ -54,13 +58,7 @@ sys.exit(run.serve(settings))
 
 
 def test_a_stop_does_not_wait_for_all_that_became_due_while_the_server_was_down():
-    process = subprocess.Popen(
-        [sys.executable, "-c", SETTLING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    with process:
-        assert process.stdout.readline() == b"settling\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+    assert status_after_sigterm(SETTLING, "settling") == 0
 
 
 BROKEN = """

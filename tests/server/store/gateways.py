@@ -10,7 +10,6 @@ from pushgate.errors import JournalFailed
 from pushgate.server.store.bounds import Bounds
 from pushgate.server.store.change import Change
 from pushgate.server.store.gateway import Gateway
-from pushgate.server.store.group import Group
 from pushgate.server.store.rules import NO_RULES, Rules
 from pushgate.server.store.store import News, Step, Store
 from tests.server.journals import ForgetfulJournal
@@ -99,7 +98,7 @@ class History:
         """Who took each turn, and how many changes it had settled before."""
 
 
-class Shared:
+class Shared(ForgetfulJournal):
     """A journal that one of several servers uses, which fails when the test wants it to."""
 
     is_shared = True
@@ -112,9 +111,6 @@ class Shared:
         self.failures: list[Exception] = []
         self.is_away = False
         self.looks = 0
-
-    def load(self) -> list[Group]:
-        return []
 
     def applied_keys(self) -> list[tuple[bytes, int]]:
         return []
@@ -154,12 +150,6 @@ class Shared:
             self.seen += 1
         finally:
             self.history.turn.release()
-
-    def tidy(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
 
 
 class Recorder:

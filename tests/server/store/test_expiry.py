@@ -142,25 +142,30 @@ async def test_what_became_due_while_the_server_was_down_is_never_shown(tmp_path
     journal.close()
 
 
-class FullDisk(ForgetfulJournal):
-    """A journal that refuses every append while it is full."""
+class Batches(ForgetfulJournal):
+    """A journal that fails when the test wants it to, and notes how many groups it got at once."""
 
-    is_full = False
+    def __init__(self, fail_after: int = 1000) -> None:
+        self.sizes: list[int] = []
+        self.left = fail_after
 
-    def append(self, _steps):
-        if self.is_full:
-            raise JournalFailed("the disk is full")
+    def append(self, steps):
+        if steps:
+            self.left -= 1
+            if self.left < 0:
+                raise JournalFailed("the disk is full")
+            self.sizes.append(len(steps))
 
 
 async def test_with_a_full_disk_groups_are_still_shown_and_expire_when_it_has_room():
-    clock, disk = Clock(), FullDisk()
+    clock, disk = Clock(), Batches()
     gateway, expiry = started(clock, rules(ttl=10), disk)
     await gateway.apply(put(key("a"), "m 1\n", clock.wall))
     clock.advance(10)
-    disk.is_full = True
+    disk.left = 0
     assert await shown(gateway, expiry) == {"a": {"m": [b"1"]}}
     assert expiry.expired == 0
-    disk.is_full = False
+    disk.left = 1
     assert await shown(gateway, expiry) == {"a": {}}
     assert expiry.expired == 1
     await gateway.close()
@@ -297,21 +302,6 @@ def load(gateway: Gateway, count: int, time: int, prefix: str = "j") -> None:
     store = gateway.store
     for number in range(count):
         store.apply(store.admit(put(key(f"{prefix}{number:04}"), "m 1\n", time)))
-
-
-class Batches(ForgetfulJournal):
-    """A journal that fails when the test wants it to, and notes how many groups it got at once."""
-
-    def __init__(self, fail_after: int = 1000) -> None:
-        self.sizes: list[int] = []
-        self.left = fail_after
-
-    def append(self, steps):
-        if steps:
-            self.left -= 1
-            if self.left < 0:
-                raise JournalFailed("the disk is full")
-            self.sizes.append(len(steps))
 
 
 async def test_many_groups_expire_in_batches_of_which_a_reader_waits_for_the_last(caplog):

@@ -298,11 +298,11 @@ async def test_a_withdrawal_that_fails_ends_in_an_error_for_everybody(monkeypatc
 async def test_while_the_storage_is_away_readers_get_what_is_in_memory_until_it_is_too_old():
     async with sharing(1) as (one,):
         await one.gateway.apply(put(key("a"), "m 1\n"))
-        assert one.gateway.is_connected
+        assert one.gateway.journal.is_connected
         assert await one.gateway.caught_up() == 0
         one.journal.is_away = True
         assert 0 < await one.gateway.caught_up() <= one.gateway.copy_age
-        assert not one.gateway.is_connected
+        assert not one.gateway.journal.is_connected
         one.gateway._max_staleness = 0.0
         with pytest.raises(StaleCopy, match="nobody answers; what is in memory is 0 s old"):
             await one.gateway.caught_up()
@@ -310,7 +310,7 @@ async def test_while_the_storage_is_away_readers_get_what_is_in_memory_until_it_
             await one.gateway.apply(put(key("a"), "m 2\n"))
         one.journal.is_away = False
         await one.gateway.caught_up()
-        assert one.gateway.is_connected
+        assert one.gateway.journal.is_connected
         assert one.state() == [(key("a"), 1, 0, {"m": [b"1"]})]
 
 
@@ -321,10 +321,10 @@ async def test_a_reader_does_not_wait_for_a_storage_that_hangs(monkeypatch):
             one.submit(put(key("a"), "m 1\n"))
             await asyncio.sleep(0)
             await one.gateway.caught_up()
-            assert not one.gateway.is_connected
+            assert not one.gateway.journal.is_connected
             assert one.state() == []
         await one.gateway.caught_up()
-        assert one.gateway.is_connected
+        assert one.gateway.journal.is_connected
 
 
 groups = st.sampled_from([key("a"), key("b"), key("b", instance="1")])
