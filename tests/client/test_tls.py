@@ -4,7 +4,9 @@ import pytest
 import trustme
 
 from pushgate import ConfigurationError, PushConnectionError, PushGateway
+from pushgate.client.tls import context_for
 from tests.client.rogue import answer, rogue
+from tests.named_pipes import pipe
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,50 @@ def test_a_private_authority_is_trusted_by_file_data_or_context(caller, authorit
         for options in ({"ca_file": ca_file}, {"ca_data": pem}, {"ssl_context": own}):
             gateway = caller.make(server.url, job="j", **options)
             assert caller.call(gateway, "delete").status == 202
+
+
+def test_an_authority_may_come_from_a_pipe_with_comments_in_any_language(
+    caller, authority, tmp_path
+):
+    pem = "# Főtanúsítvány\n".encode() + authority.cert_pem.bytes()
+    with (
+        pipe(tmp_path / "ca", pem, pem) as path,
+        rogue(answer(202), tls=context(authority)) as server,
+    ):
+        gateway = caller.make(server.url, job="j", ca_file=path)
+        for each in (gateway, gateway.replace(job="other")):
+            assert caller.call(each, "delete").status == 202
+
+
+def test_a_pipe_is_trusted_beside_the_data_and_in_place_of_the_system(caller, authority, tmp_path):
+    with (
+        pipe(tmp_path / "ca", trustme.CA().cert_pem.bytes()) as path,
+        rogue(answer(202), tls=context(authority)) as server,
+    ):
+        gateway = caller.make(server.url, job="j", ca_file=path, retry=0)
+        data = ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
+        assert caller.call(gateway.replace(ca_data=data), "delete").status == 202
+        assert len(context_for(gateway._options).get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"),
+    [
+        ([], "nothing came from the pipe in 0.1 seconds: .*/ca"),
+        ([b""], "no certificate found"),
+        ([b"nonsense"], "does not contain a certificate"),
+        ([b"-----BEGIN PRIVATE KEY-----"], "does not contain a certificate"),
+    ],
+)
+def test_a_pipe_without_an_authority_ends_in_an_error(
+    caller, tmp_path, monkeypatch, pieces, reason
+):
+    monkeypatch.setattr("pushgate.properties.files._PIPE_SECONDS", 0.1 if not pieces else 5.0)
+    with (
+        pipe(tmp_path / "ca", *pieces) as path,
+        pytest.raises(ConfigurationError, match=f"TLS cannot be set up: .*{reason}"),
+    ):
+        caller.call(caller.make("https://localhost:1", ca_file=path), "delete")
 
 
 def test_verification_can_be_switched_off_for_one_gateway(caller, authority, caplog):
@@ -79,9 +125,18 @@ def write_identity(authority, cert, key):
     identity.private_key_pem.write_to_path(key)
 
 
-@pytest.mark.parametrize("options", [{"ca_file": "/no/such/file"}, {"ca_data": "nonsense"}])
-def test_unusable_files_are_configuration_errors(caller, options):
-    with pytest.raises(ConfigurationError, match="TLS cannot be set up"):
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"ca_file": "/no/such/file"}, "No such file or directory: /no/such/file"),
+        ({"ca_file": "/dev"}, "Is a directory"),
+        ({"ca_file": "/dev/null"}, "no certificate or crl found"),
+        ({"ca_data": "nonsense"}, "does not contain a certificate"),
+        ({"ca_data": ""}, "no certificate found"),
+    ],
+)
+def test_unusable_files_are_configuration_errors(caller, options, reason):
+    with pytest.raises(ConfigurationError, match=f"TLS cannot be set up: .*{reason}"):
         caller.call(caller.make("https://localhost:1", **options), "delete")
 
 

@@ -5,12 +5,14 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache, partial
+from stat import S_ISFIFO
 from typing import TypeVar
 
 from pushgate.client.options import Options
 from pushgate.client.wire import PIECE, Stream
 from pushgate.errors import ConfigurationError
 from pushgate.log import log
+from pushgate.properties.files import read_file
 
 _Result = TypeVar("_Result")
 
@@ -26,17 +28,21 @@ def context_for(options: Options) -> ssl.SSLContext:
     ca_file, ca_path = (
         None if path is None else os.fspath(path) for path in (options.ca_file, options.ca_path)
     )
-    certificate = tuple(os.fspath(path) for path in options.client_cert or ())
-    files = [path for path in (ca_file, *certificate[:2]) if path is not None]
+    ca_data: tuple[str | bytes, ...] = () if options.ca_data is None else (options.ca_data,)
+    client_cert = tuple(os.fspath(path) for path in options.client_cert or ())
     try:
+        # OpenSSL would wait for the writer of a pipe, however long.
+        if ca_file is not None and S_ISFIFO(os.stat(ca_file).st_mode):
+            ca_data += (read_file(ca_file),)
+            ca_file = None
         # The versions of the files are a part of the key: a replaced file makes a new context.
+        files = [path for path in (ca_file, *client_cert[:2]) if path is not None]
         versions = tuple(os.stat(path).st_mtime_ns for path in files)
-        return _context(options.verify, ca_file, ca_path, options.ca_data, certificate, versions)
-    except ValueError as error:  # an ssl.SSLError is one too
-        raise ConfigurationError(f"TLS cannot be set up: {error}", key="ca_file") from error
-    except OSError as error:
-        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        raise ConfigurationError(f"TLS cannot be set up: {what}", key="ca_file") from error
+        return _context(options.verify, ca_file, ca_path, ca_data, client_cert, versions)
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        where = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        raise ConfigurationError(f"TLS cannot be set up: {what}{where}", key="ca_file") from error
 
 
 # Shared by the gateways of a process: loading the authorities of the system takes 20 ms.
@@ -45,14 +51,15 @@ def _context(
     verify: bool,  # noqa: FBT001  a part of the cache's key
     ca_file: str | None,
     ca_path: str | None,
-    ca_data: str | bytes | None,
+    ca_data: tuple[str | bytes, ...],
     client_cert: tuple[str, ...],
     versions: tuple[int, ...],  # noqa: ARG001  a part of the cache's key
 ) -> ssl.SSLContext:
-    data = ca_data.encode() if isinstance(ca_data, str) else ca_data
-    # The ssl module takes text for PEM and bytes for DER.
-    pem = data.decode("ascii") if data and data.lstrip().startswith(b"-----BEGIN") else data
-    context = ssl.create_default_context(cafile=ca_file, capath=ca_path, cadata=pem)
+    certificates = [_certificates(data) for data in ca_data]
+    first = certificates[0] if certificates else None
+    context = ssl.create_default_context(cafile=ca_file, capath=ca_path, cadata=first)
+    for more in certificates[1:]:
+        context.load_verify_locations(cadata=more)
     if not verify:
         log("warning", "TLS certificates of the gateway are not verified (verify=False).")
         # In this order: CERT_NONE is refused while host names are checked.
@@ -61,6 +68,15 @@ def _context(
     if client_cert:
         context.load_cert_chain(*client_cert)
     return context
+
+
+def _certificates(data: str | bytes) -> str | bytes:
+    """Return *data* as the ssl module takes it: PEM as text, DER as bytes."""
+    if not data:  # the ssl module would trust the authorities of the system
+        raise ValueError("no certificate found")
+    written = data.encode() if isinstance(data, str) else data
+    # The comments beside certificates need not be ASCII, as the ssl module wants them.
+    return written.decode("ascii", "ignore") if b"-----BEGIN" in written else written
 
 
 default_context = cache(ssl.create_default_context)

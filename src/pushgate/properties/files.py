@@ -45,14 +45,14 @@ def read_text(path: str | os.PathLike[str]) -> str:
 def _piped(path: str | os.PathLike[str], expires: float) -> bytes:
     # Not without end: after a fork, the thread that reads may belong to another process.
     if not _reading.acquire(timeout=_PIPE_SECONDS):
-        raise _late("nothing came from the pipe")
+        raise _late(path, "nothing came from the pipe")
     try:
         version, content = _kept.get(path, ((), b""))
         if version != _version(os.stat(path)):
             # To open a pipe would otherwise wait for a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "rb", buffering=0) as pipe:
-                content = _until_closed(pipe, expires)
+                content = _until_closed(pipe, path, expires)
                 _kept[path] = _version(os.fstat(descriptor)), content
         return content
     finally:
@@ -63,7 +63,7 @@ def _version(pipe: os.stat_result) -> tuple[int, ...]:
     return pipe.st_dev, pipe.st_ino, pipe.st_mtime_ns
 
 
-def _until_closed(pipe: FileIO, expires: float) -> bytes:
+def _until_closed(pipe: FileIO, path: str | os.PathLike[str], expires: float) -> bytes:
     import select  # here, because pipes are rare
 
     ready = select.poll()
@@ -75,8 +75,9 @@ def _until_closed(pipe: FileIO, expires: float) -> bytes:
         if piece == b"":
             return bytes(received)
         received += piece or b""
-    raise _late("it is a pipe that was not closed" if received else "nothing came from the pipe")
+    what = "it is a pipe that was not closed" if received else "nothing came from the pipe"
+    raise _late(path, what)
 
 
-def _late(what: str) -> TimeoutError:
-    return TimeoutError(ETIMEDOUT, f"{what} in {_PIPE_SECONDS:g} seconds")
+def _late(path: str | os.PathLike[str], what: str) -> TimeoutError:
+    return TimeoutError(ETIMEDOUT, f"{what} in {_PIPE_SECONDS:g} seconds", path)
