@@ -1,4 +1,4 @@
-"""Writes docs/python-api.md from the docstrings: ``make docs``."""
+"""Writes docs/python-api.md from the docstrings and the declared options: ``make docs``."""
 
 import inspect
 import re
@@ -9,6 +9,7 @@ from typing import Any
 import pushgate
 from pushgate import testing
 from pushgate.client.job import Job
+from pushgate.client.options import ABOUT
 
 HEAD = """\
 # Python API
@@ -18,7 +19,6 @@ HEAD = """\
 What `pushgate` exports. [The Python client](client.md) explains how to use it. `Counter`,
 `Gauge`, `Summary`, `Info` and `Enum` are those of `prometheus_client`.
 """
-OPTIONS = "The options are in [a table of their own](client.md#every-option)."
 METHODS: dict[Any, list[str]] = {
     pushgate.PushGateway: [
         "push push_add merge delete render job_run periodic push_at_exit",
@@ -81,8 +81,20 @@ def described(level: int, name: str, value: Any) -> Iterator[str]:
     text = inspect.getdoc(value) or ""
     if value is pushgate.PushGateway:
         text = re.sub(r"Args:\n.*?\n\n(?=Raises)", "", text, flags=re.DOTALL)
-        text = text.replace("Raises:", f"{OPTIONS}\n\nRaises:")
     yield from converted(text)
+    if value is pushgate.PushGateway:
+        yield "".join(options())
+
+
+def options() -> Iterator[str]:
+    """Yield the lines of the table of a gateway's options."""
+    yield "#### Options\n\nThe address can be given by position, all others by name.\n\n"
+    yield "| option | default | property | meaning |\n|---|---|---|---|\n"
+    for name, parameter in inspect.signature(pushgate.PushGateway).parameters.items():
+        about, default = ABOUT[name], parameter.default
+        shown = {None: "", pushgate.Retry(): "`Retry()`"}.get(default, f"`{default!r}`")
+        key = about.property and f"`{about.property}`"
+        yield f"| `{name}` | {shown} | {key} | {marked(about.doc)} |\n"
 
 
 def signature(function: Callable[..., Any]) -> str:

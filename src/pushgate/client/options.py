@@ -228,7 +228,9 @@ class Options:
         unless=_CONNECTION,
     )
     ca_file: FilePath | None = option(
-        None, "PEM file of the authorities to trust, instead of the system's.", unless=_CONNECTION
+        None,
+        "PEM file of the authorities to trust, instead of the system's; or a pipe, as for a token.",
+        unless=_CONNECTION,
     )
     ca_path: FilePath | None = option(
         None, "Directory of such files, named as by OpenSSL's ``rehash``."
