@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -85,41 +86,34 @@ def read_arguments(
         TextRequested: *argv* asks for one of *texts*.
     """
     parser = _Parser(prog, add_help=False, allow_abbrev=False, fromfile_prefix_chars="@")
+    # Without defaults, the namespace has exactly the flags that were given, which matters: a
+    # persistence file that was asked for must be usable, the default one need not.
+    add = partial(parser.add_argument, default=argparse.SUPPRESS)
     for name, flag in flags.items():
-        _add_flag(parser, name, flag)
+        if flag.kind.switch:
+            add(f"--{flag.name}", dest=name, action="append_const", const=True)
+            add(f"--no-{flag.name}", dest=name, action="append_const", const=False)
+        else:
+            add(f"--{flag.name}", dest=name, action="append")
     for name, text in texts.items():
         short = ["-h"] if name == "help" else []
-        parser.add_argument(
-            *short, f"--{name}", action=_Show, nargs=0, const=text, default=argparse.SUPPRESS
-        )
+        add(*short, f"--{name}", action=_Show, nargs=0, const=text)
     try:
-        values = vars(parser.parse_args(argv))
+        given = vars(parser.parse_args(argv))
     except RecursionError:
         parser.error("files of arguments include each other")
-    return {name: tuple(v) if flags[name].kind.repeatable else v for name, v in values.items()}
-
-
-def _add_flag(parser: argparse.ArgumentParser, name: str, flag: Flag) -> None:
-    # Without defaults, the namespace has exactly the flags that were given, which
-    # matters: a persistence file that was asked for must be usable, the default one need not.
-    if flag.kind.switch:
-        names = f"--{flag.name}", f"--no-{flag.name}"
-        parser.add_argument(*names, dest=name, action=_Switch, nargs=0, default=argparse.SUPPRESS)
-        return
-
-    def read(text: str) -> Any:
+    values = {}
+    for name, words in given.items():
+        flag = flags[name]
+        spelled = f"--no-{flag.name}" if words[-1] is False else f"--{flag.name}"
+        if len(words) > 1 and not flag.kind.repeatable:  # the last one would silently win
+            parser.error(f"argument {spelled}: it cannot be repeated")
         try:
-            return flag.kind.read(text)
+            read = tuple(map(flag.kind.read, words))
         except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    parser.add_argument(
-        f"--{flag.name}",
-        dest=name,
-        type=read,
-        action="append" if flag.kind.repeatable else _Once,
-        default=argparse.SUPPRESS,
-    )
+            parser.error(f"argument {spelled}: {error}")
+        values[name] = read if flag.kind.repeatable else read[0]
+    return values
 
 
 class _Parser(argparse.ArgumentParser):
@@ -131,34 +125,6 @@ class _Parser(argparse.ArgumentParser):
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
         """Return the argument on a line of a file; comments and blank lines have none."""
         return [arg_line] if arg_line.strip() and not arg_line.startswith("#") else []
-
-
-class _Once(argparse.Action):
-    """Stores the value, and refuses a second one, which would silently win."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        if hasattr(namespace, self.dest):
-            parser.error(f"argument {option_string}: it cannot be repeated")
-        setattr(namespace, self.dest, values)
-
-
-class _Switch(_Once):
-    """Stores True, or False for the ``--no-`` form."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,  # noqa: ARG002 - argparse's signature
-        option_string: str | None = None,
-    ) -> None:
-        super().__call__(parser, namespace, option_string == self.option_strings[0], option_string)
 
 
 class _Show(argparse.Action):
