@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pushgate.model.quoting import go_quote
@@ -65,23 +65,6 @@ class TokenBucket:
         return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """What a reload of the configuration must not reset.
-
-    Attributes:
-        verified: identities by digests of the credentials that proved them.
-        key: the random key of the digests. Without it, they are no help to guess passwords.
-        queue: the one queue of waiting passwords: reloading must not multiply their work.
-        bucket: the state of the rate limiter.
-    """
-
-    verified: dict[bytes, Identity] = field(default_factory=dict)
-    key: bytes = field(default_factory=lambda: os.urandom(32))
-    queue: FairQueue = field(default_factory=lambda: FairQueue(_MAX_WAITING))
-    bucket: TokenBucket | None = None
-
-
 class Access:
     """Admits or refuses requests according to one `WebConfig`; a changed one needs a `successor`.
 
@@ -100,7 +83,6 @@ class Access:
         *,
         store: CredentialStore | None = None,
         clock: Callable[[], float] = time.time,
-        kept: _Kept | None = None,
     ) -> None:
         self.config = config
         self.store = store or CredentialStore(config)
@@ -108,33 +90,34 @@ class Access:
         # As Go's http.Header.Set spells them: X-Xss-Protection.
         self.headers = tuple((k.title().encode(), v.encode()) for k, v in config.headers.items())
         self._clock = clock
-        kept = kept or _Kept()
         schemes = {b"Basic": config.users, b"Bearer": config.bearer_tokens or config.jwt}
         self._challenges = tuple((b"WWW-Authenticate", name) for name in schemes if schemes[name])
-        self._verified, self._key, self._queue = kept.verified, kept.key, kept.queue
+        self._verified: dict[bytes, Identity] = {}  # by digests of the credentials
+        self._key = os.urandom(32)  # without it, the digests are no help to guess passwords
+        self._queue = FairQueue(_MAX_WAITING)
         # Apart from what was verified: a flood of wrong passwords must not push out the right ones.
         self._refused: dict[bytes, None] = {}
         self._checks: dict[bytes, asyncio.Task[Identity | None]] = {}  # by the same digests
-        self._bucket = kept.bucket
-        if config.rate_limit and not kept.bucket:
-            self._bucket = TokenBucket(config.rate_limit, clock())
+        self._bucket = TokenBucket(config.rate_limit, clock()) if config.rate_limit else None
 
     def successor(self, config: WebConfig, store: CredentialStore | None = None) -> "Access":
         """Return what follows a changed *config*, and keeps the state that is still valid."""
-        store = store or CredentialStore(config)
+        after = Access(config, store=store, clock=self._clock)
         still_valid = {
             self.store.users[user]: identity
-            for user, identity in store.users.items()
+            for user, identity in after.store.users.items()
             if config.users[user] == self.config.users.get(user)
         }
-        verified = {
+        after._verified = {
             digest: still_valid[identity]
             for digest, identity in self._verified.items()
             if identity in still_valid
         }
-        bucket = self._bucket if config.rate_limit == self.config.rate_limit else None
-        kept = _Kept(verified=verified, key=self._key, queue=self._queue, bucket=bucket)
-        return Access(config, store=store, clock=self._clock, kept=kept)
+        after._key = self._key
+        after._queue = self._queue  # one for all: reloading must not multiply its work
+        if config.rate_limit == self.config.rate_limit:
+            after._bucket = self._bucket
+        return after
 
     async def admit(
         self,
