@@ -15,7 +15,6 @@ from pushgate.server.storage.codec import (
     DamagedRecord,
     decode_group,
     decode_shape,
-    decode_shape_1,
     encode_group,
     encode_shape,
 )
@@ -170,7 +169,7 @@ def test_labels_that_families_share_are_stored_once():
 def test_labels_that_families_share_may_be_stored_twice():
     # As all did before, those of the same format included.
     encoded = '[["a",1,null,[[["x","1"]]],[]],["b",1,null,[[["x","1"]]],[]]]'
-    a, b = decode_shape_1(7, encoded).families
+    a, b = decode_shape(7, encoded.encode(), has_checksum=False).families
     assert b.labels is a.labels == ((("x", "1"),),)
 
 
@@ -182,7 +181,7 @@ NO_LABELS = '[["a", 1, null, null, []]]'
 )
 def test_what_is_no_shape_is_noticed(encoded):
     with pytest.raises(ValueError):  # noqa: PT011 - the journal says which file
-        decode_shape_1(7, encoded)
+        decode_shape(7, encoded.encode(), has_checksum=False)
 
 
 def test_a_shape_that_is_changed_or_has_another_number_is_noticed():

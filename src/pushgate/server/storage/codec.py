@@ -222,31 +222,23 @@ def _json(value: object) -> bytes:
         return json.dumps(value).encode()  # it writes lone surrogates
 
 
-def decode_shape(number: int, encoded: bytes) -> PushShape:
+def decode_shape(number: int, encoded: bytes, *, has_checksum: bool = True) -> PushShape:
     """Return the shape with the id *number*.
+
+    Without *has_checksum* it is of format 1, which has none of shapes.
 
     Raises:
         DamagedRecord: it is not what :func:`encode_shape` wrote for *number*.
     """
     try:
-        return _shape(_without_checksum(encoded, _NUMBER.pack(number)))
-    except _WRONG as error:
-        raise DamagedRecord(f"shape {number}", error) from error
-
-
-def decode_shape_1(number: int, encoded: str | bytes) -> PushShape:
-    """Return the shape as files of format 1 have it, without a checksum.
-
-    Raises:
-        DamagedRecord: *encoded* is not a shape.
-    """
-    try:
+        if has_checksum:
+            encoded = _without_checksum(encoded, _NUMBER.pack(number))
         return _shape(encoded)
     except _WRONG as error:
         raise DamagedRecord(f"shape {number}", error) from error
 
 
-def _shape(encoded: str | bytes) -> PushShape:
+def _shape(encoded: bytes) -> PushShape:
     families: list[FamilyShape] = []
     read: list[list[list[str]]] | None = None
     pairs: tuple[Labels, ...] = ()
@@ -262,9 +254,9 @@ def _shape(encoded: str | bytes) -> PushShape:
     return interned(tuple(families))
 
 
-def _families(encoded: str | bytes) -> Iterator[list[Any]]:
+def _families(encoded: bytes) -> Iterator[list[Any]]:
     """Yield the families in *encoded*, as lists."""
-    if isinstance(encoded, str) or _FAMILIES not in encoded:
+    if _FAMILIES not in encoded:
         yield from _parsed(encoded)
         return
     for part in encoded[1:-1].split(_FAMILIES):
@@ -287,7 +279,7 @@ def _without_marked(encoded: bytes, mark: bytes) -> tuple[bytes, list[Any] | Non
     return head + rest, items
 
 
-def _parsed(encoded: str | bytes) -> list[Any]:
+def _parsed(encoded: bytes) -> list[Any]:
     try:
         parsed: list[Any] = orjson.loads(encoded)
     except orjson.JSONDecodeError:

@@ -16,12 +16,7 @@ import apsw
 from pushgate.errors import JournalFailed, StartupError
 from pushgate.model.shape import PushShape
 from pushgate.server.storage import wal
-from pushgate.server.storage.codec import (
-    DamagedRecord,
-    decode_group,
-    decode_shape,
-    decode_shape_1,
-)
+from pushgate.server.storage.codec import DamagedRecord, decode_group, decode_shape
 from pushgate.server.storage.failures import error_number, reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
 from pushgate.server.storage.ids import Ids, distinct_shapes
@@ -177,11 +172,13 @@ class SqliteJournal(Journal):
 
     def _load_shapes(self, damage: list[str]) -> dict[int, PushShape]:
         shapes: list[tuple[int, PushShape]] = []
-        decode = decode_shape_1 if self.format == 1 else decode_shape
+        has_checksum = self.format > 1
         with _noting_damage(damage, "shapes"):
-            for number, encoded in self._execute("SELECT id, families FROM shapes"):
+            # Format 1 has texts.
+            for number, encoded in self._execute("SELECT id, CAST(families AS BLOB) FROM shapes"):
                 try:
-                    shapes.append((number, decode(number, encoded)))
+                    shape = decode_shape(number, encoded, has_checksum=has_checksum)
+                    shapes.append((number, shape))
                 except DamagedRecord as error:
                     damage.append(str(error))
         return distinct_shapes(shapes)
@@ -219,14 +216,6 @@ class SqliteJournal(Journal):
     def write(
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
     ) -> None:
-        """Make *steps*, one for each group, and *applied_keys* durable: one transaction, one sync.
-
-        Without any, find out whether the file can be written.
-
-        Raises:
-            JournalFailed: they could not be written; the journal is as before, unless the error
-                says that this is unknown.
-        """
         self._files.check()
         try:
             self._write(steps, applied_keys, replace_keys=replace_keys)
@@ -241,11 +230,6 @@ class SqliteJournal(Journal):
         self._files.note_write()
 
     def check(self) -> None:
-        """Find out, cheaply, whether the files are still the ones that were opened.
-
-        Raises:
-            JournalFailed: one of them was deleted, replaced or cut short.
-        """
         self._files.check()
 
     def tidy(self) -> bool:
@@ -386,7 +370,6 @@ class SqliteJournal(Journal):
             yield _DELETE_OLD_KEYS, [latest - REMEMBERED]
 
     def applied_keys(self) -> list[tuple[bytes, int]]:
-        """Return the idempotency keys of the pushes of the last hour, the oldest first."""
         if not self._rows(_FIND_KEYS):
             return []
         return self._rows("SELECT key, time FROM applied_keys ORDER BY time")
