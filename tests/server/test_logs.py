@@ -16,14 +16,15 @@ log = logging.getLogger("pushgate.server.run")
 
 
 @pytest.fixture
-def lines():
+def lines(monkeypatch):
     """Configure the log into memory; put the loggers back as they were."""
     touched = [logging.getLogger(name) for name in (None, "pushgate", "asyncio")]
     before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in touched]
     stream = io.StringIO()
 
     def configured(level="info", log_format="logfmt"):
-        logs.configure(level, log_format, stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        logs.configure(level, log_format)
         return lambda: stream.getvalue().splitlines()
 
     logging.getLogger().handlers.clear()  # pytest's own, which configure would close

@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 from pushgate.model.quoting import go_quote
 
@@ -27,22 +27,19 @@ _NAMES = {number: name for name, number in _LEVELS.items()} | {logging.CRITICAL:
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
-def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
-    """Send every record of this process to *stream* (default stderr), and nothing twice.
+def configure(level: str, log_format: str) -> None:
+    """Send every record of this process to stderr, and nothing twice.
 
     Args:
         level: ``debug``, ``info``, ``warn`` or ``error``, the lowest level of the server's own
             records. Of libraries only warnings and errors are shown.
         log_format: ``logfmt`` or ``json``.
-        stream: where to write, if not to stderr.
 
     """
-    if stream is None:
-        stream = sys.stderr
-        # Whatever the locale says: a log that is JSON is UTF-8.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    handler = logging.StreamHandler(stream)
+    # Whatever the locale says: a log that is JSON is UTF-8.
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    handler = logging.StreamHandler()
     write = as_json if log_format == "json" else logfmt
     handler.setFormatter(LineFormatter(write, functions=level == "debug"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

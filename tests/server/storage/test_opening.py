@@ -5,6 +5,7 @@ import sqlite3
 import struct
 import threading
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -12,8 +13,9 @@ import apsw
 import pytest
 
 from pushgate.errors import DamagedFile, StartupError
-from pushgate.server.storage import go_import
+from pushgate.server.storage import go_import, opening
 from pushgate.server.storage.opening import lock_file, open_journal
+from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
 from tests import old_gateway, services
@@ -223,16 +225,18 @@ def group(job: str, *, time: int) -> Group:
     return Group(key(job), (), pushed_at=time, failed_at=0, since=time)
 
 
-def test_a_disk_that_fails_is_never_damage_and_reset_damaged_touches_nothing(file):
+def test_a_disk_that_fails_is_never_damage_and_reset_damaged_touches_nothing(file, monkeypatch):
     started(file)
     disk = failingdisk.FailingDisk()
+    monkeypatch.setattr(opening, "SqliteJournal", partial(SqliteJournal, vfs=failingdisk.NAME))
     lock = lock_file(file, 0)
     with (
         disk.failing(apsw.SQLITE_IOERR_READ, "read"),
         pytest.raises(StartupError, match="can't use") as caught,
     ):
-        open_journal(file, lock, reset_damaged=True, now=NOW, vfs=failingdisk.NAME)
+        open_journal(file, lock, reset_damaged=True, now=NOW)
     assert not isinstance(caught.value, DamagedFile)
+    monkeypatch.undo()
     assert said(started(file)) == EXPECTED
     assert names(file) == ["", ".imported"]
 

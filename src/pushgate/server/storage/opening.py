@@ -65,21 +65,20 @@ def _may_exist(path: Path) -> bool:
 
 
 def open_journal(
-    path: Path, lock: FileLock, *, reset_damaged: bool, now: float, vfs: str | None = None
+    path: Path, lock: FileLock, *, reset_damaged: bool, now: float
 ) -> tuple[SqliteJournal, list[Group]]:
     """Return the journal in *path*, which releases *lock* when it closes, and its groups.
 
     A file of the Go server is imported first, and kept as ``<path>.imported``; a file in an
     earlier format is converted. With *reset_damaged*, a damaged file is moved aside and the
     journal starts empty. *now*, in Unix seconds, is part of the names of files that are kept.
-    *vfs* is passed to :class:`SqliteJournal`.
 
     Raises:
         StartupError: the file can't be used; the message says what to do.
     """
     try:
         try:
-            return _open_and_load(path, lock, now, vfs)
+            return _open_and_load(path, lock, now)
         except DamagedFile as error:
             if not reset_damaged:
                 raise
@@ -88,7 +87,7 @@ def open_journal(
                 "damaged persistence file moved aside",
                 extra={"file": str(kept), "err": str(error)},
             )
-            return _open_and_load(path, lock, now, vfs)
+            return _open_and_load(path, lock, now)
     except OSError as error:
         lock.release()
         raise startup_error(path, error) from error
@@ -114,13 +113,11 @@ def open_database(url: str) -> tuple["PostgresJournal", list[Group]]:
     return journal, journal.load()
 
 
-def _open_and_load(
-    path: Path, lock: FileLock, now: float, vfs: str | None
-) -> tuple[SqliteJournal, list[Group]]:
+def _open_and_load(path: Path, lock: FileLock, now: float) -> tuple[SqliteJournal, list[Group]]:
     data = _foreign_content(path)
     if data:
         _import(path, data, now)
-    journal = SqliteJournal(path, lock, vfs=vfs)
+    journal = SqliteJournal(path, lock)
     groups = journal.load()
     if journal.format == FORMAT:
         return journal, groups
@@ -128,7 +125,7 @@ def _open_and_load(
     journal.close(keep_lock=True)  # nobody else may take the file while it is converted
     _convert(path, groups, keys)
     # Loaded again: ids and shapes in the new file are others.
-    journal = SqliteJournal(path, lock, vfs=vfs)
+    journal = SqliteJournal(path, lock)
     return journal, journal.load()
 
 
