@@ -39,8 +39,8 @@ def replicas(url: str, count: int) -> Iterator[list[services.Service]]:
     """*count* replicas that share a port, and have one of their own."""
     command = [services.PUSHGATE, "serve", "--log.level=warn", f"--persistence.url={url}"]
     command += ["--web.listen-address=127.0.0.1:{port}", "--web.reuse-port"]
-    command += [f"--web.listen-address=127.0.0.1:{services.free_port()}"]
     with ExitStack() as started:
+        command += [f"--web.listen-address=127.0.0.1:{started.enter_context(services.held_port())}"]
         yield [started.enter_context(services.running(command)) for _ in range(count)]
 
 

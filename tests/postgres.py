@@ -7,10 +7,8 @@ else from the PATH. A test that needs them is skipped where they are missing.
 import atexit
 import os
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -62,7 +60,8 @@ class Postgres:
     def __init__(self, folder: Path, name: str, settings: dict[str, str]) -> None:
         """Describe the cluster *name* in *folder*; nothing is created or started."""
         self.name = name
-        self.port = free_port()
+        self.held = ExitStack()
+        self.port = self.held.enter_context(services.held_port())
         self.log = folder / f"{name}.log"
         self.settings = settings
         self.standbys: list[Postgres] = []
@@ -87,6 +86,7 @@ class Postgres:
             finally:
                 for each in [cluster, *cluster.standbys]:
                     each.stop("immediate")
+                    each.held.close()
 
     @property
     def url(self) -> str:
@@ -251,15 +251,3 @@ def _popen(program: str, *arguments: object, output) -> subprocess.Popen[bytes]:
 def _kill(process: int) -> None:
     with suppress(ProcessLookupError):  # it noticed that its parent is gone
         os.kill(process, signal.SIGKILL)
-
-
-def free_port() -> int:
-    """A port that stays free while the server is stopped: outgoing connections never get it."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -18,7 +18,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -72,10 +72,20 @@ class Service:
             raise
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port of loopback that nobody else is given before the block ends.
+
+    It is bound all the time, also while no server listens there. On Linux, SO_REUSEADDR lets one
+    listen nevertheless; elsewhere the port can only be free.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        if sys.platform != "linux":
+            holder.close()
+        yield port
 
 
 @contextmanager
@@ -114,9 +124,10 @@ def running(
     is added to that of this process. An error that leaves the block
     carries the server's log as a note.
     """
-    port = port or free_port()
-    argv = [argument.replace("{port}", str(port)) for argument in command]
-    with tempfile.TemporaryDirectory(prefix="pushgate-test-") as folder:
+    with ExitStack() as stack:
+        port = port or stack.enter_context(held_port())
+        argv = [argument.replace("{port}", str(port)) for argument in command]
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pushgate-test-"))
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = start(argv, output, {**os.environ, **(environment or {})})

@@ -189,16 +189,16 @@ def check_server(reader: pages.Reader, stateful_set: Mapping[str, Any]) -> None:
 
 def test_the_page_about_security_lets_in_whom_it_says(tmp_path):
     tokens, config, start = pages.blocks("secure", "sh")
-    port = services.free_port()
-    reader = pages.Reader(tmp_path, port)
-    reader.script(tokens)
-    reader.script(config)
-    serve, ready = start.splitlines()
-    _, *flags, _ = reader.here(serve).replace("web.yml", f"{tmp_path}/web.yml").split()
-    with services.running([services.PUSHGATE, *flags, services.storage()], port=port):
-        reader.script(ready)
-        (console,) = pages.blocks("secure", "console")
-        reader.console(console)
+    with services.held_port() as port:
+        reader = pages.Reader(tmp_path, port)
+        reader.script(tokens)
+        reader.script(config)
+        serve, ready = start.splitlines()
+        _, *flags, _ = reader.here(serve).replace("web.yml", f"{tmp_path}/web.yml").split()
+        with services.running([services.PUSHGATE, *flags, services.storage()], port=port):
+            reader.script(ready)
+            (console,) = pages.blocks("secure", "console")
+            reader.console(console)
     (scrapes,) = pages.blocks("secure", "yaml")
     check(reader, scrapes)
 

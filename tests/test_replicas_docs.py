@@ -3,8 +3,7 @@
 import re
 import socket
 import subprocess
-import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,8 @@ import pytest
 from tests import pages, services
 from tests.exchange import ask
 from tests.forked import Forked
-from tests.postgres import Postgres, free_port, unprivileged, unprivileged_folder
+from tests.postgres import Postgres, unprivileged, unprivileged_folder
+from tests.waiting import until
 
 PAGE = pages.page("replicas")
 OF_THE_STORAGE = re.compile(r"\bpushgate_(?:storage|journal)_\w+")
@@ -50,25 +50,27 @@ def test_servers_share_the_database_and_keep_its_password_to_themselves(url):
 def pgbouncer(postgres: Postgres, folder: Path):
     """PgBouncer as the page configures it, before *postgres*; yields its port."""
     program = services.found("PUSHGATE_TEST_PGBOUNCER", "pgbouncer", "PgBouncer")
-    port = free_port()
     (config,) = pages.blocks("replicas", "ini")
-    config = config.replace("db.example port=5432", f"127.0.0.1 port={postgres.port}")
-    config = config.replace("6432", str(port)).replace("/etc/pgbouncer", str(folder))
-    (folder / "pgbouncer.ini").write_text(f"{config}logfile = {folder}/log\n")
-    (folder / "userlist.txt").write_text('"pushgate" "secret"\n')
-    process = subprocess.Popen([program, folder / "pgbouncer.ini"], **unprivileged())
-    try:
-        while True:
-            try:
+    with services.held_port() as port:
+        config = config.replace("db.example port=5432", f"127.0.0.1 port={postgres.port}")
+        config = config.replace("6432", str(port)).replace("/etc/pgbouncer", str(folder))
+        (folder / "pgbouncer.ini").write_text(f"{config}logfile = {folder}/log\n")
+        (folder / "userlist.txt").write_text('"pushgate" "secret"\n')
+        process = subprocess.Popen([program, folder / "pgbouncer.ini"], **unprivileged())
+
+        def listens() -> bool:
+            assert process.poll() is None
+            with suppress(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port), timeout=5).close()
-                break
-            except ConnectionRefusedError:
-                assert process.poll() is None
-                time.sleep(0.02)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
+                return True
+            return False
+
+        try:
+            until(listens)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(services.STOPPED_WITHIN)
 
 
 def test_pgbouncer_may_stand_in_between(url, postgres):
@@ -88,10 +90,7 @@ def test_the_standbys_take_part_in_every_commit():
             None, map(str.strip, pages.blocks("replicas", "sql")[1].split(";"))
         ):
             primary.psql(statement)
-        deadline = time.monotonic() + 20
-        while primary.psql("SELECT sync_state FROM pg_stat_replication") != "quorum":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: primary.psql("SELECT sync_state FROM pg_stat_replication") == "quorum")
 
 
 def test_prometheus_understands_the_scrapes_and_the_alerts(tmp_path):

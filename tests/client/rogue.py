@@ -149,10 +149,13 @@ def reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
+_not_listening = socket.socket()
+_not_listening.bind(("localhost", 0))
+
+
 def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+    """A port where nobody listens, now or later: it is bound."""
+    return _not_listening.getsockname()[1]
 
 
 def statuses(*codes: int) -> Sequence[Behaviour]:

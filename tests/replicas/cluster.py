@@ -7,12 +7,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests import services
 from tests.forked import Forked
-from tests.postgres import Postgres, free_port
+from tests.postgres import Postgres
 from tests.replicas.load import RULES
 from tests.replicas.replay import Entry
 from tests.replicas.traced import trace
@@ -22,10 +22,10 @@ EVERYTHING = "/metrics?" + urllib.parse.urlencode({"match[]": "{}"})
 
 
 class Replica:
-    """A traced replica at a port of its own, in *folder*."""
+    """A traced replica at *port*, in *folder*."""
 
-    def __init__(self, folder: Path, url: str, *flags: str) -> None:
-        self.port = free_port()
+    def __init__(self, port: int, folder: Path, url: str, *flags: str) -> None:
+        self.port = port
         self.log = folder / f"replica-{self.port}.log"
         self._flags = [
             f"--web.listen-address=127.0.0.1:{self.port}",
@@ -68,7 +68,11 @@ def replicas(folder: Path, url: str, count: int = 3) -> Iterator[list[Replica]]:
     """*count* replicas that are ready; an error that leaves the block carries their logs."""
     rules = folder / "rules.yml"
     rules.write_text(RULES)
-    them = [Replica(folder, url, f"--push.rules-file={rules}") for _ in range(count)]
+    held = ExitStack()
+    them = [
+        Replica(held.enter_context(services.held_port()), folder, url, f"--push.rules-file={rules}")
+        for _ in range(count)
+    ]
     try:
         for each in them:
             each.start()
@@ -85,6 +89,7 @@ def replicas(folder: Path, url: str, count: int = 3) -> Iterator[list[Replica]]:
     finally:
         for each in them:
             each.stop()
+        held.close()
 
 
 def expositions(them: Sequence[Replica]) -> list[str]:

@@ -16,10 +16,10 @@ HANDLED = re.compile(
 
 def test_the_kernel_spreads_connections_among_processes_that_are_one_gateway(postgres):
     url = postgres.url_of(postgres.database())
-    port = services.free_port()
-    shared = f"--web.listen-address=127.0.0.1:{port}"
-    flags = (f"--persistence.url={url}", "--web.reuse-port", shared)
     with ExitStack() as started:
+        port = started.enter_context(services.held_port())
+        shared = f"--web.listen-address=127.0.0.1:{port}"
+        flags = (f"--persistence.url={url}", "--web.reuse-port", shared)
         them = [started.enter_context(services.serving(*flags)) for _ in range(3)]
         for number in range(PUSHES):
             assert ask(port, "PUT", f"/metrics/job/j{number}", b"m 1\n").status == 200
