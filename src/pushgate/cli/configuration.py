@@ -42,18 +42,7 @@ def gateway_for(
     log_to_stderr()
     if properties is None:
         properties = _load(connection.define)
-    # Argument of PushGateway, flag, text.
-    texts = [
-        ("address", "--address", connection.address),
-        ("job", "--job", group.job),
-        ("instance", "--instance", group.instance),
-        ("basic_auth", "--user", connection.user),
-        *(("grouping_key", "--group", text) for pair in group.labels.items() for text in pair),
-    ]
-    for argument, flag, text in texts:
-        # Bytes of the command line that are not UTF-8 reach Python as lone surrogates (PEP 383).
-        if any("\ud800" <= character <= "\udfff" for character in text or ""):
-            raise ConfigurationError(f"{flag}: {text!r} is not valid UTF-8", key=argument)
+    flags = _flags(connection, group)
     # PushGateway lets properties win over arguments, as client_java does.
     properties = _without_overridden(properties, connection, group)
     job = group.job
@@ -78,11 +67,8 @@ def gateway_for(
             properties=properties,
         )
     except ConfigurationError as error:
-        flags = {
-            flag for argument, flag, text in texts if argument == error.key and text is not None
-        }
-        if flags and not error.source:
-            error.comes_from(flags.pop())
+        if error.key in flags and not error.source:
+            error.comes_from(flags[error.key])
         raise
 
 
@@ -112,6 +98,26 @@ def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProper
             else:
                 raise
             report(error)
+
+
+def _flags(connection: Connection, group: GroupKey) -> dict[str, str]:
+    """Return the flags with free text that are given, by the argument of PushGateway they set.
+
+    Raises:
+        ConfigurationError: A text is not UTF-8.
+    """
+    texts = [
+        ("address", "--address", connection.address),
+        ("job", "--job", group.job),
+        ("instance", "--instance", group.instance),
+        ("basic_auth", "--user", connection.user),
+        *(("grouping_key", "--group", text) for pair in group.labels.items() for text in pair),
+    ]
+    for argument, flag, text in texts:
+        # Bytes of the command line that are not UTF-8 reach Python as lone surrogates (PEP 383).
+        if any("\ud800" <= character <= "\udfff" for character in text or ""):
+            raise ConfigurationError(f"{flag}: {text!r} is not valid UTF-8", key=argument)
+    return {argument: flag for argument, flag, text in texts if text is not None}
 
 
 def _load(

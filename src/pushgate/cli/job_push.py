@@ -151,8 +151,7 @@ class JobPusher:
             raise self._failure
         with_file = None
         try:
-            data = b"" if file is None else _content(file)
-            if file is not None and data:
+            if file is not None and (data := _content(file)):
                 name = os.path.basename(file)
                 text = body.read(data, name, gateway.grouping_key)
                 with_file = self._with_file(own, text, name)

@@ -61,7 +61,7 @@ def read_metrics(
     lines = [line if _is_comment(line) else line.rstrip(b" \t\r") for line in lines]
     if strip_timestamps:
         for number, line in enumerate(lines):
-            if line.strip() and not _is_comment(line):
+            if _is_sample(line):
                 series, fields = _fields(line)
                 lines[number] = line if len(fields) < 2 else series + b" " + fields[0]
     body = b"\n".join(lines) + b"\n" if lines else b""
@@ -77,7 +77,7 @@ def read_metrics(
         number, line = next(
             (number, line)
             for number, line in enumerate(lines, 1)
-            if line.strip() and not _is_comment(line) and len(_fields(line)[1]) > 1
+            if _is_sample(line) and len(_fields(line)[1]) > 1
         )
         raise EncodingError(
             f"{source}, line {number}: {_name_in(line)} has a timestamp, which a gateway refuses;"
@@ -132,6 +132,10 @@ def joined(texts: Sequence[tuple[str, MetricsText]]) -> MetricsText:
 
 def _is_comment(line: bytes) -> bool:
     return line.lstrip(b" \t").startswith(b"#")
+
+
+def _is_sample(line: bytes) -> bool:
+    return bool(line.strip()) and not _is_comment(line)
 
 
 def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> bytes:
@@ -193,7 +197,7 @@ def _fields(line: bytes) -> tuple[bytes, list[bytes]]:
 def _refuse_label(family: str, label: str, lines: Sequence[bytes], source: str) -> NoReturn:
     where = source
     for number, line in enumerate(lines, 1):
-        if _is_comment(line) or not line.strip() or not _name_in(line).startswith(family):
+        if not _is_sample(line) or not _name_in(line).startswith(family):
             continue
         families = TextReader(NameRule.UTF8).read(line + b"\n").shape.families
         if any(label == name for each in families for row in each.labels for name, _ in row):

@@ -143,15 +143,8 @@ def run(
             descriptors = {number: held.fileno() for number, held in output.items()}
             child = process.start(command, environment, mask, descriptors)
         except OSError as error:
-            say(f"{command[0]}: {error.strerror}")
-            is_absent = isinstance(error, FileNotFoundError)
-            if is_absent and len(command) == 1 and _needs_shell(command[0]):
-                # Inside of single quotes a shell knows no escapes: they are closed for a quote.
-                quoted = command[0].replace("'", "'\\''")
-                say(f"for a command line, start a shell: pushgate run -- sh -c '{quoted}'")
             pusher.start(every=None)
-            is_absent = is_absent or isinstance(error, NotADirectoryError)
-            ended = process.Ended(_NOT_FOUND if is_absent else _NOT_EXECUTABLE)
+            ended = _not_started(command, error)
         else:
             pusher.start(every=job.heartbeat)
             ended = process.wait(child, job.kill_after)
@@ -162,6 +155,17 @@ def run(
     if job.strict and failures and ended.status == 0:
         sys.exit(exit_status(failures[-1]))
     sys.exit(ended.status)
+
+
+def _not_started(command: tuple[str, ...], error: OSError) -> process.Ended:
+    """Say why *command* cannot be started; return the end that a shell would give it."""
+    say(f"{command[0]}: {error.strerror}")
+    if isinstance(error, FileNotFoundError) and len(command) == 1 and _needs_shell(command[0]):
+        # Inside of single quotes a shell knows no escapes: they are closed for a quote.
+        quoted = command[0].replace("'", "'\\''")
+        say(f"for a command line, start a shell: pushgate run -- sh -c '{quoted}'")
+    is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return process.Ended(_NOT_FOUND if is_absent else _NOT_EXECUTABLE)
 
 
 def _metrics_file(chosen: str | None, stack: ExitStack) -> str | None:

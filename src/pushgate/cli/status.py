@@ -41,16 +41,12 @@ def status(
     gateway = gateway_for(connection, default_job="status")
     about = gateway.status()
     now = time.time()
-    named = {"job": group.job, "instance": group.instance}
-    wanted = {
-        **group.labels,
-        **{name: text for name, text in named.items() if text is not None},
-    }
+    wanted = [("job", group.job), ("instance", group.instance), *group.labels.items()]
     groups = [
         each
         for each in gateway.groups()
         # As in Prometheus, a label that is missing is the same as an empty one.
-        if all(each.labels.get(name, "") == text for name, text in wanted.items())
+        if all(text in {None, each.labels.get(name, "")} for name, text in wanted)
         and (family is None or family in each.families)
     ]
     # The exit status is about FAMILY: a group that is filtered out by its state has it.
