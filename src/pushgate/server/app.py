@@ -52,6 +52,7 @@ GROUP: Final = {
 """What can be done at the path of a group."""
 
 _READ = partial(Action, permission=Permission.READ)
+_GROUPS = partial(_READ, shows_groups=True)
 _HEALTH = partial(Action, permission=Permission.HEALTH)
 _ADMIN = partial(Action, permission=Permission.ADMIN)
 _ANY = partial(Action, permission=Permission.ANY)
@@ -67,23 +68,23 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     options = {"OPTIONS": _ANY(endpoint=_always(PREFLIGHT), counted_as="api/v1/options")}
     stop = _ADMIN(endpoint=health.stop)
     table = {
-        "/": {"GET": _READ(endpoint=pages.groups, counted_as="status")},
-        "/status": {"GET": _READ(endpoint=pages.status, shows_groups=False, counted_as="status")},
-        "/rules": {"GET": _READ(endpoint=pages.rules, counted_as="status")},
-        "/help": {"GET": _READ(endpoint=pages.help, shows_groups=False, counted_as="status")},
-        "/ui/groups": {"GET": _READ(endpoint=pages.deletable_groups, counted_as="status")},
+        "/": {"GET": _GROUPS(endpoint=pages.groups, counted_as="status")},
+        "/status": {"GET": _READ(endpoint=pages.status, counted_as="status")},
+        "/rules": {"GET": _GROUPS(endpoint=pages.rules, counted_as="status")},
+        "/help": {"GET": _READ(endpoint=pages.help, counted_as="status")},
+        "/ui/groups": {"GET": _GROUPS(endpoint=pages.deletable_groups, counted_as="status")},
         "/ui/group/{id}": {
-            "GET": _READ(endpoint=pages.group, job=pages.job_in_path, counted_as="status")
+            "GET": _GROUPS(endpoint=pages.group, job=pages.job_in_path, counted_as="status")
         },
         "/static/{name:path}": {"GET": _ANY(endpoint=pages.static, counted_as="static")},
         "/-/healthy": {"GET": _HEALTH(endpoint=health.healthy, counted_as="healthy")},
         "/-/ready": {"GET": _HEALTH(endpoint=health.ready, counted_as="ready")},
         "/-/quit": {"PUT": stop, "POST": stop},
         "/api/v1/status": options
-        | {"GET": _READ(endpoint=status.status, shows_groups=False, counted_as="api/v1/status")},
+        | {"GET": _READ(endpoint=status.status, counted_as="api/v1/status")},
         "/api/v1/groups": options
         | {
-            "GET": _READ(endpoint=groups.list_groups, counted_as="api/v1/groups"),
+            "GET": _GROUPS(endpoint=groups.list_groups, counted_as="api/v1/groups"),
             "DELETE": Action(
                 endpoint=groups.delete_groups,
                 permission=Permission.DELETE,
@@ -92,13 +93,9 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
             ),
         },
         "/api/v1/metrics": options
-        | {"GET": _READ(endpoint=metrics.metrics, counted_as="api/v1/metrics")},
+        | {"GET": _GROUPS(endpoint=metrics.metrics, counted_as="api/v1/metrics")},
         "/api/v1/openapi.json": options
-        | {
-            "GET": _READ(
-                endpoint=openapi.describe, shows_groups=False, counted_as="api/v1/openapi.json"
-            )
-        },
+        | {"GET": _READ(endpoint=openapi.describe, counted_as="api/v1/openapi.json")},
     }
     if settings.web_enable_admin_api:
         wipe = _ADMIN(endpoint=groups.wipe, counted_as="wipe")
@@ -110,7 +107,9 @@ def routes(settings: Settings) -> dict[str, dict[str, Action]]:
     is_group = push_path(prefix)(path.encode())
     if is_group or any(compile_path(taken)[0].match(path) for taken in prefixed):
         raise StartupError(f"--web.telemetry-path={path} is already the path of something else")
-    prefixed[path] = {"GET": Action(endpoint=scrape, permission=Permission.SCRAPE)}
+    prefixed[path] = {
+        "GET": Action(endpoint=scrape, permission=Permission.SCRAPE, shows_groups=True)
+    }
     if prefix:  # as somebody types the external URL; the links of the page need the slash
         to_page = Response(301, headers=((b"location", escaped(prefix.encode()).encode() + b"/"),))
         prefixed.setdefault(prefix, {"GET": _ANY(endpoint=_always(to_page))})

@@ -61,7 +61,7 @@ def test_of_many_requests_that_read_one_begins_in_each_iteration_of_the_loop():
     async def ten() -> None:
         nonlocal iterations
         served = Served()
-        action = Action(endpoint=note, permission=Permission.READ)
+        action = Action(endpoint=note, permission=Permission.READ, shows_groups=True)
         served.app = Resource(served.context, {"GET": action})
         requests = [asyncio.create_task(served.asked("GET", "/")) for _ in range(10)]
         while not all(request.done() for request in requests):

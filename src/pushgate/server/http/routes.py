@@ -15,8 +15,6 @@ from pushgate.server.http.csrf import cross_site_write
 from pushgate.server.http.responses import NOT_FOUND, Response, error_response, plain_error
 from pushgate.server.http.slices import next_slice
 
-_READING = (Permission.READ, Permission.SCRAPE)
-
 Endpoint: TypeAlias = Callable[[AppContext, Scope], Awaitable[ASGIApp]]
 """Answers a request: what it returns sends the response."""
 
@@ -32,8 +30,8 @@ class Action:
             makes it raise needs no permission: it will be refused anyway.
         checks_jobs: the endpoint finds out which jobs the request is about, and checks the
             permission for each of them. Before that, any identity is admitted.
-        shows_groups: the endpoint shows groups, if *permission* is one to read: it has to know
-            what other servers have changed, and those that are due have to expire first.
+        shows_groups: the endpoint shows groups: it has to know what other servers have changed,
+            and those that are due have to expire first.
         counted_as: the handler under which requests are counted; empty if they are not.
     """
 
@@ -41,7 +39,7 @@ class Action:
     permission: Permission
     job: Callable[[AppContext, Scope], str | None] = lambda _context, _scope: None
     checks_jobs: bool = False
-    shows_groups: bool = True
+    shows_groups: bool = False
     counted_as: str = ""
 
 
@@ -116,7 +114,7 @@ class Resource:
             await send(message)
 
         try:
-            if action.shows_groups and action.permission in _READING:
+            if action.shows_groups:
                 age = await self._context.gateway.caught_up()
                 await self._context.expiry.settle()
                 await next_slice()  # the first slices of a hundred requests are long work, too
