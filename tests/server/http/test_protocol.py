@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 from hypothesis import given, strategies as st
 
+from pushgate.server.api import metrics
 from tests.examples import few_large_examples
 from tests.server.http.connection import Wire, answers_in, cut, wired
 
@@ -328,5 +329,24 @@ def test_nothing_follows_the_head_of_an_answer_that_the_client_has_already(targe
             answers = await wire.exchanged(again + again + READY)
             assert [answer.status for answer in answers] == [304, 304, 200]
             assert b"transfer-encoding" not in answers[0].headers
+
+    asyncio.run(check())
+
+
+def test_a_response_that_fails_in_the_middle_does_not_look_complete(monkeypatch):
+    def half(*_):
+        yield b"[" * 100_000
+        yield b"[" * 100_000
+        raise OSError("no one foresaw this")
+
+    monkeypatch.setattr(metrics, "groups_as_json", half)
+
+    async def check() -> None:
+        async with wired() as wire, wire.connection() as client:
+            await wire.sent(client, request("GET /api/v1/metrics"))
+            received = await wire.received(client)
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert not received.endswith(b"0\r\n\r\n")
+        assert b"Internal Server Error" not in received
 
     asyncio.run(check())

@@ -721,9 +721,10 @@ class Exchange:
         return {"type": "http.disconnect", "error": self._error}
 
     async def _send(self, message: Message) -> None:
-        if self._is_complete:
-            raise RuntimeError(f"{message['type']} after the end of the response")
-        if message["type"] == "http.response.start":
+        is_start = message["type"] == "http.response.start"
+        if self._is_complete or (is_start and self._is_started):
+            raise RuntimeError(f"{message['type']} after the response has begun")
+        if is_start:
             self._start = message
             return
         protocol = self._protocol
