@@ -228,11 +228,10 @@ def instance_label(kind: str, address: Address) -> str:
             return socket.gethostname()
         case "fqdn":
             try:
-                name: str = within(_RESOLVER_SECONDS, socket.getfqdn)
+                return within(_RESOLVER_SECONDS, socket.getfqdn)
             except OSError:
                 warn_once("The full name of this host is unknown: instance is its short name.")
                 return socket.gethostname()
-            return name
         case text:
             return text
 

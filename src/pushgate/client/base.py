@@ -558,19 +558,16 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     def _check_connection(self) -> None:
         """Refuse a transport or client that this kind of gateway cannot use."""
-        transport, client = self._options.transport, self._options.http_client
-        if transport is None and client is None:
+        if self._options.transport is None and self._options.http_client is None:
             return
         import httpx2  # slow, and hardly ever needed
 
         is_awaited = isinstance(self, Awaited)
-        transports = (httpx2.BaseTransport, httpx2.AsyncBaseTransport)
-        clients = (httpx2.Client, httpx2.AsyncClient)
-        for key, value, kinds in (
-            ("transport", transport, transports),
-            ("http_client", client, clients),
+        for key, kinds in (
+            ("transport", (httpx2.BaseTransport, httpx2.AsyncBaseTransport)),
+            ("http_client", (httpx2.Client, httpx2.AsyncClient)),
         ):
-            what = key.removeprefix("http_")
+            value, what = getattr(self._options, key), key.removeprefix("http_")
             if value is None or isinstance(value, kinds[is_awaited]):
                 continue
             if isinstance(value, kinds):

@@ -94,11 +94,10 @@ class Source(NamedTuple):
         if of_all_processes:
             yield from _of_all_processes()
             return
-        hidden: frozenset[str] = frozenset()
-        if registry is REGISTRY and not self.include_default_collectors:
-            hidden = _built_in()
+        hides = registry is REGISTRY and not self.include_default_collectors
+        hidden = _built_in() if hides else frozenset()
         for metric in _collected(registry, left_out):
-            if not hidden or getattr(metric, "name", "") not in hidden:
+            if getattr(metric, "name", "") not in hidden:
                 yield metric
 
 
@@ -149,7 +148,7 @@ def _of_all_processes() -> Iterator[Metric]:
         # A worker that is killed while it writes leaves an empty or an incomplete file.
         raise EncodingError(
             f"The multiprocess file {_unreadable_file() or 'of a worker'} cannot be read"
-            f" ({type(error).__name__}: {error}); delete it if its process is gone"
+            f" ({described(error)}); delete it if its process is gone"
         ) from error
     for metric in metrics:
         if any("pid" in sample.labels for sample in metric.samples):

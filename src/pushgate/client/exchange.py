@@ -110,24 +110,8 @@ class Channel:
             sent: Called with the number of bytes of each piece that is sent.
         """
         self.is_reusable = False
-        url = urlsplit(attempt.info.url)
-        # A redirect may lead to no path at all, which is the root.
-        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        headers = list(attempt.headers.items())
-        names = {name.lower() for name in attempt.headers}
-        # Without a body, too: RFC 9110, 8.6 asks for it in PUT and POST.
-        if names.isdisjoint({"content-length", "transfer-encoding"}):
-            headers.append(("Content-Length", str(len(attempt.body))))
-        if "host" not in names:
-            headers.insert(0, ("Host", _authority(url)))
-        # Without a tunnel the proxy needs the whole URL (RFC 9112, 3.2.2) and credentials in each
-        # request. Inside of a tunnel they would reach the gateway.
-        if self._proxy is not None and self._context is None:
-            target = f"{url.scheme}://{_authority(url)}{target}"
-            headers += _proxy_authorization(self._proxy)
-        request = h11.Request(method=attempt.info.method, target=target, headers=headers)
         # The head goes out together with the first piece of the body, in one packet if it can.
-        data = self._http.send(request)
+        data = self._http.send(self._head(attempt))
         if attempt.body:
             data += self._http.send(h11.Data(attempt.body))
         data += self._http.send(h11.EndOfMessage())
@@ -156,6 +140,24 @@ class Channel:
             self._http.start_next_cycle()
             self.is_reusable = True
         return answer
+
+    def _head(self, attempt: Attempt) -> h11.Request:
+        url = urlsplit(attempt.info.url)
+        # A redirect may lead to no path at all, which is the root.
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        headers = list(attempt.headers.items())
+        names = {name.lower() for name in attempt.headers}
+        # Without a body, too: RFC 9110, 8.6 asks for it in PUT and POST.
+        if names.isdisjoint({"content-length", "transfer-encoding"}):
+            headers.append(("Content-Length", str(len(attempt.body))))
+        if "host" not in names:
+            headers.insert(0, ("Host", _authority(url)))
+        # Without a tunnel the proxy needs the whole URL (RFC 9112, 3.2.2) and credentials in each
+        # request. Inside of a tunnel they would reach the gateway.
+        if self._proxy is not None and self._context is None:
+            target = f"{url.scheme}://{_authority(url)}{target}"
+            headers += _proxy_authorization(self._proxy)
+        return h11.Request(method=attempt.info.method, target=target, headers=headers)
 
     async def _answer(self, most: int) -> Answer:
         """Return the answer, with at most about *most* bytes of its body."""
