@@ -30,7 +30,7 @@ def test_filled_values_stand_where_reading_finds_them(run, commit):
     filled, read = relabeling.filled([run, commit]), shape(run=run, commit=commit)
     assert filled.families == read.families
     assert filled.label_schema is read.label_schema
-    assert (filled.starts, filled.extent) == (read.starts, read.extent)
+    assert (filled.starts, filled.longest_value) == (read.starts, read.longest_value)
     assert filled.is_distinct is read.is_distinct is True
 
 

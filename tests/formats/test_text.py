@@ -510,7 +510,7 @@ def test_a_known_surround_with_other_values_gives_what_the_scanner_gives(lines, 
         assert found.shape.families == expected.shape.families
         assert found.shape.label_schema is expected.shape.label_schema
         assert found.shape.starts == expected.shape.starts
-        assert found.shape.extent == expected.shape.extent
+        assert found.shape.longest_value == expected.shape.longest_value
         assert (
             finished(found.shape.examination(JOB))
             == finished(expected.shape.examination(JOB))
@@ -591,7 +591,7 @@ def test_known_labels_but_for_some_values_give_what_the_scanner_gives(lines, lat
         if isinstance(found, Pushed):
             shape, known = found.shape, expected.shape
             assert shape.label_schema is known.label_schema
-            assert (shape.starts, shape.extent) == (known.starts, known.extent)
+            assert (shape.starts, shape.longest_value) == (known.starts, known.longest_value)
             assert shape.is_distinct is interned(shape.families).is_distinct
 
 

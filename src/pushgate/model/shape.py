@@ -204,8 +204,9 @@ class PushShape:
         """Compute now, perhaps in another thread, what the admission of a push to *key* needs."""
         finished(self.examination(key))
         self.repeated_bytes(key)
-        self.extent  # noqa: B018 - these are cached properties
-        self.label_schema.positions  # noqa: B018
+        schema = self.label_schema
+        # These are cached properties.
+        _ = self.longest_value, schema.most_labels, schema.longest_name, schema.positions
 
     @cached_property
     def is_distinct(self) -> bool:
@@ -275,29 +276,10 @@ class PushShape:
             layout = self._layouts[kind] = layout_of(self.families, key, own_values=own)
         return layout
 
-    @cached_property
-    def extent(self) -> "Extent":
-        """The size of this shape, to be compared with limits."""
-        return Extent(
-            series=self.series,
-            labels=self.label_schema.most_labels,
-            label_name_bytes=self.label_schema.longest_name,
-            label_value_bytes=self.longest_value,
-        )
-
 
 def size(value: str) -> int:
     """Return the number of bytes of a label name or value."""
     return len(value) if value.isascii() else len(raw(value))
-
-
-class Extent(NamedTuple):
-    """The size of a shape: the number of series, and the maximum of everything else."""
-
-    series: int
-    labels: int
-    label_name_bytes: int
-    label_value_bytes: int
 
 
 release: Callable[[list[Collection[Any]]], None] | None = None

@@ -176,7 +176,7 @@ def _blocks(state: bytes, at: int, shapes: Mapping[int, PushShape]) -> Iterator[
 
 def encode_shape(number: int, shape: PushShape) -> bytes:
     """Return *shape*, which has the id *number*."""
-    longest = shape.extent.labels * shape.extent.label_value_bytes
+    longest = shape.label_schema.most_labels * shape.longest_value
     at_once = min(_AT_ONCE, 1 + _BYTES_AT_ONCE // max(longest, 1))
     families: list[bytes] = []
     before: tuple[Labels, ...] | None = None

@@ -24,24 +24,24 @@ class Bounds(NamedTuple):
 
     def excess(self, key: GroupingKey, shape: PushShape) -> LimitExceeded | None:
         """Return why *shape* is too large for one push to the group *key*; None if it is not."""
-        found, values = shape.extent, [value for _, value in key.labels]
+        schema, values = shape.label_schema, [value for _, value in key.labels]
         for what, value, limit, flag in (
-            ("series", found.series, self.series_per_push, "series-per-push"),
+            ("series", shape.series, self.series_per_push, "series-per-push"),
             (
                 "labels in one series",
-                found.labels + len(key.names),
+                schema.most_labels + len(key.names),
                 self.labels_per_series,
                 "labels-per-series",
             ),
             (
                 "bytes of label name",
-                max(found.label_name_bytes, *map(size, key.names)),
+                max(schema.longest_name, *map(size, key.names)),
                 self.label_name_bytes,
                 "label-name-bytes",
             ),
             (
                 "bytes of label value",
-                max(found.label_value_bytes, *map(size, values)),
+                max(shape.longest_value, *map(size, values)),
                 self.label_value_bytes,
                 "label-value-bytes",
             ),
