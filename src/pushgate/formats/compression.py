@@ -7,6 +7,7 @@ inflated, so that a small body cannot fill the memory.
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
@@ -97,16 +98,10 @@ def _gunzip(body: bytes, limit: int) -> bytes:
     # zlib is laxer than Go about optional parts of a header, but agrees about all without them.
     if body[3:4] == b"\0":
         inflater = _fast_zlib.decompressobj(_GZIP)
-        try:
+        with suppress(_fast_zlib.error):
             plain: bytes = inflater.decompress(body, min(limit, _SMALL))
-        except _fast_zlib.error:
-            return _gunzip_members(body, limit)
-        if inflater.eof and not inflater.unused_data:
-            return plain
-    return _gunzip_members(body, limit)
-
-
-def _gunzip_members(body: bytes, limit: int) -> bytes:
+            if inflater.eof and not inflater.unused_data:
+                return plain
     return _decoded(body, limit, _gunzip_member, "gzip: more than {} members in one body")
 
 

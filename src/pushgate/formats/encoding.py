@@ -8,7 +8,7 @@ boundary (RFC 1951, 3.2.4); the full flush makes them independent. In zstd they 
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple, Protocol
 
 
@@ -91,8 +91,10 @@ def joined(pieces: Iterable[Piece]) -> Piece:
     for piece in pieces:
         if checksum:  # only gzip has one
             # Bytes that follow multiply the CRC of what precedes them by x**8 each, as in zlib's
-            # crc32_combine(), which Python does not offer.
-            checksum = _multiply(_shift(piece.length), checksum)
+            # crc32_combine(), which Python does not offer. A byte is x**2**3, a KiB x**2**13: so
+            # there are few factors to remember.
+            checksum = _multiply(_factor(piece.length & 1023, 3), checksum)
+            checksum = _multiply(_factor(piece.length >> 10, 13), checksum)
         checksum ^= piece.checksum
         length += piece.length
     return Piece(b"", checksum, length)
@@ -114,28 +116,17 @@ def _multiply(a: int, b: int) -> int:
 def _power_of_two(exponent: int) -> int:
     """Return x to the power of 2**exponent."""
     if exponent == 0:
-        return 1 << 30  # x itself: the highest bit is x**0
+        return 1 << 30  # x itself
     half = _power_of_two(exponent - 1)
     return _multiply(half, half)
 
 
-@cache
-def _shift_aligned(length: int, exponent: int) -> int:
-    product = 1 << 31
-    while length:
-        if length & 1:
+@lru_cache(10_000)
+def _factor(times: int, exponent: int) -> int:
+    """Return x to the power of *times* 2**exponent."""
+    product = 1 << 31  # the highest bit is x**0
+    while times:
+        if times & 1:
             product = _multiply(_power_of_two(exponent), product)
-        length, exponent = length >> 1, exponent + 1
+        times, exponent = times >> 1, exponent + 1
     return product
-
-
-def _shift(length: int) -> int:
-    """Return what a checksum is multiplied by when *length* bytes follow."""
-    # Cut in two, so that few results are remembered: 1,024 for the lower bits, and as many for
-    # the upper ones as there are KiB. A byte is x**2**3, a KiB x**2**13.
-    small, large = length & 1023, length >> 10
-    if not large:
-        return _shift_aligned(small, 3)
-    if large > 1 << 16:  # over 64 MiB: each length comes once
-        return _multiply(_shift_aligned.__wrapped__(large, 13), _shift_aligned(small, 3))
-    return _multiply(_shift_aligned(large, 13), _shift_aligned(small, 3))
