@@ -62,10 +62,6 @@ class _Piece(NamedTuple):
     text: bytes
     lines: int
 
-    def length(self, grouping: int) -> int:
-        """Return the number of bytes it has once *grouping* bytes are in each line."""
-        return len(self.text) + self.lines * (len(self.opening) + grouping)
-
 
 class TextTemplate(NamedTuple):
     """The exposition of a shape without numbers: the lines of each family, in pieces.
@@ -215,13 +211,12 @@ def _tokens(
     return pick(tokens) if pick else tokens
 
 
-def _cut(piece: _Piece, grouping: int) -> Iterable[_Piece]:
-    """Return *piece* cut up if it is long once *grouping* bytes are in each line."""
-    length = piece.length(grouping)
-    return (piece,) if length <= _MAX_BYTES else _parts(piece, length)
-
-
-def _parts(piece: _Piece, length: int) -> Iterator[_Piece]:
+def _cut(piece: _Piece, grouping: int) -> Iterator[_Piece]:
+    """Yield *piece*, in parts if it is long once *grouping* bytes are in each line."""
+    length = len(piece.text) + piece.lines * (len(piece.opening) + grouping)
+    if length <= _MAX_BYTES:
+        yield piece
+        return
     each = piece.text.split(b"\n")
     step = max(1, piece.lines * _MAX_BYTES // length)
     for start in range(0, piece.lines, step):

@@ -62,14 +62,12 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _as_escape(found: re.Match[str]) -> str:
-    return _SHORT.get(found[0]) or _escaped(found[0])
-
-
 def go_quote(text: str) -> str:
     """Return *text* in double quotes as Go's ``%q`` writes it."""
     quoted = text.replace("\\", r"\\").replace('"', r"\"")
-    return f'"{quoted if text.isprintable() else _SPECIAL.sub(_as_escape, quoted)}"'
+    if not text.isprintable():
+        quoted = _SPECIAL.sub(lambda found: _SHORT.get(found[0]) or _escaped(found[0]), quoted)
+    return f'"{quoted}"'
 
 
 def go_quote_byte(byte: int) -> str:
@@ -81,8 +79,7 @@ def go_quote_byte(byte: int) -> str:
 
 def prototext_quote(text: str) -> str:
     """Return *text* in double quotes as protobuf's text format writes a string."""
-    return f'"{_PROTOTEXT_SPECIAL.sub(_as_prototext_escape, text)}"'
-
-
-def _as_prototext_escape(found: re.Match[str]) -> str:
-    return _PROTOTEXT.get(found[0]) or _escaped(found[0])
+    quoted = _PROTOTEXT_SPECIAL.sub(
+        lambda found: _PROTOTEXT.get(found[0]) or _escaped(found[0]), text
+    )
+    return f'"{quoted}"'

@@ -311,7 +311,12 @@ def _writing(layout: Layout, family: int, escaping: Escaping) -> Sliced[_Written
 
 
 def _template(labels: Labels, escaping: Escaping) -> tuple[bytes, int]:
-    own = [*_own_pieces(labels, escaping)]
+    own = [b""]  # the labels between those of the group, whose values are marks
+    for name, value in labels:
+        if is_mark(value):
+            own.append(b"")
+        else:
+            own[-1] += _pair(name, value, escaping)
     escaped = [piece.replace(b"%", b"%%") for piece in own]
     # Tag of ``metric`` (0x22, a quote), length, labels with gaps for the group's, value.
     return b'"%b' + b"%b".join(escaped) + b"%b", sum(map(len, own))
@@ -351,18 +356,6 @@ def _piece(
         bounds,
         family.untyped_as_text,
     )
-
-
-def _own_pieces(labels: Labels, escaping: Escaping) -> Iterator[bytes]:
-    """Yield the bytes of *labels* between the grouping labels, whose values are marks."""
-    piece = b""
-    for name, value in labels:
-        if is_mark(value):
-            yield piece
-            piece = b""
-        else:
-            piece += _pair(name, value, escaping)
-    yield piece
 
 
 # Weak, because a layout lives as long as its shape, which knows nothing of protobuf.
