@@ -7,7 +7,7 @@ import atheris
 with atheris.instrument_imports(include=["pushgate"]):
     from fuzz.stored import exposed, outcome
     from pushgate.errors import InvalidBody
-    from pushgate.formats.openmetrics import OpenMetricsReader
+    from pushgate.formats.openmetrics import read_openmetrics
     from pushgate.formats.scanner import scan
     from pushgate.formats.text import TextReader, normalised, scan_leniently
     from pushgate.model.names import NameRule
@@ -22,7 +22,7 @@ def check(data: bytes) -> None:
     for _ in range(4):  # unknown, of a known structure, known
         assert outcome(READERS[names].read, body) == expected
     try:
-        exposed(OpenMetricsReader().read(body))
+        exposed(read_openmetrics(body))
     except InvalidBody as error:
         assert str(error)
     if isinstance(expected, str):

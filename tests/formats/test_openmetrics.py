@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pushgate.client import protobuf
 from pushgate.client.families import gather
 from pushgate.errors import InvalidBody, TextFormatError
-from pushgate.formats.openmetrics import OpenMetricsReader
+from pushgate.formats.openmetrics import read_openmetrics
 from pushgate.formats.protobuf.reader import decode
 from pushgate.formats.text import TextReader
 from pushgate.model.family import MetricType
@@ -25,7 +25,7 @@ EXEMPLAR = {"trace_id": "abc"}
 
 
 def read(text: str) -> Pushed:
-    return OpenMetricsReader().read(text.encode())
+    return read_openmetrics(text.encode())
 
 
 def series(pushed: Pushed) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -93,7 +93,7 @@ def test_what_a_registry_exposes_arrives_with_the_same_values():
 def test_a_registry_arrives_as_the_same_push_as_through_protobuf():
     registry = all_types()
     expected = decode(b"".join(map(protobuf.encode, gather(registry.collect()))))
-    pushed = OpenMetricsReader().read(generate_latest(registry))
+    pushed = read_openmetrics(generate_latest(registry))
     families = {
         family.name: family._replace(untyped_as_text=False) for family in pushed.shape.families
     }
@@ -105,7 +105,7 @@ def test_types_become_those_of_the_gateway():
     registry = all_types()
     registry.register(Fixed(GaugeHistogramMetricFamily("gh", "", [("1", 2), ("+Inf", 3)], 9)))
     registry.register(Fixed(UnknownMetricFamily("odd", "", 1)))
-    pushed = OpenMetricsReader().read(generate_latest(registry))
+    pushed = read_openmetrics(generate_latest(registry))
     assert {family.name: family.type for family in pushed.shape.families} == {
         "jobs_total": MetricType.COUNTER,
         "size_bytes": MetricType.GAUGE,
@@ -251,14 +251,14 @@ def test_an_error_names_the_line_and_what_was_expected(text, line, reason):
 
 def test_a_body_that_is_not_utf8_is_refused_with_its_line():
     with pytest.raises(TextFormatError, match="line 2: this is not UTF-8"):
-        OpenMetricsReader().read(b'a 1\nb{x="\xff"} 1\n# EOF\n')
+        read_openmetrics(b'a 1\nb{x="\xff"} 1\n# EOF\n')
 
 
 @given(st.binary())
 @example(b"# EOF")
 def test_any_bytes_are_read_or_refused(body):
     with suppress(InvalidBody):
-        OpenMetricsReader().read(body)
+        read_openmetrics(body)
 
 
 PIECES = st.sampled_from(
@@ -300,7 +300,7 @@ def test_histograms_with_any_buckets_arrive(bounds, counts):
     registry = Metric("h", "", "histogram")
     for bound, count in zip(bounds, counts, strict=False):
         registry.add_sample("h_bucket", {"le": str(bound).replace("inf", "+Inf")}, count)
-    pushed = OpenMetricsReader().read(generate_latest(Fixed(registry)))
+    pushed = read_openmetrics(generate_latest(Fixed(registry)))
     (family,) = pushed.shape.families
     assert [float(bound) for bound in family.bounds[0]] == bounds
     total = counts[len(bounds) - 1]

@@ -144,7 +144,7 @@ def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> by
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
     from pushgate.client.gateway import PushGateway
-    from pushgate.formats.openmetrics import OpenMetricsReader
+    from pushgate.formats.openmetrics import read_openmetrics
 
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip() + b"\n"
 
@@ -153,7 +153,7 @@ def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> by
             return iter(families)
 
     try:
-        OpenMetricsReader().read(text)  # its messages have line numbers
+        read_openmetrics(text)  # its messages have line numbers
         families = list(text_string_to_metric_families(text.decode()))  # type: ignore[no-untyped-call]
     except TextFormatError as error:
         line = text.split(b"\n")[error.line - 1]

@@ -1,6 +1,7 @@
 """Turns the body of a request into a push: decompresses it, and reads it by its type."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pushgate.errors import TextFormatError
 from pushgate.formats.compression import decompress
@@ -12,24 +13,14 @@ from pushgate.formats.text import TextReader
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed
 
+if TYPE_CHECKING:
+    from pushgate.formats.protobuf.reader import ProtobufReader
+
 # Below these, handing the body to a thread and back would cost more than reading it.
 _LARGE_BYTES = 64 << 10
 _LARGE_LINES = 1000
 _LARGE_LINES_KNOWN = 3000
 _SHORTEST_LINE = len(b"m 1\n")
-
-
-class Reader(Protocol):
-    """Reads bodies of one format."""
-
-    @property
-    def cache_bytes(self) -> int:
-        """How much memory its cache of shapes takes."""
-        ...
-
-    def read(self, body: bytes) -> Pushed:
-        """Return what *body* pushes; raise ``InvalidBody`` if it is not of the format."""
-        ...
 
 
 class PushDecoder:
@@ -45,13 +36,13 @@ class PushDecoder:
         self._limits = limits
         self._quick_bytes = min(limits.bytes or _LARGE_BYTES, _LARGE_BYTES - 1)
         self._text = TextReader(names)
-        self._others: dict[BodyFormat, Reader] = {}
+        self._protobuf: ProtobufReader | None = None
+        self._others: dict[BodyFormat, Callable[[bytes], Pushed]] = {}
 
     @property
     def cache_bytes(self) -> int:
         """How much memory the readers' caches of shapes take."""
-        others = tuple(self._others.values())  # at once: a thread may add one
-        return self._text.cache_bytes + sum(one.cache_bytes for one in others)
+        return self._text.cache_bytes + (self._protobuf.cache_bytes if self._protobuf else 0)
 
     def read_quickly(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed | None:
         """Do what :meth:`read` does, unless it may take milliseconds: then return None.
@@ -88,12 +79,12 @@ class PushDecoder:
 
     def _read(self, body: bytes, kind: BodyFormat) -> Pushed:
         if kind is BodyFormat.PROTOBUF:
-            return self._reader(kind).read(body)
+            return self._other(kind)(body)
         check_text(body, self._limits)
         if kind is BodyFormat.TEXT:
             return self._read_text(body)
         try:
-            return self._reader(kind).read(body)
+            return self._other(kind)(body)
         except TextFormatError as error:
             return self._read_text(body, f"As OpenMetrics, line {error.line}: {error.reason}")
 
@@ -105,18 +96,17 @@ class PushDecoder:
             error.advice = (*more, *advice(body, error))
             raise
 
-    def _reader(self, kind: BodyFormat) -> Reader:
-        """Return the reader of *kind*, imported when the first body needs it."""
-        reader = self._others.get(kind)
-        if reader is None:
+    def _other(self, kind: BodyFormat) -> Callable[[bytes], Pushed]:
+        """Return the function that reads *kind*, imported when the first body needs it."""
+        if kind not in self._others:
+            message_class("Metric")  # loads the library that both need
             if kind is BodyFormat.OPENMETRICS:
-                from pushgate.formats.openmetrics import OpenMetricsReader
+                from pushgate.formats.openmetrics import read_openmetrics
 
-                reader = OpenMetricsReader()
+                self._others[kind] = read_openmetrics
             else:
                 from pushgate.formats.protobuf.reader import ProtobufReader
 
-                reader = ProtobufReader(limits=self._limits)
-            message_class("Metric")  # loads the library that both need
-            self._others[kind] = reader
-        return reader
+                self._protobuf = ProtobufReader(limits=self._limits)
+                self._others[kind] = self._protobuf.read
+        return self._others[kind]

@@ -62,36 +62,29 @@ _FIRST_SECOND, _END_OF_SECONDS = -62_135_596_800, 253_402_300_800
 _SHOWN = 30
 
 
-class OpenMetricsReader:
-    """Reads OpenMetrics bodies."""
+def read_openmetrics(body: bytes) -> Pushed:
+    """Return what *body* pushes. Takes time in proportion to the body.
 
-    cache_bytes = 0  # there is no cache
-
-    def read(self, body: bytes) -> Pushed:
-        """Return what *body* pushes. Takes time in proportion to the body.
-
-        Raises:
-            TextFormatError: for the first error in *body*; it says what was expected.
-        """
-        try:
-            lines = body.decode().split("\n")
-        except UnicodeDecodeError as error:
-            line = body.count(b"\n", 0, error.start) + 1
-            raise TextFormatError(line, "this is not UTF-8, which OpenMetrics is") from error
-        if lines[-1] == "":
-            lines.pop()
-        reading = _Reading()
-        try:
-            for number, text in enumerate(lines, 1):
-                reading.line(_Line(number, text))
-            if not reading.ended:
-                reason = (
-                    f"the body ends without {_EOF}: it was cut off, or that last line is missing"
-                )
-                raise TextFormatError(len(lines) + 1, reason)
-            return reading.pushed()
-        finally:
-            reading.release()
+    Raises:
+        TextFormatError: for the first error in *body*; it says what was expected.
+    """
+    try:
+        lines = body.decode().split("\n")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise TextFormatError(line, "this is not UTF-8, which OpenMetrics is") from error
+    if lines[-1] == "":
+        lines.pop()
+    reading = _Reading()
+    try:
+        for number, text in enumerate(lines, 1):
+            reading.line(_Line(number, text))
+        if not reading.ended:
+            reason = f"the body ends without {_EOF}: it was cut off, or that last line is missing"
+            raise TextFormatError(len(lines) + 1, reason)
+        return reading.pushed()
+    finally:
+        reading.release()
 
 
 class _Part(Enum):
