@@ -4,7 +4,6 @@ from pushgate.errors import InvalidBody
 from pushgate.formats.protobuf.messages import VALUE_FIELDS
 from pushgate.formats.protobuf.prototext import (
     detail_text,
-    label_texts,
     message_text,
     metric_text,
     value_text,
@@ -82,7 +81,7 @@ def read_back(sent):
 
 
 def test_a_metric_without_value_has_labels_only():
-    assert metric_text((("a", "b"),), "") == " ".join(label_texts((("a", "b"),)))
+    assert metric_text((("a", "b"),), "") == 'label:{name:"a" value:"b"}'
     assert message_text(metric(label=labels(a="b"))) == metric_text((("a", "b"),), "")
 
 

@@ -23,17 +23,13 @@ def number(value: float) -> str:
     return _SPECIAL.get(text, text)
 
 
-def label_texts(labels: Labels) -> list[str]:
-    """Return a ``label:{…}`` for each of *labels*."""
-    return [
-        f"label:{{name:{prototext_quote(name)} value:{prototext_quote(value)}}}"
-        for name, value in labels
-    ]
-
-
 def metric_text(labels: Labels, value: str) -> str:
-    """Return the metric with *labels* and the value text *value*."""
-    return " ".join([*label_texts(labels), *([value] if value else [])])
+    """Return the metric with *labels* and the value text *value*, which may be empty."""
+    texts = [
+        f"label:{{name:{prototext_quote(name)} value:{prototext_quote(said)}}}"
+        for name, said in labels
+    ]
+    return " ".join([*texts, value] if value else texts)
 
 
 def value_text(family: FamilyShape, metric: int, tokens: Sequence[bytes]) -> str:

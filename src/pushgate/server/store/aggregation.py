@@ -59,11 +59,6 @@ class _Metric(NamedTuple):
     numbers: Sequence[bytes]
     detail: bytes
 
-    @property
-    def floats(self) -> list[float]:
-        """The numbers."""
-        return [*map(float, self.numbers)]
-
     def value(self, kind: MetricType) -> Sliced[bytes]:
         """Return the value as bytes of a ``Metric`` message."""
         if self.detail:
@@ -261,7 +256,7 @@ def _combined(
                 raise _refusal(
                     family, f"the {operation} of a {family.type.word} is not defined; use sum"
                 )
-            old, new = before.floats[0], more.floats[0]
+            old, new = float(before.numbers[0]), float(more.numbers[0])
             wins = math.isnan(old) or (new > old if operation is Operation.MAX else new < old)
             return more if wins else before
 

@@ -233,10 +233,6 @@ class Index:
                 yield from self._own_series(job, group.key, block.families(), 1)
             yield
 
-    def is_in_use(self, label_schema: LabelSchema) -> bool:
-        """Return whether some group holds a shape of *label_schema*."""
-        return label_schema in self._label_schemas
-
     def users(self, label_schema: LabelSchema) -> int:
         """Return how many blocks hold *label_schema*, nothing dropped."""
         return self._label_schemas[label_schema]
@@ -275,7 +271,7 @@ class Index:
         owners = job.owners if job is not None else None
         shape = pushed.shape
         violations = yield from shape.examination(key)
-        if not (owners or violations or pushed.wrong_types) and self.is_in_use(shape.label_schema):
+        if not (owners or violations or pushed.wrong_types) and self.users(shape.label_schema):
             return None
         check = _Check(self, key, pushed, replaced)
         return (yield from check.violations(violations, owners or {}))
@@ -408,7 +404,7 @@ class _Check:
     def violations(
         self, own_violations: Iterable[Violation], owners: Mapping[int, bytes]
     ) -> Sliced[Violations | None]:
-        is_new = not self._index.is_in_use(self._shape.label_schema)
+        is_new = not self._index.users(self._shape.label_schema)
         if is_new:
             yield from self._release()
         own = yield from self._by_family(own_violations)
@@ -571,10 +567,11 @@ class _Check:
         """Return a metric as protobuf's text."""
         family = self._shape.families[at]
         labels = sanitised(family.labels[metric], self._key.labels)
-        value = self._wrong_types.get((at, metric))
-        if value is None and (detail := self._detail(at, metric)):
+        if (at, metric) in self._wrong_types:
+            value = self._wrong_types[at, metric]
+        elif detail := self._detail(at, metric):
             value = detail_text(detail)
-        elif value is None:
+        else:
             start = self._shape.starts[at]
             slots = next(islice(family.metric_slots(), metric, None))
             value = value_text(

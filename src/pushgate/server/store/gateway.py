@@ -331,11 +331,11 @@ class Gateway:
         self._broken = JournalFailed(f"{cause}; the server has to start anew", unknown=True)
         _log.critical("the store is broken", exc_info=error)
         self._is_broken.set()
-        self._settle_broken(unsettled, self._broken)
+        self._settle_broken(unsettled)
 
-    def _settle_broken(self, unsettled: list[Waiting], error: JournalFailed) -> None:
+    def _settle_broken(self, unsettled: list[Waiting]) -> None:
         for waiting in unsettled:
-            waiting.settle(error)
+            waiting.settle(self._broken)
         self._unsettled -= len(unsettled)
         self._note_if_idle()
 
@@ -344,7 +344,7 @@ class Gateway:
         if self._broken is not None:
             if error is not None or is_long(batch):
                 turns.go_on()
-            self._settle_broken(batch, self._broken)
+            self._settle_broken(batch)
             return
         if error is not None:
             self._enqueue_first(self._withdrawal(turns, batch, error))
