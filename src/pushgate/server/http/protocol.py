@@ -38,7 +38,6 @@ from pushgate.server.http.request import (
     parse_head,
 )
 from pushgate.server.http.responses import (
-    INTERNAL_ERROR,
     WITHOUT_BODY,
     Headers,
     Response,
@@ -689,20 +688,13 @@ class Exchange:
     # --- The application --------------------------------------------------------------------
 
     async def run(self, app: ASGIApp) -> None:
-        """Let *app* answer, and end the exchange properly whatever it does."""
+        """Let *app* answer. If it does not to the end, no one may take a part for the whole."""
         try:
             await app(self._scope, self._receive, self._send)
-        except asyncio.CancelledError:  # by a stop that waits no longer, or of a slow reader
-            self._protocol.abort()
-            raise
-        except Exception:  # noqa: BLE001 - one request must not end the process
-            _log.exception("request failed", extra={"path": repr(self._scope["raw_path"])})
-        if not self._is_complete and not self._is_gone:
-            if self._is_started:
-                self._protocol.abort()  # so that no one takes the part for the whole
-                return
-            self._start = None
-            await INTERNAL_ERROR(self._scope, self._receive, self._send)
+        finally:
+            # It failed after it had begun, or was cancelled: by a stop, or as a slow reader.
+            if not (self._is_complete or self._is_gone):
+                self._protocol.abort()
 
     async def _receive(self) -> Message:
         self._protocol.write_continue()
