@@ -2,40 +2,44 @@
 
 import resource
 import time
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
     GCCollector,
     Metric,
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.metrics_core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
 from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.grouping import Labels
 from pushgate.server.quantiles import Window
 from pushgate.server.recent import Recent
 from pushgate.server.store.consistency import OwnFamily
 from pushgate.server.version import BUILD
 
-_REQUESTS = (
-    "pushgateway_http_requests_total",
-    "Total HTTP requests processed by the Pushgateway, excluding scrapes.",
-)
-_SIZE = (
-    "pushgateway_http_push_size_bytes",
-    "HTTP request size for pushes to the Pushgateway.",
-)
-_DURATION = (
-    "pushgateway_http_push_duration_seconds",
-    "HTTP request duration for pushes to the Pushgateway.",
-)
+_REQUESTS = "pushgateway_http_requests_total"
+_REJECTED = "pushgate_rejected_pushes_total"
+_SIZE = "pushgateway_http_push_size_bytes"
+_DURATION = "pushgateway_http_push_duration_seconds"
+# These have samples only after the first request or push, but the names are ours.
+_COUNTED = {
+    _REQUESTS: OwnFamily(
+        MetricType.COUNTER,
+        "Total HTTP requests processed by the Pushgateway, excluding scrapes.",
+        predefined=False,
+    ),
+    _REJECTED: OwnFamily(MetricType.COUNTER, "Refused pushes, by reason.", predefined=True),
+    _SIZE: OwnFamily(
+        MetricType.SUMMARY, "HTTP request size for pushes to the Pushgateway.", predefined=False
+    ),
+    _DURATION: OwnFamily(
+        MetricType.SUMMARY, "HTTP request duration for pushes to the Pushgateway.", predefined=False
+    ),
+}
 _RANKS = (0.1, 0.5, 0.9)
 # As the Go client's summaries have it by default: MaxAge, and AgeBuckets.
 _WINDOW_SECONDS = 600
@@ -46,7 +50,7 @@ class Sample(NamedTuple):
     """One number. *name* is that of the family, for summaries with its suffix."""
 
     name: str
-    labels: tuple[tuple[str, str], ...]
+    labels: Labels
     value: float
 
 
@@ -75,35 +79,46 @@ class Telemetry:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start counting. The times passed to :meth:`observe_push` are those of *clock*."""
         self._clock = clock
-        self._registry = _process_metrics()
-        self._rejected = Counter(
-            "pushgate_rejected_pushes_total",
-            "Refused pushes, by reason.",
-            ["reason"],
-            registry=self._registry,
-        )
-        self._own = {
+        self._registry = CollectorRegistry()
+        for collector in (PlatformCollector, GCCollector, ProcessCollector):
+            collector(registry=self._registry)
+        self._own = _COUNTED | {
             family.name: OwnFamily(family.kind, family.help, predefined=True)
             for family in map(_family, self._registry.collect())
         }
-        # These have samples only after the first request or push, but the names are ours.
-        self._own[_REQUESTS[0]] = OwnFamily(MetricType.COUNTER, _REQUESTS[1], predefined=False)
-        for name, help_ in (_SIZE, _DURATION):
-            self._own[name] = OwnFamily(MetricType.SUMMARY, help_, predefined=False)
-        self._requests: Tally[tuple[int, str, str]] = Tally()
+        self._requests: Counter[tuple[int, str, str]] = Counter()
+        self._rejected: Counter[tuple[str]] = Counter()
+        self._shown: dict[str, tuple[Callable[[], float], Labels]] = {}
         self._pushes: dict[str, tuple[Window, Window]] = {}
         self.recent = Recent()
         """What the status page shows of the last hour."""
+        # prometheus_client lacks this one. Without a limit, Go shows the largest uint64, which as
+        # a float is 2**64.
+        space, _ = resource.getrlimit(resource.RLIMIT_AS)
+        self.show(
+            "process_virtual_memory_max_bytes",
+            "Maximum amount of virtual memory available in bytes.",
+            lambda: 2**64 if space == resource.RLIM_INFINITY else space,
+        )
+        self.show(
+            "pushgateway_build_info",
+            "A metric with a constant '1' value labeled by version, revision, branch and tags "
+            "of the server, and the pythonversion it runs on.",
+            lambda: 1,
+            (
+                ("branch", BUILD.branch),
+                ("pythonversion", BUILD.python),
+                ("revision", BUILD.revision),
+                ("tags", BUILD.tags),
+                ("version", BUILD.version),
+            ),
+        )
 
-    def show(self, name: str, help_: str, read: Callable[[], float]) -> None:
+    def show(self, name: str, help_: str, read: Callable[[], float], labels: Labels = ()) -> None:
         """Show what *read* returns at each scrape: a counter if *name* ends in ``_total``."""
-        if name.endswith("_total"):
-            self._registry.register(_ReadCounter(name, help_, read))
-            kind = MetricType.COUNTER
-        else:
-            Gauge(name, help_, registry=self._registry).set_function(read)
-            kind = MetricType.GAUGE
+        kind = MetricType.COUNTER if name.endswith("_total") else MetricType.GAUGE
         self._own[name] = OwnFamily(kind, help_, predefined=True)
+        self._shown[name] = read, labels
 
     def count_request(self, code: int, handler: str, method: str) -> None:
         """Count a request that *handler* answered with *code*; *method* is lower case."""
@@ -125,7 +140,7 @@ class Telemetry:
 
     def count_rejected(self, reason: str) -> None:
         """Count a push that was refused for *reason*: a word, of a bounded set."""
-        self._rejected.labels(reason).inc()
+        self._rejected[reason,] += 1
 
     def own(self, name: str) -> OwnFamily | None:
         """Return the own family *name* for the consistency check; None if there is none."""
@@ -137,69 +152,44 @@ class Telemetry:
 
     def families(self) -> list[Family]:
         """Return the current own metrics by name, without families that have no samples."""
-        name, help_ = _REQUESTS
-        requests = [
-            Sample(
-                name,
-                (("code", str(code)), ("handler", handler), ("method", method)),
-                float(count),
-            )
-            for (code, handler, method), count in self._requests.items()
-        ]
-        families = [
-            *map(_family, self._registry.collect()),
-            Family(name, "counter", help_, requests),
-        ]
+        samples = {
+            name: [Sample(name, labels, float(read()))]
+            for name, (read, labels) in self._shown.items()
+        }
+        samples[_REQUESTS] = _counts(_REQUESTS, ("code", "handler", "method"), self._requests)
+        samples[_REJECTED] = _counts(_REJECTED, ("reason",), self._rejected)
         now = self._clock()
-        for index, (name, help_) in enumerate((_SIZE, _DURATION)):
-            samples = [
+        for index, name in enumerate((_SIZE, _DURATION)):
+            samples[name] = [
                 sample
                 for method, windows in sorted(self._pushes.items())
                 for sample in _summary(name, method, windows[index], now)
             ]
-            families.append(Family(name, "summary", help_, samples))
-        return sorted(family for family in families if family.samples)
-
-
-def _process_metrics() -> CollectorRegistry:
-    """Return a registry with the metrics of the process and its build."""
-    registry = CollectorRegistry()
-    for collector in (PlatformCollector, GCCollector, ProcessCollector):
-        collector(registry=registry)
-    # prometheus_client lacks this one. Without a limit, Go shows the largest uint64, which as a
-    # float is 2**64.
-    space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    Gauge(
-        "process_virtual_memory_max_bytes",
-        "Maximum amount of virtual memory available in bytes.",
-        registry=registry,
-    ).set(2**64 if space == resource.RLIM_INFINITY else space)
-    build = {
-        "branch": BUILD.branch,
-        "pythonversion": BUILD.python,
-        "revision": BUILD.revision,
-        "tags": BUILD.tags,
-        "version": BUILD.version,
-    }
-    Gauge(
-        "pushgateway_build_info",
-        "A metric with a constant '1' value labeled by version, revision, branch and tags "
-        "of the server, and the pythonversion it runs on.",
-        build,
-        registry=registry,
-    ).labels(**build).set(1)
-    return registry
+        families = [
+            Family(name, self._own[name].type.word, self._own[name].help, some)
+            for name, some in samples.items()
+            if some
+        ]
+        return sorted([*families, *map(_family, self._registry.collect())])
 
 
 def _family(metric: Metric) -> Family:
-    """Undo what the instruments do for OpenMetrics: counters without ``_total``, ``_created``."""
+    """Undo what the collectors do for OpenMetrics: name counters without ``_total``."""
     name = f"{metric.name}_total" if metric.type == "counter" else metric.name
     samples = [
         Sample(sample.name, tuple(sorted(sample.labels.items())), float(sample.value))
         for sample in metric.samples
-        if not sample.name.endswith("_created")
     ]
     return Family(name, metric.type, metric.documentation, samples)
+
+
+def _counts(
+    name: str, labels: tuple[str, ...], counts: Mapping[tuple[Any, ...], int]
+) -> list[Sample]:
+    return [
+        Sample(name, tuple(zip(labels, map(str, values), strict=True)), float(count))
+        for values, count in counts.items()
+    ]
 
 
 def _summary(name: str, method: str, window: Window, now: float) -> Iterator[Sample]:
@@ -208,13 +198,3 @@ def _summary(name: str, method: str, window: Window, now: float) -> Iterator[Sam
         yield Sample(name, (*labels, ("quantile", str(rank))), float(value))
     yield Sample(f"{name}_sum", labels, window.sum)
     yield Sample(f"{name}_count", labels, float(window.count))
-
-
-class _ReadCounter(Collector):
-    """A counter that is kept elsewhere and read at each scrape."""
-
-    def __init__(self, name: str, help_: str, read: Callable[[], float]) -> None:
-        self._name, self._help, self._read = name, help_, read
-
-    def collect(self) -> Iterable[Metric]:
-        yield CounterMetricFamily(self._name, self._help, value=self._read())
