@@ -1,7 +1,14 @@
+import os
 import ssl
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from pushgate import ConfigurationError, PushConnectionError, PushGateway
 from pushgate.client.tls import context_for
@@ -39,9 +46,12 @@ def test_a_private_authority_is_trusted_by_file_data_or_context(caller, authorit
             assert caller.call(gateway, "delete").status == 202
 
 
+@pytest.mark.parametrize("has_memory_files", [True, False])
 def test_an_authority_may_come_from_a_pipe_with_comments_in_any_language(
-    caller, authority, tmp_path
+    caller, authority, tmp_path, monkeypatch, has_memory_files
 ):
+    if not has_memory_files:
+        monkeypatch.delattr(os, "memfd_create")
     pem = "# Főtanúsítvány\n".encode() + authority.cert_pem.bytes()
     with (
         pipe(tmp_path / "ca", pem, pem) as path,
@@ -67,9 +77,8 @@ def test_a_pipe_is_trusted_beside_the_data_and_in_place_of_the_system(caller, au
     ("pieces", "reason"),
     [
         ([], "nothing came from the pipe in 0.1 seconds: .*/ca"),
-        ([b""], "no certificate found"),
-        ([b"nonsense"], "does not contain a certificate"),
-        ([b"-----BEGIN PRIVATE KEY-----"], "does not contain a certificate"),
+        ([b""], "no certificate or crl found"),
+        ([b"nonsense"], "no certificate or crl found"),
     ],
 )
 def test_a_pipe_without_an_authority_ends_in_an_error(
@@ -123,6 +132,43 @@ def write_identity(authority, cert, key):
     identity = authority.issue_cert("client")
     identity.cert_chain_pems[0].write_to_path(cert)
     identity.private_key_pem.write_to_path(key)
+
+
+def test_a_client_certificate_and_its_key_may_come_from_pipes(caller, authority, ca_file, tmp_path):
+    identity = authority.issue_cert("client")
+    with (
+        pipe(tmp_path / "cert", identity.cert_chain_pems[0].bytes()) as cert,
+        pipe(tmp_path / "key", identity.private_key_pem.bytes()) as key,
+        rogue(tls=context(authority, client_cert=True)) as server,
+    ):
+        gateway = caller.make(server.url, ca_file=ca_file, client_cert=(cert, key), retry=0)
+        for each in (gateway, gateway.replace(job="other")):
+            assert caller.call(each, "delete").status == 200
+
+
+def test_the_password_of_a_key_is_not_asked_for_at_the_terminal(caller, authority, tmp_path):
+    identity = authority.issue_cert("client")
+    key = load_pem_private_key(identity.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"s3cret")
+    )
+    (tmp_path / "key").write_bytes(encrypted)
+    identity.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    files = (tmp_path / "cert", tmp_path / "key")
+    with rogue(tls=context(authority)) as server:
+        gateway = caller.make(server.url, client_cert=files, verify=False)
+        with pytest.raises(ConfigurationError, match="encrypted, and there is no password"):
+            caller.call(gateway, "delete")
+        with_password = gateway.replace(client_cert=(*files, "s3cret"))
+        assert caller.call(with_password, "delete").status == 200
+
+
+def test_a_client_certificate_that_never_comes_is_not_waited_for(caller, tmp_path, monkeypatch):
+    monkeypatch.setattr("pushgate.properties.files._PIPE_SECONDS", 0.1)
+    with pipe(tmp_path / "cert") as cert:
+        gateway = caller.make("https://localhost:1", client_cert=(cert, cert))
+        with pytest.raises(ConfigurationError, match="nothing came from the pipe"):
+            caller.call(gateway, "delete")
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 import os
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache, lru_cache, partial
 from stat import S_ISFIFO
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pushgate.client.options import Options
 from pushgate.client.wire import PIECE, Stream
@@ -28,17 +28,12 @@ def context_for(options: Options) -> ssl.SSLContext:
     ca_file, ca_path = (
         None if path is None else os.fspath(path) for path in (options.ca_file, options.ca_path)
     )
-    ca_data: tuple[str | bytes, ...] = () if options.ca_data is None else (options.ca_data,)
     client_cert = tuple(os.fspath(path) for path in options.client_cert or ())
+    files = [path for path in (ca_file, *client_cert[:2]) if path is not None]
     try:
-        # OpenSSL would wait for the writer of a pipe, however long.
-        if ca_file is not None and S_ISFIFO(os.stat(ca_file).st_mode):
-            ca_data += (read_file(ca_file),)
-            ca_file = None
         # The versions of the files are a part of the key: a replaced file makes a new context.
-        files = [path for path in (ca_file, *client_cert[:2]) if path is not None]
         versions = tuple(os.stat(path).st_mtime_ns for path in files)
-        return _context(options.verify, ca_file, ca_path, ca_data, client_cert, versions)
+        return _context(options.verify, ca_file, ca_path, options.ca_data, client_cert, versions)
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error)
         where = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
@@ -51,23 +46,46 @@ def _context(
     verify: bool,  # noqa: FBT001  a part of the cache's key
     ca_file: str | None,
     ca_path: str | None,
-    ca_data: tuple[str | bytes, ...],
+    ca_data: str | bytes | None,
     client_cert: tuple[str, ...],
     versions: tuple[int, ...],  # noqa: ARG001  a part of the cache's key
 ) -> ssl.SSLContext:
-    certificates = [_certificates(data) for data in ca_data]
-    first = certificates[0] if certificates else None
-    context = ssl.create_default_context(cafile=ca_file, capath=ca_path, cadata=first)
-    for more in certificates[1:]:
-        context.load_verify_locations(cadata=more)
+    certificates = None if ca_data is None else _certificates(ca_data)
+    with ExitStack() as copies:
+        trusted = None if ca_file is None else _readable(ca_file, copies)
+        context = ssl.create_default_context(cafile=trusted, capath=ca_path, cadata=certificates)
+        if client_cert:
+            certificate, key = (_readable(path, copies) for path in client_cert[:2])
+            # Without a function, OpenSSL would ask for a password at the terminal.
+            context.load_cert_chain(certificate, key, *client_cert[2:] or [_no_password])
     if not verify:
         log("warning", "TLS certificates of the gateway are not verified (verify=False).")
         # In this order: CERT_NONE is refused while host names are checked.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if client_cert:
-        context.load_cert_chain(*client_cert)
     return context
+
+
+def _readable(path: str, copies: ExitStack) -> str:
+    """Return a path where OpenSSL can read the file at *path*, until *copies* are closed."""
+    # It would wait for the writer of a pipe, however long, and could not read it a second time.
+    if not S_ISFIFO(os.stat(path).st_mode):
+        return path
+    content = read_file(path)
+    copy: IO[bytes]
+    if hasattr(os, "memfd_create"):  # not on a disk: it may be a private key
+        copy = copies.enter_context(open(os.memfd_create("pushgate"), "w+b"))  # noqa: SIM115
+    else:
+        from tempfile import TemporaryFile  # slow to import
+
+        copy = copies.enter_context(TemporaryFile())  # noqa: SIM115
+    copy.write(content)
+    copy.seek(0)  # also writes what is buffered
+    return f"/dev/fd/{copy.fileno()}"
+
+
+def _no_password() -> str:
+    raise ValueError("the key of the client certificate is encrypted, and there is no password")
 
 
 def _certificates(data: str | bytes) -> str | bytes:
