@@ -74,20 +74,11 @@ def read_metrics(
     except InvalidBody as error:
         raise EncodingError(f"{source}: {error}") from error
     if pushed.timestamped:
-        number, line = next(
-            (number, line)
-            for number, line in enumerate(lines, 1)
-            if _is_sample(line) and len(_fields(line)[1]) > 1
-        )
-        raise EncodingError(
-            f"{source}, line {number}: {_name_in(line)} has a timestamp, which a gateway refuses;"
-            " timestamps='strip' removes it"
-        )
+        _refuse_timestamp(lines, source)
     families = pushed.shape.families
     for family in families:
         for labels in family.labels:
-            clash = group_labels & {name for name, _ in labels}
-            if clash:
+            if clash := group_labels & {name for name, _ in labels}:
                 _refuse_label(family.name, min(clash), lines, source)
     return MetricsText(
         body,
@@ -192,6 +183,18 @@ def _fields(line: bytes) -> tuple[bytes, list[bytes]]:
         return head + brace, rest.split()
     name, *rest_fields = line.split()
     return name, rest_fields
+
+
+def _refuse_timestamp(lines: Sequence[bytes], source: str) -> NoReturn:
+    number, line = next(
+        (number, line)
+        for number, line in enumerate(lines, 1)
+        if _is_sample(line) and len(_fields(line)[1]) > 1
+    )
+    raise EncodingError(
+        f"{source}, line {number}: {_name_in(line)} has a timestamp, which a gateway refuses;"
+        " timestamps='strip' removes it"
+    )
 
 
 def _refuse_label(family: str, label: str, lines: Sequence[bytes], source: str) -> NoReturn:
