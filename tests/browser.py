@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
-from playwright.sync_api import Browser, Page, Playwright, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, ViewportSize, expect, sync_playwright
 
 from tests import services
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage")
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 780}
+WITHIN = 20_000  # milliseconds, for whatever has to happen
+expect.set_options(timeout=WITHIN)
 
 
 @contextmanager
@@ -61,7 +63,7 @@ class Tab:
             java_script_enabled=has_scripts, permissions=["clipboard-read", "clipboard-write"]
         )
         self._page = self._context.new_page()
-        self._page.set_default_timeout(10_000)
+        self._page.set_default_timeout(WITHIN)
         self._log: list[str] = []
         self._page.on("console", lambda message: self._log.append(message.text))
         self._page.on("pageerror", lambda error: self._log.append(str(error)))

@@ -91,8 +91,8 @@ class Proxy:
                     self.cut_after = None
                     _reset(source)  # first, so that no answer comes through
                     sink.sendall(piece)
-                    time.sleep(0.2)  # the server shall read it before the connection ends
-                    break
+                    sink.shutdown(socket.SHUT_WR)  # a reset could overtake what it has not read
+                    return
                 sink.sendall(piece)
             else:
                 if source in self._open:  # it was not cut

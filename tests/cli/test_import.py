@@ -110,8 +110,7 @@ def test_a_gateway_whose_scrapes_fail_is_imported_from_its_file(new):
     """Metrics that contradict each other get into a Go server that does not check them."""
     with services.go_pushgateway("--push.disable-consistency-check") as old:
         assert ask(old.port, "PUT", "/metrics/job/a", b"m 1\nm 1\n").status == 202
-        while "last_push_successful" not in old.get("/api/v1/metrics"):
-            pass
+        until(lambda: "last_push_successful" in old.get("/api/v1/metrics"))
         done = imported(old, new)
         assert done.exit_code == 4
         assert "500" in done.stderr
@@ -149,8 +148,7 @@ def test_credentials_in_the_addresses_are_used(tmp_path, new):
         ask(old.port, "PUT", "/metrics/job/j", b"m 1\n")
         config.write_text(f"basic_auth_users: {{user: {hashed('secret')}}}\n")
         old.process.send_signal(signal.SIGHUP)
-        while ask(old.port, "GET", "/-/ready").status != 401:
-            pass
+        until(lambda: ask(old.port, "GET", "/-/ready").status == 401)
         assert imported(old, new).exit_code == 5
         with_password = old.url.replace("://", "://user:secret@")
         done = pushgate("import", with_password, "--to", new.url)

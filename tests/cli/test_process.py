@@ -13,6 +13,7 @@ from tests.cli.commands import (
     values,
 )
 from tests.client.rogue import rogue
+from tests.waiting import until
 
 
 def test_a_script_without_an_interpreter_line_runs(tmp_path):
@@ -96,8 +97,7 @@ def test_a_signal_right_after_the_start_leaves_no_orphan(tmp_path):
                 "-a", server.url, *shell(f"echo $$ > {pid_file}; exec sleep 30")
             ) as wrapper:
                 children = Path(f"/proc/{wrapper.pid}/task/{wrapper.pid}/children")
-                while not children.read_text():
-                    pass
+                until(children.read_text)
                 wrapper.send_signal(signal.SIGTERM)
             statuses.add(wrapper.returncode)
             if pid_file.exists() and pid_file.read_text():
@@ -138,9 +138,10 @@ def test_kill_after_ends_a_command_that_takes_too_long():
 
 def test_kill_after_kills_what_ignores_sigterm(monkeypatch):
     code = (
-        "from pushgate.cli import commands, process;process._KILL_GRACE = 0.2;"
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"  # the command inherits it
+        "from pushgate.cli import commands, process; process._KILL_GRACE = 0.2;"
         "commands.pushgate(['run', '-a', 'localhost:1', '--retries', '0', '--kill-after', '0.5',"
-        " '--', 'sh', '-c', 'trap \"\" TERM; while :; do sleep 0.1; done'])"
+        " '--', 'sleep', '30'])"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
     assert done.returncode == 137

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +103,8 @@ def test_a_gateway_that_never_answers_costs_five_seconds_by_default():
     with rogue(stall) as server:
         done = run("-a", server.url, *shell("exit 7"))
     assert done.returncode == 7
-    assert "the deadline passed after 5." in done.stderr
+    (seconds,) = re.findall(r"the deadline passed after (\S+) s", done.stderr)
+    assert 5 <= float(seconds) < 20  # its stall
 
 
 # The metrics file

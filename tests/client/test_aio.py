@@ -50,9 +50,7 @@ def test_threads_with_loops_of_their_own_do_not_share_a_connection(registry):
 
     with rogue(refuse_while_the_other_pushes, answer_when_released, answer()) as server:
         retry = Retry(attempts=2, base=0)
-        gateway = AsyncPushGateway(
-            server.url, registry=registry, retry=retry, deadline=5, properties=False
-        )
+        gateway = AsyncPushGateway(server.url, registry=registry, retry=retry, properties=False)
 
         async def push():
             return (await gateway.push()).status

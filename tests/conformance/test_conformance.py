@@ -16,7 +16,6 @@ import os
 import shlex
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,6 +26,7 @@ import pytest
 from tests import services
 from tests.exchange import methods
 from tests.exposition import pushed_part, with_sorted_samples
+from tests.waiting import until
 
 COMMAND = shlex.split(os.environ.get("PUSHGATE_CONFORMANCE_COMMAND", ""))
 COMPARED_HEADERS = (
@@ -97,10 +97,7 @@ class Subject:
         wiped = self.ask("PUT", self.prefix + "/api/v1/admin/wipe")
         assert wiped is not None
         assert wiped.status == 202
-        deadline = time.monotonic() + 5
-        while self.exposition({}):
-            assert time.monotonic() < deadline, "the wipe had no effect"
-            time.sleep(0.005)
+        until(lambda: not self.exposition({}), reason="the wipe had no effect")
 
     def ask(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""

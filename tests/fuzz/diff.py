@@ -200,12 +200,13 @@ class Pair:
         with_help = not several_groups(requests)
         for name in self.expositions:
             accept = EXPOSITIONS[name]
-            for attempt in range(4):  # deletes and wipes take effect a moment after the answer
+            for pause in (0.01, 0.03, 0.1, 0.3, 1, 0):
+                # Deletes and wipes take effect a moment after the answer.
                 ours = self.ours.exposition(accept, with_help=with_help)
                 reference = self.reference.exposition(accept, with_help=with_help)
                 if ours == reference:
                     break
-                time.sleep(0.01 * attempt)
+                time.sleep(pause)
             else:
                 return name, *apart(ours, reference)
         return None

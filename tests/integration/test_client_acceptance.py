@@ -25,7 +25,7 @@ from tests.waiting import until
 APP = Path(__file__).parent / "pushgateway-test-app.py"
 USER, PASSWORD = "my_user", "secret_password"
 # What a run of the program may take, and a scrape, in seconds.
-RUN_WITHIN, SCRAPED_WITHIN = 10, 15
+RUN_WITHIN, SCRAPED_WITHIN = 30, 30
 
 
 @dataclass

@@ -96,4 +96,4 @@ async def test_the_gateway_for_asyncio_pushes_reads_and_deletes(gateway, registr
         held = [group.labels for group in await pushed.groups()]
         assert {"job": "awaited", "a": "b/c"} in held
         assert (await pushed.delete()).status == 202
-    assert {"job": "awaited", "a": "b/c"} not in groups(gateway)
+    until(lambda: {"job": "awaited", "a": "b/c"} not in groups(gateway))

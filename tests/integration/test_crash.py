@@ -63,7 +63,7 @@ def write_until_it_dies(
     """Pushes, deletes and refused pushes on one connection until the server is gone."""
     choose = random.Random(seed)
     writes = []
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         while True:
             group, value = choose.choice(GROUPS), next(values)
             kind = choose.choices(["push", "refused", "delete", "wipe"], [70, 18, 10, 2])[0]
@@ -96,7 +96,7 @@ def push_until_killed(service: services.Service, seed: int, values: "itertools.c
         ]
         try:
             for _ in range(ACKNOWLEDGED_BEFORE_THE_KILL):
-                assert enough.acquire(timeout=10), "the server stopped answering"
+                assert enough.acquire(timeout=30), "the server stopped answering"
             time.sleep(random.Random(seed).uniform(0, 0.2))  # the random moment
         finally:
             service.kill()

@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
-import urllib.error
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -515,14 +513,12 @@ def test_running_out_of_file_descriptors_is_refused_logged_and_counted():
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"too many connections for the limit of open files" in refused
         logged(service, "too many connections: more are refused")
-        deadline = time.monotonic() + TIMEOUT
-        metrics = ""
-        while not metrics and time.monotonic() < deadline:
-            try:
-                metrics = service.get("/metrics")
-            except urllib.error.HTTPError as still_refused:
-                still_refused.close()
-        assert re.search(r'rejected_pushes_total\{reason="open-files"\} [1-9]', metrics)
+
+        def metrics() -> str:
+            answer = ask(service.port, "GET", "/metrics")
+            return answer.text if answer.status == 200 else ""
+
+        assert re.search(r'rejected_pushes_total\{reason="open-files"\} [1-9]', until(metrics))
         warnings = [text for level, text in messages(service) if level == "warn"]
         assert warnings == ['"too many connections: more are refused"']
 
@@ -562,7 +558,8 @@ def test_a_request_that_was_on_its_way_when_the_stop_came_is_answered(arrived, t
     with started(file=tmp_path / "pushgate.db") as service:
         with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as client:
             client.sendall(arrived)
-            time.sleep(0.2)  # until it is accepted
+            # Answered on a later connection: by now this one is accepted.
+            assert ask(service.port, "GET", "/-/ready").status == 200
             service.process.terminate()
             assert no_more_connections(service)
             client.sendall(request.removeprefix(arrived))
@@ -574,7 +571,7 @@ def test_a_request_that_was_on_its_way_when_the_stop_came_is_answered(arrived, t
 def test_a_new_connection_without_a_request_delays_the_exit_a_little():
     with started() as service:
         with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT) as silent:
-            time.sleep(0.2)
+            assert ask(service.port, "GET", "/-/ready").status == 200  # it is accepted
             service.process.terminate()
             assert silent.recv(65536) == b""
         assert ended(service) == 0

@@ -16,9 +16,10 @@ TIME = re.compile(r'^push_time_seconds\{.*job="a"\} (\S+)$', re.MULTILINE)
 
 
 def rules(folder: Path, text: str) -> Path:
-    file = folder / "rules.yml"
-    file.write_text(f"rules: [{text}]")
-    return file
+    """Write *text* into the file at once, so that nobody reads half of it."""
+    new = folder / "rules.yml.new"
+    new.write_text(f"rules: [{text}]")
+    return new.replace(folder / "rules.yml")
 
 
 def eventually(service: services.Service, wanted: str, *, there: bool = True) -> str:
@@ -93,7 +94,7 @@ def test_the_expected_interval_is_exposed_where_a_rule_says_so(tmp_path):
         answer = ask(server.port, "GET", "/metrics", headers={"Accept": PROTOBUF})
         assert answer.body.count(b"push_expected_interval_seconds") == 1
 
-        file.write_text("rules: []")
+        rules(tmp_path, "")
         server.process.send_signal(signal.SIGHUP)
         eventually(server, "push_expected_interval_seconds", there=False)
 

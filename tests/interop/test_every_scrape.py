@@ -1,7 +1,6 @@
 """Whatever was accepted, a real Prometheus takes the whole exposition."""
 
 import json
-import time
 
 import pytest
 
@@ -9,6 +8,7 @@ from tests import services
 from tests.delimited import PROTOBUF, delimited
 from tests.exchange import ask
 from tests.native_histograms import native
+from tests.waiting import until
 
 CONFIG = """
 global: {scrape_interval: 500ms}
@@ -79,12 +79,16 @@ def test_every_accepted_push_leaves_a_target_that_is_up(gateway, prometheus):
 
 
 def scraped_again(prometheus) -> dict:
-    """The target after a scrape that began from now on."""
-    deadline, first = time.monotonic() + WITHIN, None
-    while time.monotonic() < deadline:
-        [target] = json.loads(prometheus.get("/api/v1/targets"))["data"]["activeTargets"]
-        first = first or target["lastScrape"]
-        if target["lastScrape"] != first:
-            return target
-        time.sleep(0.1)
-    raise TimeoutError("not scraped")
+    """The target after a scrape that began from now on, and that was answered in time."""
+
+    def target() -> dict:
+        [active] = json.loads(prometheus.get("/api/v1/targets"))["data"]["activeTargets"]
+        return active
+
+    def next_target() -> dict:
+        found = target()
+        is_next = found["lastScrape"] != first["lastScrape"]
+        return found if is_next and "deadline exceeded" not in found["lastError"] else {}
+
+    first = target()
+    return until(next_target, WITHIN, "not scraped")

@@ -49,7 +49,7 @@ def test_by_file_and_back(tmp_path):
         push(old.port)
         pushed = [line for line in old.get("/metrics").splitlines() if 'job="' in line]
         old.process.send_signal(signal.SIGTERM)
-        old.process.wait(10)
+        old.process.wait(services.STOPPED_WITHIN)
     _, *flags = example("pushgateway --persistence").split()
     flags = [flag.replace("/var/lib/pushgateway", str(tmp_path)) for flag in flags]
     with services.running(

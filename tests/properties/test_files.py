@@ -82,4 +82,4 @@ def test_a_directory_is_an_error_that_leaves_nothing_open(tmp_path):
     before = set(Path("/dev/fd").iterdir())
     with pytest.raises(IsADirectoryError):
         read_file(tmp_path)
-    assert set(Path("/dev/fd").iterdir()) == before
+    assert set(Path("/dev/fd").iterdir()) <= before  # garbage may be closed at any time

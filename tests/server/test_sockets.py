@@ -234,9 +234,9 @@ def started_with_fd_3(passed: socket.socket, code: str) -> subprocess.Popen[byte
 def test_serves_on_the_sockets_systemd_passes():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = started_with_fd_3(listener, SERVED)
-        with socket.create_connection(listener.getsockname(), timeout=10) as client:
+        with socket.create_connection(listener.getsockname(), timeout=30) as client:
             assert client.recv(10) == b"hello"
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=30)
         assert (process.returncode, errors) == (0, b"")
 
 
@@ -249,7 +249,7 @@ def test_a_unix_socket_of_systemd_stays_when_it_is_closed(tmp_path):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             assert client.recv(10) == b"hello"
-        assert process.communicate(timeout=10) == (None, b"")
+        assert process.communicate(timeout=30) == (None, b"")
     assert path.exists()
 
 
@@ -262,12 +262,12 @@ def test_a_systemd_socket_of_another_family_is_refused():
     except OSError as error:
         pytest.skip(f"no vsock here: {error}")
     with vsock:
-        _, errors = started_with_fd_3(vsock, SERVED).communicate(timeout=10)
+        _, errors = started_with_fd_3(vsock, SERVED).communicate(timeout=30)
     assert b"systemd socket 3 is of family 40; only TCP and Unix sockets" in errors
 
 
 def test_a_systemd_socket_that_does_not_listen_is_refused():
     left, right = socket.socketpair()
     with left, right:
-        _, errors = started_with_fd_3(left, SERVED).communicate(timeout=10)
+        _, errors = started_with_fd_3(left, SERVED).communicate(timeout=30)
     assert b"systemd socket 3 does not listen; use ListenStream= and Accept=no" in errors

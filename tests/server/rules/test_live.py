@@ -52,7 +52,7 @@ async def test_a_group_that_no_rule_selects_has_the_default(file):
 async def test_a_change_counts_once_two_polls_find_it(file):
     live = LiveRules(file)
     assert not await live.poll()
-    file.write_text(rule("2h"))
+    file.write_text(rule("120m"))  # of another size: it may be written in the same tick
     assert not await live.poll()
     assert ttl(live) == HOUR
     assert await live.poll()

@@ -24,6 +24,7 @@ from tests.forked import status_of
 from tests.server.pushes import key
 from tests.server.storage import failingdisk
 from tests.server.storage.dying import start_and_die
+from tests.waiting import until
 
 SAMPLES = services.ROOT / "tests/data/gob-sample"
 SAMPLE = (SAMPLES / "pushgateway-1.5.1.gob").read_bytes()
@@ -308,8 +309,7 @@ def test_what_contradicts_itself_is_left_out_so_that_scrapes_work(tmp_path):
 
 
 def wait_until_stored(service: services.Service, groups: int) -> None:
-    while service.get("/api/v1/metrics").count('"last_push_successful"') < groups:
-        pass
+    until(lambda: service.get("/api/v1/metrics").count('"last_push_successful"') == groups)
 
 
 def test_the_exposition_after_the_change_of_servers_is_the_old_one(tmp_path):

@@ -267,14 +267,11 @@ def test_updates_stay_within_their_page(servers, postgres, name):
     for number in range(300):
         one.turn(put(key("a"), f"m {number}\n"))
     one.journal.close()
-    deadline = time.monotonic() + 30
     query = (
         "SELECT min(n_tup_upd), bool_and(n_tup_upd = n_tup_hot_upd) FROM pg_stat_user_tables "
         "WHERE relname IN ('pushgate_head', 'pushgate_groups')"
     )
-    while (found := postgres.psql(query, name)) != "299|t" and time.monotonic() < deadline:
-        time.sleep(0.1)  # the statistics come late
-    assert found == "299|t"
+    until(lambda: postgres.psql(query, name) == "299|t")  # the statistics come late
 
 
 def test_a_large_batch_is_one_turn(servers, monkeypatch):
@@ -455,13 +452,13 @@ def test_a_commit_whose_outcome_cannot_be_found_out_is_unknown(postgres, name, m
 
 
 def test_a_network_that_swallows_bytes_is_given_up(postgres, name, monkeypatch):
-    monkeypatch.setattr(database, "_ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(database, "_CONNECT_SECONDS", 1)
     with proxied(postgres.port) as proxy:
         one = Server(postgres.url_of(name, port=proxy.port))
         proxy.swallows = True
-        with pytest.raises(JournalFailed, match=r"no answer within 0\.3 seconds"):
-            one.journal.check()
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "_ANSWER_SECONDS", 0.3)
+            with pytest.raises(JournalFailed, match=r"no answer within 0\.3 seconds"):
+                one.journal.check()
         proxy.swallows = False
         proxy.cut()
         assert one.journal.check() is None
@@ -469,8 +466,9 @@ def test_a_network_that_swallows_bytes_is_given_up(postgres, name, monkeypatch):
 
 def test_a_server_that_is_frozen_in_its_turn_loses_it(servers, monkeypatch):
     one, other = servers
-    monkeypatch.setattr(postgres_journal, "WRITING", database.WRITING.replace("'5s'", "'200ms'"))
-    one.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres_journal, "WRITING", database.WRITING.replace("'5s'", "'200ms'"))
+        one.begin()
     other.turn(put(key("b"), "m 1\n"))
     with pytest.raises(TurnLost):
         one.append(put(key("a"), "m 1\n"))
@@ -481,10 +479,11 @@ def test_a_server_that_is_frozen_in_its_turn_loses_it(servers, monkeypatch):
 
 def test_a_turn_that_does_not_come_is_refused(servers, monkeypatch):
     one, other = servers
-    monkeypatch.setattr(postgres_journal, "WRITING", database.WRITING.replace("'8s'", "'100ms'"))
     one.begin()
-    with pytest.raises(JournalFailed, match="lock timeout"):
-        other.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres_journal, "WRITING", database.WRITING.replace("'8s'", "'100ms'"))
+        with pytest.raises(JournalFailed, match="lock timeout"):
+            other.begin()
     one.append(put(key("a"), "m 1\n"))
     other.turn(put(key("b"), "m 1\n"))
     assert len(other.store) == 2
@@ -690,9 +689,7 @@ def test_a_commit_that_no_standby_confirmed_is_not_acknowledged(monkeypatch, end
         assert failed.value.unknown
         standby.start()
         monkeypatch.setattr(database, "_ANSWER_SECONDS", 10.0)
-        deadline = time.monotonic() + 30
-        while one.look() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+        until(one.look)
         assert one.store.get(key("a"))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import time
+import threading
 
 import pytest
 from hypothesis import given, strategies as st
@@ -319,22 +319,27 @@ async def test_many_groups_expire_in_batches_of_which_a_reader_waits_for_the_las
 
 
 class SlowDisk(Batches):
-    """A journal that takes its time for each batch."""
+    """A journal that takes its time for each batch, until it may hurry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_hurry = threading.Event()
 
     def append(self, steps):
-        time.sleep(0.02)
+        self.may_hurry.wait(0.05)
         super().append(steps)
 
 
 async def test_a_reader_sees_what_is_left_when_all_batches_together_take_too_long(monkeypatch):
     monkeypatch.setattr(store_module, "EXPIRED_AT_ONCE", 1)
-    clock = Clock()
-    gateway, expiry = started(clock, rules(forget_after=10), SlowDisk())
+    clock, disk = Clock(), SlowDisk()
+    gateway, expiry = started(clock, rules(forget_after=10), disk)
     load(gateway, 20, clock.wall)
     clock.advance(10)
     with monkeypatch.context() as patch:
-        patch.setattr(expiry_module, "_SETTLE_SECONDS", 0.05)
+        patch.setattr(expiry_module, "_SETTLE_SECONDS", 0.5)
         assert 0 < len(await shown(gateway, expiry)) < 20
+    disk.may_hurry.set()
     await expiry.settle_all()
     assert await shown(gateway, expiry) == {}
     await gateway.close()

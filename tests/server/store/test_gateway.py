@@ -304,7 +304,7 @@ async def test_while_the_storage_is_away_readers_get_what_is_in_memory_until_it_
         assert 0 < await one.gateway.caught_up() <= one.gateway.copy_age
         assert not one.gateway.journal.is_connected
         one.gateway._max_staleness = 0.0
-        with pytest.raises(StaleCopy, match="nobody answers; what is in memory is 0 s old"):
+        with pytest.raises(StaleCopy, match=r"nobody answers; what is in memory is \d+ s old"):
             await one.gateway.caught_up()
         with pytest.raises(JournalFailed):
             await one.gateway.apply(put(key("a"), "m 2\n"))
@@ -315,12 +315,13 @@ async def test_while_the_storage_is_away_readers_get_what_is_in_memory_until_it_
 
 
 async def test_a_reader_does_not_wait_for_a_storage_that_hangs(monkeypatch):
-    monkeypatch.setattr(gateway_module, "_READ_SECONDS", 0.05)
     async with sharing(1) as (one,):
         with one.journal.history.turn:
             one.submit(put(key("a"), "m 1\n"))
             await asyncio.sleep(0)
-            await one.gateway.caught_up()
+            with monkeypatch.context() as patch:
+                patch.setattr(gateway_module, "_READ_SECONDS", 0.05)
+                await one.gateway.caught_up()
             assert not one.gateway.journal.is_connected
             assert one.state() == []
         await one.gateway.caught_up()
