@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from stat import S_ISFIFO
 
 from pushgate.client.collect import described
-from pushgate.client.options import FilePath, Options
+from pushgate.client.options import Options
 from pushgate.errors import ConfigurationError, PushgatewayError
-from pushgate.properties.files import read_text
+from pushgate.properties.files import FilePath, read_text
 
 
 class Fixed:

@@ -27,7 +27,7 @@ from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
 from pushgate.log import log_once
 from pushgate.properties import PrometheusProperties
-from pushgate.properties.files import read_text
+from pushgate.properties.files import FilePath, read_text
 from pushgate.properties.schema import (
     OWN,
     PUSHGATEWAY,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:  # slow to import, and rarely needed
 
     import httpx2
 
-FilePath = str | os.PathLike[str]
 Header = str | Callable[[], str]
 TokenSource = str | Callable[[], str | Awaitable[str]]
 # A program that gives one of these is not configured by properties about connections, or about

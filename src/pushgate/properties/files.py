@@ -6,17 +6,20 @@ import time
 from errno import EILSEQ, ETIMEDOUT
 from io import FileIO
 from stat import S_ISFIFO
+from typing import TypeAlias
+
+FilePath: TypeAlias = str | os.PathLike[str]
 
 # For a pipe, whose writer may have to ask another server first, or may never come.
 _PIPE_SECONDS = 5.0
 _PIECE = 1 << 16
-# What came out of pipes, by path, with the version of the pipe: nothing comes out a second time,
-# but each gateway of the process asks. One thread reads; the others wait for what it gets.
-_kept: dict[str | os.PathLike[str], tuple[tuple[int, ...], bytes]] = {}
+# What came out of each pipe, as it was then: nothing comes out a second time, but each gateway of
+# the process asks. One thread reads; the others wait for what it gets.
+_kept: dict[tuple[int, int, int], bytes] = {}
 _reading = threading.Lock()
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def read_file(path: FilePath) -> bytes:
     """Return what is in the file at *path*; of a pipe, all that is written until it is closed.
 
     A pipe is read once; then the same is returned, until something else is written to it.
@@ -30,7 +33,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         return file.read()
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def read_text(path: FilePath) -> str:
     """Return the text in the file at *path*, which is UTF-8.
 
     Raises:
@@ -42,28 +45,28 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise OSError(EILSEQ, "it is not UTF-8") from error
 
 
-def _piped(path: str | os.PathLike[str], expires: float) -> bytes:
+def _piped(path: FilePath, expires: float) -> bytes:
     # Not without end: after a fork, the thread that reads may belong to another process.
     if not _reading.acquire(timeout=_PIPE_SECONDS):
         raise _late(path, "nothing came from the pipe")
     try:
-        version, content = _kept.get(path, ((), b""))
-        if version != _version(os.stat(path)):
+        content = _kept.get(_version(os.stat(path)))
+        if content is None:
             # To open a pipe would otherwise wait for a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "rb", buffering=0) as pipe:
                 content = _until_closed(pipe, path, expires)
-                _kept[path] = _version(os.fstat(descriptor)), content
+                _kept[_version(os.fstat(descriptor))] = content
         return content
     finally:
         _reading.release()
 
 
-def _version(pipe: os.stat_result) -> tuple[int, ...]:
+def _version(pipe: os.stat_result) -> tuple[int, int, int]:
     return pipe.st_dev, pipe.st_ino, pipe.st_mtime_ns
 
 
-def _until_closed(pipe: FileIO, path: str | os.PathLike[str], expires: float) -> bytes:
+def _until_closed(pipe: FileIO, path: FilePath, expires: float) -> bytes:
     import select  # here, because pipes are rare
 
     ready = select.poll()
@@ -79,5 +82,5 @@ def _until_closed(pipe: FileIO, path: str | os.PathLike[str], expires: float) ->
     raise _late(path, what)
 
 
-def _late(path: str | os.PathLike[str], what: str) -> TimeoutError:
+def _late(path: FilePath, what: str) -> TimeoutError:
     return TimeoutError(ETIMEDOUT, f"{what} in {_PIPE_SECONDS:g} seconds", path)

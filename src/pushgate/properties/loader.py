@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from pushgate.errors import ConfigurationError
 from pushgate.log import log
 from pushgate.properties import grammar
-from pushgate.properties.files import read_file
+from pushgate.properties.files import FilePath, read_file
 from pushgate.properties.schema import (
     METRICS,
     OWN,
@@ -106,7 +106,7 @@ def load(
     external: Mapping[str, str] | None = None,
     *,
     env: Mapping[str, str] | None = None,
-    config_file: str | os.PathLike[str] | None = None,
+    config_file: FilePath | None = None,
     system: Mapping[str, str] | None = None,
     strict: bool = True,
     external_origin: str = "the properties given by code",
@@ -154,7 +154,7 @@ def _all(
     external: Mapping[str, str],
     external_origin: str,
     env: Mapping[str, str],
-    config_file: str | os.PathLike[str] | None,
+    config_file: FilePath | None,
     system: Mapping[str, str],
 ) -> Iterator[tuple[str, str, str]]:
     """Yield key, value and origin from every source, the weakest source first."""
