@@ -31,6 +31,8 @@ def test_groups_stay_in_the_order_of_their_keys(changes):
             expected = expected | {one} if is_put else expected - {one}
             assert [group.key for group in store.groups()] == sorted(expected)
             assert all(0 < len(run) <= 4 for run in store.runs())
+            assert len(store) == len(expected)
+            assert (store.get(one) is not None) is is_put
 
 
 def test_runs_of_unchanged_groups_stay_the_same():
@@ -39,18 +41,24 @@ def test_runs_of_unchanged_groups_stay_the_same():
         change(store, put(key(f"{i:03d}"), "a 1\n"))
     before = store.runs()
     change(store, put(key("000"), "a 2\n"))
-    assert [old == new for old, new in zip(before, store.runs(), strict=True)] == [
+    assert [old is new for old, new in zip(before, store.runs(), strict=True)] == [
         False,
         *[True] * (len(before) - 1),
     ]
 
 
-def test_a_snapshot_does_not_change():
-    store = Store()
-    change(store, put(key(), "a 1\n"))
-    snapshot = store.runs()
-    change(store, Wipe())
-    assert ([len(run) for run in snapshot], list(store.groups()), len(store)) == ([1], [], 0)
+@given(st.lists(st.integers(0, 12), max_size=9), st.lists(st.integers(0, 12), max_size=9))
+def test_a_snapshot_does_not_change(jobs, changed):
+    with runs_of(4):
+        store = Store()
+        for job in jobs:
+            change(store, put(key(f"{job:02}"), "a 1\n"))
+        snapshot, before = store.runs(), [*store.groups()]
+        for job in changed:
+            change(store, put(key(f"{job:02}"), "a 2\n"))
+        change(store, Wipe())
+        assert [group for run in snapshot for group in run.groups()] == before
+        assert ([*store.groups()], len(store)) == ([], 0)
 
 
 JOBS = st.integers(0, 30).map("{:02}".format)

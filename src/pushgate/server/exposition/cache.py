@@ -9,9 +9,8 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import call, is_
 from typing import NamedTuple, Protocol
-from weakref import ref
+from weakref import WeakKeyDictionary
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
 from pushgate.formats.negotiation import Accepted, Format
@@ -25,6 +24,7 @@ from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rules
 from pushgate.server.store.selection import SelectedGroups
 from pushgate.server.store.store import Store
+from pushgate.server.store.visible import Run
 from pushgate.server.telemetry import Family as OwnSamples, Telemetry
 
 # Smaller pieces are kept plain and joined with others: alone they compress badly.
@@ -33,19 +33,11 @@ _JOINED_BYTES = 256 << 10  # encoded at once, in a few milliseconds
 _JOINED_AT_ONCE = 16  # pieces, 0.1 ms each
 
 
-class _Run(NamedTuple):
-    """What is kept of a run of groups: the bytes and the first shape of each family, by name.
+class _Rendered(NamedTuple):
+    """The bytes and the first shape of each family of a run, by name."""
 
-    Groups that a push has replaced since are not kept, nor what only they need.
-    """
-
-    groups: tuple[ref[Group], ...]
     metrics: dict[str, list[Piece | bytes]]
     shapes: dict[str, FamilyShape]
-
-    def is_of(self, groups: tuple[Group, ...]) -> bool:
-        # Groups never change, so the same objects say that nothing has.
-        return len(groups) == len(self.groups) and all(map(is_, map(call, self.groups), groups))
 
 
 class _Stretch:
@@ -105,8 +97,8 @@ class Source(Protocol):
         """The rules in force."""
         ...
 
-    def runs(self) -> list[tuple[Group, ...]]:
-        """Return the groups in the order of their keys, in runs with stable boundaries."""
+    def runs(self) -> list[Run]:
+        """Return the groups in the order of their keys, in runs that stay while they do."""
         ...
 
 
@@ -118,7 +110,8 @@ class Exposition:
         self._view = view
         self._encoding = encoding
         self._rules = source.rules
-        self._runs: dict[bytes, _Run] = {}
+        # What is made of a run goes with it, as soon as one of its groups changes.
+        self._by_run: WeakKeyDictionary[Run, _Rendered] = WeakKeyDictionary()
         self._plan: tuple[int, tuple[str, ...], _Plan] | None = None
 
     def scrape(self) -> Sliced[list[bytes]]:
@@ -132,7 +125,8 @@ class Exposition:
         names = tuple(family.shape.name for family in own)
         revision = self._source.revision
         if self._rules is not self._source.rules:  # they are part of what is shown
-            self._rules, self._runs = self._source.rules, {}
+            self._rules = self._source.rules
+            self._by_run.clear()
         if self._plan is None or self._plan[:2] != (revision, names):
             runs = yield from self._rendered(self._source.runs())
             plan = yield from self._planned(runs, names)
@@ -156,24 +150,23 @@ class Exposition:
                 total = joined((total, piece, merged.total, stretch.total))
         return self._encoding.whole(pieces, total)
 
-    def _rendered(self, groups: list[tuple[Group, ...]]) -> Sliced[list[_Run]]:
-        """Return all runs; those in which a group changed are rendered anew."""
-        old, self._runs = self._runs, {}
-        groups.reverse()
-        while groups:
-            run = groups.pop()  # what pushes replace meanwhile goes now, not all at the end
-            key = run[0].key.packed
-            kept = old.pop(key, None)
-            if kept is None or not kept.is_of(run):
-                kept = yield from self._render(run)
-            self._runs[key] = kept
-        return [*self._runs.values()]
+    def _rendered(self, runs: list[Run]) -> Sliced[list[_Rendered]]:
+        """Return what is rendered of each of *runs*; of a known one it is kept."""
+        out: list[_Rendered] = []
+        runs.reverse()
+        while runs:
+            run = runs.pop()  # what pushes replace meanwhile goes now, not all at the end
+            kept = self._by_run.get(run)
+            if kept is None:
+                self._by_run[run] = kept = yield from self._render(run.groups())
+            out.append(kept)
+        return out
 
-    def _render(self, run: tuple[Group, ...]) -> Sliced[_Run]:
+    def _render(self, groups: list[Group]) -> Sliced[_Rendered]:
         metrics: dict[str, list[Piece | bytes]] = {}
         shapes: dict[str, FamilyShape] = {}
         loose: dict[str, list[bytes]] = {}
-        for family, piece in self._view.pieces(run):
+        for family, piece in self._view.pieces(groups):
             yield
             if not piece:
                 continue
@@ -188,13 +181,13 @@ class Exposition:
             yield
             if parts:
                 metrics.setdefault(name, []).append(self._kept(parts))
-        return _Run(tuple(map(ref, run)), metrics, shapes)
+        return _Rendered(metrics, shapes)
 
     def _kept(self, parts: list[bytes]) -> Piece | bytes:
         plain = b"".join(parts)
         return plain if len(plain) < _SMALL else self._encoding.piece(plain)
 
-    def _planned(self, runs: list[_Run], own: tuple[str, ...]) -> Sliced[_Plan]:
+    def _planned(self, runs: list[_Rendered], own: tuple[str, ...]) -> Sliced[_Plan]:
         """Return the families of *runs*, arranged around the *own* names."""
         pushed: dict[str, list[Piece | bytes]] = {}
         shapes: dict[str, FamilyShape] = {}

@@ -8,6 +8,7 @@ from pushgate.server.store.group import Group
 from pushgate.server.store.rules import NO_RULES, Rules
 from pushgate.server.store.selector import Selector
 from pushgate.server.store.store import Store
+from pushgate.server.store.visible import Run
 
 _RUN = 512
 
@@ -43,10 +44,10 @@ class Selection(NamedTuple):
         """Return the selected groups of *store* as they are now, ordered by key."""
         return self._among(store.runs())
 
-    def _among(self, runs: list[tuple[Group, ...]]) -> Sliced[list[Group]]:
+    def _among(self, runs: list[Run]) -> Sliced[list[Group]]:
         chosen: list[Group] = []
         for run in runs:
-            for group in run:
+            for group in run.groups():
                 if (yield from self.includes(group)):
                     chosen.append(group)
                 yield
@@ -67,7 +68,8 @@ class SelectedGroups:
         self.rules = rules
         self._groups = groups
 
-    def runs(self) -> list[tuple[Group, ...]]:
+    def runs(self) -> list[Run]:
         """Return the groups in runs, as :meth:`Store.runs`."""
-        starts = range(0, len(self._groups), _RUN)
-        return [tuple(self._groups[start : start + _RUN]) for start in starts]
+        by_key = [(group.key.packed, group) for group in self._groups]
+        starts = range(0, len(by_key), _RUN)
+        return [Run(dict(by_key[start : start + _RUN])) for start in starts]

@@ -237,14 +237,10 @@ class Store(VisibleGroups):
         """Do all of :meth:`application` at once."""
         self.revision += 1
         for before, after, _, _ in steps:
-            if after is None:
-                assert before is not None
+            if after is not None:
+                self._put(after)
+            elif before is not None:
                 self._remove(before)
-            else:
-                packed = after.key.packed
-                if packed not in self._visible:
-                    self._make_room(packed)
-                self._visible[packed] = after
 
     def withdrawal(self, steps: Iterable[Step]) -> Sliced[None]:
         """Take back admitted *steps* that were not applied, the last admitted first."""

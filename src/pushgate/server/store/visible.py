@@ -1,16 +1,37 @@
 """The groups that readers see, in the order of their keys."""
 
 import random
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate
-from operator import itemgetter
+from itertools import accumulate, islice
 
 from pushgate.model.grouping import GroupingKey
 from pushgate.server.store.group import Group
 
-# Groups are kept in order in runs of about half to all of this many.
+# Groups are kept in runs of about half to all of this many.
 _RUN = 512
+
+
+class Run:
+    """Some hundreds of groups whose keys follow one another.
+
+    Readers get runs that never change, so what is made of one can be kept for as long as it exists.
+    """
+
+    __slots__ = ("__weakref__", "by_key", "is_shown")
+
+    def __init__(self, by_key: dict[bytes, Group]) -> None:
+        """Hold the groups *by_key*, in any order."""
+        self.by_key = by_key
+        self.is_shown = False
+        """Whether a reader may hold it: then a change goes into a copy."""
+
+    def __len__(self) -> int:
+        return len(self.by_key)
+
+    def groups(self) -> list[Group]:
+        """Return the groups in the order of their keys; takes some 50 µs."""
+        return [self.by_key[packed] for packed in sorted(self.by_key)]
 
 
 class VisibleGroups:
@@ -18,86 +39,107 @@ class VisibleGroups:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._runs: list[list[bytes]] = []
-        self._visible: dict[bytes, Group] = {}
+        self._runs = [Run({})]
+        # The run at the same place has the keys from this one on, and before the next one.
+        self._firsts = [b""]
+        self._size = 0
         self.revision = 0
         """Grows with everything that becomes visible."""
 
     def __len__(self) -> int:
-        return len(self._visible)
+        return self._size
 
     def get(self, key: GroupingKey) -> Group | None:
         """Return the visible group *key*."""
-        return self._visible.get(key.packed)
+        at = bisect_right(self._firsts, key.packed) - 1
+        return self._runs[at].by_key.get(key.packed)
 
-    def runs(self) -> list[tuple[Group, ...]]:
-        """Return all visible groups in the order of their keys, in runs.
+    def runs(self) -> list[Run]:
+        """Return all visible groups in the order of their keys, in runs: a snapshot.
 
-        The runs stay the same while their groups do, so what is made of a run can be
-        kept. The result is a snapshot.
+        A run is the same object for as long as its groups are. Costs 0.1 µs for each run.
         """
-        get = self._visible.__getitem__
-        return [tuple(map(get, run)) for run in self._runs]
+        shown = [run for run in self._runs if run.by_key]
+        for run in shown:
+            run.is_shown = True
+        return shown
 
     def groups(self) -> Iterator[Group]:
         """Yield the visible groups in the order of their keys."""
         for run in self.runs():
-            yield from run
+            yield from run.groups()
 
-    def walk(self) -> Iterator[tuple[Group, ...]]:
+    def walk(self) -> Iterator[list[Group]]:
         """Yield the visible groups in the order of their keys, some hundreds at a time.
 
         The store may change between two steps: a group that exists all the time is yielded
         once, as it is then. A step costs the same however much is stored.
         """
-        done = b""  # sorts before every key
+        start = b""
         while True:
-            at = bisect_right(self._runs, done, key=itemgetter(0))
-            if at and self._runs[at - 1][-1] > done:
-                at -= 1
-            if at == len(self._runs):
+            at = bisect_right(self._firsts, start) - 1
+            groups = [group for group in self._runs[at].groups() if group.key.packed >= start]
+            following = self._firsts[at + 1 : at + 2]
+            if groups:
+                yield groups
+            if not following:
                 return
-            run = self._runs[at]
-            keys = run[bisect_right(run, done) :]
-            yield tuple(map(self._visible.__getitem__, keys))
-            done = keys[-1]
+            [start] = following
 
     def page(self, start: int, count: int) -> list[Group]:
         """Return up to *count* visible groups in the order of their keys, from *start* on."""
-        page: list[bytes] = []
+        page: list[Group] = []
         for run in self._runs:
-            page += run[start : start + count - len(page)]
+            if start < len(run):
+                page += run.groups()[start : start + count - len(page)]
             start = max(0, start - len(run))
             if len(page) == count:
                 break
-        return [*map(self._visible.__getitem__, page)]
+        return page
 
     def sample(self, most: int) -> list[Group]:
         """Return *most* of the visible groups, any; all if there are no more."""
-        ends = [*accumulate(map(len, self._runs))]
-        chosen = random.sample(range(len(self)), min(len(self), most))
-        places = ((bisect_right(ends, position), position) for position in chosen)
-        return [self._visible[self._runs[at][position - ends[at]]] for at, position in places]
+        starts = [0, *accumulate(map(len, self._runs))]
 
-    def _make_room(self, packed: bytes) -> None:
-        if not self._runs:
-            self._runs.append([packed])
-            return
-        at = self._run_of(packed)
+        def nth(position: int) -> Group:
+            at = bisect_right(starts, position) - 1
+            return next(islice(self._runs[at].by_key.values(), position - starts[at], None))
+
+        return [*map(nth, random.sample(range(len(self)), min(len(self), most)))]
+
+    def _put(self, group: Group) -> None:
+        """Show *group*, in place of the one with its key if there is one."""
+        packed = group.key.packed
+        at = bisect_right(self._firsts, packed) - 1
         run = self._runs[at]
-        insort(run, packed)
-        if len(run) > _RUN:
-            self._runs[at : at + 1] = [run[: _RUN // 2], run[_RUN // 2 :]]
+        if run.is_shown:
+            run = self._copy(at)
+        is_known = packed in run.by_key
+        run.by_key[packed] = group
+        if not is_known:
+            self._size += 1
+            if len(run) > _RUN:
+                self._split(at)
 
     def _remove(self, group: Group) -> None:
+        """Show *group* no longer."""
         packed = group.key.packed
-        del self._visible[packed]
-        at = self._run_of(packed)
+        at = bisect_right(self._firsts, packed) - 1
         run = self._runs[at]
-        del run[bisect_left(run, packed)]
-        if not run:
-            del self._runs[at]
+        if run.is_shown:
+            run = self._copy(at)
+        del run.by_key[packed]
+        self._size -= 1
+        if at and not run.by_key:
+            del self._runs[at], self._firsts[at]
 
-    def _run_of(self, packed: bytes) -> int:
-        """Return the run that holds *packed*, or would."""
-        return max(bisect_right(self._runs, packed, key=itemgetter(0)) - 1, 0)
+    def _copy(self, at: int) -> Run:
+        """Return the run *at* anew: readers keep the old one."""
+        run = self._runs[at] = Run(self._runs[at].by_key.copy())
+        return run
+
+    def _split(self, at: int) -> None:
+        items = sorted(self._runs[at].by_key.items())
+        half = len(items) // 2
+        self._runs[at : at + 1] = [Run(dict(items[:half])), Run(dict(items[half:]))]
+        self._firsts.insert(at + 1, items[half][0])
