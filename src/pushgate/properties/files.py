@@ -13,9 +13,9 @@ FilePath: TypeAlias = str | os.PathLike[str]
 # For a pipe, whose writer may have to ask another server first, or may never come.
 _PIPE_SECONDS = 5.0
 _PIECE = 1 << 16
-# What came out of each pipe, as it was then: nothing comes out a second time, but each gateway of
-# the process asks. One thread reads; the others wait for what it gets.
-_kept: dict[tuple[int, int, int], bytes] = {}
+# What came out of each pipe, and when it was written: nothing comes out a second time, but each
+# gateway of the process asks. One thread reads; the others wait for what it gets.
+_kept: dict[tuple[int, int], tuple[int, bytes]] = {}
 _reading = threading.Lock()
 
 
@@ -50,20 +50,18 @@ def _piped(path: FilePath, expires: float) -> bytes:
     if not _reading.acquire(timeout=_PIPE_SECONDS):
         raise _late(path, "nothing came from the pipe")
     try:
-        content = _kept.get(_version(os.stat(path)))
-        if content is None:
+        before = os.stat(path)
+        written, content = _kept.get((before.st_dev, before.st_ino), (0, b""))
+        if written != before.st_mtime_ns:
             # To open a pipe would otherwise wait for a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "rb", buffering=0) as pipe:
                 content = _until_closed(pipe, path, expires)
-                _kept[_version(os.fstat(descriptor))] = content
+                after = os.fstat(descriptor)
+            _kept[after.st_dev, after.st_ino] = after.st_mtime_ns, content
         return content
     finally:
         _reading.release()
-
-
-def _version(pipe: os.stat_result) -> tuple[int, int, int]:
-    return pipe.st_dev, pipe.st_ino, pipe.st_mtime_ns
 
 
 def _until_closed(pipe: FileIO, path: FilePath, expires: float) -> bytes:
