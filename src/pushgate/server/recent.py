@@ -95,9 +95,9 @@ class Recent:
         if self._until is None:
             self._until = now + 60
             return
-        passed = min(int((now - self._until) // 60), MINUTES)
+        passed = int((now - self._until) // 60)
         # The window forgets what is older than a minute, so it is read as of its end.
         self._minutes.append(self._current(self._until - 1e-6))
-        self._minutes.extend([Minute(0, float("nan"), float("nan"))] * passed)
+        self._minutes.extend([Minute(0, float("nan"), float("nan"))] * min(passed, MINUTES))
         self._window = Window(60, 1)
-        self._until += 60 * (int((now - self._until) // 60) + 1)
+        self._until += 60 * (passed + 1)

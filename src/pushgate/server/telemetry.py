@@ -76,7 +76,7 @@ class Family(NamedTuple):
 class Telemetry:
     """The server's own metrics. All of it belongs to the event loop's thread."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         """Start counting. The times passed to :meth:`observe_push` are those of *clock*."""
         self._clock = clock
         self._registry = CollectorRegistry()

@@ -26,11 +26,19 @@ _DEFAULT_ADVICE: Final = (
 )
 
 
-def error_number(error: Exception, connection: apsw.Connection | None) -> int:
-    """Return the system's ``errno`` that caused *error*, 0 if there is none.
+def reason(error: Exception, connection: apsw.Connection | None) -> str:
+    """Return the reason of *error* in words.
 
-    Call it before the next statement on *connection*, which keeps only the last one.
+    Call it before the next statement on *connection*, which keeps only its last error.
     """
+    number = _error_number(error, connection)
+    if number == errno.ENOSPC:
+        return "disk full"
+    return os.strerror(number) if number else str(error) or type(error).__name__
+
+
+def _error_number(error: Exception, connection: apsw.Connection | None) -> int:
+    """Return the system's ``errno`` that caused *error*, 0 if there is none."""
     if isinstance(error, OSError):
         return error.errno or 0
     if isinstance(error, apsw.FullError):
@@ -38,13 +46,6 @@ def error_number(error: Exception, connection: apsw.Connection | None) -> int:
     if connection is not None and isinstance(error, apsw.IOError | apsw.CantOpenError):
         return connection.system_errno
     return 0
-
-
-def reason(error: Exception, number: int) -> str:
-    """Return the reason of *error* in words; *number* is its ``errno``, or 0."""
-    if number == errno.ENOSPC:
-        return "disk full"
-    return os.strerror(number) if number else str(error) or type(error).__name__
 
 
 def startup_error(
@@ -57,9 +58,8 @@ def startup_error(
         return in_use(path)
     if isinstance(error, _CORRUPT):
         return damaged(path, str(error))
-    number = error_number(error, connection)
-    advice = _ADVICE.get(number, _DEFAULT_ADVICE)
-    return StartupError(f"can't use {path}: {reason(error, number)}; {advice}")
+    advice = _ADVICE.get(_error_number(error, connection), _DEFAULT_ADVICE)
+    return StartupError(f"can't use {path}: {reason(error, connection)}; {advice}")
 
 
 def in_use(path: Path) -> StartupError:

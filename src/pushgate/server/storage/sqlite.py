@@ -17,7 +17,7 @@ from pushgate.errors import JournalFailed, StartupError
 from pushgate.model.shape import PushShape
 from pushgate.server.storage import wal
 from pushgate.server.storage.codec import DamagedRecord, decode_group, decode_shape
-from pushgate.server.storage.failures import error_number, reason, startup_error
+from pushgate.server.storage.failures import reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
 from pushgate.server.storage.ids import Ids, distinct_shapes
 from pushgate.server.storage.journal import Journal
@@ -221,7 +221,7 @@ class SqliteJournal(Journal):
             self._write(steps, applied_keys, replace_keys=replace_keys)
         except apsw.Error as error:
             # The reason first: the statements of _undo() overwrite it.
-            cause = f"{self._path} could not be written: {self._why(error)}"
+            cause = f"{self._path} could not be written: {reason(error, self._connection)}"
             self._is_full = isinstance(error, apsw.FullError)
             raise JournalFailed(cause, unknown=not self._undo()) from error
         except BaseException:
@@ -251,7 +251,7 @@ class SqliteJournal(Journal):
             if self._vacuumed and not self._may_shrink:
                 self._checkpoint()  # shortens the file
         except apsw.Error as error:
-            why = self._why(error)
+            why = reason(error, self._connection)
             self.tidy_failures += 1
             self._tidy_again = time.monotonic() + _RETRY_SECONDS
             if not self._tidy_failed:
@@ -399,9 +399,6 @@ class SqliteJournal(Journal):
             if explained is error:
                 raise
             raise explained from error
-
-    def _why(self, error: apsw.Error) -> str:
-        return reason(error, error_number(error, self._connection))
 
 
 def _inserts(sql: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
