@@ -22,15 +22,9 @@ _CHUNK_BYTES = 64 << 10
 
 async def in_steps(work: Generator[Any, None, T]) -> T:
     """Return the result of *work*, and let other requests run at some of its yields."""
-    while True:
-        pause = perf_counter() + SLICE_SECONDS
-        try:
-            while perf_counter() < pause:
-                next(work)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    while not (results := _advanced(work, SLICE_SECONDS)):
         await next_slice()
+    return results[0]
 
 
 async def select_groups(selection: Selection, store: Store) -> list[Group]:
@@ -45,7 +39,7 @@ async def in_thread(work: Generator[Any, None, T]) -> T:
     All such work shares one thread and takes turns in it, of a tenth of a second or one step.
     """
     loop = asyncio.get_running_loop()
-    while not (results := await loop.run_in_executor(_SLOW, _advanced, work)):
+    while not (results := await loop.run_in_executor(_SLOW, _advanced, work, _TURN_SECONDS)):
         pass
     return results[0]
 
@@ -54,9 +48,9 @@ _SLOW = ThreadPoolExecutor(1, "slow-work")
 _TURN_SECONDS = 0.1
 
 
-def _advanced(work: Generator[Any, None, T]) -> list[T]:
-    """Take steps of *work* for a turn; return its result if it has ended, else nothing."""
-    pause = perf_counter() + _TURN_SECONDS
+def _advanced(work: Generator[Any, None, T], seconds: float) -> list[T]:
+    """Take steps of *work* for *seconds*; return its result if it has ended, else nothing."""
+    pause = perf_counter() + seconds
     try:
         while perf_counter() < pause:
             next(work)
