@@ -569,8 +569,6 @@ class HttpProtocol(asyncio.Protocol):
 
     def _write_response(self, response: Response) -> None:
         """Answer a push that did not go through the application."""
-        if not self._owes_response:
-            return
         if not self._transport.is_closing():
             keep_alive = self._decide_keep_alive()
             date, is_http_1_0 = self._state.date, self.is_http_1_0
@@ -740,8 +738,7 @@ class Exchange:
     def _head(self) -> bytes:
         """Return the head of the response, in which a body of unknown length is chunked."""
         start = self._start
-        if start is None:
-            raise RuntimeError("the body of a response came before its head")
+        assert start is not None
         self._is_started = True
         status, headers = start["status"], tuple(start["headers"])
         has_end = any(name.lower() == b"content-length" for name, _ in headers)

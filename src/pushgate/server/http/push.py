@@ -304,8 +304,7 @@ class PushService:
                 read_quickly = self._decoder.read_quickly
                 pushed = read_quickly(pieces[0], request.content_type, request.encoding)
                 if pushed is not None:
-                    self._check_exposition(push, pushed)
-                    self._submit(push, _change(push, pushed))
+                    self._submit_pushed(push, pushed)
                     return
         except Exception as error:  # noqa: BLE001 - answered, and logged there if unexpected
             push.settle(error)
@@ -318,8 +317,7 @@ class PushService:
         loop = asyncio.get_running_loop()
         try:
             pushed = await loop.run_in_executor(_DECODERS, self._decode_large, push, pieces)
-            self._check_exposition(push, pushed)
-            self._submit(push, _change(push, pushed))
+            self._submit_pushed(push, pushed)
         except Exception as error:  # noqa: BLE001 - settled, and logged there if unexpected
             push.settle(error)
 
@@ -338,19 +336,28 @@ class PushService:
             raise error.with_traceback(None) from None
         return pushed
 
-    def _check_exposition(self, push: "Push", pushed: Pushed) -> None:
-        """Raise :exc:`LimitExceeded` if scrapes would become much longer than the body was."""
-        most, shape = self._settings.limit_decompressed_bytes, pushed.shape
+    def _submit_pushed(self, push: "Push", pushed: Pushed) -> None:
+        """Submit what was read.
+
+        Raises:
+            LimitExceeded: scrapes would become much longer than the body was.
+        """
+        most, request, shape = self._settings.limit_decompressed_bytes, push.request, pushed.shape
         # Each line repeats the group, and no more than the whole body.
         at_most = shape.series * (len(push.group.packed) + push.length)
-        if at_most <= most and not push.request.encoding:
-            return
-        if 0 < most < shape.repeated_bytes(push.group):
+        if (at_most > most or request.encoding) and 0 < most < shape.repeated_bytes(push.group):
             raise LimitExceeded(
                 f"in an exposition, the labels of the push take more than {most} bytes: each of its"
                 f" {shape.series} lines repeats them",
                 "decompressed-bytes",
             )
+        once = request.idempotency_key
+        if once:
+            # Two groups may use the same key. A digest of both is short, and shows no one's key.
+            once = blake2b(once, digest_size=16, key=blake2b(push.group.packed).digest()).digest()
+        address = address_of(push.client)
+        change = _CHANGE_OF[request.method](push.group, pushed, time.time_ns(), address, once)
+        self._submit(push, change)
 
     def _submit(self, push: "Push", change: Change) -> None:
         self._expiry.begin(push.group)  # a POST may not keep what should be gone
@@ -385,7 +392,8 @@ class PushService:
                 "\n".join([str(error), *getattr(error, "advice", ())]),
             )
         )
-        where = {"logged_source": push.source, "err": str(error)[:_MAX_LOGGED]}
+        source = "{}:{}".format(*push.client) if push.client else ""
+        where = {"logged_source": source, "err": str(error)[:_MAX_LOGGED]}
         if isinstance(error, InconsistentPush):
             _log.log(
                 logging.ERROR if self._is_checked else logging.WARNING,
@@ -432,11 +440,6 @@ class Push:
         self.group: GroupingKey
         self.length = 0
         self.started = time.perf_counter()
-
-    @property
-    def source(self) -> str:
-        """The address of the client as logs show it."""
-        return f"{self.client[0]}:{self.client[1]}" if self.client else ""
 
     def feed(self, piece: bytes) -> None:
         """Take the next *piece* of the body."""
@@ -486,15 +489,6 @@ class Push:
 
     fail = settle
     """Refuse the push: the rest of its body will not come."""
-
-
-def _change(push: Push, pushed: Pushed) -> Change:
-    once = push.request.idempotency_key
-    if once:
-        # Two groups may use the same key. A digest of both is short, and shows no one's key.
-        once = blake2b(once, digest_size=16, key=blake2b(push.group.packed).digest()).digest()
-    address = address_of(push.client)
-    return _CHANGE_OF[push.request.method](push.group, pushed, time.time_ns(), address, once)
 
 
 async def push_over_asgi(pushes: PushService, scope: Scope, receive: Receive, send: Send) -> None:
