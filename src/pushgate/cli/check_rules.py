@@ -12,10 +12,11 @@ from pushgate.errors import StartupError
 @click.argument("file", type=click.Path(path_type=Path))
 def check_rules(file: Path) -> None:
     """Check a rules file for the server's flag --push.rules-file."""
-    from pushgate.server.rules.file import load
+    from pushgate.server.live import read_file
+    from pushgate.server.rules.file import parse
 
     try:
-        rules = load(file)
+        rules = parse(read_file(file))
     except StartupError as error:
         raise StartupError(f"{file}: {error}") from error
     click.echo(f"{file}: {counted(len(rules), 'rule')}, valid")

@@ -1,7 +1,6 @@
 """Reads the rules file."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
@@ -10,7 +9,6 @@ from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.family import MetricType
 from pushgate.server.fields import Section
-from pushgate.server.live import read_file
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
@@ -38,18 +36,12 @@ class Top(Section, frozen=True, kw_only=True):
     rules: tuple[RuleSection, ...]
 
 
-def load(path: Path) -> tuple[Rule, ...]:
-    """Return the rules in the file at *path*.
+def parse(text: bytes) -> tuple[Rule, ...]:
+    """Return the rules that *text*, the content of the file, writes.
 
     Raises:
-        StartupError: it can't be read, or what it says can't be done. The text names the line
-            and the key, but not *path*.
+        StartupError: what it says can't be done. The message names the line and the key.
     """
-    return parse(read_file(path))
-
-
-def parse(text: bytes) -> tuple[Rule, ...]:
-    """Return the rules that *text* writes; errors are as for :func:`load`."""
     from pushgate.server.document import Document
 
     document = Document(text)
