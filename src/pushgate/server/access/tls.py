@@ -266,15 +266,13 @@ def valid_until(peer_certificate: Mapping[str, Any] | None) -> float:
     return ssl.cert_time_to_seconds(end) if end else math.inf
 
 
-def names(peer_certificate: Mapping[str, Any] | None) -> frozenset[str]:
+def names(peer_certificate: Mapping[str, Any]) -> frozenset[str]:
     """Return the DNS, e-mail, IP and URI names in what ``getpeercert()`` returned.
 
     Configured names have no kind of their own, so their form decides. Names that have the
     form of another kind are left out: the URI ``agent.example`` does not stand for the host
     of that name, nor the host ``10.0.0.1`` for that address.
     """
-    if not peer_certificate:
-        return frozenset()
     entries = peer_certificate.get("subjectAltName", ())
     return frozenset(canonical_name(name) for kind, name in entries if kind == _kind(name))
 

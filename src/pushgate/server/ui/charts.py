@@ -110,9 +110,7 @@ def histogram(
     listed = [(f"p{rank * 100:g}", read(at)) for rank, at in quantiles]
     said = ", ".join(f"{name} {value}" for name, value in listed)
     label = f"Histogram of {total:,.6g} observations in {len(buckets)} buckets: {said}"
-    return Chart(
-        bars, [tick for tick in ticks if 0 <= float(tick.x[:-1]) <= 100], marks, listed, label
-    )
+    return Chart(bars, ticks, marks, listed, label)
 
 
 def _bar(
