@@ -86,7 +86,7 @@ def test_deleting_some_groups_spares_those_pushed_in_the_meantime(events, before
 
 def test_selected_groups_come_in_runs_that_hold_all_of_them():
     groups = [*store_of([("a", str(n), True) for n in range(1200)]).groups()]
-    runs = SelectedGroups(groups).runs()
+    runs = [*SelectedGroups(groups).runs()]
     assert [group for run in runs for group in run.groups()] == groups
     assert len(runs) == 3
 

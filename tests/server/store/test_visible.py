@@ -39,7 +39,7 @@ def test_runs_of_unchanged_groups_stay_the_same():
     store = Store()
     for i in range(600):
         change(store, put(key(f"{i:03d}"), "a 1\n"))
-    before = store.runs()
+    before = [*store.runs()]
     change(store, put(key("000"), "a 2\n"))
     assert [old is new for old, new in zip(before, store.runs(), strict=True)] == [
         False,
@@ -53,7 +53,7 @@ def test_a_snapshot_does_not_change(jobs, changed):
         store = Store()
         for job in jobs:
             change(store, put(key(f"{job:02}"), "a 1\n"))
-        snapshot, before = store.runs(), [*store.groups()]
+        before, snapshot = [*store.groups()], store.runs()
         for job in changed:
             change(store, put(key(f"{job:02}"), "a 2\n"))
         change(store, Wipe())

@@ -7,7 +7,7 @@ slices, so that pushes go on meanwhile; it shows the store as it was at the firs
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -97,7 +97,7 @@ class Source(Protocol):
         """The rules in force."""
         ...
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> Iterator[Run]:
         """Return the groups in the order of their keys, in runs that stay while they do."""
         ...
 
@@ -150,12 +150,10 @@ class Exposition:
                 total = joined((total, piece, merged.total, stretch.total))
         return self._encoding.whole(pieces, total)
 
-    def _rendered(self, runs: list[Run]) -> Sliced[list[_Rendered]]:
+    def _rendered(self, runs: Iterator[Run]) -> Sliced[list[_Rendered]]:
         """Return what is rendered of each of *runs*; of a known one it is kept."""
         out: list[_Rendered] = []
-        runs.reverse()
-        while runs:
-            run = runs.pop()  # what pushes replace meanwhile goes now, not all at the end
+        for run in runs:
             kept = self._by_run.get(run)
             if kept is None:
                 self._by_run[run] = kept = yield from self._render(run.groups())

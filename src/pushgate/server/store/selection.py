@@ -1,6 +1,6 @@
 """Selects some of the stored groups: those that a request is about."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pushgate.model.slices import Sliced
@@ -44,7 +44,7 @@ class Selection(NamedTuple):
         """Return the selected groups of *store* as they are now, ordered by key."""
         return self._among(store.runs())
 
-    def _among(self, runs: list[Run]) -> Sliced[list[Group]]:
+    def _among(self, runs: Iterator[Run]) -> Sliced[list[Group]]:
         chosen: list[Group] = []
         for run in runs:
             for group in run.groups():
@@ -68,8 +68,7 @@ class SelectedGroups:
         self.rules = rules
         self._groups = groups
 
-    def runs(self) -> list[Run]:
-        """Return the groups in runs, as :meth:`Store.runs`."""
-        by_key = [(group.key.packed, group) for group in self._groups]
-        starts = range(0, len(by_key), _RUN)
-        return [Run(dict(by_key[start : start + _RUN])) for start in starts]
+    def runs(self) -> Iterator[Run]:
+        """Yield the groups in runs, as :meth:`Store.runs`."""
+        for start in range(0, len(self._groups), _RUN):
+            yield Run({group.key.packed: group for group in self._groups[start : start + _RUN]})
