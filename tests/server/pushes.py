@@ -1,11 +1,13 @@
 """Pushes of text, as the tests of store, journal, gateway and exposition make them."""
 
+from collections.abc import Callable
+
 from pushgate.errors import InconsistentPush
 from pushgate.formats.scanner import scan
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.model.shape import Pushed, PushShape
-from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace
+from pushgate.server.store.change import Change, Delete, DeleteAll, Fail, Merge, Replace
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import Store
 
@@ -31,9 +33,14 @@ def apart(one: Pushed) -> Pushed:
     return one._replace(shape=PushShape(one.shape.families, one.shape.label_schema))
 
 
-def change(store: Store, one: Change) -> None:
+def wipe(store: Store) -> DeleteAll:
+    """The deletion of all groups that are visible."""
+    return DeleteAll([*store.groups()])
+
+
+def change(store: Store, one: Change | Callable[[Store], Change]) -> None:
     """Make *one* visible in *store*."""
-    store.apply(store.admit(one))
+    store.apply(store.admit(one(store) if callable(one) else one))
 
 
 def refusal(store: Store, one: Replace | Merge) -> InconsistentPush | None:
@@ -70,4 +77,5 @@ __all__ = [
     "pushed",
     "put",
     "refusal",
+    "wipe",
 ]

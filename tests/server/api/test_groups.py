@@ -13,12 +13,15 @@ from hypothesis import given, strategies as st
 from pushgate.errors import JournalFailed
 from pushgate.model.slices import finished
 from pushgate.server.settings import Settings
+from pushgate.server.store import visible as visible_module
 from pushgate.server.store.change import Fail
 from pushgate.server.store.group import Failure
 from pushgate.server.store.rules import Rule, Rules
 from tests.server.http.asgi import Served
+from tests.server.http.connection import wired
 from tests.server.journals import ForgetfulJournal
-from tests.server.pushes import change, key, put
+from tests.server.pushes import change, content, key, put
+from tests.server.store.gateways import until
 
 SECOND = 10**9
 
@@ -318,6 +321,30 @@ def test_a_wipe_deletes_every_group_before_it_is_answered():
     answer = served.ask("PUT", "/api/v1/admin/wipe", headers={"Content-Encoding": "gzip"})
     assert (answer.status, answer.headers) == (202, {"content-length": "0"})
     assert served.ask("GET", "/api/v1/metrics").text == '{"status":"success","data":[]}'
+
+
+def test_a_push_is_answered_while_a_wipe_runs_and_is_kept(monkeypatch):
+    monkeypatch.setattr(visible_module, "_RUN", 4)
+
+    async def raced() -> tuple:
+        async with wired(web_enable_admin_api=True) as wire:
+            store = wire.context.gateway.store
+            for number in range(2000):
+                change(store, put(key(f"{number:04}"), "m 1\n"))
+            wipe = asyncio.create_task(
+                wire.exchanged(b"PUT /api/v1/admin/wipe HTTP/1.1\r\nHost: g\r\n\r\n")
+            )
+            await until(lambda: len(store) < 2000)
+            [push] = await wire.exchanged(
+                b"PUT /metrics/job/1999 HTTP/1.1\r\nHost: g\r\nContent-Length: 4\r\n\r\nm 2\n"
+            )
+            is_wiped = wipe.done()
+            [wiped] = await wipe
+            return push, is_wiped, wiped, [content(group) for group in store.groups()]
+
+    push, is_wiped, wiped, left = asyncio.run(raced())
+    assert (push.status, is_wiped) == (200, False)
+    assert (wiped.status, left) == (202, [{"m": [b"2"]}])
 
 
 def test_a_wipe_needs_the_admin_api():

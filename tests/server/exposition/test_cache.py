@@ -19,11 +19,11 @@ from pushgate.server.exposition.cache import Exposition
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
 from pushgate.server.store import visible as visible_module
-from pushgate.server.store.change import Delete, Fail, Wipe
+from pushgate.server.store.change import Delete, Fail
 from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Family, Sample
 from tests.layouts import render
-from tests.server.pushes import change, key, post, put
+from tests.server.pushes import change, key, post, put, wipe
 
 OWN = [
     Family("m", "counter", "Merged.", [Sample("m", (), 7.0)]),
@@ -162,7 +162,7 @@ changes = st.one_of(
     st.builds(post, keys, bodies, times),
     st.builds(Fail, keys, times),
     st.builds(Delete, keys),
-    st.builds(Wipe),
+    st.just(wipe),
 )
 
 

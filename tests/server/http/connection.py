@@ -12,7 +12,7 @@ from pushgate.server.app import App
 from pushgate.server.compose import compose, lock_persistence
 from pushgate.server.http.protocol import HttpProtocol, ServerState
 from pushgate.server.settings import Settings
-from pushgate.server.store.change import Wipe
+from tests.server.pushes import wipe
 
 _ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r]*\r\n((?:[^\r]+\r\n)*)\r\n")
 _LENGTH = re.compile(rb"content-length: (\d+)")
@@ -98,7 +98,7 @@ class Wire:
 
     async def wiped(self) -> None:
         """Delete all groups."""
-        await self.context.gateway.apply(Wipe())
+        await self.context.gateway.apply(wipe(self.context.gateway.store))
 
 
 @asynccontextmanager

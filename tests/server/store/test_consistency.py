@@ -12,10 +12,10 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed, WrongType, interned
 from pushgate.model.slices import finished
 from pushgate.server.store import group as group_module
-from pushgate.server.store.change import Delete, Fail, Merge, Replace, Wipe
+from pushgate.server.store.change import Delete, Fail, Merge, Replace
 from pushgate.server.store.consistency import OwnFamily
 from pushgate.server.store.store import Store
-from tests.server.pushes import change, content, key, post, pushed, put, refusal
+from tests.server.pushes import change, content, key, post, pushed, put, refusal, wipe
 
 GOROUTINES = OwnFamily(MetricType.GAUGE, "Number of goroutines.", predefined=True)
 GC = OwnFamily(MetricType.SUMMARY, "Pauses.", predefined=True)
@@ -263,7 +263,7 @@ def test_a_family_without_metrics_claims_nothing():
     store = store_with(put(key("a"), "m 1\n"), Replace(key("b"), Pushed(empty, b""), 1))
     change(store, Delete(key("a")))
     assert refusal(store, put(key("c"), "# TYPE m counter\nm 1\n")) is None
-    change(store, Wipe())
+    change(store, wipe)
     assert is_empty(store)
 
 
@@ -343,9 +343,7 @@ class SlowStore:
 
     def accepts(self, one) -> bool:
         """Take *one*; return whether it was consistent."""
-        if isinstance(one, Wipe):
-            self.groups = {}
-        elif isinstance(one, Delete):
+        if isinstance(one, Delete):
             self.groups = {key: kept for key, kept in self.groups.items() if key != one.key}
         else:
             return self._accepts_push(one)
@@ -404,7 +402,6 @@ changes = st.one_of(
     st.builds(Merge, groups, contents, st.just(1)),
     st.builds(Merge, groups, contents, st.just(1)),
     st.builds(Delete, groups),
-    st.builds(Wipe),
 )
 batches = st.lists(st.tuples(st.lists(changes, min_size=1, max_size=4), st.booleans()), max_size=6)
 
@@ -455,7 +452,7 @@ def compare(batches):
     assert [group.key for group in store.groups()] == sorted(slow.groups)
     for group, families in slow.groups.items():
         assert content(store.get(group)).keys() == families.keys()
-    change(store, Wipe())
+    change(store, wipe)
     assert is_empty(store)
 
 

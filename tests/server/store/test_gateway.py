@@ -19,13 +19,13 @@ from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store import gateway as gateway_module
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.bounds import Bounds
-from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Update, Wipe
+from pushgate.server.store.change import Change, Delete, Fail, Merge, Replace, Update
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway
 from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.selector import parse_selector
 from pushgate.server.store.store import EXPIRED_AT_ONCE, Store
-from tests.server.pushes import content, key, post, pushed, put
+from tests.server.pushes import content, key, post, pushed, put, wipe
 from tests.server.store.gateways import (
     Disk,
     History,
@@ -101,7 +101,7 @@ async def test_a_second_delete_is_answered_after_the_first_is_durable():
         await disk.is_asked()
         disk.go_on()
         await results(push)
-        deletes = await submitted(gateway, Delete(key("a")), Delete(key("a")), Wipe())
+        deletes = await submitted(gateway, Delete(key("a")), Delete(key("a")), wipe(gateway.store))
         await disk.is_asked()
         assert not any(one.done() for one in deletes)
         disk.go_on(JournalFailed("full"))
@@ -160,13 +160,13 @@ async def test_many_groups_go_a_few_at_a_time_and_later_pushes_wait(monkeypatch)
     async with running(disk) as gateway:
         for number in range(2000):
             gateway.store.apply(gateway.store.admit(put(key(str(number)), "m 1\n")))
-        (wipe,) = await submitted(gateway, Wipe())
+        (deletion,) = await submitted(gateway, wipe(gateway.store))
         await disk.is_asked()
         (push,) = await submitted(gateway, put(key("1999"), "m 2\n"))
         disk.go_on()
         disk.go_on()
         left = set()
-        while not wipe.done():
+        while not deletion.done():
             await asyncio.sleep(0)
             left.add(len(gateway.store))
         assert len(left) > 5
@@ -345,9 +345,10 @@ changes = (
     )
     | st.builds(Update, groups, bodies.map(pushed), st.integers(1, 9))
     | st.builds(Delete, groups)
-    | st.just(Wipe())
 )
-acts = st.tuples(st.integers(0, 2), changes | st.sampled_from(["read", "wait", "lost", "away"]))
+acts = st.tuples(
+    st.integers(0, 2), changes | st.sampled_from(["read", "wait", "lost", "away", "wipe"])
+)
 SUMS_OF_A = Rules((Rule(selector=parse_selector('{job="a"}'), aggregate=SUM),))
 
 
@@ -428,6 +429,8 @@ async def carry_out(server: Recorder, act) -> None:
             server.journal.failures = [TurnLost("cut")]
         case "away":
             server.journal.is_away = not server.journal.is_away
+        case "wipe":
+            server.submit(wipe(server.gateway.store))
         case _:
             server.submit(act)
             await asyncio.sleep(0)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.server.store import visible as module
-from pushgate.server.store.change import Delete, Wipe
+from pushgate.server.store.change import Delete
 from pushgate.server.store.store import Store
-from tests.server.pushes import change, key, put
+from tests.server.pushes import change, key, put, wipe
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def test_a_snapshot_does_not_change(jobs, changed):
         before, snapshot = [*store.groups()], store.runs()
         for job in changed:
             change(store, put(key(f"{job:02}"), "a 2\n"))
-        change(store, Wipe())
+        change(store, wipe)
         assert [group for run in snapshot for group in run.groups()] == before
         assert ([*store.groups()], len(store)) == ([], 0)
 

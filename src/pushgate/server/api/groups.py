@@ -19,7 +19,7 @@ from pushgate.server.http.responses import Response
 from pushgate.server.http.routes import Endpoint
 from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import Stream, in_steps, select_groups
-from pushgate.server.store.change import DeleteAll, Wipe
+from pushgate.server.store.change import DeleteAll
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selection import Selection
@@ -74,7 +74,7 @@ async def list_groups(context: AppContext, scope: Scope) -> ASGIApp:
 async def delete_groups(context: AppContext, scope: Scope) -> ASGIApp:
     """Delete the groups that meet the conditions in the query, and list them.
 
-    A group that receives a push in the meantime, and so is no longer old, is kept.
+    A group that receives a push in the meantime is kept.
     """
     given = Parameters(scope)
     given.only((*_CONDITIONS, "dry_run"))
@@ -93,16 +93,21 @@ async def delete_groups(context: AppContext, scope: Scope) -> ASGIApp:
     if refusal := await context.refusal(scope, Permission.DELETE, jobs):
         return refusal
     if not is_dry_run and groups:
-        keys = await in_steps(slices.listing(group.key for group in groups))
-        await context.gateway.apply(DeleteAll(tuple(keys), selection.before))
+        await context.gateway.apply(DeleteAll(groups))
         groups = await in_steps(slices.listing(group for group in groups if _is_gone(store, group)))
     head = {"total": len(groups), "dry_run": is_dry_run}
     return Stream(_pieces(groups, head, store), JSON)
 
 
 async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:
-    """Delete all groups, and answer once they are gone."""
-    await context.gateway.apply(Wipe())
+    """Delete all groups that there are, and answer once they are gone.
+
+    A push waits for some hundreds of them at most, and the group that it is for is kept.
+    """
+    await context.gateway.caught_up()
+    for run in context.gateway.store.runs():
+        await next_slice()  # in memory, a deletion may be done at once
+        await context.gateway.apply(DeleteAll(run.groups()))
     return Response(202)
 
 

@@ -1,10 +1,11 @@
 """The changes of the store: a closed set."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed
-from pushgate.server.store.group import Failure
+from pushgate.server.store.group import Failure, Group
 
 
 class Replace(NamedTuple):
@@ -66,14 +67,9 @@ class Delete(NamedTuple):
 
 
 class DeleteAll(NamedTuple):
-    """These groups are gone, except those that were pushed at the time *before* or later."""
+    """These groups are gone, except those that were pushed since they were listed."""
 
-    keys: tuple[GroupingKey, ...]
-    before: int | None = None
-
-
-class Wipe(NamedTuple):
-    """All groups are gone."""
+    groups: Sequence[Group]
 
 
 class Expire(NamedTuple):
@@ -86,4 +82,4 @@ class Expire(NamedTuple):
     key: GroupingKey | None = None
 
 
-Change: TypeAlias = Push | Fail | Delete | DeleteAll | Wipe | Expire
+Change: TypeAlias = Push | Fail | Delete | DeleteAll | Expire

@@ -25,7 +25,6 @@ from pushgate.server.store.change import (
     Push,
     Replace,
     Update,
-    Wipe,
 )
 from pushgate.server.store.consistency import (
     Index,
@@ -217,11 +216,10 @@ class Store(VisibleGroups):
             case Fail():
                 return (yield from self._admit_failure(change))
             case Delete(key):
-                return (yield from self._admit_deletion([key.packed]))
-            case DeleteAll(keys, before):
-                return (yield from self._admit_deletion((key.packed for key in keys), before))
-            case Wipe():
-                return (yield from self._admit_deletion([*self._admitted]))
+                group = self._admitted.get(key.packed)
+                return [(yield from self._count_in(Step(group, None)))] if group else []
+            case DeleteAll(groups):
+                return (yield from self._admit_deletion(groups))
             case Expire():
                 return (yield from self._admit_expiry(change))
             case _ as never:
@@ -467,13 +465,11 @@ class Store(VisibleGroups):
         """Whether there are as many groups as there may be."""
         return 0 < self._bounds.groups <= len(self._admitted)
 
-    def _admit_deletion(
-        self, keys: Iterable[bytes], before: int | None = None
-    ) -> Sliced[list[Step]]:
+    def _admit_deletion(self, listed: Sequence[Group]) -> Sliced[list[Step]]:
         steps = []
-        for packed in keys:
-            group = self._admitted.get(packed)
-            if group and (before is None or group.last_pushed < before):
+        for old in listed:
+            group = self._admitted.get(old.key.packed)
+            if group is not None and group.last_pushed == old.last_pushed:
                 steps.append((yield from self._count_in(Step(group, None))))
                 yield
         return steps
