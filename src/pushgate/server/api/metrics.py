@@ -1,6 +1,7 @@
 """All groups with their metrics, at ``/api/v1/metrics``."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def _group(group: Group) -> Iterator[bytes]:
     meta = {"labels": dict(group.key.labels), "last_push_successful": group.last_push_successful}
     shown = ((f.shape.name, f) for f in families(group) if f.shape.name not in meta)
     members = chain(((name, None) for name in meta), shown)
-    written = _Written()
+    written = cache(local_time)  # thousands of families of a group have one time in common
     start = b"{"
     some: dict[str, Any] = {}
     slots = 0
@@ -101,16 +102,8 @@ def _slots_per_piece(group: Group) -> Sliced[int]:
     return max(1, _SLOTS_PER_PIECE // (1 + (len(group.key.packed) + values) // _LONG_LABELS))
 
 
-class _Written(dict[int, str]):
-    """Times as they are written: thousands of families of a group have one in common."""
-
-    def __missing__(self, nanoseconds: int) -> str:
-        self[nanoseconds] = local_time(nanoseconds)
-        return self[nanoseconds]
-
-
-def _head(family: Family, written: _Written) -> dict[str, Any]:
-    head = {"time_stamp": written[family.received], "type": family.shape.type.name}
+def _head(family: Family, written: Callable[[int], str]) -> dict[str, Any]:
+    head = {"time_stamp": written(family.received), "type": family.shape.type.name}
     return head | {"help": family.shape.help} if family.shape.help else head
 
 
