@@ -38,6 +38,7 @@ from pushgate.server.http.request import (
     parse_head,
 )
 from pushgate.server.http.responses import (
+    RETRY,
     WITHOUT_BODY,
     Headers,
     Response,
@@ -73,15 +74,14 @@ NEW_SECONDS = 1.0
 _NEVER = float("inf")
 _TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; no request begins with it
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_RETRY = ((b"retry-after", b"5"),)
 _REFUSALS: Final = {
     "header-seconds": plain_error(
         408, "the headers took too long to arrive (--limit.header-seconds)"
     ),
-    "connections": plain_error(503, "too many connections (--limit.connections)", _RETRY),
-    "open-files": plain_error(503, "too many connections for the limit of open files", _RETRY),
+    "connections": plain_error(503, "too many connections (--limit.connections)", RETRY),
+    "open-files": plain_error(503, "too many connections for the limit of open files", RETRY),
     "held-bytes": plain_error(
-        503, "too many bytes of request heads are being received (--limit.held-bytes)", _RETRY
+        503, "too many bytes of request heads are being received (--limit.held-bytes)", RETRY
     ),
 }
 # Browsers send one of these with every write, other clients hardly ever: only such requests need

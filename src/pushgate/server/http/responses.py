@@ -25,7 +25,8 @@ WITHOUT_BODY: Final = frozenset({204, 304})
 """The statuses of responses that end with their head (RFC 9112, 6.3)."""
 TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
-_RETRY_SECONDS = b"5"
+RETRY: Final = ((b"retry-after", b"5"),)
+"""When to try again, in seconds."""
 
 
 class Response:
@@ -102,7 +103,6 @@ _STATUS: Final[dict[type[Exception], int]] = {
     StaleCopy: 503,
     MemoryError: 503,
 }
-_RETRY: Final = frozenset({429, 503})
 
 
 def error_response(error: Exception) -> Response:
@@ -113,7 +113,7 @@ def error_response(error: Exception) -> Response:
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:  # its message is for the log
         return INTERNAL_ERROR
-    retry = ((b"retry-after", _RETRY_SECONDS),) if status in _RETRY else ()
+    retry = RETRY if status in (429, 503) else ()
     said = "the server is out of memory" if isinstance(error, MemoryError) else str(error)
     if isinstance(error, InconsistentPush):
         said = f"pushed metrics are invalid or inconsistent with existing metrics: {said}"
