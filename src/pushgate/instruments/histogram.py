@@ -100,6 +100,7 @@ class LabelledHistogram:
         self._sampler = sampler
         # A signal handler, or a destructor, may observe while its own thread does.
         self._lock = RLock()
+        _locked.add(self)
         self._native: NativeBuckets | None = None
         if settings.mode != "classic":
             self._native = NativeBuckets(
@@ -119,10 +120,6 @@ class LabelledHistogram:
     def sum(self) -> float:
         """Sum of the observed values."""
         return self._sum
-
-    def renew_lock(self) -> None:
-        """Replace the lock after a fork: another thread of the parent may hold it forever."""
-        self._lock = RLock()
 
     def _clear(self) -> None:
         bounds = self._settings.bounds
@@ -227,9 +224,6 @@ class _SharedHistogram(LabelledHistogram):
     def _sample(self, suffix: str) -> float:
         [family] = self._child.collect()
         return next(float(s.value) for s in family.samples if s.name.endswith(suffix))
-
-    def renew_lock(self) -> None:
-        """Do nothing: prometheus_client does."""
 
     def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
         if not math.isnan(value):
@@ -346,13 +340,7 @@ class Histogram:
         # Last, because from here on other threads may collect it.
         if registry is not None:
             registry.register(self)
-        _live.add(self)
-
-    def renew_locks(self) -> None:
-        """Replace the locks after a fork: other threads of the parent may hold them forever."""
-        self._lock = RLock()
-        for child in self._children.values():
-            child.renew_lock()
+        _locked.add(self)
 
     def _new_child(self, values: tuple[str, ...]) -> LabelledHistogram:
         if self._shared is None:
@@ -438,16 +426,16 @@ class Histogram:
         yield family
 
 
-# Histograms whose locks a forked child must replace.
-_live: WeakSet[Histogram] = WeakSet()
+# Their locks are replaced in a forked child: another thread of the parent may hold one forever.
+_locked: WeakSet[Histogram | LabelledHistogram] = WeakSet()
 
 
-def _renew_all_locks() -> None:
-    for histogram in _live:
-        histogram.renew_locks()
+def _renew_locks() -> None:
+    for one in _locked:
+        one._lock = RLock()  # noqa: SLF001 - both classes are of this module
 
 
-os.register_at_fork(after_in_child=_renew_all_locks)
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Timer:
