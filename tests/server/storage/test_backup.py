@@ -11,7 +11,7 @@ from pushgate.server.storage.backup import copy, copy_database, restore_database
 from pushgate.server.storage.opening import lock_file, open_database
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.change import Fail
-from pushgate.server.store.group import Block, Failure, new_group
+from pushgate.server.store.group import Block, Failure, Group
 from pushgate.server.store.store import Step, Store
 from tests.postgres import Postgres
 from tests.server.pushes import key, post, pushed, put
@@ -30,7 +30,11 @@ def store(url: str, **bodies: str) -> None:
     journal.begin()
     journal.append(
         [
-            Step(None, new_group(key(job), 1).pushed((Block(pushed(body), 1),), 1), job.encode())
+            Step(
+                None,
+                Group(key(job), (), since=1).pushed((Block(pushed(body), 1),), 1),
+                job.encode(),
+            )
             for job, body in bodies.items()
         ]
     )

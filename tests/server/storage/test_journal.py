@@ -1,13 +1,13 @@
 """What a batch comes to: one step for each group."""
 
 from pushgate.server.storage.journal import coalesced, idempotency_keys, replacement
-from pushgate.server.store.group import Group, new_group
+from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
 from tests.server.pushes import key
 
 
 def group(job: str, pushed_at: int = 1) -> Group:
-    return new_group(key(job), pushed_at).pushed((), pushed_at)
+    return Group(key(job), (), since=pushed_at).pushed((), pushed_at)
 
 
 def test_the_steps_of_a_group_become_one_from_the_first_state_to_the_last():

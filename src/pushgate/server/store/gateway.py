@@ -144,8 +144,9 @@ class Gateway:
                 self._enqueue(self._portion(work))
                 return
 
-    def _enqueue(self, work: Sliced[None]) -> None:
-        self._work.append(work)
+    def _enqueue(self, work: Sliced[None], *, is_next: bool = False) -> None:
+        """Do *work* after all that waits, or next, before the admissions that have not begun."""
+        self._work.insert(1 if is_next else len(self._work), work)
         if len(self._work) == 1:
             self._work_on()
 
@@ -163,12 +164,6 @@ class Gateway:
                 asyncio.get_running_loop().call_soon(self._work_on)
                 return
         self._note_if_idle()
-
-    def _enqueue_first(self, work: Sliced[None]) -> None:
-        """Do *work* before the next admission, and after the one that has begun."""
-        self._work.insert(min(len(self._work), 1), work)
-        if len(self._work) == 1:
-            self._work_on()
 
     def _admission(self, waiting: Waiting) -> Sliced[None]:
         if self._broken is not None:
@@ -301,7 +296,7 @@ class Gateway:
         return age
 
     def _renew(self, turns: Turns, batch: list[Waiting], news: News) -> None:
-        self._enqueue_first(self._renewal(turns, batch, news))
+        self._enqueue(self._renewal(turns, batch, news), is_next=True)
 
     def _renewal(self, turns: Turns, batch: list[Waiting], news: News) -> Sliced[None]:
         """Take in *news* before *batch* and everything that was admitted after it.
@@ -347,9 +342,9 @@ class Gateway:
             self._settle_broken(batch)
             return
         if error is not None:
-            self._enqueue_first(self._withdrawal(turns, batch, error))
+            self._enqueue(self._withdrawal(turns, batch, error), is_next=True)
         elif is_long(batch):
-            self._enqueue_first(self._long_application(turns, batch))
+            self._enqueue(self._long_application(turns, batch), is_next=True)
         else:
             for waiting in batch:
                 self.store.apply(waiting.steps)

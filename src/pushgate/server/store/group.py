@@ -213,8 +213,8 @@ class Group:
     # Not frozen: to make one, which every push does, would take three times as long.
     key: GroupingKey = field(kw_only=False)
     blocks: tuple[Block, ...] = field(kw_only=False)
-    pushed_at: int
-    failed_at: int
+    pushed_at: int = 0
+    failed_at: int = 0
     since: int
     failure: Failure | None = None
     history: bytes = b""
@@ -271,8 +271,3 @@ class Group:
     def last_push_successful(self) -> bool:
         """Whether nothing failed since the last push that succeeded."""
         return self.failed_at <= self.pushed_at
-
-
-def new_group(key: GroupingKey, time: int) -> Group:
-    """Return the group *key* before its first push, which comes at *time*."""
-    return Group(key, (), pushed_at=0, failed_at=0, since=time)

@@ -39,7 +39,6 @@ from pushgate.server.store.group import (
     Block,
     Group,
     compaction,
-    new_group,
     without_times,
 )
 from pushgate.server.store.once import AppliedKeys
@@ -430,7 +429,7 @@ class Store(VisibleGroups):
             raise kind(str(violations), advice=self._advice(change.key, violations))
         if pushed.shape.families:
             kept.append(Block(pushed, change.time))
-        group = before or new_group(change.key, change.time)
+        group = before or Group(change.key, (), since=change.time)
         after = group.pushed(tuple((yield from compaction(kept))), change.time)
         self._check_totals(before, after)
         return after
@@ -485,5 +484,5 @@ class Store(VisibleGroups):
                 return []
             if self._has_all_groups:
                 return []
-        after = (before or new_group(key, time)).failed(time, failure)
+        after = (before or Group(key, (), since=time)).failed(time, failure)
         return [(yield from self._count_in(Step(before, after)))]

@@ -35,24 +35,22 @@ Question = asyncio.Future[JournalFailed | None]
 """Whether memory is as current as the journal: None, or why that is not known."""
 
 
+@dataclass(slots=True)
 class Waiting:
     """A change that is not yet settled, and the result of its last admission."""
 
-    __slots__ = ("_done", "_out", "answer", "change", "steps", "was_postponed")
-
-    def __init__(self, change: Change, done: Done, out: list[Step] | None) -> None:
-        self.change = change
-        self.steps: list[Step] = []
-        self.answer: Exception | None = None
-        self.was_postponed = False
-        self._done = done
-        self._out = out
+    change: Change
+    done: Done
+    out: list[Step] | None
+    steps: list[Step] = field(default_factory=list)
+    answer: Exception | None = None
+    was_postponed: bool = False
 
     def settle(self, error: Exception | None) -> None:
         """Tell the submitter that the change is durable and visible, or why it is not."""
-        if self._out is not None:
-            self._out += self.steps
-        self._done(error)
+        if self.out is not None:
+            self.out += self.steps
+        self.done(error)
 
 
 def is_long(batch: list[Waiting]) -> bool:
@@ -86,14 +84,14 @@ class JournalState:
     turn_changes: int = 0
 
 
+@dataclass(slots=True)
 class _Turn:
     """The task of the journal's thread: append *batch*, and answer *questions*."""
 
-    def __init__(self, batch: list[Waiting], questions: list[Question]) -> None:
-        self.batch = batch
-        self.questions = questions
-        self.began = monotonic()
-        self.lost = 0
+    batch: list[Waiting]
+    questions: list[Question]
+    began: float = field(default_factory=monotonic)
+    lost: int = 0
 
 
 class Turns:
