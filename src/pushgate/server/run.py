@@ -189,7 +189,6 @@ class _Process:
         broken.cancel()
 
     async def _do_chores(self) -> None:
-        """Do what is due each second."""
         context = self._context
         while True:
             context.views.forget_unused(time.monotonic() - _UNUSED_SECONDS)

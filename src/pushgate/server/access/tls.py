@@ -220,7 +220,6 @@ class ListenerContext(ssl.SSLContext):
         return listener
 
     def wrap_bio(self, *arguments: Any, **options: Any) -> Connection:
-        """Return a new connection with the current settings."""
         return self.current.wrap_bio(*arguments, **options)
 
 

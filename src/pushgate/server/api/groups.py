@@ -133,7 +133,6 @@ def _pieces(groups: Sequence[Group], head: Mapping[str, Any], store: Store) -> I
 
 
 def _entry(group: Group, rule: Rule, now: int) -> dict[str, Any]:
-    """Return the description of *group* at *now*."""
     return {
         "labels": dict(group.key.labels),
         "push_time": _written(group.pushed_at),

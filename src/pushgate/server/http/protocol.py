@@ -250,7 +250,6 @@ class HttpProtocol(asyncio.Protocol):
         return not self.is_tls
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of the interface
-        """Forget the connection."""
         self._state.connections.discard(self)
         self._is_ending = True
         self._count_head(0)
@@ -268,7 +267,6 @@ class HttpProtocol(asyncio.Protocol):
         self._write_deadline = self._loop.time() + self._state.idle_seconds
 
     def resume_writing(self) -> None:
-        """Continue writing, because the client reads again."""
         self._write_deadline = _NEVER
         self.writable.set()
         self.advance()
@@ -448,7 +446,6 @@ class HttpProtocol(asyncio.Protocol):
         self._held_head_bytes = length
 
     def _start_request(self, request: RequestHead, head: bytes) -> None:
-        """Start *request*, whose bytes are *head*."""
         state = self._state
         if request.length == 0:
             self._framing = None

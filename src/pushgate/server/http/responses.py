@@ -64,7 +64,6 @@ class Response:
         return kept[1]
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the response."""
         await send(self._start)
         await send(self._body)
 

@@ -68,7 +68,6 @@ class Resource:
         self._allow = ((b"allow", ", ".join(methods).encode()),)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         method = scope["method"]
         action = self._actions.get("GET" if method == "HEAD" else method)
         refusal = await self._refusal(action, scope)
@@ -79,7 +78,6 @@ class Resource:
             await response(scope, receive, send)
 
     async def _without_action(self, scope: Scope) -> ASGIApp:
-        """Return the response to a method for which there is no action."""
         if not self._is_found:
             return await self._missing(self._context, scope) if self._missing else NOT_FOUND
         if scope["method"] == "OPTIONS":

@@ -50,7 +50,6 @@ class HttpServer:
         self._tick()
 
     def _tick(self) -> None:
-        """Do what is due each second."""
         loop = asyncio.get_running_loop()
         self._state.tick(loop.time())
         self._ticker = loop.call_later(1, self._tick)
