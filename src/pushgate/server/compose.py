@@ -170,7 +170,7 @@ def _show(context: AppContext, decoder: PushDecoder) -> None:
     show("pushgate_pushes_waiting", "Changes not yet durable.", lambda: gateway.waiting)
     show(
         "pushgate_journal_ready",
-        "1 if the last write of the journal succeeded, else 0.",
+        "1 if the last write of the journal succeeded, and its database answers; else 0.",
         lambda: gateway.is_ready,
     )
     show(

@@ -35,6 +35,7 @@ from tests.server.store.gateways import (
     sharing,
     shown,
     submitted,
+    until,
 )
 
 pytestmark = pytest.mark.anyio
@@ -293,6 +294,17 @@ async def test_a_withdrawal_that_fails_ends_in_an_error_for_everybody(monkeypatc
         assert await results(tasks) == [JournalFailed]
         assert "no such group" in (await asyncio.wait_for(gateway.broken(), 10)).cause
         assert not gateway.is_ready
+
+
+async def test_a_server_is_not_ready_while_a_shared_journal_does_not_answer(monkeypatch):
+    async with sharing(1) as (one,):
+        with one.journal.history.turn, monkeypatch.context() as patch:
+            patch.setattr(gateway_module, "_SILENT_SECONDS", 0.01)
+            one.submit(put(key("a"), "m 1\n"))
+            await until(lambda: not one.gateway.is_ready)
+            assert one.gateway.journal.failures == 0
+        await until(lambda: one.answers)
+        assert one.gateway.is_ready
 
 
 async def test_while_the_storage_is_away_readers_get_what_is_in_memory_until_it_is_too_old():

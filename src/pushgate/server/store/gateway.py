@@ -42,6 +42,9 @@ _MAX_REASON = 1000
 # For how long a reader waits for the journal before it gets what is in memory. Prometheus gives up
 # after ten seconds by default.
 _READ_SECONDS = 4.0
+# How long a shared journal, which is asked each second, may take for an answer until this server is
+# not ready. A server that freezes in its turn makes the others wait for 5 seconds.
+_SILENT_SECONDS = 6.0
 
 
 class Gateway:
@@ -85,8 +88,9 @@ class Gateway:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the last attempt to write the journal succeeded."""
-        return not self.journal.has_failed and self._broken is None
+        """Whether the last attempt to write the journal succeeded, and a shared one answers."""
+        is_silent = self.copy_age >= _SILENT_SECONDS
+        return not (is_silent or self.journal.has_failed or self._broken is not None)
 
     @property
     def copy_age(self) -> float:
