@@ -62,27 +62,19 @@ def labels_of(names: Sequence[str], columns: Sequence[Sequence[str]], count: int
     return [*zip(*pairs, strict=True)]
 
 
-class Arrangement(NamedTuple):
-    """Where the samples of simple families belong, whatever their labels are.
-
-    ``starts`` are the first slots of the families; ``mapping`` fills the slots.
-    """
-
-    starts: tuple[int, ...]
-    mapping: SlotMapping
-
-
 class Structure(NamedTuple):
     """A body without its label values and numbers: families, and runs of samples.
 
-    ``arrangement`` is None if not all families are simple.
+    Where all families are simple, ``mapping`` fills the slots, whatever the label values are, and
+    ``starts`` are the first slots of the families.
     """
 
     families: tuple[tuple[str, MetricType, str | None], ...]
     runs: tuple[Run, ...]
     label_schema: LabelSchema
     samples: int
-    arrangement: Arrangement | None
+    starts: tuple[int, ...] = ()
+    mapping: SlotMapping | None = None
 
     @property
     def cost(self) -> int:
@@ -127,8 +119,7 @@ class Structure(NamedTuple):
         each time, so that looking for an equal shape is not worth it. *longest* is how many bytes
         the longest of them has, if that is known.
         """
-        if self.arrangement:
-            starts, mapping = self.arrangement
+        if mapping := self.mapping:
             labels, values = self.labels(inside)
             if longest is None and "".join(values).isascii():
                 longest = max(map(len, values), default=0)
@@ -140,12 +131,11 @@ class Structure(NamedTuple):
                 ]
             )
         else:
-            starts = ()
             builders = [FamilyBuilder(*family) for family in self.families]
             fill(builders, self.runs, inside)
             families, mapping = complete(assemble(builders, self.samples))
         shape = (
-            PushShape(families, label_schema, starts)
+            PushShape(families, label_schema, self.starts)
             if label_schema
             else interned(families, self.label_schema.families)
         )

@@ -17,12 +17,12 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from pushgate.errors import TextFormatError
-from pushgate.formats.families import TYPES, Families, FamilyBuilder, assemble, family_of
+from pushgate.formats.families import TYPES, Families, assemble, family_of
 from pushgate.formats.relabeling import MAX_NEW, Relabeling
 from pushgate.formats.scanner import Scanned, scan
 from pushgate.formats.shapecache import BoundedCache, ShapeCache, key_cost, remembered
 from pushgate.formats.slots import SlotMapping, slot_mapping
-from pushgate.formats.structure import Arrangement, Run, Structure, Unusual, complete, fill
+from pushgate.formats.structure import Run, Structure, Unusual, complete, fill
 from pushgate.model.family import MetricType
 from pushgate.model.keys import key_of
 from pushgate.model.names import NameRule
@@ -342,31 +342,25 @@ def _structure_of(comments: Sequence[bytes], around: str) -> Structure:
     families = Families()
     runs = tuple(_runs(families, comments, around))
     builders, samples = families.values(), len(comments) - 1
-    # Slots are in the order of families; samples of one family may be apart in a body.
-    order = [at for run in sorted(runs, key=attrgetter("family")) for at in run.samples]
-    is_simple = all(builder.special_label is None for builder in builders)
-    counts = [0] * len(builders)
-    label_names: list[set[tuple[str, ...]]] = [set() for _ in builders]
+    types = [MetricType.UNTYPED if its.type is None else its.type for its in builders]
+    headers = tuple([(its.name, kind, its.help) for its, kind in zip(builders, types, strict=True)])
+    counts = [0] * len(headers)
+    label_names: list[set[tuple[str, ...]]] = [set() for _ in headers]
     for run in runs:
         counts[run.family] += len(run.samples)
         label_names[run.family].add(run.names)
     schemas = tuple(
-        FamilyLabelSchema(builder.name, _type(builder), builder.help, frozenset(names))
-        for builder, names in zip(builders, label_names, strict=True)
+        FamilyLabelSchema(*header, frozenset(names))
+        for header, names in zip(headers, label_names, strict=True)
         if names
     )
+    structure = Structure(headers, runs, label_schema_of(schemas), samples)
+    if not all(kind.is_simple for kind in types):
+        return structure
+    # Slots are in the order of families; samples of one family may be apart in a body.
+    order = [at for run in sorted(runs, key=attrgetter("family")) for at in run.samples]
     starts = tuple(accumulate(filter(None, counts), initial=0))
-    return Structure(
-        tuple((builder.name, _type(builder), builder.help) for builder in builders),
-        runs,
-        label_schema_of(schemas),
-        samples,
-        Arrangement(starts, slot_mapping(order, samples, [], [])) if is_simple else None,
-    )
-
-
-def _type(family: FamilyBuilder) -> MetricType:
-    return MetricType.UNTYPED if family.type is None else family.type
+    return structure._replace(starts=starts, mapping=slot_mapping(order, samples, [], []))
 
 
 def _unquoted(heads: Sequence[bytes]) -> tuple[str, Sequence[str]]:

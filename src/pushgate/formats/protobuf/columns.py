@@ -21,7 +21,7 @@ from pushgate.formats.protobuf.wire import read_varint, varint
 from pushgate.formats.relabeling import MAX_NEW, Relabeling
 from pushgate.formats.shapecache import remembered
 from pushgate.formats.slots import SlotMapping
-from pushgate.formats.structure import Arrangement, Run, Structure, Unusual, labels_of
+from pushgate.formats.structure import Run, Structure, Unusual, labels_of
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.quoting import text
@@ -149,7 +149,8 @@ class SameLength:
             tuple(runs),
             columns.shape.label_schema,
             first,
-            Arrangement(columns.shape.starts, SlotMapping(None, (), ())),
+            columns.shape.starts,
+            SlotMapping(None, (), ()),
         )
         self._places = _Places(body, places, columns.doubles)
         self._relabeling: Relabeling | None = None
