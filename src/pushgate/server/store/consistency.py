@@ -300,6 +300,22 @@ class Index:
         )
 
 
+def _own_mismatch(family: FamilyShape, own: OwnFamily) -> str | None:
+    """Return how *family* differs from that of the server's own metrics."""
+    said = family.help or ""
+    if not own.predefined and said != own.help:
+        return (
+            f"gathered metric family {family.name} has help {_quoted(said)} "
+            f"but should have {go_quote(own.help)}"
+        )
+    if own.type is not family.type:
+        return (
+            f"gathered metric family {family.name} has type {family.type.name} "
+            f"but should have {own.type.name}"
+        )
+    return None
+
+
 def _times_complaint(labels: Labels, complaint: str) -> str:
     found = Violations()
     for family in (PUSH_FAILURE_TIME, PUSH_TIME):
@@ -482,7 +498,11 @@ class _Check:
 
     def _is_contradicted(self, at: int, family: FamilyShape) -> Sliced[bool]:
         """Return whether the whole *family* contradicts another one, having complained of it."""
-        if mismatch := self._own_mismatch(family) or self._collision(at, family):
+        if own := self._index.own(family.name):
+            mismatch = _own_mismatch(family, own)
+        else:
+            mismatch = self._taken(at, family.name) or self._takes(at, family)
+        if mismatch:
             self._found.is_by_push |= all(self._claimed(name) is None for name in rivals(family))
             self._found.add(family, mismatch)
             return True
@@ -496,23 +516,6 @@ class _Check:
     def _claimed(self, name: str) -> MetricType | None:
         return self._index.claimed(name, self._released.get(name))
 
-    def _own_mismatch(self, family: FamilyShape) -> str | None:
-        own = self._index.own(family.name)
-        if own is None:
-            return None
-        said = family.help or ""
-        if not own.predefined and said != own.help:
-            return (
-                f"gathered metric family {family.name} has help {_quoted(said)} "
-                f"but should have {go_quote(own.help)}"
-            )
-        if own.type is not family.type:
-            return (
-                f"gathered metric family {family.name} has type {family.type.name} "
-                f"but should have {own.type.name}"
-            )
-        return None
-
     def _known(self, name: str, before: int) -> MetricType | None:
         """Return the type of *name* among own metrics, groups and the families *before* one."""
         own = self._index.own(name)
@@ -524,15 +527,10 @@ class _Check:
             return claimed
         return self._shape.families[at].type
 
-    def _collision(self, at: int, family: FamilyShape) -> str | None:
-        """Return how the suffixes of summaries and histograms collide with other names."""
-        is_suffixed = family.name.endswith(_SUFFIXES)
-        if (family.type.is_simple and not is_suffixed) or self._index.own(family.name) is not None:
-            return None
-        taken = self._taken(at, family.name) if is_suffixed else None
-        return taken or self._takes(at, family)
-
     def _taken(self, at: int, name: str) -> str | None:
+        """Return which summary or histogram *name* collides with, as one of its samples."""
+        if not name.endswith(_SUFFIXES):
+            return None
         base, _, suffix = name.rpartition("_")
         known = self._known(base, at)
         if known is MetricType.HISTOGRAM or (known is MetricType.SUMMARY and suffix != "bucket"):
@@ -543,6 +541,7 @@ class _Check:
         return None
 
     def _takes(self, at: int, family: FamilyShape) -> str | None:
+        """Return which family collides with a sample of *family*, a summary or histogram."""
         for suffix in _TAKEN_SUFFIXES.get(family.type, ()):
             if self._known(family.name + suffix, at) is not None:
                 kind = "histogram" if suffix == "_bucket" else "histogram or summary"
