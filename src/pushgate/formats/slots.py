@@ -82,13 +82,10 @@ def slot_mapping(
     order: list[int], samples: int, counts: list[int], summary_counts: list[int]
 ) -> SlotMapping:
     """Return the mapping that fills slot *i* with sample ``order[i]``, or :data:`MISSING`."""
-    pick: Callable[[Sequence[bytes]], tuple[bytes, ...]] | None
-    if len(order) == samples and all(map(eq, order, range(samples))):
-        pick = None
-    elif len(order) > 1:
-        pick = itemgetter(*order)
-    else:  # of one item, itemgetter() returns no tuple
-        pick = lambda values: tuple(values[at] for at in order)  # noqa: E731 - a case of three
+    is_in_order = len(order) == samples and all(map(eq, order, range(samples)))
+    # A sample has a slot, or is of a distribution, which has two. So a single slot is in order, and
+    # itemgetter() gets several, for which it returns a tuple.
+    pick = None if is_in_order else itemgetter(*order)
     return SlotMapping(pick, tuple(counts), tuple(summary_counts))
 
 
