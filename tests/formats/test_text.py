@@ -761,7 +761,7 @@ def test_bodies_that_are_not_alike_are_not_remembered():
     for body in (b"a 1 5\n", b"a 1E5\n", b"# TYPE s summary\ns 1\n"):
         for _ in range(3):
             reader.read(body)
-    assert not len(reader._shapes)
+    assert not reader._shapes.bytes
 
 
 def test_large_odd_bodies_take_no_longer_than_others():

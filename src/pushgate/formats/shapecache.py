@@ -64,9 +64,6 @@ class BoundedCache(Generic[K, V]):
         self._noted: set[int] = set()
         self._kept: OrderedDict[K, _Entry[V]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def get(self, key: K) -> V | None:
         """Return what was put under *key*, if it is still here."""
         entry = self._kept.get(key)
@@ -131,9 +128,6 @@ class ShapeCache(Generic[K, V]):
         self._entries: BoundedCache[K, tuple[ref[PushShape], V]] = BoundedCache(max_bytes)
         # A shape that is too large for it stays known as long as a group holds it.
         self._held: BoundedCache[PushShape, PushShape] = BoundedCache(max_bytes)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     @property
     def bytes(self) -> int:
