@@ -234,6 +234,33 @@ def test_nothing_is_deleted_when_the_journal_fails():
     assert asyncio.run(deleted()) == (503, 2)
 
 
+class AwayJournal(ForgetfulJournal):
+    """A journal in a database that does not answer."""
+
+    is_shared = True
+
+    def check(self):
+        raise JournalFailed("nobody answers")
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [("DELETE", "/api/v1/groups?older_than=0s"), ("PUT", "/api/v1/admin/wipe")],
+)
+def test_no_deletion_succeeds_while_other_servers_may_have_groups_that_are_unknown(method, target):
+    async def asked():
+        served = Served(Settings(web_enable_admin_api=True), journal=AwayJournal())
+        served.gateway.start()
+        answer = await served.asked(method, target)
+        await served.gateway.close()
+        return answer
+
+    answer = asyncio.run(asked())
+    assert answer.status == 503
+    assert "the database does not answer" in answer.text
+    assert "retry-after" in answer.headers
+
+
 def test_a_group_that_is_pushed_to_while_old_ones_are_deleted_is_kept():
     async def raced() -> tuple[dict, int]:
         served = some_groups()

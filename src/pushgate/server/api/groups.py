@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Scope
 
-from pushgate.errors import InvalidParameter
+from pushgate.errors import InvalidParameter, StaleCopy
 from pushgate.model import slices
 from pushgate.model.slices import sorting
 from pushgate.server.access.config import Permission
@@ -29,6 +29,7 @@ _CONDITIONS = ("match[]", "failed", "older_than")
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 10**9  # more than there can be groups
+_UNKNOWN = "the database does not answer: it is unknown which groups there are, and none is deleted"
 _ORDERS: Final[Mapping[str, Callable[[Group], int]]] = {
     "push_time": lambda group: group.pushed_at,
     "failure_time": lambda group: group.failed_at,
@@ -85,7 +86,8 @@ async def delete_groups(context: AppContext, scope: Scope) -> ASGIApp:
         reason = "a selector with a matcher, or older_than, must say which groups to delete"
         raise InvalidParameter("match[]", reason)
     # What another server has pushed in the meantime may decide which groups are old.
-    await context.gateway.caught_up()
+    if await context.gateway.caught_up() and not is_dry_run:
+        raise StaleCopy(_UNKNOWN)
     await next_slice()  # many such requests may come at once
     store = context.gateway.store
     groups = await select_groups(selection, store)
@@ -104,7 +106,8 @@ async def wipe(context: AppContext, _scope: Scope) -> ASGIApp:
 
     A push waits for some hundreds of them at most, and the group that it is for is kept.
     """
-    await context.gateway.caught_up()
+    if await context.gateway.caught_up():
+        raise StaleCopy(_UNKNOWN)
     for run in context.gateway.store.runs():
         await next_slice()  # in memory, a deletion may be done at once
         await context.gateway.apply(DeleteAll(run.groups()))
