@@ -6,7 +6,7 @@ import zlib
 import pytest
 from hypothesis import example, given, strategies as st
 
-from pushgate.formats.encoding import Encoding, Gzip, Identity, Piece, Zstd, joined
+from pushgate.formats.encoding import Encoding, Gzip, Piece, Zstd, joined
 from pushgate.formats.zstd import zstd
 
 plains = st.lists(st.binary(max_size=50) | st.just(b"many metrics\n" * 100), max_size=6)
@@ -26,7 +26,7 @@ def decoded(encoding: Encoding, data: bytes) -> bytes:
     return zstd.decompress(data) if isinstance(encoding, Zstd) and data else data
 
 
-@pytest.mark.parametrize("encoding", [Identity(), Gzip(), Zstd()], ids=["", "gzip", "zstd"])
+@pytest.mark.parametrize("encoding", [Encoding(), Gzip(), Zstd()], ids=["", "gzip", "zstd"])
 @given(plains=plains)
 def test_pieces_make_a_whole(encoding, plains):
     pieces = [encoding.piece(plain) for plain in plains]

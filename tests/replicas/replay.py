@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pushgate.errors import InconsistentPush, InvalidPush
 from pushgate.formats.decoder import PushDecoder
-from pushgate.formats.encoding import Identity
+from pushgate.formats.encoding import Encoding
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.slices import finished
 from pushgate.server.exposition.cache import Exposition
@@ -94,7 +94,7 @@ def reversals(trace: Iterable[Entry], requests: Sequence[Request]) -> Iterator[s
 def shown(store: Store) -> str:
     """Return the exposition of *store*."""
     view = TextView(Escaping.UNDERSCORES, list)
-    return b"".join(finished(Exposition(store, view, Identity()).scrape())).decode()
+    return b"".join(finished(Exposition(store, view, Encoding()).scrape())).decode()
 
 
 def _push(request: Request, time: int) -> Push:

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 
 class Piece(NamedTuple):
@@ -23,30 +23,18 @@ class Piece(NamedTuple):
 NOTHING = Piece(b"", 0, 0)
 
 
-class Encoding(Protocol):
-    """The content coding of an exposition."""
+class Encoding:
+    """The content coding of an exposition. This one is identity: plain bytes."""
 
-    token: str
+    token = ""
     """The name in ``Content-Encoding``; empty for plain bytes."""
 
     def piece(self, plain: bytes) -> Piece:
         """Return *plain* encoded, to be used at any position in an exposition."""
-        ...
-
-    def whole(self, pieces: Sequence[Piece], total: Piece) -> list[bytes]:
-        """Return the complete exposition of *pieces* as chunks; *total* is their sum."""
-        ...
-
-
-class Identity:
-    """Plain bytes."""
-
-    token = ""
-
-    def piece(self, plain: bytes) -> Piece:
         return Piece(plain, 0, len(plain))
 
     def whole(self, pieces: Sequence[Piece], total: Piece) -> list[bytes]:  # noqa: ARG002 - only gzip needs it
+        """Return the complete exposition of *pieces* as chunks; *total* is their sum."""
         return [piece.data for piece in pieces]
 
 
@@ -56,7 +44,7 @@ _LAST_BLOCK = b"\x03\x00"  # final, with fixed codes, and empty (RFC 1951, 3.2.6
 _POLYNOMIAL = 0xEDB88320  # of CRC-32, the lowest bit first (RFC 1952, 8)
 
 
-class Gzip:
+class Gzip(Encoding):
     """One gzip member, from deflate blocks."""
 
     token = "gzip"  # noqa: S105 - a content coding
@@ -74,7 +62,7 @@ class Gzip:
         return [_GZIP_HEADER, *(piece.data for piece in pieces), _LAST_BLOCK + trailer]
 
 
-class Zstd(Identity):
+class Zstd(Encoding):
     """Frames of zstd. They need nothing around them, like plain bytes."""
 
     token = "zstd"  # noqa: S105 - a content coding

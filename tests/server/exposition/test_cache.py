@@ -7,7 +7,7 @@ from weakref import ref
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pushgate.formats.encoding import Gzip, Identity, Zstd
+from pushgate.formats.encoding import Encoding, Gzip, Zstd
 from pushgate.formats.zstd import zstd
 from pushgate.model import layout as layout_module
 from pushgate.model.layout import header
@@ -31,7 +31,7 @@ OWN = [
         "n_own", "gauge", "Own.", [Sample("n_own", (("a", 'x"'),), 1e6), Sample("n_own", (), -0.0)]
     ),
 ]
-ENCODINGS = [Identity(), Gzip(), Zstd()]
+ENCODINGS = [Encoding(), Gzip(), Zstd()]
 
 
 def own() -> list[Family]:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pushgate.errors import InconsistentPush, InvalidPush
 from pushgate.formats.decoder import PushDecoder
-from pushgate.formats.encoding import Identity
+from pushgate.formats.encoding import Encoding
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.slices import finished
@@ -162,7 +162,7 @@ def test_families_that_are_written_alike_have_one_header():
         2,
     )
     view = TextView(Escaping.UNDERSCORES, tuple)
-    exposition = b"".join(finished(Exposition(store, view, Identity()).scrape())).decode()
+    exposition = b"".join(finished(Exposition(store, view, Encoding()).scrape())).decode()
     assert [line for line in exposition.splitlines() if "n_" in line] == [
         "# HELP n_x dotted",
         "# TYPE n_x gauge",
@@ -225,7 +225,7 @@ def test_whatever_was_pushed_a_scrape_in_each_text_format_can_be_read(rule, sent
         push(store, decoder, kind, key, pushed, number)
     for escaping in Escaping:
         view = TextView(escaping, TELEMETRY.families)
-        chunks = finished(Exposition(store, view, Identity()).scrape())
+        chunks = finished(Exposition(store, view, Encoding()).scrape())
         exposition = b"".join(chunks).decode()
         assert_readable(exposition)
         if escaping is Escaping.ALLOW_UTF8:  # others may write two names alike

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pushgate.formats.encoding import Encoding, Gzip, Identity, Zstd
+from pushgate.formats.encoding import Encoding, Gzip, Zstd
 from pushgate.formats.negotiation import accepted_encoding, accepted_format
 from pushgate.server.exposition.cache import Kept
 from pushgate.server.http.context import AppContext
@@ -19,7 +19,7 @@ from pushgate.server.store.selection import SelectedGroups, Selection
 from pushgate.server.store.store import Store
 
 _ENCODINGS: Final[dict[str, Encoding]] = {
-    encoding.token: encoding for encoding in (Identity(), Gzip(), Zstd())
+    encoding.token: encoding for encoding in (Encoding(), Gzip(), Zstd())
 }
 # Smaller pieces are joined before they are written. Larger ones are shared by all who read them:
 # the transport keeps a reference, not a copy, for a client that does not read.
