@@ -25,7 +25,7 @@ PACE = 1.0 if IS_FULL else 0.5
 KILLS = 50 if IS_FULL else 2
 RESTARTS = 10 if IS_FULL else 1
 ROUNDS = 10 if IS_FULL else 1
-WRITERS, SCRAPERS = (60, 10) if IS_FULL else (20, 4)
+WRITERS, SCRAPERS, PAUSE = (60, 10, 0.02) if IS_FULL else (20, 4, 0.04)
 
 pytestmark = pytest.mark.timeout(1800 if IS_FULL else 120)
 
@@ -43,7 +43,8 @@ def prepared(cluster: Postgres) -> str:
 
 
 def loaded(them: Sequence[Replica], meanwhile: Callable[[], object]) -> Load:
-    load = Load([each.port for each in them], WRITERS, SCRAPERS, seed=random.randrange(10**6))
+    seed, ports = random.randrange(10**6), [each.port for each in them]
+    load = Load(ports, WRITERS, SCRAPERS, seed, PAUSE)
     load.run(meanwhile)
     return load
 

@@ -84,7 +84,7 @@ def test_the_server_answers_as_it_is_described(tmp_path):
                 "run",
                 f"{gateway.url}/api/v1/openapi.json",
                 "--phases=coverage,fuzzing",
-                "--max-examples=10",
+                "--max-examples=5",
                 "--suppress-health-check=all",  # a busy machine is no fault
                 "--seed=1",
                 "--generation-database=none",
