@@ -335,6 +335,16 @@ def test_the_numbers_are_those_of_the_message(made):
     assert len(expected) == pushed.shape.starts[-1]
 
 
+def test_families_with_the_same_labels_share_them():
+    metrics = [
+        {"label": labels(a=a), "counter": {"value": 1, "created_timestamp": {"seconds": 1}}}
+        for a in "12"
+    ]
+    sent = body(*(family(name=name, type=0, metric=metrics) for name in (b"m", b"n")))
+    one, other = ProtobufReader().read(sent).shape.families
+    assert one.labels is other.labels
+
+
 def test_bodies_of_clients_take_the_short_way():
     created = {"seconds": 1700000000, "nanos": 123456789}
     buckets = [

@@ -352,25 +352,28 @@ def _shape_of(skeleton: Sequence[bytes]) -> PushShape:
             client writes them.
     """
     families: list[tuple[Header, list[Labels], list[Bounds]]] = []
+    # Metrics and families of a job often have the same labels; they share one object.
+    known: dict[bytes, Labels] = {}
+    shared: dict[tuple[Labels, ...], tuple[Labels, ...]] = {}
     for piece in skeleton:  # F a family, B bounds; anything else the labels of a metric
-        if piece.startswith(b"F"):
+        if piece in known:
+            families[-1][1].append(known[piece])
+        elif piece.startswith(b"F"):
             families.append((header_of(piece[1:]), [], []))
         elif piece.startswith(b"B"):
             doubles = struct.unpack(f"<{len(piece) // 8}d", piece[1:])
             families[-1][2].append(tuple(map(go_float, doubles)))
         else:
-            families[-1][1].append(_ordinary_labels(piece))
+            known[piece] = _ordinary_labels(piece)
+            families[-1][1].append(known[piece])
     names = {name for (name, _, _), _, _ in families}
     if len(names) < len(families) or "" in names:
         raise Unusual
-    return interned(
-        tuple(
-            [
-                FamilyShape(*header, tuple(labels), () if header[1].is_simple else tuple(bounds))
-                for header, labels, bounds in families
-            ]
-        )
-    )
+    shapes: list[FamilyShape] = []
+    for header, metrics, bounds in families:
+        labels = shared.setdefault(tuple(metrics), tuple(metrics))
+        shapes.append(FamilyShape(*header, labels, () if header.type.is_simple else tuple(bounds)))
+    return interned(tuple(shapes))
 
 
 Bounds = tuple[str, ...]
