@@ -290,7 +290,7 @@ def test_a_connection_ends_with_the_certificate_of_its_client(tls, pki, version)
     tls.configure(
         tls_config("client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem")
     )
-    pair = pki.short_lived("short", "agent.example", seconds=3)
+    pair = pki.short_lived("short", "agent.example", seconds=5)
     context = client_context(pki.ca_file, pair, highest=version)
     raw = socket.create_connection(("127.0.0.1", tls.port), timeout=TIMEOUT)
     with context.wrap_socket(raw, server_hostname="localhost") as connection:
