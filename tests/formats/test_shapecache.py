@@ -159,8 +159,9 @@ def test_new_names_without_end_cost_a_bounded_amount_of_memory(
     reading = reader()
 
     def push(number: int) -> None:
+        sent = body(number)
         for _ in range(times):
-            pushed = reading.read(body(number))
+            pushed = reading.read(sent)
             assert render(pushed.shape, [JOB], [pushed.numbers])
 
     for number in range(3):
