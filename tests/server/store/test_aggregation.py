@@ -10,6 +10,7 @@ from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
 from pushgate.formats.protobuf.description import describe
 from pushgate.formats.protobuf.messages import message_class
+from pushgate.model.family import MetricType
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.slices import PER_SLICE
 from pushgate.server.exposition.text import TextView
@@ -232,7 +233,9 @@ def native_after(*pushes: bytes):
         change(served, Merge(key(), _DECODER.read(body, PROTOBUF, b""), 1))
     (block,) = served.get(key()).blocks
     (detail,) = block.pushed.details
-    return message_class("Metric").FromString(detail).histogram, describe(detail)
+    return message_class("Metric").FromString(detail).histogram, describe(
+        detail, MetricType.HISTOGRAM
+    )
 
 
 def test_native_histograms_of_one_schema_add_bucket_by_bucket():

@@ -5,6 +5,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from pushgate.formats.protobuf.messages import message_class
+from pushgate.model.family import MetricType
 from pushgate.model.native import (
     NativeBucket,
     NativeHistogram,
@@ -28,10 +29,13 @@ class Described(NamedTuple):
     native: Iterable[NativeBucket] | None = None
 
 
-def describe(detail: bytes) -> Described | None:
-    """Return what *detail* says of a histogram or summary; None if it holds neither."""
+def describe(detail: bytes, kind: MetricType) -> Described | None:
+    """Return what *detail* says of a histogram or summary; None if it holds neither.
+
+    It may hold both. Then *kind*, the type of the family, tells which one is meant.
+    """
     metric = message_class("Metric").FromString(detail)
-    if metric.HasField("summary"):
+    if kind is MetricType.SUMMARY and metric.HasField("summary"):
         return Described(str(metric.summary.sample_count))
     if not metric.HasField("histogram"):
         return None

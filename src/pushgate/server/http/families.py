@@ -69,7 +69,8 @@ class Family(NamedTuple):
         if shape.type.is_simple:
             yield from map(Metric, shape.labels, zip(numbers, strict=True))
             return
-        described = map(describe, self.details) if self.details else repeat(None)
+        kinds = repeat(shape.type)
+        described = map(describe, self.details, kinds) if self.details else repeat(None)
         for labels, bounds, more in zip(shape.labels, shape.bounds, described, strict=False):
             *values, total, observations = islice(numbers, len(bounds) + 2)
             yield Metric(labels, values, bounds, total, observations, more)
