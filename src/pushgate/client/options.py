@@ -209,7 +209,7 @@ class Options:
     bearer_token_file: FilePath | None = option(
         None,
         "A file that contains a token. It is read again when it changes; a pipe is read once, and"
-        " has five seconds.",
+        " its writer has to finish within five seconds.",
         unless=_CREDENTIALS,
     )
     headers: Mapping[str, Header] | None = option(
