@@ -104,7 +104,7 @@ def native_total(first, *others):
         count += other["sample_count"]
         sum_ = added_detail(HISTOGRAM, stored, detail(histogram=other), (), [1.0, float(count)])
         stored = finished(sum_)
-    return message_class("Metric").FromString(stored).histogram, describe(stored).native
+    return message_class("Metric").FromString(stored).histogram, describe(stored, HISTOGRAM).native
 
 
 def test_native_histograms_of_different_schemas_add_at_the_coarser_one():
