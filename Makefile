@@ -25,7 +25,7 @@ run: $(SERVER)  ## the gateway, its data in ./data; flags: make run ARGS="--web.
 	$(BIN)/pushgate serve $(ARGS)
 
 # More than there are cores, because many tests wait for clocks, disks and other processes.
-TESTS_AT_ONCE ?= 4
+TESTS_AT_ONCE ?= 3
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal --ignore=tests/interop --ignore=tests/abuse
