@@ -117,10 +117,7 @@ class VisibleGroups:
     def _put(self, group: Group) -> None:
         """Show *group*, in place of the one with its key if there is one."""
         packed = group.key.packed
-        at = bisect_right(self._firsts, packed) - 1
-        run = self._runs[at]
-        if run.is_shown:
-            run = self._copy(at)
+        at, run = self._changeable(packed)
         is_known = packed in run.by_key
         run.by_key[packed] = group
         if not is_known:
@@ -130,20 +127,19 @@ class VisibleGroups:
 
     def _remove(self, group: Group) -> None:
         """Show *group* no longer."""
-        packed = group.key.packed
-        at = bisect_right(self._firsts, packed) - 1
-        run = self._runs[at]
-        if run.is_shown:
-            run = self._copy(at)
-        del run.by_key[packed]
+        at, run = self._changeable(group.key.packed)
+        del run.by_key[group.key.packed]
         self._size -= 1
         if at and not run.by_key:
             del self._runs[at], self._firsts[at]
 
-    def _copy(self, at: int) -> Run:
-        """Return the run *at* anew: readers keep the old one."""
-        run = self._runs[at] = Run(self._runs[at].by_key.copy())
-        return run
+    def _changeable(self, packed: bytes) -> tuple[int, Run]:
+        """Return where *packed* belongs, and the run there, which no reader holds."""
+        at = bisect_right(self._firsts, packed) - 1
+        run = self._runs[at]
+        if run.is_shown:
+            run = self._runs[at] = Run(run.by_key.copy())
+        return at, run
 
     def _split(self, at: int) -> None:
         items = sorted(self._runs[at].by_key.items())
