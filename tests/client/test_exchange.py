@@ -11,10 +11,11 @@ import h11
 import pytest
 import trustme
 
-from pushgate.client.delivery import Attempt
+from pushgate.client.delivery import Request
 from pushgate.client.exchange import Channel, ProxyError
 from pushgate.client.failures import Answer, RequestInfo
 from pushgate.client.operation import finished
+from pushgate.client.retry import Retry
 from pushgate.client.tls import default_context
 from tests.client.rogue import answer, read_request, rogue
 
@@ -22,7 +23,16 @@ OK = b"HTTP/1.1 202 Accepted\r\nX-Name: caf\xe9\r\nContent-Length: 2\r\n\r\nok"
 
 
 def send(url="http://gateway:9091/metrics/job/j", body=b"", method="PUT", headers=()):
-    return Attempt(RequestInfo(url, url, method), dict(headers), body, expires=0.0)
+    return Request(
+        RequestInfo(url, url, method),
+        dict(headers),
+        body,
+        None,
+        Retry(),
+        0.0,
+        job="j",
+        grouping_key={},
+    )
 
 
 class Fake:

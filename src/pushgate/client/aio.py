@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, cast
 
 from pushgate.client.auth import blamed_on
 from pushgate.client.base import GatewayBase
-from pushgate.client.delivery import Attempt
+from pushgate.client.delivery import Request
 from pushgate.client.failures import Answer, RequestInfo, too_late
 from pushgate.client.gateway import PushGateway
 from pushgate.client.job import JobRun, refuse_generator
@@ -134,8 +134,8 @@ class _AsyncioWay:
             with blamed_on("bearer_token"):
                 return await token
 
-    async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
-        return await self._here().connection.send(attempt)
+    async def send(self, request: Request) -> Answer | PushgatewayError:
+        return await self._here().connection.send(request)
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

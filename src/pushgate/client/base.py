@@ -16,7 +16,7 @@ from pushgate.client.address import (
 )
 from pushgate.client.auth import blamed_on, checked_header, credentials_of
 from pushgate.client.collect import Collector, Collectors, Selection, Source, described, report
-from pushgate.client.delivery import Delivery, PreparedRequest, PushMethod, Way, deliver
+from pushgate.client.delivery import Delivery, PushMethod, Request, Way, deliver
 from pushgate.client.failures import RequestInfo
 from pushgate.client.group_list import PAGE, ListedGroup, listed_in, path_of
 from pushgate.client.job import JOB_GROUPS, Function, OnPushError
@@ -394,12 +394,12 @@ class GatewayBase(Generic[_Job, _Periodic]):
         """Return the body of a GET of *path*. Errors as for :meth:`push`."""
         return await self._get(path, deadline)
 
-    def prepared(self, method: str, payload: Payload | None = None) -> PreparedRequest:
+    def prepared(self, method: str, payload: Payload | None = None) -> Request:
         """Return a request that :meth:`send` takes, which sends *payload* to the group."""
         return self._prepared(method, self._expires(None), payload)
 
     @operation
-    async def send(self, request: PreparedRequest) -> Delivery:
+    async def send(self, request: Request) -> Delivery:
         """Send *request*, made by :meth:`prepared` and perhaps changed by the caller.
 
         It gets the gateway's credentials and retries. Errors as for :meth:`push`.
@@ -486,7 +486,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         request = self._prepared(method, expires, payload)
         if self._options.format == "auto" and payload.format == "protobuf":
             # Encoded again only if the gateway turns out not to read protobuf.
-            def as_text() -> PreparedRequest:
+            def as_text() -> Request:
                 return self._prepared(method, expires, self._render(selection, in_text=True))
 
             request = request._replace(as_text=as_text)
@@ -523,9 +523,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         delivery = await deliver(request, self._way)
         return delivery.answer.body
 
-    def _prepared(
-        self, method: str, expires: float, payload: Payload | None = None
-    ) -> PreparedRequest:
+    def _prepared(self, method: str, expires: float, payload: Payload | None = None) -> Request:
         headers = {"User-Agent": f"pushgate/{__version__}"}
         # A function is asked at each push, for values that change.
         for name, value in (self._options.headers or {}).items():
@@ -539,7 +537,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
             if coding is not None and len(body) >= _MIN_COMPRESSED:
                 headers["Content-Encoding"] = coding
                 body = compressed(body, coding)
-        return PreparedRequest(
+        return Request(
             info=RequestInfo(
                 base=self._address.base,
                 url=self.url,

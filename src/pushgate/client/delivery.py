@@ -38,15 +38,6 @@ _MAX_REDIRECTS = 3
 # and a job that pushes once pays for that at each start.
 
 
-class Attempt(NamedTuple):
-    """A request as it is sent, once."""
-
-    info: RequestInfo
-    headers: Mapping[str, str]
-    body: bytes
-    expires: float
-
-
 class Way(Protocol):
     """How a gateway waits. Blocking code and asyncio differ in nothing else."""
 
@@ -62,14 +53,14 @@ class Way(Protocol):
         """Return *token*, for which only an asyncio gateway can wait."""
         ...
 
-    async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
-        """Return the answer to a request, or the error in its place."""
+    async def send(self, request: "Request") -> Answer | PushgatewayError:
+        """Return the answer to *request*, or the error in its place. Its headers are complete."""
         ...
 
     async def pause(self, seconds: float) -> None: ...
 
 
-class PreparedRequest(NamedTuple):
+class Request(NamedTuple):
     """A request that is ready to be sent, and the rules for sending it.
 
     Attributes:
@@ -92,19 +83,19 @@ class PreparedRequest(NamedTuple):
     expires: float
     job: str
     grouping_key: Mapping[str, str]
-    as_text: "Callable[[], PreparedRequest] | None" = None
+    as_text: "Callable[[], Request] | None" = None
 
 
 class Delivery(NamedTuple):
     """The outcome of a request; *request* is the last one that was sent for it."""
 
-    request: PreparedRequest
+    request: Request
     answer: Answer
     attempts: int
     elapsed: float
 
 
-async def deliver(request: PreparedRequest, way: Way) -> Delivery:
+async def deliver(request: Request, way: Way) -> Delivery:
     """Send *request*, again if that can help; return its Delivery or raise the last failure."""
     started, attempts, retries = time.monotonic(), 0, 0
     follow_ups = FollowUps()
@@ -112,15 +103,15 @@ async def deliver(request: PreparedRequest, way: Way) -> Delivery:
     key = {"Idempotency-Key": urandom(16).hex()} if request.info.method == "POST" else {}
     while True:
         info, expires = request.info, request.expires
-        # Asked for at each attempt, because a token may have been replaced meanwhile.
         headers = {**key, **request.headers}
+        # Asked for at each attempt, because a token may have been replaced meanwhile.
         if request.credentials is not None:
             header = request.credentials.header(renew=follow_ups.renewed)
             if not isinstance(header, str):
                 header = bearer(await way.token(header, info, expires))
             headers["Authorization"] = header
         attempts += 1
-        outcome = await way.send(Attempt(info, headers, request.body, expires))
+        outcome = await way.send(request._replace(headers=headers))
         # An error is an outcome, not an exception: whether it ends the push is decided here.
         if not isinstance(outcome, Answer):
             failure: PushgatewayError = outcome
@@ -162,7 +153,7 @@ class FollowUps:
         self._redirects = 0
         self._in_text = False
 
-    def after(self, failure: PushgatewayError, request: PreparedRequest) -> PreparedRequest | None:
+    def after(self, failure: PushgatewayError, request: Request) -> Request | None:
         """Return what to send instead of *request*, or None if only a retry can help."""
         if isinstance(failure, PushRedirectError):
             self._redirects += 1
@@ -192,9 +183,7 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, host.removesuffix(f":{DEFAULT_PORTS.get(parts.scheme)}")
 
 
-def _complete(
-    failure: PushgatewayError, request: PreparedRequest, attempts: int, elapsed: float
-) -> None:
+def _complete(failure: PushgatewayError, request: Request, attempts: int, elapsed: float) -> None:
     """Fill in the attributes of *failure* that only the delivery knows."""
     failure.method, failure.url = request.info.method, request.info.url
     failure.job, failure.grouping_key = request.job, request.grouping_key

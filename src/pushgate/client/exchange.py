@@ -11,7 +11,7 @@ import h11
 
 from pushgate.client.address import DEFAULT_PORTS, ascii_host
 from pushgate.client.auth import basic
-from pushgate.client.delivery import Attempt
+from pushgate.client.delivery import Request
 from pushgate.client.failures import Answer
 from pushgate.client.wire import PIECE, Socket, Stream
 
@@ -101,19 +101,19 @@ class Channel:
             raise ProxyError(f"{response.status_code} {response.reason.decode('latin-1')}")
 
     async def request(
-        self, attempt: Attempt, sent: Callable[[int], object] | None = None
+        self, request: Request, sent: Callable[[int], object] | None = None
     ) -> Answer:
-        """Send the request of *attempt*, and return the answer.
+        """Send *request*, and return the answer.
 
         Args:
-            attempt: The request.
+            request: The request.
             sent: Called with the number of bytes of each piece that is sent.
         """
         self.is_reusable = False
         # The head goes out together with the first piece of the body, in one packet if it can.
-        data = self._http.send(self._head(attempt))
-        if attempt.body:
-            data += self._http.send(h11.Data(attempt.body))
+        data = self._http.send(self._head(request))
+        if request.body:
+            data += self._http.send(h11.Data(request.body))
         data += self._http.send(h11.EndOfMessage())
         unsent: OSError | None = None
         try:
@@ -129,7 +129,7 @@ class Channel:
             if isinstance(error, TimeoutError):
                 soon = time.monotonic() + _EARLY_ANSWER_SECONDS
                 self._socket.expires = min(self._socket.expires, soon)
-        is_push = attempt.info.method in {"PUT", "POST", "PATCH"}
+        is_push = request.info.method in {"PUT", "POST", "PATCH"}
         answer = await self._answer(_MAX_EXPLANATION if is_push else sys.maxsize)
         if unsent is not None and answer.status < 300:
             raise unsent  # a success of something that has not read the body
@@ -141,15 +141,15 @@ class Channel:
             self.is_reusable = True
         return answer
 
-    def _head(self, attempt: Attempt) -> h11.Request:
-        url = urlsplit(attempt.info.url)
+    def _head(self, request: Request) -> h11.Request:
+        url = urlsplit(request.info.url)
         # A redirect may lead to no path at all, which is the root.
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        headers = list(attempt.headers.items())
-        names = {name.lower() for name in attempt.headers}
+        headers = list(request.headers.items())
+        names = {name.lower() for name in request.headers}
         # Without a body, too: RFC 9110, 8.6 asks for it in PUT and POST.
         if names.isdisjoint({"content-length", "transfer-encoding"}):
-            headers.append(("Content-Length", str(len(attempt.body))))
+            headers.append(("Content-Length", str(len(request.body))))
         if "host" not in names:
             headers.insert(0, ("Host", _authority(url)))
         # Without a tunnel the proxy needs the whole URL (RFC 9112, 3.2.2) and credentials in each
@@ -157,7 +157,7 @@ class Channel:
         if self._proxy is not None and self._context is None:
             target = f"{url.scheme}://{_authority(url)}{target}"
             headers += _proxy_authorization(self._proxy)
-        return h11.Request(method=attempt.info.method, target=target, headers=headers)
+        return h11.Request(method=request.info.method, target=target, headers=headers)
 
     async def _answer(self, most: int) -> Answer:
         """Return the answer, with at most about *most* bytes of its body."""

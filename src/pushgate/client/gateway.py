@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 from pushgate.client.base import GatewayBase
-from pushgate.client.delivery import Attempt
+from pushgate.client.delivery import Request
 from pushgate.client.failures import Answer, RequestInfo, too_late
 from pushgate.client.job import Job
 from pushgate.client.operation import Blocking
@@ -93,12 +93,12 @@ class _BlockingWay:
             "A coroutine function as token source needs AsyncPushGateway.", key="bearer_token"
         )
 
-    async def send(self, attempt: Attempt) -> Answer | PushgatewayError:
+    async def send(self, request: Request) -> Answer | PushgatewayError:
         if self._connection is None:
             from pushgate.client.transport import BlockingSocket, Connection  # see there
 
             self._connection = Connection(self._route, BlockingSocket(self._route))
-        return await self._connection.send(attempt, self.sent)
+        return await self._connection.send(request, self.sent)
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  no event loop waits for it

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pushgate.client.delivery import Attempt
+from pushgate.client.delivery import Request
 from pushgate.client.exchange import Channel
 from pushgate.client.failures import Answer, RequestInfo, port_hint
 from pushgate.client.resolving import Addresses, addresses_of, is_numeric, within
@@ -158,25 +158,25 @@ class Connection:
         self._via: str | None = None  # the proxy of the channel
 
     async def send(
-        self, attempt: Attempt, sent: Callable[[int], object] | None = None
+        self, request: Request, sent: Callable[[int], object] | None = None
     ) -> Answer | PushgatewayError:
         """Return the gateway's answer, or why there is none.
 
         Args:
-            attempt: The request, and its deadline.
+            request: The request, and its deadline.
             sent: Called with the number of bytes of each piece of the request that is sent.
         """
         options = self._route.options
         is_own = options.transport is None and options.http_client is None
         try:
-            return await (self._exchange(attempt, sent) if is_own else self._by_httpx2(attempt))
+            return await (self._exchange(request, sent) if is_own else self._by_httpx2(request))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
             may_be_sent = self._socket.is_ready or not is_own
-            return failure_of(error, attempt.info, self._via, may_be_sent=may_be_sent)
+            return failure_of(error, request.info, self._via, may_be_sent=may_be_sent)
 
-    async def _exchange(self, attempt: Attempt, sent: Callable[[int], object] | None) -> Answer:
-        """Return the answer to *attempt*, over the last connection if it lives."""
-        self._socket.expires = attempt.expires
+    async def _exchange(self, request: Request, sent: Callable[[int], object] | None) -> Answer:
+        """Return the answer to *request*, over the last connection if it lives."""
+        self._socket.expires = request.expires
         context = self._route.tls_context()
         channel = self._channel
         try:
@@ -185,27 +185,27 @@ class Connection:
                 self.close()
                 self._via, self._context = self._route.proxy_url(), context
                 hostname = self._route.options.server_hostname
-                channel = Channel(self._socket, attempt.info.url, self._via, context, hostname)
+                channel = Channel(self._socket, request.info.url, self._via, context, hostname)
                 await channel.open()
                 self._channel = channel
-            return await channel.request(attempt, sent)
+            return await channel.request(request, sent)
         finally:
             if channel is None or not channel.is_reusable:
                 self._socket.close()
 
-    async def _by_httpx2(self, attempt: Attempt) -> Answer:
-        """Return the answer to *attempt*, sent by a client or a transport of the user."""
+    async def _by_httpx2(self, request: Request) -> Answer:
+        """Return the answer to *request*, sent by a client or a transport of the user."""
         import httpx2
 
         options = self._route.options
         given, transport = options.http_client, options.transport
         # A client of the user's adds what is its own: cookies, headers.
-        request = (httpx2.Request if given is None else given.build_request)(
-            attempt.info.method,
-            attempt.info.url,
-            headers=dict(attempt.headers),
-            content=attempt.body,
-            extensions={"timeout": self._route.timeouts(attempt.expires)},
+        built = (httpx2.Request if given is None else given.build_request)(
+            request.info.method,
+            request.info.url,
+            headers=dict(request.headers),
+            content=request.body,
+            extensions={"timeout": self._route.timeouts(request.expires)},
         )
         # deliver() decides which redirects to follow. A client that is made here is never closed:
         # it would close the transport, which is the user's.
@@ -215,13 +215,13 @@ class Connection:
             assert isinstance(given, httpx2.AsyncClient | None), "GatewayBase has checked it"
             assert isinstance(transport, httpx2.AsyncBaseTransport | None)
             client = given or httpx2.AsyncClient(transport=transport)
-            async with asyncio.timeout(seconds_left(attempt.expires)):
-                response = await client.send(request, follow_redirects=False)
+            async with asyncio.timeout(seconds_left(request.expires)):
+                response = await client.send(built, follow_redirects=False)
         else:
             assert isinstance(given, httpx2.Client | None)
             assert isinstance(transport, httpx2.BaseTransport | None)
             response = (given or httpx2.Client(transport=transport)).send(
-                request, follow_redirects=False
+                built, follow_redirects=False
             )
         return Answer(
             response.status_code, response.reason_phrase, dict(response.headers), response.content
