@@ -36,6 +36,8 @@ class Channel:
     """A connection to the gateway at *url*.
 
     Attributes:
+        proxy: The proxy that it goes through.
+        context: The TLS context; None for plain HTTP.
         is_reusable: Whether the last answer left the connection ready for the next request.
     """
 
@@ -56,8 +58,8 @@ class Channel:
             context: The TLS context; None for plain HTTP.
             server_hostname: The name to request and verify in TLS, instead of the host.
         """
-        self._gateway, self._proxy = urlsplit(url), urlsplit(proxy) if proxy else None
-        self._context, self._server_hostname = context, server_hostname
+        self._gateway, self.proxy = urlsplit(url), urlsplit(proxy) if proxy else None
+        self.context, self._server_hostname = context, server_hostname
         self._socket = socket
         self._stream: Stream = socket
         self._http = _http()
@@ -65,16 +67,16 @@ class Channel:
 
     async def open(self) -> None:
         """Connect, to the gateway or through a tunnel of the proxy."""
-        first = self._proxy or self._gateway
+        first = self.proxy or self._gateway
         await self._socket.connect(_host(first), _port(first))
-        if self._proxy is not None and self._proxy.scheme == "https":
+        if self.proxy is not None and self.proxy.scheme == "https":
             from pushgate.client.tls import default_context
 
-            await self._secure(default_context(), _host(self._proxy))
-        if self._context is not None:
-            if self._proxy is not None:
-                await self._tunnel(self._proxy)
-            await self._secure(self._context, self._server_hostname or _host(self._gateway))
+            await self._secure(default_context(), _host(self.proxy))
+        if self.context is not None:
+            if self.proxy is not None:
+                await self._tunnel(self.proxy)
+            await self._secure(self.context, self._server_hostname or _host(self._gateway))
         self._socket.is_ready = True
 
     async def _secure(self, context: "ssl.SSLContext", hostname: str) -> None:
@@ -154,9 +156,9 @@ class Channel:
             headers.insert(0, ("Host", _authority(url)))
         # Without a tunnel the proxy needs the whole URL (RFC 9112, 3.2.2) and credentials in each
         # request. Inside of a tunnel they would reach the gateway.
-        if self._proxy is not None and self._context is None:
+        if self.proxy is not None and self.context is None:
             target = f"{url.scheme}://{_authority(url)}{target}"
-            headers += _proxy_authorization(self._proxy)
+            headers += _proxy_authorization(self.proxy)
         return h11.Request(method=request.info.method, target=target, headers=headers)
 
     async def _answer(self, most: int) -> Answer:

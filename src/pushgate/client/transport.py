@@ -14,8 +14,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from pushgate.client.delivery import Request
 from pushgate.client.exchange import Channel
@@ -30,9 +30,6 @@ from pushgate.errors import (
     PushgatewayError,
     PushTimeoutError,
 )
-
-if TYPE_CHECKING:
-    import ssl
 
 
 class DeadlineSocket(ABC):
@@ -154,8 +151,6 @@ class Connection:
     def __init__(self, route: Route, socket: DeadlineSocket) -> None:
         self._route, self._socket = route, socket
         self._channel: Channel | None = None
-        self._context: ssl.SSLContext | None = None
-        self._via: str | None = None  # the proxy of the channel
 
     async def send(
         self, request: Request, sent: Callable[[int], object] | None = None
@@ -172,25 +167,26 @@ class Connection:
             return await (self._exchange(request, sent) if is_own else self._by_httpx2(request))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
             may_be_sent = self._socket.is_ready or not is_own
-            return failure_of(error, request.info, self._via, may_be_sent=may_be_sent)
+            via = self._channel.proxy if self._channel else None
+            return failure_of(error, request.info, via, may_be_sent=may_be_sent)
 
     async def _exchange(self, request: Request, sent: Callable[[int], object] | None) -> Answer:
         """Return the answer to *request*, over the last connection if it lives."""
         self._socket.expires = request.expires
-        context = self._route.tls_context()
-        channel = self._channel
+        route, channel = self._route, self._channel
+        context = route.tls_context()
+        # Another context means that a certificate file has been replaced.
+        if channel is None or context is not channel.context or not self._socket.is_idle():
+            self.close()
+            hostname = route.options.server_hostname
+            channel = Channel(self._socket, request.info.url, route.proxy_url(), context, hostname)
+            self._channel = channel
         try:
-            # Another context means that a certificate file has been replaced.
-            if channel is None or context is not self._context or not self._socket.is_idle():
-                self.close()
-                self._via, self._context = self._route.proxy_url(), context
-                hostname = self._route.options.server_hostname
-                channel = Channel(self._socket, request.info.url, self._via, context, hostname)
+            if not self._socket.is_ready:
                 await channel.open()
-                self._channel = channel
             return await channel.request(request, sent)
         finally:
-            if channel is None or not channel.is_reusable:
+            if not channel.is_reusable:
                 self._socket.close()
 
     async def _by_httpx2(self, request: Request) -> Answer:
@@ -235,14 +231,14 @@ class Connection:
 
 
 def failure_of(
-    error: Exception, info: RequestInfo, via: str | None, *, may_be_sent: bool
+    error: Exception, info: RequestInfo, via: SplitResult | None, *, may_be_sent: bool
 ) -> PushgatewayError:
     """Return why there was no answer, *error* being what the connection raised.
 
     Args:
         error: What the connection raised.
         info: The request.
-        via: The URL of the proxy that it should have gone through.
+        via: The proxy that it should have gone through.
         may_be_sent: False if the connection was not ready yet, so that nothing can have been sent.
 
     Raises:
@@ -270,7 +266,7 @@ def failure_of(
     if not names & {"NetworkError", "ProtocolError", "ProxyError", "RequestError", "OSError"}:
         raise error
     root = _root(error)
-    failure = PushConnectionError(f"{info.prefix}{_reason(root, via or info.base)}")
+    failure = PushConnectionError(f"{info.prefix}{_reason(root, via or urlsplit(info.base))}")
     failure.__cause__ = root
     failure.sent = may_be_sent
     failure.tls = "SSLError" in _names(root)
@@ -280,7 +276,7 @@ def failure_of(
     if "WRONG_VERSION_NUMBER" in str(root) or "RECORD_LAYER_FAILURE" in str(root):
         failure.hint = "that port speaks plain HTTP; use http://"
     elif not failure.sent and via is not None:
-        proxy = urlsplit(via).netloc.rpartition("@")[2]
+        proxy = via.netloc.rpartition("@")[2]
         failure.hint = f"the connection goes through the proxy {proxy}"
     elif not failure.sent and not failure.tls and not isinstance(root, socket.gaierror):
         failure.hint = port_hint(info)
@@ -305,10 +301,10 @@ def _root(error: BaseException) -> BaseException:
     return next((cause for cause in of_system if cause.errno), [*of_system, causes[-1]][0])
 
 
-def _reason(root: BaseException, url: str) -> str:
+def _reason(root: BaseException, url: SplitResult) -> str:
     """Return what *root* says, raised by a connection to the host of *url*."""
     if isinstance(root, socket.gaierror):
-        return f"unknown host {urlsplit(url).hostname}: {root.strerror}"
+        return f"unknown host {url.hostname}: {root.strerror}"
     if "SSLCertVerificationError" in _names(root):
         return f"the certificate is not trusted: {getattr(root, 'verify_message', '') or root}"
     if isinstance(root, OSError) and root.strerror and root.errno:
