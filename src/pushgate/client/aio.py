@@ -20,8 +20,8 @@ from pushgate.client.periodic import Schedule
 from pushgate.client.resolving import Addresses, start
 from pushgate.client.results import Payload
 from pushgate.client.route import Route, seconds_left
-from pushgate.client.transport import Connection, DeadlineSocket
-from pushgate.client.wire import PIECE
+from pushgate.client.sockets import PIECE, DeadlineSocket
+from pushgate.client.transport import Connection
 from pushgate.errors import PushgatewayError
 
 # If the last body had as many bytes, the next one is encoded in a thread: encoding it would

@@ -13,10 +13,12 @@ from pushgate.client.address import DEFAULT_PORTS, ascii_host
 from pushgate.client.auth import basic
 from pushgate.client.delivery import Request
 from pushgate.client.failures import Answer
-from pushgate.client.wire import PIECE, Socket, Stream
+from pushgate.client.sockets import PIECE, DeadlineSocket
 
 if TYPE_CHECKING:
     import ssl
+
+    from pushgate.client.tls import Tls
 
 # Bytes of the head of an answer, as in httpcore: proxies set cookies beyond the 16 KiB of h11.
 _MAX_HEAD = 100 * 1024
@@ -43,7 +45,7 @@ class Channel:
 
     def __init__(
         self,
-        socket: Socket,
+        socket: DeadlineSocket,
         url: str,
         proxy: str | None,
         context: "ssl.SSLContext | None",
@@ -61,7 +63,7 @@ class Channel:
         self._gateway, self.proxy = urlsplit(url), urlsplit(proxy) if proxy else None
         self.context, self._server_hostname = context, server_hostname
         self._socket = socket
-        self._stream: Stream = socket
+        self._stream: DeadlineSocket | Tls = socket
         self._http = _http()
         self.is_reusable = False
 

@@ -95,7 +95,8 @@ class _BlockingWay:
 
     async def send(self, request: Request) -> Answer | PushgatewayError:
         if self._connection is None:
-            from pushgate.client.transport import BlockingSocket, Connection  # see there
+            from pushgate.client.sockets import BlockingSocket
+            from pushgate.client.transport import Connection  # see there
 
             self._connection = Connection(self._route, BlockingSocket(self._route))
         return await self._connection.send(request, self.sent)

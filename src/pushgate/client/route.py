@@ -1,4 +1,4 @@
-"""How to reach the gateway: TLS, timeouts, and the proxy of an option or the environment."""
+"""How to reach the gateway: timeouts, and the proxy of an option or the environment."""
 
 import ipaddress
 import math
@@ -6,16 +6,12 @@ import os
 import re
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pushgate.client.address import Address
 from pushgate.client.options import Options
 from pushgate.errors import ConfigurationError
 from pushgate.log import warn_once
-
-if TYPE_CHECKING:
-    import ssl
 
 # Seconds, eleven days: neither sockets nor threads wait for an infinite time.
 FOREVER = 1e6
@@ -47,14 +43,6 @@ class Route:
         if self.options.proxy == "env":
             return proxy_of_environment(self.address.scheme, self.address.host, self.address.port)
         return None if self.options.proxy is None else _with_scheme(self.options.proxy)
-
-    def tls_context(self) -> "ssl.SSLContext | None":
-        """Return the TLS context as its files are now; None for plain HTTP."""
-        if self.address.scheme != "https":
-            return None
-        from pushgate.client.tls import context_for  # ssl is slow to import
-
-        return context_for(self.options)
 
     def timeouts(self, expires: float) -> dict[str, float]:
         """Return the seconds for each operation of a connection, none beyond *expires*."""

@@ -9,7 +9,7 @@ from stat import S_ISFIFO
 from typing import IO, TypeVar
 
 from pushgate.client.options import Options
-from pushgate.client.wire import PIECE, Stream
+from pushgate.client.sockets import PIECE, DeadlineSocket
 from pushgate.errors import ConfigurationError
 from pushgate.log import log
 from pushgate.properties.files import read_file
@@ -104,7 +104,9 @@ default_context = cache(ssl.create_default_context)
 class Tls:
     """TLS on top of *below*, which may be TLS itself: that of the proxy, around the gateway's."""
 
-    def __init__(self, context: ssl.SSLContext, hostname: str, below: Stream) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, hostname: str, below: "DeadlineSocket | Tls"
+    ) -> None:
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=hostname)
         self._below = below

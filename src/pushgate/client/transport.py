@@ -1,28 +1,20 @@
 """How a request reaches the gateway: over a socket, or by a transport of the user.
 
-No operation on a socket gets more time than what is left until the deadline: with a timeout
-for each operation only, a gateway that answers a byte at a time could hold a push forever.
-
 This module is imported when the first request is sent, because programs that never push need
 none of it. httpx2 is used for transports and clients of the user's only.
 """
 
-import math
 import os
 import socket
-import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from pushgate.client.delivery import Request
 from pushgate.client.exchange import Channel
 from pushgate.client.failures import Answer, RequestInfo, port_hint
-from pushgate.client.resolving import Addresses, addresses_of, is_numeric, within
 from pushgate.client.route import Route, seconds_left
-from pushgate.client.wire import PIECE
+from pushgate.client.sockets import DeadlineSocket
 from pushgate.errors import (
     ConfigurationError,
     PushAuthError,
@@ -31,118 +23,8 @@ from pushgate.errors import (
     PushTimeoutError,
 )
 
-
-class DeadlineSocket(ABC):
-    """A socket with a deadline. One subclass blocks, the other lets asyncio wait.
-
-    Attributes:
-        is_awaited: Whether asyncio waits.
-        is_ready: Whether requests can be written; it chooses the timeout.
-        expires: The deadline of the request that goes on.
-    """
-
-    is_awaited = False
-
-    def __init__(self, route: Route) -> None:
-        self._route = route
-        self._socket: socket.socket | None = None
-        self.is_ready = False
-        self.expires = math.inf
-
-    @property
-    def _connected(self) -> socket.socket:
-        assert self._socket is not None, "connect() comes first"
-        return self._socket
-
-    async def connect(self, host: str, port: int) -> None:
-        """Connect to the first address of *host* that answers."""
-        ends = time.monotonic() + self._timeout()
-        look_up = partial(addresses_of, host, port)
-        addresses = look_up() if is_numeric(host) else await self._resolve(look_up)
-        failure: OSError | None = None
-        for number, (family, kind, protocol, _, address) in enumerate(addresses):
-            self.close()
-            # Each address has its share of the time, so that a dead one does not use it all up.
-            share = (ends - time.monotonic()) / (len(addresses) - number)
-            try:
-                # An error, too, where the system has IPv6 switched off.
-                self._socket = socket.socket(family, kind, protocol)
-                # A body ends with a short packet. Nagle's algorithm would hold it back until the
-                # other side, which may wait for 40 ms, has acknowledged the packets before it.
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if share > 0:
-                    await self._connect(address, share)
-                    return
-            except OSError as error:
-                failure = error
-        raise failure or TimeoutError("timed out")
-
-    @abstractmethod
-    async def _resolve(self, look_up: Callable[[], Addresses]) -> Addresses: ...
-
-    @abstractmethod
-    async def _connect(self, address: Any, seconds: float) -> None: ...
-
-    @abstractmethod
-    async def write(self, data: bytes) -> None: ...
-
-    @abstractmethod
-    async def read(self) -> bytes: ...
-
-    def _timeout(self) -> float:
-        """Return the seconds for an operation, none beyond the deadline.
-
-        Raises:
-            TimeoutError: It has passed.
-        """
-        # To a socket, a timeout of 0 means "do not block", and a negative one is an error.
-        if time.monotonic() >= self.expires:
-            raise TimeoutError("timed out")
-        return self._route.timeouts(self.expires)["read" if self.is_ready else "connect"]
-
-    def is_idle(self) -> bool:
-        """Return whether it is connected, and nothing has come since the last answer.
-
-        What comes between two requests is nothing that anybody asked for, or the end: on a closed
-        connection a request would fail, and nobody could say whether the gateway had received it.
-        """
-        if self._socket is None:
-            return False
-        try:
-            self._socket.setblocking(False)
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
-
-    def close(self) -> None:
-        """Close it; it can be connected again."""
-        connected, self._socket = self._socket, None
-        if connected is not None:
-            connected.close()
-
-
-class BlockingSocket(DeadlineSocket):
-    """Waits by blocking."""
-
-    async def _resolve(self, look_up: Callable[[], Addresses]) -> Addresses:
-        return within(self._timeout(), look_up)
-
-    async def _connect(self, address: Any, seconds: float) -> None:
-        self._connected.settimeout(seconds)
-        self._connected.connect(address)
-
-    async def write(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            self._connected.settimeout(self._timeout())
-            left = left[self._connected.send(left) :]
-
-    async def read(self) -> bytes:
-        self._connected.settimeout(self._timeout())
-        return self._connected.recv(PIECE)
+if TYPE_CHECKING:
+    import ssl
 
 
 class Connection:
@@ -174,7 +56,11 @@ class Connection:
         """Return the answer to *request*, over the last connection if it lives."""
         self._socket.expires = request.expires
         route, channel = self._route, self._channel
-        context = route.tls_context()
+        context: ssl.SSLContext | None = None
+        if route.address.scheme == "https":
+            from pushgate.client.tls import context_for  # ssl is slow to import
+
+            context = context_for(route.options)
         # Another context means that a certificate file has been replaced.
         if channel is None or context is not channel.context or not self._socket.is_idle():
             self.close()
