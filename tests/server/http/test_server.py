@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import uvloop
+
 from pushgate.server.compose import compose
 from pushgate.server.http.server import HttpServer
 from pushgate.server.settings import Settings
 from pushgate.server.sockets import listen
 from tests.server.access.certificates import Pki
 
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n"
 READY = b"GET /-/ready HTTP/1.1\r\nHost: g\r\n\r\n"
 UNFINISHED = (
     b"PUT /metrics/job/a HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
@@ -41,11 +44,11 @@ class Client:
 
 @asynccontextmanager
 async def serving(
-    number: int = 1, web_config: Path | None = None
+    number: int = 1, web_config: Path | None = None, **settings: int
 ) -> AsyncIterator[tuple[HttpServer, list[Client]]]:
     """A server with *number* listeners and a client of each."""
     config = str(web_config) if web_config else ""
-    server = compose(Settings(persistence_file="", web_config_file=config))
+    server = compose(Settings(persistence_file="", web_config_file=config, **settings))
     server.context.gateway.start()
     listeners = listen(["127.0.0.1:0"] * number)
     http = HttpServer(server, server.context)
@@ -127,6 +130,27 @@ def test_a_handshake_that_never_begins_holds_no_stop_up(tmp_path):
             await http.stop(1000)  # or the time of this server is over
 
     asyncio.run(check())
+
+
+def test_connections_are_limited_before_their_handshakes_end(tmp_path):
+    pki = Pki(tmp_path)
+
+    async def check() -> None:
+        async with serving(web_config=with_tls(pki), limit_connections=1) as (http, [silent]):
+            address = silent.writer.get_extra_info("peername")
+            refused = Client(*await asyncio.open_connection(*address))
+            assert await refused.rest() == b""
+            refused.writer.close()
+            silent.writer.close()
+            while http._state.handshakes:
+                await asyncio.sleep(0.01)
+            trusting = ssl.create_default_context(cafile=pki.ca_file)
+            admitted = Client(*await asyncio.open_connection(*address, ssl=trusting))
+            assert await admitted.status(SCRAPE) == 200
+            assert b'rejected_pushes_total{reason="connections"} 1\n' in await admitted.rest()
+            admitted.writer.close()
+
+    uvloop.run(check())  # asyncio forgets a failed handshake only with the garbage
 
 
 def test_what_is_not_done_in_time_is_broken_off():

@@ -12,7 +12,7 @@ import ssl
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -211,15 +211,20 @@ class ListenerContext(ssl.SSLContext):
 
     # A listener keeps the context that it was given, and asks it for each new connection.
     current: ServerContext
+    has_room: Callable[[], bool]
+    """Returns whether one more connection may begin its handshake."""
 
     @classmethod
     def around(cls, current: ServerContext) -> "ListenerContext":
         """Return a listener's context that starts with *current*."""
         listener = cls(ssl.PROTOCOL_TLS_SERVER)
         listener.current = current
+        listener.has_room = lambda: True
         return listener
 
     def wrap_bio(self, *arguments: Any, **options: Any) -> Connection:
+        if not self.has_room():
+            raise ssl.SSLError("too many connections")  # asyncio and uvloop close it at once
         return self.current.wrap_bio(*arguments, **options)
 
 

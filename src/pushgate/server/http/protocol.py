@@ -133,8 +133,24 @@ class ServerState:
         self.date = ((b"date", formatdate(time.time(), usegmt=True).encode()),)
         for connection in tuple(self.connections):
             connection.expire(now)
-        if self._is_full and len(self.connections) < min(self.max_connections.values()):
+        begun = len(self.connections) + len(self.handshakes)
+        if self._is_full and begun < min(self.max_connections.values()):
             self._is_full = False
+
+    def exceeded(self, connections: int) -> str:
+        """Return the reason for which *connections* are too many; empty if they are not."""
+        limits = self.max_connections.items()
+        return next((reason for reason, limit in limits if connections > limit), "")
+
+    def has_room(self) -> bool:
+        """Return whether the handshake that begins may go on; count and log it if not.
+
+        It costs more memory than a connection, and nobody hears a refusal before its end.
+        """
+        reason = self.exceeded(len(self.connections) + len(self.handshakes))
+        if reason:
+            self.refuse(reason)
+        return not reason
 
     def refuse(self, reason: str) -> Response:
         """Count a client that is refused for *reason*, and return the response to it.
@@ -207,11 +223,10 @@ class HttpProtocol(asyncio.Protocol):
         self._certificate_ends = now + valid_until(self.peer_certificate) - time.time()
         self._deadline = now + state.header_seconds
         self._is_new_until = now + NEW_SECONDS
-        for reason, limit in state.max_connections.items():
-            if len(state.connections) > limit:
-                # Lingering would keep just those connections open that are too many.
-                self._refuse_for(reason, lingers=False)
-                return
+        if reason := state.exceeded(len(state.connections)):
+            # Lingering would keep just those connections open that are too many.
+            self._refuse_for(reason, lingers=False)
+            return
         if state.is_stopping:  # it was accepted before
             self.shut_down()
 

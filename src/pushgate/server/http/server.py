@@ -36,6 +36,7 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {}
         if self._tls is not None:
+            self._tls.has_room = self._state.has_room
             tls["ssl"] = self._tls
             tls["ssl_handshake_timeout"] = self._handshake_seconds
             tls["ssl_shutdown_timeout"] = _TLS_SHUTDOWN_SECONDS
