@@ -30,8 +30,10 @@ from pushgate.model.shape import LabelSchema, Pushed, PushShape
 from pushgate.model.slices import PER_SLICE, Sliced, releasing
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Block, Group
 
-MAX_VIOLATIONS_SHOWN = 10
+_MAX_VIOLATIONS_SHOWN = 10
 _MAX_VIOLATION_LENGTH = 2000
+# A refused push says who holds the conflicting name if it is among so many groups.
+_MAX_SEARCHED = 10_000
 _SUFFIXES = ("_count", "_sum", "_bucket")
 _TAKEN_SUFFIXES = {MetricType.SUMMARY: _SUFFIXES[:2], MetricType.HISTOGRAM: _SUFFIXES}
 
@@ -108,7 +110,7 @@ class Index:
             groups: all groups that are counted in, by their packed keys.
         """
         self.own = own
-        self._groups = groups
+        self.groups = groups
         self._claims: dict[Claim, dict[str, int]] = {claim: {} for claim in _CLAIMS}
         self._label_schemas: Counter[LabelSchema] = Counter()
         self._jobs: dict[str, _Job] = {}
@@ -228,7 +230,7 @@ class Index:
             return
         job.owners = {}
         for packed in job.groups:
-            group = self._groups[packed]
+            group = self.groups[packed]
             for block in group.blocks:
                 yield from self._own_series(job, group.key, block.families(), 1)
             yield
@@ -253,10 +255,8 @@ class Index:
                 return claim[0]
         return None
 
-    def check(
-        self, key: GroupingKey, pushed: Pushed, replaced: Sequence[Replaced]
-    ) -> Sliced["Violations | None"]:
-        """Return why *pushed* may not be stored in the group *key*, or None if it may.
+    def check(self, key: GroupingKey, pushed: Pushed, replaced: Sequence[Replaced]) -> Sliced[None]:
+        """Refuse *pushed* if it may not be stored in the group *key*.
 
         Costs time in proportion to *pushed*; a shape in use costs nearly nothing.
 
@@ -264,6 +264,10 @@ class Index:
             key: the group.
             pushed: what it shall hold.
             replaced: what of the group's blocks the push takes the place of.
+
+        Raises:
+            ConflictingPush: only because of other groups. It says which they are.
+            InconsistentPush: whatever other groups there are.
         """
         job = self._jobs.get(key.job)
         if job is not None:
@@ -272,9 +276,9 @@ class Index:
         shape = pushed.shape
         violations = yield from shape.examination(key)
         if not (owners or violations or pushed.wrong_types) and self.users(shape.label_schema):
-            return None
+            return
         check = _Check(self, key, pushed, replaced)
-        return (yield from check.violations(violations, owners or {}))
+        yield from check.carry_out(violations, owners or {})
 
     def check_times(self, key: GroupingKey) -> None:
         """Refuse a group whose push times could not be exposed, or would be another group's.
@@ -289,7 +293,7 @@ class Index:
             return
         if labels.pop("instance", None) is None:
             labels["instance"] = ""
-        if GroupingKey(labels.items()).packed not in self._groups:
+        if GroupingKey(labels.items()).packed not in self.groups:
             return
         raise ConflictingPush(
             _times_complaint(own, DUPLICATE),
@@ -317,7 +321,7 @@ def _own_mismatch(family: FamilyShape, own: OwnFamily) -> str | None:
 
 
 def _times_complaint(labels: Labels, complaint: str) -> str:
-    found = Violations()
+    found = _Violations()
     for family in (PUSH_FAILURE_TIME, PUSH_TIME):
         metric = metric_text(labels, "gauge:{value:0}")
         found.add(family, f'collected metric "{family.name}" {{ {metric}}} {complaint}')
@@ -341,22 +345,7 @@ def _shown(labels: Iterable[tuple[str, str]]) -> str:
     return "{" + ",".join(f"{name}={go_quote(value)}" for name, value in sorted(labels)) + "}"
 
 
-def holder(groups: Iterable[Group], names: frozenset[str], key: GroupingKey) -> str | None:
-    """Return a sentence on a group other than *key* that holds one of *names*."""
-    for group in groups:
-        if group.key == key:
-            continue
-        for block in group.blocks:
-            for family in sorted(block.families(names)):
-                return (
-                    f"{family.name} is a {family.type.word} in the group "
-                    f"{_shown(group.key.labels)}. "
-                    "Push the same type, use another name, or delete that group first."
-                )
-    return None
-
-
-def rivals(family: FamilyShape) -> Iterator[str]:
+def _rivals(family: FamilyShape) -> Iterator[str]:
     """Yield the names that *family* may conflict with, its own included."""
     yield family.name
     for suffix in _SUFFIXES:
@@ -366,15 +355,13 @@ def rivals(family: FamilyShape) -> Iterator[str]:
             yield family.name + suffix
 
 
-class Violations:
+class _Violations:
     """Why a push may not be stored: all are counted, the first few are put in words."""
 
     def __init__(self) -> None:
         self.count = 0
         self.families: list[FamilyShape] = []
         """The families of those that are put in words."""
-        self.is_by_push = False
-        """Whether the push would be refused even if there were no other group."""
         self._texts: list[str] = []
 
     def add(self, family: FamilyShape, text: str) -> None:
@@ -392,7 +379,7 @@ class Violations:
     @property
     def is_full(self) -> bool:
         """Whether enough are put in words, and others are only counted."""
-        return len(self._texts) == MAX_VIOLATIONS_SHOWN
+        return len(self._texts) == _MAX_VIOLATIONS_SHOWN
 
     def __str__(self) -> str:
         if self.count == 1:
@@ -414,17 +401,19 @@ class _Check:
         self._shape = pushed.shape
         self._replaced = replaced
         self._released: dict[str, Claim] = {}
-        self._found = Violations()
+        self._found = _Violations()
+        self._is_by_push = False  # whether it is refused even if there is no other group
         self._wrong_types = {(m.family, m.metric): m.value for m in pushed.wrong_types}
 
-    def violations(
+    def carry_out(
         self, own_violations: Iterable[Violation], owners: Mapping[int, bytes]
-    ) -> Sliced[Violations | None]:
+    ) -> Sliced[None]:
+        """Raise what :meth:`Index.check` does; *own_violations* are those of the push alone."""
         is_new = not self._index.users(self._shape.label_schema)
         if is_new:
             yield from self._release()
         own = yield from self._by_family(own_violations)
-        self._found.is_by_push = bool(own)
+        self._is_by_push = bool(own)
         for at, family in enumerate(self._shape.families):
             if at % PER_SLICE == 0:
                 yield
@@ -434,7 +423,31 @@ class _Check:
                 yield from self._find_duplicates(family, owners, own.setdefault(at, {}))
             for metric, complaint in own.get(at, {}).items():
                 yield from self._complain(at, metric, complaint)
-        return self._found if self._found.count else None
+        if self._found.count:
+            kind = InconsistentPush if self._is_by_push else ConflictingPush
+            raise kind(str(self._found), advice=self._advice())
+
+    def _advice(self) -> tuple[str, ...]:
+        """Return for each family that contradicts the store a sentence on who holds its name."""
+        advice: dict[str, None] = {}
+        for family in self._found.families:
+            names = frozenset(
+                name
+                for name in _rivals(family)
+                if (claimed := self._index.claimed(name)) is not None
+                and (name, claimed) != (family.name, family.type)
+            )
+            holders = (
+                f"{held.name} is a {held.type.word} in the group {_shown(group.key.labels)}. "
+                "Push the same type, use another name, or delete that group first."
+                for group in islice(self._index.groups.values(), _MAX_SEARCHED)
+                if group.key != self._key
+                for block in group.blocks
+                for held in sorted(block.families(names))
+            )
+            if names and (found := next(holders, None)):
+                advice[found] = None
+        return tuple(advice)
 
     def _release(self) -> Sliced[None]:
         """Note the names that nobody claims any more once the push is stored."""
@@ -503,7 +516,7 @@ class _Check:
         else:
             mismatch = self._taken(at, family.name) or self._takes(at, family)
         if mismatch:
-            self._found.is_by_push |= all(self._claimed(name) is None for name in rivals(family))
+            self._is_by_push |= all(self._claimed(name) is None for name in _rivals(family))
             self._found.add(family, mismatch)
             return True
         claimed = self._index.contradiction(family, self._released.get(family.name))

@@ -6,10 +6,9 @@ durable is *withdrawn*. The order is always that of admission.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from typing import Final, NamedTuple, assert_never
 
-from pushgate.errors import ConflictingPush, InconsistentPush, LimitExceeded, StoreFull
+from pushgate.errors import InconsistentPush, LimitExceeded, StoreFull
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed, interned
 from pushgate.model.slices import PER_SLICE, Sliced, finished
@@ -26,14 +25,7 @@ from pushgate.server.store.change import (
     Replace,
     Update,
 )
-from pushgate.server.store.consistency import (
-    Index,
-    OwnFamily,
-    Replaced,
-    Violations,
-    holder,
-    rivals,
-)
+from pushgate.server.store.consistency import Index, OwnFamily, Replaced
 from pushgate.server.store.group import (
     EXPECTED_INTERVAL,
     Block,
@@ -85,8 +77,6 @@ class News(NamedTuple):
 
 
 _NO_SHAPE = interned(())
-# A refused push says who holds the conflicting name if it is among so many groups.
-_MAX_SEARCHED = 10_000
 # From how many groups the share of those that are due is estimated.
 _SAMPLE = 500
 EXPIRED_AT_ONCE: Final = 500
@@ -423,31 +413,13 @@ class Store(VisibleGroups):
         if before is None:
             self._index.check_times(change.key)
         self._bounds.check(change.key, without_times(change.pushed).shape)
-        violations = yield from self._index.check(change.key, pushed, replaced)
-        if violations is not None:
-            kind = InconsistentPush if violations.is_by_push else ConflictingPush
-            raise kind(str(violations), advice=self._advice(change.key, violations))
+        yield from self._index.check(change.key, pushed, replaced)
         if pushed.shape.families:
             kept.append(Block(pushed, change.time))
         group = before or Group(change.key, (), since=change.time)
         after = group.pushed(tuple((yield from compaction(kept))), change.time)
         self._check_totals(before, after)
         return after
-
-    def _advice(self, key: GroupingKey, violations: Violations) -> tuple[str, ...]:
-        """Return for each family that contradicts the store a sentence on who holds its name."""
-        out = []
-        for family in violations.families:
-            names = frozenset(
-                other
-                for other in rivals(family)
-                if (claimed := self._index.claimed(other)) is not None
-                and (other != family.name or claimed is not family.type)
-            )
-            groups = islice(self._admitted.values(), _MAX_SEARCHED)
-            if names and (found := holder(groups, names, key)):
-                out.append(found)
-        return tuple(dict.fromkeys(out))
 
     def _check_totals(self, before: Group | None, after: Group) -> None:
         if before is None and self._has_all_groups:
