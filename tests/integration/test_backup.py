@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pushgate.errors import StartupError
-from pushgate.server.storage.backup import Contents, copy_file
+from pushgate.server.storage.backup import copy_file
+from pushgate.server.storage.journal import Contents
 from tests import services
 from tests.exchange import ask
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pushgate.server.store.group import Group
+from pushgate.server.storage.journal import Contents
 from pushgate.server.store.store import Step
 
 
@@ -11,8 +11,8 @@ class ForgetfulJournal:
 
     is_shared = False
 
-    def load(self) -> list[Group]:
-        return []
+    def load(self) -> Contents:
+        return Contents(())
 
     def begin(self) -> None:
         pass

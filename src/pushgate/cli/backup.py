@@ -11,7 +11,7 @@ from pushgate.cli.messages import counted
 from pushgate.cli.options import option, takes
 
 if TYPE_CHECKING:
-    from pushgate.server.storage.backup import Contents
+    from pushgate.server.storage.journal import Contents
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

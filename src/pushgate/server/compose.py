@@ -10,7 +10,6 @@ from typing import TypeVar
 from pushgate.errors import NotWritable, StartupError
 from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
-from pushgate.model.slices import finished
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.app import App
 from pushgate.server.exposition.cache import Views
@@ -135,7 +134,7 @@ def _open_storage(
         from pushgate.server.storage.opening import open_journal
 
         path, reset = Path(settings.persistence_file), settings.persistence_reset_damaged
-        file, groups = open_journal(path, lock, reset_damaged=reset, now=time.time())
+        file, contents = open_journal(path, lock, reset_damaged=reset, now=time.time())
         telemetry.show(
             "pushgate_journal_checkpoint_failures_total",
             "Checkpoints of the journal that failed.",
@@ -145,7 +144,7 @@ def _open_storage(
     elif settings.persistence_url:
         from pushgate.server.storage.opening import open_database
 
-        database, groups = open_database(settings.persistence_url)
+        database, contents = open_database(settings.persistence_url)
         telemetry.show(
             "pushgate_storage_losses_total",
             "Times the database lacked changes that this server had seen.",
@@ -154,8 +153,7 @@ def _open_storage(
         journal = database
     else:
         return None
-    store.load(groups)
-    finished(store.applied_keys.load(journal.applied_keys()))
+    store.load(*contents)
     return journal
 
 

@@ -19,9 +19,9 @@ from tests.server.pushes import key, post, pushed, put
 
 def stored(url: str) -> dict[str, bytes]:
     """The numbers of each job in the database."""
-    journal, groups = open_database(url)
+    journal, contents = open_database(url)
     journal.close()
-    return {group.key.job: group.blocks[0].pushed.numbers for group in groups}
+    return {group.key.job: group.blocks[0].pushed.numbers for group in contents.groups}
 
 
 def store(url: str, **bodies: str) -> None:
@@ -88,14 +88,13 @@ def file(tmp_path: Path) -> str:
 def content(path: str) -> tuple[list, list]:
     """Everything in a file: its groups, and its idempotency keys."""
     with closing(SqliteJournal(Path(path))) as journal:
-        groups = sorted(journal.load(), key=lambda group: group.key)
-        keys = journal.applied_keys()
+        groups, keys = journal.load()
     return [
         (
             *(one.key, one.pushed_at, one.failed_at, one.since, one.failure, one.history),
             [(block.pushed, block.received, block.times, block.dropped) for block in one.blocks],
         )
-        for one in groups
+        for one in sorted(groups, key=lambda group: group.key)
     ], keys
 
 

@@ -43,9 +43,9 @@ def opened(path: Path, *, reset_damaged: bool = False):
 
 
 def started(path: Path, *, reset_damaged: bool = False) -> list[Group]:
-    journal, groups = opened(path, reset_damaged=reset_damaged)
+    journal, contents = opened(path, reset_damaged=reset_damaged)
     journal.close()
-    return groups
+    return contents.groups
 
 
 def said(groups: list[Group]) -> dict[bytes, object]:
@@ -77,7 +77,7 @@ def test_a_file_of_the_go_server_becomes_a_journal_and_is_kept_aside(file):
 
 
 def test_the_second_start_finds_the_journal_with_what_has_changed_since(file):
-    journal, groups = opened(file)
+    journal, (groups, _) = opened(file)
     journal.append([Step(groups[0], None)])
     journal.close()
     assert said(started(file)) == said(groups[1:])
@@ -207,9 +207,9 @@ def test_a_file_of_the_second_format_is_converted_with_its_idempotency_keys(file
         )
         connection.execute("PRAGMA user_version = 2")
         connection.commit()
-    journal, groups = opened(file)
-    assert "a" in {group.key.job for group in groups}
-    assert journal.applied_keys() == [(b"k", 5)]
+    journal, contents = opened(file)
+    assert "a" in {group.key.job for group in contents.groups}
+    assert contents.applied_keys == [(b"k", 5)]
     journal.close()
 
 

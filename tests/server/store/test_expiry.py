@@ -48,7 +48,7 @@ def started(
 ) -> tuple[Gateway, Expiry]:
     store = Store(rules=rules, bounds=bounds)
     if journal is not None:
-        store.load(journal.load())
+        store.load(*journal.load())
     gateway = Gateway(store, journal)
     gateway.start()
     return gateway, Expiry(gateway, lambda: clock.wall, lambda: clock.monotonic)
@@ -137,7 +137,7 @@ async def test_what_became_due_while_the_server_was_down_is_never_shown(tmp_path
     assert await shown(gateway, expiry) == {"a": {}}
     await gateway.close()
     journal = SqliteJournal(tmp_path / "db")
-    (group,) = journal.load()
+    (group,) = journal.load().groups
     assert group.blocks == ()
     journal.close()
 

@@ -184,7 +184,7 @@ async def test_a_real_journal(tmp_path):
     await gateway.close()
     journal = SqliteJournal(path)
     store = Store()
-    store.load(journal.load())
+    store.load(*journal.load())
     journal.close()
     assert [content(group) for group in store.groups()] == list(shown(gateway).values())
 

@@ -9,10 +9,9 @@ meanwhile is the copy useless, and is made again.
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from pushgate.errors import DamagedFile, StartupError
 from pushgate.server.storage.failures import startup_error
@@ -25,7 +24,7 @@ from pushgate.server.storage.files import (
     remove_database,
     timestamp,
 )
-from pushgate.server.storage.journal import TurnLost, replacement
+from pushgate.server.storage.journal import Contents, TurnLost, replacement
 from pushgate.server.storage.opening import lock_file, open_database, write_journal
 from pushgate.server.storage.sqlite import MAGIC, SqliteJournal
 from pushgate.server.store.group import Group
@@ -35,18 +34,6 @@ if TYPE_CHECKING:
 
 _ATTEMPTS: Final = 10
 _HEAD_BYTES: Final = 32  # of a log: magic, version, page size, sequence, salts, checksums
-
-
-class Contents(NamedTuple):
-    """All groups, and the idempotency keys of recent pushes with their times."""
-
-    groups: Sequence[Group]
-    applied_keys: Sequence[tuple[bytes, int]]
-
-    @property
-    def series(self) -> int:
-        """How many series the groups have."""
-        return sum(group.series for group in self.groups)
 
 
 def copy_file(source: Path, target: Path) -> Contents:
@@ -112,12 +99,10 @@ def copy_database(url: str, target: Path) -> Contents:
     Raises:
         StartupError: the database can't be read, or *target* can't be written.
     """
-    journal, groups = open_database(url)
-    contents = Contents(groups, journal.applied_keys())
+    journal, contents = open_database(url)
     journal.close()
     try:
-        draft = write_journal(contents.groups, beside(target, ".incomplete"), contents.applied_keys)
-        put_in_place(draft, target)
+        put_in_place(write_journal(contents, beside(target, ".incomplete")), target)
     except OSError as error:
         raise startup_error(target, error) from error
     return contents
@@ -134,9 +119,9 @@ def restore_database(backup: Path, url: str, *, replace: bool) -> Contents:
         JournalFailed: the groups could not be written.
     """
     contents = check_file(backup)
-    journal, groups = open_database(url)
+    journal, earlier = open_database(url)
     with closing(journal):
-        present = {group.key.packed: group for group in groups}
+        present = {group.key.packed: group for group in earlier.groups}
         # Servers may push meanwhile: each turn first brings what they have changed.
         while not _replace_in_turn(journal, present, contents, replace=replace):
             pass
@@ -212,7 +197,7 @@ def _head(file: Path) -> bytes:
 def _load(file: Path) -> Contents:
     """Return the contents of *file*, and write its log back, so that it is complete without it."""
     with closing(SqliteJournal(file)) as journal:
-        contents = Contents(journal.load(), journal.applied_keys())
+        contents = journal.load()
     if beside(file, "-wal").exists():
         raise OSError(f"the log of {file} could not be written back")
     return contents

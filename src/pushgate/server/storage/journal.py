@@ -6,7 +6,7 @@ and appends it. No other server changes anything meanwhile.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import News, Step
@@ -14,6 +14,21 @@ from pushgate.server.store.store import News, Step
 
 class TurnLost(Exception):
     """The turn has ended early, and nothing was appended. Another one may be taken at once."""
+
+
+class Contents(NamedTuple):
+    """What a journal holds: all groups, and the idempotency keys of recent pushes.
+
+    The keys come with the times of their pushes, the oldest first.
+    """
+
+    groups: Sequence[Group]
+    applied_keys: Sequence[tuple[bytes, int]] = ()
+
+    @property
+    def series(self) -> int:
+        """How many series the groups have."""
+        return sum(group.series for group in self.groups)
 
 
 class Journal(Protocol):
@@ -25,15 +40,8 @@ class Journal(Protocol):
     is_shared: bool
     """Whether other servers may change what it holds."""
 
-    def load(self) -> list[Group]:
-        """Return all groups as of the last append. Called once, before anything else."""
-        ...
-
-    def applied_keys(self) -> Sequence[tuple[bytes, int]]:
-        """Return the idempotency keys of recent pushes with their times, the oldest first.
-
-        Called once, after :meth:`load`.
-        """
+    def load(self) -> Contents:
+        """Return everything as of the last append. Called once, before anything else."""
         ...
 
     def begin(self) -> News | None:

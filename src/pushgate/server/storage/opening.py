@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,9 @@ from pushgate.server.storage.files import (
     timestamp,
     write_private,
 )
+from pushgate.server.storage.journal import Contents
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.sqlite import FORMAT, MAGIC, SqliteJournal
-from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def _may_exist(path: Path) -> bool:
 
 def open_journal(
     path: Path, lock: FileLock, *, reset_damaged: bool, now: float
-) -> tuple[SqliteJournal, list[Group]]:
-    """Return the journal in *path*, which releases *lock* when it closes, and its groups.
+) -> tuple[SqliteJournal, Contents]:
+    """Return the journal in *path*, which releases *lock* when it closes, and its contents.
 
     A file of the Go server is imported first, and kept as ``<path>.imported``; a file in an
     earlier format is converted. With *reset_damaged*, a damaged file is moved aside and the
@@ -96,8 +96,8 @@ def open_journal(
         raise
 
 
-def open_database(url: str) -> tuple["PostgresJournal", list[Group]]:
-    """Return the journal in the database that *url* names, and its groups.
+def open_database(url: str) -> tuple["PostgresJournal", Contents]:
+    """Return the journal in the database that *url* names, and its contents.
 
     Raises:
         StartupError: it can't be used, or the driver is missing; the message says what to do.
@@ -113,17 +113,16 @@ def open_database(url: str) -> tuple["PostgresJournal", list[Group]]:
     return journal, journal.load()
 
 
-def _open_and_load(path: Path, lock: FileLock, now: float) -> tuple[SqliteJournal, list[Group]]:
+def _open_and_load(path: Path, lock: FileLock, now: float) -> tuple[SqliteJournal, Contents]:
     data = _foreign_content(path)
     if data:
         _import(path, data, now)
     journal = SqliteJournal(path, lock)
-    groups = journal.load()
+    contents = journal.load()
     if journal.format == FORMAT:
-        return journal, groups
-    keys = journal.applied_keys()
+        return journal, contents
     journal.close(keep_lock=True)  # nobody else may take the file while it is converted
-    _convert(path, groups, keys)
+    _convert(path, contents)
     # Loaded again: ids and shapes in the new file are others.
     journal = SqliteJournal(path, lock)
     return journal, journal.load()
@@ -149,7 +148,7 @@ def _import(path: Path, data: bytes, now: float) -> None:
     """
     imported = go_import.read(path, data)
     with _as_it_was_on_failure(path, "import"):
-        draft = write_journal(imported.groups, beside(path, ".importing"))
+        draft = write_journal(Contents(imported.groups), beside(path, ".importing"))
         kept = _keep_copy(path, data, now)
         remove_companions(path)
         put_in_place(draft, path)
@@ -161,12 +160,12 @@ def _import(path: Path, data: bytes, now: float) -> None:
         _log.warning("not imported", extra={"what": what})
 
 
-def _convert(path: Path, groups: Sequence[Group], keys: Sequence[tuple[bytes, int]]) -> None:
+def _convert(path: Path, contents: Contents) -> None:
     """Replace the closed journal of an earlier format at *path* by one of ours, in one step."""
     with _as_it_was_on_failure(path, "convert"):
         if beside(path, "-wal").exists():
             raise JournalFailed("its write-ahead log could not be written back")
-        put_in_place(write_journal(groups, beside(path, ".converting"), keys), path)
+        put_in_place(write_journal(contents, beside(path, ".converting")), path)
     _log.info("converted the persistence file to a newer format", extra={"file": str(path)})
 
 
@@ -182,14 +181,13 @@ def _as_it_was_on_failure(path: Path, verb: str) -> Iterator[None]:
         ) from error
 
 
-def write_journal(
-    groups: Sequence[Group], path: Path, keys: Sequence[tuple[bytes, int]] = ()
-) -> Path:
-    """Write *groups* and *keys* to a new journal at *path*, replacing it; closed and on disk."""
+def write_journal(contents: Contents, path: Path) -> Path:
+    """Write *contents* to a new journal at *path*, replacing it; closed and on disk."""
     remove_database(path)
+    steps = [Step(None, group) for group in contents.groups]
     with closing(SqliteJournal(path)) as journal:
         journal.load()
-        journal.write([Step(None, group) for group in groups], dict(keys), replace_keys=False)
+        journal.write(steps, dict(contents.applied_keys), replace_keys=False)
     # SQLite removes them when everything is in the file; it does not report that it could not.
     if any(beside(path, suffix).exists() for suffix in COMPANIONS):
         raise JournalFailed(f"{path} could not be completed")

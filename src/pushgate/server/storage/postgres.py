@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
 from pushgate.errors import JournalFailed, StartupError
@@ -30,7 +31,7 @@ from pushgate.server.storage.database import (
     literal,
 )
 from pushgate.server.storage.ids import Ids, distinct_shapes, shapes_of
-from pushgate.server.storage.journal import Journal, TurnLost
+from pushgate.server.storage.journal import Contents, Journal, TurnLost
 from pushgate.server.storage.schema import VERSION, newer, prepare
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import News, Step
@@ -153,7 +154,6 @@ class PostgresJournal(Journal):
         self._ids = Ids()
         self._groups: dict[int, _Known] = {}
         self._shape_of: dict[int, PushShape] = {}
-        self._keys: list[tuple[bytes, int]] = []
         self._tidy_at = 0.0
         self._looked_at = 0.0
         self._has_failed = False
@@ -165,18 +165,14 @@ class PostgresJournal(Journal):
     def name(self) -> str:
         return self._database.name
 
-    def load(self) -> list[Group]:
-        """Return all groups as of the last turn.
+    def load(self) -> Contents:
+        """Return everything as of the last turn.
 
         Raises:
             StartupError: they can't be read.
         """
         with self._as_startup_error():
             return self._load()
-
-    def applied_keys(self) -> list[tuple[bytes, int]]:
-        keys, self._keys = self._keys, []
-        return sorted(dict(keys).items(), key=lambda pair: pair[1])
 
     def begin(self) -> News | None:
         # Once in a row: others may bring much news as fast as it is taken in.
@@ -283,7 +279,7 @@ class PostgresJournal(Journal):
     def close(self) -> None:
         self._database.disconnect()
 
-    def _load(self) -> list[Group]:
+    def _load(self) -> Contents:
         database = self._database
         *_, (head,) = database.start(f"{READING}{self._head_query()}")
         self._check(head)
@@ -291,7 +287,7 @@ class PostgresJournal(Journal):
         keys, found, encoded = map(self._in_pieces, _EVERYTHING)
         shapes = distinct_shapes((row[0], decode_shape(*row)) for row in encoded)
         by_id = {number: decode_group(labels, state, shapes) for number, labels, state in found}
-        self._keys = _keys_with_times(keys)
+        applied_keys = sorted(dict(_keys_with_times(keys)).items(), key=itemgetter(1))
         database.run("COMMIT")
         groups = [*by_id.values()]
         self._ids = Ids()
@@ -301,7 +297,7 @@ class PostgresJournal(Journal):
         for number, group in by_id.items():
             self._note(number, group.key.packed, group)
         self._seen = _Place(rev, stamp)
-        return groups
+        return Contents(groups, applied_keys)
 
     def _in_pieces(self, part: _Part) -> Iterator[Row]:
         """Yield the rows of *part* in the order of their ids, in the transaction that was begun."""
@@ -403,8 +399,9 @@ class PostgresJournal(Journal):
         """Load everything anew: the last turn that this server saw is no longer there."""
         self._database.roll_back()
         before = [known.key for known in self._groups.values()]
+        contents = self._load()
         changed: list[tuple[bytes, Group | None]]
-        changed = [(group.key.packed, group) for group in self._load()]
+        changed = [(group.key.packed, group) for group in contents.groups]
         if is_loss:  # said now, because whatever fails is tried again
             self.losses += 1
             _log.error(
@@ -418,7 +415,7 @@ class PostgresJournal(Journal):
                 extra={"database": self.name},
             )
         changed += [(key, None) for key in before if key not in self._ids.groups]
-        return News(changed, self.applied_keys(), is_all=True)
+        return News(changed, contents.applied_keys, is_all=True)
 
     def _note(self, number: int, key: bytes, group: Group | None) -> None:
         """Remember what the database has for a group."""

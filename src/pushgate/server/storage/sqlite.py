@@ -20,7 +20,7 @@ from pushgate.server.storage.codec import DamagedRecord, decode_group, decode_sh
 from pushgate.server.storage.failures import reason, startup_error
 from pushgate.server.storage.files import create_private, sync_directory
 from pushgate.server.storage.ids import Ids, distinct_shapes
-from pushgate.server.storage.journal import Journal
+from pushgate.server.storage.journal import Contents, Journal
 from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.open_files import OpenFiles
 from pushgate.server.store.group import Group
@@ -52,6 +52,7 @@ _KEYS_SCHEMA = (
     "CREATE TABLE applied_keys (key BLOB PRIMARY KEY, time INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX applied_keys_time ON applied_keys (time)",
 )
+_READ_KEYS = "SELECT key, time FROM applied_keys ORDER BY time"
 _FIND_KEYS = "SELECT 1 FROM sqlite_master WHERE name = 'applied_keys'"
 # Old keys are deleted a few at a time: all pushes of the batch wait for it.
 _KEYS_DELETED_EVERY = 10**9
@@ -148,8 +149,8 @@ class SqliteJournal(Journal):
             )
         return int(version)
 
-    def load(self) -> list[Group]:
-        """Return every group as it was after the last append.
+    def load(self) -> Contents:
+        """Return everything as it was after the last append.
 
         Raises:
             DamagedFile: something in it is damaged; the message names what.
@@ -168,7 +169,7 @@ class SqliteJournal(Journal):
             for number in self._ids.load(ids, shapes, groups):
                 if self.format == FORMAT:
                     self._execute("DELETE FROM shapes WHERE id = ?", (number,))
-            return groups
+            return Contents(groups, self._rows(_READ_KEYS) if self._rows(_FIND_KEYS) else [])
 
     def _load_shapes(self, damage: list[str]) -> dict[int, PushShape]:
         shapes: list[tuple[int, PushShape]] = []
@@ -368,11 +369,6 @@ class SqliteJournal(Journal):
         if latest - self._keys_deleted_at > _KEYS_DELETED_EVERY:
             self._keys_deleted_at = latest
             yield _DELETE_OLD_KEYS, [latest - REMEMBERED]
-
-    def applied_keys(self) -> list[tuple[bytes, int]]:
-        if not self._rows(_FIND_KEYS):
-            return []
-        return self._rows("SELECT key, time FROM applied_keys ORDER BY time")
 
     def _transact(self, statements: list[tuple[str, list[Any]]]) -> None:
         """Run *statements* in one transaction; without any, find out whether one succeeds."""

@@ -253,12 +253,13 @@ class Store(VisibleGroups):
             yield from self.applied_keys.clear()
         yield from self.applied_keys.load(news.applied_keys)
 
-    def load(self, groups: Iterable[Group]) -> None:
+    def load(self, groups: Iterable[Group], applied_keys: Iterable[tuple[bytes, int]] = ()) -> None:
         """Take *groups* as they are, unchecked, and make them visible. For the start."""
         for group in sorted(groups, key=lambda group: group.key.packed):
             step = Step(None, group)
             finished(self._count_in(step))
             self.apply([step])
+        finished(self.applied_keys.load(applied_keys))
 
     def _count_in(self, step: Step) -> Sliced[Step]:
         yield from self._index.replace(step.before, step.after)
