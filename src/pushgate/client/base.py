@@ -46,6 +46,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
     _periodic_kind: Callable[..., _Periodic]
     _way_kind: Callable[[Route], Way]
     _way: Way
+    _sent: Callable[[int], object] | None = None
     # What is known about the gateway from its answers.
     _text_only = False
     _version_known = False
@@ -552,6 +553,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
             expires=expires,
             job=self._job,
             grouping_key=self._labels,
+            sent=self._sent,
         )
 
     def _check_connection(self) -> None:

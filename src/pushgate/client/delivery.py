@@ -72,6 +72,7 @@ class Request(NamedTuple):
         expires: When the deadline passes, on the monotonic clock.
         job: Of the group, for the error.
         grouping_key: Of the group, for the error.
+        sent: Called with the number of bytes of each piece that is sent.
         as_text: Prepares the same request in text, for a gateway that cannot read protobuf.
     """
 
@@ -83,6 +84,7 @@ class Request(NamedTuple):
     expires: float
     job: str
     grouping_key: Mapping[str, str]
+    sent: Callable[[int], object] | None = None
     as_text: "Callable[[], Request] | None" = None
 
 

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -104,15 +103,8 @@ class Channel:
         if not 200 <= response.status_code < 300:
             raise ProxyError(f"{response.status_code} {response.reason.decode('latin-1')}")
 
-    async def request(
-        self, request: Request, sent: Callable[[int], object] | None = None
-    ) -> Answer:
-        """Send *request*, and return the answer.
-
-        Args:
-            request: The request.
-            sent: Called with the number of bytes of each piece that is sent.
-        """
+    async def request(self, request: Request) -> Answer:
+        """Send *request*, and return the answer."""
         self.is_reusable = False
         # The head goes out together with the first piece of the body, in one packet if it can.
         data = self._http.send(self._head(request))
@@ -124,8 +116,8 @@ class Channel:
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]
                 await self._stream.write(piece)
-                if sent is not None:
-                    sent(len(piece))
+                if request.sent is not None:
+                    request.sent(len(piece))
         except OSError as error:
             # A gateway may refuse a body before it has read it, and then close, or only stop to
             # read: the answer says why.

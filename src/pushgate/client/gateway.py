@@ -30,13 +30,11 @@ class _BlockingWay:
 
     Attributes:
         users: The ``with`` blocks that keep the connection.
-        sent: Called with the number of bytes of each piece of a request that is sent.
     """
 
     def __init__(self, route: Route) -> None:
         self._route = route
         self.users = 0
-        self.sent: Callable[[int], object] | None = None
         self.forget_connection()
         _live.add(self)
 
@@ -99,7 +97,7 @@ class _BlockingWay:
             from pushgate.client.transport import Connection  # see there
 
             self._connection = Connection(self._route, BlockingSocket(self._route))
-        return await self._connection.send(request, self.sent)
+        return await self._connection.send(request)
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  no event loop waits for it
@@ -130,7 +128,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
 
     def watch(self, sent: Callable[[int], object]) -> None:
         """Call *sent* with the number of bytes whenever a piece of a body has been sent."""
-        self._way.sent = sent
+        self._sent = sent
 
     def push_at_exit(
         self, *, signals: "Iterable[signal.Signals]" = (), deadline: float = 5.0

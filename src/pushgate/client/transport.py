@@ -6,7 +6,6 @@ none of it. httpx2 is used for transports and clients of the user's only.
 
 import os
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -34,25 +33,18 @@ class Connection:
         self._route, self._socket = route, socket
         self._channel: Channel | None = None
 
-    async def send(
-        self, request: Request, sent: Callable[[int], object] | None = None
-    ) -> Answer | PushgatewayError:
-        """Return the gateway's answer, or why there is none.
-
-        Args:
-            request: The request, and its deadline.
-            sent: Called with the number of bytes of each piece of the request that is sent.
-        """
+    async def send(self, request: Request) -> Answer | PushgatewayError:
+        """Return the gateway's answer, or why there is none."""
         options = self._route.options
         is_own = options.transport is None and options.http_client is None
         try:
-            return await (self._exchange(request, sent) if is_own else self._by_httpx2(request))
+            return await (self._exchange(request) if is_own else self._by_httpx2(request))
         except Exception as error:  # noqa: BLE001  each kind of transport has its own
             may_be_sent = self._socket.is_ready or not is_own
             via = self._channel.proxy if self._channel else None
             return failure_of(error, request.info, via, may_be_sent=may_be_sent)
 
-    async def _exchange(self, request: Request, sent: Callable[[int], object] | None) -> Answer:
+    async def _exchange(self, request: Request) -> Answer:
         """Return the answer to *request*, over the last connection if it lives."""
         self._socket.expires = request.expires
         route, channel = self._route, self._channel
@@ -70,7 +62,7 @@ class Connection:
         try:
             if not self._socket.is_ready:
                 await channel.open()
-            return await channel.request(request, sent)
+            return await channel.request(request)
         finally:
             if not channel.is_reusable:
                 self._socket.close()
