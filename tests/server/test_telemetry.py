@@ -41,7 +41,7 @@ def telemetry(clock):
 
 
 def family(telemetry, name):
-    return next((family for family in telemetry.families() if family.name == name), None)
+    return next((family for family in telemetry.families() if family.head.name == name), None)
 
 
 def values(telemetry, name):
@@ -49,7 +49,7 @@ def values(telemetry, name):
 
 
 def test_families_come_in_the_order_of_their_names(telemetry):
-    names = [family.name for family in telemetry.families()]
+    names = [family.head.name for family in telemetry.families()]
     assert names == sorted(names)
     assert len(names) == len(set(names))
 
@@ -64,13 +64,13 @@ def test_every_sample_is_named_like_its_family_and_has_sorted_labels(telemetry):
     telemetry.observe_push("put", 129, 0.5, 0)
     for family in telemetry.families():
         for sample in family.samples:
-            assert sample.name.removesuffix("_sum").removesuffix("_count") == family.name
+            assert sample.name.removesuffix("_sum").removesuffix("_count") == family.head.name
             assert sample.labels == tuple(sorted(sample.labels))
             assert isinstance(sample.value, float)
 
 
 def test_the_process_is_described_like_that_of_the_go_server(telemetry):
-    families = {family.name: family.type for family in telemetry.families()}
+    families = {head.name: head.type.word for head, _ in telemetry.families()}
     assert families.items() >= PROCESS.items()
     assert not [name for name in families if name.startswith("go_")]
     assert {name for name in families if name.startswith("process_")} == set(PROCESS)
@@ -101,8 +101,8 @@ def test_requests_are_counted_by_code_handler_and_method(telemetry):
     telemetry.count_request(200, "push", "put")
     telemetry.count_request(200, "push", "put")
     counted = family(telemetry, REQUESTS)
-    assert (counted.type, counted.help) == (
-        "counter",
+    assert (counted.head.type, counted.head.help) == (
+        MetricType.COUNTER,
         "Total HTTP requests processed by the Pushgateway, excluding scrapes.",
     )
     assert sorted(counted.samples) == [
@@ -116,8 +116,8 @@ def test_pushes_are_summed_up_by_method(telemetry):
     telemetry.observe_push("put", 129, 0.25, 0)
     telemetry.observe_push("post", 200, 1.5, 0)
     sizes = family(telemetry, SIZE)
-    assert (sizes.type, sizes.help) == (
-        "summary",
+    assert (sizes.head.type, sizes.head.help) == (
+        MetricType.SUMMARY,
         "HTTP request size for pushes to the Pushgateway.",
     )
     put = (("method", "put"),)
@@ -167,7 +167,7 @@ def test_what_is_known_of_a_family_is_what_is_exposed(telemetry):
     telemetry.count_rejected("groups")
     telemetry.count_request(200, "push", "put")
     telemetry.observe_push("put", 1, 1, 0)
-    exposed = {family.name: (family.type, family.help) for family in telemetry.families()}
+    exposed = {head.name: (head.type.word, head.help) for head, _ in telemetry.families()}
     assert telemetry.names() == exposed
 
 

@@ -55,22 +55,13 @@ class Sample(NamedTuple):
 
 
 class Family(NamedTuple):
-    """One of the server's own families, named as in the text format (``…_total``)."""
+    """One of the server's own families, named as in the text format (``…_total``).
 
-    name: str
-    type: str
-    help: str
+    ``head`` has no metrics: these are the samples.
+    """
+
+    head: FamilyShape
     samples: list[Sample]
-
-    @property
-    def kind(self) -> MetricType:
-        """The type, as pushed families have it."""
-        return MetricType[self.type.upper()]
-
-    @property
-    def shape(self) -> FamilyShape:
-        """The head of the family; it has no metrics."""
-        return FamilyShape(self.name, self.kind, self.help, ())
 
 
 class Telemetry:
@@ -83,8 +74,8 @@ class Telemetry:
         for collector in (PlatformCollector, GCCollector, ProcessCollector):
             collector(registry=self._registry)
         self._own = _COUNTED | {
-            family.name: OwnFamily(family.kind, family.help, predefined=True)
-            for family in map(_family, self._registry.collect())
+            head.name: OwnFamily(head.type, head.help or "", predefined=True)
+            for head, _ in map(_family, self._registry.collect())
         }
         self._requests: Counter[tuple[int, str, str]] = Counter()
         self._rejected: Counter[tuple[str]] = Counter()
@@ -166,11 +157,12 @@ class Telemetry:
                 for sample in _summary(name, method, windows[index], now)
             ]
         families = [
-            Family(name, self._own[name].type.word, self._own[name].help, some)
+            Family(FamilyShape(name, self._own[name].type, self._own[name].help, ()), some)
             for name, some in samples.items()
             if some
         ]
-        return sorted([*families, *map(_family, self._registry.collect())])
+        families += map(_family, self._registry.collect())
+        return sorted(families, key=lambda family: family.head.name)
 
 
 def _family(metric: Metric) -> Family:
@@ -180,7 +172,8 @@ def _family(metric: Metric) -> Family:
         Sample(sample.name, tuple(sorted(sample.labels.items())), float(sample.value))
         for sample in metric.samples
     ]
-    return Family(name, metric.type, metric.documentation, samples)
+    kind = MetricType[metric.type.upper()]
+    return Family(FamilyShape(name, kind, metric.documentation, ()), samples)
 
 
 def _counts(

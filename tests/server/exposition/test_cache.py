@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from pushgate.formats.encoding import Encoding, Gzip, Zstd
 from pushgate.formats.zstd import zstd
 from pushgate.model import layout as layout_module
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.layout import header
 from pushgate.model.names import Escaping
 from pushgate.model.quoting import raw
@@ -26,9 +27,13 @@ from tests.layouts import render
 from tests.server.pushes import change, key, post, put, wipe
 
 OWN = [
-    Family("m", "counter", "Merged.", [Sample("m", (), 7.0)]),
     Family(
-        "n_own", "gauge", "Own.", [Sample("n_own", (("a", 'x"'),), 1e6), Sample("n_own", (), -0.0)]
+        FamilyShape("m", MetricType.COUNTER, "Merged.", ()),
+        [Sample("m", (), 7.0)],
+    ),
+    Family(
+        FamilyShape("n_own", MetricType.GAUGE, "Own.", ()),
+        [Sample("n_own", (("a", 'x"'),), 1e6), Sample("n_own", (), -0.0)],
     ),
 ]
 ENCODINGS = [Encoding(), Gzip(), Zstd()]
@@ -61,8 +66,8 @@ def slow_shown(store: Store, families=own) -> str:
     """Return the exposition of *store* made anew: a dictionary from name to text."""
     heads, metrics = {}, {}
     for one in text_view(families).own():
-        heads[one.shape.name] = header(one.shape, one.shape.help, Escaping.UNDERSCORES)
-        metrics[one.shape.name] = one.metrics
+        heads[one.head.name] = header(one.head, one.head.help, Escaping.UNDERSCORES)
+        metrics[one.head.name] = one.metrics
     for group in store.groups():
         contents = [(TIMES_SHAPE, times_numbers(group))]
         contents += [

@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 from pushgate.formats.protobuf import layout
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode, messages
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
 from pushgate.server.exposition.protobuf import ProtobufView
@@ -19,11 +20,12 @@ RECORDED = json.loads(
     (Path(__file__).parents[2] / "data" / "protobuf_expositions.json").read_text()
 )
 OWN = [
-    Family("c_total", "counter", "A counter.", [Sample("c_total", (("code", "200"),), 3.0)]),
     Family(
-        "s",
-        "summary",
-        "A summary.",
+        FamilyShape("c_total", MetricType.COUNTER, "A counter.", ()),
+        [Sample("c_total", (("code", "200"),), 3.0)],
+    ),
+    Family(
+        FamilyShape("s", MetricType.SUMMARY, "A summary.", ()),
         [
             Sample("s", (("method", method), ("quantile", "0.5")), 7.0)
             if suffix == ""
@@ -77,7 +79,7 @@ def test_the_push_times_are_among_the_families_of_a_group():
 def test_own_metrics_are_messages_with_their_own_labels_only():
     delimited = ProtobufView(Escaping.UNDERSCORES, lambda: OWN)
     counter, summary = delimited.own()
-    wire = delimited.head(counter.shape, counter.shape.help, len(counter.metrics))
+    wire = delimited.head(counter.head, counter.head.help, len(counter.metrics))
     (family,) = messages(wire + counter.metrics)
     assert (family.name, family.help, family.type) == (b"c_total", b"A counter.", 0)
     metric = message_class("Metric")

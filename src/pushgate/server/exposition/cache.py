@@ -122,7 +122,7 @@ class Exposition:
         """
         # No yield comes between own metrics, revision and runs: they are of one moment.
         own = self._view.own()
-        names = tuple(family.shape.name for family in own)
+        names = tuple(family.head.name for family in own)
         revision = self._source.revision
         if self._rules is not self._source.rules:  # they are part of what is shown
             self._rules = self._source.rules
@@ -139,10 +139,10 @@ class Exposition:
         nothing = _Stretch(self._encoding)
         mine: list[bytes] = []
         for family, stretch in zip(own, plan.stretches[1:], strict=True):
-            merged = plan.merged.get(family.shape.name, nothing)
+            merged = plan.merged.get(family.head.name, nothing)
             # Pushed metrics of the same name follow under the same header: a family comes once.
             length = len(family.metrics) + merged.total.length
-            mine += [self._view.head(family.shape, family.shape.help, length), family.metrics]
+            mine += [self._view.head(family.head, family.head.help, length), family.metrics]
             # Own families with nothing between them become one piece.
             if merged.pieces or stretch.pieces or family is own[-1]:
                 piece, mine = self._encoding.piece(b"".join(mine)), []

@@ -41,7 +41,7 @@ class ProtobufView(View):
 
 
 def _own_metrics(family: OwnSamples, escaping: Escaping) -> Iterator[bytes]:
-    kind = family.kind
+    kind = family.head.type
     if kind.is_simple:
         for sample in family.samples:
             yield encode_metric(sample.labels, encoded(kind, (), (sample.value,)), escaping)

@@ -38,9 +38,9 @@ def intervals(groups: Iterable[Group], interval: Interval) -> Iterator[tuple[Gro
 
 
 class OwnMetrics(NamedTuple):
-    """One family of the server's own metrics: its shape, and the bytes of its metrics."""
+    """One family of the server's own metrics: its head, and the bytes of its metrics."""
 
-    shape: FamilyShape
+    head: FamilyShape
     metrics: bytes
 
 
@@ -107,7 +107,7 @@ class View(ABC):
 
     def own(self) -> list[OwnMetrics]:
         """Return the server's own metrics of this moment, ordered by name."""
-        return [OwnMetrics(family.shape, self.render_own(family)) for family in self._own()]
+        return [OwnMetrics(family.head, self.render_own(family)) for family in self._own()]
 
     def _in_batches(self, rows: list[Row]) -> Iterator[Piece]:
         for _, some in groupby(rows, key=lambda row: row[1].shape.layout(row[0])):
