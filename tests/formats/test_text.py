@@ -34,7 +34,7 @@ def rendered(pushed: Pushed, escaping: Escaping = Escaping.ALLOW_UTF8) -> bytes:
     if not families:
         return b""
     metrics = render(pushed.shape, [JOB], [pushed.numbers], escaping)
-    heads = [header(family, family.help, escaping) for family in families]
+    heads = [header(family, escaping) for family in families]
     return b"".join(head + lines for head, lines in zip(heads, metrics, strict=True))
 
 

@@ -244,12 +244,12 @@ def test_negative_zero_is_shown_as_zero():
 
 
 def test_headers():
-    one = FamilyShape("a.b", MetricType.GAUGE_HISTOGRAM, None, ())
-    assert header(one, 'x\\\n"', Escaping.ALLOW_UTF8) == (
-        b'# HELP "a.b" x\\\\\\n"\n# TYPE "a.b" histogram\n'
-    )
-    assert header(one, "", Escaping.DOTS) == b"# HELP a_dot_b \n# TYPE a_dot_b histogram\n"
-    assert header(one, None, Escaping.UNDERSCORES) == b"# TYPE a_b histogram\n"
+    one = FamilyShape("a.b", MetricType.GAUGE_HISTOGRAM, 'x\\\n"', ())
+    assert header(one, Escaping.ALLOW_UTF8) == (b'# HELP "a.b" x\\\\\\n"\n# TYPE "a.b" histogram\n')
+    one = one._replace(help="")
+    assert header(one, Escaping.DOTS) == b"# HELP a_dot_b \n# TYPE a_dot_b histogram\n"
+    one = one._replace(help=None)
+    assert header(one, Escaping.UNDERSCORES) == b"# TYPE a_b histogram\n"
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_family_name_may_be_any_bytes():
 
 def test_a_help_that_is_not_utf8_is_made_legible():
     odd = FamilyShape("a", MetricType.GAUGE, text(b"caf\xe9\n"), ((),))
-    head = header(odd, odd.help, Escaping.UNDERSCORES)
+    head = header(odd, Escaping.UNDERSCORES)
     assert head.decode().splitlines()[0] == "# HELP a caf\ufffd\\n"
 
 

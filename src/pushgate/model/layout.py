@@ -323,12 +323,12 @@ def escape_label_value(value: str) -> bytes:
     return raw(value)
 
 
-def header(family: FamilyShape, help: str | None, escaping: Escaping) -> bytes:  # noqa: A002 - the word of the format
+def header(family: FamilyShape, escaping: Escaping) -> bytes:
     """Return the HELP and TYPE lines of *family*; HELP only if it has a help text."""
     name = _quoted(escape(family.name, escaping))
     lines = b""
-    if help is not None:
-        text = legible(help).replace("\\", r"\\").replace("\n", r"\n")
+    if family.help is not None:
+        text = legible(family.help).replace("\\", r"\\").replace("\n", r"\n")
         lines = b"# HELP %b %b\n" % (name, text.encode())
     return lines + b"# TYPE %b %b\n" % (name, family.type.word.encode())
 

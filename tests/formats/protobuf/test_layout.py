@@ -31,7 +31,7 @@ def encoded(source: bytes, escaping=Escaping.ALLOW_UTF8, key=KEY):
     metrics = encoded_metrics(pushed, key, escaping)
     family = message_class("MetricFamily")
     return [
-        family.FromString(family_header(shape, shape.help, escaping) + wire)
+        family.FromString(family_header(shape, escaping) + wire)
         for shape, wire in zip(pushed.shape.families, metrics, strict=True)
     ]
 

@@ -66,7 +66,7 @@ def slow_shown(store: Store, families=own) -> str:
     """Return the exposition of *store* made anew: a dictionary from name to text."""
     heads, metrics = {}, {}
     for one in text_view(families).own():
-        heads[one.head.name] = header(one.head, one.head.help, Escaping.UNDERSCORES)
+        heads[one.head.name] = header(one.head, Escaping.UNDERSCORES)
         metrics[one.head.name] = one.metrics
     for group in store.groups():
         contents = [(TIMES_SHAPE, times_numbers(group))]
@@ -78,7 +78,7 @@ def slow_shown(store: Store, families=own) -> str:
         for shape, numbers in contents:
             parts = render(shape, [group.key], [numbers])
             for family, part in zip(shape.families, parts, strict=True):
-                heads.setdefault(family.name, header(family, family.help, Escaping.UNDERSCORES))
+                heads.setdefault(family.name, header(family, Escaping.UNDERSCORES))
                 metrics[family.name] = metrics.get(family.name, b"") + part
     return b"".join(heads[name] + metrics[name] for name in sorted(heads, key=raw)).decode()
 

@@ -49,7 +49,7 @@ def exposed(a_view, group: Group) -> dict[str, bytes]:
     for family, piece in a_view.pieces([group]):
         found[family] = found.get(family, b"") + piece
     return {
-        family.name: a_view.head(family, family.help, len(metrics)) + metrics
+        family.name: a_view.head(family, len(metrics)) + metrics
         for family, metrics in found.items()
         if metrics
     }
@@ -79,7 +79,7 @@ def test_the_push_times_are_among_the_families_of_a_group():
 def test_own_metrics_are_messages_with_their_own_labels_only():
     delimited = ProtobufView(Escaping.UNDERSCORES, lambda: OWN)
     counter, summary = delimited.own()
-    wire = delimited.head(counter.head, counter.head.help, len(counter.metrics))
+    wire = delimited.head(counter.head, len(counter.metrics))
     (family,) = messages(wire + counter.metrics)
     assert (family.name, family.help, family.type) == (b"c_total", b"A counter.", 0)
     metric = message_class("Metric")

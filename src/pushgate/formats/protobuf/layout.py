@@ -52,9 +52,9 @@ def encode_metric(labels: Labels, value: bytes, escaping: Escaping) -> bytes:
     return field(4, b"".join(_pair(name, said, escaping) for name, said in labels) + value)
 
 
-def family_header(family: FamilyShape, help: str | None, escaping: Escaping) -> bytes:  # noqa: A002 - the word of the format
+def family_header(family: FamilyShape, escaping: Escaping) -> bytes:
     """Return the fields of *family* that precede its metrics: name 1, help 2, type 3."""
-    said = b"" if help is None else field(2, raw(help))
+    said = b"" if family.help is None else field(2, raw(family.help))
     return field(1, raw(escape(family.name, escaping))) + said + b"\x18" + varint(family.type)
 
 

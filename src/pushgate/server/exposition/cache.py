@@ -142,7 +142,7 @@ class Exposition:
             merged = plan.merged.get(family.head.name, nothing)
             # Pushed metrics of the same name follow under the same header: a family comes once.
             length = len(family.metrics) + merged.total.length
-            mine += [self._view.head(family.head, family.head.help, length), family.metrics]
+            mine += [self._view.head(family.head, length), family.metrics]
             # Own families with nothing between them become one piece.
             if merged.pieces or stretch.pieces or family is own[-1]:
                 piece, mine = self._encoding.piece(b"".join(mine)), []
@@ -219,7 +219,7 @@ class Exposition:
         else:
             length = sum(m.length if isinstance(m, Piece) else len(m) for m in metrics)
             stretch = plan.stretches[bisect_left(own, raw(shape.name), key=raw)]
-            stretch.add((self._view.head(shape, shape.help, length),))
+            stretch.add((self._view.head(shape, length),))
         for at in range(0, len(metrics), _JOINED_AT_ONCE):
             stretch.add(metrics[at : at + _JOINED_AT_ONCE])
             yield

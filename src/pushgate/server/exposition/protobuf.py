@@ -34,9 +34,9 @@ class ProtobufView(View):
     def name(self, family: FamilyShape) -> str:
         return family.name
 
-    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - as in View
+    def head(self, family: FamilyShape, length: int) -> bytes:
         # The length of a delimited message precedes it, and counts all of its metrics.
-        header = family_header(family, help, self._escaping)
+        header = family_header(family, self._escaping)
         return varint(len(header) + length) + header
 
 

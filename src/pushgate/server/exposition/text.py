@@ -30,8 +30,8 @@ class TextView(View):
         # Two names may be written alike; a second TYPE line would be an error.
         return escape(family.name, self._escaping)
 
-    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002, ARG002 - as in View
-        return header(family, help, self._escaping)
+    def head(self, family: FamilyShape, length: int) -> bytes:  # noqa: ARG002 - as in View
+        return header(family, self._escaping)
 
 
 def _own_line(sample: OwnSample) -> bytes:

@@ -132,5 +132,5 @@ class View(ABC):
         """Return the name by which families are one in this format."""
 
     @abstractmethod
-    def head(self, family: FamilyShape, help: str | None, length: int) -> bytes:  # noqa: A002 - the word of the format
+    def head(self, family: FamilyShape, length: int) -> bytes:
         """Return what precedes the metrics of *family*, which have *length* bytes in all groups."""
