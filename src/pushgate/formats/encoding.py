@@ -8,7 +8,6 @@ boundary (RFC 1951, 3.2.4); the full flush makes them independent. In zstd they 
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
 from typing import NamedTuple
 
 
@@ -41,7 +40,6 @@ class Encoding:
 # RFC 1952, section 2.3: deflate, no name, no time, unknown system.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_BLOCK = b"\x03\x00"  # final, with fixed codes, and empty (RFC 1951, 3.2.6)
-_POLYNOMIAL = 0xEDB88320  # of CRC-32, the lowest bit first (RFC 1952, 8)
 
 
 class Gzip(Encoding):
@@ -78,43 +76,10 @@ def joined(pieces: Iterable[Piece]) -> Piece:
     checksum = length = 0
     for piece in pieces:
         if checksum:  # only gzip has one
-            # Bytes that follow multiply the CRC of what precedes them by x**8 each, as in zlib's
-            # crc32_combine(), which Python does not offer. A byte is x**2**3, a KiB x**2**13: so
-            # there are few factors to remember.
-            checksum = _multiply(_factor(piece.length & 1023, 3), checksum)
-            checksum = _multiply(_factor(piece.length >> 10, 13), checksum)
-        checksum ^= piece.checksum
+            from isal.isal_zlib import crc32_combine
+
+            checksum = crc32_combine(checksum, piece.checksum, piece.length)
+        else:
+            checksum = piece.checksum
         length += piece.length
     return Piece(b"", checksum, length)
-
-
-def _multiply(a: int, b: int) -> int:
-    """Return the product of two polynomials over GF(2) modulo the CRC-32 polynomial."""
-    product, bit = 0, 1 << 31
-    while a:
-        if a & bit:
-            product ^= b
-            a ^= bit
-        bit >>= 1
-        b = b >> 1 ^ _POLYNOMIAL if b & 1 else b >> 1
-    return product
-
-
-@cache
-def _power_of_two(exponent: int) -> int:
-    """Return x to the power of 2**exponent."""
-    if exponent == 0:
-        return 1 << 30  # x itself
-    half = _power_of_two(exponent - 1)
-    return _multiply(half, half)
-
-
-@lru_cache(10_000)
-def _factor(times: int, exponent: int) -> int:
-    """Return x to the power of *times* 2**exponent."""
-    product = 1 << 31  # the highest bit is x**0
-    while times:
-        if times & 1:
-            product = _multiply(_power_of_two(exponent), product)
-        times, exponent = times >> 1, exponent + 1
-    return product
