@@ -16,7 +16,7 @@ Example:
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, cast, get_args
+from typing import Any, TypeAlias, cast, get_args
 from urllib.error import HTTPError, URLError
 
 from prometheus_client.exposition import default_handler, generate_latest
@@ -36,19 +36,12 @@ _FOREVER = float("inf")
 _Content = tuple[list[tuple[str, str]], bytes]  # headers and body
 
 
-class Handler(Protocol):
-    """A function that makes a request, such as ``prometheus_client``'s ``basic_auth_handler``."""
+Handler: TypeAlias = Callable[..., Callable[[], None]]
+"""Makes a request, as ``prometheus_client``'s ``basic_auth_handler`` does.
 
-    def __call__(
-        self,
-        url: str,
-        method: str,
-        timeout: float | None,
-        headers: list[tuple[str, str]],
-        data: bytes,
-    ) -> Callable[[], None]:
-        """Return what sends the request, and raises an exception if that fails."""
-        ...
+It is called with ``url``, ``method``, ``timeout``, ``headers`` and ``data``. What it returns sends
+the request, and raises an exception if that fails.
+"""
 
 
 def push_to_gateway(

@@ -9,7 +9,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from pushgate.formats.encoding import NOTHING, Encoding, Piece, joined
@@ -21,7 +21,6 @@ from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import OwnMetrics, View
 from pushgate.server.store.group import Group
-from pushgate.server.store.rules import Rules
 from pushgate.server.store.selection import SelectedGroups
 from pushgate.server.store.store import Store
 from pushgate.server.store.visible import Run
@@ -84,28 +83,10 @@ class _Plan(NamedTuple):
     merged: dict[str, _Stretch]
 
 
-class Source(Protocol):
-    """What an exposition reads: a store, or some of its groups."""
-
-    @property
-    def revision(self) -> int:
-        """A number that grows with every change of the groups."""
-        ...
-
-    @property
-    def rules(self) -> Rules:
-        """The rules in force."""
-        ...
-
-    def runs(self) -> Iterator[Run]:
-        """Return the groups in the order of their keys, in runs that stay while they do."""
-        ...
-
-
 class Exposition:
     """Expositions of one store in one format and encoding, with what is kept for the next one."""
 
-    def __init__(self, source: Source, view: View, encoding: Encoding) -> None:
+    def __init__(self, source: Store | SelectedGroups, view: View, encoding: Encoding) -> None:
         self._source = source
         self._view = view
         self._encoding = encoding
