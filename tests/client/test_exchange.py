@@ -1,6 +1,5 @@
 """HTTP without sockets: what is written, and what answers mean however they are cut."""
 
-import gzip
 import itertools
 import math
 import socket
@@ -75,11 +74,15 @@ def test_an_answer_that_says_continue_first_is_the_one_behind_it():
     assert answered(b"HTTP/1.1 100 Continue\r\n\r\n" + OK).status == 202
 
 
-def test_an_answer_in_gzip_is_read_though_nobody_asked_for_it():
-    head = b"HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n"
-    assert answered(head + gzip.compress(b"the reason")).body == b"the reason"
-    assert answered(head + gzip.compress(b"x" * (10 << 20))).body == b"x" * (1 << 20)
-    assert answered(head + b"it is not").body == b"it is not"
+@pytest.mark.parametrize("asked", ["identity", "gzip"])
+def test_an_answer_is_asked_for_as_it_is_unless_the_caller_asks_otherwise(asked):
+    to, fake = channel(OK)
+    headers = {} if asked == "identity" else {"accept-encoding": asked}
+    finished(to.request(send(headers=headers)))
+    lines = fake.written[0].lower().split(b"\r\n")
+    assert [line for line in lines if b"encoding" in line] == [
+        b"accept-encoding: %s" % asked.encode()
+    ]
 
 
 def test_an_answer_without_end_does_not_fill_the_memory():

@@ -146,6 +146,9 @@ class Channel:
         # Without a body, too: RFC 9110, 8.6 asks for it in PUT and POST.
         if names.isdisjoint({"content-length", "transfer-encoding"}):
             headers.append(("Content-Length", str(len(request.body))))
+        # Who does not say this may be answered in gzip (RFC 9110, 12.5.3).
+        if "accept-encoding" not in names:
+            headers.append(("Accept-Encoding", "identity"))
         if "host" not in names:
             headers.insert(0, ("Host", _authority(url)))
         # Without a tunnel the proxy needs the whole URL (RFC 9112, 3.2.2) and credentials in each
@@ -171,10 +174,7 @@ class Channel:
                     break
         # Header values are bytes on the wire; Latin-1 keeps each of them.
         headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-        # Nobody asked for gzip, but without being asked a server may choose it (RFC 9110, 12.5.3).
-        is_zipped = headers.get("content-encoding", "").lower() in {"gzip", "x-gzip"}
-        content = _unzipped(body, most) if is_zipped else bytes(body)
-        return Answer(head.status_code, head.reason.decode("latin-1"), headers, content)
+        return Answer(head.status_code, head.reason.decode("latin-1"), headers, bytes(body))
 
     async def _event(self, http: h11.Connection) -> h11.Event:
         while True:
@@ -191,16 +191,6 @@ class Channel:
                     else "Server disconnected without sending a response."
                 )
             http.receive_data(data)
-
-
-def _unzipped(body: bytearray, most: int) -> bytes:
-    """Return *body* without gzip, at most *most* bytes of it; unchanged if it is not gzip."""
-    import zlib
-
-    try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(body, most)
-    except zlib.error:
-        return bytes(body)
 
 
 def _host(url: SplitResult) -> str:
