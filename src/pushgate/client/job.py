@@ -91,10 +91,6 @@ class JobRun:
 
         return Histogram(name, documentation, labelnames, registry=self.registry, **options)
 
-    def include(self, *collectors: Collector) -> None:
-        """Add *collectors* to the push at the end."""
-        self._include += collectors
-
     async def _begin(self) -> None:
         from prometheus_client.registry import CollectorRegistry
 

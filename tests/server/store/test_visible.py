@@ -81,17 +81,6 @@ def test_a_walk_visits_what_is_there_all_the_time_once_and_in_order(jobs, change
         assert there <= set(visited)
 
 
-@given(st.sets(JOBS), st.integers(0, 35), st.integers(0, 35))
-def test_a_page_is_a_slice_of_all_groups(jobs, start, count):
-    with runs_of(4):
-        store = Store()
-        for job in jobs:
-            change(store, put(key(job), "m 1\n"))
-        page = [group.key.job for group in store.page(start, count)]
-        assert page == sorted(jobs)[start : start + count]
-        assert page == [group.key.job for group in store.groups()][start : start + count]
-
-
 @given(st.sets(JOBS), st.integers(0, 35))
 def test_a_sample_has_distinct_groups_as_many_as_there_are(jobs, most):
     with runs_of(4):

@@ -93,17 +93,6 @@ class VisibleGroups:
                 return
             [start] = following
 
-    def page(self, start: int, count: int) -> list[Group]:
-        """Return up to *count* visible groups in the order of their keys, from *start* on."""
-        page: list[Group] = []
-        for run in self._runs:
-            if start < len(run):
-                page += run.groups()[start : start + count - len(page)]
-            start = max(0, start - len(run))
-            if len(page) == count:
-                break
-        return page
-
     def sample(self, most: int) -> list[Group]:
         """Return *most* of the visible groups, any; all if there are no more."""
         starts = [0, *accumulate(map(len, self._runs))]
