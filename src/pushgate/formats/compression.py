@@ -11,7 +11,6 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
-from struct import Struct
 
 from pushgate.errors import InvalidBody, LimitExceeded, UnsupportedEncoding
 from pushgate.formats.protobuf.wire import read_varint
@@ -64,17 +63,10 @@ class _Output:
         self._limit = limit
         self._buffer = BytesIO()
 
-    def __len__(self) -> int:
-        return self._buffer.tell()
-
     def write(self, piece: bytes) -> None:
-        if len(self) + len(piece) > self._limit:
+        if self._buffer.tell() + len(piece) > self._limit:
             raise _too_large(self._limit)
         self._buffer.write(piece)
-
-    def crc(self, start: int) -> int:
-        with self._buffer.getbuffer() as view:
-            return zlib.crc32(view[start:])
 
     def value(self) -> bytes:
         return self._buffer.getvalue()
@@ -95,7 +87,7 @@ def _identity(body: bytes, limit: int) -> bytes:
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
-    # zlib is laxer than Go about optional parts of a header, but agrees about all without them.
+    # ISA-L is laxer than zlib about optional parts of a header, but agrees about all without them.
     if body[3:4] == b"\0":
         inflater = _fast_zlib.decompressobj(_GZIP)
         with suppress(_fast_zlib.error):
@@ -115,54 +107,11 @@ def _decoded(body: bytes, limit: int, decode: _Decoder, too_many: str) -> bytes:
     raise InvalidBody(too_many.format(_MEMBERS))
 
 
-# CRC-32 and size of the content, the latter modulo 2**32 (RFC 1952, 2.3.1).
-_GZIP_TRAILER = Struct("<LL")
-_HEADER_CRC, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16  # the flags of its header
-
-
 def _gunzip_member(data: memoryview, output: _Output) -> memoryview:
     """Inflate the first member of *data* into *output*; return what follows it."""
-    # Header and trailer are read here, because zlib accepts headers that Go refuses.
-    start, deflated = len(output), data[_gzip_header(data) :]
-    used = _inflate(deflated, _RAW, output)
-    trailer = deflated[used : used + 8]
-    if len(trailer) < 8:
-        raise InvalidBody("unexpected EOF")
-    size = (len(output) - start) & 0xFFFFFFFF
-    if trailer != _GZIP_TRAILER.pack(output.crc(start), size):
-        raise InvalidBody("gzip: invalid checksum")
-    return deflated[used + 8 :]
-
-
-def _gzip_header(data: memoryview) -> int:
-    """Return the length of the gzip header at the start of *data* (RFC 1952, 2.3)."""
-    if not data:
-        raise InvalidBody("EOF")
-    # Two magic bytes, method 8, flags; time, extra flags and system do not matter.
-    if len(data) >= 10 and bytes(data[:3]) != b"\x1f\x8b\x08":
-        raise InvalidBody("gzip: invalid header")
-    flags, end = data[3] if len(data) > 3 else 0, 10
-    if flags & _EXTRA:
-        end += 2 + int.from_bytes(data[end : end + 2], "little")
-    for text in (_NAME, _COMMENT):
-        if flags & text:
-            end += _zero_terminated(data[end:])
-    if flags & _HEADER_CRC:
-        end += 2
-        crc = zlib.crc32(data[: end - 2]) & 0xFFFF  # the lower half of a CRC-32
-        if end <= len(data) and data[end - 2 : end] != crc.to_bytes(2, "little"):
-            raise InvalidBody("gzip: invalid header")
-    if end > len(data):
-        raise InvalidBody("unexpected EOF")
-    return end
-
-
-def _zero_terminated(data: memoryview) -> int:
-    longest = bytes(data[:512])  # Go reads no longer names and comments
-    length = longest.find(b"\0") + 1
-    if not length and len(longest) == 512:
-        raise InvalidBody("gzip: invalid header")
-    return length or len(longest) + 1
+    if len(data) < 10:  # a header is no shorter (RFC 1952, 2.3)
+        raise InvalidBody("unexpected EOF" if data else "EOF")
+    return data[_inflate(data, _GZIP, output) :]
 
 
 def _inflate(data: memoryview, wbits: int, output: _Output) -> int:
@@ -179,9 +128,18 @@ def _inflate(data: memoryview, wbits: int, output: _Output) -> int:
                 rest, full = inflater.unconsumed_tail, len(plain) == _OUTPUT
             if inflater.eof:
                 return used - len(inflater.unused_data)
-    except zlib.error:
-        raise InvalidBody("flate: corrupt input") from None
+    except zlib.error as error:
+        raise InvalidBody(_fault(str(error), wbits)) from None
     raise InvalidBody("unexpected EOF")
+
+
+def _fault(of_zlib: str, wbits: int) -> str:
+    """Return what the Go server says about an error of zlib."""
+    if wbits == _GZIP and of_zlib.endswith(("data check", "length check")):
+        return "gzip: invalid checksum"
+    if wbits == _GZIP and ("header" in of_zlib or of_zlib.endswith("compression method")):
+        return "gzip: invalid header"
+    return "flate: corrupt input"
 
 
 def _pieces(data: memoryview) -> Iterator[memoryview]:
