@@ -1,11 +1,15 @@
 """What a section of the web configuration refuses by itself, and what the whole asks for."""
 
+import fnmatch
+
 import pytest
+from hypothesis import given, strategies as st
 
 from pushgate.server.access.config import (
     BearerToken,
     ClaimRule,
     Grant,
+    Identity,
     JwtIssuer,
     Permission,
     Permissions,
@@ -75,3 +79,34 @@ def test_credentials_are_required_where_some_are_configured(config, required):
 
 def test_the_hashes_of_passwords_do_not_show():
     assert "$2b$" not in repr(WebConfig(users={"alice": "$2b$"}))
+
+
+GLOBS = st.text("ab*?[-]!", max_size=6)
+WORDS = st.sampled_from(["push", "delete", "scrape", "read", "admin"])
+GRANTS = st.lists(
+    st.builds(
+        Grant,
+        allow=st.lists(WORDS, min_size=1, max_size=3).map(tuple),
+        jobs=st.none() | st.lists(GLOBS, min_size=1, max_size=3).map(tuple),
+    ),
+    max_size=3,
+)
+
+
+def may_obviously(grants: list[Grant], permission: Permission, job: str | None) -> bool:
+    """Say what Identity.may() means, one glob at a time."""
+    if permission in {Permission.ANY, Permission.HEALTH}:
+        return True
+    for grant in grants:
+        if permission in grant.allow:
+            if not grant.jobs:
+                return True
+            if job is not None and any(fnmatch.fnmatchcase(job, glob) for glob in grant.jobs):
+                return True
+    return False
+
+
+@given(GRANTS, st.sampled_from(Permission), st.none() | st.text("ab*-\n", max_size=6))
+def test_compiled_grants_agree_with_the_obvious_loop(grants, permission, job):
+    compiled = Identity("somebody", tuple(grants))
+    assert compiled.may(permission, job) == may_obviously(grants, permission, job)

@@ -1,40 +1,8 @@
 import base64
-import fnmatch
 
 from hypothesis import given, strategies as st
 
-from pushgate.server.access.config import Grant, Permission
-from pushgate.server.access.credentials import Identity, user_and_password
-
-GLOBS = st.text("ab*?[-]!", max_size=6)
-WORDS = st.sampled_from(["push", "delete", "scrape", "read", "admin"])
-GRANTS = st.lists(
-    st.builds(
-        Grant,
-        allow=st.lists(WORDS, min_size=1, max_size=3).map(tuple),
-        jobs=st.none() | st.lists(GLOBS, min_size=1, max_size=3).map(tuple),
-    ),
-    max_size=3,
-)
-
-
-def may_obviously(grants: list[Grant], permission: Permission, job: str | None) -> bool:
-    """Say what Identity.may() means, one glob at a time."""
-    if permission in {Permission.ANY, Permission.HEALTH}:
-        return True
-    for grant in grants:
-        if permission in grant.allow:
-            if not grant.jobs:
-                return True
-            if job is not None and any(fnmatch.fnmatchcase(job, glob) for glob in grant.jobs):
-                return True
-    return False
-
-
-@given(GRANTS, st.sampled_from(Permission), st.none() | st.text("ab*-\n", max_size=6))
-def test_compiled_grants_agree_with_the_obvious_loop(grants, permission, job):
-    compiled = Identity("somebody", tuple(grants))
-    assert compiled.may(permission, job) == may_obviously(grants, permission, job)
+from pushgate.server.access.credentials import user_and_password
 
 
 @given(st.text().filter(lambda user: ":" not in user), st.binary())

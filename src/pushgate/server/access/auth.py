@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from pushgate.model.quoting import go_quote
 from pushgate.model.slices import PER_SLICE
-from pushgate.server.access.config import Permission, RateLimit, WebConfig
-from pushgate.server.access.credentials import CredentialStore, Identity, user_and_password
+from pushgate.server.access.config import Identity, Permission, RateLimit, WebConfig
+from pushgate.server.access.credentials import CredentialStore, user_and_password
 from pushgate.server.access.fair_queue import FairQueue, TooManyWaiting
 
 _T = TypeVar("_T")

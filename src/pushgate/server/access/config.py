@@ -34,6 +34,7 @@ class Permission(StrEnum):
 
 
 _GRANTABLE = [*Permission][:-2]
+_ALWAYS_GRANTED = [*Permission][-2:]
 
 
 class Grant(Section, frozen=True, kw_only=True):
@@ -64,6 +65,27 @@ def _matches(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
 
 
 Grants = tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An authenticated client.
+
+    Attributes:
+        name: how messages call it: ``user "alice"``.
+        grants: what it may do; None if it may do everything.
+        until: the Unix time after which it has to be authenticated again.
+    """
+
+    name: str
+    grants: Grants | None
+    until: float = float("inf")
+
+    def may(self, permission: Permission, job: str | None) -> bool:
+        """Return whether *permission* is granted for *job*; None means all jobs."""
+        if self.grants is None or permission in _ALWAYS_GRANTED:
+            return True
+        return any(grant.covers(permission, job) for grant in self.grants)
 
 
 class ClaimRule(Grant, frozen=True, kw_only=True):

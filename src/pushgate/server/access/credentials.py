@@ -5,13 +5,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import bcrypt
 
 from pushgate.model.quoting import go_quote
-from pushgate.server.access.config import Grants, Permission, WebConfig
+from pushgate.server.access.config import Grants, Identity, WebConfig
 from pushgate.server.access.tls import canonical_name, names
 
 if TYPE_CHECKING:
@@ -19,33 +18,9 @@ if TYPE_CHECKING:
 
 # Python's decoder accepts more padding than there should be; Go's does not.
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-# What every identity may do.
-_ALWAYS_GRANTED = frozenset({Permission.ANY, Permission.HEALTH})
 # bcrypt uses no more bytes of a password. Go's implementation drops the rest, Python's
 # refuses a longer one.
 _MAX_PASSWORD = 72
-_JWT_SECONDS = 300.0  # a verified JWT is verified again after this time
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """An authenticated client.
-
-    Attributes:
-        name: how messages call it: ``user "alice"``.
-        grants: what it may do; None if it may do everything.
-        until: the Unix time after which it has to be authenticated again.
-    """
-
-    name: str
-    grants: Grants | None
-    until: float = float("inf")
-
-    def may(self, permission: Permission, job: str | None) -> bool:
-        """Return whether *permission* is granted for *job*; None means all jobs."""
-        if self.grants is None or permission in _ALWAYS_GRANTED:
-            return True
-        return any(grant.covers(permission, job) for grant in self.grants)
 
 
 class CredentialStore:
@@ -108,15 +83,10 @@ class CredentialStore:
         for sha256, identity in self._tokens:  # always all, so that the time tells nothing
             if hmac.compare_digest(sha256, digest):
                 found = identity
-        if found is not None:
-            return found
         for issuer in self._issuers:
-            verified = await issuer.verify(token, now)
-            if verified is not None:
-                name = f"JWT subject {go_quote(verified.subject)}"
-                until = min(verified.expires, now + _JWT_SECONDS)
-                return Identity(name, verified.grants, until)
-        return None
+            if found is None:
+                found = await issuer.verify(token, now)
+        return found
 
     def authenticate_certificate(
         self, peer_certificate: Mapping[str, Any] | None

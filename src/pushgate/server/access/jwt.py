@@ -7,7 +7,6 @@ import logging
 import math
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +17,8 @@ from joserfc.jws import JWSRegistry
 
 from pushgate.errors import LimitExceeded, StartupError
 from pushgate.formats.compression import decompress
-from pushgate.server.access.config import Grants, JwtIssuer
+from pushgate.model.quoting import go_quote
+from pushgate.server.access.config import Identity, JwtIssuer
 
 # Only signatures that need a private key. With HS256 anybody could sign with the public key,
 # and "none" needs no key at all.
@@ -27,6 +27,7 @@ _ALGORITHMS = (
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
 )
 _LEEWAY = 30  # seconds that clocks may differ
+_BELIEVED = 300.0  # seconds after which a token is verified again
 _MAX_TIME = 253_402_300_799  # the end of the year 9999, in Unix seconds
 
 # Keys older than this are fetched again, so that withdrawn ones are forgotten.
@@ -42,15 +43,6 @@ _WAIT_SECONDS = 1.0
 _MAX_KEY_SET = 1 << 20  # bytes, also after decompression
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """The content of a verified token. It expires at Unix time *expires*."""
-
-    subject: str
-    grants: Grants
-    expires: float
 
 
 class IssuerKeys:
@@ -122,8 +114,8 @@ class JwtVerifier:
         self._issuer = issuer
         self.keys = keys or IssuerKeys(issuer)
 
-    async def verify(self, token: bytes, now: float) -> Verified | None:
-        """Return the content of *token*; None unless it is this issuer's and valid at *now*.
+    async def verify(self, token: bytes, now: float) -> Identity | None:
+        """Return whom *token* stands for; None unless it is this issuer's and valid at *now*.
 
         Waits for the keys of the issuer when they are missing or old, or lack the token's.
         """
@@ -145,8 +137,8 @@ class JwtVerifier:
         except InvalidKeyIdError:
             return None
 
-    def _verify(self, token: bytes, now: float) -> Verified | None:
-        """Return the content of *token*; raise InvalidKeyIdError if its key is not known."""
+    def _verify(self, token: bytes, now: float) -> Identity | None:
+        """Return whom *token* stands for; raise InvalidKeyIdError if its key is not known."""
         # Not strict: providers add headers of their own.
         known = JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False)
         required = jwt.JWTClaimsRegistry(
@@ -168,7 +160,8 @@ class JwtVerifier:
             _log.debug("JWT refused", extra={"err": _reason(error)})
             return None
         grants = tuple(rule for rule in self._issuer.permissions if rule.matches(claims))
-        return Verified(subject, grants, expires + _LEEWAY)
+        until = min(expires + _LEEWAY, now + _BELIEVED)
+        return Identity(f"JWT subject {go_quote(subject)}", grants, until)
 
 
 def _sane(claims: dict[str, Any]) -> tuple[str, float]:
