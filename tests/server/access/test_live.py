@@ -1,5 +1,6 @@
 import asyncio
 import os
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,21 @@ def path(tmp_path) -> Path:
     return tmp_path / "web.yml"
 
 
+def started(path: Path, text: str) -> LiveConfig:
+    path.write_text(text)
+    return LiveConfig(path)
+
+
 async def complaint(live: LiveConfig, *, at_once: bool = False) -> str:
     """Return the error that a poll reports; empty if the files are in force."""
     assert await live.poll(at_once=at_once)
     return str(live.error or "")
+
+
+def reread(live: LiveConfig, path: Path, text: str) -> Awaitable[str]:
+    """Return why *text* in the file does not come into force at a hangup; empty if it does."""
+    path.write_text(text)
+    return complaint(live, at_once=True)
 
 
 async def anonymous(live: LiveConfig) -> bool:
@@ -48,8 +60,7 @@ async def test_a_file_that_makes_no_sense_is_refused_at_start(path):
 
 
 async def test_a_change_is_taken_once_it_has_settled(path):
-    path.write_text("")
-    live = LiveConfig(path)
+    live = started(path, "")
     assert not await live.poll()
     path.write_text(ALICE)
     assert not await live.poll()
@@ -60,15 +71,13 @@ async def test_a_change_is_taken_once_it_has_settled(path):
 
 
 async def test_a_change_while_the_file_is_read_at_start_is_not_missed(path):
-    path.write_text("")
-    live = LiveConfig(path)
+    live = started(path, "")
     path.write_text(ALICE)  # before the first look at the file's times
     assert [await live.poll(), await live.poll()] == [False, True]
 
 
 async def test_a_file_that_is_only_touched_changes_nothing(path):
-    path.write_text(ALICE)
-    live = LiveConfig(path)
+    live = started(path, ALICE)
     before = live.access
     path.write_text(ALICE)
     assert [await live.poll() for _ in range(4)] == [False] * 4
@@ -76,16 +85,13 @@ async def test_a_file_that_is_only_touched_changes_nothing(path):
 
 
 async def test_a_hangup_takes_a_change_at_once(path):
-    path.write_text("")
-    live = LiveConfig(path)
-    path.write_text(ALICE)
-    assert await complaint(live, at_once=True) == ""
+    live = started(path, "")
+    assert await reread(live, path, ALICE) == ""
     assert not await anonymous(live)
 
 
 async def test_what_became_invalid_keeps_the_last_good_and_is_told_once(path):
-    path.write_text(ALICE)
-    live = LiveConfig(path)
+    live = started(path, ALICE)
     before = live.access
     path.write_text("foo: 1")
     assert [await live.poll() for _ in range(5)] == [False, True, False, False, False]
@@ -104,58 +110,45 @@ NOTHING = ["", "\n", "# nobody\n", "---\n", "~", "{}", "basic_auth_users:\n"]
 
 @pytest.mark.parametrize("text", NOTHING)
 async def test_a_file_that_became_empty_does_not_open_the_gateway(path, text):
-    path.write_text(ALICE)
-    live = LiveConfig(path)
-    path.write_text(text)
-    assert await complaint(live, at_once=True) == (
+    live = started(path, ALICE)
+    assert await reread(live, path, text) == (
         "the file is empty; if this is intended, restart the server"
     )
     assert not await anonymous(live)
-    path.write_text(OPEN)
-    assert await complaint(live, at_once=True) == ""
+    assert await reread(live, path, OPEN) == ""
 
 
 @pytest.mark.parametrize("section", ["basic_auth_users", "bearer_tokens", "jwt", "permissions"])
 @pytest.mark.parametrize("value", ["", "{}", "[]", "~"])
 async def test_a_section_that_became_empty_does_not_open_the_gateway(path, section, value):
-    path.write_text(ALICE)
-    live = LiveConfig(path)
-    path.write_text(OPEN + f"{section}: {value}\n")
-    assert await complaint(live, at_once=True)
+    live = started(path, ALICE)
+    assert await reread(live, path, OPEN + f"{section}: {value}\n")
     assert not await anonymous(live)
 
 
 async def test_a_limit_or_a_header_does_not_vanish_with_the_content_of_the_file(path):
-    path.write_text("rate_limit: {interval: 1h}\n")
-    live = LiveConfig(path)
-    path.write_text("")
-    assert await complaint(live, at_once=True)
+    live = started(path, "rate_limit: {interval: 1h}\n")
+    assert await reread(live, path, "")
     assert live.config.rate_limit
 
 
 async def test_a_section_that_was_empty_from_the_start_is_no_mistake(path):
-    path.write_text(ALICE.replace("basic", "bearer_tokens: []\nbasic"))
-    live = LiveConfig(path)
-    path.write_text("bearer_tokens: []\n" + ALICE + OPEN)
-    assert await complaint(live, at_once=True) == ""
+    live = started(path, ALICE.replace("basic", "bearer_tokens: []\nbasic"))
+    assert await reread(live, path, "bearer_tokens: []\n" + ALICE + OPEN) == ""
     assert not await anonymous(live)
 
 
 @pytest.mark.parametrize("text", NOTHING)
 async def test_a_server_may_start_with_an_empty_file(path, text):
-    path.write_text(text)
-    live = LiveConfig(path)
+    live = started(path, text)
     assert await anonymous(live)
-    path.write_text("# still nothing\n")
-    assert await complaint(live, at_once=True) == ""
-    path.write_text(ALICE)
-    assert await complaint(live, at_once=True) == ""
+    assert await reread(live, path, "# still nothing\n") == ""
+    assert await reread(live, path, ALICE) == ""
     assert not await anonymous(live)
 
 
 async def test_a_pipe_in_the_place_of_the_file_holds_nobody_up(path):
-    path.write_text(ALICE)
-    live = LiveConfig(path)
+    live = started(path, ALICE)
     path.unlink()
     os.mkfifo(path)
     assert await complaint(live, at_once=True) == f"read {path}: not a regular file"
@@ -163,8 +156,7 @@ async def test_a_pipe_in_the_place_of_the_file_holds_nobody_up(path):
 
 
 async def test_the_watch_tells_what_a_hangup_finds(path):
-    path.write_text(ALICE)
-    live = LiveConfig(path)
+    live = started(path, ALICE)
     told: asyncio.Queue[str] = asyncio.Queue()
     watch = asyncio.create_task(live.watch(lambda: told.put_nowait(str(live.error))))
     path.write_text(OPEN)
@@ -177,8 +169,7 @@ async def test_the_watch_tells_what_a_hangup_finds(path):
 
 
 async def test_a_file_that_is_gone_keeps_the_last_good(path):
-    path.write_text(ALICE)
-    live = LiveConfig(path)
+    live = started(path, ALICE)
     path.unlink()
     assert not await live.poll()
     assert await complaint(live) == f"open {path}: no such file or directory"
@@ -187,8 +178,7 @@ async def test_a_file_that_is_gone_keeps_the_last_good(path):
 
 async def test_a_file_that_was_missing_is_noticed_when_it_comes(path, tmp_path):
     """It is not among the files of the last good configuration, so nobody watches it."""
-    path.write_text(ALICE)
-    live = LiveConfig(path)
+    live = started(path, ALICE)
     path.write_text(ALICE + "bearer_tokens: [{name: ci, token_file: token}]\n")
     await live.poll()
     assert "token_file" in await complaint(live)
@@ -203,8 +193,7 @@ async def test_files_that_are_named_are_watched_also_through_links(path, tmp_pat
         (tmp_path / version).mkdir()
         (tmp_path / version / "token").write_text(token)
     (tmp_path / "data").symlink_to("1")
-    path.write_text("bearer_tokens: [{name: ci, token_file: data/token}]\n")
-    live = LiveConfig(path)
+    live = started(path, "bearer_tokens: [{name: ci, token_file: data/token}]\n")
     (tmp_path / "next").symlink_to("2")
     (tmp_path / "next").replace(tmp_path / "data")
     await live.poll()
@@ -215,10 +204,8 @@ async def test_files_that_are_named_are_watched_also_through_links(path, tmp_pat
 
 async def test_tls_stays_on_or_off(path, tmp_path):
     Pki(tmp_path).issue("server", "localhost")
-    path.write_text(TLS)
-    live = LiveConfig(path)
-    path.write_text(ALICE)
-    assert await complaint(live, at_once=True) == "TLS can't be turned on or off without a restart"
+    live = started(path, TLS)
+    assert await reread(live, path, ALICE) == "TLS can't be turned on or off without a restart"
     assert await anonymous(live)
 
 
@@ -226,8 +213,7 @@ async def test_a_rotated_certificate_is_shown_to_new_connections_only(path, tmp_
     first, second = Pki(tmp_path), None
     first.issue("server", "localhost")
     trusting_first = client_context(first.ca_file)
-    path.write_text(TLS)
-    live = LiveConfig(path)
+    live = started(path, TLS)
     assert live.context is not None
     async with echo_server(live.context) as port:
         with await asyncio.to_thread(Client, port, trusting_first) as early:
