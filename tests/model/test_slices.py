@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import pytest
 
-from pushgate.model.slices import Sliced, finished, listing, pausing, sorting
+from pushgate.model.slices import Sliced, finished, listing, mapping, pausing, sorting
 
 T = TypeVar("T")
 MANY = range(10_000)
@@ -47,6 +47,12 @@ def test_many_items_are_listed_in_slices(count):
     assert finished(listing(iter(range(count)))) == list(range(count))
 
 
+@pytest.mark.parametrize("count", [0, 1, 256, 257, 10_000])
+def test_many_pairs_become_a_dict_in_slices_and_the_last_of_equal_keys_counts(count):
+    pairs = [(number // 2, number) for number in range(count)]
+    assert finished(mapping(iter(pairs))) == dict(pairs)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2048, 2049, 10_000])
 @pytest.mark.parametrize("key", [lambda n: -n, lambda n: n % 7, lambda n: n * 7919 % 10_007])
 def test_many_items_are_sorted_in_slices_and_equal_ones_stay_in_order(
@@ -56,7 +62,14 @@ def test_many_items_are_sorted_in_slices_and_equal_ones_stay_in_order(
     assert finished(sorting(items, key)) == sorted(items, key=key)
 
 
-@pytest.mark.parametrize("work", [listing, lambda items: sorting(items, lambda n: -n)])
+@pytest.mark.parametrize(
+    "work",
+    [
+        listing,
+        lambda items: mapping((n, n) for n in items),
+        lambda items: sorting(items, lambda n: -n),
+    ],
+)
 def test_long_work_pauses_and_short_work_does_not(work):
     assert pauses(work(MANY)) >= 4
     assert pauses(work(range(100))) == 0

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
+K = TypeVar("K")
 P = TypeVar("P")
 
 Sliced: TypeAlias = Generator[None, None, T]
@@ -50,6 +51,17 @@ def listing(items: Iterable[T]) -> Sliced[list[T]]:
         if out:
             yield
         out += some
+    return out
+
+
+def mapping(pairs: Iterable[tuple[K, T]]) -> Sliced[dict[K, T]]:
+    """Return *pairs*, which cost some microseconds each, as a dict, in slices."""
+    out: dict[K, T] = {}
+    rest = iter(pairs)
+    while some := list(islice(rest, PER_SLICE)):
+        if out:
+            yield
+        out.update(some)
     return out
 
 

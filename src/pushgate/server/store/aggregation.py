@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Final, NamedTuple, TypeAlias
 
 from pushgate.errors import InconsistentPush
@@ -20,7 +20,7 @@ from pushgate.model.layout import sanitised
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote
 from pushgate.model.shape import Pushed, PushShape, interning
-from pushgate.model.slices import PER_SLICE, Sliced, listing, releasing
+from pushgate.model.slices import PER_SLICE, Sliced, listing, mapping, releasing
 from pushgate.server.store.group import Group
 
 
@@ -162,7 +162,10 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
         if old.type is not family.type:
             raise _refusal(family, f"it is stored as a {old.type.word}, not a {family.type.word}")
         operation = aggregation.of(family)
-        known = {} if is_plain else (yield from _places(out, group.key.labels))
+        # The labels of a metric by those that its series have: some an exposition replaces or adds.
+        known: dict[Labels, Labels] = {}
+        if not is_plain:
+            known = yield from mapping((sanitised(its, group.key.labels), its) for its in out)
         for count, (labels, metric) in enumerate(metrics.items()):
             if count and count % PER_SLICE == 0:
                 yield
@@ -217,19 +220,6 @@ class _Result:
             numbers=b" ".join(self._numbers),
             details=tuple(self._details),
         )
-
-
-def _places(metrics: _Metrics, grouping: Labels) -> Sliced[dict[Labels, Labels]]:
-    """Return the labels of *metrics* by the complete labels that the series have in the group.
-
-    Labels that an exposition replaces or adds do not distinguish series.
-    """
-    places: dict[Labels, Labels] = {}
-    for number, labels in enumerate(metrics):
-        if number % PER_SLICE == 0:
-            yield
-        places[sanitised(labels, grouping)] = labels
-    return places
 
 
 def _shape(family: FamilyShape, old: FamilyShape, metrics: _Metrics) -> FamilyShape:
@@ -303,31 +293,18 @@ def _shared_buckets(
         if not all(native) and (any(native) or has_classic):
             raise _refusal(family, "its buckets have no bound in common with those stored")
     # Bounds are compared as numbers, and written as one of the two was.
-    written: dict[float, str] = {}
-    for metric in (before, more):
-        for at in range(0, len(metric.bounds), PER_SLICE):
-            yield
-            some = metric.bounds[at : at + PER_SLICE]
-            written.update(zip(map(float, some), some, strict=True))
-    bounds: list[str] = []
-    counts: list[bytes] = []
-    for number, bound in enumerate(shared):
-        if number % PER_SLICE == 0:
-            yield
-        if bound in written:
-            bounds.append(written[bound])
-            counts.append(_added(below[bound], more_below[bound]))
+    texts = chain(before.bounds, more.bounds)
+    written = yield from mapping((float(text), text) for text in texts)
+    shared = yield from listing(bound for bound in shared if bound in written)
+    bounds = yield from listing(written[bound] for bound in shared)
+    counts = yield from listing(_added(below[bound], more_below[bound]) for bound in shared)
     for each in (below, more_below, written):
         yield from releasing(each)
     return tuple(bounds), counts
 
 
 def _by_bound(metric: _Metric) -> Sliced[dict[float, bytes]]:
-    below: dict[float, bytes] = {}
-    for at in range(0, len(metric.bounds), PER_SLICE):
-        yield
-        some = slice(at, at + PER_SLICE)
-        below.update(zip(map(float, metric.bounds[some]), metric.numbers[some], strict=False))
+    below = yield from mapping(zip(map(float, metric.bounds), metric.numbers, strict=False))
     below[math.inf] = metric.numbers[-1]
     return below
 

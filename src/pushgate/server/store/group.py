@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.shape import Pushed, interned, joining
-from pushgate.model.slices import PER_SLICE, Sliced, finished, sorting
+from pushgate.model.slices import PER_SLICE, Sliced, finished, listing, sorting
 
 PUSH_TIME: Final = FamilyShape(
     "push_time_seconds",
@@ -160,13 +160,8 @@ class Block:
 def _series(pushed: Pushed, names: frozenset[str]) -> Sliced[int]:
     """Return how many series the families of *pushed* have that are called one of *names*."""
     starts, positions = pushed.shape.starts, pushed.shape.label_schema.positions
-    series = 0
-    for number, name in enumerate(names):
-        if number % PER_SLICE == 0:
-            yield
-        at = positions[name]
-        series += starts[at + 1] - starts[at]
-    return series
+    places = (positions[name] for name in names)
+    return sum((yield from listing(starts[at + 1] - starts[at] for at in places)))
 
 
 def compaction(blocks: Sequence[Block]) -> Sliced[Sequence[Block]]:

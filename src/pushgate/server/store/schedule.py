@@ -3,7 +3,7 @@
 from heapq import heappop, heappush
 from operator import itemgetter
 
-from pushgate.model.slices import PER_SLICE, Sliced, releasing, sorting
+from pushgate.model.slices import Sliced, listing, releasing, sorting
 
 # In a smaller heap, void entries are not worth the work of removing them.
 _MIN_VOID = 1000
@@ -59,11 +59,7 @@ class Schedule:
         Call it after entering earlier times and after removing groups.
         """
         if len(self._heap) > 2 * len(self._entered) + _MIN_VOID:
-            entries = []
-            for number, (key, due) in enumerate(self._entered.items()):
-                if number % PER_SLICE == 0:
-                    yield
-                entries.append((due, key))
+            entries = yield from listing((due, key) for key, due in self._entered.items())
             void = self._heap
             self._heap = yield from sorting(entries, itemgetter(0))  # a sorted list is a heap
             yield from releasing(void)
