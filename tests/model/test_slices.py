@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import pytest
 
-from pushgate.model.slices import Sliced, finished, listing, mapping, pausing, sorting
+from pushgate.model.slices import Sliced, draining, finished, listing, mapping, pausing, sorting
 
 T = TypeVar("T")
 MANY = range(10_000)
@@ -73,3 +73,9 @@ def test_many_items_are_sorted_in_slices_and_equal_ones_stay_in_order(
 def test_long_work_pauses_and_short_work_does_not(work):
     assert pauses(work(MANY)) >= 4
     assert pauses(work(range(100))) == 0
+
+
+def test_who_takes_items_one_by_one_holds_only_those_that_are_left():
+    items = [1, 2, 3]
+    drain = draining(items)
+    assert (next(drain), sorted(items), [*drain], items) == (1, [2, 3], [2, 3], [])

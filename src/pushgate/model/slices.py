@@ -4,7 +4,7 @@ Long work on the event loop is written this way. Its driver looks at the clock a
 which yields the loop goes on; the work itself knows no clock.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
@@ -90,6 +90,13 @@ def sorting(items: Sequence[T], key: Callable[[T], Any]) -> Sliced[list[T]]:
             yield
         out.append(item)
     return out
+
+
+def draining(items: list[T]) -> Iterator[T]:
+    """Yield *items* in order, and let go of each before the next; *items* is empty in the end."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 def releasing(items: set[T] | list[T] | dict[T, Any]) -> Sliced[None]:

@@ -14,6 +14,7 @@ from pushgate.formats.protobuf.description import Described, describe
 from pushgate.model.family import FamilyShape
 from pushgate.model.grouping import Labels
 from pushgate.model.numbers import go_float
+from pushgate.model.slices import draining
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 T = TypeVar("T")
@@ -137,14 +138,8 @@ def sorted_in_steps(items: Iterable[T], key: Callable[[T], Any]) -> Steps[Iterat
         yield b""
     if len(chunks) == 1:
         return iter(chunks[0])
-    return merge(*map(_drained, chunks), key=key)
-
-
-def _drained(items: list[T]) -> Iterator[T]:
-    """Yield *items* and release them one by one: releasing 100,000 at once is a long step."""
-    items.reverse()
-    while items:
-        yield items.pop()
+    # Releasing 100,000 items at once is a long step.
+    return merge(*map(draining, chunks), key=key)
 
 
 def local_time(nanoseconds: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import accumulate, islice
 
 from pushgate.model.grouping import GroupingKey
+from pushgate.model.slices import draining
 from pushgate.server.store.group import Group
 
 # Groups are kept in runs of about half to all of this many.
@@ -32,12 +33,6 @@ class Run:
     def groups(self) -> list[Group]:
         """Return the groups in the order of their keys; takes some 50 µs."""
         return [self.by_key[packed] for packed in sorted(self.by_key)]
-
-
-def _taken(runs: list[Run]) -> Iterator[Run]:
-    runs.reverse()
-    while runs:
-        yield runs.pop()
 
 
 class VisibleGroups:
@@ -69,7 +64,7 @@ class VisibleGroups:
         shown = [run for run in self._runs if run.by_key]
         for run in shown:
             run.is_shown = True
-        return _taken(shown)
+        return draining(shown)
 
     def groups(self) -> Iterator[Group]:
         """Yield the visible groups in the order of their keys."""
