@@ -5,11 +5,11 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -28,6 +28,7 @@ from pushgate.server.store.once import REMEMBERED
 from pushgate.server.store.store import Step
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 MAGIC: Final = b"SQLite format 3\x00"
 FORMAT: Final = 4
@@ -158,8 +159,21 @@ class SqliteJournal(Journal):
         """
         with self._as_startup_error():
             damage: list[str] = []
-            shapes = self._load_shapes(damage)
-            ids, groups = self._load_groups(shapes, damage)
+
+            def shape(number: int, families: bytes) -> PushShape:
+                return decode_shape(number, families, has_checksum=self.format > 1)
+
+            def group(_: int, labels: bytes, state: bytes) -> Group:
+                return decode_group(labels, state, shapes, has_past=self.format > 2)
+
+            # Format 1 has texts.
+            columns = "id, CAST(families AS BLOB)"
+            shapes = distinct_shapes(self._decoded("shapes", columns, shape, damage))
+            ids: dict[bytes, int] = {}
+            groups: list[Group] = []
+            for number, one in self._decoded("groups", "id, labels, state", group, damage):
+                ids[one.key.packed] = number
+                groups.append(one)
             damage += self._structural_damage()
             if damage:
                 more = len(damage) - _MAX_NAMED
@@ -171,34 +185,21 @@ class SqliteJournal(Journal):
                     self._execute("DELETE FROM shapes WHERE id = ?", (number,))
             return Contents(groups, self._rows(_READ_KEYS) if self._rows(_FIND_KEYS) else [])
 
-    def _load_shapes(self, damage: list[str]) -> dict[int, PushShape]:
-        shapes: list[tuple[int, PushShape]] = []
-        has_checksum = self.format > 1
-        with _noting_damage(damage, "shapes"):
-            # Format 1 has texts.
-            for number, encoded in self._execute("SELECT id, CAST(families AS BLOB) FROM shapes"):
-                try:
-                    shape = decode_shape(number, encoded, has_checksum=has_checksum)
-                    shapes.append((number, shape))
-                except DamagedRecord as error:
-                    damage.append(str(error))
-        return distinct_shapes(shapes)
+    def _decoded(
+        self, table: str, columns: str, decode: Callable[..., _T], damage: list[str]
+    ) -> Iterator[tuple[int, _T]]:
+        """Yield the first of *columns* of each row of *table*, and what *decode* makes of the row.
 
-    def _load_groups(
-        self, shapes: dict[int, PushShape], damage: list[str]
-    ) -> tuple[dict[bytes, int], list[Group]]:
-        """Return the ids of the groups by key, and the groups."""
-        ids: dict[bytes, int] = {}
-        groups: list[Group] = []
-        has_past = self.format > 2
-        with _noting_damage(damage, "groups"):
-            for number, labels, state in self._execute("SELECT id, labels, state FROM groups"):
+        What is wrong with the others, or with the table, is added to *damage*.
+        """
+        try:
+            for row in self._execute(f"SELECT {columns} FROM {table}"):  # noqa: S608 - ours
                 try:
-                    groups.append(decode_group(labels, state, shapes, has_past=has_past))
-                    ids[labels] = number
+                    yield row[0], decode(*row)
                 except DamagedRecord as error:
                     damage.append(str(error))
-        return ids, groups
+        except (apsw.CorruptError, apsw.SQLError) as error:
+            damage.append(f"table {table}: {error}")
 
     def _structural_damage(self) -> list[str]:
         """Return what SQLite finds wrong with the pages, including the free ones."""
@@ -402,12 +403,3 @@ def _inserts(sql: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, l
         some = rows[start : start + _ROWS_PER_STATEMENT]
         row = f"({','.join('?' * len(some[0]))})"
         yield f"{sql} {','.join([row] * len(some))}", list(chain.from_iterable(some))
-
-
-@contextmanager
-def _noting_damage(damage: list[str], table: str) -> Iterator[None]:
-    """If the block fails to read *table* to its end, add that to *damage*."""
-    try:
-        yield
-    except (apsw.CorruptError, apsw.SQLError) as error:
-        damage.append(f"table {table}: {error}")
