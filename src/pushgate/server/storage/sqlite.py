@@ -97,12 +97,11 @@ class SqliteJournal(Journal):
         self._ids = Ids()
         self._wal_frames = 0
         self._is_full = False
-        self._tidy_again = 0.0
         self._may_shrink = True
         self._keys_deleted_at = 0
         self._vacuumed = False
         self.tidy_failures = 0
-        self._tidy_failed = False
+        self._tidy_again = 0.0  # when, if the last attempt failed
         self._connection: apsw.Connection | None = None
         with self._as_startup_error():
             # SQLite would delete a log without its database, and with it what the log has.
@@ -255,13 +254,12 @@ class SqliteJournal(Journal):
         except apsw.Error as error:
             why = reason(error, self._connection)
             self.tidy_failures += 1
-            self._tidy_again = time.monotonic() + _RETRY_SECONDS
-            if not self._tidy_failed:
+            if not self._tidy_again:
                 _log.error(
                     "checkpoint failed; the write-ahead log grows until one succeeds",
                     extra={"file": str(self._path), "err": why},
                 )
-            self._tidy_failed = True
+            self._tidy_again = time.monotonic() + _RETRY_SECONDS
             return False
         with suppress(JournalFailed):
             self._files.note_sizes()  # this may have shortened the files
@@ -285,8 +283,8 @@ class SqliteJournal(Journal):
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         self._vacuumed = False
         self._wal_frames = 0
-        if self._tidy_failed:
-            self._tidy_failed = False
+        if self._tidy_again:
+            self._tidy_again = 0.0
             _log.info("checkpoints succeed again", extra={"file": str(self._path)})
 
     def close(self, *, keep_lock: bool = False) -> None:
