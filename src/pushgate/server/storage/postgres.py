@@ -68,25 +68,11 @@ class _Part(NamedTuple):
     The last of *columns*, which are those of *table*, is the large one, of *size* bytes.
     """
 
+    source: str
     table: str
     id: str
     columns: tuple[str, ...]
     size: str
-    source: str
-
-    @classmethod
-    def keys(cls, turns: str) -> "_Part":
-        columns = ("times", "keys")
-        return cls("pushgate_turns", "rev", columns, "32 * cardinality(keys)", turns)
-
-    @classmethod
-    def groups(cls, source: str) -> "_Part":
-        return cls("pushgate_groups", "id", ("labels", "state"), "octet_length(state)", source)
-
-    @classmethod
-    def shapes(cls, after: int) -> "_Part":
-        source = f"pushgate_shapes WHERE id > {after}"
-        return cls("pushgate_shapes", "id", ("families",), "octet_length(families)", source)
 
     def sizes(self) -> str:
         """Return a query for the ids and sizes of all rows."""
@@ -112,10 +98,19 @@ class _Part(NamedTuple):
         )
 
 
-_EVERYTHING: Final = (
-    _Part.keys("pushgate_turns WHERE keys IS NOT NULL"),
-    _Part.groups("pushgate_groups"),
-    _Part.shapes(after=0),
+def _parts(keys: str, groups: str, shapes: str) -> tuple[_Part, _Part, _Part]:
+    """Return the parts of what a journal holds, from these sources."""
+    return (
+        _Part(keys, "pushgate_turns", "rev", ("times", "keys"), "32 * cardinality(keys)"),
+        _Part(groups, "pushgate_groups", "id", ("labels", "state"), "octet_length(state)"),
+        _Part(shapes, "pushgate_shapes", "id", ("families",), "octet_length(families)"),
+    )
+
+
+_EVERYTHING: Final = _parts(
+    keys="pushgate_turns WHERE keys IS NOT NULL",
+    groups="pushgate_groups",
+    shapes="pushgate_shapes",
 )
 
 
@@ -322,11 +317,11 @@ class PostgresJournal(Journal):
         rev = self._seen.rev
         turns = f"pushgate_turns WHERE rev > {rev} AND rev <= {rev + _MAX_MISSED}"
         changed = f"(SELECT DISTINCT unnest(groups) AS id FROM {turns}) AS changed"
-        return (
-            _Part.keys(f"{turns} AND keys IS NOT NULL"),
+        return _parts(
+            keys=f"{turns} AND keys IS NOT NULL",
             # A group that was deleted has no state any more.
-            _Part.groups(f"{changed} LEFT JOIN pushgate_groups USING (id)"),
-            _Part.shapes(after=self._ids.last_shape),
+            groups=f"{changed} LEFT JOIN pushgate_groups USING (id)",
+            shapes=f"pushgate_shapes WHERE id > {self._ids.last_shape}",
         )
 
     def _look(self, head_query: str, end: str = "", *, keeps_turn: bool = False) -> News | None:
