@@ -1,4 +1,4 @@
-"""The OpenAPI description of every route, at ``/api/v1/openapi.json``."""
+"""The OpenAPI description of every route but the web pages, at ``/api/v1/openapi.json``."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -167,19 +167,10 @@ _OF_PUSH: Final = (
         _text(maxLength=255),
     ),
 )
-_OF_PAGES: Final = (
-    _in_query("q", "A selector, or words in labels or names of metrics."),
-    _in_query("state", "ok, late, failed or expired."),
-    _in_query("older_than", "An age, such as 1d."),
-    _in_query("sort", "job, pushed, series or state; a leading - sorts in descending order."),
-    _in_query("page", "From 1."),
-)
 _ACCEPT: Final = _in_header("Accept", "The text format, or protobuf.")
 _ACCEPT_ENCODING: Final = _in_header("Accept-Encoding", "gzip, zstd, identity")
-_IF_NONE_MATCH: Final = _in_header("If-None-Match", "The ETag of a page.")
 
 _JSON: Final = "application/json"
-_HTML: Final = "text/html; charset=utf-8"
 _PLAIN: Final = "text/plain; charset=utf-8"
 _PROTOBUF: Final = Format.PROTOBUF.value
 _BODY: Final[_Node] = {
@@ -198,7 +189,6 @@ _HEADERS: Final[_Node] = {
         "Age": "By how many seconds this may be out of date while the shared database is"
         " unavailable.",
         "Content-Encoding": "How the body is compressed.",
-        "ETag": "The version of the page.",
         "Retry-After": "Seconds after which to try again.",
         "WWW-Authenticate": "The accepted kinds of credentials.",
     }.items()
@@ -314,63 +304,8 @@ def _success(data: _Node) -> _Node:
     return _object(status=_text(const="success"), data=data)
 
 
-def _page(name: str, about: str, *parameters: _Node, **refusals: _Node) -> _Node:
-    responses = {
-        "200": _answer("The page.", "ETag", "Content-Encoding", "Age", body={_HTML: _TEXT}),
-        "304": _answer("The page has not changed since this ETag.", "ETag"),
-        **refusals,
-    } | _refusals(503)
-    return _operation(
-        name, about, "read", responses, (*parameters, _IF_NONE_MATCH, _ACCEPT_ENCODING)
-    )
-
-
 _GROUPS: Final = _array(_schema("Group"))
 _BAD_PARAMETER: Final = {"400": _json("A parameter is invalid.", _schema("Error"))}
-_ANY: Final = {"*/*": _TEXT}
-_NAMED_GROUPS: Final = _object(groups=_array(_object(name=_TEXT, path=_TEXT)))
-_PAGES: Final[_Node] = {
-    "/": {"get": _page("groupsPage", "The page of the groups, 50 at a time", *_OF_PAGES)},
-    "/status": {"get": _page("statusPage", "The page of the server: storage, limits, flags")},
-    "/rules": {"get": _page("rulesPage", "The page of the rules, and the groups of each")},
-    "/help": {"get": _page("helpPage", "The page that says how to push and scrape")},
-    "/ui/groups": {
-        "get": _operation(
-            "deletableGroups",
-            "The groups that the page would delete",
-            "read",
-            {"200": _answer("The data.", "Age", body={_JSON: _NAMED_GROUPS})} | _refusals(503),
-            _OF_PAGES,
-        )
-    },
-    "/ui/group/{id}": {
-        "parameters": [_in_path("id", "As the page links to it.", _text(minLength=1))],
-        "get": _page(
-            "groupPage",
-            "The page of one group",
-            _in_query("all", "If present, all metrics, not only 500 of each family."),
-            **{"404": _answer("There is no such group.", body={_PLAIN: _TEXT, _HTML: _TEXT})},
-        ),
-    },
-    "/static/{name}": {
-        "parameters": [_in_path("name", schema=_text(minLength=1, examples=["style.css"]))],
-        "get": _operation(
-            "staticFile",
-            "A file of the page: style sheet, script or icon",
-            "",
-            {
-                "200": _answer("The file.", "ETag", body=_ANY),
-                "206": _answer("The requested range.", "ETag", body=_ANY),
-                "304": _answer("The file has not changed since this ETag.", "ETag"),
-                "400": _answer("The range is malformed.", body=_ANY),
-                "416": _answer("The file does not have that range.", body=_ANY),
-            }
-            | _refusals(404),
-            (_IF_NONE_MATCH,),
-        ),
-    },
-}
-
 _SERVER: Final[_Node] = {
     "/-/healthy": {"get": _health("healthy", "Whether the process works", 500)},
     "/-/ready": {"get": _health("ready", "Whether a push would be accepted", 500, 503)},
@@ -489,7 +424,6 @@ def description(settings: Settings) -> _Node:
             settings.telemetry_path.removeprefix(prefix): {"get": _SCRAPE},
             **_API,
             **_SERVER,
-            **_PAGES,
         },
         "components": {
             "schemas": _SCHEMAS,
