@@ -25,6 +25,7 @@ def sent(server):
         ({"basic_auth": ("My", "päss")}, BASIC),
         ({"bearer_token": "xxx"}, "Bearer xxx"),
         ({"bearer_token": lambda: "yyy"}, "Bearer yyy"),
+        ({"bearer_token": "pasted\n"}, "Bearer pasted"),
         ({"headers": {"Authorization": "Custom z"}}, "Custom z"),
         ({}, None),
     ],
@@ -127,6 +128,32 @@ async def test_a_token_that_does_not_come_does_not_hold_a_push_beyond_its_deadli
     with pytest.raises(PushTimeoutError, match="while waiting for the token") as caught:
         await gateway.delete()
     assert caught.value.phase == "deadline"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bearer_token": " "}, "The bearer token is empty"),
+        ({"bearer_token": "s3\x01cret"}, "contains a line break or control character"),
+        ({"headers": {"X-Key": "s3cret "}}, "'X-Key' contains .* or ends with a blank"),
+        ({"headers": {"X-Key": "s3\x0bcret"}}, "'X-Key' contains a line break or control"),
+        ({"headers": {"X-Key": lambda: "s3crét"}}, "'X-Key' is not ASCII"),
+        ({"headers": {"X Key": "s3cret"}}, "No header can have the name 'X Key'"),
+    ],
+)
+def test_what_no_header_can_hold_is_refused_and_never_shown(caller, options, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        caller.call(caller.make("localhost:1", job="j", **options), "delete")
+    assert "s3" not in str(caught.value)
+
+
+def test_a_coroutine_function_has_to_return_text():
+    async def nothing():
+        return None
+
+    gateway = AsyncPushGateway("localhost:1", job="j", bearer_token=nothing, properties=False)
+    with pytest.raises(ConfigurationError, match="function returned NoneType instead of text"):
+        asyncio.run(gateway.delete())
 
 
 @pytest.mark.parametrize("option", ["bearer_token", "headers"])

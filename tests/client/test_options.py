@@ -98,6 +98,25 @@ def test_of_our_own_properties_a_keyword_wins(tmp_path):
     assert not made._options.verify
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("basic_auth_file", "user\n", "expecting user:password in "),
+        ("headers_file", "X-A: 1\n\nX-Key s3cret\n", "line 3: expecting Name: value"),
+    ],
+)
+def test_a_file_that_is_not_in_its_form_is_named_and_not_shown(tmp_path, file, content, message):
+    (tmp_path / "file").write_text(content)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        gateway({f"pushgate.{file}": str(tmp_path / "file")})
+    assert str(tmp_path / "file") in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_deadline_of_0_is_one_that_is_not_set():
+    assert gateway({"pushgate.deadline_seconds": "0"})._options.deadline == 30
+
+
 def test_what_a_program_brings_itself_is_not_mixed_with_properties():
     properties = {
         "pushgate.ca_file": "ca.pem",

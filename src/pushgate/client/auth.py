@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from stat import S_ISFIFO
@@ -10,6 +11,10 @@ from pushgate.client.collect import described
 from pushgate.client.options import Options
 from pushgate.errors import ConfigurationError, PushgatewayError
 from pushgate.properties.files import FilePath, read_text
+
+# RFC 9110, 5.1 and 5.5: a token, and visible characters with blanks and tabs in between.
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_VALUE = r"(?:[!-~](?:[\t -~]*[!-~])?)?"
 
 
 class Fixed:
@@ -35,14 +40,7 @@ class FromCallable:
     def header(self, *, renew: bool) -> str | Awaitable[str]:  # noqa: ARG002  asked each time
         with blamed_on("bearer_token"):
             token = self._source()
-        if isinstance(token, str):
-            return bearer(token)
-        if isinstance(token, Awaitable):
-            return token
-        raise ConfigurationError(
-            f"The bearer_token function returned {type(token).__name__} instead of text.",
-            key="bearer_token",
-        )
+        return token if isinstance(token, Awaitable) else bearer(token)
 
 
 class FromFile:
@@ -67,17 +65,19 @@ class FromFile:
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             # After a 401 it is read anyway: a file can change within the resolution of its time.
             if renew or seen != self._seen:
-                token = read_text(self._path).strip()
-                if not token:
+                token = read_text(self._path)
+                if not token.strip():
                     raise ConfigurationError(
-                        "The bearer token file is empty.", key="bearer_token_file"
+                        f"The bearer token file {os.fspath(self._path)} is empty.",
+                        key="bearer_token_file",
                     )
                 self._value = bearer(token)
                 self._seen = seen
                 self.renewable = not S_ISFIFO(stat.st_mode)
         except OSError as error:
             raise ConfigurationError(
-                f"The bearer token file cannot be read: {error.strerror}.", key="bearer_token_file"
+                f"The bearer token file {os.fspath(self._path)} cannot be read: {error.strerror}.",
+                key="bearer_token_file",
             ) from error
         return self._value
 
@@ -108,25 +108,41 @@ def basic(user: str, password: str) -> str:
 
 
 def bearer(token: str) -> str:
-    """Return the header of a bearer token (RFC 6750, 2.1)."""
-    return checked_header("Authorization", f"Bearer {token}")
+    """Return the header of a bearer token (RFC 6750, 2.1).
+
+    Blanks around the token are dropped: secrets are often stored with a line feed at the end.
+
+    Raises:
+        ConfigurationError: It is empty, or no text that a header can have.
+    """
+    if not isinstance(token, str):  # a function of the user's may return anything
+        raise ConfigurationError(
+            f"The bearer_token function returned {type(token).__name__} instead of text.",
+            key="bearer_token",
+        )
+    if not token.strip():
+        raise ConfigurationError("The bearer token is empty.", key="bearer_token")
+    return checked_header("Authorization", f"Bearer {token.strip()}")
 
 
 def checked_header(name: str, value: str) -> str:
-    """Return *value* if it is ASCII without line breaks.
+    """Return *value* if it can be sent in a header called *name*.
 
     Raises:
-        ConfigurationError: It is not; the message has no value, which may be a secret.
+        ConfigurationError: It cannot; the message has no value, which may be a secret.
     """
     if not isinstance(value, str):
         raise ConfigurationError(
             f"The header {name!r} is {type(value).__name__} instead of text.", key="headers"
         )
-    # A line break would begin another header, or the body (RFC 9110, 5.5).
-    if any(character in "\r\n\0" for character in name + value):
-        raise ConfigurationError(f"The header {name!r} contains a line break.", key="headers")
-    if not (name + value).isascii():
-        raise ConfigurationError(f"The header {name!r} is not ASCII.", key="headers")
+    if not re.fullmatch(_NAME, name):
+        raise ConfigurationError(f"No header can have the name {name!r}.", key="headers")
+    # A line break would begin another header, or the body.
+    if not re.fullmatch(_VALUE, value):
+        what = "contains a line break or control character, or begins or ends with a blank"
+        if not value.isascii():
+            what = "is not ASCII"
+        raise ConfigurationError(f"The header {name!r} {what}.", key="headers")
     return value
 
 

@@ -99,21 +99,31 @@ def option(default: Any, doc: str, **about: Any) -> Any:
 
 
 def _user_and_password(path: str, _: OwnProperties) -> tuple[str, str]:
-    user, _separator, password = _text_of(path, "pushgate.basic_auth_file").strip().partition(":")
+    key = "pushgate.basic_auth_file"
+    user, separator, password = _text_of(path, key).strip().partition(":")
+    if not separator:
+        raise ConfigurationError(f"{key}: expecting user:password in {path}", key=key)
     return user, password
 
 
 def _headers_in(path: str, _: OwnProperties) -> dict[str, str]:
-    lines = _text_of(path, "pushgate.headers_file").splitlines()
-    pairs = [line.partition(":") for line in lines if line.strip()]
-    return {name.strip(): value.strip() for name, _colon, value in pairs}
+    key = "pushgate.headers_file"
+    headers: dict[str, str] = {}
+    for number, line in enumerate(_text_of(path, key).splitlines(), 1):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.strip()] = value.strip()
+        elif name.strip():  # not shown, because it may be a secret
+            where = f"{key}: {path}, line {number}"
+            raise ConfigurationError(f"{where}: expecting Name: value", key=key)
+    return headers
 
 
 def _text_of(path: str, key: str) -> str:
     try:
         return read_text(path)
     except OSError as error:
-        message = f"{key}: the file cannot be read: {error.strerror}"
+        message = f"{key}: {path} cannot be read: {error.strerror}"
         raise ConfigurationError(message, key=key) from error
 
 
@@ -392,8 +402,7 @@ class Options:
                     changes[name] = about.read(value, properties.own) if about.read else value
             elif section:
                 runtime, argument = getattr(properties.pushgateway, setting), getattr(self, name)
-                # In client_java, a timeout of 0 is one that is not set.
-                if runtime in {None, 0}:
+                if runtime is None:
                     continue
                 changes[name] = runtime
                 if argument not in {None, runtime}:

@@ -51,14 +51,17 @@ def _schema(raw: str) -> int:
     return value
 
 
-def _seconds(raw: str) -> float:
-    """Read whole seconds as Java does, or a fraction, which Java does not."""
+def _seconds(raw: str) -> float | None:
+    """Read whole seconds as Java does, or a fraction, which Java does not.
+
+    None for 0, by which client_java means that a timeout is not set.
+    """
     if not re.fullmatch(r"\s*[+-]?[0-9]+(?:\.[0-9]+)?\s*", raw):
         raise ValueError("Expecting long value")
     value = float(raw)
     if value < 0:
         raise ValueError(f"Expecting value >= 0. Found: {raw.strip()}")
-    return value
+    return value or None
 
 
 def _double(raw: str) -> float:
