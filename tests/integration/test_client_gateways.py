@@ -97,3 +97,13 @@ async def test_the_gateway_for_asyncio_pushes_reads_and_deletes(gateway, registr
         assert {"job": "awaited", "a": "b/c"} in held
         assert (await pushed.delete()).status == 202
     until(lambda: {"job": "awaited", "a": "b/c"} not in groups(gateway))
+
+
+@pytest.mark.parametrize("start", [services.pushgate, services.go_pushgateway])
+def test_utf8_names_are_kept_as_they_are(start):
+    collecting = Collecting(gauge("http.size"))
+    with start("--push.enable-utf8-names") as service:
+        PushGateway(service.url, job="utf8", escaping_scheme="allow-utf-8", properties=False).push(
+            collecting
+        )
+        assert samples(service, {"job": "utf8"})["http.size",] == 1

@@ -89,9 +89,9 @@ class GatewayStatus(NamedTuple):
 
     @property
     def keeps_utf8_names(self) -> bool:
-        """Whether its scrapes survive UTF-8 names, which they do from 1.11.0 on."""
+        """Whether its scrapes survive UTF-8 names: those of Pushgate do, of Go's from 1.11.0 on."""
         numbers = [int(part) for part in self.version.split(".")[:2] if part.isdecimal()]
-        return numbers >= [1, 11]
+        return "pythonVersion" in self.build or numbers >= [1, 11]
 
 
 class Group(NamedTuple):
