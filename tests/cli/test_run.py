@@ -198,6 +198,12 @@ def test_a_wrong_option_is_status_2(options):
     assert run(*options, "--", "true").returncode == 2
 
 
+def test_a_misspelled_option_is_not_taken_for_the_command():
+    done = run("--jobb", "nightly", "--", "true")
+    assert done.returncode == 2
+    assert "Did you mean '--job'?" in done.stderr
+
+
 @pytest.mark.parametrize("target", ["&-", "/dev/full"])
 def test_a_stderr_that_cannot_be_written_changes_nothing(target):
     done = subprocess.run(

@@ -80,7 +80,7 @@ class JobOptions:
     strict: bool = switch("--strict", help="Exit with a failure if only the push failed.")
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @takes(
     {
         "timeout": "Limit for the push with all its retries.  [default: 5s]",
