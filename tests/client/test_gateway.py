@@ -18,12 +18,13 @@ from pushgate import (
 from tests.client.rogue import answer, answer_when_released, read_request, rogue, stall
 
 
-def test_a_connection_is_kept_inside_with():
-    def keep_alive(connection, gateway):
-        for _ in range(3):
-            read_request(connection, gateway)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+def keep_alive(connection, gateway):
+    for _ in range(3):
+        read_request(connection, gateway)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
+
+def test_a_connection_is_kept_inside_with():
     def refuse(connection, gateway):
         raise AssertionError("a second connection")
 
@@ -115,6 +116,24 @@ def test_a_child_forked_during_a_push_pushes_without_waiting_for_it():
             assert server.asked.wait(10)
             process.communicate("fork\n", timeout=15)
         assert process.returncode == 0
+    assert len(server.seen) == 2
+
+
+def test_a_forked_child_closes_its_copy_of_the_connection():
+    program = (
+        "import os, sys\n"
+        "from pushgate import PushGateway\n"
+        "with PushGateway(sys.argv[1], job='j', properties=False) as gateway:\n"
+        "    gateway.push()\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n        os._exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+        "    gateway.push()\n"
+    )
+    with rogue(keep_alive) as server:
+        command = [sys.executable, "-X", "dev", "-c", program, server.url]
+        done = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True)
+    assert "ResourceWarning" not in done.stderr
     assert len(server.seen) == 2
 
 

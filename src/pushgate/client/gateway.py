@@ -50,10 +50,11 @@ class _BlockingWay:
         # Not waiting for the lock, because a push can last until its deadline: while another
         # thread pushes, the connection is that thread's to close.
         if not self.users and self._lock.acquire(blocking=False):
-            self._close()
+            self.close()
             self._lock.release()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection; the next push makes another one."""
         if self._connection is not None:
             self._connection.close()
 
@@ -76,7 +77,7 @@ class _BlockingWay:
                 # Outside of a `with` block each push closes its connection: a job that pushes
                 # once should not hold a socket until it ends.
                 if not self.users:
-                    self._close()
+                    self.close()
             finally:
                 self._holder = None
                 lock.release()
@@ -166,6 +167,7 @@ _live: WeakSet[_BlockingWay] = WeakSet()
 
 def _forget_connections() -> None:
     for way in _live:
+        way.close()  # the child's copy of the socket; the parent's stays open
         way.forget_connection()
 
 
