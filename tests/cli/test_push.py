@@ -94,7 +94,7 @@ def test_a_label_of_the_group_is_refused_with_its_line_or_allowed():
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# TYPE rows gauge\n", "# EOF\n"])
-def test_an_empty_input_does_not_empty_the_group(text):
+def test_an_empty_input_does_not_empty_the_group(text, caplog):
     with rogue() as server:
         target = ("push", "-j", "j", "-a", server.url)
         for option in ((), ("--add",)):
@@ -103,6 +103,7 @@ def test_an_empty_input_does_not_empty_the_group(text):
             assert "no metrics in stdin; --allow-empty" in refused.stderr
         assert server.seen == []
         assert pushgate(*target, "--allow-empty", stdin=text).exit_code == 0
+    assert caplog.text == ""
     assert server.seen[0].method == "PUT"
 
 

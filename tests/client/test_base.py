@@ -82,6 +82,13 @@ def test_an_empty_registry(caller, caplog, on_empty, requests):
     assert ("empties the group" in caplog.text) is bool(requests)
 
 
+def test_an_empty_post_is_said_to_change_nothing(caller, caplog):
+    with rogue() as server:
+        gateway = caller.make(server.url, registry=CollectorRegistry())
+        caller.call(gateway, "push_add")
+    assert "an empty push changes nothing" in caplog.text
+
+
 def test_an_empty_registry_can_be_an_error(caller):
     gateway = caller.make("h:1", registry=CollectorRegistry(), on_empty="error")
     with pytest.raises(EncodingError, match="nothing to push"):

@@ -293,6 +293,13 @@ def test_redirects_end_after_three(caller, registry):
     assert len(server.seen) == 4
 
 
+def test_what_can_be_read_only_once_is_pushed_in_text_all_the_same(caller, registry):
+    with rogue(answer(400, b"text format parsing error in line 1: x"), answer()) as server:
+        gateway = caller.make(server.url, properties=False)
+        caller.call(gateway, "push", iter([registry]), names=iter(["rows"]))
+    assert b"rows 3" in server.seen[1].body
+
+
 def test_a_gateway_without_protobuf_gets_text_from_then_on(caller, registry, caplog):
     with rogue(answer(400, b"text format parsing error in line 1: x"), answer()) as server:
         gateway = make(caller, server.url, registry)

@@ -211,7 +211,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
             >>> PushGateway(format="text").render(names=[]).body
             b''
         """
-        return self._render(Selection(collectors, names, exclude))
+        return self._render(Selection.of(collectors, names, exclude))
 
     @operation
     async def push(
@@ -243,7 +243,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
                 f"push() replaces the whole group {self.url}, the metrics of its job_run too;"
                 " use push_add(), or include= in job_run()."
             )
-        return await self.pushing("PUT", Selection(collectors, names, exclude), deadline)
+        return await self.pushing("PUT", Selection.of(collectors, names, exclude), deadline)
 
     @operation
     async def push_add(
@@ -258,7 +258,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
         Arguments and errors are those of :meth:`push`.
         """
-        return await self.pushing("POST", Selection(collectors, names, exclude), deadline)
+        return await self.pushing("POST", Selection.of(collectors, names, exclude), deadline)
 
     @operation
     async def merge(
@@ -273,7 +273,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
         Only Pushgate can do this. Arguments and errors are those of :meth:`push`.
         """
-        return await self.pushing("PATCH", Selection(collectors, names, exclude), deadline)
+        return await self.pushing("PATCH", Selection.of(collectors, names, exclude), deadline)
 
     replace_group = push
     replace_families = push_add
@@ -298,7 +298,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         """
         method: PushMethod = "PATCH" if merge else "POST" if add else "PUT"
         async with self._turn(method, deadline) as expires:
-            return await self._push(method, Selection(), payload, expires)
+            return await self._push(method, payload, expires)
 
     @operation
     async def delete(self, *, deadline: float | None = None) -> PushResult:
@@ -414,7 +414,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
         """Push what *selection* takes. Errors as for :meth:`push`."""
         async with self._turn(method, deadline) as expires:
             payload = await self._way.encode(partial(self._render, selection), self._last_size)
-            return await self._push(method, selection, payload, expires)
+            return await self._push(method, payload, expires, selection)
 
     def _expires(self, deadline: float | None) -> float:
         limit = self._options.deadline if deadline is None else deadline
@@ -468,24 +468,27 @@ class GatewayBase(Generic[_Job, _Periodic]):
         return Payload(bytes(body), CONTENT_TYPE, families, samples)
 
     async def _push(
-        self, method: str, selection: Selection, payload: Payload, expires: float
+        self, method: str, payload: Payload, expires: float, selection: Selection | None = None
     ) -> PushResult:
+        """Push *payload*, which was made of *selection*, or given as it is."""
         nothing = PushResult(0, 0, 0.0, 0, payload.families, payload.samples, self.url, "")
         if not self._is_enabled(method):
             return nothing
-        if not payload.families:
+        if selection is not None and not payload.families:
             match self._options.on_empty:
                 case "error":
                     raise EncodingError("There is nothing to push.")
                 case "warn":
-                    warn_once("There is nothing to push, and an empty push empties the group.")
+                    effect = "empties the group" if method == "PUT" else "changes nothing"
+                    warn_once(f"There is nothing to push, and an empty push {effect}.")
                 case "skip":
                     return nothing
         # Before 1.11.0 the Go server stores UTF-8 names, and every scrape after that fails.
         if self._options.escaping_scheme == "allow-utf-8" and not self._version_known:
             await self._check_version(expires)
         request = self._prepared(method, expires, payload)
-        if self._options.format == "auto" and payload.format == "protobuf":
+        is_auto = self._options.format == "auto" and payload.format == "protobuf"
+        if is_auto and selection is not None:
             # Encoded again only if the gateway turns out not to read protobuf.
             def as_text() -> Request:
                 return self._prepared(method, expires, self._render(selection, in_text=True))

@@ -6,9 +6,17 @@ prometheus_client is imported when metrics are collected: the command line pushe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeAlias,
+    runtime_checkable,
+)
 
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError
 from pushgate.log import warn_once
@@ -35,20 +43,34 @@ Collectors: TypeAlias = Collector | Iterable[Collector]
 
 
 class Selection(NamedTuple):
-    """What one push takes.
+    """What one push takes. It can be collected again, for a gateway that reads only text.
 
     Attributes:
-        collectors: One or many, instead of the registry.
+        collectors: Instead of the registry.
         names: Only metrics with these names.
         exclude: Returns whether to leave out the metric of this name.
         left_out: Called with the error of each metric that cannot be pushed, which is then
             left out. Without it the first such error is raised.
     """
 
-    collectors: Collectors | None = None
-    names: Iterable[str] | None = None
+    collectors: Sequence[Collector] | None = None
+    names: Container[str] | None = None
     exclude: Callable[[str], bool] | None = None
     left_out: LeftOut | None = None
+
+    @classmethod
+    def of(
+        cls,
+        collectors: Collectors | None,
+        names: Iterable[str] | None,
+        exclude: Callable[[str], bool] | None,
+    ) -> Self:
+        """Return what the arguments of a push select; an iterator is read here, once."""
+        if collectors is not None:
+            collectors = [collectors] if isinstance(collectors, Collector) else list(collectors)
+        if names is not None:
+            names = {names} if isinstance(names, str) else set(names)
+        return cls(collectors, names, exclude)
 
 
 class Source(NamedTuple):
@@ -66,10 +88,7 @@ class Source(NamedTuple):
             EncodingError: A collector failed, or a file of a process cannot be read; the
                 message names it.
         """
-        names, exclude = selection.names, selection.exclude
-        wanted: Container[str] | None = None
-        if names is not None:
-            wanted = frozenset([names] if isinstance(names, str) else names)
+        wanted, exclude = selection.names, selection.exclude
         for metric in self._all(selection.collectors, selection.left_out):
             name = getattr(metric, "name", "")  # what has none is named by gather()
             # prometheus_client calls a counter by its name without the _total of the exposition.
@@ -80,9 +99,11 @@ class Source(NamedTuple):
             ):
                 yield metric
 
-    def _all(self, collectors: Collectors | None, left_out: LeftOut | None) -> Iterator[Metric]:
+    def _all(
+        self, collectors: Sequence[Collector] | None, left_out: LeftOut | None
+    ) -> Iterator[Metric]:
         if collectors is not None:
-            for collector in (collectors,) if isinstance(collectors, Collector) else collectors:
+            for collector in collectors:
                 yield from _collected(collector, left_out)
             return
         from prometheus_client.registry import REGISTRY
