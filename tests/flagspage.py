@@ -13,7 +13,7 @@ HEAD = """\
 `pushgateway` and `pushgate serve` take the flags of the Go Pushgateway and some of their own,
 as `--name=value` or `--name value`. A switch is `--name` or `--no-name`. `@file` stands for the
 arguments in a file, one a line; lines that start with `#` are comments. Only
-`--web.listen-address` can be given more than once.
+`--web.listen-address` can be given more than once. `--help` and `--version` print and end.
 
 Sizes are bytes or have a unit: `KiB`, `MiB`, `GiB`. Durations have units: `90s`, `1h30m`. A
 limit of 0 is no limit.
@@ -24,17 +24,13 @@ TITLES = {
     "push": "Pushes",
     "limit": "Limits",
     "log": "Log",
-    "help": "Other",
 }
 
 
 def page() -> str:
-    # ``help`` comes first in --help, and last here.
-    flags = [*FLAGS[1:-1], FLAGS[0], FLAGS[-1]]
     sections = [
         section(TITLES[word], list(those))
-        for word, those in groupby(flags, lambda flag: flag.name.partition(".")[0])
-        if word in TITLES
+        for word, those in groupby(FLAGS.values(), lambda flag: flag.name.partition(".")[0])
     ]
     return "\n".join([HEAD, *sections])
 

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from pushgate.errors import UsageError
 from pushgate.server import flags
-from pushgate.server.flags import Flag, Kind, TextRequested, help_lines, read_arguments
+from pushgate.server.flags import Flag, Kind, TextRequested, read_arguments
 
 FLAGS = {
     "color": Flag("color", flags.TEXT, "red", "The color."),
@@ -18,7 +18,7 @@ FLAGS = {
 
 
 def read(*argv: str):
-    return read_arguments(argv, "program", FLAGS, {"help": "the help", "version": "1.0"})
+    return read_arguments(argv, "program", FLAGS, "1.0")
 
 
 def test_only_what_is_given_has_a_value():
@@ -31,11 +31,17 @@ def test_only_what_is_given_has_a_value():
     }
 
 
-@pytest.mark.parametrize(("flag", "text"), [("-h", "the help"), ("--version", "1.0")])
-def test_a_text_is_requested(flag, text):
-    with pytest.raises(TextRequested) as requested:
-        read("--loud", flag)
-    assert requested.value.text == text
+def requested(*argv: str) -> str:
+    with pytest.raises(TextRequested) as request:
+        read(*argv)
+    return request.value.text
+
+
+def test_a_text_is_requested():
+    assert requested("--loud", "--version") == "1.0"
+    shown = requested("--loud", "-h")
+    assert "--loud, --no-loud  Whether to be loud.\n" in shown
+    assert "--color red        The color.\n" in shown
 
 
 @pytest.mark.parametrize(
@@ -89,10 +95,3 @@ def test_passwords_in_urls_are_not_shown():
     assert flags.URL.write("https://user:secret@example.org/a") == (
         "https://user:xxxxx@example.org/a"
     )
-
-
-def test_help_has_two_columns_and_breaks_long_lines():
-    flag = Flag("a.flag-with-a-very-long-name-indeed", flags.TEXT, "value", "Words. " * 20)
-    lines = help_lines([FLAGS["is_loud"], flag])
-    assert lines[0].startswith("      --[no-]loud  Whether to be loud.")
-    assert max(map(len, lines)) <= 80

@@ -3,7 +3,7 @@ from hypothesis import given, strategies as st
 
 from pushgate.errors import UsageError
 from pushgate.server.flags import TextRequested
-from pushgate.server.settings import FLAGS, Settings, help_text, parse
+from pushgate.server.settings import FLAGS, Settings, parse
 from tests import flagspage, services
 
 
@@ -36,8 +36,8 @@ def test_without_arguments_everything_has_its_default():
 
 
 def test_a_field_is_named_like_its_flag():
-    names = {flag.name.replace(".", "_").replace("-", "_") for flag in FLAGS}
-    assert names == {*Settings.__slots__, "help", "version"} - {"given"}
+    names = {flag.name.replace(".", "_").replace("-", "_") for flag in FLAGS.values()}
+    assert names == {*Settings.__slots__} - {"given"}
 
 
 def test_what_was_given_is_known_even_if_it_is_the_default():
@@ -248,20 +248,14 @@ def test_a_file_of_arguments_that_includes_itself_is_refused(tmp_path):
     assert complaint(f"@{file}") == "files of arguments include each other"
 
 
-def test_help_lists_every_flag_in_two_columns():
+def test_help_explains_every_flag():
     text = shown("--log.level=info", "--help")
-    assert text == help_text("pushgateway") == shown("-h")
-    assert text.startswith("usage: pushgateway [<flags>]\n\nThe Pushgateway\n\n\nFlags:\n  -h, ")
-    for line in (
-        "      --[no-]web.systemd-socket  Use systemd socket activation listeners instead",
-        "                                 of port listeners (Linux only).",
-        "      --web.listen-address=:9091 ...  ",
-        '      --web.route-prefix=""      Prefix for the internal routes of web',
-        "      --persistence.interval=5m  Accepted for compatibility, but has no effect:",
-        "      --limit.body-bytes=32MiB   Maximum size of a request body as sent.",
-        "      --[no-]version             Show application version.",
-    ):
-        assert line in text.splitlines()
+    assert text == shown("-h")
+    assert text.startswith("usage: pushgateway [<flags>]\n\nThe Pushgateway\n\n")
+    words = " ".join(text.split())
+    for flag in FLAGS.values():
+        assert f"--{flag.name}" in words
+        assert " ".join(flag.help.split()) in words
 
 
 def test_the_version_is_shown_whatever_follows():
@@ -277,7 +271,7 @@ def test_the_rows_are_the_texts_of_the_status_page():
         "--web.external-url=https://user:secret@ex.org/pg",
     ).rows()
     assert list(rows) == sorted(rows)
-    assert {flag.name for flag in FLAGS} == {*rows, "help", "version"}
+    assert {flag.name for flag in FLAGS.values()} == {*rows}
     assert rows["persistence.interval"] == "1m30s"
     assert rows["web.listen-address"] == ":1,:2"
     assert rows["web.enable-admin-api"] == "true"
@@ -287,8 +281,21 @@ def test_the_rows_are_the_texts_of_the_status_page():
 
 
 WORDS = st.sampled_from(
-    [flag.name for flag in FLAGS]
-    + ["no-web.enable-lifecycle", "", "-", "--", "@", "@/nope", "=", "1s", "http://[", "0"]
+    [flag.name for flag in FLAGS.values()]
+    + [
+        "help",
+        "version",
+        "no-web.enable-lifecycle",
+        "",
+        "-",
+        "--",
+        "@",
+        "@/nope",
+        "=",
+        "1s",
+        "http://[",
+        "0",
+    ]
 ).flatmap(lambda word: st.sampled_from([word, f"--{word}", f"--{word}=", f"-{word}=x"]))
 
 

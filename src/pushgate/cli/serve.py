@@ -13,9 +13,9 @@ class _Serve(click.Command):
         from pushgate.server.settings import FLAGS
 
         names = [
-            (f"--{prefix}{flag.name}", flag.help)
-            for flag in FLAGS
-            for prefix in (("", "no-") if flag.kind.switch else ("",))
+            ("--help", ""),
+            ("--version", ""),
+            *((name, flag.help) for flag in FLAGS.values() for name in flag.spellings),
         ]
         return [CompletionItem(n, help=text) for n, text in names if n.startswith(incomplete)]
 

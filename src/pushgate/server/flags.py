@@ -6,7 +6,6 @@ line. Nothing here knows which flags there are.
 
 import argparse
 import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,14 +34,12 @@ class Kind:
     Attributes:
         read: Text to value; raises ValueError with the reason.
         write: Value to the text of the status page.
-        quoted: Whether ``--help`` shows the default in quotes.
         switch: Whether the flag takes no value and has a ``--no-`` form.
         repeatable: Whether it can be given more than once; the value is a tuple then.
     """
 
     read: Callable[[str], Any]
     write: Callable[[Any], str] = str
-    quoted: bool = False
     switch: bool = False
     repeatable: bool = False
 
@@ -57,12 +54,9 @@ class Flag:
     help: str
 
     @property
-    def label(self) -> str:
-        """The flag in ``--help``: ``--[no-]web.enable-lifecycle`` or ``--log.level=info``."""
-        if self.kind.switch:
-            return f"--[no-]{self.name}"
-        default = f'"{self.default}"' if self.kind.quoted else self.default
-        return f"--{self.name}={default}" + (" ..." if self.kind.repeatable else "")
+    def spellings(self) -> Sequence[str]:
+        """``--name``, and for a switch ``--no-name``."""
+        return [f"--{no}{self.name}" for no in (("", "no-") if self.kind.switch else ("",))]
 
     @property
     def default_value(self) -> Any:
@@ -75,29 +69,36 @@ class Flag:
 
 
 def read_arguments(
-    argv: Sequence[str], prog: str, flags: Mapping[str, Flag], texts: Mapping[str, str]
+    argv: Sequence[str], prog: str, flags: Mapping[str, Flag], version: str
 ) -> dict[str, Any]:
     """Return the value of each of *flags* that is in *argv*, by its key in *flags*.
 
-    *texts* are the flags that print a text and end the program, such as ``version``.
-
     Raises:
         UsageError: *argv* is wrong; the message is one line for stderr.
-        TextRequested: *argv* asks for one of *texts*.
+        TextRequested: *argv* asks for help, or for the *version*.
     """
-    parser = _Parser(prog, add_help=False, allow_abbrev=False, fromfile_prefix_chars="@")
+    parser = _Parser(
+        prog,
+        usage="%(prog)s [<flags>]",
+        description="The Pushgateway",
+        add_help=False,
+        allow_abbrev=False,
+        fromfile_prefix_chars="@",
+    )
     # Without defaults, the namespace has exactly the flags that were given, which matters: a
     # persistence file that was asked for must be usable, the default one need not.
     add = partial(parser.add_argument, default=argparse.SUPPRESS)
+    add("-h", "--help", action=_Show, nargs=0, help="Show context-sensitive help.")
     for name, flag in flags.items():
-        if flag.kind.switch:
-            add(f"--{flag.name}", dest=name, action="append_const", const=True)
-            add(f"--no-{flag.name}", dest=name, action="append_const", const=False)
-        else:
-            add(f"--{flag.name}", dest=name, action="append")
-    for name, text in texts.items():
-        short = ["-h"] if name == "help" else []
-        add(*short, f"--{name}", action=_Show, nargs=0, const=text)
+        add(
+            *flag.spellings,
+            dest=name,
+            action=_Given,
+            nargs=0 if flag.kind.switch else None,
+            metavar=flag.default or '""',
+            help=flag.help.replace("%", "%%"),
+        )
+    add("--version", action=_Show, nargs=0, const=version, help="Show application version.")
     try:
         given = vars(parser.parse_args(argv))
     except RecursionError:
@@ -105,11 +106,11 @@ def read_arguments(
     values = {}
     for name, words in given.items():
         flag = flags[name]
-        spelled = f"--no-{flag.name}" if words[-1] is False else f"--{flag.name}"
+        spelled = words[-1][0]
         if len(words) > 1 and not flag.kind.repeatable:  # the last one would silently win
             parser.error(f"argument {spelled}: it cannot be repeated")
         try:
-            read = tuple(map(flag.kind.read, words))
+            read = tuple(flag.kind.read(word) for _, word in words)
         except ValueError as error:
             parser.error(f"argument {spelled}: {error}")
         values[name] = read if flag.kind.repeatable else read[0]
@@ -127,30 +128,20 @@ class _Parser(argparse.ArgumentParser):
         return [arg_line] if arg_line.strip() and not arg_line.startswith("#") else []
 
 
+class _Given(argparse.Action):
+    """Collects how a flag was spelled each time, and its values."""
+
+    def __call__(
+        self, _: Any, namespace: argparse.Namespace, values: Any, spelled: str | None = None
+    ) -> None:
+        value = values if self.nargs is None else spelled == self.option_strings[0]
+        words = vars(namespace).setdefault(self.dest, [])
+        words.append((spelled, value))
+
+
 class _Show(argparse.Action):
-    def __call__(self, *_: Any) -> NoReturn:
-        raise TextRequested(str(self.const))
-
-
-def help_lines(flags: Sequence[Flag]) -> list[str]:
-    """Return the two columns of ``--help``, 80 wide."""
-    labels = [("-h, " if flag.name == "help" else "    ") + flag.label for flag in flags]
-    width = max(len(label) for label in labels if len(label) < _WIDE)
-    indent = " " * (width + 4)
-    lines = []
-    for label, flag in zip(labels, flags, strict=True):
-        first, *more = textwrap.wrap(
-            flag.help, 80 - len(indent), break_long_words=False, break_on_hyphens=False
-        )
-        if len(label) < _WIDE:
-            lines.append(f"  {label.ljust(width)}  {first}")
-        else:
-            lines += [f"  {label}  ", indent + first]
-        lines += [indent + line for line in more]
-    return lines
-
-
-_WIDE = 30  # labels of this length and more have a line of their own, as in Go's kingpin
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        raise TextRequested(self.const or parser.format_help())
 
 
 def _choice(what: str, *choices: str, spelled: Callable[[str], str] = str) -> Callable[[str], str]:
@@ -226,11 +217,11 @@ def without_password(url: str) -> str:
 
 
 SWITCH = Kind(bool, lambda on: str(on).lower(), switch=True)
-TEXT = Kind(str, quoted=True)
+TEXT = Kind(str)
 TEXTS = Kind(str, repeatable=True)
 URL = Kind(_url, without_password)
 DATABASE = Kind(_database, without_password)
-NETWORKS = Kind(_networks, lambda networks: ",".join(map(str, networks)), quoted=True)
+NETWORKS = Kind(_networks, lambda networks: ",".join(map(str, networks)))
 DURATION = Kind(parse_duration, format_duration)
 LOG_LEVEL = Kind(_choice("log level", "debug", "info", "warn", "error", spelled=str.lower))
 LOG_FORMAT = Kind(_choice("log format", "logfmt", "json"))

@@ -43,8 +43,7 @@ class Settings:
     )
     web_config_file: str = _flag(
         flags.TEXT,
-        "Path to configuration file that can enable TLS or authentication. See: "
-        "https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md",
+        "Path to configuration file that can enable TLS or authentication; see docs/web-config.md.",
         name="web.config.file",
     )
     web_telemetry_path: str = _flag(flags.TEXT, "Path under which to expose metrics.", "/metrics")
@@ -207,7 +206,7 @@ class Settings:
 
     def rows(self) -> dict[str, str]:
         """Return the values of all flags as the status API shows them, sorted by flag."""
-        rows = {flag.name: flag.text(getattr(self, name)) for name, flag in _BY_FIELD.items()}
+        rows = {flag.name: flag.text(getattr(self, name)) for name, flag in FLAGS.items()}
         rows["web.route-prefix"] = self.route_prefix
         return dict(sorted(rows.items()))
 
@@ -216,7 +215,7 @@ class Settings:
         """The names of the flags that were set to something else than their default."""
         return frozenset(
             flag.name
-            for name, flag in _BY_FIELD.items()
+            for name, flag in FLAGS.items()
             if name in self.given and getattr(self, name) != flag.default_value
         )
 
@@ -233,11 +232,8 @@ def _declared(declared: Field[Any]) -> Flag:
     return replace(flag, name=flag.name or declared.name.replace("_", ".", 1).replace("_", "-"))
 
 
-_BY_FIELD = {field_.name: _declared(field_) for field_ in fields(Settings) if field_.metadata}
-_HELP = Flag("help", flags.SWITCH, "", "Show context-sensitive help.")
-_VERSION = Flag("version", flags.SWITCH, "", "Show application version.")
-FLAGS = (_HELP, *_BY_FIELD.values(), _VERSION)
-"""Every flag, in the order of ``--help``."""
+FLAGS = {field_.name: _declared(field_) for field_ in fields(Settings) if field_.metadata}
+"""Every flag by its field, in the order of ``--help``."""
 
 
 def parse(argv: Sequence[str], prog: str, environ: Mapping[str, str] | None = None) -> Settings:
@@ -250,8 +246,7 @@ def parse(argv: Sequence[str], prog: str, environ: Mapping[str, str] | None = No
         TextRequested: *argv* asks for help or the version.
 
     """
-    texts = {"help": help_text(prog), "version": version_text(prog)}
-    values = read_arguments(argv, prog, _BY_FIELD, texts)
+    values = read_arguments(argv, prog, FLAGS, version_text(prog))
     url = (environ or {}).get(_URL_VARIABLE, "")
     try:
         if url and "persistence_url" not in values:
@@ -282,12 +277,6 @@ def _check(settings: Settings) -> None:
     path = settings.telemetry_path
     if not path.startswith("/"):
         raise ValueError(f'--web.telemetry-path must start with "/", got "{path}"')
-
-
-def help_text(prog: str) -> str:
-    """Return what ``--help`` prints."""
-    head = [f"usage: {prog} [<flags>]", "", "The Pushgateway", "", "", "Flags:"]
-    return "\n".join([*head, *flags.help_lines(FLAGS), "", ""])
 
 
 def version_text(prog: str) -> str:
