@@ -258,7 +258,7 @@ def test_a_lock_keeps_a_second_run_away():
 
 def test_a_run_does_not_load_what_it_does_not_need():
     code = (
-        "import sys, pushgate.cli.run, pushgate.cli.configuration, pushgate.client.transport\n"
+        "import sys, pushgate.cli.run, pushgate.cli.configuration, pushgate.client.exchange\n"
         "print(*sys.modules)"
     )
     loaded = subprocess.run(

@@ -203,3 +203,9 @@ def test_the_default_job_of_a_module_is_its_name(monkeypatch):
 
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", Spec)
     assert default_job() == "etl.nightly"
+
+
+@pytest.mark.parametrize("address", ["h:99999", "h:0", "https://h:65536/x"])
+def test_a_port_out_of_range_is_a_clear_error(address):
+    with pytest.raises(ConfigurationError, match=r"port is \d+; expecting 1 to 65535"):
+        PushGateway(address, job="j", properties=False)

@@ -10,6 +10,7 @@ import h11
 import pytest
 import trustme
 
+from pushgate import PushAuthError, PushGateway
 from pushgate.client.delivery import Request
 from pushgate.client.exchange import Channel, ProxyError
 from pushgate.client.failures import Answer, RequestInfo
@@ -215,3 +216,11 @@ def test_a_tunnel_hides_the_request_from_the_proxy(
         assert [seen.method for seen in proxy.seen] == ["CONNECT"]
         assert "authorization" not in proxy.seen[0].headers
         assert [seen.method for seen in server.seen] == ["PUT"]
+
+
+def test_a_proxy_that_refuses_is_an_error_of_the_credentials():
+    with rogue(answer(407)) as proxy:
+        for url in ("http://h:1", "https://h:1"):
+            with pytest.raises(PushAuthError) as caught:
+                PushGateway(url, proxy=proxy.url, retry=0, properties=False).delete()
+            assert caught.value.status == 407

@@ -113,7 +113,7 @@ def run(
     # Cached, because --lock needs the URL of the group before the pusher needs the gateway.
     @cache
     def connect() -> "PushGateway":
-        import pushgate.client.transport  # noqa: F401  or the end of the job waits for it
+        import pushgate.client.exchange  # noqa: F401  or the end of the job waits for it
         from pushgate.cli.configuration import gateway_for, tolerant_properties
 
         return gateway_for(

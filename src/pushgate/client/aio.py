@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, cast
 from pushgate.client.auth import blamed_on
 from pushgate.client.base import GatewayBase
 from pushgate.client.delivery import Request
+from pushgate.client.exchange import Connection
 from pushgate.client.failures import Answer, RequestInfo, too_late
 from pushgate.client.gateway import PushGateway
 from pushgate.client.job import JobRun, refuse_generator
@@ -21,7 +22,6 @@ from pushgate.client.resolving import Addresses, start
 from pushgate.client.results import Payload
 from pushgate.client.route import Route, seconds_left
 from pushgate.client.sockets import PIECE, DeadlineSocket
-from pushgate.client.transport import Connection
 from pushgate.errors import PushgatewayError
 
 # If the last body had as many bytes, the next one is encoded in a thread: encoding it would

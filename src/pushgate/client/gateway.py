@@ -22,7 +22,7 @@ from pushgate.errors import ConfigurationError, PushgatewayError
 if TYPE_CHECKING:  # slow to import
     import signal
 
-    from pushgate.client.transport import Connection
+    from pushgate.client.exchange import Connection
 
 
 class _BlockingWay:
@@ -94,8 +94,8 @@ class _BlockingWay:
 
     async def send(self, request: Request) -> Answer | PushgatewayError:
         if self._connection is None:
+            from pushgate.client.exchange import Connection  # see there
             from pushgate.client.sockets import BlockingSocket
-            from pushgate.client.transport import Connection  # see there
 
             self._connection = Connection(self._route, BlockingSocket(self._route))
         return await self._connection.send(request)
