@@ -1,6 +1,6 @@
 """Recent events for the status page, kept in memory and bounded in number."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sized
 from typing import NamedTuple
 
@@ -50,8 +50,6 @@ class Recent:
         self.refused: deque[RefusedPush] = deque(maxlen=_MAX_REFUSED)
         self.connections: Sized = ()
         """Those that are open; the server puts its own set here."""
-        self.refusals: Counter[str] = Counter()
-        """How many pushes were refused since the start, by the reason."""
         self._scrapes: dict[tuple[str, str], Scrape] = {}
         self._minutes: deque[Minute] = deque(maxlen=MINUTES - 1)
         self._window = Window(60, 1)
@@ -66,7 +64,6 @@ class Recent:
     def refuse(self, refusal: RefusedPush) -> None:
         """Keep *refusal*; the oldest is forgotten."""
         self.refused.appendleft(refusal._replace(message=refusal.message[:_MAX_MESSAGE]))
-        self.refusals[refusal.reason] += 1
 
     def scrape(self, scrape: Scrape) -> None:
         """Keep *scrape* as the last one of its client, and forget the least recent client."""

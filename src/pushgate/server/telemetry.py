@@ -3,8 +3,8 @@
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -78,7 +78,8 @@ class Telemetry:
             for head, _ in map(_family, self._registry.collect())
         }
         self._requests: Counter[tuple[int, str, str]] = Counter()
-        self._rejected: Counter[tuple[str]] = Counter()
+        self.rejected: Counter[str] = Counter()
+        """How many pushes were refused since the start, by a reason: a word, of a bounded set."""
         self._shown: dict[str, tuple[Callable[[], float], Labels]] = {}
         self._pushes: dict[str, tuple[Window, Window]] = {}
         self.recent = Recent()
@@ -129,10 +130,6 @@ class Telemetry:
         durations.observe(seconds, now)
         self.recent.push(seconds, now)
 
-    def count_rejected(self, reason: str) -> None:
-        """Count a push that was refused for *reason*: a word, of a bounded set."""
-        self._rejected[reason,] += 1
-
     def own(self, name: str) -> OwnFamily | None:
         """Return the own family *name* for the consistency check; None if there is none."""
         return self._own.get(name)
@@ -147,8 +144,18 @@ class Telemetry:
             name: [Sample(name, labels, float(read()))]
             for name, (read, labels) in self._shown.items()
         }
-        samples[_REQUESTS] = _counts(_REQUESTS, ("code", "handler", "method"), self._requests)
-        samples[_REJECTED] = _counts(_REJECTED, ("reason",), self._rejected)
+        samples[_REQUESTS] = [
+            Sample(
+                _REQUESTS,
+                (("code", str(code)), ("handler", handler), ("method", method)),
+                float(count),
+            )
+            for (code, handler, method), count in self._requests.items()
+        ]
+        samples[_REJECTED] = [
+            Sample(_REJECTED, (("reason", reason),), float(count))
+            for reason, count in self.rejected.items()
+        ]
         now = self._clock()
         for index, name in enumerate((_SIZE, _DURATION)):
             samples[name] = [
@@ -174,15 +181,6 @@ def _family(metric: Metric) -> Family:
     ]
     kind = MetricType[metric.type.upper()]
     return Family(FamilyShape(name, kind, metric.documentation, ()), samples)
-
-
-def _counts(
-    name: str, labels: tuple[str, ...], counts: Mapping[tuple[Any, ...], int]
-) -> list[Sample]:
-    return [
-        Sample(name, tuple(zip(labels, map(str, values), strict=True)), float(count))
-        for values, count in counts.items()
-    ]
 
 
 def _summary(name: str, method: str, window: Window, now: float) -> Iterator[Sample]:

@@ -157,7 +157,7 @@ class ServerState:
 
         Too many connections are logged once, until there are fewer again.
         """
-        self.telemetry.count_rejected(reason)
+        self.telemetry.rejected[reason] += 1
         if reason in self.max_connections and not self._is_full:
             self._is_full = True
             limit = {"reason": reason, "limit": self.max_connections[reason]}

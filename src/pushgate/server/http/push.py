@@ -382,7 +382,7 @@ class PushService:
             reason = error.limit
         else:
             reason = next(word for kind, word in _REASONS.items() if isinstance(error, kind))
-        self._telemetry.count_rejected(reason)
+        self._telemetry.rejected[reason] += 1
         self._telemetry.recent.refuse(
             RefusedPush(
                 time.time_ns(),

@@ -110,7 +110,7 @@ async def status(context: AppContext, now: int) -> dict[str, Any]:
             for one in recent.scrapes()
         ],
         "refused": refused,
-        "reasons": recent.refusals.most_common(),
+        "reasons": context.telemetry.rejected.most_common(),
         "limits": _limits(context),
         "changed": {name: value for name, value in rows.items() if name in changed},
         "flags": {name: value for name, value in rows.items() if name not in changed},
