@@ -37,7 +37,6 @@ class Expiry:
     last time that was believed.
 
     Attributes:
-        expired: how many groups have lost their metrics.
         expired_by, forgotten_by: how many groups have lost their metrics and how many were
             deleted, by the selector of their rule; the default rule is the empty string.
     """
@@ -45,7 +44,6 @@ class Expiry:
     def __init__(
         self, gateway: Gateway, wall: Clock = time.time_ns, monotonic: Clock = time.monotonic_ns
     ) -> None:
-        self.expired = 0
         self.expired_by: Counter[str] = Counter()
         self.forgotten_by: Counter[str] = Counter()
         self._gateway = gateway
@@ -58,6 +56,11 @@ class Expiry:
         self._logged: Counter[str] = Counter()
         self._postponed: list[Callable[[], None]] = []
         gateway.call_after_expiry = self._call_after_expiry
+
+    @property
+    def expired(self) -> int:
+        """How many groups have lost their metrics."""
+        return self.expired_by.total()
 
     def tick(self) -> None:
         """Look at the clock, and let what is due expire. Call it every second.
@@ -153,7 +156,6 @@ class Expiry:
             selector = str(rule.selector or "")
             for step in some:
                 if step.before and step.before.blocks:
-                    self.expired += 1
                     self.expired_by[selector] += 1
                 text = "metrics of a group expired"
                 if step.after is None:
