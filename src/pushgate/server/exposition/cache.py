@@ -8,7 +8,6 @@ slices, so that pushes go on meanwhile; it shows the store as it was at the firs
 import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -84,9 +83,22 @@ class _Plan(NamedTuple):
 
 
 class Exposition:
-    """Expositions of one store in one format and encoding, with what is kept for the next one."""
+    """Expositions of one store in one format and encoding, with what is kept for the next one.
 
-    def __init__(self, source: Store | SelectedGroups, view: View, encoding: Encoding) -> None:
+    Attributes:
+        lock: to be held while scraping.
+        next: the scrape that has not begun yet; everybody who waits gets the same one.
+    """
+
+    def __init__(
+        self,
+        source: Store | SelectedGroups,
+        view: View,
+        encoding: Encoding,
+        lock: asyncio.Lock | None = None,
+    ) -> None:
+        self.lock = lock or asyncio.Lock()
+        self.next: asyncio.Task[tuple[int, list[bytes]]] | None = None
         self._source = source
         self._view = view
         self._encoding = encoding
@@ -98,8 +110,7 @@ class Exposition:
     def scrape(self) -> Sliced[list[bytes]]:
         """Return an exposition in chunks; yield whenever other work may run.
 
-        If nothing has changed since the last one, only the own metrics are rendered. Only one of
-        the generators of an object may run at a time.
+        If nothing has changed since the last one, only the own metrics are rendered.
         """
         # No yield comes between own metrics, revision and runs: they are of one moment.
         own = self._view.own()
@@ -216,18 +227,6 @@ def _choose(shapes: dict[str, FamilyShape], name: str, family: FamilyShape) -> N
         shapes[name] = family
 
 
-@dataclass(eq=False, slots=True)
-class Kept:
-    """An exposition in use. Hold ``lock`` while scraping it.
-
-    ``next`` is the scrape that has not begun yet; everybody who waits gets the same one.
-    """
-
-    exposition: Exposition
-    lock: asyncio.Lock
-    next: asyncio.Task[tuple[int, list[bytes]]] | None = None
-
-
 class Views:
     """The expositions in use, one for each format, escaping scheme and encoding.
 
@@ -238,26 +237,26 @@ class Views:
     def __init__(self, store: Store, telemetry: Telemetry) -> None:
         self._store = store
         self._telemetry = telemetry
-        self._used: dict[tuple[Accepted, str], tuple[Kept, float]] = {}
+        self._used: dict[tuple[Accepted, str], tuple[Exposition, float]] = {}
         self._one_at_a_time = asyncio.Lock()
 
-    def get(self, kind: Accepted, encoding: Encoding, now: float) -> Kept:
+    def get(self, kind: Accepted, encoding: Encoding, now: float) -> Exposition:
         """Return the exposition of *kind* in *encoding*; *now* is in seconds."""
         key = (kind, encoding.token)
-        kept, _ = self._used.get(key) or (None, now)
-        if kept is None:
+        exposition, _ = self._used.get(key) or (None, now)
+        if exposition is None:
             view = self._view(kind, self._telemetry.families)
-            kept = Kept(Exposition(self._store, view, encoding), asyncio.Lock())
-        self._used[key] = (kept, now)
-        return kept
+            exposition = Exposition(self._store, view, encoding)
+        self._used[key] = (exposition, now)
+        return exposition
 
-    def of(self, groups: SelectedGroups, kind: Accepted, encoding: Encoding) -> Kept:
+    def of(self, groups: SelectedGroups, kind: Accepted, encoding: Encoding) -> Exposition:
         """Return the exposition of *groups* alone, without the server's own metrics.
 
         Nothing of it is kept, because the number of possible selections is unlimited. All share a
         lock, so that only one at a time takes memory.
         """
-        return Kept(Exposition(groups, self._view(kind, tuple), encoding), self._one_at_a_time)
+        return Exposition(groups, self._view(kind, tuple), encoding, self._one_at_a_time)
 
     def forget_unused(self, before: float) -> None:
         """Drop what was last used before the time *before*."""

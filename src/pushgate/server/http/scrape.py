@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pushgate.formats.encoding import Encoding, Gzip, Zstd
 from pushgate.formats.negotiation import accepted_encoding, accepted_format
-from pushgate.server.exposition.cache import Kept
+from pushgate.server.exposition.cache import Exposition
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.parameters import Parameters
 from pushgate.server.http.request import address_of, find_header
@@ -39,10 +39,10 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
     store = context.gateway.store
     if selectors := Parameters(scope).selectors():
         chosen = SelectedGroups(await select_groups(Selection(selectors), store), store.rules)
-        kept = context.views.of(chosen, kind, _ENCODINGS[coding])
+        exposition = context.views.of(chosen, kind, _ENCODINGS[coding])
     else:
-        kept = context.views.get(kind, _ENCODINGS[coding], time.monotonic())
-    revision, chunks = await _scraped(kept, store)
+        exposition = context.views.get(kind, _ENCODINGS[coding], time.monotonic())
+    revision, chunks = await _scraped(exposition, store)
     size = sum(map(len, chunks))
     start = [(b"content-type", kind.content_type), (b"content-length", b"%d" % size)]
     if coding:
@@ -50,7 +50,7 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
 
     async def respond(_scope: Scope, _receive: Receive, send: Send) -> None:
         # A client that is cut off cancels this task: what it read does not count as a scrape.
-        with context.slow_readers.reading((kept, revision), size):
+        with context.slow_readers.reading((exposition, revision), size):
             await send({"type": "http.response.start", "status": 200, "headers": start})
             for chunk in _joined(chunks):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -68,18 +68,18 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
     return respond
 
 
-async def _scraped(kept: Kept, store: Store) -> tuple[int, list[bytes]]:
+async def _scraped(exposition: Exposition, store: Store) -> tuple[int, list[bytes]]:
     """Return an exposition that begins now or later, and its revision. All who wait share it."""
-    if kept.next is None:
-        kept.next = asyncio.get_running_loop().create_task(_scrape_next(kept, store))
+    if exposition.next is None:
+        exposition.next = asyncio.get_running_loop().create_task(_scrape_next(exposition, store))
     # A client that hangs up must not cancel the scrape that others wait for.
-    return await asyncio.shield(kept.next)
+    return await asyncio.shield(exposition.next)
 
 
-async def _scrape_next(kept: Kept, store: Store) -> tuple[int, list[bytes]]:
-    async with kept.lock:
-        kept.next = None  # it begins, and could miss what later scrapers have pushed
-        return store.revision, await in_steps(kept.exposition.scrape())
+async def _scrape_next(exposition: Exposition, store: Store) -> tuple[int, list[bytes]]:
+    async with exposition.lock:
+        exposition.next = None  # it begins, and could miss what later scrapers have pushed
+        return store.revision, await in_steps(exposition.scrape())
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:
