@@ -1,8 +1,10 @@
 """The families that every format of expositions adds to a group."""
 
 from pushgate.model.grouping import GroupingKey
-from pushgate.server.exposition.view import TIMES_SHAPE, intervals, times_numbers
-from pushgate.server.store.group import Group
+from pushgate.model.names import Escaping
+from pushgate.server.exposition.text import TextView
+from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
+from pushgate.server.store.group import EXPECTED_INTERVAL, Group
 
 
 def group(job: str, pushed_at: int = 0, failed_at: int = 0) -> Group:
@@ -19,8 +21,11 @@ def test_the_times_of_a_group_are_seconds_in_the_order_of_their_shape():
 def test_only_groups_that_are_expected_have_an_interval():
     groups = [group("a"), group("b"), group("c")]
     expected = {"a": 60 * 10**9, "c": 1_500_000_000}
+    view = TextView(Escaping.ALLOW_UTF8, tuple, lambda one: expected.get(one.key.job, 0))
 
-    found = list(intervals(groups, lambda one: expected.get(one.key.job, 0)))
+    shown = [piece for family, piece in view.pieces(groups) if family is EXPECTED_INTERVAL]
 
-    assert [(one.key.job, pushed.numbers) for one, pushed in found] == [("a", b"60"), ("c", b"1.5")]
-    assert {pushed.shape.names for _, pushed in found} == {("push_expected_interval_seconds",)}
+    assert b"".join(shown).splitlines() == [
+        b'push_expected_interval_seconds{instance="",job="a"} 60',
+        b'push_expected_interval_seconds{instance="",job="c"} 1.5',
+    ]

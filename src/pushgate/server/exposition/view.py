@@ -30,13 +30,6 @@ Interval = Callable[[Group], int]
 """Returns the interval at which a group is expected to be pushed, in nanoseconds; 0 for none."""
 
 
-def intervals(groups: Iterable[Group], interval: Interval) -> Iterator[tuple[Group, Pushed]]:
-    """Yield the *groups* that are expected to be pushed, each with the family that says so."""
-    for group in groups:
-        if expected := interval(group):
-            yield group, Pushed(_INTERVAL_SHAPE, go_float(expected / 1e9).encode())
-
-
 class OwnMetrics(NamedTuple):
     """One family of the server's own metrics: its head, and the bytes of its metrics."""
 
@@ -85,8 +78,12 @@ class View(ABC):
         times = [(group.key, Pushed(TIMES_SHAPE, times_numbers(group))) for group in groups]
         yield PAUSE
         yield from self._in_batches(times)
-        expected = intervals(groups, self._interval)
-        yield from self._in_batches([(group.key, pushed) for group, pushed in expected])
+        expected = [
+            (group.key, Pushed(_INTERVAL_SHAPE, go_float(interval / 1e9).encode()))
+            for group in groups
+            if (interval := self._interval(group))
+        ]
+        yield from self._in_batches(expected)
         blocks = [(group.key, block) for group in groups for block in group.blocks]
         rows = [(key, block.pushed) for key, block in blocks]
         by_shape: dict[PushShape, list[Row]] = {}
