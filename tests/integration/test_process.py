@@ -216,7 +216,7 @@ def test_a_port_in_use_is_named():
 
 def test_an_address_that_is_none_is_named():
     line = complaint(MEMORY, "--web.listen-address=foo")
-    assert line.endswith("address foo: missing port in address")
+    assert line.endswith("listen foo: expected host:port, :port, [::1]:port or unix:/path")
 
 
 # tests/server/access has all that can be wrong with one; these are found in different places.

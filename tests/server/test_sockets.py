@@ -58,23 +58,28 @@ def test_several_addresses_are_several_listeners():
         listener.close()
 
 
-# What the reference server says.
 @pytest.mark.parametrize(
-    ("address", "complaint"),
+    "address",
     [
-        ("99999", "listen tcp: address 99999: missing port in address"),
-        ("foo", "listen tcp: address foo: missing port in address"),
-        ("[::1]", "listen tcp: address [::1]: missing port in address"),
-        ("[::1", "listen tcp: address [::1: missing ']' in address"),
-        ("::1:80", "listen tcp: address ::1:80: too many colons in address"),
-        (":99999", "listen tcp: address 99999: invalid port"),
-        ("127.0.0.1:-1", "listen tcp: address -1: invalid port"),
-        ("foo:bar", "listen tcp: lookup tcp/bar: unknown port"),
-        ("256.1.1.1:80", "listen tcp: lookup 256.1.1.1: no such host"),
+        "99999",
+        "foo",
+        "[::1]",
+        "[::1",
+        "::1:80",
+        ":99999",
+        "127.0.0.1:-1",
+        "foo:bar",
+        ":1_0",
+        "vsock://:9100",
     ],
 )
-def test_an_address_that_is_none_is_refused(address, complaint):
-    assert refusal(address) == complaint
+def test_what_is_no_address_is_refused(address):
+    expected = "expected host:port, :port, [::1]:port or unix:/path"
+    assert refusal(address) == f"listen {address}: {expected}"
+
+
+def test_a_host_that_does_not_exist_is_refused():
+    assert refusal("256.1.1.1:80") == "listen tcp: lookup 256.1.1.1: no such host"
 
 
 def test_a_port_that_is_taken_is_named_with_what_to_do():
@@ -123,13 +128,6 @@ def test_if_one_address_fails_none_is_kept(tmp_path):
         pytest.raises(OSError, match=r"refused|such file"),
     ):
         client.connect(str(path))
-
-
-def test_vsock_is_refused_by_name():
-    assert (
-        refusal("vsock://:9100")
-        == "listen vsock://:9100: vsock is not supported; use host:port or unix:/path"
-    )
 
 
 def test_listens_on_a_unix_socket_and_removes_it(tmp_path):

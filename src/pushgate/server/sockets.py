@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 import stat
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ BACKLOG = 2048
 """How many connections may wait until they are accepted; the kernel may allow fewer."""
 _FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 _UNIX = "unix:"
+_address = re.compile(r"(?:\[([^][]*)\]|([^][:]*)):([0-9]{0,5})").fullmatch
 
 
 def listen(addresses: Sequence[str], *, shares_ports: bool = False) -> list[socket.socket]:
@@ -106,10 +108,10 @@ def _listen(address: str, *, shares_ports: bool) -> socket.socket:
                 "leave --web.reuse-port out, or listen on host:port"
             )
         return _listen_unix(Path(address.removeprefix(_UNIX)))
-    if address.startswith("vsock:"):
-        raise StartupError(f"listen {address}: vsock is not supported; use host:port or unix:/path")
-    host, service = _split(address)
-    port = _port(service)
+    parts = _address(address or ":")
+    host, port = (parts[1] or parts[2] or "", int(parts[3] or 0)) if parts else ("", -1)
+    if not 0 <= port <= 65535:
+        raise StartupError(f"listen {address}: expected host:port, :port, [::1]:port or unix:/path")
     if host in ("", "::"):
         return _everywhere(port, shares_ports=shares_ports)
     try:
@@ -119,38 +121,6 @@ def _listen(address: str, *, shares_ports: bool) -> socket.socket:
     # As Go does, an IPv4 address first: that is what localhost means to most.
     family, *_, name = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return _bind(name, family, shares_ports=shares_ports)
-
-
-def _split(address: str) -> tuple[str, str]:
-    """Return host and port of *address*; errors are those of Go's net.SplitHostPort."""
-    host, colon, port = address.rpartition(":")
-    if not address:
-        return "", ""
-    if address.startswith("["):
-        host, bracket, rest = address[1:].partition("]")
-        if not bracket:
-            raise StartupError(f"listen tcp: address {address}: missing ']' in address")
-        colon, port = rest[:1], rest[1:]
-    elif ":" in host:
-        raise StartupError(f"listen tcp: address {address}: too many colons in address")
-    if colon != ":":
-        raise StartupError(f"listen tcp: address {address}: missing port in address")
-    return host, port
-
-
-def _port(service: str) -> int:
-    if not service:
-        return 0
-    try:
-        port = int(service)
-    except ValueError:
-        try:
-            return socket.getservbyname(service, "tcp")
-        except (OSError, UnicodeError, ValueError):
-            raise StartupError(f"listen tcp: lookup tcp/{service}: unknown port") from None
-    if not 0 <= port <= 65535:
-        raise StartupError(f"listen tcp: address {service}: invalid port")
-    return port
 
 
 def _everywhere(port: int, *, shares_ports: bool) -> socket.socket:
