@@ -41,7 +41,7 @@ from pushgate.server.ui.groups import (
     snippets,
     title,
 )
-from pushgate.server.ui.search import Search, State, matching_groups, search_groups
+from pushgate.server.ui.search import Search, matching_groups, search_groups
 from pushgate.server.ui.values import age, moment
 from pushgate.server.version import BUILD
 
@@ -154,8 +154,6 @@ async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
         may_delete_these=0 < result.matching <= _MAX_DELETED
         and not result.search.is_for_all
         and may_delete == jobs,
-        words=STATE_WORDS,
-        states=[*State],
     )
 
 
@@ -226,7 +224,6 @@ async def _group(context: AppContext, scope: Scope, shown: Group) -> Iterator[st
         "../..",
         short_name=title(shown),
         row=row,
-        word=STATE_WORDS[row.state],
         rhythm=rhythm(shown.attempts)[1],
         history=history(shown.attempts, now),
         snippets=snippets(shown, rule, settings, base_url(scope, settings)),
@@ -347,7 +344,8 @@ def _all_templates() -> dict[str, "Template"]:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    templates.filters["number"] = "{:,}".format
+    templates.filters |= {"number": "{:,}".format, "age": age}
+    templates.globals["words"] = STATE_WORDS
     return {name: templates.get_template(name) for name in templates.list_templates()}
 
 

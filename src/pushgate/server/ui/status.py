@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import chain
@@ -14,12 +14,10 @@ from urllib.parse import urlsplit
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.slices import next_slice
 from pushgate.server.recent import MINUTES, Minute
-from pushgate.server.store.expiry import Expiry
-from pushgate.server.store.rules import Rule
 from pushgate.server.ui.charts import bar_share, line, top
-from pushgate.server.ui.groups import STATE_WORDS, Chip, chips
+from pushgate.server.ui.groups import chips
 from pushgate.server.ui.search import State, state_of
-from pushgate.server.ui.values import Moment, age, duration, moment, plain, size
+from pushgate.server.ui.values import age, duration, moment, plain, size
 from pushgate.server.version import BUILD
 
 PLOT = (10 * (MINUTES - 1), 90)
@@ -60,46 +58,10 @@ class Limit(NamedTuple):
     is_near: bool
 
 
-class RefusalRow(NamedTuple):
-    """A push that was refused; ``job`` is empty if its path named no group."""
-
-    at: Moment
-    address: str
-    job: str
-    chips: list[Chip]
-    reason: str
-    message: str
-
-
-class RuleRow(NamedTuple):
-    """A rule, its groups by state, and what it has done since the start."""
-
-    selector: str
-    expect_every: str
-    ttl: str
-    forget_after: str
-    aggregate: str
-    groups: int
-    states: list[tuple[State, str, int]]
-    expired: int
-    forgotten: int
-
-
 async def status(context: AppContext, now: int) -> dict[str, Any]:
     """Return what the status page shows at *now*, in Unix nanoseconds."""
     settings, recent = context.settings, context.telemetry.recent
     rows, changed = settings.rows(), settings.changed
-    refused = [
-        RefusalRow(
-            moment(one.time, now),
-            one.address,
-            one.group.job if one.group else "",
-            chips(one.group, settings, most=_MAX_CHIP) if one.group else [],
-            one.reason,
-            one.message,
-        )
-        for one in recent.refused
-    ]
     return {
         **await rules(context, now),
         "tiles": _tiles(context, now),
@@ -109,7 +71,14 @@ async def status(context: AppContext, now: int) -> dict[str, Any]:
             (moment(one.time, now), one.address, one.agent, duration(one.seconds), size(one.size))
             for one in recent.scrapes()
         ],
-        "refused": refused,
+        "refused": [
+            (
+                moment(one.time, now),
+                chips(one.group, settings, most=_MAX_CHIP) if one.group else [],
+                one,
+            )
+            for one in recent.refused
+        ],
         "reasons": context.telemetry.rejected.most_common(),
         "limits": _limits(context),
         "changed": {name: value for name, value in rows.items() if name in changed},
@@ -254,33 +223,23 @@ def _limits(context: AppContext) -> list[Limit]:
 async def rules(context: AppContext, now: int) -> dict[str, Any]:
     """Return the rules in force as of *now*, in Unix nanoseconds. Looks at every group."""
     store = context.gateway.store
-    counts: dict[int, Counter[State]] = {}
+    counts: defaultdict[int, Counter[State]] = defaultdict(Counter)
     for run in store.walk():
         for group in run:
             rule = store.rule(group.key)
-            counts.setdefault(id(rule), Counter())[state_of(group, rule, now)] += 1
+            counts[id(rule)][state_of(group, rule, now)] += 1
         await next_slice()
     return {
         "file": context.settings.push_rules_file,
         "error": str(context.live_rules.error or ""),
         "rules": [
-            _rule_row(rule, counts.get(id(rule), Counter()), context.expiry)
+            (
+                (text := str(rule.selector or "")),
+                rule,
+                counts[id(rule)],
+                context.expiry.expired_by[text],
+                context.expiry.forgotten_by[text],
+            )
             for rule in (*store.rules.rules, store.rules.default)
         ],
     }
-
-
-def _rule_row(rule: Rule, counts: Counter[State], expiry: Expiry) -> RuleRow:
-    selector = str(rule.selector or "")
-    operations = rule.aggregate.operations if rule.aggregate else {}
-    return RuleRow(
-        selector,
-        age(rule.expect_every) if rule.expect_every else "",
-        age(rule.ttl) if rule.ttl else "",
-        age(rule.forget_after) if rule.forget_after else "",
-        aggregate=", ".join(f"{name} {each.value}" for name, each in operations.items()),
-        groups=counts.total(),
-        states=[(one, STATE_WORDS[one], counts[one]) for one in State if counts[one]],
-        expired=expiry.expired_by[selector],
-        forgotten=expiry.forgotten_by[selector],
-    )
