@@ -71,25 +71,25 @@ class JobRun:
         self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
     ) -> "Gauge":
         """Return a new gauge of this run; arguments as for ``prometheus_client.Gauge``."""
-        from prometheus_client import Gauge
+        from pushgate.client.instruments import RunGauge
 
-        return Gauge(name, documentation, labelnames, registry=self.registry, **options)
+        return RunGauge(name, documentation, labelnames, registry=self.registry, **options)
 
     def counter(
         self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
     ) -> "Counter":
         """Return a new counter of this run; arguments as for ``prometheus_client.Counter``."""
-        from prometheus_client import Counter
+        from pushgate.client.instruments import RunCounter
 
-        return Counter(name, documentation, labelnames, registry=self.registry, **options)
+        return RunCounter(name, documentation, labelnames, registry=self.registry, **options)
 
     def histogram(
         self, name: str, documentation: str, labelnames: Iterable[str] = (), **options: Any
     ) -> "Histogram":
         """Return a new histogram of this run; arguments as for :class:`pushgate.Histogram`."""
-        from pushgate.instruments import Histogram
+        from pushgate.instruments.histogram import RunHistogram
 
-        return Histogram(name, documentation, labelnames, registry=self.registry, **options)
+        return RunHistogram(name, documentation, labelnames, registry=self.registry, **options)
 
     async def _begin(self) -> None:
         from prometheus_client.registry import CollectorRegistry
@@ -113,10 +113,10 @@ class JobRun:
         await self._push(error)
 
     def _record(self, *metrics: Metric) -> None:
-        from prometheus_client import Gauge
+        from pushgate.client.instruments import RunGauge
 
         for name, documentation, value in metrics:
-            Gauge(f"{self._prefix}{name}", documentation, registry=self._own).set(value)
+            RunGauge(f"{self._prefix}{name}", documentation, registry=self._own).set(value)
 
     async def _push(self, error: BaseException | None) -> None:
         """Push all metrics. A failure is reported so that it cannot hide *error*, the job's own."""

@@ -269,6 +269,8 @@ class Histogram:
         1
     """
 
+    _is_of_all_processes = True  # in multiprocess mode
+
     def __init__(  # noqa: PLR0913  settings of one thing, all by keyword
         self,
         name: str,
@@ -321,7 +323,7 @@ class Histogram:
         self._children: dict[tuple[str, ...], LabelledHistogram] = {}
         # In multiprocess mode: the classic histogram that processes share.
         self._shared: prometheus_client.Histogram | None = None
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        if self._is_of_all_processes and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             log_once(
                 "warning",
                 "Multiprocess mode: histograms have classic buckets only.",
@@ -424,6 +426,12 @@ class Histogram:
         for values, child in children:
             child.add_to(family, dict(zip(self._labelnames, values, strict=True)))
         yield family
+
+
+class RunHistogram(Histogram):
+    """A histogram of a single run of a job, which is in memory in multiprocess mode, too."""
+
+    _is_of_all_processes = False
 
 
 # Their locks are replaced in a forked child: another thread of the parent may hold one forever.
