@@ -25,6 +25,7 @@ def test_a_redirect_elsewhere_is_an_error_that_names_it(caller, registry, locati
     assert isinstance(failure, PushRedirectError)
     assert len(server.seen) == 1
     assert location.replace("user:pw@", "") in str(failure)
+    assert f"use {location.replace('user:pw@', '').removesuffix('/x')} as the" in failure.hint
     assert "pw" not in str(failure)
 
 
@@ -96,6 +97,24 @@ def test_a_long_body_is_cut_in_the_message_only(caller, registry):
     assert len(failure.body) == 10_000
 
 
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (
+            b"<!DOCTYPE html>\n<head><title>502\nBad Gateway</title></head><hr>nginx",
+            "an HTML page, 502 Bad Gateway",
+        ),
+        (b"<html><h1>No</h1></html>", "an HTML page"),
+        (b"\x1b[31mno\x00\r\nway\xff", "\ufffd[31mno\ufffd\ufffd\nway\ufffd"),
+    ],
+)
+def test_the_message_shows_a_body_so_that_it_can_be_read(caller, registry, body, shown):
+    with rogue(answer(400, body)) as server:
+        failure = fails(caller, make(caller, server.url, registry))
+    assert str(failure).endswith(f", response body: {shown}")
+    assert failure.body == body
+
+
 def test_an_unknown_host_is_named(caller, registry):
     failure = fails(caller, make(caller, "no-such-host.invalid", registry))
     assert isinstance(failure, PushConnectionError)
@@ -109,6 +128,7 @@ def test_the_wrong_certificate_is_final(caller, registry):
     assert failure.tls
     assert failure.attempts == 1
     assert "the certificate is not trusted: " in str(failure)
+    assert failure.hint == "trust its authority with ca_file="
 
 
 def test_tls_to_a_plain_port_is_explained(caller, registry):

@@ -33,6 +33,7 @@ _FLAGS = {
     "timestamps='strip'": "--strip-timestamps",
     "on_label_clash='allow'": "--on-label-clash allow",
     "verify=False": "--insecure",
+    "authority with ca_file=": "authority with --ca-file",
     "compression=None": "no --compression",
     "Give instance=": "Give --instance",
     "in grouping_key": "with --group",

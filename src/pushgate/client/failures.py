@@ -36,6 +36,9 @@ _HINTS = (
     ("client sent an http request to an https server", "use https://"),
 )
 _CONFLICTS = ("inconsistent", "is not a", "should have")
+# OpenSSL's X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, …_SELF_SIGNED_CERT_IN_CHAIN and
+# …_UNABLE_TO_GET_ISSUER_CERT_LOCALLY.
+_UNKNOWN_AUTHORITY = {18, 19, 20}
 _TEXT_PARSER = ("expected float as value", "text format parsing error")
 
 
@@ -82,7 +85,7 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
             text = str(json.loads(text)["error"])
     message = f"{info.prefix}Response code from {info.url} was {answer.status}"
     if text:
-        message += f", response body: {text[:_MAX_SHOWN]}"
+        message += f", response body: {_shown(text)}"
     location = answer.headers.get("location")
     if location and 300 <= answer.status < 400:
         # It may contain credentials, and messages end up in logs.
@@ -101,6 +104,18 @@ def failure_in(answer: Answer, info: RequestInfo) -> PushHTTPError | None:
     error.body, error.headers = answer.body, answer.headers
     error.hint = _hint(error, text.lower(), info)
     return error
+
+
+def _shown(text: str) -> str:
+    """Return what a message shows of the body *text*: of an HTML page, its title."""
+    if re.match(r"<(?:!doctype )?html", text, re.IGNORECASE):
+        title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
+        text = f"an HTML page, {' '.join(title[1].split())}" if title else "an HTML page"
+    # A control character would reach the terminal, and could end the line of a log.
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else "\ufffd"
+        for character in text[:_MAX_SHOWN]
+    )
 
 
 def warn_about_page(answer: Answer, info: RequestInfo) -> None:
@@ -129,11 +144,14 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
         elif error.status == 405 and info.method == "PATCH":
             hint = "the gateway cannot replace single series; Pushgate can"
         return hint
-    # Redirected from http to https: the most frequent redirect there is.
-    there = urlsplit(location_in(error, info))
-    if there.scheme != "https" or not info.url.startswith("http://"):
+    here, there = urlsplit(info.url), urlsplit(location_in(error, info))
+    host = there.netloc.rpartition("@")[2]
+    if not host or (there.scheme, host) == (here.scheme, here.netloc):
         return ""
-    return f"the gateway wants https: use https://{there.netloc.rpartition('@')[2]} as the address"
+    # From http to https: the most frequent redirect there is.
+    wants_https = (here.scheme, there.scheme) == ("http", "https")
+    why = "the gateway wants https" if wants_https else "it is another server, so not followed"
+    return f"{why}: use {there.scheme}://{host} as the address"
 
 
 def location_in(error: PushHTTPError, info: RequestInfo) -> str:
@@ -195,6 +213,8 @@ def failure_of(
     # What OpenSSL makes of an answer in plain text; the name depends on its version.
     if "WRONG_VERSION_NUMBER" in str(root) or "RECORD_LAYER_FAILURE" in str(root):
         failure.hint = "that port speaks plain HTTP; use http://"
+    elif getattr(root, "verify_code", 0) in _UNKNOWN_AUTHORITY:
+        failure.hint = "trust its authority with ca_file="
     elif not failure.sent and via is not None:
         proxy = via.netloc.rpartition("@")[2]
         failure.hint = f"the connection goes through the proxy {proxy}"

@@ -59,7 +59,7 @@ def _context(
             # Without a function, OpenSSL would ask for a password at the terminal.
             context.load_cert_chain(certificate, key, *client_cert[2:] or [_no_password])
     if not verify:
-        log("warning", "TLS certificates of the gateway are not verified (verify=False).")
+        log("warning", "TLS certificates of the gateway are not verified.")
         # In this order: CERT_NONE is refused while host names are checked.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
