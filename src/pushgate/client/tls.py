@@ -2,8 +2,8 @@
 
 import os
 import ssl
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, lru_cache, partial
 from stat import S_ISFIFO
 from typing import IO, TypeVar
@@ -53,17 +53,31 @@ def _context(
     certificates = None if ca_data is None else _certificates(ca_data)
     with ExitStack() as copies:
         trusted = None if ca_file is None else _readable(ca_file, copies)
-        context = ssl.create_default_context(cafile=trusted, capath=ca_path, cadata=certificates)
+        with _named(ca_file, ca_path):
+            context = ssl.create_default_context(
+                cafile=trusted, capath=ca_path, cadata=certificates
+            )
         if client_cert:
             certificate, key = (_readable(path, copies) for path in client_cert[:2])
-            # Without a function, OpenSSL would ask for a password at the terminal.
-            context.load_cert_chain(certificate, key, *client_cert[2:] or [_no_password])
+            with _named(*client_cert[:2]):
+                # Without a function, OpenSSL would ask for a password at the terminal.
+                context.load_cert_chain(certificate, key, *client_cert[2:] or [_no_password])
     if not verify:
         log("warning", "TLS certificates of the gateway are not verified.")
         # In this order: CERT_NONE is refused while host names are checked.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+@contextmanager
+def _named(*paths: str | None) -> Iterator[None]:
+    """Name *paths* in an error of OpenSSL, whose own words are such as "PEM lib"."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        error.filename = " and ".join(path for path in paths if path is not None) or None
+        raise
 
 
 def _readable(path: str, copies: ExitStack) -> str:
