@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 
 from pushgate.properties import loader
@@ -24,3 +26,11 @@ def gateway(request):
     start = {"ours": services.pushgate, "go": services.go_pushgateway}[request.param]
     with start() as service:
         yield service
+
+
+@pytest.fixture
+def interrupts():
+    """Commands can be interrupted, even if this test run, in the background, cannot."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

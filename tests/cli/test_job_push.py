@@ -132,14 +132,6 @@ def test_a_gateway_that_stalls_holds_up_neither_start_nor_end():
     assert float(done.stdout) - began < 10
 
 
-@pytest.fixture
-def interrupts():
-    """Commands can be interrupted, even if this test run, in the background, cannot."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_gives_up_the_last_push_but_not_the_status():
     with rogue(stall) as server:

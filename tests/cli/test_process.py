@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cli.commands import (
     command,
     python,
@@ -74,6 +76,15 @@ def test_signals_are_passed_on():
             wrapper.send_signal(signal.SIGTERM)
         assert wrapper.returncode == 143
     assert values(server.seen[0])["batch_job_exit_code"] == 143
+
+
+@pytest.mark.usefixtures("interrupts")
+def test_the_wrapper_dies_of_an_interrupt_as_the_command_does():
+    with rogue() as server:
+        done = run("-a", server.url, *shell("kill -INT $$"))
+        handled = run("-a", server.url, *shell("exit 130"))
+    assert (done.returncode, handled.returncode) == (-signal.SIGINT, 130)
+    assert [values(request)["batch_job_exit_code"] for request in server.seen] == [130, 130]
 
 
 def test_a_signal_to_the_whole_process_group_leaves_one_status():

@@ -54,6 +54,10 @@ class _Commands(click.Group):
         except PushgateError as error:
             report(error)
             sys.exit(exit_status(error))
+        except KeyboardInterrupt:
+            from pushgate.cli.process import die_of_interrupt
+
+            die_of_interrupt()
         except ModuleNotFoundError as error:
             is_ours = (error.name or "").startswith("pushgate")
             if is_ours or ctx.invoked_subcommand not in _OF_THE_SERVER:

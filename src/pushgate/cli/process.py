@@ -9,11 +9,12 @@ import math
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import ENOENT, ENOEXEC
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from pushgate.cli.messages import say
 
@@ -44,12 +45,14 @@ class Ended(NamedTuple):
 
     Attributes:
         status: Its exit status as a shell has it: 128 + n after signal n.
+        interrupted: Whether it died of SIGINT, as by Ctrl-C.
         cpu_user: Seconds, of its children too.
         cpu_system: Seconds, of its children too.
         max_rss: Largest resident memory in bytes; NaN if it ended too early to sample.
     """
 
     status: int
+    interrupted: bool = False
     cpu_user: float = 0.0
     cpu_system: float = 0.0
     max_rss: float = math.nan
@@ -170,8 +173,24 @@ def wait(child: Child, kill_after: float | None = None) -> Ended:
     code = os.waitstatus_to_exitcode(waited)
     rss = usage.ru_maxrss if usage.ru_maxrss > child.inherited_rss else sampled_rss
     return Ended(
-        code if code >= 0 else 128 - code, usage.ru_utime, usage.ru_stime, rss * 1024 or math.nan
+        status=code if code >= 0 else 128 - code,
+        interrupted=code == -signal.SIGINT,
+        cpu_user=usage.ru_utime,
+        cpu_system=usage.ru_stime,
+        max_rss=rss * 1024 or math.nan,
     )
+
+
+def die_of_interrupt() -> NoReturn:
+    """End this process by SIGINT, not with a status.
+
+    A shell ends a script at Ctrl-C only if the command it waits for has died of it. Otherwise it
+    goes on with the next line.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(128 + signal.SIGINT)  # as the first process of a container, which it cannot kill
 
 
 def _send(pid: int, number: int) -> None:

@@ -154,6 +154,8 @@ def run(
         failures = pusher.finish(ended, time.monotonic() - began, file, body)
     if job.strict and failures and ended.status == 0:
         sys.exit(exit_status(failures[-1]))
+    if ended.interrupted:
+        process.die_of_interrupt()
     sys.exit(ended.status)
 
 
