@@ -5,7 +5,7 @@ blocks, a coroutine function in one that is awaited.
 """
 
 from collections.abc import Callable, Coroutine
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 _Arguments = ParamSpec("_Arguments")
@@ -40,7 +40,11 @@ class operation(Generic[_Arguments, _Result]):  # noqa: N801  a decorator
     def __init__(
         self, call: Callable[Concatenate[Any, _Arguments], Coroutine[Any, Any, _Result]]
     ) -> None:
-        self._call = call
+        @wraps(call)
+        def blocking(*args: Any, **options: Any) -> _Result:
+            return finished(call(*args, **options))
+
+        self._awaited, self._blocking = call, blocking
         self.__doc__ = call.__doc__
 
     @overload
@@ -52,14 +56,5 @@ class operation(Generic[_Arguments, _Result]):  # noqa: N801  a decorator
     @overload
     def __get__(self, gateway: None, kind: type) -> Callable[..., Any]: ...
     def __get__(self, gateway: object, kind: type) -> Any:
-        method: Any = self._call if issubclass(kind, Awaited) else _blocking(self._call)
+        method: Any = self._awaited if issubclass(kind, Awaited) else self._blocking
         return method if gateway is None else method.__get__(gateway)
-
-
-@cache
-def _blocking(call: Callable[..., Coroutine[Any, Any, _Result]]) -> Callable[..., _Result]:
-    @wraps(call)
-    def method(*args: Any, **options: Any) -> _Result:
-        return finished(call(*args, **options))
-
-    return method
