@@ -30,8 +30,7 @@ from pushgate.properties import PrometheusProperties
 from pushgate.properties.files import FilePath, read_text
 from pushgate.properties.schema import (
     OWN,
-    PUSHGATEWAY,
-    READERS,
+    PUSH_PROPERTIES,
     Compression,
     EscapingScheme,
     Format,
@@ -57,15 +56,6 @@ _KINDS: Mapping[Any, tuple[Any, str]] = {
     bool: (bool, "True or False"),
     float | None: (float, "seconds"),
     FilePath | None: ((str, os.PathLike), "a path"),
-}
-
-
-# The properties that can set options, by their last parts. Where that is the option's own name, the
-# option need not declare it.
-_PROPERTIES = {
-    setting: f"{section}.{setting}"
-    for section in (PUSHGATEWAY, OWN)
-    for setting in READERS[section]
 }
 
 
@@ -413,7 +403,7 @@ class Options:
 
 def _complete(name: str, about: _About, annotation: Any) -> _About:
     """Return *about*, completed by the name and the type of the option."""
-    about = about._replace(property=_PROPERTIES.get(about.setting or name, ""))
+    about = about._replace(property=PUSH_PROPERTIES.get(about.setting or name, ""))
     if about.choices or about.kinds is not object:
         return about
     if annotation in _KINDS:

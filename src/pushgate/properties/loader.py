@@ -19,7 +19,7 @@ from pushgate.properties.files import FilePath, read_file
 from pushgate.properties.schema import (
     METRICS,
     OWN,
-    PUSHGATEWAY,
+    PUSH_PROPERTIES,
     READERS,
     SECTIONS,
     ExemplarProperties,
@@ -207,18 +207,15 @@ def _refuse_unknown(key: str, origin: str, *, strict: bool) -> None:
     separator = "_" if is_variable else "."
     if key.startswith(f"{OWN}{separator}") and key not in _OTHER_VARIABLES:
         setting = key.removeprefix(f"{OWN}{separator}")
-        known = {
-            name: f"{section}.{name}" for section in (PUSHGATEWAY, OWN) for name in READERS[section]
-        }
         # A word of a name, or its beginning, is a near miss, too: ``token``, ``timeout``. Short
         # ones fit too much.
         parts = [
             name
-            for name in known
+            for name in PUSH_PROPERTIES
             if len(setting) > 4 and (name.startswith(setting) or setting in name.split("_"))
         ]
-        near = [*get_close_matches(setting, known, n=1, cutoff=_NEAR_MISS), *parts]
-        meant = known[near[0]] if near else ""
+        near = [*get_close_matches(setting, PUSH_PROPERTIES, n=1, cutoff=_NEAR_MISS), *parts]
+        meant = PUSH_PROPERTIES[near[0]] if near else ""
         if is_variable and not meant:
             return  # variables of other programs may begin with PUSHGATE_, too
     elif key.startswith(_JAVAS):

@@ -270,6 +270,12 @@ READERS: Mapping[str, Mapping[str, Reader | None]] = {
     }
     for section in {**SECTIONS, **_UNUSED}
 }
+# The properties about pushing in full, by their last parts.
+PUSH_PROPERTIES: Mapping[str, str] = {
+    setting: f"{section}.{setting}"
+    for section in (PUSHGATEWAY, OWN)
+    for setting in READERS[section]
+}
 # Two settings of which the first must not be greater, and the words of client_java for it.
 _ORDERED: Mapping[type, tuple[str, str, str]] = {
     MetricProperties: (
