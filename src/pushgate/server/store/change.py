@@ -8,8 +8,8 @@ from pushgate.model.shape import Pushed
 from pushgate.server.store.group import Failure, Group
 
 
-class Replace(NamedTuple):
-    """The group now holds exactly this push (PUT).
+class Push(NamedTuple):
+    """A push to a group: a change that the consistency check may refuse.
 
     *time* is in Unix nanoseconds; *source* is the address of the client, if it is known.
     *once* is empty, or names the push: in a group that adds pushes up, it is applied once.
@@ -22,34 +22,28 @@ class Replace(NamedTuple):
     once: bytes = b""
 
 
-class Merge(NamedTuple):
+class Replace(Push):
+    """The group now holds exactly this push (PUT)."""
+
+    __slots__ = ()
+
+
+class Merge(Push):
     """The group holds this push besides its families of other names (POST).
 
-    Under a rule that aggregates, it holds the sum. *once* is as for :class:`Replace`.
+    Under a rule that aggregates, it holds the sum.
     """
 
-    key: GroupingKey
-    pushed: Pushed
-    time: int
-    source: str = ""
-    once: bytes = b""
+    __slots__ = ()
 
 
-class Update(NamedTuple):
+class Update(Push):
     """The group holds the series of this push besides all its other series (PATCH).
 
     A family keeps its series that are not pushed. Rules change nothing about it.
     """
 
-    key: GroupingKey
-    pushed: Pushed
-    time: int
-    source: str = ""
-    once: bytes = b""
-
-
-Push: TypeAlias = Replace | Merge | Update
-"""A change that the consistency check may refuse."""
+    __slots__ = ()
 
 
 class Fail(NamedTuple):
