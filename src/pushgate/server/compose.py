@@ -134,7 +134,7 @@ def _open_storage(
         from pushgate.server.storage.opening import open_journal
 
         path, reset = Path(settings.persistence_file), settings.persistence_reset_damaged
-        file, contents = open_journal(path, lock, reset_damaged=reset, now=time.time())
+        file, contents = open_journal(path, lock, reset_damaged=reset)
         telemetry.show(
             "pushgate_journal_checkpoint_failures_total",
             "Checkpoints of the journal that failed.",

@@ -19,4 +19,4 @@ def start_and_die(path: Path, step: int) -> None:
             left -= 1
 
     sys.addaudithook(before)
-    open_journal(path, lock_file(path, 0), reset_damaged=False, now=0.0)[0].close()
+    open_journal(path, lock_file(path, 0), reset_damaged=False)[0].close()

@@ -1,11 +1,12 @@
 """Files that are private, and directories that are made."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from pushgate.server.storage.files import create_private, make_directories, write_private
+from pushgate.server.storage.files import create_private, dated, make_directories, write_private
 
 
 def test_a_new_file_is_private_and_an_old_one_is_left_as_it_is(tmp_path):
@@ -16,6 +17,12 @@ def test_a_new_file_is_private_and_an_old_one_is_left_as_it_is(tmp_path):
     create_private(old)
     assert new.stat().st_mode & 0o777 == 0o600
     assert (old.stat().st_mode & 0o777, old.read_bytes()) == (0o640, b"content")
+
+
+def test_a_file_that_is_kept_is_named_with_the_time_in_utc(monkeypatch):
+    gmtime = time.gmtime
+    monkeypatch.setattr(time, "gmtime", lambda: gmtime(1_795_339_500.0))
+    assert dated(Path("/data/db"), ".damaged") == Path("/data/db.damaged-20261122T092500Z")
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "/dev/full"])

@@ -8,7 +8,6 @@ meanwhile is the copy useless, and is made again.
 
 import shutil
 import tempfile
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,10 +18,10 @@ from pushgate.server.storage.files import (
     COMPANIONS,
     beside,
     create_private,
+    dated,
     put_in_place,
     remove_companions,
     remove_database,
-    timestamp,
 )
 from pushgate.server.storage.journal import Contents, TurnLost, replacement
 from pushgate.server.storage.opening import lock_file, open_database, write_journal
@@ -205,7 +204,7 @@ def _load(file: Path) -> Contents:
 
 def _keep_old(path: Path) -> None:
     """Give *path* and its log a second name, and remove the log under the first."""
-    kept = beside(path, f".replaced-{timestamp(time.time())}")
+    kept = dated(path, ".replaced")
     for suffix in ("", *COMPANIONS):
         old = beside(path, suffix)
         if old.exists():

@@ -16,9 +16,9 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def timestamp(now: float) -> str:
-    """Return the Unix time *now* as it appears in the names of files that are kept."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+def dated(path: Path, suffix: str) -> Path:
+    """Return *path* with *suffix* and the present time appended to its name, for a file to keep."""
+    return beside(path, time.strftime(f"{suffix}-%Y%m%dT%H%M%SZ", time.gmtime()))
 
 
 def remove_companions(path: Path) -> None:

@@ -13,10 +13,10 @@ from pushgate.server.storage.failures import in_use, startup_error
 from pushgate.server.storage.files import (
     COMPANIONS,
     beside,
+    dated,
     put_in_place,
     remove_companions,
     remove_database,
-    timestamp,
     write_private,
 )
 from pushgate.server.storage.journal import Contents
@@ -65,29 +65,29 @@ def _may_exist(path: Path) -> bool:
 
 
 def open_journal(
-    path: Path, lock: FileLock, *, reset_damaged: bool, now: float
+    path: Path, lock: FileLock, *, reset_damaged: bool
 ) -> tuple[SqliteJournal, Contents]:
     """Return the journal in *path*, which releases *lock* when it closes, and its contents.
 
     A file of the Go server is imported first, and kept as ``<path>.imported``; a file in an
     earlier format is converted. With *reset_damaged*, a damaged file is moved aside and the
-    journal starts empty. *now*, in Unix seconds, is part of the names of files that are kept.
+    journal starts empty.
 
     Raises:
         StartupError: the file can't be used; the message says what to do.
     """
     try:
         try:
-            return _open_and_load(path, lock, now)
+            return _open_and_load(path, lock)
         except DamagedFile as error:
             if not reset_damaged:
                 raise
-            kept = _move_aside(path, now)
+            kept = _move_aside(path)
             _log.warning(
                 "damaged persistence file moved aside",
                 extra={"file": str(kept), "err": str(error)},
             )
-            return _open_and_load(path, lock, now)
+            return _open_and_load(path, lock)
     except OSError as error:
         lock.release()
         raise startup_error(path, error) from error
@@ -113,10 +113,10 @@ def open_database(url: str) -> tuple["PostgresJournal", Contents]:
     return journal, journal.load()
 
 
-def _open_and_load(path: Path, lock: FileLock, now: float) -> tuple[SqliteJournal, Contents]:
+def _open_and_load(path: Path, lock: FileLock) -> tuple[SqliteJournal, Contents]:
     data = _foreign_content(path)
     if data:
-        _import(path, data, now)
+        _import(path, data)
     journal = SqliteJournal(path, lock)
     contents = journal.load()
     if journal.format == FORMAT:
@@ -140,7 +140,7 @@ def _foreign_content(path: Path) -> bytes:
         return b"" if head == MAGIC else head + file.read()
 
 
-def _import(path: Path, data: bytes, now: float) -> None:
+def _import(path: Path, data: bytes) -> None:
     """Replace the file of the Go server at *path*, whose content is *data*, by a journal.
 
     *path* changes in one step, after the journal and a copy of *data* are on disk. Whenever the
@@ -149,7 +149,7 @@ def _import(path: Path, data: bytes, now: float) -> None:
     imported = go_import.read(path, data)
     with _as_it_was_on_failure(path, "import"):
         draft = write_journal(Contents(imported.groups), beside(path, ".importing"))
-        kept = _keep_copy(path, data, now)
+        kept = _keep_copy(path, data)
         remove_companions(path)
         put_in_place(draft, path)
     _log.info(
@@ -194,20 +194,20 @@ def write_journal(contents: Contents, path: Path) -> Path:
     return path
 
 
-def _keep_copy(path: Path, data: bytes, now: float) -> Path:
+def _keep_copy(path: Path, data: bytes) -> Path:
     """Keep *data*, the content of *path*, in a file beside it, on disk; return its name."""
     target = beside(path, ".imported")
     if target.exists() and target.read_bytes() != data:  # of an earlier import
-        target = beside(path, f".imported-{timestamp(now)}")
+        target = dated(path, ".imported")
     draft = beside(path, ".importing-copy")
     write_private(draft, data)
     put_in_place(draft, target)
     return target
 
 
-def _move_aside(path: Path, now: float) -> Path:
+def _move_aside(path: Path) -> Path:
     """Move the database *path* and its companions to ``<path>.damaged-<time>``."""
-    target = beside(path, f".damaged-{timestamp(now)}")
+    target = dated(path, ".damaged")
     for suffix in ("", *COMPANIONS):
         if beside(path, suffix).exists():
             beside(path, suffix).rename(beside(target, suffix))
