@@ -177,11 +177,8 @@ class PostgresJournal(Journal):
         if news is None:
             with self._as_journal_failure():
                 # READ COMMITTED: queries after the lock see what was committed before it was given.
-                news = self._look(
-                    f"{WRITING}{self._head_query()} FOR UPDATE", keeps_turn=not may_give_up
-                )
-                if news is not None and not news.in_turn:
-                    self._database.roll_back()
+                head_query = f"{WRITING}{self._head_query()} FOR UPDATE"
+                news = self._look(head_query, keeps_turn=not may_give_up)
         self._gave_up = news is not None and not news.in_turn
         return news
 
@@ -327,14 +324,16 @@ class PostgresJournal(Journal):
     def _look(self, head_query: str, end: str = "", *, keeps_turn: bool = False) -> News | None:
         """Return the news, after a query for the head that starts a transaction.
 
-        The turn, if it is one, is given up if there is much news, unless *keeps_turn*.
+        A turn is given up, and the transaction with it, if there is much news, unless *keeps_turn*;
+        and in any case if everything has to be loaded anew.
         """
         parts = self._missed()
         queries = ";".join([head_query, *(part.unless_many() for part in parts)])
         (head,), *answers = self._database.start(queries + end)[_HEAD_AT : _HEAD_AT + 4]
         found: list[Iterable[Row]] = [[row[1:] for row in rows] for rows in answers]
         is_much = any(rows and rows[0][0] for rows in answers)
-        if is_much and not keeps_turn:
+        gives_up = is_much and not keeps_turn
+        if gives_up:
             self._database.roll_back()
             *_, (head,) = self._database.start(f"{READING}{self._head_query()}")
         if is_much:
@@ -350,8 +349,8 @@ class PostgresJournal(Journal):
             applied_keys = _keys_with_times(keys)
             # The last to read: from then on nothing may fail.
             changed = self._take_in(groups, shapes)
-            news = News(changed, applied_keys, in_turn=keeps_turn or not is_much)
-        if is_much and not keeps_turn:
+            news = News(changed, applied_keys, in_turn=not gives_up)
+        if gives_up:
             self._database.roll_back()
         self._ids.last_group, self._ids.last_shape = last_group, last_shape
         self._seen = _Place(rev, stamp)
