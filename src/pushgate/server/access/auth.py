@@ -154,13 +154,13 @@ class Access:
             identity = await self._identity(headers, peer_certificate, address)
         except TooManyWaiting:
             return _TOO_MANY_PASSWORDS
+        if identity is None and self._challenges:
+            return Refusal(401, "Unauthorized", self._challenges)
+        if identity is None:  # only certificates are accepted: no header could help
+            return Refusal(403, "a client certificate with a known name is needed")
         for number, job in enumerate(jobs):
             if number % PER_SLICE == PER_SLICE - 1:
                 await asyncio.sleep(0)
-            if identity is None and self._challenges:
-                return Refusal(401, "Unauthorized", self._challenges)
-            if identity is None:  # only certificates are accepted: no header could help
-                return Refusal(403, "a client certificate with a known name is needed")
             if not identity.may(permission, job):
                 about = "every job" if job is None else f"job {go_quote(job)}"
                 lacking = f"{identity.name} lacks permission {permission} for {about}"

@@ -125,17 +125,14 @@ class JwtVerifier:
         # all pushes.
         if self.keys.are_old(now):
             await self.keys.refresh(now)
-        try:
+        with suppress(InvalidKeyIdError):
             return self._verify(token, now)
-        except InvalidKeyIdError:
-            known = self.keys.current
+        known = self.keys.current
         await self.keys.refresh(now)
-        if self.keys.current is known:
-            return None
-        try:
-            return self._verify(token, now)
-        except InvalidKeyIdError:
-            return None
+        if self.keys.current is not known:
+            with suppress(InvalidKeyIdError):
+                return self._verify(token, now)
+        return None
 
     def _verify(self, token: bytes, now: float) -> Identity | None:
         """Return whom *token* stands for; raise InvalidKeyIdError if its key is not known."""
