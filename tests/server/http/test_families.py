@@ -70,7 +70,8 @@ def test_each_family_has_its_own_numbers_however_few(sizes, digits):
     one = Block(Pushed(interned(tuple(shapes)), " ".join(texts).encode()), 7)
     *found, _, _ = families(Group(key(), (one,), pushed_at=1, failed_at=0, since=1))
     assert tuple(len([*family.metrics()]) for family in found) == sizes
-    assert [metric.values[0] for family in found for metric in family.metrics()] == texts
+    numbers = [metric.values for family in found for metric in family.metrics()]
+    assert numbers == [(text,) for text in texts]
 
 
 def test_many_numbers_are_read_some_at_a_time():

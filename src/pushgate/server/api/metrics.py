@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp, Scope
 
 from pushgate.formats.protobuf.description import count_text
-from pushgate.formats.slots import is_float_histogram
 from pushgate.model.family import MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.layout import sanitised
@@ -21,7 +20,6 @@ from pushgate.server.api.responses import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import (
     Family,
-    Metric,
     families,
     held_bytes,
     local_time,
@@ -175,42 +173,16 @@ def _in_pieces(metric: dict[str, Any]) -> Iterator[bytes]:
 
 def _metrics(family: Family, grouping: Labels) -> Iterator[dict[str, Any]]:
     kind = family.shape.type
-    show = _summary if kind is MetricType.SUMMARY else _histogram
     for metric in family.metrics():
         labels = dict(sanitised(metric.labels, grouping))
         if kind.is_simple:
-            yield {"labels": labels, "value": metric.values[0]}
+            [value] = metric.values
+            yield {"labels": labels, "value": value}
+            continue
+        counted = {"count": metric.observations, "labels": labels}
+        points = _Points(zip(metric.bounds, metric.values, strict=True))
+        if kind is MetricType.SUMMARY:
+            yield {**counted, "quantiles": points, "sum": metric.total}
         else:
-            yield show(metric, labels)
-
-
-def _summary(metric: Metric, labels: dict[str, str]) -> dict[str, Any]:
-    described = metric.described
-    return {
-        "count": described.total if described else _without_exponent(metric.observations),
-        "labels": labels,
-        "quantiles": _Points(zip(metric.bounds, metric.values, strict=True)),
-        "sum": metric.total,
-    }
-
-
-def _histogram(metric: Metric, labels: dict[str, str]) -> dict[str, Any]:
-    counts: Iterable[str] = metric.values
-    count, described = metric.observations, metric.described
-    if described:
-        counts, count = described.buckets, described.total
-    elif not is_float_histogram([n.encode() for n in (*counts, count) if not n.isdecimal()]):
-        counts, count = map(_without_exponent, counts), _without_exponent(count)
-    native = described.native if described else None
-    classic = _Points(zip(metric.bounds, counts, strict=True))
-    return {
-        "buckets": classic if native is None else _NativeBuckets(native),
-        "count": count,
-        "labels": labels,
-        "sum": metric.total,
-    }
-
-
-def _without_exponent(number: str) -> str:
-    """Return a whole *number* without an exponent."""
-    return number if number.isdecimal() else str(int(float(number)))
+            buckets = points if metric.native is None else _NativeBuckets(metric.native)
+            yield {"buckets": buckets, **counted, "sum": metric.total}

@@ -10,9 +10,11 @@ from heapq import merge
 from itertools import accumulate, islice, pairwise, repeat
 from typing import Any, NamedTuple, TypeVar
 
-from pushgate.formats.protobuf.description import Described, describe
-from pushgate.model.family import FamilyShape
+from pushgate.formats.protobuf.description import describe
+from pushgate.formats.slots import is_float_histogram
+from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
+from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.slices import draining
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
@@ -30,16 +32,17 @@ _BYTES_PER_FAMILY = 100
 class Metric(NamedTuple):
     """One metric. A simple one has one of ``values``; others have one for each of ``bounds``.
 
-    ``total`` is the sum of the ``observations`` of a summary or histogram. ``described`` has what
-    the text format cannot express, if there is anything.
+    ``total`` is the sum of the ``observations`` of a summary or histogram. Whole counts are plain
+    digits. ``native`` are the buckets of a native histogram. These and ``values`` may be computed
+    while they are read, and can be read once: there may be very many.
     """
 
     labels: Labels
-    values: Sequence[str]
+    values: Iterable[str]
     bounds: Sequence[str] = ()
     total: str = ""
     observations: str = ""
-    described: Described | None = None
+    native: Iterable[NativeBucket] | None = None
 
 
 class Family(NamedTuple):
@@ -70,11 +73,20 @@ class Family(NamedTuple):
         if shape.type.is_simple:
             yield from map(Metric, shape.labels, zip(numbers, strict=True))
             return
-        kinds = repeat(shape.type)
+        is_summary, kinds = shape.type is MetricType.SUMMARY, repeat(shape.type)
         described = map(describe, self.details, kinds) if self.details else repeat(None)
-        for labels, bounds, more in zip(shape.labels, shape.bounds, described, strict=False):
-            *values, total, observations = islice(numbers, len(bounds) + 2)
-            yield Metric(labels, values, bounds, total, observations, more)
+        for labels, bounds, exact in zip(shape.labels, shape.bounds, described, strict=False):
+            *texts, total, count = islice(numbers, len(bounds) + 2)
+            values: Iterable[str] = texts
+            if exact:
+                values = values if is_summary else exact.buckets
+                yield Metric(labels, values, bounds, total, exact.total, exact.native)
+                continue
+            if is_summary:
+                count = _whole(count)
+            elif not is_float_histogram([n.encode() for n in (*texts, count) if not n.isdecimal()]):
+                values, count = map(_whole, texts), _whole(count)
+            yield Metric(labels, values, bounds, total, count)
 
 
 def families(group: Group) -> Iterator[Family]:
@@ -97,6 +109,11 @@ def families(group: Group) -> Iterator[Family]:
         (PUSH_FAILURE_TIME, group.failed_at),
     ):
         yield Family(shape_of_time, time or group.since, go_float(time / 1e9).encode(), ())
+
+
+def _whole(count: str) -> str:
+    """Return a whole *count* without an exponent."""
+    return count if count.isdecimal() else str(int(float(count)))
 
 
 def _texts(line: bytes) -> Iterator[str]:

@@ -96,8 +96,7 @@ def _type(family: Family) -> str:
     """Return the type as a word. Whether a histogram is native shows in its first metric."""
     kind = family.shape.type.name.lower().replace("_", " ")
     first = next(family.metrics(), None) if family.shape.type.is_histogram else None
-    described = first and first.described
-    return f"native {kind}" if described and described.native is not None else kind
+    return f"native {kind}" if first and first.native is not None else kind
 
 
 def _rows(family: Family, grouping: frozenset[str], settings: Settings, now: int) -> Iterator[Row]:
@@ -108,7 +107,7 @@ def _rows(family: Family, grouping: frozenset[str], settings: Settings, now: int
             chip(name, value, settings) for name, value in metric.labels if name not in grouping
         ]
         if shape.type.is_simple:
-            number = metric.values[0]
+            [number] = metric.values
             yield Row(chips, Value(read(float(number)), digits(number)))
         elif shape.type is MetricType.SUMMARY:
             yield _summary(metric, chips, read)
@@ -120,8 +119,8 @@ _Read = Callable[[float], str]
 
 
 def _summary(metric: Metric, chips: list[Chip], read: _Read) -> Row:
-    bounds, values, total = metric.bounds, metric.values, metric.total
-    count = metric.described.total if metric.described else digits(metric.observations)
+    bounds, values = metric.bounds, [*metric.values]
+    count, total = metric.observations, metric.total
     texts = (
         (f"Quantile {digits(bound)}", digits(value))
         for bound, value in zip(bounds, values, strict=True)
@@ -140,13 +139,9 @@ def _summary(metric: Metric, chips: list[Chip], read: _Read) -> Row:
 
 
 def _histogram(metric: Metric, chips: list[Chip], read: _Read, *, is_drawn: bool) -> Row:
-    bounds, counts, total, count = metric.bounds, metric.values, metric.total, metric.observations
-    described = metric.described
-    if described:
-        counts, count = [*described.buckets], described.total
-    native = None
-    if described and described.native is not None:
-        native = [*islice(described.native, _MAX_NATIVE_SHOWN)]
+    bounds, counts = metric.bounds, [*metric.values]
+    count, total = metric.observations, metric.total
+    native = None if metric.native is None else [*islice(metric.native, _MAX_NATIVE_SHOWN)]
     classic = (
         (f"≤ {digits(bound)}", digits(value)) for bound, value in zip(bounds, counts, strict=True)
     )
