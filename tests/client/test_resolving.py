@@ -38,6 +38,15 @@ def test_its_thread_takes_no_signals_and_does_not_keep_the_program():
     assert {signal.SIGINT, signal.SIGTERM} <= masks[0]
 
 
+def test_the_program_takes_signals_as_before_even_if_its_threads_are_greenlets(monkeypatch):
+    # As gevent does: the function runs in the thread that starts it.
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
+    monkeypatch.setattr(threading.Thread, "join", lambda *_: None)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert within(10, lambda: "found") == "found"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
 def test_where_no_thread_can_be_started_the_look_up_happens_all_the_same(monkeypatch):
     def refuse(_):
         raise RuntimeError("can't start new thread")

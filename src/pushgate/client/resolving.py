@@ -29,22 +29,25 @@ def start(
     Returns the thread. Where none can be started, *done* is called before this returns None,
     however long the look-up takes.
     """
-
-    def run() -> None:
-        import signal  # here, because it takes a millisecond
-
-        # A signal that the system gives to this thread would not interrupt the one that waits.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        done(_outcome(look_up))
+    import signal  # here, because it takes a millisecond
 
     # A daemon, so that the program can end meanwhile.
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=lambda: done(_outcome(look_up)), daemon=True)
+    # A signal that the system gives to this thread would not interrupt the one that waits. A thread
+    # inherits the mask. Set in the thread, it would stay for the program where that is a greenlet.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         thread.start()
     except RuntimeError:  # the interpreter is shutting down, or the system has no thread left
-        done(_outcome(look_up))
-        return None
-    return thread
+        is_started = False
+    else:
+        is_started = True
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if is_started:
+        return thread
+    done(_outcome(look_up))
+    return None
 
 
 def within(seconds: float, look_up: Callable[[], _Found]) -> _Found:
