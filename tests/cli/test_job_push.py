@@ -14,7 +14,7 @@ from tests.cli.commands import (
     started,
     values,
 )
-from tests.client.rogue import answer_when_released, rogue, stall
+from tests.client.rogue import answer_when_released, closed_port, rogue, stall
 from tests.waiting import until
 
 WRITES = 'printf "%s" "$0" > "$PUSHGATE_METRICS_FILE"; exit 7'
@@ -104,6 +104,13 @@ def test_heartbeats():
     assert 1e9 < first[alive] < second[alive]
     assert "batch_job_success" not in second
     assert last["batch_job_success"] == 1
+
+
+def test_heartbeats_say_once_that_the_gateway_is_away():
+    address = f"localhost:{closed_port()}"
+    done = run("-a", address, "--every", "10ms", "--timeout", "1", "--", "sleep", "0.5")
+    # The second line is about the end of the job.
+    assert done.stderr.count("Connection refused") == 2
 
 
 def test_a_token_from_a_pipe_is_that_of_the_heartbeats_and_of_the_end():

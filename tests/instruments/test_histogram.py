@@ -3,6 +3,8 @@ import logging
 import math
 import threading
 import time
+from bisect import bisect_left
+from decimal import Decimal
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -65,17 +67,17 @@ def test_threads_lose_nothing():
 
 
 @pytest.mark.timeout(20)
-def test_a_thread_may_observe_while_it_observes():
+def test_a_thread_may_observe_while_it_observes(monkeypatch):
     """As a signal handler does that comes in between."""
     histogram = Histogram("sizes", "", registry=None, properties=False)
 
-    class Interrupting(float):
-        def __gt__(self, bound):
-            if histogram.count == 1:
-                histogram.observe(1)
-            return float(self) > bound
+    def interrupted(bounds, value):
+        if histogram.count == 1:
+            histogram.observe(1)
+        return bisect_left(bounds, value)
 
-    histogram.observe(Interrupting(3))
+    monkeypatch.setattr(module, "bisect_left", interrupted)
+    histogram.observe(3)
     assert histogram.count == 2
 
 
@@ -254,6 +256,14 @@ def test_a_zero_threshold_given_alone_takes_the_other_along(options, threshold):
 def test_reserved_label_names_are_refused(label):
     with pytest.raises(ValueError, match="reserved"):
         make(labelnames=[label])
+
+
+def test_whatever_is_a_number_can_be_observed_and_nothing_else_leaves_a_trace():
+    histogram = make()
+    histogram.observe(Decimal("0.5"))
+    with pytest.raises(ValueError, match="could not convert"):
+        histogram.observe("half")
+    assert (histogram.count, histogram.sum) == (1, 0.5)
 
 
 def test_bucket_helpers_and_units():

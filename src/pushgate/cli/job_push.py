@@ -111,12 +111,17 @@ class JobPusher:
             return
         # A gateway of its own, with a connection of its own: the end does not wait for a heartbeat.
         brief = self._gateway.replace(retry=0, deadline=min(every, _HEARTBEAT_SECONDS))
+        has_failed = False
         while not self._has_ended.is_set():
             try:
                 alive = self._record.running(time.time())
                 brief.push_payload(self._payload(alive), add=True)
             except Exception as error:  # noqa: BLE001  the job goes on
-                report(error)
+                if not has_failed:  # a night without the gateway would fill the mail of cron
+                    report(error)
+                has_failed = True
+            else:
+                has_failed = False
             self._has_ended.wait(min(every, threading.TIMEOUT_MAX))
 
     def finish(

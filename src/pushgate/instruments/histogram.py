@@ -144,9 +144,10 @@ class LabelledHistogram:
 
     def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
         """Count *value*; see :meth:`Histogram.observe`."""
+        # Checked before anything is counted: a refused observation leaves nothing behind.
+        value = float(value)
         if math.isnan(value):
             return
-        # Checked before anything is counted: a refused observation leaves nothing behind.
         labels = None if exemplar is None else exemplar_rules.checked(exemplar)
         with self._lock:
             self._reset_if_due()
@@ -226,7 +227,7 @@ class _SharedHistogram(LabelledHistogram):
         return next(float(s.value) for s in family.samples if s.name.endswith(suffix))
 
     def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
-        if not math.isnan(value):
+        if not math.isnan(value := float(value)):
             self._child.observe(value, None if exemplar is None else dict(exemplar))
 
 
