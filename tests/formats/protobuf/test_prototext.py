@@ -3,7 +3,6 @@ from hypothesis import given
 from pushgate.errors import InvalidBody
 from pushgate.formats.protobuf.messages import VALUE_FIELDS
 from pushgate.formats.protobuf.prototext import (
-    detail_text,
     message_text,
     metric_text,
     value_text,
@@ -47,13 +46,6 @@ def test_special_numbers_and_strings_are_written_as_protobuf_does():
     assert texts == [f"gauge:{{value:{one}}}" for one in ("nan", "inf", "-inf", "-0", "1e+06")]
     pair = message_class("LabelPair")(name='a"\\\n\x01\x7f\u0085é'.encode(), value=b"\xff")
     assert message_text(pair) == r'name:"a\"\\\n\x01\x7f\u0085é" value:"\xff"'
-
-
-def test_unknown_fields_are_written_by_number():
-    unknown = b"\x9a\x06\x03xyz\xa0\x06\x05\xa9\x0612345678\xb5\x061234\xbb\x06\x08\x07\xbc\x06"
-    assert detail_text(metric(gauge={"value": 1}).SerializeToString() + unknown) == (
-        'gauge:{value:1} 99:"xyz" 100:5 101:0x3837363534333231 102:0x34333231 103:{1:7}'
-    )
 
 
 @few_large_examples

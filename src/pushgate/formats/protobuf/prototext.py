@@ -59,14 +59,12 @@ def value_text(family: FamilyShape, metric: int, tokens: Sequence[bytes]) -> str
 
 
 def message_text(message: Any) -> str:
-    """Return *message* of the protobuf package on one line, unknown fields included.
+    """Return the declared fields of *message*, one of the protobuf package, on one line.
 
     One that is too long is left out.
     """
     if message.ByteSize() > _MAX_BYTES:
         return _LEFT_OUT
-    from google.protobuf.unknown_fields import UnknownFieldSet
-
     parts: list[str] = []
     # In the order of declaration, which Go's prototext keeps; ListFields sorts by number.
     for field, value in sorted(message.ListFields(), key=lambda item: item[0].index):
@@ -74,8 +72,6 @@ def message_text(message: Any) -> str:
             is_message = hasattr(one, "DESCRIPTOR")
             said = f"{{{message_text(one)}}}" if is_message else _scalar(one)
             parts.append(f"{field.name}:{said}")
-    unknowns: Any = UnknownFieldSet(message)
-    parts += [f"{one.field_number}:{_unknown(one.wire_type, one.data)}" for one in unknowns]
     return " ".join(parts)
 
 
@@ -87,19 +83,6 @@ def _scalar(value: Any) -> str:
             return number(value)
         case _:
             return str(value)
-
-
-def _unknown(wire_type: int, data: Any) -> str:
-    match wire_type:
-        case 1:  # 64 bits
-            return f"0x{data:016x}"
-        case 5:  # 32 bits
-            return f"0x{data:08x}"
-        case 3:  # a group, the only one that may be nested
-            fields = (f"{one.field_number}:{_unknown(one.wire_type, one.data)}" for one in data)
-            return f"{{{' '.join(fields)}}}"
-        case _:  # a varint, or bytes
-            return _scalar(data)
 
 
 def detail_text(detail: bytes) -> str:
