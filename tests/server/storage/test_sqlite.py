@@ -403,15 +403,6 @@ def test_a_start_that_dies_while_it_creates_the_tables_starts_again(path, disk):
     assert len(operations) > 20
 
 
-def test_tables_that_an_earlier_version_left_empty_are_a_new_file(path):
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE shapes (id INTEGER PRIMARY KEY, families TEXT NOT NULL)")
-    store = Store()
-    with closing(SqliteJournal(path)) as journal:
-        append(journal, store, put(key("a"), "m 1\n"))
-    assert reopened(path) == state(store.groups())
-
-
 def test_a_flipped_bit_is_reported_or_changes_nothing(path):
     whole = filled(path)
     expected = reopened(path)

@@ -40,14 +40,11 @@ _SET_FORMAT = f"PRAGMA user_version = {FORMAT}"
 # One transaction, so that a start that dies in the middle leaves an empty file.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
-DROP TABLE IF EXISTS shapes;
-DROP TABLE IF EXISTS groups;
 CREATE TABLE shapes (id INTEGER PRIMARY KEY, families BLOB NOT NULL);
 CREATE TABLE groups (id INTEGER PRIMARY KEY, labels BLOB NOT NULL, state BLOB NOT NULL);
 {_SET_FORMAT};
 COMMIT;
 """
-_TABLES = {"shapes", "groups"}
 # Created with the first key: older files lack it, and a start should write nothing.
 _KEYS_SCHEMA = (
     "CREATE TABLE applied_keys (key BLOB PRIMARY KEY, time INTEGER NOT NULL) WITHOUT ROWID",
@@ -137,13 +134,7 @@ class SqliteJournal(Journal):
                 f"{self._path} was written by a newer Pushgate (format {version}): "
                 "start that version, or name another --persistence.file"
             )
-        tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master")}
-        # Earlier versions could die between the creation of their tables.
-        left_empty = tables <= _TABLES and not any(
-            self._rows(f"SELECT 1 FROM {name} LIMIT 1")  # noqa: S608 - one of two names
-            for name in tables
-        )
-        if version == 0 and not left_empty:
+        if version == 0 and self._rows("SELECT 1 FROM sqlite_master LIMIT 1"):
             raise StartupError(
                 f"{self._path} is a database of another program: name another --persistence.file"
             )
