@@ -177,26 +177,21 @@ def test_headers_are_those_of_the_toolkit(name, value, complaint):
 
 
 @pytest.mark.parametrize(
-    ("hashed", "complaint"),
+    "hashed",
     [
-        ("b", "hashedSecret too short to be a bcrypted password"),
-        ("", "hashedSecret too short to be a bcrypted password"),
-        (
-            f"'%{HASH[1:]}'",
-            "bcrypt hashes must start with '$', but hashedSecret started with '%'",
-        ),
-        (
-            f"'$3{HASH[2:]}'",
-            "bcrypt algorithm version '3' requested is newer than current version '2'",
-        ),
-        (HASH.replace("$10$", "$99$"), "cost 99 is outside allowed inclusive range 4..31"),
-        (HASH[:-1] + "!", "not a bcrypt hash; make one with `htpasswd -nB user`"),
+        "b",
+        "",
+        f"'%{HASH[1:]}'",
+        f"'$3{HASH[2:]}'",
+        HASH.replace("$10$", "$03$"),
+        HASH.replace("$10$", "$32$"),
+        HASH[:-1] + "!",
     ],
 )
-def test_a_hash_is_refused_in_the_words_of_the_toolkit(hashed, complaint):
-    assert (
-        refusal(f"basic_auth_users:\n  alice: {hashed}\n")
-        == f"line 2: basic_auth_users.alice: crypto/bcrypt: {complaint}"
+def test_what_is_no_bcrypt_hash_is_refused(hashed):
+    assert refusal(f"basic_auth_users:\n  alice: {hashed}\n") == (
+        "line 2: basic_auth_users.alice: crypto/bcrypt: not a bcrypt hash; make one with"
+        " `htpasswd -nB user`"
     )
 
 
