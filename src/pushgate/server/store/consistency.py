@@ -293,12 +293,13 @@ class Index:
             return
         if labels.pop("instance", None) is None:
             labels["instance"] = ""
-        if GroupingKey(labels.items()).packed not in self.groups:
+        same = GroupingKey(labels.items())
+        if same.packed not in self.groups:
             return
         raise ConflictingPush(
             _times_complaint(own, DUPLICATE),
             advice=(
-                f"The group {_shown(labels.items())} exists; no instance and an empty one are "  # noqa: ISC004 - one line of advice
+                f"The group {same} exists; no instance and an empty one are "  # noqa: ISC004 - one line of advice
                 "the same. Push to that group, or delete it first.",
             ),
         )
@@ -339,10 +340,6 @@ def _quoted(text: str) -> str:
     """Return *text* in quotes: of a long one only its ends, which are all that is ever shown."""
     most = _MAX_VIOLATION_LENGTH
     return go_quote(text if len(text) <= 2 * most else text[:most] + text[-most:])
-
-
-def _shown(labels: Iterable[tuple[str, str]]) -> str:
-    return "{" + ",".join(f"{name}={go_quote(value)}" for name, value in sorted(labels)) + "}"
 
 
 def _rivals(family: FamilyShape) -> Iterator[str]:
@@ -438,7 +435,7 @@ class _Check:
                 and (name, claimed) != (family.name, family.type)
             )
             holders = (
-                f"{held.name} is a {held.type.word} in the group {_shown(group.key.labels)}. "
+                f"{held.name} is a {held.type.word} in the group {group.key}. "
                 "Push the same type, use another name, or delete that group first."
                 for group in islice(self._index.groups.values(), _MAX_SEARCHED)
                 if group.key != self._key
