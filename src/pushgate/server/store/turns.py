@@ -148,8 +148,6 @@ class Turns:
         """Take back what the thread, which is waiting, has not taken yet."""
         behind = [*self._more(), *self._inbox]
         self._inbox = []
-        if self._questions:
-            self._batches.put([])  # their wake-up was taken back with the batches
         return behind
 
     def go_on(self) -> None:
@@ -196,10 +194,9 @@ class Turns:
     def _write(self) -> None:
         """Append batches as they come, and tidy between them."""
         while (batch := self._batches.get()) is not None:
-            batch += self._more()
             # Readers may append a question meanwhile; only this thread removes any.
             questions = [self._questions.popleft() for _ in range(len(self._questions))]
-            self._take_turn(_Turn(batch, questions))
+            self._take_turn(_Turn(batch + self._more(), questions))
             while self._tidy() and self._batches.empty():
                 pass
 
@@ -232,12 +229,11 @@ class Turns:
         if news is not None:
             self._loop.call_soon_threadsafe(self._renew, self, turn.batch, news)
             turn.batch = self._renewed.get()
+            is_turn = news.in_turn
         elif is_turn:
             turn.batch += self._more()  # what arrived while others had the turn
-            if self._questions:
-                self._batches.put([])  # asked after the turn began: they need another look
         self._answer(turn, None)
-        if not is_turn or (news is not None and not news.in_turn):
+        if not is_turn:
             return not turn.batch
         try:
             journal.append([step for waiting in turn.batch for step in waiting.steps])
@@ -283,12 +279,14 @@ class Turns:
             return False
 
     def _more(self) -> list[Waiting]:
-        """Return what else waits for the journal by now."""
+        """Return what else waits for the journal by now; leave a wake-up for open questions."""
         out: list[Waiting] = []
         with suppress(Empty):
             while (batch := self._batches.get_nowait()) is not None:
                 out += batch
             self._batches.put(None)  # the end, which _write() has to see
+        if self._questions:
+            self._batches.put([])
         return out
 
 
