@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import NamedTuple
 
 from pushgate.formats.shapecache import remembered
@@ -46,7 +46,7 @@ class Accepted(NamedTuple):
         return f"{self.format}; escaping={self.escaping}".encode()
 
 
-class BodyFormat(Enum):
+class BodyFormat(StrEnum):
     """The format of a push."""
 
     TEXT = "text"

@@ -46,10 +46,7 @@ def long_key(pieces: Iterable[Hashable]) -> Sliced[LongKey]:
 
 def key_of(*columns: tuple[Hashable, ...]) -> Hashable:
     """Return *columns* as a key, cut into pieces if they are long."""
-    for column in columns:
-        if len(column) > PER_PIECE:
-            break
-    else:
+    if max(map(len, columns)) <= PER_PIECE:
         return columns
     # The lengths come first, or columns cut at other places could make the same pieces.
     pieces: list[Hashable] = [tuple(map(len, columns))]

@@ -8,6 +8,7 @@ everything between is here.
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections.abc import Callable
@@ -161,7 +162,9 @@ class PushService:
         self._telemetry = telemetry
         self._decoder = decoder
         self._max_held = settings.limit_held_bytes
-        self._max_pending = settings.limit_pushes_in_flight
+        self._max_pending = settings.limit_pushes_in_flight or math.inf
+        limits = settings.limit_body_bytes, settings.limit_decompressed_bytes
+        self._short_bytes = min([limit for limit in limits if limit], default=math.inf)
         self._is_checked = not settings.push_disable_consistency_check
         pushed = _OK if self._is_checked else _ACCEPTED
         self._success = {**dict.fromkeys(PUSH_METHODS, pushed), "DELETE": _ACCEPTED}
@@ -187,11 +190,12 @@ class PushService:
                 if len(request.idempotency_key) > _MAX_KEY_BYTES:
                     raise InvalidPush(f"the Idempotency-Key has more than {_MAX_KEY_BYTES} bytes")
                 unread = self._queued + len(self._decoding)
-                if 0 < self._max_pending <= self._gateway.waiting + unread:
+                if self._gateway.waiting + unread >= self._max_pending:
                     raise LimitExceeded(
                         f"{self._max_pending} pushes are waiting", "pushes-in-flight", status=503
                     )
-                self.check_length(request, request.length)
+                if request.length > self._short_bytes:
+                    self.check_length(request, request.length)
         except PushgateError as error:
             push.settle(error)
         return push
@@ -274,27 +278,21 @@ class PushService:
         if push.length <= _TINY_BODY_BYTES:
             self._read(push)
         elif self._spent_seconds <= _MAX_SPENT_SECONDS:
-            self._read_timed(push)
+            began = time.perf_counter()
+            self._read(push)
+            self._spent_seconds += time.perf_counter() - began
         else:
             self._queued += 1
-            queue_slice(partial(self._read_queued, push))
+            queue_slice(partial(self._carry_out_queued, push))
 
-    def _read_queued(self, push: "Push") -> None:
+    def _carry_out_queued(self, push: "Push") -> None:
         self._queued -= 1
-        self._read_timed(push)
-
-    def _read_timed(self, push: "Push") -> None:
-        if not self._spent_seconds:
-            asyncio.get_running_loop().call_soon(self._forget_spent)
-        began = time.perf_counter()
-        self._read(push)
-        self._spent_seconds += time.perf_counter() - began
-
-    def _forget_spent(self) -> None:
-        self._spent_seconds = 0.0
+        self._spent_seconds = 0.0  # of another iteration
+        self.carry_out(push)
 
     def _read(self, push: "Push") -> None:
-        request, pieces = push.request, push.take_pieces()
+        request, pieces = push.request, push.pieces
+        push.pieces = []  # so that they do not wait for the disk with it
         try:
             if request.method == "DELETE":
                 self._submit(push, Delete(push.group))
@@ -421,7 +419,7 @@ class Push:
     is_full = False
 
     __slots__ = (
-        "_done", "_held", "_pieces", "_service", "client", "group", "length", "request", "started",
+        "_done", "_held", "_service", "client", "group", "length", "pieces", "request", "started",
     )  # fmt: skip
 
     def __init__(
@@ -433,8 +431,8 @@ class Push:
     ) -> None:
         self._service = service
         self._done: Callable[[Response], None] | None = done
-        self._pieces: list[bytes] = []
         self._held = 0
+        self.pieces: list[bytes] = []
         self.request = request
         self.client = client
         self.group: GroupingKey
@@ -445,9 +443,9 @@ class Push:
         """Take the next *piece* of the body."""
         if self._done is None or self.request.method == "DELETE":
             return
-        self._pieces.append(piece)
+        self.pieces.append(piece)
         self.length += len(piece)
-        if self.length == len(piece) == self.request.length:
+        if len(piece) == self.request.length:
             return  # all of it, and its length was checked at the start
         try:
             self._service.check_length(self.request, self.length)
@@ -462,11 +460,6 @@ class Push:
         if self._done is not None:
             self._service.carry_out(self)
 
-    def take_pieces(self) -> list[bytes]:
-        """Return the pieces of the body, and forget them."""
-        pieces, self._pieces = self._pieces, []
-        return pieces
-
     def hang_up(self) -> None:
         """Ignore that the client is gone: a push that is complete is carried out."""
 
@@ -478,8 +471,9 @@ class Push:
         done, self._done = self._done, None
         if done is None:
             return
-        self._pieces = []
-        self._service.release(self._held)
+        self.pieces = []
+        if self._held:
+            self._service.release(self._held)
         if error is not None:
             # The frames of its traceback hold the body, and this frame would hold them: a
             # cycle. Only unexpected errors keep theirs, for the log.
