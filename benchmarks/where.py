@@ -17,7 +17,7 @@ PYSPY = str(Path(sys.executable).with_name("py-spy"))
 # The innermost of these functions on the stack decides; what is below none of them is the loop.
 STEPS = {
     "HttpProtocol._write_response": "write the answer to the socket (kernel)",
-    "Telemetry.observe_push": "count the push for the server's own metrics",
+    "Telemetry.count_push": "count the push for the server's own metrics",
     "PushService.conclude": "choose the answer",
     "SlotMapping.numbers": "read and write the numbers",
     "_cut": "cut the body at its numbers",

@@ -50,7 +50,7 @@ def test_quantiles_of_few_observations_are_exact(observations, pause):
     window, slow, now = Window(300, 5), SlowWindow(300, 5), 1000
     for value, later in observations:
         now += later
-        window.observe(value, now)
+        window.observe([value], now)
         slow.observe(value, now)
     now += pause
     values = slow.values(now)
@@ -79,7 +79,7 @@ def test_quantiles_of_many_observations_are_within_their_errors(draw, count):
     for index in range(count):
         now = index * 1000 / count
         value = draw(rng, index)
-        window.observe(value, now)
+        window.observe([value], now)
         slow.observe(value, now)
     values = slow.values(1000)
     found = window.quantiles(RANKS, 1000)
@@ -95,8 +95,8 @@ def off(values, value, rank):
 
 def test_observations_are_forgotten_after_the_window():
     window = Window(600, 5)
-    window.observe(1, 0)
-    window.observe(2, 300)
+    window.observe([1], 0)
+    window.observe([2], 300)
     assert window.quantiles([0.1, 0.9], 590) == [1, 2]
     assert window.quantiles([0.1, 0.9], 601) == [2, 2]
     assert all(map(math.isnan, window.quantiles([0.1, 0.9], 1000)))
@@ -106,5 +106,5 @@ def test_observations_are_forgotten_after_the_window():
 def test_a_window_of_millions_stays_small():
     window = Window(600, 5)
     for index in range(300_000):
-        window.observe(index, index / 500)
+        window.observe([index], index / 500)
     assert sum(map(len, window._levels)) + sum(map(len, window._closed)) < 12_000

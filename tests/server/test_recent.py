@@ -10,7 +10,7 @@ def counts(recent: Recent, now: float) -> list[int]:
 def test_pushes_are_counted_by_the_minute():
     recent = Recent()
     for now in (0.0, 1.0, 59.9, 60.0, 200.0):
-        recent.push(now, now)
+        recent.count([now], now)
     assert counts(recent, 200.0) == [3, 1, 0, 1]
     first, _, empty, _ = recent.minutes(200.0)
     assert (first.p50, first.p99) == (1.0, 59.9)
@@ -20,10 +20,10 @@ def test_pushes_are_counted_by_the_minute():
 def test_an_hour_is_kept_however_long_nothing_happens():
     recent = Recent()
     for minute in range(100):
-        recent.push(0.1, 60.0 * minute)
+        recent.count([0.1], 60.0 * minute)
     assert counts(recent, 60.0 * 99) == [1] * MINUTES
     assert counts(recent, 1e9) == [0] * MINUTES
-    recent.push(0.1, 1e9)
+    recent.count([0.1], 1e9)
     assert counts(recent, 1e9)[-1] == 1
 
 

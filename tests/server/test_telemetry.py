@@ -61,7 +61,7 @@ def test_no_family_tells_when_its_counters_were_created(telemetry):
 
 
 def test_every_sample_is_named_like_its_family_and_has_sorted_labels(telemetry):
-    telemetry.observe_push("put", 129, 0.5, 0)
+    telemetry.count_push(200, "PUT", 129, started=-0.5)
     for family in telemetry.families():
         for sample in family.samples:
             assert sample.name.removesuffix("_sum").removesuffix("_count") == family.head.name
@@ -97,9 +97,10 @@ def test_the_build_carries_the_version_of_python_and_none_of_go(telemetry):
 
 def test_requests_are_counted_by_code_handler_and_method(telemetry):
     assert family(telemetry, REQUESTS) is None
-    telemetry.count_request(400, "push", "post")
-    telemetry.count_request(200, "push", "put")
-    telemetry.count_request(200, "push", "put")
+    telemetry.count_push(400, "POST", 129, started=0)
+    telemetry.count_push(200, "PUT", 129, started=0)
+    telemetry.count_push(200, "PUT", 129, started=0)
+    telemetry.count_request(202, "delete", "delete")
     counted = family(telemetry, REQUESTS)
     assert (counted.head.type, counted.head.help) == (
         MetricType.COUNTER,
@@ -107,14 +108,15 @@ def test_requests_are_counted_by_code_handler_and_method(telemetry):
     )
     assert sorted(counted.samples) == [
         (REQUESTS, (("code", "200"), ("handler", "push"), ("method", "put")), 2),
+        (REQUESTS, (("code", "202"), ("handler", "delete"), ("method", "delete")), 1),
         (REQUESTS, (("code", "400"), ("handler", "push"), ("method", "post")), 1),
     ]
 
 
 def test_pushes_are_summed_up_by_method(telemetry):
     assert family(telemetry, SIZE) is None
-    telemetry.observe_push("put", 129, 0.25, 0)
-    telemetry.observe_push("post", 200, 1.5, 0)
+    telemetry.count_push(200, "PUT", 129, started=-0.25)
+    telemetry.count_push(200, "POST", 200, started=-1.5)
     sizes = family(telemetry, SIZE)
     assert (sizes.head.type, sizes.head.help) == (
         MetricType.SUMMARY,
@@ -132,10 +134,23 @@ def test_pushes_are_summed_up_by_method(telemetry):
 
 
 def test_after_ten_minutes_without_a_push_its_quantiles_are_not_known(telemetry, clock):
-    telemetry.observe_push("put", 129, 0.25, 0)
+    telemetry.count_push(200, "PUT", 129, started=-0.25)
     clock.now = 600
     assert values(telemetry, SIZE)[:3] == pytest.approx([float("nan")] * 3, nan_ok=True)
     assert values(telemetry, SIZE)[3:] == [129, 1]
+
+
+def test_every_push_is_counted_in_its_minute(telemetry, clock):
+    for number in range(3600):
+        clock.now = number / 30
+        telemetry.count_push(200, "PUT", 100, started=clock.now - 0.5)
+    assert values(telemetry, SIZE)[3:] == [360_000, 3600]
+    assert values(telemetry, DURATION) == [0.5, 0.5, 0.5, 1800, 3600]
+    minutes = telemetry.minutes()
+    assert len(minutes) == 2
+    assert sum(minute.pushes for minute in minutes) == 3600
+    assert all(abs(minute.pushes - 1800) <= 30 for minute in minutes)  # those of a second
+    assert {minute.p99 for minute in minutes} == {0.5}
 
 
 def test_refused_pushes_are_counted(telemetry):
@@ -165,8 +180,7 @@ def test_families_on_pushes_belong_to_the_server_before_they_have_samples(teleme
 
 def test_what_is_known_of_a_family_is_what_is_exposed(telemetry):
     telemetry.rejected["groups"] += 1
-    telemetry.count_request(200, "push", "put")
-    telemetry.observe_push("put", 1, 1, 0)
+    telemetry.count_push(200, "PUT", 1, started=-1)
     exposed = {head.name: (head.type.word, head.help) for head, _ in telemetry.families()}
     assert telemetry.names() == exposed
 

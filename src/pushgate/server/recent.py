@@ -1,7 +1,7 @@
 """Recent events for the status page, kept in memory and bounded in number."""
 
 from collections import deque
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import NamedTuple
 
 from pushgate.model.grouping import GroupingKey
@@ -55,8 +55,8 @@ class Recent:
         self._window = Window(60, 1)
         self._until: float | None = None
 
-    def push(self, seconds: float, now: float) -> None:
-        """Count a push that took *seconds* and ended at *now*. Costs about 0.5 µs."""
+    def count(self, seconds: Sequence[float], now: float) -> None:
+        """Count pushes that ended at *now*, by how many *seconds* each took."""
         if self._until is None or now >= self._until:
             self._turn(now)
         self._window.observe(seconds, now)

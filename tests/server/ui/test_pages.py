@@ -346,7 +346,7 @@ def test_the_status_page_plots_the_last_hour():
     one = served()
     recent = one.telemetry.recent
     for second in range(150):
-        recent.push(0.002, time.perf_counter() - 150 + second)
+        recent.count([0.002], time.perf_counter() - 150 + second)
     text = one.ask("GET", "/status").text
     assert "<title>2 min ago: rate 1</title>" in text
     assert "<title>1 min ago: p50 2 ms, p99 2 ms</title>" in text

@@ -369,10 +369,8 @@ class PushService:
         if request.method == "DELETE":
             telemetry.count_request(response.status, "delete", "delete")
         else:
-            verb = request.method.lower()
-            now = time.perf_counter()
-            telemetry.count_request(response.status, "push", verb)
-            telemetry.observe_push(verb, request.size + push.length, now - push.started, now)
+            size = request.size + push.length
+            telemetry.count_push(response.status, request.method, size, push.started)
         return response
 
     def _refusal(self, push: "Push", error: Exception) -> Response:

@@ -1,7 +1,6 @@
 """The content of the pages about the server itself: its status, and its rules."""
 
 import os
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -65,7 +64,7 @@ async def status(context: AppContext, now: int) -> dict[str, Any]:
     return {
         **await rules(context, now),
         "tiles": _tiles(context, now),
-        "plots": _plots(recent.minutes(time.perf_counter())),
+        "plots": _plots(context.telemetry.minutes()),
         "plot_size": PLOT,
         "scrapes": [
             (moment(one.time, now), one.address, one.agent, duration(one.seconds), size(one.size))
