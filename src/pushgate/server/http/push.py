@@ -439,12 +439,14 @@ class Push:
 
     def feed(self, piece: bytes) -> None:
         """Take the next *piece* of the body."""
+        if len(piece) == self.request.length:  # all of it; its length was checked at the start
+            self.pieces.append(piece)
+            self.length = len(piece)
+            return
         if self._done is None or self.request.method == "DELETE":
             return
         self.pieces.append(piece)
         self.length += len(piece)
-        if len(piece) == self.request.length:
-            return  # all of it, and its length was checked at the start
         try:
             self._service.check_length(self.request, self.length)
             # Before it is reserved: a refusal releases what is counted here.
