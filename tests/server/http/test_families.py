@@ -13,7 +13,7 @@ def result(steps) -> tuple[list, int]:
     count = 0
     while True:
         try:
-            assert next(steps) == b""
+            next(steps)
         except StopIteration as end:
             return list(end.value), count
         count += 1

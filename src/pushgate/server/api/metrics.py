@@ -70,7 +70,8 @@ def _group(group: Group) -> Iterator[bytes]:
     start = b"{"
     some: dict[str, Any] = {}
     slots = 0
-    for name, family in (yield from sorted_in_steps(members, lambda member: raw(member[0]))):
+    ordered = sorted_in_steps(members, lambda member: raw(member[0]))
+    for name, family in (yield from pausing(ordered, b"")):
         size = family.size if family else 0
         slots += 1 + size
         if slots > most and some:
@@ -150,7 +151,7 @@ class _Points(NamedTuple):
         while batch := [*islice(pairs, _SLOTS_PER_PIECE)]:
             by_bound.update(batch)
             yield b""
-        ordered = yield from sorted_in_steps(by_bound.items(), itemgetter(0))
+        ordered = yield from pausing(sorted_in_steps(by_bound.items(), itemgetter(0)), b"")
         yield from encoded_in_pieces(ordered, dict, _SLOTS_PER_PIECE)
 
 

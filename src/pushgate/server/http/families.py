@@ -4,7 +4,7 @@ A group may have 100,000 families, or a histogram with as many buckets. Generato
 on them into steps of about a millisecond, between which other requests are served.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import accumulate, islice, pairwise, repeat
@@ -16,12 +16,10 @@ from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import Labels
 from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
-from pushgate.model.slices import draining
+from pushgate.model.slices import Sliced, draining
 from pushgate.server.store.group import PUSH_FAILURE_TIME, PUSH_TIME, Group
 
 T = TypeVar("T")
-Steps = Generator[bytes, None, T]
-"""Work that returns a ``T``, in steps; what it yields is empty."""
 
 _ITEMS_PER_STEP = 1000
 _BYTES_PER_STEP = 1000
@@ -145,14 +143,14 @@ def held_bytes(group: Group) -> int:
     return _BYTES_PER_FAMILY * group.families
 
 
-def sorted_in_steps(items: Iterable[T], key: Callable[[T], Any]) -> Steps[Iterator[T]]:
+def sorted_in_steps(items: Iterable[T], key: Callable[[T], Any]) -> Sliced[Iterator[T]]:
     """Return *items* in the order of their *key*, the same as ``sorted`` would."""
     # Not slices.sorting(), whose steps are for items that exist: these are made as they are taken,
     # so that twice as many at a time would take 4 to 8 ms instead of 2 or 3.
     chunks, rest = [], iter(items)
     while chunk := sorted(islice(rest, _ITEMS_PER_STEP), key=key):
         chunks.append(chunk)
-        yield b""
+        yield
     if len(chunks) == 1:
         return iter(chunks[0])
     # Releasing 100,000 items at once is a long step.

@@ -10,10 +10,10 @@ from pushgate.model.family import MetricType
 from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import raw
+from pushgate.model.slices import Sliced
 from pushgate.server.http.families import (
     Family,
     Metric,
-    Steps,
     families as families_of,
     sorted_in_steps,
 )
@@ -66,7 +66,7 @@ class FamilyCard(NamedTuple):
 
 def family_cards(
     group: Group, settings: Settings, now: int, *, max_rows: int | None
-) -> Steps[Iterator[FamilyCard]]:
+) -> Sliced[Iterator[FamilyCard]]:
     """Return the families of *group* with at most *max_rows* metrics of each.
 
     They are ordered by name, except that the push times come last.
