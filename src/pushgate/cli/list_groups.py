@@ -10,7 +10,7 @@ import click
 
 from pushgate.cli.messages import counted, say
 from pushgate.cli.options import Connection, Duration, option, switch, takes
-from pushgate.cli.table import age, label_cells, printable, table
+from pushgate.cli.table import GROUP_HEAD, group_cells, printable, table
 
 if TYPE_CHECKING:
     from pushgate.client.group_list import ListedGroup
@@ -92,11 +92,9 @@ def _show(groups: Sequence["ListedGroup"], listing: Listing) -> None:
     now = time.time()
     rows: list[tuple[str, ...]] = []
     for group in groups:
-        state, reason = ("late" if group.late else "ok"), ""
         # The gateway keeps the reason of a failure when a later push succeeds.
-        if not group.last_push_successful:
-            state, reason = "failed", " ".join(map(printable, group.failure_reason.splitlines()))
-        age_and_state = age(group.last_push, now), state
-        rows.append((*label_cells(group.labels), *age_and_state, str(group.series), reason))
-    for line in table(("JOB", "LABELS", "AGE", "STATE", "SERIES", "REASON"), rows):
+        reasons = [] if group.last_push_successful else group.failure_reason.splitlines()
+        cells = group_cells(group, now, is_late=group.late)
+        rows.append((*cells, " ".join(map(printable, reasons))))
+    for line in table((*GROUP_HEAD, "REASON"), rows):
         click.echo(line)

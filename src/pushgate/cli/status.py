@@ -9,7 +9,7 @@ import click
 from pushgate.cli.list_groups import Listing, State
 from pushgate.cli.messages import say
 from pushgate.cli.options import Connection, GroupKey, takes
-from pushgate.cli.table import age, label_cells, table
+from pushgate.cli.table import GROUP_HEAD, group_cells, table
 
 _ABSENT = 1
 
@@ -62,16 +62,7 @@ def status(
         click.echo(json.dumps({**answer, "groups": shown_groups}, indent=2))
     else:
         click.echo(f"version {about.version or 'unknown'}, started {about.start_time}")
-        rows = [
-            (
-                *label_cells(each.labels),
-                age(each.last_push, now),
-                "ok" if each.last_push_successful else "failed",
-                str(each.series),
-            )
-            for each in shown
-        ]
-        for line in table(("JOB", "LABELS", "AGE", "STATE", "SERIES"), rows):
+        for line in table(GROUP_HEAD, [group_cells(each, now) for each in shown]):
             click.echo(line)
     if family is not None and not groups:
         say(f"no such group has a metric {family!r}")

@@ -1,7 +1,13 @@
 """Tables of groups for terminals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from pushgate.client.group_list import ListedGroup
+    from pushgate.client.results import Group
+
+GROUP_HEAD = ("JOB", "LABELS", "AGE", "STATE", "SERIES")
 _AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -17,10 +23,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def label_cells(labels: Mapping[str, str]) -> tuple[str, str]:
-    """Return the job in *labels*, and the other labels."""
-    others = ",".join(f"{name}={value}" for name, value in labels.items() if name != "job")
-    return printable(labels.get("job", "")), printable(others or "-")
+def group_cells(
+    group: "Group | ListedGroup", now: float, *, is_late: bool = False
+) -> tuple[str, ...]:
+    """Return the row of *group* under :data:`GROUP_HEAD`."""
+    job = printable(group.labels.get("job", ""))
+    others = ",".join(f"{name}={value}" for name, value in group.labels.items() if name != "job")
+    state = "failed" if not group.last_push_successful else "late" if is_late else "ok"
+    return job, printable(others or "-"), age(group.last_push, now), state, str(group.series)
 
 
 def age(time: float | None, now: float) -> str:
