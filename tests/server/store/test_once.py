@@ -88,6 +88,18 @@ def test_a_push_after_an_idle_hour_does_not_forget_everything_at_once():
     assert len(applied) == 201
 
 
+def test_after_a_jump_of_the_clock_keys_are_forgotten_in_memory_and_in_the_file(tmp_path):
+    journal, store = reopened(tmp_path / "db")
+    late = START + REMEMBERED + 1
+    for once, time in (("z", START + 100 * REMEMBERED), ("a", START), ("b", START + 1), ("c", late)):
+        steps = store.admit(posted(once, time))
+        journal.append(steps)
+    assert len(store.applied_keys) == 2
+    assert b"a" not in dict(keys_in(journal))
+    assert store.admit(posted("b", late)) == []
+    journal.close()
+
+
 def test_many_keys_from_other_servers_replace_those_that_are_here_in_slices():
     store = Store()
     finished(store.applied_keys.load((b"%d" % number, START) for number in range(10_000)))

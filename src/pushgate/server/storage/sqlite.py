@@ -356,7 +356,7 @@ class SqliteJournal(Journal):
             yield from ((sql, []) for sql in _KEYS_SCHEMA)
         yield from _inserts("REPLACE INTO applied_keys (key, time) VALUES", [*keys.items()])
         latest = max(keys.values())
-        if latest - self._keys_deleted_at > _KEYS_DELETED_EVERY:
+        if abs(latest - self._keys_deleted_at) > _KEYS_DELETED_EVERY:  # the clock may be set back
             self._keys_deleted_at = latest
             yield _DELETE_OLD_KEYS, [latest - REMEMBERED]
 

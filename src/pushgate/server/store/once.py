@@ -34,10 +34,11 @@ class AppliedKeys:
         """Remember *key*, which was applied at *time*, and forget keys that are too old then."""
         self._times[key] = time
         self._since = time - REMEMBERED
-        # In the order of insertion, which is that of time unless the clock was set back.
+        # In the order of insertion, which is that of time unless the clock was set back: keys of a
+        # far future would then keep all that follow.
         for _ in range(_FORGOTTEN_AT_ONCE):
             oldest = next(iter(self._times.values()))
-            if len(self._times) <= _MAX_REMEMBERED and oldest >= self._since:
+            if len(self._times) <= _MAX_REMEMBERED and abs(time - oldest) <= REMEMBERED:
                 break
             self._times.popitem(last=False)
 
