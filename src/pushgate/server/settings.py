@@ -130,8 +130,8 @@ class Settings:
     )
     limit_held_bytes: int = _flag(
         flags.SIZE,
-        "Maximum total size of the large request heads and bodies that are being received, and of "
-        "the old versions of the metrics that clients are still reading.",
+        "Maximum total size of the requests that are being received, and of the old versions of "
+        "the metrics that clients are still reading. Bodies up to 64 KiB may take as much again.",
         "128MiB",
     )
     limit_series_per_push: int = _flag(

@@ -273,6 +273,28 @@ def test_other_clients_have_a_turn_between_large_heads():
     asyncio.run(check())
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (SCRAPE + INNER_DELETE * 500, 200),
+        (request("GET /metrics", b"#" * 200_000) + INNER_DELETE, 200),
+        (INNER_DELETE.replace(b"Host: g\r\n", b"Host: g\r\nX: %b\r\n" % (b"x" * 12_000)), 503),
+    ],
+    ids=["behind a request", "as its body", "as its head"],
+)
+def test_what_waits_to_be_read_is_dropped_if_all_clients_together_sent_too_much(data, status):
+    async def check() -> None:
+        async with wired(limit_held_bytes=10_000) as wire:
+            await wire.exchanged(PUSH.replace(b"/job/a", b"/job/kept"))
+            [answer] = await wire.exchanged(data)
+            assert answer.status == status
+            assert b"connection: close" in answer.headers
+            assert len(wire.groups()) == 1
+            assert wire.state.held_bytes == 0
+
+    asyncio.run(check())
+
+
 def test_http_1_0_is_answered_as_such_and_closed_unless_it_asks_otherwise():
     async def check() -> None:
         async with wired() as wire:

@@ -124,12 +124,18 @@ def test_a_delete_ignores_its_body():
             "each of its 2 lines repeats them (--limit.decompressed-bytes)",
         ),
         (put(), [b"#" * 70_000], {"limit_held_bytes": 1000}, 503, "--limit.held-bytes"),
+        (put(), [b"#" * 10_000], {"limit_held_bytes": 4999}, 503, "9998 bytes of bodies are held"),
     ],
 )
 def test_a_refusal_says_why(request_, pieces, settings, status, said):
     [(answered, body)] = pushed((request_, pieces), **settings)
     assert answered == status
     assert said in body
+
+
+def test_bodies_that_are_no_larger_than_a_head_are_always_let_in():
+    small = [b"# " + b"x" * 7000, b"\nm 1\n"]
+    assert pushed((put(), small), limit_held_bytes=1000) == [(200, "")]
 
 
 def test_what_is_held_of_bodies_is_released():

@@ -91,7 +91,12 @@ def test_a_push_after_an_idle_hour_does_not_forget_everything_at_once():
 def test_after_a_jump_of_the_clock_keys_are_forgotten_in_memory_and_in_the_file(tmp_path):
     journal, store = reopened(tmp_path / "db")
     late = START + REMEMBERED + 1
-    for once, time in (("z", START + 100 * REMEMBERED), ("a", START), ("b", START + 1), ("c", late)):
+    for once, time in (
+        ("z", START + 100 * REMEMBERED),
+        ("a", START),
+        ("b", START + 1),
+        ("c", late),
+    ):
         steps = store.admit(posted(once, time))
         journal.append(steps)
     assert len(store.applied_keys) == 2

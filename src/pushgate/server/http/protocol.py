@@ -50,8 +50,8 @@ from pushgate.server.http.slices import SLICE_SECONDS, queue_slice
 
 _log = logging.getLogger(__name__)
 
-# Smaller heads are not counted, and wait for no turn: with 10,000 connections, they hold 80 MiB at
-# most.
+# Less than that of requests that wait is not counted, and smaller heads wait for no turn: with
+# 10,000 connections, they hold 80 MiB at most.
 _LARGE_HEAD_BYTES = 8 << 10
 # Received and not yet read: from here on the client has to wait.
 _HIGH_WATER_BYTES = 64 << 10
@@ -81,7 +81,7 @@ _REFUSALS: Final = {
     "connections": plain_error(503, "too many connections (--limit.connections)", RETRY),
     "open-files": plain_error(503, "too many connections for the limit of open files", RETRY),
     "held-bytes": plain_error(
-        503, "too many bytes of request heads are being received (--limit.held-bytes)", RETRY
+        503, "too many bytes of requests are being received (--limit.held-bytes)", RETRY
     ),
 }
 # Browsers send one of these with every write, other clients hardly ever: only such requests need
@@ -118,8 +118,8 @@ class ServerState:
         weak reference.
         """
         self.exchanges: set[asyncio.Task[None]] = set()
-        self.held_head_bytes = 0
-        """Bytes of all large heads that have not arrived completely."""
+        self.held_bytes = 0
+        """Bytes of requests that have arrived and are not read yet, where these are many."""
         self.is_stopping = False
         self._is_full = False
         self.date: tuple[tuple[bytes, bytes], ...] = ()
@@ -184,7 +184,7 @@ class HttpProtocol(asyncio.Protocol):
         # A head that is not complete yet:
         self._in_head = False
         self._searched = 0  # so many bytes of the buffer do not contain its end
-        self._held_head_bytes = 0  # counted in the state, if it is large
+        self._held_bytes = 0  # of the buffer, counted in the state
         # The request that is being served:
         self._framing: Counted | Chunked | None = None  # while its body is arriving
         self._sink: Push | Exchange | None = None  # receives the body; None once it is refused
@@ -267,8 +267,8 @@ class HttpProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of the interface
         self._state.connections.discard(self)
         self._is_ending = True
-        self._count_head(0)
         self._buffer.clear()
+        self._count_held()
         self.writable.set()
         sink, self._sink = self._sink, None
         if sink is not None:
@@ -380,6 +380,9 @@ class HttpProtocol(asyncio.Protocol):
 
     def _regulate_reading(self) -> None:
         """Stop receiving while much is buffered that cannot be processed yet."""
+        self._count_held()
+        if self._held_bytes and self._state.held_bytes > self._state.max_held_bytes:
+            self._make_room()
         is_blocked = self._owes_response or self._framing is not None or not self.writable.is_set()
         pause = len(self._buffer) > _HIGH_WATER_BYTES and (is_blocked or self._is_scheduled)
         if pause != self._is_paused and not self._transport.is_closing():
@@ -430,7 +433,6 @@ class HttpProtocol(asyncio.Protocol):
         del buffer[: end.end()]
         self._in_head = False
         self._searched = 0
-        self._count_head(0)
         try:
             # Without its last line end, as a segment is split where a known head is looked up.
             self._start_request(parse_head(head), head.removesuffix(b"\r\n"))
@@ -448,17 +450,32 @@ class HttpProtocol(asyncio.Protocol):
             self._deadline = self._loop.time() + state.header_seconds
         length = len(self._buffer)
         self._searched = max(0, length - 2)  # LF CR of the end may be there already
-        self._count_head(length if length > _LARGE_HEAD_BYTES else 0)
-        if self._held_head_bytes and state.held_head_bytes > state.max_held_bytes:
-            self._refuse_for("held-bytes")
-        elif self._at_eof or self._buffer[0] == _TLS_HANDSHAKE:
+        if self._at_eof or self._buffer[0] == _TLS_HANDSHAKE:
             # A client that wants TLS learns at once that this port speaks plain HTTP.
             self._refuse(BAD_REQUEST)
 
-    def _count_head(self, length: int) -> None:
-        """Count *length* bytes of a head that is not complete, instead of those so far."""
-        self._state.held_head_bytes += length - self._held_head_bytes
-        self._held_head_bytes = length
+    def _count_held(self) -> None:
+        """Count the bytes in the buffer, if there are many, instead of those so far."""
+        length = len(self._buffer) if len(self._buffer) > _LARGE_HEAD_BYTES else 0
+        self._state.held_bytes += length - self._held_bytes
+        self._held_bytes = length
+
+    def _make_room(self) -> None:
+        """Drop what this client has sent too early: all of them have sent too much together.
+
+        The connection ends with the response that it waits for, or with a refusal.
+        """
+        self._keep_alive = False
+        self._buffer.clear()
+        if self._framing is not None:
+            self._fail_body(
+                LimitExceeded("too many bytes are being received", "held-bytes", status=503)
+            )
+        elif self._owes_response:
+            self._state.telemetry.rejected["held-bytes"] += 1
+        else:
+            self._refuse_for("held-bytes")
+        self._count_held()
 
     def _start_request(self, request: RequestHead, head: bytes) -> None:
         state = self._state
@@ -616,8 +633,8 @@ class HttpProtocol(asyncio.Protocol):
     def _end(self, *, lingers: bool = False) -> None:
         """Accept no more requests. Close once the client has sent what it is sending."""
         self._is_ending = True
-        self._count_head(0)
         self._buffer.clear()
+        self._count_held()
         # TLS has no half-closed connections here: its clients would wait for the end, and send
         # nothing, all the time that we linger.
         lingers = self._framing is not None or (lingers and not self.is_tls)
