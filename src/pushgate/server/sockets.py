@@ -113,7 +113,7 @@ def _listen(address: str, *, shares_ports: bool) -> socket.socket:
     if not 0 <= port <= 65535:
         raise StartupError(f"listen {address}: expected host:port, :port, [::1]:port or unix:/path")
     if host in ("", "::"):
-        return _everywhere(port, shares_ports=shares_ports)
+        return _bind(("::", port), socket.AF_INET6, shares_ports=shares_ports)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
@@ -123,36 +123,24 @@ def _listen(address: str, *, shares_ports: bool) -> socket.socket:
     return _bind(name, family, shares_ports=shares_ports)
 
 
-def _everywhere(port: int, *, shares_ports: bool) -> socket.socket:
-    """Listen on all addresses: IPv6 and IPv4, or only IPv4 where IPv6 is off."""
+def _bind(name: tuple[Any, ...], family: int, *, shares_ports: bool) -> socket.socket:
+    """Listen on *name*; the address ``::`` means IPv4 as well, or only IPv4 where IPv6 is off."""
+    # One socket for both families, as Go's listeners have it.
+    is_both = name[0] == "::"
     try:
-        # One socket for both families, as Go's listeners have it.
         return socket.create_server(
-            ("::", port),
-            family=socket.AF_INET6,
-            backlog=BACKLOG,
-            dualstack_ipv6=True,
-            reuse_port=shares_ports,
+            name, family=family, backlog=BACKLOG, reuse_port=shares_ports, dualstack_ipv6=is_both
         )
     except ValueError:  # Python knows that there is no IPv6
-        pass
+        if not is_both:
+            raise
     except OSError as error:
-        # The kernel knows IPv6, but no interface has it.
-        if error.errno not in _NO_IPV6:
-            raise _refusal(("::", port), error) from None
-    everywhere = ("0.0.0.0", port)  # noqa: S104 - what `:port` asks for
+        # The kernel may know IPv6, and no interface have it.
+        if not (is_both and error.errno in _NO_IPV6):
+            where = _host_and_port(name)
+            raise StartupError(f"listen tcp {where}: bind: {_reason(error)}") from None
+    everywhere = ("0.0.0.0", name[1])  # noqa: S104 - what `:port` asks for
     return _bind(everywhere, socket.AF_INET, shares_ports=shares_ports)
-
-
-def _bind(name: tuple[Any, ...], family: int, *, shares_ports: bool) -> socket.socket:
-    try:
-        return socket.create_server(name, family=family, backlog=BACKLOG, reuse_port=shares_ports)
-    except OSError as error:
-        raise _refusal(name, error) from None
-
-
-def _refusal(name: tuple[Any, ...], error: OSError) -> StartupError:
-    return StartupError(f"listen tcp {_host_and_port(name)}: bind: {_reason(error)}")
 
 
 def _listen_unix(path: Path) -> socket.socket:
