@@ -190,9 +190,9 @@ CORRUPT, UNSUPPORTED = "snappy: corrupt input", "snappy: unsupported input"
         (SNAPPY + b"\x00", CORRUPT),
         (SNAPPY[:14] + bytes(4) + SNAPPY[18:], CORRUPT),
         (SNAPPY + b"\xff\x06\0\0sNaPpX", CORRUPT),
-        (SNAPPY_START + b"\x01\x03\0\0abc", CORRUPT),
         (SNAPPY_START + b"\x00\x05\0\0abcd\xff", CORRUPT),
-        (SNAPPY_START + b"\x01" + (65_541).to_bytes(3, "little") + bytes(65_541), CORRUPT),
+        (SNAPPY_START + b"\x01\x03\0\0abc", UNSUPPORTED),
+        (SNAPPY_START + b"\x01" + (65_541).to_bytes(3, "little") + bytes(65_541), UNSUPPORTED),
         (SNAPPY + b"\x02\0\0\0", UNSUPPORTED),
         (SNAPPY + b"\x7f\0\0\0", UNSUPPORTED),
         (SNAPPY + b"\x80" + (76_495).to_bytes(3, "little") + bytes(76_495), UNSUPPORTED),
@@ -208,16 +208,10 @@ def test_an_empty_snappy_body_is_empty():
 
 
 def test_snappy_chunks_of_padding_and_further_identifiers_are_skipped():
-    padding = b"\xfe" + (76_494).to_bytes(3, "little") + bytes(76_494)
+    padding = b"\xfe" + (65_536).to_bytes(3, "little") + bytes(65_536)
     raw = b"\x01" + (8).to_bytes(3, "little") + snappy_checksum(b"m 1\n") + b"m 1\n"
     body = SNAPPY_START + padding + SNAPPY + b"\x80\0\0\0" + raw
     assert decompress(body, "snappy", limit=LIMIT) == PLAIN + b"m 1\n"
-
-
-def test_a_snappy_body_of_countless_chunks_is_refused():
-    empty = b"\x01\x04\0\0" + snappy_checksum(b"")
-    assert decompress(SNAPPY_START + empty * 99_999, "snappy", limit=LIMIT) == b""
-    assert "more than 100000 chunks" in complaint(SNAPPY_START + empty * 100_000, "snappy")
 
 
 def snappy_checksum(data):
