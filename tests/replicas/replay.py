@@ -93,7 +93,7 @@ def reversals(trace: Iterable[Entry], requests: Sequence[Request]) -> Iterator[s
 
 def shown(store: Store) -> str:
     """Return the exposition of *store*."""
-    view = TextView(Escaping.UNDERSCORES, list)
+    view = TextView(Escaping.UNDERSCORES)
     return b"".join(finished(Exposition(store, view, Encoding()).scrape())).decode()
 
 

@@ -50,12 +50,8 @@ def decoded(encoding, data: bytes) -> bytes:
     return zstd.decompress(data) if encoding.token == "zstd" and data else data
 
 
-def text_view(families=own) -> TextView:
-    return TextView(Escaping.UNDERSCORES, families)
-
-
 def exposition(store: Store, encoding=ENCODINGS[0], families=own) -> Exposition:
-    return Exposition(store, text_view(families), encoding)
+    return Exposition(store, TextView(Escaping.UNDERSCORES), encoding, families)
 
 
 def shown(one: Exposition, encoding=ENCODINGS[0]) -> str:
@@ -65,9 +61,9 @@ def shown(one: Exposition, encoding=ENCODINGS[0]) -> str:
 def slow_shown(store: Store, families=own) -> str:
     """Return the exposition of *store* made anew: a dictionary from name to text."""
     heads, metrics = {}, {}
-    for one in text_view(families).own():
+    for one in families():
         heads[one.head.name] = header(one.head, Escaping.UNDERSCORES)
-        metrics[one.head.name] = one.metrics
+        metrics[one.head.name] = TextView(Escaping.UNDERSCORES).render_own(one)
     for group in store.groups():
         contents = [(TIMES_SHAPE, times_numbers(group))]
         contents += [
@@ -200,7 +196,7 @@ def test_only_runs_with_a_change_are_rendered_again():
             rendered.extend(group.key.job for group in groups)
             return super().pieces(groups)
 
-    kept = Exposition(store, Counting(Escaping.UNDERSCORES, own), Gzip())
+    kept = Exposition(store, Counting(Escaping.UNDERSCORES), Gzip(), own)
     finished(kept.scrape())
     assert len(rendered) == 100
     rendered.clear()

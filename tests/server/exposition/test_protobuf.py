@@ -60,14 +60,14 @@ def test_pushed_families_are_exposed_byte_for_byte_as_the_reference_does(recorde
     pushed = decode(base64.b64decode(RECORDED["body"]))
     key = GroupingKey([("job", "j")])
     group = Group(key, (Block(pushed, 1),), pushed_at=1, failed_at=0, since=1)
-    got = exposed(ProtobufView(Escaping(recorded["escaping"]), tuple), group)
+    got = exposed(ProtobufView(Escaping(recorded["escaping"])), group)
     del got["push_time_seconds"], got["push_failure_time_seconds"]
     assert set(got.values()) == set(map(base64.b64decode, recorded["families"]))
 
 
 def test_the_push_times_are_among_the_families_of_a_group():
     group = Group(GroupingKey([("job", "j")]), (), pushed_at=1_500_000_000, failed_at=0, since=1)
-    got = exposed(ProtobufView(Escaping.UNDERSCORES, tuple), group)
+    got = exposed(ProtobufView(Escaping.UNDERSCORES), group)
     [family] = messages(got["push_time_seconds"])
     assert family.help == b"Last Unix time when changing this group in the Pushgateway succeeded."
     [metric] = family.metric
@@ -77,15 +77,14 @@ def test_the_push_times_are_among_the_families_of_a_group():
 
 
 def test_own_metrics_are_messages_with_their_own_labels_only():
-    delimited = ProtobufView(Escaping.UNDERSCORES, lambda: OWN)
-    counter, summary = delimited.own()
-    wire = delimited.head(counter.head, len(counter.metrics))
-    (family,) = messages(wire + counter.metrics)
+    delimited = ProtobufView(Escaping.UNDERSCORES)
+    counter, summary = map(delimited.render_own, OWN)
+    (family,) = messages(delimited.head(OWN[0].head, len(counter)) + counter)
     assert (family.name, family.help, family.type) == (b"c_total", b"A counter.", 0)
     metric = message_class("Metric")
     code = {"name": b"code", "value": b"200"}
     assert list(family.metric) == [metric(label=[code], counter={"value": 3})]
-    got = message_class("MetricFamily").FromString(summary.metrics).metric
+    got = message_class("MetricFamily").FromString(summary).metric
     assert [pair.value for one in got for pair in one.label] == [b"post", b"put"]
     assert {str(one.summary) for one in got} == {
         str(
@@ -128,7 +127,7 @@ def test_groups_that_are_rendered_together_say_what_each_says_alone(sent):
 
 def by_name(groups: list[Group]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    for family, piece in ProtobufView(Escaping.UNDERSCORES, tuple).pieces(groups):
+    for family, piece in ProtobufView(Escaping.UNDERSCORES).pieces(groups):
         if piece:
             found[family.name] = found.get(family.name, b"") + piece
     return found

@@ -161,7 +161,7 @@ def test_families_that_are_written_alike_have_one_header():
         (b"", b"# TYPE n_x counter\nn_x 3\n"),
         2,
     )
-    view = TextView(Escaping.UNDERSCORES, tuple)
+    view = TextView(Escaping.UNDERSCORES)
     exposition = b"".join(finished(Exposition(store, view, Encoding()).scrape())).decode()
     assert [line for line in exposition.splitlines() if "n_" in line] == [
         "# HELP n_x dotted",
@@ -224,8 +224,8 @@ def test_whatever_was_pushed_a_scrape_in_each_text_format_can_be_read(rule, sent
     for number, (kind, key, pushed) in enumerate(sent, 1):
         push(store, decoder, kind, key, pushed, number)
     for escaping in Escaping:
-        view = TextView(escaping, TELEMETRY.families)
-        chunks = finished(Exposition(store, view, Encoding()).scrape())
+        one = Exposition(store, TextView(escaping), Encoding(), TELEMETRY.families)
+        chunks = finished(one.scrape())
         exposition = b"".join(chunks).decode()
         assert_readable(exposition)
         if escaping is Escaping.ALLOW_UTF8:  # others may write two names alike

@@ -21,7 +21,7 @@ def test_the_times_of_a_group_are_seconds_in_the_order_of_their_shape():
 def test_only_groups_that_are_expected_have_an_interval():
     groups = [group("a"), group("b"), group("c")]
     expected = {"a": 60 * 10**9, "c": 1_500_000_000}
-    view = TextView(Escaping.ALLOW_UTF8, tuple, lambda one: expected.get(one.key.job, 0))
+    view = TextView(Escaping.ALLOW_UTF8, lambda one: expected.get(one.key.job, 0))
 
     shown = [piece for family, piece in view.pieces(groups) if family is EXPECTED_INTERVAL]
 

@@ -36,7 +36,7 @@ def after(pushes: list[str], operations: dict[str, str] = ALL_SUMS) -> list[str]
     served = store(operations)
     for body in pushes:
         change(served, post(key(), body))
-    view = TextView(Escaping.UNDERSCORES, list)
+    view = TextView(Escaping.UNDERSCORES)
     text = b"".join(piece for _, piece in view.pieces([served.get(key())])).decode()
     return [
         line.replace('{instance="",job="j"}', "").replace(',instance="",job="j"', "")

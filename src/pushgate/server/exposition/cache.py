@@ -18,7 +18,7 @@ from pushgate.model.quoting import raw
 from pushgate.model.slices import PER_SLICE, Sliced, sorting
 from pushgate.server.exposition.protobuf import ProtobufView
 from pushgate.server.exposition.text import TextView
-from pushgate.server.exposition.view import OwnMetrics, View
+from pushgate.server.exposition.view import Metrics, View
 from pushgate.server.store.group import Group
 from pushgate.server.store.selection import SelectedGroups
 from pushgate.server.store.store import Store
@@ -95,13 +95,16 @@ class Exposition:
         source: Store | SelectedGroups,
         view: View,
         encoding: Encoding,
+        own: Callable[[], Iterable[OwnSamples]] = tuple,
         lock: asyncio.Lock | None = None,
     ) -> None:
+        """Show the groups of *source* among *own*, the server's metrics, ordered by name."""
         self.lock = lock or asyncio.Lock()
         self.next: asyncio.Task[tuple[int, list[bytes]]] | None = None
         self._source = source
         self._view = view
         self._encoding = encoding
+        self._own = own
         self._rules = source.rules
         # What is made of a run goes with it, as soon as one of its groups changes.
         self._by_run: WeakKeyDictionary[Run, _Rendered] = WeakKeyDictionary()
@@ -113,8 +116,8 @@ class Exposition:
         If nothing has changed since the last one, only the own metrics are rendered.
         """
         # No yield comes between own metrics, revision and runs: they are of one moment.
-        own = self._view.own()
-        names = tuple(family.head.name for family in own)
+        own = [(family.head, self._view.render_own(family)) for family in self._own()]
+        names = tuple(head.name for head, _ in own)
         revision = self._source.revision
         if self._rules is not self._source.rules:  # they are part of what is shown
             self._rules = self._source.rules
@@ -125,18 +128,18 @@ class Exposition:
             self._plan = revision, names, plan
         return self._joined(own, self._plan[2])
 
-    def _joined(self, own: list[OwnMetrics], plan: _Plan) -> list[bytes]:
+    def _joined(self, own: list[Metrics], plan: _Plan) -> list[bytes]:
         pieces = [*plan.stretches[0].pieces]
         total = plan.stretches[0].total
         nothing = _Stretch(self._encoding)
         mine: list[bytes] = []
-        for family, stretch in zip(own, plan.stretches[1:], strict=True):
-            merged = plan.merged.get(family.head.name, nothing)
+        for (head, metrics), stretch in zip(own, plan.stretches[1:], strict=True):
+            merged = plan.merged.get(head.name, nothing)
             # Pushed metrics of the same name follow under the same header: a family comes once.
-            length = len(family.metrics) + merged.total.length
-            mine += [self._view.head(family.head, length), family.metrics]
+            length = len(metrics) + merged.total.length
+            mine += [self._view.head(head, length), metrics]
             # Own families with nothing between them become one piece.
-            if merged.pieces or stretch.pieces or family is own[-1]:
+            if merged.pieces or stretch.pieces or head is own[-1][0]:
                 piece, mine = self._encoding.piece(b"".join(mine)), []
                 pieces += [piece, *merged.pieces, *stretch.pieces]
                 total = joined((total, piece, merged.total, stretch.total))
@@ -245,8 +248,8 @@ class Views:
         key = (kind, encoding.token)
         exposition, _ = self._used.get(key) or (None, now)
         if exposition is None:
-            view = self._view(kind, self._telemetry.families)
-            exposition = Exposition(self._store, view, encoding)
+            own = self._telemetry.families
+            exposition = Exposition(self._store, self._view(kind), encoding, own)
         self._used[key] = (exposition, now)
         return exposition
 
@@ -256,17 +259,17 @@ class Views:
         Nothing of it is kept, because the number of possible selections is unlimited. All share a
         lock, so that only one at a time takes memory.
         """
-        return Exposition(groups, self._view(kind, tuple), encoding, self._one_at_a_time)
+        return Exposition(groups, self._view(kind), encoding, lock=self._one_at_a_time)
 
     def forget_unused(self, before: float) -> None:
         """Drop what was last used before the time *before*."""
         for key in [key for key, (_, used) in self._used.items() if used < before]:
             del self._used[key]
 
-    def _view(self, kind: Accepted, own: Callable[[], Iterable[OwnSamples]]) -> View:
+    def _view(self, kind: Accepted) -> View:
         interval = self._store.expected_interval
         match kind.format:
             case Format.TEXT:
-                return TextView(kind.escaping, own, interval)
+                return TextView(kind.escaping, interval)
             case Format.PROTOBUF:
-                return ProtobufView(kind.escaping, own, interval)
+                return ProtobufView(kind.escaping, interval)

@@ -14,7 +14,7 @@ from pushgate.formats.protobuf.wire import double, varint
 from pushgate.model.family import FamilyShape
 from pushgate.model.grouping import Labels
 from pushgate.model.names import Escaping
-from pushgate.server.exposition.view import Piece, Rows, View
+from pushgate.server.exposition.view import Metrics, Rows, View
 from pushgate.server.telemetry import Family as OwnSamples, Sample
 
 
@@ -23,7 +23,7 @@ class ProtobufView(View):
 
     at_once = METRICS_AT_ONCE
 
-    def render(self, rows: Rows) -> Iterator[Piece]:
+    def render(self, rows: Rows) -> Iterator[Metrics]:
         families = rows[0][1].shape.families
         for at, metrics in encode_metrics(rows, self._escaping):
             yield families[at], metrics

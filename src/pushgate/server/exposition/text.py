@@ -6,7 +6,7 @@ from pushgate.model.family import FamilyShape
 from pushgate.model.layout import MAX_LINES, escape_label_value, header, label_values
 from pushgate.model.names import escape
 from pushgate.model.numbers import exposed, go_float
-from pushgate.server.exposition.view import Piece, Rows, View
+from pushgate.server.exposition.view import Metrics, Rows, View
 from pushgate.server.telemetry import Family as OwnSamples, Sample as OwnSample
 
 
@@ -15,7 +15,7 @@ class TextView(View):
 
     at_once = MAX_LINES // 2  # series: a histogram without the bucket +Inf has a line more
 
-    def render(self, rows: Rows) -> Iterator[Piece]:
+    def render(self, rows: Rows) -> Iterator[Metrics]:
         key, pushed = rows[0]
         layout, families = pushed.shape.layout(key), pushed.shape.families
         values = [label_values(key) for key, _ in rows]

@@ -1,9 +1,9 @@
 """What all formats of expositions have in common: which metrics they show, and in which order."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from pushgate.model.family import FamilyShape
 from pushgate.model.grouping import GroupingKey
@@ -30,17 +30,10 @@ Interval = Callable[[Group], int]
 """Returns the interval at which a group is expected to be pushed, in nanoseconds; 0 for none."""
 
 
-class OwnMetrics(NamedTuple):
-    """One family of the server's own metrics: its head, and the bytes of its metrics."""
+Metrics: TypeAlias = tuple[FamilyShape, bytes]
+"""A family, and the bytes of some of its metrics."""
 
-    head: FamilyShape
-    metrics: bytes
-
-
-Piece = tuple[FamilyShape, bytes]
-"""A family and bytes of some of its metrics."""
-
-PAUSE: Final[Piece] = (PUSH_TIME, b"")  # the family does not matter
+PAUSE: Final[Metrics] = (PUSH_TIME, b"")  # the family does not matter
 
 Row: TypeAlias = tuple[GroupingKey, Pushed]
 """Something that a group shows: a block that was pushed, or what the server adds to it."""
@@ -58,22 +51,16 @@ class View(ABC):
     Where labels are long, they are fewer.
     """
 
-    def __init__(
-        self,
-        escaping: Escaping,
-        own: Callable[[], Iterable[OwnSamples]],
-        interval: Interval = lambda _: 0,
-    ) -> None:
-        """Show the metrics *own* of the server, and the *interval* of each group."""
+    def __init__(self, escaping: Escaping, interval: Interval = lambda _: 0) -> None:
+        """Show the *interval* of each group, too."""
         self._escaping = escaping
-        self._own = own
         self._interval = interval
 
-    def pieces(self, groups: Sequence[Group]) -> Iterator[Piece]:
+    def pieces(self, groups: Sequence[Group]) -> Iterator[Metrics]:
         """Yield the metrics of *groups*, which are sorted; each family has the groups in order.
 
-        A piece takes some milliseconds at most; an empty one is a pause in which other work may
-        run.
+        A step takes some milliseconds at most; one without metrics is a pause in which other work
+        may run.
         """
         times = [(group.key, Pushed(TIMES_SHAPE, times_numbers(group))) for group in groups]
         yield PAUSE
@@ -102,11 +89,7 @@ class View(ABC):
             for same in by_shape.values():
                 yield from self._in_batches(same)
 
-    def own(self) -> list[OwnMetrics]:
-        """Return the server's own metrics of this moment, ordered by name."""
-        return [OwnMetrics(family.head, self.render_own(family)) for family in self._own()]
-
-    def _in_batches(self, rows: list[Row]) -> Iterator[Piece]:
+    def _in_batches(self, rows: list[Row]) -> Iterator[Metrics]:
         for _, some in groupby(rows, key=lambda row: row[1].shape.layout(row[0])):
             same = list(some)
             shape = same[0][1].shape
@@ -117,7 +100,7 @@ class View(ABC):
                 yield from self.render(same[start : start + step])
 
     @abstractmethod
-    def render(self, rows: Rows) -> Iterator[Piece]:
+    def render(self, rows: Rows) -> Iterator[Metrics]:
         """Yield the metrics of *rows* of one layout; each family has the rows in order."""
 
     @abstractmethod
