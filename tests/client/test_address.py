@@ -1,6 +1,5 @@
 import base64
 import json
-import os
 import socket
 import sys
 import threading
@@ -136,7 +135,7 @@ def test_grouping_values_become_text_and_are_sorted():
     assert gateway.url.endswith("/job/j/a/True/b/2")
 
 
-def test_values_that_are_new_in_each_run_are_warned_about(caplog):
+def test_values_that_are_new_in_each_run_are_warned_about(caplog, monkeypatch):
     key = {"run": "6f0b8f5e-5f1c-4a8e-9e4d-0f6f3a1f8b11"}
     for _ in range(2):
         PushGateway(job="j", grouping_key=key, properties=False)
@@ -144,7 +143,10 @@ def test_values_that_are_new_in_each_run_are_warned_about(caplog):
         "The value of 'run' looks different in each run, and the gateway keeps a group for each."
     ]
     assert looks_unique("1790000000")
-    assert looks_unique(str(os.getpid()))
+    monkeypatch.setattr("os.getpid", lambda: 4711)
+    assert looks_unique("4711")
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    assert not looks_unique("1")  # in a container, and rather the number of a shard
     assert not looks_unique("db1")
 
 

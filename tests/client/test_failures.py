@@ -54,6 +54,12 @@ def test_an_address_without_a_port_says_which_port_a_gateway_has(caller, registr
     )
 
 
+def test_an_address_that_has_the_path_of_the_metrics_already_is_noticed(caller, registry):
+    with rogue(answer(404)) as server:
+        failure = fails(caller, make(caller, f"{server.url}/metrics", registry))
+    assert failure.hint == "leave /metrics out of the address"
+
+
 @pytest.mark.parametrize(
     ("body", "hint", "options"),
     [

@@ -133,3 +133,9 @@ def test_the_names_that_the_documentation_gives_are_the_names_that_are_known():
     assert timeouts == (3, 4)
     with pytest.raises(ConfigurationError, match="Unknown property"):
         load({"io.prometheus.exporter.timestamps_in_ms": "true"}, env={})
+
+
+@pytest.mark.parametrize("value", [5, False, None, {"a": "b"}])
+def test_a_value_in_code_that_is_no_text_is_named(value):
+    with pytest.raises(ConfigurationError, match=r"pushgate\.retries: expecting text, found"):
+        load({"pushgate.retries": value}, env={})

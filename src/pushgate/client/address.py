@@ -165,7 +165,9 @@ def _checked_value(name: str, value: str) -> str:
 
 def looks_unique(value: str) -> bool:
     """Return whether *value* is probably different in each run: a UUID, a pid, a time."""
-    return value == str(os.getpid()) or re.fullmatch(_LOOKS_UNIQUE, value) is not None
+    # In a container, the number of a process is small, and a small number may be that of a shard.
+    is_pid = value == str(os.getpid()) and len(value) > 2
+    return is_pid or re.fullmatch(_LOOKS_UNIQUE, value) is not None
 
 
 def push_url(

@@ -139,7 +139,9 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
         return "another group has a different metric of this name: rename it, or delete that group"
     if error.status in {404, 405, 501}:
         hint = port_hint(info)
-        if error.status == 404 and "/api/v1/groups" in info.url:
+        if error.status == 404 and "/metrics" in urlsplit(info.base).path:
+            hint = "leave /metrics out of the address"
+        elif error.status == 404 and "/api/v1/groups" in info.url:
             hint = "the gateway has no list of groups; Pushgate has"
         elif error.status == 405 and info.method == "PATCH":
             hint = "the gateway cannot replace single series; Pushgate can"

@@ -151,7 +151,7 @@ def load(
 
 
 def _all(
-    external: Mapping[str, str],
+    external: Mapping[Any, Any],  # a program may give what is no text
     external_origin: str,
     env: Mapping[str, str],
     config_file: FilePath | None,
@@ -175,6 +175,9 @@ def _all(
         if variable.startswith(("IO_PROMETHEUS", "PUSHGATE_")):
             yield variable.lower(), value, f"${variable}"
     for key, value in external.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            message = f"{key}: expecting text, found {type(value).__name__}"
+            raise ConfigurationError(message, key=str(key), source=external_origin)
         yield _snake(key), value, external_origin
 
 
