@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import click
@@ -45,3 +47,9 @@ def test_a_command_takes_sets_of_options_as_dataclasses():
     assert seen == [("w", More(size=5, color=None))]
     shown = CliRunner().invoke(command, ["--help"]).output
     assert shown.index("--size") < shown.index("--color")
+
+
+def test_a_click_whose_types_are_not_generic_is_new_enough():
+    # Before 8.4; other packages of an environment, such as Airflow, may ask for one of those.
+    program = "import click; click.ParamType.__class_getitem__ = None; import pushgate.cli.options"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

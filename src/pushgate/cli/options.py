@@ -19,10 +19,14 @@ from pushgate.model.duration import parse_duration
 if TYPE_CHECKING:
     from pushgate.cli.metrics_text import MetricsText
 
+    _Seconds = click.ParamType[float]
+else:
+    _Seconds = click.ParamType  # which is generic from click 8.4 on
+
 Pairs = Mapping[str, str]
 
 
-class Duration(click.ParamType[float]):
+class Duration(_Seconds):
     """Seconds above 0, written as ``30``, ``1.5``, ``90s``, ``2h``, ``1d12h``."""
 
     name = "duration"
