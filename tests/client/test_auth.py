@@ -147,12 +147,24 @@ def test_what_no_header_can_hold_is_refused_and_never_shown(caller, options, mes
     assert "s3" not in str(caught.value)
 
 
-def test_a_coroutine_function_has_to_return_text():
-    async def nothing():
-        return None
+async def nothing():
+    return None
 
-    gateway = AsyncPushGateway("localhost:1", job="j", bearer_token=nothing, properties=False)
-    with pytest.raises(ConfigurationError, match="function returned NoneType instead of text"):
+
+async def sealed():
+    raise TimeoutError("the vault is slow")
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (nothing, "returned NoneType instead of text"),
+        (sealed, "failed: TimeoutError: the vault is slow"),
+    ],
+)
+def test_a_coroutine_function_that_gives_no_token_is_named(function, reason):
+    gateway = AsyncPushGateway("localhost:1", job="j", bearer_token=function, properties=False)
+    with pytest.raises(ConfigurationError, match=f"bearer_token function {reason}"):
         asyncio.run(gateway.delete())
 
 
@@ -167,20 +179,8 @@ def test_a_function_that_fails_is_named(caller, option):
         caller.call(gateway, "delete")
 
 
-def test_a_coroutine_function_that_fails_is_named():
-    async def fail():
-        raise TimeoutError("the vault is slow")
-
-    gateway = AsyncPushGateway("localhost:1", job="j", bearer_token=fail, properties=False)
-    with pytest.raises(ConfigurationError, match="function failed: TimeoutError: the vault"):
-        asyncio.run(gateway.delete())
-
-
 def test_a_coroutine_function_needs_the_async_gateway():
-    async def token():
-        return "x"
-
-    gateway = PushGateway("h:1", bearer_token=token, properties=False)
+    gateway = PushGateway("h:1", bearer_token=nothing, properties=False)
     with pytest.raises(ConfigurationError, match="needs AsyncPushGateway"):
         gateway.delete()
 
@@ -202,14 +202,11 @@ def test_contradictions_are_refused_without_showing_a_secret(caller, options):
     assert "u:p" not in str(caught.value)
 
 
-def test_a_missing_token_file_is_a_configuration_error(caller, tmp_path):
-    gateway = caller.make("h:1", bearer_token_file=tmp_path / "gone")
-    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
-        caller.call(gateway, "delete")
-
-
-def test_a_token_file_that_is_no_text_is_a_configuration_error(caller, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "reason"), [("gone", "No such file"), ("token", "it is not UTF-8")]
+)
+def test_a_token_file_that_cannot_be_read_is_a_configuration_error(caller, tmp_path, name, reason):
     (tmp_path / "token").write_bytes(b"t\xffken\n")
-    gateway = caller.make("h:1", bearer_token_file=tmp_path / "token")
-    with pytest.raises(ConfigurationError, match="cannot be read: it is not UTF-8"):
+    gateway = caller.make("h:1", bearer_token_file=tmp_path / name)
+    with pytest.raises(ConfigurationError, match=f"cannot be read: {reason}"):
         caller.call(gateway, "delete")

@@ -35,10 +35,14 @@ with PushGateway(sys.argv[1], job="j", registry=registry, properties=False) as g
 """
 
 
+def ran(program, *arguments):
+    command = [sys.executable, "-W", "ignore", "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
 def test_a_forked_child_has_a_connection_of_its_own_and_no_hooks():
     with rogue() as server:
-        command = [sys.executable, "-W", "ignore", "-c", FORKING, server.url]
-        subprocess.run(command, check=True, timeout=30)
+        assert ran(FORKING, server.url).returncode == 0
     sizes = [len(request.body) > 0 for request in server.seen]
     # Parent, child (of nothing), parent, last push of the periodic one, exit of the parent.
     assert sizes == [True, False, True, True, True]
@@ -54,10 +58,7 @@ def test_a_program_under_nohup_survives_the_end_of_its_terminal():
         "os.kill(os.getpid(), signal.SIGHUP)\n"
         "print('went on')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
-    )
-    assert done.stdout == "went on\n"
+    assert ran(program).stdout == "went on\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -99,8 +100,7 @@ def test_the_handler_that_was_there_before_runs_first_if_it_can(before, printed)
         "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
     )
     with rogue() as server:
-        command = [sys.executable, "-c", program, server.url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = ran(program, server.url)
     assert (done.returncode, done.stdout, len(server.seen)) == (143, printed, 1)
 
 
@@ -109,9 +109,7 @@ def test_a_dead_gateway_does_not_change_the_exit_of_the_program():
         "import sys\nfrom pushgate import AsyncPushGateway\n"
         "AsyncPushGateway('localhost:1', job='j', retry=0).push_at_exit()\nsys.exit(3)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
-    )
+    done = ran(program)
     assert done.returncode == 3
     assert "The push at exit failed" in done.stderr
 
