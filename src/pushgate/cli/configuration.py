@@ -5,12 +5,13 @@ import re
 from collections.abc import Mapping
 
 from pushgate.cli.messages import log_to_stderr, report
-from pushgate.cli.options import Body, Connection, GroupKey, Pairs
+from pushgate.cli.options import Connection, GroupKey, Pairs
 from pushgate.client.gateway import PushGateway
 from pushgate.client.retry import Retry
 from pushgate.errors import ConfigurationError
 from pushgate.properties import PrometheusProperties, load
 from pushgate.properties.files import read_text
+from pushgate.properties.schema import Compression
 
 _DEFINED = "--define"
 _PREFIXES = ("io.prometheus.", "pushgate.")
@@ -20,8 +21,8 @@ _USERINFO = r"\A((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/]*@"
 def gateway_for(
     connection: Connection,
     group: GroupKey = GroupKey(labels={}),  # noqa: B008  nothing changes it
-    body: Body = Body(),  # noqa: B008  nothing changes it
     *,
+    compression: Compression | None = None,
     default_job: str | None = None,
     default_timeout: float = 30.0,
     properties: PrometheusProperties | None = None,
@@ -31,7 +32,7 @@ def gateway_for(
     Args:
         connection: How to reach it.
         group: The group.
-        body: How metrics are sent.
+        compression: How bodies are compressed.
         default_job: The job if no flag and no property names one.
         default_timeout: Seconds for a push if no flag and no property says how many.
         properties: The configuration, instead of that of the process.
@@ -62,8 +63,7 @@ def gateway_for(
             bearer_token_file=connection.bearer_token_file,
             ca_file=connection.ca_file,
             verify=not connection.insecure,
-            compression=body.compression,
-            on_label_clash=body.on_label_clash,
+            compression=compression,
             properties=properties,
         )
     except ConfigurationError as error:

@@ -56,7 +56,7 @@ def push(
 
     if options.add and options.merge:
         raise ConfigurationError("--add and --merge exclude each other.")
-    gateway = gateway_for(connection, group, body)
+    gateway = gateway_for(connection, group, compression=body.compression)
     texts = [
         (source, body.read(data, source, gateway.grouping_key))
         for source, data in map(_read, files or (_STDIN,))

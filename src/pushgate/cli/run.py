@@ -119,7 +119,7 @@ def run(
         return gateway_for(
             connection,
             group,
-            body,
+            compression=body.compression,
             default_job=program,
             default_timeout=_DEFAULT_TIMEOUT,
             properties=tolerant_properties(connection.define, connection.address),

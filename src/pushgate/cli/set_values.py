@@ -25,7 +25,7 @@ def set_values(
     from pushgate.cli.metrics_text import read_metrics
     from pushgate.client.results import TEXT_TYPE, Payload
 
-    gateway = gateway_for(connection, group, body)
+    gateway = gateway_for(connection, group, compression=body.compression)
     reserved = body.reserved_labels(gateway.grouping_key)
     samples: dict[str, list[bytes]] = {}
     for value in values:
