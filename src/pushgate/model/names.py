@@ -61,6 +61,11 @@ def escape(name: str, scheme: Escaping) -> str:
     if scheme is Escaping.DOTS:
         dotted = lambda found: "_dot_" if found[0] == "." else "__"  # noqa: E731 - a replacement
         return re.sub(r"_|\.|[^a-zA-Z0-9:]|^[0-9]", dotted, name)
+    return spelled_out(name)
+
+
+def spelled_out(name: str) -> str:
+    """Return the form of *name* that :func:`unescape` reads back, also of a plain one."""
     return "U__" + re.sub(r"_|[^a-zA-Z0-9:]|^[0-9]", _as_code_point, name)
 
 

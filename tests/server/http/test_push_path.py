@@ -3,18 +3,19 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from pushgate.errors import InvalidGroupingKey, LimitExceeded
 from pushgate.model.family import FamilyShape, MetricType
-from pushgate.model.grouping import unpercent
+from pushgate.model.grouping import GroupingKey, unpercent
 from pushgate.model.names import Escaping
 from pushgate.model.shape import interned
-from pushgate.server.http.push_path import escaped, grouping_key, push_path
+from pushgate.server.http.push_path import escaped, grouping_key, path_of, push_path
 from pushgate.server.settings import Settings
 from tests.layouts import render
 
 SETTINGS = Settings()
+UTF8 = Settings(push_enable_utf8_names=True)
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors.json"
 
 
@@ -132,3 +133,44 @@ def test_a_path_is_one_of_pushes_if_it_can_be_decoded(tail):
 )
 def test_escapes_paths_as_go_does(path, url):
     assert escaped(path) == url
+
+
+@pytest.mark.parametrize(
+    ("labels", "path"),
+    [
+        ({"job": "foo"}, "metrics/job/foo"),
+        ({"job": "a/b", "x": "y"}, "metrics/job@base64/YS9i/x/y"),
+        ({"job": "j", "a": "1", "zz": ""}, "metrics/job/j/a/1/zz@base64/="),
+        ({"job": "ÿ?>"}, "metrics/job@base64/w78_Pg=="),
+    ],
+)
+def test_a_group_has_a_path_that_names_it(labels, path):
+    assert path_of(GroupingKey(labels.items()), SETTINGS) == path
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("foo.bar", "U__foo_2e_bar"),
+        ("a/b@base64", "U__a_2f_b_40_base64"),
+        ("U__foo_2e_bar", "U__U____foo__2e__bar"),
+        ("😊", "U___1f60a_"),
+    ],
+)
+def test_names_that_a_path_cannot_carry_are_escaped(name, written):
+    path = path_of(GroupingKey({"job": "j", name: "v"}.items()), UTF8)
+    assert path == f"metrics/job/j/{written}/v"
+
+
+UTF8_TEXT = st.text(st.characters(codec="utf-8"))
+NAMES = UTF8_TEXT.filter(lambda name: name and not name.startswith("__") and name != "job")
+
+
+@given(st.dictionaries(NAMES, UTF8_TEXT), UTF8_TEXT.filter(bool), st.booleans())
+@example({"U__\U0010ffff": "x"}, "j", True)
+@example({"U__a_": "x"}, "j", True)
+def test_a_path_names_its_group_or_is_not_there(labels, job, utf8):
+    settings = Settings(push_enable_utf8_names=utf8, web_route_prefix="/pre/fix")
+    this = GroupingKey({**labels, "job": job}.items())
+    path = path_of(this, settings)
+    assert not path or grouping_key(f"/pre/fix/{path}".encode(), settings) == this

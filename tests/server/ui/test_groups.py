@@ -2,14 +2,12 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from pushgate.model.grouping import GroupingKey
-from pushgate.server.http.push_path import grouping_key
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import Attempt, Block, Group
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
 from pushgate.server.ui.groups import (
     chips,
-    delete_path,
     group_id,
     group_row,
     history,
@@ -36,45 +34,8 @@ def group(of: GroupingKey, body: str = "", *, pushed_at: int = NOW, failed_at: i
     return Group(of, blocks, pushed_at=pushed_at, failed_at=failed_at, since=1)
 
 
-@pytest.mark.parametrize(
-    ("labels", "path"),
-    [
-        ({"job": "foo"}, "metrics/job/foo"),
-        ({"job": "a/b", "x": "y"}, "metrics/job@base64/YS9i/x/y"),
-        ({"job": "j", "a": "1", "zz": ""}, "metrics/job/j/a/1/zz@base64/="),
-        ({"job": "ÿ?>"}, "metrics/job@base64/w78_Pg=="),
-    ],
-)
-def test_a_group_is_deleted_by_the_path_that_names_it(labels, path):
-    assert delete_path(GroupingKey(labels.items()), LEGACY) == path
-
-
-@pytest.mark.parametrize(
-    ("name", "written"),
-    [
-        ("foo.bar", "U__foo_2e_bar"),
-        ("a/b@base64", "U__a_2f_b_40_base64"),
-        ("U__foo_2e_bar", "U__U____foo__2e__bar"),
-        ("😊", "U___1f60a_"),
-    ],
-)
-def test_names_that_a_path_cannot_carry_are_escaped(name, written):
-    path = delete_path(GroupingKey({"job": "j", name: "v"}.items()), UTF8)
-    assert path == f"metrics/job/j/{written}/v"
-
-
 UTF8_TEXT = st.text(st.characters(codec="utf-8"))
 NAMES = UTF8_TEXT.filter(lambda name: name and not name.startswith("__") and name != "job")
-
-
-@given(st.dictionaries(NAMES, UTF8_TEXT), UTF8_TEXT.filter(bool), st.booleans())
-@example({"U__\U0010ffff": "x"}, "j", True)
-@example({"U__a_": "x"}, "j", True)
-def test_a_delete_path_names_its_group_or_is_not_there(labels, job, utf8):
-    settings = Settings(push_enable_utf8_names=utf8, web_route_prefix="/pre/fix")
-    this = GroupingKey({**labels, "job": job}.items())
-    path = delete_path(this, settings)
-    assert not path or grouping_key(f"/pre/fix/{path}".encode(), settings) == this
 
 
 @given(st.dictionaries(NAMES, UTF8_TEXT))

@@ -1,13 +1,17 @@
 """The paths of pushes, and the groups that they name."""
 
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote_from_bytes
 
 from pushgate.errors import InvalidGroupingKey, LimitExceeded
 from pushgate.model.grouping import GroupingKey, parse_grouping_key, unpercent
+from pushgate.model.names import LEGACY_LABEL, NameRule, spelled_out
+from pushgate.model.quoting import raw
 from pushgate.server.settings import Settings
 
 PUSH_METHODS: Final = frozenset({"DELETE", "PATCH", "POST", "PUT"})
@@ -65,6 +69,35 @@ def grouping_key(raw_path: bytes, settings: Settings) -> GroupingKey:
         job_is_base64=match["base64"] is not None,
         names=settings.name_rule,
     )
+
+
+def path_of(key: GroupingKey, settings: Settings) -> str:
+    """Return the path that names *key*, below the route prefix and without its first slash.
+
+    Empty if no path does.
+    """
+    escapes = ("U__",) if settings.name_rule is NameRule.UTF8 else ()
+    plain = {name for name in key.names if LEGACY_LABEL(name) and not name.startswith(escapes)}
+    labels = dict(key.labels)
+    path = "metrics/" + "/".join(
+        (name if name in plain else spelled_out(name)) + _path_value(value)
+        for name, value in [("job", labels.pop("job")), *labels.items()]
+    )
+    if len(plain) == len(key.names):
+        return path
+    # Other names may have no spelling that this server reads back as the same group.
+    with suppress(InvalidGroupingKey):
+        if grouping_key(f"{settings.route_prefix}/{path}".encode(), settings) == key:
+            return path
+    return ""
+
+
+def _path_value(value: str) -> str:
+    """Return the rest of a label in a path: in base64 unless it is plain to read as it is."""
+    if value.strip(".") and re.fullmatch(r"[\w.-]+", value, re.ASCII):
+        return f"/{value}"
+    # "=" is the padding of nothing: a path could not end in an empty value.
+    return f"@base64/{urlsafe_b64encode(raw(value)).decode() or '='}"
 
 
 def escaped(path: bytes) -> str:

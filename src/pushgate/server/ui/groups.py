@@ -6,13 +6,10 @@ import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
-from urllib.parse import quote
 
-from pushgate.errors import InvalidGroupingKey
 from pushgate.model.grouping import GroupingKey
-from pushgate.model.names import LEGACY_LABEL, NameRule
-from pushgate.model.quoting import go_quote, raw
-from pushgate.server.http.push_path import grouping_key
+from pushgate.model.quoting import go_quote
+from pushgate.server.http.push_path import path_of
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import MAX_HISTORY, Attempt, Group
 from pushgate.server.store.rules import Rule
@@ -88,7 +85,7 @@ def group_row(
         _expected(group, state, rule, now),
         strip(group.attempts, rule.expect_every),
         selector(group.key),
-        delete_path(group.key, settings) if may_delete else "",
+        path_of(group.key, settings) if may_delete else "",
     )
 
 
@@ -175,7 +172,7 @@ def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> dic
     """Return texts to copy by their titles, for *group* of the server at *base_url*."""
     said = selector(group.key)
     found = {"selector": said, "alert rule": _alert(group, rule, said)}
-    path = delete_path(group.key, settings)
+    path = path_of(group.key, settings)
     if not path:
         return found
     url = f"{base_url}/{path}"
@@ -229,40 +226,3 @@ def key_of(group_id: str) -> GroupingKey | None:
         return GroupingKey.unpack(base64.b64decode(group_id + "==", b"-_", validate=False))
     except ValueError:
         return None
-
-
-def delete_path(key: GroupingKey, settings: Settings) -> str:
-    """Return the path that names *key*, see :class:`GroupRow`."""
-    rule, labels = settings.name_rule, dict(key.labels)
-    pairs = [("job", labels.pop("job")), *labels.items()]
-    path = "/".join(f"{_path_name(name, rule)}{_path_value(value)}" for name, value in pairs)
-    path = f"metrics/{path}"
-    if all(map(_is_plain, key.names)):
-        return path
-    # Other names may have no spelling that this server reads back as the same group.
-    try:
-        is_it = grouping_key(f"{settings.route_prefix}/{path}".encode(), settings) == key
-    except InvalidGroupingKey:
-        is_it = False
-    return path if is_it else ""
-
-
-def _is_plain(name: str) -> bool:
-    return LEGACY_LABEL(name) is not None and not name.startswith("U__")
-
-
-def _path_name(name: str, rule: NameRule) -> str:
-    if rule is NameRule.LEGACY or _is_plain(name):
-        return quote(name, safe="", errors="surrogateescape")
-    # The escaping scheme "values" of Prometheus, which the path of a push understands.
-    return "U__" + "".join(
-        "__" if c == "_" else c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name
-    )
-
-
-def _path_value(value: str) -> str:
-    """Return the rest of a label in a path: in base64 unless it is plain to read as it is."""
-    if value.strip(".") and re.fullmatch(r"[\w.-]+", value, re.ASCII):
-        return f"/{value}"
-    # "=" is the padding of nothing: a path could not end in an empty value.
-    return f"@base64/{base64.urlsafe_b64encode(raw(value)).decode() or '='}"

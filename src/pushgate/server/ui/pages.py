@@ -20,6 +20,7 @@ from pushgate.server.access.config import Permission
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.families import held_bytes
 from pushgate.server.http.parameters import query_parameters
+from pushgate.server.http.push_path import path_of
 from pushgate.server.http.renderings import Render
 from pushgate.server.http.request import find_header
 from pushgate.server.http.responses import NOT_FOUND, Response
@@ -32,7 +33,6 @@ from pushgate.server.ui import status as status_
 from pushgate.server.ui.families import MAX_ROWS, family_cards
 from pushgate.server.ui.groups import (
     STATE_WORDS,
-    delete_path,
     group_row,
     history,
     key_of,
@@ -177,7 +177,7 @@ def _named(groups: Iterable[Group], settings: Settings) -> Iterator[bytes]:
     yield b'{"groups":['
     separator = b""
     for group in groups:
-        if path := delete_path(group.key, settings):
+        if path := path_of(group.key, settings):
             name = legible(selector(group.key)[:_MAX_VALUE])
             yield separator + orjson.dumps({"name": name, "path": path})
             separator = b","
