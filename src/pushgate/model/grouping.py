@@ -52,6 +52,11 @@ class GroupingKey:
     def job(self) -> str:
         return self.labels[self.names.index("job")][1]
 
+    @property
+    def others(self) -> Labels:
+        """The labels besides the job."""
+        return tuple(pair for pair in self.labels if pair[0] != "job")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GroupingKey) and self.packed == other.packed
 

@@ -78,10 +78,9 @@ def path_of(key: GroupingKey, settings: Settings) -> str:
     """
     escapes = ("U__",) if settings.name_rule is NameRule.UTF8 else ()
     plain = {name for name in key.names if LEGACY_LABEL(name) and not name.startswith(escapes)}
-    labels = dict(key.labels)
     path = "metrics/" + "/".join(
         (name if name in plain else spelled_out(name)) + _path_value(value)
-        for name, value in [("job", labels.pop("job")), *labels.items()]
+        for name, value in [("job", key.job), *key.others]
     )
     if len(plain) == len(key.names):
         return path

@@ -100,7 +100,7 @@ def _expected(group: Group, state: State, rule: Rule, now: int) -> str:
 
 def chips(key: GroupingKey, settings: Settings, *, most: int) -> list[Chip]:
     """Return the labels of *key* without the job, and values cut to *most* characters."""
-    return [chip(name, value, settings, most) for name, value in key.labels if name != "job"]
+    return [chip(name, value, settings, most) for name, value in key.others]
 
 
 def chip(name: str, value: str, settings: Settings, most: int = 0) -> Chip:
@@ -175,15 +175,11 @@ def snippets(group: Group, rule: Rule, settings: Settings, base_url: str) -> dic
     path = path_of(group.key, settings)
     if not path:
         return found
-    url = f"{base_url}/{path}"
-    others = " ".join(
-        f"--group {shlex.quote(f'{name}={value}')}"
-        for name, value in group.key.labels
-        if name != "job"
-    )
-    delete = f"pushgate delete --address {shlex.quote(base_url)} --job {shlex.quote(group.key.job)}"
-    push = f"curl --data-binary @metrics.txt {shlex.quote(url)}"
-    return found | {"curl": push, "delete command": f"{delete} {others}".strip()}
+    delete = ["pushgate", "delete", "--address", base_url, "--job", group.key.job]
+    for pair in group.key.others:
+        delete += ["--group", "=".join(pair)]
+    push = ["curl", "--data-binary", "@metrics.txt", f"{base_url}/{path}"]
+    return found | {"curl": shlex.join(push), "delete command": shlex.join(delete)}
 
 
 def _alert(group: Group, rule: Rule, selector: str) -> str:
@@ -205,13 +201,13 @@ def _alert(group: Group, rule: Rule, selector: str) -> str:
 
 def selector(key: GroupingKey) -> str:
     """Return a selector that all metrics of the group *key* match."""
-    pairs = sorted(key.labels, key=lambda pair: pair[0] != "job")
+    pairs = [("job", key.job), *key.others]
     return f"{{{','.join(matcher_text(name, MatchType.EQUAL, value) for name, value in pairs)}}}"
 
 
 def title(group: Group) -> str:
     """Return a short name of *group* for the title of its page."""
-    named = [group.key.job, *(f"{n}={v}" for n, v in group.key.labels if n != "job")]
+    named = [group.key.job, *map("=".join, group.key.others)]
     return shortened(" ".join(named), _MAX_CHIP)[0]
 
 
