@@ -138,6 +138,14 @@ def test_bodies_that_are_no_larger_than_a_head_are_always_let_in():
     assert pushed((put(), small), limit_held_bytes=1000) == [(200, "")]
 
 
+def test_a_body_that_comes_in_tiny_pieces_is_held_in_larger_ones():
+    push = compose(Settings()).context.pushes.start(put(), None, lambda _: None)
+    for _ in range(10_000):
+        push.feed(b"# ")
+    assert b"".join(push.pieces) == b"# " * 10_000
+    assert len(push.pieces) <= 20
+
+
 def test_what_is_held_of_bodies_is_released():
     large = (put(), [b"# " + b"x" * 50_000, b"x" * 50_000 + b"\nm 1\n"])
     assert pushed(*[large] * 5, limit_held_bytes=120_000) == [(200, "")] * 5

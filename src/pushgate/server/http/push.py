@@ -61,6 +61,8 @@ _SMALL_BODY_BYTES = 8 << 10
 # one that is new takes a hundred times as long as others. What takes longer waits for its turn.
 _TINY_BODY_BYTES = 2 << 10
 _MAX_SPENT_SECONDS = 0.005
+# A piece takes 40 bytes more than it has, and a client may send two bytes at a time.
+_SHORT_PIECE_BYTES = 1 << 10
 # Paths and request heads that were seen before are kept for as many groups as there are, so
 # that this memory follows what is stored; and at least for so many.
 _MIN_REMEMBERED = 1000
@@ -448,7 +450,10 @@ class Push:
             return
         if self._done is None or self.request.method == "DELETE":
             return
-        self.pieces.append(piece)
+        if self.pieces and len(self.pieces[-1]) < _SHORT_PIECE_BYTES:
+            self.pieces[-1] += piece
+        else:
+            self.pieces.append(piece)
         self.length += len(piece)
         try:
             self._service.check_length(self.request, self.length)
