@@ -12,7 +12,7 @@ from pushgate.formats.decoder import PushDecoder
 from pushgate.formats.limits import BodyLimits
 from pushgate.server.access.live import LiveConfig
 from pushgate.server.app import App
-from pushgate.server.exposition.cache import Views
+from pushgate.server.exposition.cache import Expositions
 from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import PushService
 from pushgate.server.http.renderings import Renderings
@@ -106,7 +106,7 @@ def compose(
         live_rules=live_rules,
         pushes=PushService(settings, gateway, expiry, telemetry, decoder),
         slow_readers=SlowReaders(settings.limit_held_bytes),
-        views=Views(store, telemetry),
+        expositions=Expositions(store, telemetry),
         renderings=Renderings(),
         telemetry=telemetry,
         live=live,

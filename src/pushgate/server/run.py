@@ -191,7 +191,7 @@ class _Process:
     async def _do_chores(self) -> None:
         context = self._context
         while True:
-            context.views.forget_unused(time.monotonic() - _UNUSED_SECONDS)
+            context.expositions.forget_unused(time.monotonic() - _UNUSED_SECONDS)
             context.gateway.probe()
             context.expiry.tick()
             await asyncio.sleep(1)

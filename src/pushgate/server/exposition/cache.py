@@ -230,7 +230,7 @@ def _choose(shapes: dict[str, FamilyShape], name: str, family: FamilyShape) -> N
         shapes[name] = family
 
 
-class Views:
+class Expositions:
     """The expositions in use, one for each format, escaping scheme and encoding.
 
     Scrapers ask for the same, so there are one or two. Each keeps bytes in proportion to the

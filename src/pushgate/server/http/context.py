@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from pushgate.server.access.config import Permission
 from pushgate.server.access.live import LiveConfig
-from pushgate.server.exposition.cache import Views
+from pushgate.server.exposition.cache import Expositions
 from pushgate.server.http.push import PushService
 from pushgate.server.http.renderings import Renderings
 from pushgate.server.http.request import address_of
@@ -33,7 +33,7 @@ class AppContext:
     live_rules: LiveRules
     pushes: PushService
     slow_readers: SlowReaders
-    views: Views
+    expositions: Expositions
     renderings: Renderings
     live: LiveConfig
     telemetry: Telemetry

@@ -39,9 +39,9 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
     store = context.gateway.store
     if selectors := Parameters(scope).selectors():
         chosen = SelectedGroups(await select_groups(Selection(selectors), store), store.rules)
-        exposition = context.views.of(chosen, kind, _ENCODINGS[coding])
+        exposition = context.expositions.of(chosen, kind, _ENCODINGS[coding])
     else:
-        exposition = context.views.get(kind, _ENCODINGS[coding], time.monotonic())
+        exposition = context.expositions.get(kind, _ENCODINGS[coding], time.monotonic())
     revision, chunks = await _scraped(exposition, store)
     size = sum(map(len, chunks))
     start = [(b"content-type", kind.content_type), (b"content-length", b"%d" % size)]
