@@ -55,7 +55,7 @@ def patience(trouble):
         pytest.param(answer(500), PushServerError, "was 500", id="500"),
         pytest.param(answer(408), PushServerError, "was 408", id="408"),
         pytest.param(reset_after_body, PushConnectionError, "Connection reset", id="reset"),
-        pytest.param(stall, PushTimeoutError, "Read timed out", id="stall"),
+        pytest.param(stall, PushTimeoutError, "Read timed out (read_timeout= gives", id="stall"),
     ],
 )
 def test_what_may_pass_is_tried_again(caller, registry, trouble, error, text):

@@ -40,6 +40,7 @@ _FLAGS = {
     "in the grouping key": "in --group",
     "with job=": "with --job",
     "basic_auth, bearer_token, bearer_token_file": "--user, --bearer-token-file",
+    "read_timeout= gives": "-D io.prometheus.exporter.pushgateway.read_timeout_seconds= gives",
     "deadline: ": "--timeout: ",
     "retry: ": "--retries: ",
 }

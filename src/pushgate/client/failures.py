@@ -201,7 +201,7 @@ def failure_of(
     if names & {"TimeoutException", "TimeoutError"}:
         late = PushTimeoutError(f"{info.prefix}{'Read' if may_be_sent else 'Connect'} timed out")
         late.phase, late.sent = ("read" if may_be_sent else "connect"), may_be_sent
-        late.hint = "" if may_be_sent else port_hint(info)
+        late.hint = "read_timeout= gives it longer to answer" if may_be_sent else port_hint(info)
         return late
     if not names & {"NetworkError", "ProtocolError", "ProxyError", "RequestError", "OSError"}:
         raise error
