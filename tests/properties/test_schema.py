@@ -98,3 +98,20 @@ def test_settings_that_a_push_does_not_use_are_accepted_whatever_they_say(settin
 def test_lists():
     loaded = load({"io.prometheus.metrics.histogram_classic_upper_bounds": "1 , 2,+Inf,,"}, env={})
     assert loaded.metrics.histogram_classic_upper_bounds == (1, 2, float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "passes"),
+    [
+        ("must_be_equal_to", ["rows", "sizes"]),
+        ("must_not_be_equal_to", ["ro", "rows_read"]),
+        ("must_start_with", ["rows_read"]),
+        ("must_not_start_with", ["rows", "sizes", "ro"]),
+    ],
+)
+def test_a_filter_takes_names_of_samples_for_those_of_their_metrics(setting, passes):
+    key = f"io.prometheus.exporter.filter.metric_name_{setting}"
+    listed = "rows_total,sizes_count" if "equal" in setting else "rows_"
+    filters = load({key: listed}, env={}).filter
+    names = ["rows", "sizes", "ro", "rows_read"]
+    assert [name for name in names if filters.allows(name)] == passes

@@ -163,6 +163,10 @@ class PushgatewayProperties(NamedTuple):
     read_timeout_seconds: float | None = None
 
 
+# What samples add to the name of their metric.
+_SUFFIXES = ("", "_total", "_info", "_bucket", "_count", "_sum", "_created")
+
+
 class FilterProperties(NamedTuple):
     """``io.prometheus.exporter.filter.*``; honored with ``apply_filter=True``."""
 
@@ -172,12 +176,17 @@ class FilterProperties(NamedTuple):
     metric_name_must_not_start_with: tuple[str, ...] | None = None
 
     def allows(self, name: str) -> bool:
-        """Return whether the metric called *name* passes."""
+        """Return whether the metric called *name* passes.
+
+        As in client_java, the names to be equal to may be those of its samples: ``rows_total``
+        means the metric ``rows``.
+        """
+        own = {f"{name}{suffix}" for suffix in _SUFFIXES}
         equal, start = self.metric_name_must_be_equal_to, self.metric_name_must_start_with
         return (
-            (not equal or name in equal)
+            (not equal or not own.isdisjoint(equal))
             and (not start or name.startswith(start))
-            and name not in (self.metric_name_must_not_be_equal_to or ())
+            and own.isdisjoint(self.metric_name_must_not_be_equal_to or ())
             and not name.startswith(self.metric_name_must_not_start_with or ())
         )
 
