@@ -16,6 +16,7 @@ pytestmark = pytest.mark.anyio
 
 ALICE = f"basic_auth_users: {{alice: {hashed('wonder')}}}\n"
 CI = f"bearer_tokens: [{{name: ci, sha256: {sha256('t0ken')}}}]\n"
+PUSH, DELETE, SCRAPE, READ, ADMIN, HEALTH, ANY = Permission
 UNAUTHORIZED = Refusal(401, "Unauthorized", ((b"WWW-Authenticate", b"Basic"),))
 
 
@@ -40,6 +41,9 @@ def bearer(token: str) -> list[tuple[bytes, bytes]]:
     return [(b"authorization", f"Bearer {token}".encode())]
 
 
+BY_ALICE, BY_IDLE, BY_CI = basic("alice", "wonder"), basic("idle", "idle"), bearer("t0ken")
+
+
 def shows(*names: str) -> dict[str, object]:
     """Return what getpeercert() says of a certificate with DNS *names*."""
     return {"subjectAltName": tuple(("DNS", name) for name in names)}
@@ -53,13 +57,13 @@ def at_once(admission):
 
 
 async def push(access: Access, headers=(), certificate=None, job: str = "backup"):
-    return await access.admit(headers, certificate, Permission.PUSH, [job])
+    return await access.admit(headers, certificate, PUSH, [job])
 
 
 def test_without_configuration_all_is_open_and_nothing_is_asked():
     access = Access(WebConfig())
     assert access.open
-    assert at_once(access.admit((), None, Permission.ADMIN)) is None
+    assert at_once(access.admit((), None, ADMIN)) is None
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
@@ -89,13 +93,13 @@ async def test_who_is_not_known_gets_401_as_from_the_toolkit(headers):
 
 
 async def test_blanks_behind_the_credentials_are_no_part_of_them():
-    host, (name, value) = basic("alice", "wonder")
+    host, (name, value) = BY_ALICE
     assert await push(Access(config(ALICE)), [host, (name, value + b" \t")]) is None
 
 
 async def test_the_first_authorization_header_counts():
     access = Access(config(ALICE))
-    assert await push(access, basic("alice", "no") + basic("alice", "wonder")) == UNAUTHORIZED
+    assert await push(access, basic("alice", "no") + BY_ALICE) == UNAUTHORIZED
 
 
 async def test_a_password_may_hold_colons_and_be_too_long_for_bcrypt():
@@ -106,8 +110,8 @@ async def test_a_password_may_hold_colons_and_be_too_long_for_bcrypt():
 
 async def test_a_verified_pair_is_admitted_at_once_the_next_time():
     access = Access(config(ALICE))
-    assert await push(access, basic("alice", "wonder")) is None
-    assert at_once(push(access, basic("alice", "wonder"))) is None
+    assert await push(access, BY_ALICE) is None
+    assert at_once(push(access, BY_ALICE)) is None
 
 
 async def test_the_same_password_asked_for_at_once_is_computed_once(monkeypatch):
@@ -132,9 +136,7 @@ class Flood:
     def __init__(self, access: Access, size: int, user: str = "eve", address: str = "") -> None:
         self.tasks = [
             asyncio.create_task(
-                access.admit(
-                    basic(user.format(n), f"guess {n}"), None, Permission.PUSH, ["x"], address
-                )
+                access.admit(basic(user.format(n), f"guess {n}"), None, PUSH, ["x"], address)
             )
             for n in range(size)
         ]
@@ -173,7 +175,7 @@ async def test_a_user_never_seen_before_gets_a_turn_in_a_flood(user, address):
     access = Access(config(TWO))
     flood = Flood(access, 1000, user, address)
     await asyncio.sleep(0)
-    verdict = await access.admit(basic("alice", "wonder"), None, Permission.PUSH, ["x"], "10.0.0.1")
+    verdict = await access.admit(BY_ALICE, None, PUSH, ["x"], "10.0.0.1")
     assert verdict is None
     assert not all(task.done() for task in flood.tasks)
     assert {401, 429} == set(await flood.statuses())
@@ -184,23 +186,23 @@ async def test_a_flood_for_a_name_from_its_own_address_only_delays_it(size):
     access = Access(config(ALICE))
     flood = Flood(access, size, "alice")
     await asyncio.sleep(0)
-    assert await push(access, basic("alice", "wonder")) is None
+    assert await push(access, BY_ALICE) is None
     assert sum(task.done() for task in flood.tasks) < size
     assert {429} >= set(await flood.statuses()) - {401}
 
 
 async def test_a_pair_that_was_verified_does_not_wait_in_a_flood():
     access = Access(config(ALICE))
-    assert await push(access, basic("alice", "wonder")) is None
+    assert await push(access, BY_ALICE) is None
     flood = Flood(access, 300, "alice")
     await asyncio.sleep(0)
-    assert at_once(access.admit(basic("alice", "wonder"), None, Permission.PUSH, ["x"])) is None
+    assert at_once(access.admit(BY_ALICE, None, PUSH, ["x"])) is None
     await flood.statuses()
 
 
 async def test_many_clients_with_the_same_new_credentials_come_in():
     access = Access(config(ALICE))
-    several = (push(access, basic("alice", "wonder")) for _ in range(1000))
+    several = (push(access, BY_ALICE) for _ in range(1000))
     assert await asyncio.gather(*several) == [None] * 1000
 
 
@@ -238,7 +240,7 @@ async def test_an_unknown_user_costs_as_much_as_the_dearest_known():
 
 async def test_a_bearer_token_comes_in():
     access = Access(config(CI))
-    assert await push(access, bearer("t0ken")) is None
+    assert await push(access, BY_CI) is None
     refused = Refusal(401, "Unauthorized", ((b"WWW-Authenticate", b"Bearer"),))
     assert await push(access, bearer("t0ken2")) == refused
     assert await push(access) == refused
@@ -266,50 +268,20 @@ permissions:
 @pytest.mark.parametrize(
     ("who", "permission", "job", "message"),
     [
-        (basic("alice", "wonder"), Permission.PUSH, "backup", None),
-        (basic("alice", "wonder"), Permission.DELETE, "team-a-x/y", None),
-        (
-            basic("alice", "wonder"),
-            Permission.PUSH,
-            "backups",
-            'user "alice" lacks permission push for job "backups"',
-        ),
-        (
-            basic("alice", "wonder"),
-            Permission.PUSH,
-            "x\nbackup",
-            r'user "alice" lacks permission push for job "x\nbackup"',
-        ),
-        (
-            basic("alice", "wonder"),
-            Permission.PUSH,
-            None,
-            'user "alice" lacks permission push for every job',
-        ),
-        (basic("alice", "wonder"), Permission.READ, None, None),
-        (basic("alice", "wonder"), Permission.READ, "any", None),
-        (
-            basic("alice", "wonder"),
-            Permission.SCRAPE,
-            None,
-            'user "alice" lacks permission scrape for every job',
-        ),
-        (
-            basic("idle", "idle"),
-            Permission.ADMIN,
-            None,
-            'user "idle" lacks permission admin for every job',
-        ),
-        (basic("idle", "idle"), Permission.ANY, None, None),
-        (basic("idle", "idle"), Permission.HEALTH, None, None),
-        (bearer("t0ken"), Permission.SCRAPE, None, None),
-        (bearer("t0ken"), Permission.PUSH, "a\nb", None),
-        (
-            bearer("t0ken"),
-            Permission.DELETE,
-            "x",
-            'token "ci" lacks permission delete for job "x"',
-        ),
+        (BY_ALICE, PUSH, "backup", None),
+        (BY_ALICE, DELETE, "team-a-x/y", None),
+        (BY_ALICE, PUSH, "backups", 'user "alice" lacks permission push for job "backups"'),
+        (BY_ALICE, PUSH, "x\nbackup", r'user "alice" lacks permission push for job "x\nbackup"'),
+        (BY_ALICE, PUSH, None, 'user "alice" lacks permission push for every job'),
+        (BY_ALICE, READ, None, None),
+        (BY_ALICE, READ, "any", None),
+        (BY_ALICE, SCRAPE, None, 'user "alice" lacks permission scrape for every job'),
+        (BY_IDLE, ADMIN, None, 'user "idle" lacks permission admin for every job'),
+        (BY_IDLE, ANY, None, None),
+        (BY_IDLE, HEALTH, None, None),
+        (BY_CI, SCRAPE, None, None),
+        (BY_CI, PUSH, "a\nb", None),
+        (BY_CI, DELETE, "x", 'token "ci" lacks permission delete for job "x"'),
     ],
 )
 async def test_permissions_are_by_name_and_job(who, permission, job, message):
@@ -352,23 +324,23 @@ async def test_credentials_in_the_request_win_over_the_certificate(with_tls):
     permissions = "permissions: {users: {alice: [read]}, certificates: {a.example: [push]}}\n"
     access = Access(config(with_tls + ALICE + permissions))
     assert await push(access, certificate=shows("a.example")) is None
-    assert (await push(access, basic("alice", "wonder"), shows("a.example"))).status == 403
+    assert (await push(access, BY_ALICE, shows("a.example"))).status == 403
     assert (await push(access, basic("alice", "wrong"), shows("a.example"))).status == 401
 
 
 async def test_without_permissions_a_certificate_does_not_replace_the_password(with_tls):
     access = Access(config(with_tls + ALICE))
     assert await push(access, certificate=shows("a.example")) == UNAUTHORIZED
-    assert await push(access, basic("alice", "wonder"), shows("a.example")) is None
+    assert await push(access, BY_ALICE, shows("a.example")) is None
 
 
 async def test_health_can_be_exempted():
     limit = "rate_limit: {interval: 1h, burst: 0}\n"
     strict = Access(config(ALICE))
-    assert await strict.admit((), None, Permission.HEALTH) == UNAUTHORIZED
+    assert await strict.admit((), None, HEALTH) == UNAUTHORIZED
     exempt = Access(config(ALICE + limit + "exempt_health_endpoints: true\n"))
-    assert at_once(exempt.admit((), None, Permission.HEALTH)) is None
-    assert (await exempt.admit((), None, Permission.ANY)).status == 429
+    assert at_once(exempt.admit((), None, HEALTH)) is None
+    assert (await exempt.admit((), None, ANY)).status == 429
 
 
 def test_the_bucket_holds_a_burst_and_refills_one_by_one():
@@ -398,7 +370,7 @@ def test_a_negative_interval_is_no_limit():
 async def test_the_limit_comes_before_the_password():
     access = Access(config(ALICE + "rate_limit: {interval: 1s, burst: 1}"), clock=Clock())
     assert await push(access) == UNAUTHORIZED
-    assert await push(access, basic("alice", "wonder")) == Refusal(429, "Too Many Requests")
+    assert await push(access, BY_ALICE) == Refusal(429, "Too Many Requests")
 
 
 async def test_a_limit_alone_asks_nobody_who_they_are():
@@ -423,12 +395,12 @@ async def test_passwords_that_still_hold_are_known_after_a_change():
     bob = f"  bob: {hashed('builder')}\n"
     alice = ALICE.replace("{", "\n  ").replace("}", "")
     before = Access(config(alice + bob))
-    for headers in (basic("alice", "wonder"), basic("bob", "builder")):
+    for headers in (BY_ALICE, basic("bob", "builder")):
         assert await push(before, headers) is None
     changed = f"  bob: {hashed('new')}\n"
     after = before.successor(config(alice + changed + "permissions: {users: {alice: [push]}}"))
-    assert at_once(after.admit(basic("alice", "wonder"), None, Permission.PUSH, ["x"])) is None
-    refusal = at_once(after.admit(basic("alice", "wonder"), None, Permission.DELETE, ["x"]))
+    assert at_once(after.admit(BY_ALICE, None, PUSH, ["x"])) is None
+    refusal = at_once(after.admit(BY_ALICE, None, DELETE, ["x"]))
     assert isinstance(refusal, Refusal)
     assert (await push(after, basic("bob", "builder"))).status == 401
     assert (await push(after, basic("bob", "new"))).status == 403
@@ -436,9 +408,9 @@ async def test_passwords_that_still_hold_are_known_after_a_change():
 
 async def test_a_token_that_was_withdrawn_is_not_remembered():
     before = Access(config(ALICE + CI))
-    assert await push(before, bearer("t0ken")) is None
+    assert await push(before, BY_CI) is None
     after = before.successor(config(ALICE))
-    assert (await push(after, bearer("t0ken"))).status == 401
+    assert (await push(after, BY_CI)).status == 401
 
 
 async def test_the_fill_of_the_limit_survives_a_change():
@@ -450,8 +422,8 @@ async def test_the_fill_of_the_limit_survives_a_change():
 
 async def test_no_credentials_are_kept_in_the_clear():
     access = Access(config(ALICE + CI))
-    await push(access, basic("alice", "wonder"))
-    await push(access, bearer("t0ken"))
+    await push(access, BY_ALICE)
+    await push(access, BY_CI)
     await push(access, basic("alice", "wr0ng"))
     kept = repr((vars(access), vars(access.store)))
     for secret in ("wonder", "t0ken", "wr0ng", base64.b64encode(b"alice:wonder").decode()):

@@ -68,6 +68,12 @@ def listener(server: Pair, **settings) -> ListenerContext:
     return ListenerContext.around(server_context(config(server, **settings)))
 
 
+def verifying(server: Pair, authority: str, **settings) -> ListenerContext:
+    """A listener that serves clients whose certificate *authority* vouches for."""
+    policy = ClientAuth.REQUIRE_AND_VERIFY.value
+    return listener(server, client_auth_type=policy, client_ca=authority, **settings)
+
+
 async def answer(context: ssl.SSLContext, client: ssl.SSLContext) -> bytes:
     async with echo_server(context) as port:
         return await asyncio.to_thread(talk, port, client)
@@ -137,11 +143,7 @@ async def test_an_intermediate_authority_is_enough(pki, server):
     pair = Pair(leaf.with_suffix(".pem"), leaf.with_suffix(".key"))
     pair.certificate.write_bytes(issued.cert_chain_pems[0].bytes())
     pair.key.write_bytes(issued.private_key_pem.bytes())
-    context = listener(
-        server,
-        client_auth_type=ClientAuth.REQUIRE_AND_VERIFY.value,
-        client_ca=inner.cert_pem.bytes().decode(),
-    )
+    context = verifying(server, inner.cert_pem.bytes().decode())
     assert await answer(context, client_context(pki.ca_file, pair)) == b"hello\n"
 
 
@@ -149,13 +151,10 @@ async def test_an_intermediate_authority_is_enough(pki, server):
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_a_client_needs_one_of_the_allowed_names(name, version, pki, server):
     client = client_context(pki.ca_file, pki.issue("named", "other.example", name), highest=version)
-    settings = {
-        "client_auth_type": ClientAuth.REQUIRE_AND_VERIFY.value,
-        "client_ca": pki.ca_file.read_text(),
-    }
-    allowed = listener(server, client_allowed_sans=("else.example", name), **settings)
+    authority = pki.ca_file.read_text()
+    allowed = verifying(server, authority, client_allowed_sans=("else.example", name))
     assert await answer(allowed, client) == b"hello\n"
-    refused = listener(server, client_allowed_sans=("else.example",), **settings)
+    refused = verifying(server, authority, client_allowed_sans=("else.example",))
     assert await refusal(refused, client) == ""
 
 
@@ -209,12 +208,8 @@ def test_a_name_that_looks_like_one_of_another_kind_counts_as_neither(entry):
 async def test_a_uri_is_not_the_host_it_looks_like(pki, server):
     """Anybody may be let have a URI of their own; the host's name is the host's."""
     leaf = pki.with_uri("uri", "agent.example")
-    context = listener(
-        server,
-        client_auth_type=ClientAuth.REQUIRE_AND_VERIFY.value,
-        client_ca=pki.ca_file.read_text(),
-        client_allowed_sans=("agent.example",),
-    )
+    names_of_agent = ("agent.example",)
+    context = verifying(server, pki.ca_file.read_text(), client_allowed_sans=names_of_agent)
     assert await refusal(context, client_context(pki.ca_file, leaf)) == ""
 
 
@@ -306,11 +301,7 @@ async def test_an_expired_certificate_is_not_accepted_by_resumption(
 ):
     tomorrow = time.time() + 24 * 3600
     pair = pki.short_lived("short", "agent.example", seconds=3600)
-    context = listener(
-        server,
-        client_auth_type=ClientAuth.REQUIRE_AND_VERIFY.value,
-        client_ca=pki.ca_file.read_text(),
-    )
+    context = verifying(server, pki.ca_file.read_text())
     client = client_context(pki.ca_file, pair, highest=version)
     async with echo_server(context) as port:
         with await asyncio.to_thread(Client, port, client) as first:
@@ -339,16 +330,14 @@ def test_the_end_of_a_certificate_is_known():
 
 async def test_a_session_from_before_does_not_outlive_the_authority(pki, server, clients, tmp_path):
     """A client that could resume must show its certificate again once the CA has changed."""
-    settings = {"client_auth_type": ClientAuth.REQUIRE_AND_VERIFY.value}
-    context = listener(server, client_ca=pki.ca_file.read_text(), **settings)
+    context = verifying(server, pki.ca_file.read_text())
     client = client_context(pki.ca_file, clients["known"])
     async with echo_server(context) as port:
         with await asyncio.to_thread(Client, port, client) as first:
             assert await asyncio.to_thread(first.say, b"hello\n") == b"hello\n"
             session = first.socket.session
         assert await asyncio.to_thread(resumed, port, client, session) == b"hello\n"
-        other = Pki(tmp_path).ca_file.read_text()
-        context.current = server_context(config(server, client_ca=other, **settings))
+        context.current = verifying(server, Pki(tmp_path).ca_file.read_text()).current
         assert not await asyncio.to_thread(resumed, port, client, session)
 
 
