@@ -72,3 +72,14 @@ def test_a_database_that_is_away_is_one_line_without_its_password(tmp_path):
     assert done.stderr.startswith("pushgate: can't use the database 127.0.0.1:1/db: ")
     assert "s3cret" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check", ""), ("check", "/"), ("backup", "."), ("copy", "/", "copy.db")]
+)
+def test_a_directory_in_place_of_a_file_is_said_in_one_line(data, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    flags = ("--persistence.file", data) if arguments[0] == "backup" else ()
+    done = pushgate(*arguments, *flags)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("pushgate: can't copy ")

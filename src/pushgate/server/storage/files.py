@@ -13,7 +13,7 @@ COMPANIONS: Final = ("-wal", "-shm")
 
 def beside(path: Path, suffix: str) -> Path:
     """Return *path* with *suffix* appended to its name."""
-    return path.with_name(path.name + suffix)
+    return Path(f"{path}{suffix}")  # with_name() refuses "." and "/", which users may give
 
 
 def dated(path: Path, suffix: str) -> Path:
