@@ -8,6 +8,7 @@ come from strangers.
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -55,13 +56,11 @@ def matcher_text(name: str, operator: str, value: str) -> str:
     return f"{name if LEGACY_LABEL(name) else go_quote(name)}{operator}{go_quote(value)}"
 
 
+@dataclass(frozen=True, slots=True)
 class Selector:
     """Selects groups. Without ``matchers`` it selects all of them."""
 
-    __slots__ = ("matchers",)
-
-    def __init__(self, matchers: tuple[Matcher, ...]) -> None:
-        self.matchers = matchers
+    matchers: tuple[Matcher, ...]
 
     @property
     def is_slow(self) -> bool:
@@ -76,9 +75,6 @@ class Selector:
     def __str__(self) -> str:
         """Return the selector as it is written: ``{job="a"}``."""
         return f"{{{','.join(map(str, self.matchers))}}}"
-
-    def __repr__(self) -> str:
-        return f"Selector({str(self)!r})"
 
 
 def parse_selector(text: str) -> Selector:
