@@ -9,6 +9,7 @@ from pushgate.model.layout import header, sanitised
 from pushgate.model.names import Escaping, escape
 from pushgate.model.quoting import raw, text
 from pushgate.model.shape import interned
+from pushgate.model.slices import finished
 from tests.layouts import render, violations
 
 JOB = GroupingKey([("job", "j")])
@@ -287,3 +288,19 @@ def test_many_groups_at_once_are_each_group_after_the_other():
     together = render(shape, keys, numbers)
     alone = [render(shape, [key], [line]) for key, line in zip(keys, numbers, strict=True)]
     assert together == [b"".join(column) for column in zip(*alone, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "group", "is_shared"),
+    [
+        ("m", "l", "job", True),
+        ("a.b", "l", "job", False),
+        ("m", "a.b", "job", False),
+        ("m", "l", "a.b", False),
+    ],
+)
+def test_escaping_schemes_share_a_template_if_all_names_are_plain(name, label, group, is_shared):
+    key = GroupingKey({"job": "j", group: "j"}.items())
+    layout = interned((family({label: "1"}, name=name),)).layout(key)
+    templates = [finished(layout.templating(escaping)) for escaping in Escaping]
+    assert all(template is templates[0] for template in templates) == is_shared

@@ -85,11 +85,17 @@ class Layout:
     """A shape under the label names of a grouping key."""
 
     def __init__(
-        self, families: tuple[FamilyShape, ...], grouping: Labels, marks: Sequence[bytes] = ()
+        self,
+        families: tuple[FamilyShape, ...],
+        grouping: Labels,
+        marks: Sequence[bytes] = (),
+        *,
+        is_plain: bool,
     ) -> None:
         self._families = families
         self._grouping = grouping
         self._marks = marks
+        self._is_plain = is_plain
         self._templates: dict[Escaping, TextTemplate] = {}
         self._violations: tuple[Violation, ...] | None = None
 
@@ -97,6 +103,10 @@ class Layout:
     def is_marked(self) -> bool:
         """Whether marks stand for the grouping values; otherwise it has those of one key."""
         return bool(self._marks)
+
+    def scheme(self, escaping: Escaping) -> Escaping:
+        """Return the scheme whose templates serve *escaping*: one for all if names are plain."""
+        return Escaping.UNDERSCORES if self._is_plain else escaping
 
     def examination(self) -> Sliced[tuple[Violation, ...]]:
         """Return the metrics that break label rules or are duplicates, as gathering finds them."""
@@ -110,6 +120,7 @@ class Layout:
 
     def templating(self, escaping: Escaping) -> Sliced[TextTemplate]:
         """Return the template of the shape. Takes about a microsecond for each line, once."""
+        escaping = self.scheme(escaping)
         found = self._templates.get(escaping)
         if found is None:
             order: list[int] = []
@@ -241,16 +252,18 @@ def _sorted_out(
     return constant, varying
 
 
-def layout_of(families: tuple[FamilyShape, ...], key: GroupingKey, *, own_values: bool) -> Layout:
+def layout_of(
+    families: tuple[FamilyShape, ...], key: GroupingKey, *, own_values: bool, is_plain: bool
+) -> Layout:
     """Return the layout of *families* under all keys with the label names of *key*.
 
-    With *own_values* it has the values of *key* instead of marks, and serves only *key*.
+    With *own_values* it has the values of *key* instead of marks, and serves only *key*. All names
+    of families and labels are plain if *is_plain* says so.
     """
     if own_values:
-        return Layout(families, key.labels)
-    return Layout(
-        families, tuple(zip(key.names, _MARKS, strict=False)), _RAW_MARKS[: len(key.names)]
-    )
+        return Layout(families, key.labels, is_plain=is_plain)
+    grouping, marks = zip(key.names, _MARKS, strict=False), _RAW_MARKS[: len(key.names)]
+    return Layout(families, tuple(grouping), marks, is_plain=is_plain)
 
 
 def is_mark(value: str) -> bool:

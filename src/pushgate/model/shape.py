@@ -68,6 +68,11 @@ class LabelSchema:
         return max(map(size, self.label_names), default=0)
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether every escaping scheme leaves the names of families and labels as they are."""
+        return all(map(is_plain, (*self.names, *self.label_names)))
+
+    @cached_property
     def order_needs_values(self) -> bool:
         """Whether metrics of one family differ in label names.
 
@@ -273,7 +278,9 @@ class PushShape:
         if layout is None:
             if len(self._layouts) >= _MAX_LAYOUTS:
                 self._layouts.clear()
-            layout = self._layouts[kind] = layout_of(self.families, key, own_values=own)
+            plain = self.label_schema.is_plain and all(map(is_plain, key.names))
+            layout = layout_of(self.families, key, own_values=own, is_plain=plain)
+            self._layouts[kind] = layout
         return layout
 
 

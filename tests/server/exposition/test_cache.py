@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pushgate.formats.encoding import Encoding, Gzip, Zstd
+from pushgate.formats.negotiation import Accepted, Format
 from pushgate.formats.zstd import zstd
 from pushgate.model import layout as layout_module
 from pushgate.model.family import FamilyShape, MetricType
@@ -16,13 +17,13 @@ from pushgate.model.names import Escaping
 from pushgate.model.quoting import raw
 from pushgate.model.slices import finished
 from pushgate.server.exposition import cache as module
-from pushgate.server.exposition.cache import Exposition
+from pushgate.server.exposition.cache import Exposition, Expositions
 from pushgate.server.exposition.text import TextView
 from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
 from pushgate.server.store import visible as visible_module
 from pushgate.server.store.change import Delete, Fail
 from pushgate.server.store.store import Store
-from pushgate.server.telemetry import Family, Sample
+from pushgate.server.telemetry import Family, Sample, Telemetry
 from tests.layouts import render
 from tests.server.pushes import change, key, post, put, wipe
 
@@ -240,3 +241,21 @@ def test_a_scrape_that_is_abandoned_leaves_no_trace():
         scrape.close()
         change(store, put(key(f"x{slices}"), "zz 1\n"))
     assert shown(kept) == slow_shown(store)
+
+
+def test_expositions_are_kept_in_the_six_kinds_asked_for_last():
+    expositions = Expositions(Store(), Telemetry())
+    kinds = [Accepted(format_, escaping) for format_ in Format for escaping in Escaping]
+
+    def asked(some: list[Accepted], now: float) -> list[Exposition]:
+        return [expositions.get(kind, ENCODINGS[0], now) for kind in some]
+
+    kept = asked(kinds[:6], 1)
+    assert asked(kinds[:6], 2) == kept
+    asked(kinds[6:7], 3)
+    assert asked(kinds[1:6], 4) == kept[1:]
+    assert asked(kinds[:1], 4) != kept[:1]
+    expositions.forget_unused(4)
+    assert asked(kinds[1:6], 5) == kept[1:]
+    expositions.forget_unused(6)
+    assert not set(asked(kinds[:6], 7)) & set(kept)

@@ -40,6 +40,7 @@ def encode_metrics(
     key, pushed = rows[0]
     layout = pushed.shape.layout(key)
     schemes = _layouts.setdefault(layout, {})
+    escaping = layout.scheme(escaping)
     found = schemes.get(escaping)
     if found is None:
         found = yield from pausing(_laid_out(pushed.shape, layout, escaping), (0, b""))

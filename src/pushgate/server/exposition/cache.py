@@ -28,6 +28,7 @@ from pushgate.server.telemetry import Family as OwnSamples, Telemetry
 # Smaller pieces are kept plain and joined with others: alone they compress badly.
 _SMALL = 4096
 _JOINED_BYTES = 256 << 10  # encoded at once, in a few milliseconds
+_MAX_KEPT = 6  # of 24: a client could ask for all of them, and have them kept
 _JOINED_AT_ONCE = 16  # pieces, 0.1 ms each
 
 
@@ -234,7 +235,7 @@ class Expositions:
     """The expositions in use, one for each format, escaping scheme and encoding.
 
     Scrapers ask for the same, so there are one or two. Each keeps bytes in proportion to the
-    store, and is dropped when nobody has asked for it for a while.
+    store: so it is dropped when nobody has asked for it for a while, or for others since.
     """
 
     def __init__(self, store: Store, telemetry: Telemetry) -> None:
@@ -246,11 +247,13 @@ class Expositions:
     def get(self, kind: Accepted, encoding: Encoding, now: float) -> Exposition:
         """Return the exposition of *kind* in *encoding*; *now* is in seconds."""
         key = (kind, encoding.token)
-        exposition, _ = self._used.get(key) or (None, now)
+        exposition, _ = self._used.pop(key, (None, now))
         if exposition is None:
             own = self._telemetry.families
             exposition = Exposition(self._store, self._view(kind), encoding, own)
         self._used[key] = (exposition, now)
+        if len(self._used) > _MAX_KEPT:
+            del self._used[next(iter(self._used))]  # asked for longest ago
         return exposition
 
     def of(self, groups: SelectedGroups, kind: Accepted, encoding: Encoding) -> Exposition:
