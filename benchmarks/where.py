@@ -32,7 +32,7 @@ STEPS = {
     "Turns._write": "journal: take batches, hand them back",
     "Gateway._written": "take written batches",
     "Gateway.submit": "hand the push to the writer",
-    "Turns._send": "hand a batch to the journal",
+    "Turns._call": "hand a batch to the journal",
     "PushService.start": "look up the group, check the limits",
     "PushService.carry_out": "make the push a change",
     "HttpProtocol._start_known_push": "look up the head",

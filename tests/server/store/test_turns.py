@@ -1,11 +1,15 @@
 """The journal's thread: which changes share a turn, and what becomes of one that fails."""
 
 import asyncio
+import time
+from collections.abc import Sequence
 
 import pytest
 
 from pushgate.errors import JournalFailed
 from pushgate.server.storage.journal import TurnLost
+from pushgate.server.store import turns
+from pushgate.server.store.store import Step
 from tests.server.pushes import key, put
 from tests.server.store.gateways import Disk, results, running, sharing, shown, submitted, until
 
@@ -23,6 +27,27 @@ async def test_pushes_that_arrive_together_share_one_append():
         disk.go_on()
         assert await results([*first, *later]) == [None] * 11
     assert [len(batch) for batch in disk.batches] == [2, 9]
+
+
+async def test_clients_that_push_again_once_they_are_answered_share_every_append(monkeypatch):
+    monkeypatch.setattr(turns, "_MAX_GATHERING_SECONDS", 10)
+    batches = []
+
+    class Slow(Disk):
+        def append(self, steps: Sequence[Step]) -> None:
+            time.sleep(0.1)  # for as long as that, a batch waits for others to come
+            batches.append(len(steps))
+
+    async with running(Slow()) as gateway:
+
+        async def client(number: int) -> None:
+            for _ in range(3):
+                await gateway.apply(put(key(f"{number}"), "m 1\n"))
+                for _ in range(number):  # later than the others
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(*map(client, range(5)))
+    assert batches == [5, 5, 5]
 
 
 async def test_a_failed_journal_is_tried_again_without_a_push():
@@ -124,7 +149,7 @@ async def test_what_comes_while_others_have_the_turn_goes_into_the_next_one():
         history = one.journal.history
         with history.turn:
             first = await submitted(one.gateway, put(key("a"), "m 1\n"))
-            await until(one.gateway._turns._batches.empty)  # it waits for the turn
+            await until(one.gateway._turns._calls.empty)  # it waits for the turn
             later = await submitted(one.gateway, put(key("b"), "m 1\n"), put(key("c"), "m 1\n"))
             await asyncio.sleep(0.01)
             reader = asyncio.create_task(one.gateway.caught_up())

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import monotonic
 
 from pushgate.errors import JournalFailed
@@ -23,8 +23,8 @@ from pushgate.server.store.store import News, Step
 
 _log = logging.getLogger(__name__)
 
-# For how many iterations of the event loop a growing batch is held back.
-_MAX_HELD_BACK = 16
+# For how long at most a batch waits for clients that were just answered.
+_MAX_GATHERING_SECONDS = 0.001
 # How often a turn may be lost before its changes are refused.
 _MAX_LOST = 3
 
@@ -117,9 +117,10 @@ class Turns:
         self._state = state
         self._written = written
         self._renew = renew
-        self._inbox: list[Waiting] = []
-        self._seen = self._held_back = 0
-        self._batches: SimpleQueue[list[Waiting] | None] = SimpleQueue()
+        self._inbox: deque[Waiting] = deque()
+        self._expected, self._gathered_at = 0, 0.0
+        self._is_busy = False
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # False: the last one
         self._questions: deque[Question] = deque()
         self._renewed: SimpleQueue[list[Waiting]] = SimpleQueue()
         self._settled = threading.Semaphore(0)
@@ -133,7 +134,7 @@ class Turns:
 
     async def close(self) -> None:
         """Append what is left, and close the journal."""
-        self._batches.put(None)
+        self._calls.put(False)
         await asyncio.to_thread(self._thread.join)
         self._journal.close()
 
@@ -142,13 +143,11 @@ class Turns:
         self._inbox.append(waiting)
         if len(self._inbox) == 1:
             # In the next iteration of the loop, so that what else arrived in this one goes along.
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self._call)
 
     def recall(self) -> list[Waiting]:
         """Take back what the thread, which is waiting, has not taken yet."""
-        behind = [*self._more(), *self._inbox]
-        self._inbox = []
-        return behind
+        return self._more()
 
     def go_on(self) -> None:
         """Let the thread take the next turn: the last batch is applied or withdrawn."""
@@ -160,8 +159,8 @@ class Turns:
 
     def probe(self) -> None:
         """Find out whether the journal works, unless there is something to append."""
-        if self._batches.empty():
-            self._batches.put([])
+        if self._calls.empty():
+            self._calls.put(True)
 
     def question(self) -> Question:
         """Return a question to the journal that has not been asked yet; readers share it."""
@@ -170,34 +169,44 @@ class Turns:
         except IndexError:
             question: Question = self._loop.create_future()
             self._questions.append(question)
-            self._batches.put([])
+            self._calls.put(True)
             return question
 
-    def _send(self) -> None:
-        """Hand the inbox to the thread, which may be busy with earlier batches.
+    def _call(self) -> None:
+        """Call the thread to take what is in the inbox, unless it is busy.
 
-        While each iteration of the loop brings more, it is held back for a few iterations, because
-        a batch costs about the same whatever its size. A single change does not wait.
+        A batch costs about the same whatever its size, and clients that were just answered are
+        likely to push again. So it waits for as many changes as there were last time, but not
+        longer than the last turn took. A single client does not wait.
         """
-        if len(self._inbox) > max(self._seen, 1) and self._held_back < _MAX_HELD_BACK:
-            self._seen = len(self._inbox)
-            self._held_back += 1
-            self._loop.call_soon(self._send)
+        if self._is_busy or not self._inbox:
             return
-        self._seen = self._held_back = 0
+        if len(self._inbox) < self._expected and monotonic() < self._gathered_at:
+            self._loop.call_soon(self._call)
+            return
+        self._is_busy = True
+        self._calls.put(True)
+
+    def _finish(self, turn: _Turn, error: JournalFailed | None) -> None:
+        """Have the batch of *turn* answered; then its clients, and what came meanwhile, go on."""
+        if turn.batch or error is not None:
+            now = monotonic()
+            self._expected = len(turn.batch) + len(self._inbox)
+            self._gathered_at = now + min(now - turn.began, _MAX_GATHERING_SECONDS)
+            self._written(self, turn.batch, error)
+        self._is_busy = False
         if self._inbox:
-            self._batches.put(self._inbox)
-            self._inbox = []
+            self._loop.call_soon(self._call)
 
     # From here on in the thread.
 
     def _write(self) -> None:
         """Append batches as they come, and tidy between them."""
-        while (batch := self._batches.get()) is not None:
+        while self._calls.get():
             # Readers may append a question meanwhile; only this thread removes any.
             questions = [self._questions.popleft() for _ in range(len(self._questions))]
-            self._take_turn(_Turn(batch + self._more(), questions))
-            while self._tidy() and self._batches.empty():
+            self._take_turn(_Turn(self._more(), questions))
+            while self._tidy() and self._calls.empty():
                 pass
 
     def _take_turn(self, turn: _Turn) -> None:
@@ -214,8 +223,7 @@ class Turns:
         # Later batches were admitted on top of this one. They must not be written before the loop
         # has withdrawn them, nor be applied before all of this one is.
         has_to_wait = error is not None or is_long(turn.batch)
-        if turn.batch or error is not None:
-            self._loop.call_soon_threadsafe(self._written, self, turn.batch, error)
+        self._loop.call_soon_threadsafe(self._finish, turn, error)
         if error is not None:
             self._answer(turn, error)
         if has_to_wait:
@@ -279,14 +287,11 @@ class Turns:
             return False
 
     def _more(self) -> list[Waiting]:
-        """Return what else waits for the journal by now; leave a wake-up for open questions."""
+        """Take what waits for the journal by now, in order."""
         out: list[Waiting] = []
-        with suppress(Empty):
-            while (batch := self._batches.get_nowait()) is not None:
-                out += batch
-            self._batches.put(None)  # the end, which _write() has to see
-        if self._questions:
-            self._batches.put([])
+        with suppress(IndexError):  # the loop may add to it meanwhile
+            while True:
+                out.append(self._inbox.popleft())
         return out
 
 
