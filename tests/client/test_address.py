@@ -87,9 +87,10 @@ def read_back(name, value):
         ("https://h/", "https://h"),
         ("[::1]:9091/x", "http://[::1]:9091/x"),
         ("HTTPS://h", "https://h"),
+        (" h:1/x \n", "http://h:1/x"),
     ],
 )
-def test_slashes_of_the_address_collapse(address, base):
+def test_slashes_of_the_address_collapse_and_blanks_around_it_do_not_count(address, base):
     assert parse_address(address).base == base
 
 

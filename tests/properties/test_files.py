@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pushgate.properties.files import read_file
+from pushgate.properties.files import read_file, read_text
 from tests.named_pipes import pipe
 
 pytestmark = pytest.mark.timeout(12)
+
+
+def test_text_has_no_byte_order_mark(tmp_path):
+    (tmp_path / "file").write_bytes(b"\xef\xbb\xbfs\xc3\xa4cret")
+    assert read_text(tmp_path / "file") == "säcret"
 
 
 def test_a_file_is_read_whole(tmp_path):

@@ -56,6 +56,7 @@ def parse_address(address: str, scheme: str | None = None) -> Address:
     Raises:
         ConfigurationError: Never with the address in it, which may hold a password.
     """
+    address = address.strip()  # a blank behind the value in a file of properties belongs to it
     written = _SCHEME.match(address)
     used = written[1].lower() if written else scheme or "http"
     if used not in DEFAULT_PORTS:

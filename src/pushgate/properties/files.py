@@ -34,13 +34,13 @@ def read_file(path: FilePath) -> bytes:
 
 
 def read_text(path: FilePath) -> str:
-    """Return the text in the file at *path*, which is UTF-8.
+    """Return the text in the file at *path*, which is UTF-8; a byte order mark is dropped.
 
     Raises:
         OSError: As for :func:`read_file`, or because it is not UTF-8.
     """
     try:
-        return read_file(path).decode()
+        return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise OSError(EILSEQ, "it is not UTF-8") from error
 
