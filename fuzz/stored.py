@@ -48,5 +48,5 @@ def _text(pushed: Pushed, escaping: Escaping) -> bytes:
     if not families:
         return b""
     metrics = render(pushed.shape, [KEY], [pushed.numbers], escaping)
-    heads = [header(family, family.help, escaping) for family in families]
+    heads = [header(family, escaping) for family in families]
     return b"".join(head + lines for head, lines in zip(heads, metrics, strict=True))
