@@ -174,6 +174,14 @@ def test_a_full_disk_under_stdout_is_no_traceback():
     assert done.stderr.endswith("pushgate: cannot write to stdout: No space left on device\n")
 
 
+def test_a_dry_run_without_a_stdout_only_checks():
+    done = subprocess.run(
+        f"echo rows 3 | {PUSHGATE} push -j j --dry-run >&-", shell=True, capture_output=True,
+        text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert done.stderr.startswith("pushgate: would PUT to ")
+
+
 def test_https_where_the_gateway_speaks_http_fails_at_once_and_says_so(ours):
     address = ours.url.replace("http://", "https://")
     done = process("push", "-a", address, "-j", "j", "--retries", "0", input="rows 3\n")

@@ -71,9 +71,7 @@ def push(
     if options.dry_run:
         method = "PATCH" if options.merge else "POST" if options.add else "PUT"
         say(f"would {method} to {gateway.url}: {_size_of(payload)}")
-        # The body bypasses the text layer, so what is buffered there has to be written first.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(payload.body)
+        click.echo(payload.body, nl=False)
         return
     bar: AbstractContextManager[Any] = nullcontext()
     if len(payload.body) >= _LARGE and sys.stderr.isatty():
