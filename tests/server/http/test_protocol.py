@@ -182,6 +182,17 @@ def test_a_client_that_only_reads_any_more_gets_its_answers():
     asyncio.run(check())
 
 
+def test_an_empty_line_behind_the_last_request_keeps_no_connection_open():
+    async def check() -> None:
+        async with wired() as wire, wire.connection() as client:
+            client.send(SCRAPE + b"\r\n")
+            client.shutdown(socket.SHUT_WR)  # before the answer
+            answers = answers_in(await wire.received(client))
+            assert [answer.status for answer in answers] == [200]
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
 def test_a_push_whose_body_ends_early_is_refused_counted_and_logged(caplog, framing):
     async def check() -> None:

@@ -417,7 +417,7 @@ class HttpProtocol(asyncio.Protocol):
         if not self._in_head and buffer[0] in b"\r\n":  # RFC 9112, 2.2
             buffer[:] = buffer.lstrip(b"\r\n")
             if not buffer:
-                return False
+                return True  # it may be the end
         end = _end_of_head(buffer, self._searched)
         if (end.end() if end else len(buffer)) > MAX_HEAD_BYTES:
             self._refuse(HEAD_TOO_LARGE)
