@@ -149,6 +149,18 @@ def test_a_dead_gateway_can_be_made_to_matter():
     assert isinstance(failures[0], PushConnectionError)
 
 
+def test_what_the_function_for_errors_raises_does_not_hide_the_error_of_the_job():
+    def fail(_):
+        raise OSError("no pager")
+
+    run = PushGateway(f"localhost:{closed_port()}", **DEAD).job_run(on_push_error=fail)
+    with pytest.raises(KeyError) as caught, run:
+        raise KeyError
+    assert "on_push_error failed, too: OSError: no pager" in caught.value.__notes__
+    with pytest.raises(OSError, match="no pager"), run:
+        pass
+
+
 def test_a_broken_collector_does_not_break_the_job(caplog):
     class Broken:
         def collect(self):

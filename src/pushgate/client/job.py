@@ -7,7 +7,7 @@ from copy import copy
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
-from pushgate.client.collect import Collector, Selection
+from pushgate.client.collect import Collector, Selection, described
 from pushgate.client.delivery import PushMethod
 from pushgate.client.operation import finished
 from pushgate.client.outcome import Metric, outcome, started
@@ -138,7 +138,12 @@ class JobRun:
             if error is not None:
                 error.add_note(f"The push of the job metrics failed, too: {reason}")
             if callable(self._on_push_error):
-                self._on_push_error(failure)
+                try:
+                    self._on_push_error(failure)
+                except Exception as raised:
+                    if error is None:
+                        raise
+                    error.add_note(f"on_push_error failed, too: {described(raised)}")
             elif self._on_push_error == "raise" and error is None:
                 raise
             else:
