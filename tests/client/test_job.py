@@ -180,6 +180,19 @@ def test_a_put_after_a_job_run_is_warned_about(caplog, registry):
     assert caplog.text.count("replaces the whole group") == 1
 
 
+def test_periodic_pushes_and_the_one_at_exit_keep_the_metrics_of_the_job():
+    program = (
+        "import sys\nfrom pushgate import PushGateway\n"
+        "gateway = PushGateway(sys.argv[1], job='j')\n"
+        "gateway.push_at_exit()\n"
+        "with gateway.periodic(3600), gateway.job_run():\n    pass\n"
+    )
+    with rogue() as server:
+        subprocess.run([sys.executable, "-c", program, server.url], timeout=30, check=True)
+    # The job's, the last periodic one, and that at the exit. A PUT would replace the whole group.
+    assert [request.method for request in server.seen] == ["POST"] * 3
+
+
 def test_a_terminated_job_is_a_failed_job():
     program = (
         "import os, signal, sys\nfrom pushgate import PushGateway\n"

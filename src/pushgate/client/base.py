@@ -185,7 +185,8 @@ class GatewayBase(Generic[_Job, _Periodic]):
     def periodic(self, interval: float, *, jitter: float = 0.1, final: Final = "push") -> _Periodic:
         """Return a context manager that pushes every *interval* seconds in the background.
 
-        It pushes from a thread, or with :class:`AsyncPushGateway` from a task.
+        It pushes from a thread, or with :class:`AsyncPushGateway` from a task. In the group of a
+        job_run, it pushes with :meth:`push_add`, which keeps the metrics of the job.
 
         Args:
             interval: Seconds from one push to the next.
@@ -278,6 +279,15 @@ class GatewayBase(Generic[_Job, _Periodic]):
     replace_group = push
     replace_families = push_add
     replace_series = merge
+
+    @operation
+    async def push_unattended(self, *, deadline: float | None = None) -> PushResult:
+        """Push from a schedule or an exit hook: PUT, but POST into the group of a job_run.
+
+        There a PUT would erase the metrics of the job. Errors as for :meth:`push`.
+        """
+        method: PushMethod = "POST" if self.url in JOB_GROUPS else "PUT"
+        return await self.pushing(method, Selection(), deadline)
 
     @operation
     async def push_payload(

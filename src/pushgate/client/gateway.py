@@ -136,6 +136,8 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
     ) -> None:
         """Push when the interpreter exits. Failures are logged.
 
+        In the group of a job_run, this is :meth:`push_add`, which keeps the metrics of the job.
+
         Args:
             signals: Signals, such as SIGTERM, that raise SystemExit from now on, so that
                 ``finally`` blocks and exit hooks run. By default, Python runs neither. A signal
@@ -148,7 +150,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
         from pushgate.client import lifecycle
 
         checked_seconds("deadline", deadline)
-        lifecycle.at_exit(lambda: self.push(deadline=deadline), signals)
+        lifecycle.at_exit(lambda: self.push_unattended(deadline=deadline), signals)
 
     def __enter__(self) -> Self:
         self._way.users += 1

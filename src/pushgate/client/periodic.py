@@ -52,7 +52,8 @@ class Schedule:
         if what is None:
             return
         try:
-            result = self._gateway.push() if what == "push" else self._gateway.delete()
+            gateway = self._gateway
+            result = gateway.push_unattended() if what == "push" else gateway.delete()
             if isinstance(result, Awaitable):
                 await result
         except Exception as error:  # noqa: BLE001  whatever a collector raises, too
