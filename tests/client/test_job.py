@@ -182,8 +182,8 @@ def test_a_put_after_a_job_run_is_warned_about(caplog, registry):
 
 def test_periodic_pushes_and_the_one_at_exit_keep_the_metrics_of_the_job():
     program = (
-        "import sys\nfrom pushgate import PushGateway\n"
-        "gateway = PushGateway(sys.argv[1], job='j')\n"
+        "import sys\nfrom pushgate import Gauge, PushGateway\n"
+        "Gauge('rows', '')\ngateway = PushGateway(sys.argv[1], job='j')\n"
         "gateway.push_at_exit()\n"
         "with gateway.periodic(3600), gateway.job_run():\n    pass\n"
     )

@@ -65,7 +65,8 @@ def test_a_program_under_nohup_survives_the_end_of_its_terminal():
 def test_a_signal_ends_the_program_after_its_last_push(number):
     program = (
         "import signal, sys, time\n"
-        "from pushgate import PushGateway\n"
+        "from pushgate import Gauge, PushGateway\n"
+        "Gauge('rows', '')\n"
         "gateway = PushGateway(sys.argv[1], job='j')\n"
         "gateway.push_at_exit(signals=(signal.SIGTERM, signal.SIGHUP))\n"
         "try:\n    print('ready', flush=True)\n    time.sleep(30)\n"
@@ -94,8 +95,8 @@ def test_a_signal_ends_the_program_after_its_last_push(number):
 def test_the_handler_that_was_there_before_runs_first_if_it_can(before, printed):
     program = (
         "import os, signal, sys, time\n"
-        "from pushgate import PushGateway\n"
-        f"{before}\n"
+        "from pushgate import Gauge, PushGateway\n"
+        f"Gauge('rows', '')\n{before}\n"
         "PushGateway(sys.argv[1], job='j').push_at_exit(signals=[signal.SIGTERM])\n"
         "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
     )
@@ -106,12 +107,20 @@ def test_the_handler_that_was_there_before_runs_first_if_it_can(before, printed)
 
 def test_a_dead_gateway_does_not_change_the_exit_of_the_program():
     program = (
-        "import sys\nfrom pushgate import AsyncPushGateway\n"
+        "import sys\nfrom pushgate import AsyncPushGateway, Gauge\n"
+        "Gauge('rows', '')\n"
         "AsyncPushGateway('localhost:1', job='j', retry=0).push_at_exit()\nsys.exit(3)"
     )
     done = ran(program)
     assert done.returncode == 3
     assert "The push at exit failed" in done.stderr
+
+
+def test_a_program_without_metrics_empties_no_group_at_its_exit():
+    program = "import sys; from pushgate import *; PushGateway(sys.argv[1]).push_at_exit()"
+    with rogue() as server:
+        done = ran(program, server.url)
+    assert (done.returncode, done.stderr, server.seen) == (0, "", [])
 
 
 def test_signals_need_the_main_thread():

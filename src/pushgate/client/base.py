@@ -21,7 +21,7 @@ from pushgate.client.failures import RequestInfo
 from pushgate.client.group_list import PAGE, ListedGroup, listed_in, path_of
 from pushgate.client.job import JOB_GROUPS, Function, OnPushError
 from pushgate.client.operation import Awaited, operation
-from pushgate.client.options import Options, checked_seconds, takes_options, wrong_type
+from pushgate.client.options import OnEmpty, Options, checked_seconds, takes_options, wrong_type
 from pushgate.client.periodic import Final
 from pushgate.client.results import GatewayStatus, Group, Payload, PushResult, groups_in, status_in
 from pushgate.client.retry import Retry
@@ -281,13 +281,16 @@ class GatewayBase(Generic[_Job, _Periodic]):
     replace_series = merge
 
     @operation
-    async def push_unattended(self, *, deadline: float | None = None) -> PushResult:
+    async def push_unattended(
+        self, *, deadline: float | None = None, on_empty: OnEmpty | None = None
+    ) -> PushResult:
         """Push from a schedule or an exit hook: PUT, but POST into the group of a job_run.
 
-        There a PUT would erase the metrics of the job. Errors as for :meth:`push`.
+        There a PUT would erase the metrics of the job. *on_empty* replaces the gateway's option.
+        Errors as for :meth:`push`.
         """
         method: PushMethod = "POST" if self.url in JOB_GROUPS else "PUT"
-        return await self.pushing(method, Selection(), deadline)
+        return await self.pushing(method, Selection(), deadline, on_empty)
 
     @operation
     async def push_payload(
@@ -419,12 +422,17 @@ class GatewayBase(Generic[_Job, _Periodic]):
             return await deliver(request, self._way)
 
     async def pushing(
-        self, method: PushMethod, selection: Selection, deadline: float | None = None
+        self,
+        method: PushMethod,
+        selection: Selection,
+        deadline: float | None = None,
+        on_empty: OnEmpty | None = None,
     ) -> PushResult:
         """Push what *selection* takes. Errors as for :meth:`push`."""
         async with self._turn(method, deadline) as expires:
             payload = await self._way.encode(partial(self._render, selection), self._last_size)
-            return await self._push(method, payload, expires, selection)
+            on_empty = on_empty or self._options.on_empty
+            return await self._push(method, payload, expires, selection, on_empty)
 
     def _expires(self, deadline: float | None) -> float:
         limit = self._options.deadline if deadline is None else deadline
@@ -478,14 +486,19 @@ class GatewayBase(Generic[_Job, _Periodic]):
         return Payload(bytes(body), CONTENT_TYPE, families, samples)
 
     async def _push(
-        self, method: str, payload: Payload, expires: float, selection: Selection | None = None
+        self,
+        method: str,
+        payload: Payload,
+        expires: float,
+        selection: Selection | None = None,
+        on_empty: OnEmpty | None = None,
     ) -> PushResult:
         """Push *payload*, which was made of *selection*, or given as it is."""
         nothing = PushResult(0, 0, 0.0, 0, payload.families, payload.samples, self.url, "")
         if not self._is_enabled(method):
             return nothing
-        if selection is not None and not payload.families:
-            match self._options.on_empty:
+        if on_empty is not None and not payload.families:
+            match on_empty:
                 case "error":
                     raise EncodingError("There is nothing to push.")
                 case "warn":

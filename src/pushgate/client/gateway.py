@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
@@ -134,7 +135,7 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
     def push_at_exit(
         self, *, signals: "Iterable[signal.Signals]" = (), deadline: float = 5.0
     ) -> None:
-        """Push when the interpreter exits. Failures are logged.
+        """Push when the interpreter exits, if there is something to push. Failures are logged.
 
         In the group of a job_run, this is :meth:`push_add`, which keeps the metrics of the job.
 
@@ -150,7 +151,9 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
         from pushgate.client import lifecycle
 
         checked_seconds("deadline", deadline)
-        lifecycle.at_exit(lambda: self.push_unattended(deadline=deadline), signals)
+        # An empty push would empty the group of a program that only wanted the signals.
+        last_push = partial(self.push_unattended, deadline=deadline, on_empty="skip")
+        lifecycle.at_exit(last_push, signals)
 
     def __enter__(self) -> Self:
         self._way.users += 1

@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # slow to import, and rarely needed
 
     import httpx2
 
+OnEmpty = Literal["warn", "skip", "error"]
 Header = str | Callable[[], str]
 TokenSource = str | Callable[[], str | Awaitable[str]]
 # A program that gives one of these is not configured by properties about connections, or about
@@ -183,9 +184,7 @@ class Options:
     on_label_clash: Literal["error", "allow"] = option(
         "error", "What to do if a metric has a label of the group: the gateway would overwrite it."
     )
-    on_empty: Literal["warn", "skip", "error"] = option(
-        "warn", "What to do if there is nothing to push."
-    )
+    on_empty: OnEmpty = option("warn", "What to do if there is nothing to push.")
     apply_filter: bool = option(
         False, "Whether to apply the ``io.prometheus.exporter.filter`` properties."
     )
