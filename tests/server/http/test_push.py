@@ -4,15 +4,17 @@ import asyncio
 import gzip
 import logging
 import threading
+from itertools import chain
 
 import pytest
+from starlette.types import Message
 
 from pushgate.formats.decoder import PushDecoder
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import NameRule
 from pushgate.server.compose import compose
 from pushgate.server.http import push as push_module
-from pushgate.server.http.push import PushRequest, PushService, push_request
+from pushgate.server.http.push import PushRequest, PushService, push_over_asgi, push_request
 from pushgate.server.http.request import parse_head
 from pushgate.server.settings import Settings
 from pushgate.server.store import gateway as gateway_module
@@ -144,6 +146,25 @@ def test_a_body_that_comes_in_tiny_pieces_is_held_in_larger_ones():
         push.feed(b"# ")
     assert b"".join(push.pieces) == b"# " * 10_000
     assert len(push.pieces) <= 20
+
+
+def test_an_empty_message_at_the_end_of_a_body_in_chunks_is_not_taken_for_all_of_it():
+    messages = [{"body": b"m 1\n", "more_body": True}, {"body": b"", "more_body": False}]
+    scope = {"method": "PUT", "raw_path": b"/metrics/job/j", "query_string": b"", "headers": []}
+
+    async def receive() -> Message:
+        return {"type": "http.request", **messages.pop(0)}
+
+    async def send(_: Message) -> None:
+        pass
+
+    async def size() -> float:
+        context = compose(Settings(persistence_file="")).context
+        await push_over_asgi(context.pushes, {"client": None, **scope}, receive, send)
+        samples = chain.from_iterable(family.samples for family in context.telemetry.families())
+        return next(s.value for s in samples if s.name == "pushgateway_http_push_size_bytes_sum")
+
+    assert asyncio.run(size()) == len("PUT /metrics/job/j HTTP/1.1".replace(" ", "")) + len("m 1\n")
 
 
 def test_what_is_held_of_bodies_is_released():

@@ -443,7 +443,7 @@ class Push:
         self.started = time.perf_counter()
 
     def feed(self, piece: bytes) -> None:
-        """Take the next *piece* of the body."""
+        """Take the next *piece* of the body; it is not empty."""
         if len(piece) == self.request.length:  # all of it; its length was checked at the start
             self.pieces.append(piece)
             self.length = len(piece)
@@ -510,7 +510,8 @@ async def push_over_asgi(pushes: PushService, scope: Scope, receive: Receive, se
         if message["type"] == "http.disconnect":
             push.fail(message.get("error") or BodyCutOff(UNEXPECTED_EOF))
             break
-        push.feed(message.get("body", b""))
+        if body := message.get("body"):
+            push.feed(body)
         if not message.get("more_body", False):
             push.finish()
             break
