@@ -143,6 +143,13 @@ def test_an_odd_sample_is_an_error_that_names_its_metric(metric, written_as):
         gateway.render(Fixed(metric))
 
 
+@pytest.mark.parametrize("written_as", ["protobuf", "text"])
+def test_a_label_that_is_no_text_is_named(written_as):
+    gateway = PushGateway(properties=False, format=written_as)
+    with pytest.raises(EncodingError, match="pushed: the label 'a' is int instead of text"):
+        gateway.render(Fixed(odd("gauge", ("", {"a": 1}, 1))))
+
+
 def test_what_is_no_metric_is_named_by_its_type():
     with pytest.raises(EncodingError, match="a str cannot be pushed"):
         render(Fixed("rows"))

@@ -453,7 +453,7 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     def _render(self, selection: Selection, *, in_text: bool = False) -> Payload:
         # Not at the top: the command line pushes bodies that are encoded already.
-        from pushgate.client.families import Rules, gather
+        from pushgate.client.families import Rules, gather, label_without_text
 
         chosen = self._options
         if in_text or chosen.format == "text" or self._text_only:
@@ -477,8 +477,9 @@ class GatewayBase(Generic[_Job, _Periodic]):
             try:
                 body += encode(family)
             except Exception as error:  # noqa: BLE001  collectors yield whatever they like
-                reason = f"{family.name!a} cannot be pushed: {described(error)}"
-                report(EncodingError(reason), selection.left_out, error)
+                why = label_without_text(family) or described(error)
+                failed = EncodingError(f"{family.name!a} cannot be pushed: {why}")
+                report(failed, selection.left_out, error)
             else:
                 families += 1
                 samples += len(family.points)

@@ -253,3 +253,13 @@ def _label_plan(
     if len(written) < len(plan):
         raise EncodingError(f"two labels get the same name when escaped: {sorted(names)}")
     return plan
+
+
+def label_without_text(family: Family) -> str:
+    """Return what is wrong with the first label of *family* that is no text; empty if all are."""
+    for labels in family.points:
+        for name, value in labels:
+            kind: type = type(value)  # collectors yield whatever they like
+            if not issubclass(kind, str):
+                return f"the label {name!r} is {kind.__name__} instead of text"
+    return ""
