@@ -21,7 +21,14 @@ from pushgate.client.failures import RequestInfo
 from pushgate.client.group_list import PAGE, ListedGroup, listed_in, path_of
 from pushgate.client.job import JOB_GROUPS, Function, OnPushError
 from pushgate.client.operation import Awaited, operation
-from pushgate.client.options import OnEmpty, Options, checked_seconds, takes_options, wrong_type
+from pushgate.client.options import (
+    ABOUT,
+    OnEmpty,
+    Options,
+    checked_seconds,
+    takes_options,
+    wrong_type,
+)
 from pushgate.client.periodic import Final
 from pushgate.client.results import GatewayStatus, Group, Payload, PushResult, groups_in, status_in
 from pushgate.client.retry import Retry
@@ -53,6 +60,8 @@ class GatewayBase(Generic[_Job, _Periodic]):
 
     @takes_options(Options)
     def __init__(self, *args: Any, **options: Any) -> None:
+        if unknown := options.keys() - ABOUT.keys():  # Options would speak of its own __init__()
+            raise TypeError(f"no such option: {min(unknown)}")
         self._given = Options(*args, **options)
         properties = resolve(self._given.properties)
         try:
@@ -122,9 +131,6 @@ class GatewayBase(Generic[_Job, _Periodic]):
             >>> PushGateway("gateway:9091", job="a").replace(job="b").url
             'http://gateway:9091/metrics/job/b'
         """
-        unknown = changes.keys() - self._given.arguments().keys()
-        if unknown:
-            raise TypeError(f"no such option: {min(unknown)}")
         return type(self)(**(self._given.arguments() | changes))
 
     @overload
