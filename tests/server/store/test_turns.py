@@ -135,6 +135,22 @@ async def test_pushes_go_on_when_housekeeping_fails(monkeypatch, caplog):
     assert "housekeeping of the journal failed" in caplog.text
 
 
+async def test_an_answer_that_fails_keeps_no_other_push_waiting(caplog):
+    def fails(_: Exception | None) -> None:
+        raise MemoryError
+
+    disk = Disk()
+    async with running(disk) as gateway:
+        gateway.submit(put(key("a"), "m 1\n"), fails)
+        for job in "bc":
+            pushes = await submitted(gateway, put(key(job), "m 1\n"))
+            await disk.is_asked()
+            disk.go_on()
+            assert await results(pushes) == [None]
+    assert shown(gateway).keys() == {"a", "b", "c"}
+    assert "could not answer a change" in caplog.text
+
+
 async def test_housekeeping_goes_on_between_pushes_until_it_is_done():
     disk = Disk()
     async with running(disk) as gateway:

@@ -47,10 +47,16 @@ class Waiting:
     was_postponed: bool = False
 
     def settle(self, error: Exception | None) -> None:
-        """Tell the submitter that the change is durable and visible, or why it is not."""
+        """Tell the submitter that the change is durable and visible, or why it is not.
+
+        If that fails, perhaps because there is no memory, those who are told next still wait.
+        """
         if self.out is not None:
             self.out += self.steps
-        self.done(error)
+        try:
+            self.done(error)
+        except Exception:  # noqa: BLE001
+            _log.exception("could not answer a change")
 
 
 def is_long(batch: list[Waiting]) -> bool:
