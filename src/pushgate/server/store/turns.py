@@ -24,7 +24,7 @@ from pushgate.server.store.store import News, Step
 _log = logging.getLogger(__name__)
 
 # For how long at most a batch waits for clients that were just answered.
-_MAX_GATHERING_SECONDS = 0.001
+_MAX_GATHERING_SECONDS = 0.0003
 # How often a turn may be lost before its changes are refused.
 _MAX_LOST = 3
 
