@@ -112,9 +112,6 @@ class Shared(ForgetfulJournal):
         self.is_away = False
         self.looks = 0
 
-    def applied_keys(self) -> list[tuple[bytes, int]]:
-        return []
-
     def begin(self) -> News | None:
         time.sleep(next(self.pauses, 0))
         if self.is_away:

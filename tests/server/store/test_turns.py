@@ -10,6 +10,8 @@ from pushgate.errors import JournalFailed
 from pushgate.server.storage.journal import TurnLost
 from pushgate.server.store import turns
 from pushgate.server.store.store import Step
+from pushgate.server.store.turns import JournalState, Turns, Waiting
+from tests.server.journals import ForgetfulJournal
 from tests.server.pushes import key, put
 from tests.server.store.gateways import Disk, results, running, sharing, shown, submitted, until
 
@@ -149,6 +151,27 @@ async def test_an_answer_that_fails_keeps_no_other_push_waiting(caplog):
             assert await results(pushes) == [None]
     assert shown(gateway).keys() == {"a", "b", "c"}
     assert "could not answer a change" in caplog.text
+
+
+async def test_a_batch_that_cannot_be_applied_keeps_no_later_one_waiting(monkeypatch):
+    written, failed = [], []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_exception_handler", failed.append)
+
+    def apply(_: Turns, batch: list[Waiting], __: JournalFailed | None) -> None:
+        written.append(batch)
+        if len(written) == 1:
+            raise MemoryError
+
+    thread = Turns(ForgetfulJournal(), JournalState(), apply, lambda *_: None)
+    thread.start()
+    batches = [[Waiting(put(key(job), "m 1\n"), lambda _: None, None)] for job in "ab"]
+    for number, batch in enumerate(batches, 1):
+        thread.add(*batch)
+        await until(lambda number=number: len(written) == number)
+    await thread.close()
+    assert written == batches
+    assert [type(one["exception"]) for one in failed] == [MemoryError]
 
 
 async def test_housekeeping_goes_on_between_pushes_until_it_is_done():

@@ -195,14 +195,15 @@ class Turns:
 
     def _finish(self, turn: _Turn, error: JournalFailed | None) -> None:
         """Have the batch of *turn* answered; then its clients, and what came meanwhile, go on."""
+        # First, so that later changes have their turn even if this batch cannot be applied.
+        self._is_busy = False
+        if self._inbox:
+            self._loop.call_soon(self._call)
         if turn.batch or error is not None:
             now = monotonic()
             self._expected = len(turn.batch) + len(self._inbox)
             self._gathered_at = now + min(now - turn.began, _MAX_GATHERING_SECONDS)
             self._written(self, turn.batch, error)
-        self._is_busy = False
-        if self._inbox:
-            self._loop.call_soon(self._call)
 
     # From here on in the thread.
 
