@@ -440,10 +440,11 @@ def test_files_have_the_types_of_the_go_server(name, kind):
 
 def test_the_dark_differs_in_colors_alone():
     style = Served().ask("GET", "/static/style.css").text
-    assert "prefers-color-scheme" not in style
-    colors = re.findall(r"light-dark\((.*)\)", style)
-    assert colors
-    assert all(re.fullmatch("#[0-9a-f]{3,6}, #[0-9a-f]{6}", pair) for pair in colors)
+    _, dark = style.split("@media (prefers-color-scheme: dark) {\n")
+    assert dark.startswith("  :root {\n    --light: ;\n    --dark: initial;\n  }\n}\n")
+    pairs = re.findall(r"--[a-z-]+: var\(--light, (.*)\) var\(--dark, (.*)\);", style)
+    assert len(pairs) == style.count("var(--dark") == style.count("var(--light") > 0
+    assert all(re.fullmatch("#[0-9a-f]{3}|#[0-9a-f]{6}", color) for pair in pairs for color in pair)
 
 
 @pytest.mark.parametrize(
