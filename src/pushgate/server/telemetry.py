@@ -44,6 +44,7 @@ _RANKS = (0.1, 0.5, 0.9)
 # As the Go client's summaries have it by default: MaxAge, and AgeBuckets.
 _WINDOW_SECONDS = 600
 _AGES = 5
+# After so many of one code and method, pushes are taken in before their second is over.
 _MOST_FRESH = 500
 
 
