@@ -285,15 +285,17 @@ def test_other_clients_have_a_turn_between_large_heads():
 
 
 @pytest.mark.parametrize(
-    ("data", "status"),
+    ("data", "status", "refused"),
     [
-        (SCRAPE + INNER_DELETE * 500, 200),
-        (request("GET /metrics", b"#" * 200_000) + INNER_DELETE, 200),
-        (INNER_DELETE.replace(b"Host: g\r\n", b"Host: g\r\nX: %b\r\n" % (b"x" * 12_000)), 503),
+        (SCRAPE + INNER_DELETE * 50_000, 200, 1),
+        (request("GET /metrics", b"#" * 200_000) + INNER_DELETE, 200, 0),
+        (INNER_DELETE.replace(b"Host: g\r\n", b"Host: g\r\nX: %b\r\n" % (b"x" * 12_000)), 503, 1),
     ],
     ids=["behind a request", "as its body", "as its head"],
 )
-def test_what_waits_to_be_read_is_dropped_if_all_clients_together_sent_too_much(data, status):
+def test_what_waits_to_be_read_is_dropped_if_all_clients_together_sent_too_much(
+    data, status, refused
+):
     async def check() -> None:
         async with wired(limit_held_bytes=10_000) as wire:
             await wire.exchanged(PUSH.replace(b"/job/a", b"/job/kept"))
@@ -302,6 +304,7 @@ def test_what_waits_to_be_read_is_dropped_if_all_clients_together_sent_too_much(
             assert b"connection: close" in answer.headers
             assert len(wire.groups()) == 1
             assert wire.state.held_bytes == 0
+            assert wire.state.telemetry.rejected.total() == refused
 
     asyncio.run(check())
 

@@ -465,16 +465,16 @@ class HttpProtocol(asyncio.Protocol):
 
         The connection ends with the response that it waits for, or with a refusal.
         """
-        self._keep_alive = False
         self._buffer.clear()
         if self._framing is not None:
             self._fail_body(
                 LimitExceeded("too many bytes are being received", "held-bytes", status=503)
             )
-        elif self._owes_response:
-            self._state.telemetry.rejected["held-bytes"] += 1
-        else:
+        elif not self._owes_response:
             self._refuse_for("held-bytes")
+        elif self._keep_alive:  # else nothing of what follows is a request
+            self._keep_alive = False
+            self._state.telemetry.rejected["held-bytes"] += 1
         self._count_held()
 
     def _start_request(self, request: RequestHead, head: bytes) -> None:
