@@ -46,7 +46,7 @@ class Window:
         return self._summed + sum(self._levels[0])
 
     def observe(self, values: Sequence[float], now: float) -> None:
-        """Add observations."""
+        """Add *values*, which were observed up to *now*."""
         if now >= self._until:
             self._turn(now)
         self._levels[0] += values

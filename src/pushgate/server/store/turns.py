@@ -49,7 +49,7 @@ class Waiting:
     def settle(self, error: Exception | None) -> None:
         """Tell the submitter that the change is durable and visible, or why it is not.
 
-        If that fails, perhaps because there is no memory, those who are told next still wait.
+        If that fails, perhaps for lack of memory, it is logged: others still have to be told.
         """
         if self.out is not None:
             self.out += self.steps
