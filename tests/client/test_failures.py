@@ -54,10 +54,15 @@ def test_an_address_without_a_port_says_which_port_a_gateway_has(caller, registr
     )
 
 
-def test_an_address_that_has_the_path_of_the_metrics_already_is_noticed(caller, registry):
+@pytest.mark.parametrize(
+    ("path", "hint"), [("metrics", "leave /metrics out of the address"), ("metrics-of-jobs", "")]
+)
+def test_an_address_that_has_the_path_of_the_metrics_already_is_noticed(
+    caller, registry, path, hint
+):
     with rogue(answer(404)) as server:
-        failure = fails(caller, make(caller, f"{server.url}/metrics", registry))
-    assert failure.hint == "leave /metrics out of the address"
+        failure = fails(caller, make(caller, f"{server.url}/{path}", registry))
+    assert failure.hint == hint
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,8 @@ def test_a_long_body_is_cut_in_the_message_only(caller, registry):
             "an HTML page, 502 Bad Gateway",
         ),
         (b"<html><h1>No</h1></html>", "an HTML page"),
-        (b"\x1b[31mno\x00\r\nway\xff", "\ufffd[31mno\ufffd\ufffd\nway\ufffd"),
+        (b"\x1b[31mno\x00\rway\xff", "\ufffd[31mno\ufffd\ufffdway\ufffd"),
+        (b"no\r\nway\r\n", "no\nway"),
     ],
 )
 def test_the_message_shows_a_body_so_that_it_can_be_read(caller, registry, body, shown):

@@ -114,7 +114,7 @@ def _shown(text: str) -> str:
     # A control character would reach the terminal, and could end the line of a log.
     return "".join(
         character if character.isprintable() or character in "\n\t" else "\ufffd"
-        for character in text[:_MAX_SHOWN]
+        for character in text[:_MAX_SHOWN].replace("\r\n", "\n")
     )
 
 
@@ -139,7 +139,7 @@ def _hint(error: PushHTTPError, text: str, info: RequestInfo) -> str:
         return "another group has a different metric of this name: rename it, or delete that group"
     if error.status in {404, 405, 501}:
         hint = port_hint(info)
-        if error.status == 404 and "/metrics" in urlsplit(info.base).path:
+        if error.status == 404 and "metrics" in urlsplit(info.base).path.split("/"):
             hint = "leave /metrics out of the address"
         elif error.status == 404 and "/api/v1/groups" in info.url:
             hint = "the gateway has no list of groups; Pushgate has"
