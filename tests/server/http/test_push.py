@@ -76,6 +76,25 @@ def test_new_bodies_that_become_complete_at_once_are_read_in_turns(monkeypatch):
     assert len({when for _, when in answered}) >= 9  # the first one need not wait
 
 
+def test_a_body_does_not_wait_because_of_those_of_earlier_iterations(monkeypatch):
+    monkeypatch.setattr(push_module, "_MAX_SPENT_SECONDS", 0)
+    body = b"".join(b"m%d 1\n" % number for number in range(500)) + b"{"
+
+    async def five() -> list[int]:
+        pushes = compose(Settings()).context.pushes
+        answered: list[int] = []
+        for number in range(5):
+            request = put(b"/metrics/job/%d" % number)
+            push = pushes.start(request, None, lambda answer: answered.append(answer.status))
+            push.feed(body)
+            push.finish()
+            assert len(answered) == number + 1
+            await asyncio.sleep(0)
+        return answered
+
+    assert asyncio.run(five()) == [400] * 5
+
+
 def test_pushes_that_wait_for_their_turn_to_be_read_are_in_flight(monkeypatch):
     monkeypatch.setattr(push_module, "_MAX_SPENT_SECONDS", 0)
     monkeypatch.setattr(gateway_module, "_SLICE_SECONDS", 10)  # what is read is stored at once

@@ -283,17 +283,26 @@ class PushService:
         if push.length <= _TINY_BODY_BYTES:
             self._read(push)
         elif self._spent_seconds <= _MAX_SPENT_SECONDS:
-            began = time.perf_counter()
-            self._read(push)
-            self._spent_seconds += time.perf_counter() - began
+            self._read_timed(push)
         else:
             self._queued += 1
-            queue_slice(partial(self._carry_out_queued, push))
+            queue_slice(partial(self._read_queued, push))
 
-    def _carry_out_queued(self, push: "Push") -> None:
+    def _read_queued(self, push: "Push") -> None:
         self._queued -= 1
-        self._spent_seconds = 0.0  # of another iteration
-        self.carry_out(push)
+        self._read_timed(push)
+
+    def _read_timed(self, push: "Push") -> None:
+        if not self._spent_seconds:
+            # In the next iteration. Without it, a push that waits though there is time would
+            # wait behind the slices of scrapes.
+            asyncio.get_running_loop().call_soon(self._forget_spent)
+        began = time.perf_counter()
+        self._read(push)
+        self._spent_seconds += time.perf_counter() - began
+
+    def _forget_spent(self) -> None:
+        self._spent_seconds = 0.0
 
     def _read(self, push: "Push") -> None:
         request, pieces = push.request, push.pieces
