@@ -310,7 +310,7 @@ class Gateway:
         """
         self.news_groups += len(news.groups)
         self.reloads += news.is_all
-        batch = [*batch, *turns.recall()]
+        batch = [*batch, *turns.take()]
         try:
             # From the last to the first: each step is undone on the state that it made.
             for waiting in reversed(batch):
@@ -365,7 +365,7 @@ class Gateway:
 
     def _withdrawal(self, turns: Turns, batch: list[Waiting], error: JournalFailed) -> Sliced[None]:
         """Undo *batch* and what was admitted after it: memory must not run ahead of the disk."""
-        behind = turns.recall()
+        behind = turns.take()
         try:
             for waiting in reversed([*batch, *behind]):
                 yield from self.store.withdrawal(reversed(waiting.steps))

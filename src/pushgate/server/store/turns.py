@@ -151,9 +151,16 @@ class Turns:
             # In the next iteration of the loop, so that what else arrived in this one goes along.
             self._loop.call_soon(self._call)
 
-    def recall(self) -> list[Waiting]:
-        """Take back what the thread, which is waiting, has not taken yet."""
-        return self._more()
+    def take(self) -> list[Waiting]:
+        """Take what waits for the journal by now, in order.
+
+        The thread does so for a turn, and the gateway while the thread waits for it.
+        """
+        out: list[Waiting] = []
+        with suppress(IndexError):  # the loop may add to it meanwhile
+            while True:
+                out.append(self._inbox.popleft())
+        return out
 
     def go_on(self) -> None:
         """Let the thread take the next turn: the last batch is applied or withdrawn."""
@@ -212,7 +219,7 @@ class Turns:
         while self._calls.get():
             # Readers may append a question meanwhile; only this thread removes any.
             questions = [self._questions.popleft() for _ in range(len(self._questions))]
-            self._take_turn(_Turn(self._more(), questions))
+            self._take_turn(_Turn(self.take(), questions))
             while self._tidy() and self._calls.empty():
                 pass
 
@@ -246,7 +253,7 @@ class Turns:
             turn.batch = self._renewed.get()
             is_turn = news.in_turn
         elif is_turn:
-            turn.batch += self._more()  # what arrived while others had the turn
+            turn.batch += self.take()  # what arrived while others had the turn
         self._answer(turn, None)
         if not is_turn:
             return not turn.batch
@@ -292,14 +299,6 @@ class Turns:
             # Nobody waits for housekeeping, but everybody would wait for a thread that has died.
             _log.exception("housekeeping of the journal failed")
             return False
-
-    def _more(self) -> list[Waiting]:
-        """Take what waits for the journal by now, in order."""
-        out: list[Waiting] = []
-        with suppress(IndexError):  # the loop may add to it meanwhile
-            while True:
-                out.append(self._inbox.popleft())
-        return out
 
 
 def _settle(questions: list[Question], error: JournalFailed | None) -> None:
