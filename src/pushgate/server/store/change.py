@@ -8,8 +8,8 @@ from pushgate.model.shape import Pushed
 from pushgate.server.store.group import Failure, Group
 
 
-class Push(NamedTuple):
-    """A push to a group: a change that the consistency check may refuse.
+class _Push(NamedTuple):
+    """What all pushes to a group say.
 
     *time* is in Unix nanoseconds; *source* is the address of the client, if it is known.
     *once* is empty, or names the push: in a group that adds pushes up, it is applied once.
@@ -22,13 +22,13 @@ class Push(NamedTuple):
     once: bytes = b""
 
 
-class Replace(Push):
+class Replace(_Push):
     """The group now holds exactly this push (PUT)."""
 
     __slots__ = ()
 
 
-class Merge(Push):
+class Merge(_Push):
     """The group holds this push besides its families of other names (POST).
 
     Under a rule that aggregates, it holds the sum.
@@ -37,13 +37,17 @@ class Merge(Push):
     __slots__ = ()
 
 
-class Update(Push):
+class Update(_Push):
     """The group holds the series of this push besides all its other series (PATCH).
 
     A family keeps its series that are not pushed. Rules change nothing about it.
     """
 
     __slots__ = ()
+
+
+Push: TypeAlias = Replace | Merge | Update
+"""A change that the consistency check may refuse."""
 
 
 class Fail(NamedTuple):

@@ -23,6 +23,7 @@ from pushgate.server.store.change import (
     Merge,
     Push,
     Replace,
+    Update,
 )
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced
 from pushgate.server.store.group import (
@@ -197,7 +198,7 @@ class Store(VisibleGroups):
             LimitExceeded: likewise.
         """
         match change:
-            case Push():
+            case Replace() | Merge() | Update():
                 if change.once and self.rules.aggregate:
                     return (yield from self._admit_once(change))
                 return [(yield from self._admit_push(change))]
@@ -371,8 +372,10 @@ class Store(VisibleGroups):
                 return None
             case Merge(key):
                 return self.rule(key).aggregate if self.rules.aggregate else None
-            case _:
+            case Update():
                 return REPLACE_SERIES
+            case _ as never:
+                assert_never(never)
 
     def _added_up(self, pushed: Pushed, before: Group, aggregation: Aggregation) -> Sliced[Pushed]:
         """Return what the families of *pushed* are when they are added to those of the group."""
