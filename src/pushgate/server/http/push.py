@@ -294,8 +294,8 @@ class PushService:
 
     def _read_timed(self, push: "Push") -> None:
         if not self._spent_seconds:
-            # In the next iteration. Without it, a push that waits though there is time would
-            # wait behind the slices of scrapes.
+            # Each iteration has a budget of its own: a body that waited because of earlier ones
+            # would wait behind the slices of scrapes, too.
             asyncio.get_running_loop().call_soon(self._forget_spent)
         began = time.perf_counter()
         self._read(push)
@@ -306,7 +306,7 @@ class PushService:
 
     def _read(self, push: "Push") -> None:
         request, pieces = push.request, push.pieces
-        push.pieces = []  # so that they do not wait for the disk with it
+        push.pieces = []  # freed once they are read, and not when the push is on the disk
         try:
             if request.method == "DELETE":
                 self._submit(push, Delete(push.group))
