@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 _Found = TypeVar("_Found")
@@ -36,15 +37,11 @@ def start(
     # A signal that the system gives to this thread would not interrupt the one that waits. A thread
     # inherits the mask. Set in the thread, it would stay for the program where that is a greenlet.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        thread.start()
-    except RuntimeError:  # the interpreter is shutting down, or the system has no thread left
-        is_started = False
-    else:
-        is_started = True
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if is_started:
+    with suppress(RuntimeError):  # the interpreter is shutting down, or no thread is left
+        try:
+            thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return thread
     done(_outcome(look_up))
     return None
