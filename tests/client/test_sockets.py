@@ -1,3 +1,4 @@
+import asyncio
 import signal
 import socket
 import threading
@@ -6,10 +7,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from pushgate import (
-    PushGateway,
-    PushTimeoutError,
-)
+from pushgate import AsyncPushGateway, PushGateway, PushTimeoutError
 from tests.client.rogue import rogue
 
 
@@ -58,12 +56,17 @@ def test_an_address_of_a_family_that_the_system_lacks_is_passed_over(caller, mon
 
 
 @pytest.mark.timeout(12)
-def test_a_resolver_that_hangs_is_left_behind(monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "finished"),
+    [(PushGateway, lambda result: result), (AsyncPushGateway, asyncio.run)],
+    ids=["blocking", "asyncio"],
+)
+def test_a_resolver_that_hangs_is_left_behind(monkeypatch, kind, finished):
     answered = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(30))
-    gateway = PushGateway("gateway.example", job="j", deadline=0.2, properties=False)
+    gateway = kind("gateway.example", job="j", deadline=0.2, properties=False)
     with pytest.raises(PushTimeoutError):
-        gateway.delete()
+        finished(gateway.delete())  # the loop of asyncio ends, too
     assert not answered.is_set()
     answered.set()
 

@@ -54,6 +54,13 @@ def test_a_push_is_answered_when_it_is_stored():
     assert pushed((put(), [b"m ", b"1\n"])) == [(200, "")]
 
 
+def begin(pushes, number, body, done):
+    """Push the whole *body* to a group of its own."""
+    push = pushes.start(put(b"/metrics/job/%d" % number), None, done)
+    push.feed(body)
+    push.finish()
+
+
 def test_new_bodies_that_become_complete_at_once_are_read_in_turns(monkeypatch):
     monkeypatch.setattr(push_module, "_MAX_SPENT_SECONDS", 0)
     iterations, answered = 0, []
@@ -63,10 +70,7 @@ def test_new_bodies_that_become_complete_at_once_are_read_in_turns(monkeypatch):
         nonlocal iterations
         pushes = compose(Settings()).context.pushes
         for number in range(10):
-            request = put(b"/metrics/job/%d" % number)
-            push = pushes.start(request, None, lambda answer: answered.append((answer, iterations)))
-            push.feed(body)
-            push.finish()
+            begin(pushes, number, body, lambda answer: answered.append((answer, iterations)))
         while len(answered) < 10:
             await asyncio.sleep(0)
             iterations += 1
@@ -84,10 +88,7 @@ def test_a_body_does_not_wait_because_of_those_of_earlier_iterations(monkeypatch
         pushes = compose(Settings()).context.pushes
         answered: list[int] = []
         for number in range(5):
-            request = put(b"/metrics/job/%d" % number)
-            push = pushes.start(request, None, lambda answer: answered.append(answer.status))
-            push.feed(body)
-            push.finish()
+            begin(pushes, number, body, lambda answer: answered.append(answer.status))
             assert len(answered) == number + 1
             await asyncio.sleep(0)
         return answered
@@ -104,10 +105,7 @@ def test_pushes_that_wait_for_their_turn_to_be_read_are_in_flight(monkeypatch):
         pushes = compose(Settings(limit_pushes_in_flight=3)).context.pushes
         answered: list[int] = []
         for number in range(5):
-            request = put(b"/metrics/job/%d" % number)
-            push = pushes.start(request, None, lambda answer: answered.append(answer.status))
-            push.feed(body)
-            push.finish()
+            begin(pushes, number, body, lambda answer: answered.append(answer.status))
         while len(answered) < 5:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)
         return answered
