@@ -187,7 +187,7 @@ def _read(histogram: NativeHistogram) -> Sliced[NativeHistogram]:
 def _common_width(one: NativeHistogram, other: NativeHistogram) -> Sliced[float]:
     # Widening may reach into another populated bucket, so it is repeated until nothing changes.
     width, before = max(one.zero_threshold, other.zero_threshold), -1.0
-    while width != before:
+    while width > before:  # also ends where one is NaN
         before = width
         for histogram in (one, other):
             if histogram.zero_threshold == width:

@@ -1,3 +1,6 @@
+import math
+from itertools import islice
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -152,6 +155,21 @@ def test_float_native_histograms_add_as_floats():
     found, _ = native_total(whole, fraction)
     assert (found.zero_count_float, list(found.positive_count)) == (0.25, [2.25])
     assert not found.positive_delta
+
+
+@pytest.mark.parametrize("widths", [(math.nan, math.nan), (math.nan, 1.0), (1.0, math.nan)])
+def test_a_zero_bucket_whose_width_is_no_number_ends_the_addition(widths):
+    stored, pushed = (
+        detail(
+            histogram={
+                "sample_count": 1, "zero_threshold": width,
+                "positive_span": spans((3, 1)), "positive_delta": [1],
+            }
+        )
+        for width in widths
+    )  # fmt: skip
+    adding = added_detail(HISTOGRAM, stored, pushed, (), [1.0, 2.0])
+    assert len([*islice(adding, 100)]) < 100
 
 
 def test_native_exemplars_are_those_of_the_push_where_it_has_some():
