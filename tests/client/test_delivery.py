@@ -235,6 +235,20 @@ def test_a_deadline_of_one_push(caller, registry):
     assert failure.phase == "deadline"
 
 
+def test_a_collector_that_takes_too_long_is_not_blamed_on_the_gateway(caller):
+    class Slow:
+        def collect(self):
+            time.sleep(0.02)
+            return []
+
+    with rogue() as server:
+        failure = fails(caller, make(caller, server.url, Slow()), deadline=0.01)
+    assert str(failure).endswith("the deadline passed while the metrics were collected")
+    assert failure.phase == "deadline"
+    assert not failure.sent
+    assert server.seen == []
+
+
 def test_without_a_deadline_a_push_is_a_push(caller, registry):
     with rogue() as server:
         assert caller.call(make(caller, server.url, registry, deadline=None), "push").status == 200

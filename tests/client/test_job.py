@@ -278,6 +278,12 @@ def test_what_is_to_be_ignored_is_checked_before_the_job_runs(ignore):
         PushGateway(**DEAD).job_run(ignore=ignore)
 
 
+@pytest.mark.parametrize("reaction", ["Raise", None, ["raise"]])
+def test_a_misspelled_reaction_to_errors_is_refused_before_the_job_runs(reaction):
+    with pytest.raises(ConfigurationError, match="on_push_error: expecting 'log', 'raise' or a f"):
+        PushGateway(**DEAD).job_run(on_push_error=reaction)
+
+
 def test_a_single_exception_can_be_ignored():
     with (
         rogue() as server,

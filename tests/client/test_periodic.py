@@ -47,3 +47,9 @@ def test_errors_do_not_stop_it_and_are_not_repeated(caplog):
 def test_impossible_intervals_are_refused(interval, jitter):
     with pytest.raises(ConfigurationError):
         PushGateway(properties=False).periodic(interval, jitter=jitter)
+
+
+@pytest.mark.parametrize("final", [False, "none", "Push", ["push"]])
+def test_a_misspelled_end_deletes_no_group(final):
+    with pytest.raises(ConfigurationError, match="final: expecting 'push', 'delete' or None"):
+        PushGateway(properties=False).periodic(1, final=final)

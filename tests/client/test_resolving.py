@@ -47,11 +47,12 @@ def test_the_program_takes_signals_as_before_even_if_its_threads_are_greenlets(m
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
-def test_where_no_thread_can_be_started_the_look_up_happens_all_the_same(monkeypatch):
-    def refuse(_):
+@pytest.mark.parametrize("step", ["start", "__init__"])  # the latter in subinterpreters
+def test_where_no_thread_can_be_started_the_look_up_happens_all_the_same(monkeypatch, step):
+    def refuse(*_, **__):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, step, refuse)
     assert within(0.01, lambda: "found") == "found"
 
 

@@ -17,7 +17,7 @@ from pushgate.client.address import (
 from pushgate.client.auth import blamed_on, checked_header, credentials_of
 from pushgate.client.collect import Collector, Collectors, Selection, Source, described, report
 from pushgate.client.delivery import Delivery, PushMethod, Request, Way, deliver
-from pushgate.client.failures import RequestInfo
+from pushgate.client.failures import RequestInfo, too_late
 from pushgate.client.group_list import PAGE, ListedGroup, listed_in, path_of
 from pushgate.client.job import JOB_GROUPS, Function, OnPushError
 from pushgate.client.operation import Awaited, operation
@@ -449,8 +449,11 @@ class GatewayBase(Generic[_Job, _Periodic]):
     async def _turn(self, method: str, deadline: float | None) -> AsyncIterator[float]:
         """Wait for the operations before this one, and yield when its deadline will pass."""
         expires = self._expires(deadline)
-        async with self._way.turn(RequestInfo(self._address.base, self.url, method), expires):
+        async with self._way.turn(self._info(method), expires):
             yield expires
+
+    def _info(self, method: str) -> RequestInfo:
+        return RequestInfo(self._address.base, self.url, method)
 
     def _is_enabled(self, method: str) -> bool:
         if not self._options.enabled:
@@ -513,6 +516,8 @@ class GatewayBase(Generic[_Job, _Periodic]):
                     warn_once(f"There is nothing to push, and an empty push {effect}.")
                 case "skip":
                     return nothing
+        if selection is not None and time.monotonic() >= expires:
+            raise too_late(self._info(method), "while the metrics were collected")
         # Before 1.11.0 the Go server stores UTF-8 names, and every scrape after that fails.
         if self._options.escaping_scheme == "allow-utf-8" and not self._version_known:
             await self._check_version(expires)

@@ -60,6 +60,9 @@ class JobRun:
     ) -> None:
         if not all(BaseException in getattr(kind, "__mro__", ()) for kind in ignore):
             raise ConfigurationError("ignore: expecting exception classes", key="ignore")
+        if on_push_error not in ("log", "raise") and not callable(on_push_error):
+            expected = "expecting 'log', 'raise' or a function"
+            raise ConfigurationError(f"on_push_error: {expected}", key="on_push_error")
         self._gateway = gateway
         self._ignore = ignore
         self._include = include

@@ -31,6 +31,9 @@ class Schedule:
             raise ConfigurationError(
                 "jitter: expecting a share of the interval, at least 0 and below 1", key="jitter"
             )
+        # A misspelled one must not delete the group.
+        if final not in ("push", "delete", None):
+            raise ConfigurationError("final: expecting 'push', 'delete' or None", key="final")
         self._gateway, self._final = gateway, final  # of either kind
         self._interval, self._jitter = interval, jitter
         self.last_success: float | None = None

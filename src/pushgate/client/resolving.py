@@ -32,13 +32,14 @@ def start(
     """
     import signal  # here, because it takes a millisecond
 
-    # A daemon, so that the program can end meanwhile.
-    thread = threading.Thread(target=lambda: done(_outcome(look_up)), daemon=True)
     # A signal that the system gives to this thread would not interrupt the one that waits. A thread
     # inherits the mask. Set in the thread, it would stay for the program where that is a greenlet.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    with suppress(RuntimeError):  # the interpreter is shutting down, or no thread is left
+    # The interpreter is shutting down or has no daemons (a subinterpreter), or no thread is left.
+    with suppress(RuntimeError):
         try:
+            # A daemon, so that the program can end meanwhile.
+            thread = threading.Thread(target=lambda: done(_outcome(look_up)), daemon=True)
             thread.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
