@@ -7,7 +7,13 @@ import pytest
 
 from pushgate.errors import StartupError
 from pushgate.server.storage import backup as backup_module
-from pushgate.server.storage.backup import copy, copy_database, restore_database
+from pushgate.server.storage.backup import (
+    copy,
+    copy_database,
+    copy_file,
+    restore_database,
+    restore_file,
+)
 from pushgate.server.storage.opening import lock_file, open_database
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.change import Fail
@@ -136,3 +142,39 @@ def test_no_server_can_use_a_file_while_it_is_copied(file, url, monkeypatch):
     copy(file, url, replace=False)
     lock_file(Path(file), 0).release()
     assert stored(url) != {}
+
+
+def test_a_backup_does_not_replace_the_file_of_a_running_server(file, url):
+    before = Path(file).read_bytes()
+    lock = lock_file(Path(file), 0)
+    with pytest.raises(StartupError, match="in use by another process"):
+        copy_file(Path(file), Path(file))
+    with pytest.raises(StartupError, match="in use by another process"):
+        copy_database(url, Path(file))
+    lock.release()
+    assert Path(file).read_bytes() == before
+    assert [*Path(file).parent.iterdir()] == [Path(file)]
+
+
+def test_a_backup_is_not_changed_by_the_log_of_the_file_that_it_replaces(file, tmp_path):
+    backup = tmp_path / "backup.db"
+    with closing(SqliteJournal(backup)) as journal:  # a server on the last backup
+        journal.load()
+        journal.append(Store().admit(put(key("old"), "m 1\n", 9)))
+        log = Path(f"{backup}-wal").read_bytes()
+    Path(f"{backup}-wal").write_bytes(log)  # as if it had been killed
+    copy_file(Path(file), backup)
+    assert content(str(backup)) == content(file)
+
+
+def test_a_backup_of_a_link_has_what_is_in_the_log_of_the_file(tmp_path):
+    link, backup = tmp_path / "link.db", tmp_path / "backup.db"
+    (tmp_path / "data").mkdir()
+    link.symlink_to(tmp_path / "data" / "pushgate.db")
+    with closing(SqliteJournal(link.readlink())) as journal:
+        journal.load()
+        journal.append(Store().admit(put(key("a"), "m 1\n", 5)))
+        assert len(copy_file(link, backup).groups) == 1
+    restore_file(backup, link, replace=True)
+    assert content(str(link.readlink())) == content(str(backup))
+    assert link.is_symlink()

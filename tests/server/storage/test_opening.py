@@ -135,6 +135,25 @@ def test_a_second_server_on_the_file_is_refused_at_once_also_without_a_push(file
     assert started(file) == []
 
 
+def test_a_link_is_followed_to_the_file_beside_which_its_log_is(file, tmp_path):
+    link = tmp_path / "elsewhere" / "link"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    groups = started(link)
+    assert said(started(file)) == said(groups) == EXPECTED
+    as_format_1(file)
+    assert said(started(link)) == EXPECTED
+    assert [*link.parent.iterdir()] == [link]
+    assert link.is_symlink()
+
+
+def test_a_link_to_itself_is_said_in_one_line(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(StartupError, match=r"can't use .*/loop: Too many levels of symbolic links"):
+        opened(loop)
+
+
 def test_a_server_that_waits_starts_when_the_first_one_ends(file):
     journal, _ = opened(file)
     timer = threading.Timer(0.3, journal.close)

@@ -226,7 +226,7 @@ def test_a_second_server_on_the_file_is_refused(path):
         )
         append(journal, Store(), put(key(), "m 1\n"))
     assert second.stdout == (
-        f"{path} is in use by another process: stop it, or name another --persistence.file\n"
+        f"{path} is in use by another process: stop it, or name another file\n"
     )
 
 

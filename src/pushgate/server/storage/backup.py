@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pushgate.errors import DamagedFile, StartupError
-from pushgate.server.storage.failures import startup_error
+from pushgate.server.storage.failures import in_use, startup_error
 from pushgate.server.storage.files import (
     COMPANIONS,
     beside,
     create_private,
     dated,
+    followed,
     put_in_place,
     remove_companions,
     remove_database,
 )
 from pushgate.server.storage.journal import Contents, TurnLost, replacement
+from pushgate.server.storage.lock import FileLock
 from pushgate.server.storage.opening import lock_file, open_database, write_journal
 from pushgate.server.storage.sqlite import MAGIC, SqliteJournal
 from pushgate.server.store.group import Group
@@ -43,12 +45,12 @@ def copy_file(source: Path, target: Path) -> Contents:
 
     Raises:
         DamagedFile: *source* is damaged.
-        StartupError: it is not one of our files, or *target* can't be written.
+        StartupError: it is not one of our files, or *target* is in use or can't be written.
     """
     draft = beside(target, ".incomplete")
     try:
-        contents = _copy_checked(source, draft)
-        put_in_place(draft, target)
+        contents = _copy_checked(followed(source), draft)
+        _replace_unused(draft, target)
     except OSError as error:
         raise StartupError(f"can't copy {source} to {target}: {error.strerror or error}") from error
     finally:
@@ -77,6 +79,7 @@ def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
         DamagedFile: *backup* is damaged; nothing was changed.
         StartupError: *target* is in use, exists or can't be written.
     """
+    target = followed(target)
     lock = lock_file(target, 0)
     try:
         if target.exists() and not replace:
@@ -96,14 +99,17 @@ def copy_database(url: str, target: Path) -> Contents:
     """Write the contents of the database *url* at this moment to the file *target*.
 
     Raises:
-        StartupError: the database can't be read, or *target* can't be written.
+        StartupError: the database can't be read, or *target* is in use or can't be written.
     """
     journal, contents = open_database(url)
     journal.close()
+    draft = beside(target, ".incomplete")
     try:
-        put_in_place(write_journal(contents, beside(target, ".incomplete")), target)
+        _replace_unused(write_journal(contents, draft), target)
     except OSError as error:
         raise startup_error(target, error) from error
+    finally:
+        remove_database(draft)
     return contents
 
 
@@ -200,6 +206,18 @@ def _load(file: Path) -> Contents:
     if beside(file, "-wal").exists():
         raise OSError(f"the log of {file} could not be written back")
     return contents
+
+
+def _replace_unused(draft: Path, target: Path) -> None:
+    """Put *draft* in the place of *target*, and of the log that a killed server left of it."""
+    lock = FileLock(target)
+    if not lock.acquire(0):
+        raise in_use(target)
+    try:
+        remove_companions(target)
+        put_in_place(draft, target)
+    finally:
+        lock.release()
 
 
 def _keep_old(path: Path) -> None:

@@ -64,9 +64,7 @@ def startup_error(
 
 def in_use(path: Path) -> StartupError:
     """Return the error that another process uses *path*."""
-    return StartupError(
-        f"{path} is in use by another process: stop it, or name another --persistence.file"
-    )
+    return StartupError(f"{path} is in use by another process: stop it, or name another file")
 
 
 def damaged(path: Path, what: str) -> DamagedFile:

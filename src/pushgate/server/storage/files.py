@@ -16,6 +16,11 @@ def beside(path: Path, suffix: str) -> Path:
     return Path(f"{path}{suffix}")  # with_name() refuses "." and "/", which users may give
 
 
+def followed(path: Path) -> Path:
+    """Return the file that *path* is a link to: beside that one SQLite keeps the log."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def dated(path: Path, suffix: str) -> Path:
     """Return *path* with *suffix* and the present time appended to its name, for a file to keep."""
     return beside(path, time.strftime(f"{suffix}-%Y%m%dT%H%M%SZ", time.gmtime()))

@@ -15,7 +15,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         # Resolved, so that two links to one file share a lock.
-        self._path = Path(f"{path.resolve()}.lock")
+        self._path = Path(f"{os.path.realpath(path)}.lock")
         self._handle: int | None = None
 
     def acquire(self, wait: float) -> bool:

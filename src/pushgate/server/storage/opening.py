@@ -14,6 +14,7 @@ from pushgate.server.storage.files import (
     COMPANIONS,
     beside,
     dated,
+    followed,
     put_in_place,
     remove_companions,
     remove_database,
@@ -76,6 +77,7 @@ def open_journal(
     Raises:
         StartupError: the file can't be used; the message says what to do.
     """
+    path = followed(path)
     try:
         try:
             return _open_and_load(path, lock)
