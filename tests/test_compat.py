@@ -268,6 +268,19 @@ def test_no_address_does_not_push_to_the_default_one(registry):
         compat.push_to_gateway(None, "j", registry, timeout=5)
 
 
+def test_no_job_does_not_mean_the_group_of_the_program(registry):
+    with rogue() as server:
+        with pytest.raises(HTTPError, match="job: expecting text, found NoneType"):
+            compat.push_to_gateway(server.url, None, registry)
+        assert server.seen == []
+
+
+@pytest.mark.parametrize("timeout", [-1, "30"])
+def test_a_wrong_timeout_is_called_by_the_name_that_the_caller_gave_it(registry, timeout):
+    with pytest.raises(URLError, match=r"^timeout: expecting seconds"):
+        compat.push_to_gateway("h:1", "j", registry, timeout=timeout)
+
+
 def test_a_timestamp_is_refused_by_the_gateway_as_ever(registry):
     family = GaugeMetricFamily("g", "")
     family.add_metric([], 1, timestamp=1.5)

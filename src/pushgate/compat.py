@@ -28,6 +28,7 @@ from pushgate.client.base import compressed
 from pushgate.client.collect import Collector
 from pushgate.client.failures import Answer, RequestInfo, failure_in
 from pushgate.client.gateway import PushGateway
+from pushgate.client.options import checked_seconds, wrong_type
 from pushgate.client.text import CONTENT_TYPE
 from pushgate.errors import ConfigurationError, EncodingError, PushgatewayError, PushHTTPError
 from pushgate.properties.schema import Compression
@@ -122,8 +123,11 @@ def _send(
 ) -> None:
     """Send *content* once: with our connection, or with the *handler* of the caller."""
     headers, body = content
-    written = str(written)  # None is the mistake of a caller, not the default address
-    seconds = _FOREVER if timeout is None else timeout
+    # None is the mistake of a caller: neither the default address nor the name of the program.
+    written = str(written)
+    if job is None:
+        raise wrong_type("job", "text", job)
+    seconds = checked_seconds("timeout", timeout) or _FOREVER
     gateway = PushGateway(
         written,
         job=job,
