@@ -188,12 +188,22 @@ def through_a_tunnel(url):
 
 
 @ends_in_time
-@pytest.mark.parametrize("way", [through_tls, through_a_tunnel])
-def test_a_connection_that_comes_to_nothing_does_not_outlive_the_deadline(caller, registry, way):
+@pytest.mark.parametrize(
+    ("way", "hint"),
+    [
+        (through_tls, ""),
+        (through_a_tunnel, "the connection goes through the proxy localhost:{}"),
+    ],
+)
+def test_a_connection_that_comes_to_nothing_does_not_outlive_the_deadline(
+    caller, registry, way, hint
+):
     with rogue(silence) as server:
         gateway = caller.make(registry=registry, deadline=0.3, **way(server.url))
         failure = fails(caller, gateway)
     assert failure.phase == "deadline"
+    assert not failure.sent
+    assert failure.hint == hint.format(server.port)
 
 
 @ends_in_time

@@ -64,9 +64,13 @@ def test_an_address_of_a_family_that_the_system_lacks_is_passed_over(caller, mon
 def test_a_resolver_that_hangs_is_left_behind(monkeypatch, kind, finished):
     answered = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(30))
-    gateway = kind("gateway.example", job="j", deadline=0.2, properties=False)
-    with pytest.raises(PushTimeoutError):
-        finished(gateway.delete())  # the loop of asyncio ends, too
+    gateway = kind("gateway.example", job="j", retry=0, properties=False, connect_timeout=0.2)
+    for deadline in (None, 0.1):
+        gateway = gateway.replace(deadline=deadline)
+        with pytest.raises(PushTimeoutError) as caught:
+            finished(gateway.delete())  # the loop of asyncio ends, too
+        assert caught.value.hint == "the resolver did not answer for gateway.example"
+        assert not caught.value.sent
     assert not answered.is_set()
     answered.set()
 

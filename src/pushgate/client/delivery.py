@@ -133,7 +133,10 @@ async def deliver(request: Request, way: Way) -> Delivery:
         if now >= expires and isinstance(failure, PushTimeoutError):
             times = f"{attempts} attempt{'' if attempts == 1 else 's'}"
             late = too_late(info, f"after {failure.elapsed:.1f} s and {times}")
-            late.sent = True
+            # Any attempt but the last may have been received as well.
+            late.sent = failure.sent or attempts > 1
+            if failure.phase == "connect":  # the timeout for reading is not what was too short
+                late.hint = failure.hint
             _complete(late, request, attempts, failure.elapsed)
             raise late from failure
         pause = request.retry.pause(retries, failure)

@@ -201,7 +201,13 @@ def failure_of(
     if names & {"TimeoutException", "TimeoutError"}:
         late = PushTimeoutError(f"{info.prefix}{'Read' if may_be_sent else 'Connect'} timed out")
         late.phase, late.sent = ("read" if may_be_sent else "connect"), may_be_sent
-        late.hint = "read_timeout= gives it longer to answer" if may_be_sent else port_hint(info)
+        if may_be_sent:
+            late.hint = "read_timeout= gives it longer to answer"
+        elif "ResolverTimeoutError" in names:
+            host = (via or urlsplit(info.base)).hostname
+            late.hint = f"the resolver did not answer for {host}"
+        else:
+            late.hint = _proxy_hint(via) or port_hint(info)
         return late
     if not names & {"NetworkError", "ProtocolError", "ProxyError", "RequestError", "OSError"}:
         raise error
@@ -218,8 +224,7 @@ def failure_of(
     elif getattr(root, "verify_code", 0) in _UNKNOWN_AUTHORITY:
         failure.hint = "trust its authority with ca_file="
     elif not failure.sent and via is not None:
-        proxy = via.netloc.rpartition("@")[2]
-        failure.hint = f"the connection goes through the proxy {proxy}"
+        failure.hint = _proxy_hint(via)
     elif not failure.sent and not failure.tls and not isinstance(root, socket.gaierror):
         failure.hint = port_hint(info)
     return failure
@@ -253,6 +258,11 @@ def _reason(root: BaseException, url: SplitResult) -> str:
         # In asyncio's errors, strerror is a sentence about the address.
         return root.strerror if "SSLError" in _names(root) else os.strerror(root.errno)
     return str(root) or type(root).__name__
+
+
+def _proxy_hint(via: SplitResult | None) -> str:
+    """Return what to look at if the connection went through a proxy, without its credentials."""
+    return f"the connection goes through the proxy {via.netloc.rpartition('@')[2]}" if via else ""
 
 
 def port_hint(info: RequestInfo) -> str:

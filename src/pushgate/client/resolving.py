@@ -11,6 +11,10 @@ Addresses: TypeAlias = list[Any]
 """What ``getaddrinfo()`` returns."""
 
 
+class ResolverTimeoutError(TimeoutError):
+    """The resolver did not answer in time."""
+
+
 def addresses_of(host: str, port: int) -> Addresses:
     """Return the addresses of *host*, which is ASCII, for as long as the resolver takes."""
     # With text, it would import IDNA.

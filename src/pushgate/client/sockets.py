@@ -12,7 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pushgate.client.resolving import Addresses, addresses_of, is_numeric, within
+from pushgate.client.resolving import (
+    Addresses,
+    ResolverTimeoutError,
+    addresses_of,
+    is_numeric,
+    within,
+)
 from pushgate.client.route import Route
 
 PIECE = 1 << 16
@@ -46,7 +52,10 @@ class DeadlineSocket(ABC):
         """Connect to the first address of *host* that answers."""
         ends = time.monotonic() + self._timeout()
         look_up = partial(addresses_of, host, port)
-        addresses = look_up() if is_numeric(host) else await self._resolve(look_up)
+        try:
+            addresses = look_up() if is_numeric(host) else await self._resolve(look_up)
+        except TimeoutError as error:
+            raise ResolverTimeoutError from error
         failure: OSError | None = None
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             self.close()
