@@ -113,6 +113,11 @@ def test_histograms_of_different_buckets_keep_the_bounds_they_share():
             "# TYPE h counter\nh 1\n",
             "it is stored as a gauge, not a counter",
         ),
+        (
+            "# TYPE h gaugehistogram\nh_count 1\n",
+            "# TYPE h histogram\nh_count 1\n",
+            "it is stored as a gauge histogram, not a histogram",
+        ),
     ],
 )
 def test_what_cannot_be_added_is_refused_and_nothing_is_changed(first, second, reason):
