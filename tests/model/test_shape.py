@@ -6,6 +6,8 @@ from hypothesis import given, strategies as st
 
 from pushgate.model import shape as module
 from pushgate.model.family import FamilyShape, MetricType
+from pushgate.model.grouping import GroupingKey
+from pushgate.model.keys import PER_PIECE
 from pushgate.model.shape import Pushed, WrongType, interned
 
 GAUGE = FamilyShape("g", MetricType.GAUGE, None, ((), (("a", "1"),)))
@@ -46,6 +48,16 @@ def test_the_size_of_a_shape_counts_bytes():
     schema = shape.label_schema
     size = (shape.series, schema.most_labels, schema.longest_name, shape.longest_value)
     assert size == (12, 1, 1, 2)
+
+
+def test_a_shape_of_many_metrics_is_examined_in_slices():
+    pieces = 10
+    labels = tuple((("a", str(number)),) for number in range(pieces * PER_PIECE))
+    shape = interned((FamilyShape("m", MetricType.GAUGE, None, labels),))
+    slices = [*shape.examination(GroupingKey([("job", "j")]))]
+    assert len(slices) >= 2 * pieces
+    assert shape.is_distinct
+    assert shape.values_are_utf8
 
 
 @given(st.permutations(ALL), st.sets(st.sampled_from("gshex")))

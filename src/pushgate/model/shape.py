@@ -199,7 +199,19 @@ class PushShape:
 
         Takes time in proportion to the shape, once for all keys with the same label names.
         """
+        if self.label_schema.is_clean(key.names):
+            yield from self._look_at_values()
         return () if self.is_clean(key) else (yield from self.layout(key).examination())
+
+    def _look_at_values(self) -> Sliced[None]:
+        """Find out what :meth:`is_clean` needs to know of a million metrics, in slices."""
+        if "is_distinct" not in self.__dict__:
+            self.is_distinct = yield from self._distinguishing()
+        if "values_are_utf8" not in self.__dict__:
+            values = iter(self._values())
+            while (some := [*islice(values, PER_PIECE)]) and all(map(is_utf8, some)):
+                yield
+            self.values_are_utf8 = not some
 
     def is_clean(self, key: GroupingKey) -> bool:
         """Return whether all metrics may be stored under *key*, as far as this is seen quickly."""
@@ -216,13 +228,18 @@ class PushShape:
     @cached_property
     def is_distinct(self) -> bool:
         """Whether no family has a label set twice."""
+        return finished(self._distinguishing())
+
+    def _distinguishing(self) -> Sliced[bool]:
         different = {id(f.labels): f.labels for f in self.families if len(f.labels) > 1}
         for metrics in different.values():
             seen: set[Labels] = set()
             for at in range(0, len(metrics), PER_PIECE):  # all other threads wait during one call
                 seen.update(metrics[at : at + PER_PIECE])
+                yield
             if len(seen) < len(metrics):
                 return False
+            yield from releasing(seen)
         return True
 
     @cached_property
