@@ -7,6 +7,7 @@ Scalars stay as they are written, because YAML's guesses would lose text: a user
 
 import difflib
 import re
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -70,6 +71,23 @@ class Document:
             steps = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", match[2] or "")
             where = (*at, *(key or int(index) for key, index in steps))
             raise self.error(*_in_words(match[1], to), at=where) from None
+
+    def texts(
+        self, values: Mapping[str, Any], read: Callable[[str, str], _T], at: Path
+    ) -> dict[str, _T]:
+        """Return what *read* makes of each name and text in *values*, which are found at *at*.
+
+        Raises:
+            StartupError: a value is no text, or *read* raised a ValueError.
+        """
+        found = {}
+        for name, value in values.items():
+            text = self.convert(value, str, (*at, name))
+            try:
+                found[name] = read(name, text)
+            except ValueError as error:
+                raise self.error(str(error), at=(*at, name)) from None
+        return found
 
     def error(self, problem: str, *line_of: str | int, at: Path) -> StartupError:
         """Return the error for *problem* at *at*. Its line is that of the key *line_of* there."""

@@ -2,6 +2,7 @@ import pytest
 
 from pushgate.errors import StartupError
 from pushgate.server.rules.file import parse
+from pushgate.server.store.aggregation import Aggregation
 from tests.server.pushes import key
 
 HOUR = 3600 * 10**9
@@ -35,6 +36,11 @@ def test_a_rule_says_how_to_add_up_by_type_and_by_name():
     text = b"rules: [{match: '{}', aggregate: {counter: sum, gauge: last, temperature: max}}]"
     (rule,) = parse(text)
     assert rule.aggregate.operations == {"counter": "sum", "gauge": "last", "temperature": "max"}
+
+
+def test_a_rule_that_names_no_operation_adds_series_by_series():
+    (rule,) = parse(b"rules: [{match: '{}', aggregate: {}}]")
+    assert rule.aggregate == Aggregation({})
 
 
 MATCH = "- match: '{job=\"a\"}'\n  "

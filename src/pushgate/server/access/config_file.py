@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -98,10 +98,10 @@ def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
     tls = files.read(top.tls_server_config)
     config = WebConfig(
         tls=tls if tls.turns_tls_on else None,
-        headers=_texts(
-            document, top.http_server_config.headers, _header, ("http_server_config", "headers")
+        headers=document.texts(
+            top.http_server_config.headers, _header, ("http_server_config", "headers")
         ),
-        users=_texts(document, top.basic_auth_users, _bcrypt_hash, ("basic_auth_users",)),
+        users=document.texts(top.basic_auth_users, _bcrypt_hash, ("basic_auth_users",)),
         rate_limit=top.rate_limit if top.rate_limit.interval else None,
         bearer_tokens=tuple(map(files.read_token, top.bearer_tokens)),
         jwt=tuple(map(files.read, top.jwt)),
@@ -170,20 +170,6 @@ def _empty(data: _Free) -> str:
         return "the file is empty"
     sections = ("basic_auth_users", "bearer_tokens", "jwt", "permissions")
     return next((f"{key} is empty" for key in sections if not data.get(key, True)), "")
-
-
-def _texts(
-    document: "Document", values: _Free, read: Callable[[str, str], str], at: tuple[str, ...]
-) -> dict[str, str]:
-    """Return what *read* makes of each name and text."""
-    found = {}
-    for name, value in values.items():
-        text = document.convert(value, str, (*at, name))
-        try:
-            found[name] = read(name, text)
-        except ValueError as error:
-            raise document.error(str(error), at=(*at, name)) from None
-    return found
 
 
 def _header(name: str, value: str) -> str:

@@ -1,9 +1,11 @@
 """Reads the rules file."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
@@ -12,9 +14,6 @@ from pushgate.server.fields import Section
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.rules import Rule
 from pushgate.server.store.selector import parse_selector
-
-if TYPE_CHECKING:
-    from pushgate.server.document import Document
 
 # Their buckets and quantiles can be added or replaced. A smallest or largest one means nothing.
 _ADDED_OR_LAST = (MetricType.SUMMARY.word, MetricType.HISTOGRAM.word)
@@ -45,50 +44,40 @@ def parse(text: bytes) -> tuple[Rule, ...]:
     from pushgate.server.document import Document
 
     document = Document(text)
-    top = document.convert(document.data, Top)
-    return tuple(_rule(document, section, index) for index, section in enumerate(top.rules))
+    rules = []
+    for index, section in enumerate(document.convert(document.data, Top).rules):
+        at = ("rules", index)
+        given = {key: value for key, value in asdict(section).items() if value is not UNSET}
+        try:
+            selector = parse_selector(given.pop("match"))
+        except InvalidSelector as error:
+            raise document.error(str(error), at=(*at, "match")) from None
+        operations = given.pop("aggregate", None)
+        durations = document.texts(given, _duration, at)
+        rule = Rule(selector=selector, **durations)
+        if operations is not None:  # even an empty mapping asks for it
+            operations = document.texts(operations, _operation, (*at, "aggregate"))
+            rule = replace(rule, aggregate=Aggregation(operations))
+        if 0 < rule.forget_after < rule.ttl:
+            raise document.error("it is shorter than the ttl", at=(*at, "forget_after"))
+        rules.append(rule)
+    return tuple(rules)
 
 
-def _rule(document: "Document", section: RuleSection, index: int) -> Rule:
-    at = ("rules", index)
-    try:
-        selector = parse_selector(section.match)
-    except InvalidSelector as error:
-        raise document.error(str(error), at=(*at, "match")) from None
-    durations = {
-        key: _duration(document, text, (*at, key))
-        for key in ("expect_every", "ttl", "forget_after")
-        if (text := getattr(section, key)) is not UNSET
-    }
-    aggregate = (
-        None
-        if section.aggregate is UNSET
-        else _aggregation(document, section.aggregate, (*at, "aggregate"))
-    )
-    rule = Rule(selector=selector, aggregate=aggregate, **durations)
-    if 0 < rule.forget_after < rule.ttl:
-        raise document.error("it is shorter than the ttl", at=(*at, "forget_after"))
-    return rule
+def _operation(name: str, text: str) -> Operation:
+    allowed = ("sum", "last") if name in _ADDED_OR_LAST else tuple(Operation)
+    if text not in allowed:
+        expected = " or ".join((", ".join(allowed[:-1]), allowed[-1]))
+        raise ValueError(f"expected {expected}, got {text}")
+    return Operation(text)
 
 
-def _aggregation(
-    document: "Document", given: Mapping[str, Any], at: tuple[str | int, ...]
-) -> Aggregation:
-    for name, operation in given.items():
-        where = (*at, name)
-        allowed = ("sum", "last") if name in _ADDED_OR_LAST else tuple(Operation)
-        if document.convert(operation, str, where) not in allowed:
-            expected = " or ".join((", ".join(allowed[:-1]), allowed[-1]))
-            raise document.error(f"expected {expected}, got {operation}", at=where)
-    return Aggregation({name: Operation(operation) for name, operation in given.items()})
-
-
-def _duration(document: "Document", text: str, at: tuple[str | int, ...]) -> int:
+def _duration(_key: str, text: str) -> int:
     try:
         duration = parse_duration(text)
     except ValueError as error:
         problem = str(error).removeprefix("time: ")
-        raise document.error(f"{problem}; write one such as 90s, 24h or 7d", at=at) from None
+        raise ValueError(f"{problem}; write one such as 90s, 24h or 7d") from None
     if duration <= 0:
-        raise document.error(f"{text} is not longer than nothing; leave the key out", at=at)
+        raise ValueError(f"{text} is not longer than nothing; leave the key out")
     return duration
