@@ -30,6 +30,7 @@ PushgateError
         └── PushServerError   5xx, 429: it may be accepted later
 """
 
+import copyreg
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,15 +56,7 @@ class PushgateError(Exception):
 
         By default, pickle calls the constructor with the message alone, which not all accept.
         """
-        return _restored, (type(self), self.args, self.__dict__)
-
-
-def _restored(
-    kind: type[PushgateError], args: tuple[object, ...], state: dict[str, object]
-) -> PushgateError:
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(state)
-    return error
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidPush(PushgateError):

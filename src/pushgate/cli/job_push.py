@@ -207,19 +207,17 @@ def _content(path: str) -> bytes:
     """
     try:
         # A pipe in its place must not block the end of the job.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+            about = os.fstat(file.fileno())
+            is_regular = stat.S_ISREG(about.st_mode)
+            # The whole file is held in memory, here and by the gateway.
+            if is_regular and about.st_size <= _MAX_METRICS_FILE:
+                return file.read()
     except FileNotFoundError:
         return b""
+    except IsADirectoryError:
+        is_regular = False
     except OSError as error:
         raise OSError(f"the metrics file {path} cannot be read: {error.strerror}") from error
-    try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(f"the metrics file {path} is not a regular file")
-        # The whole file is held in memory, here and by the gateway.
-        if about.st_size > _MAX_METRICS_FILE:
-            raise OSError(f"the metrics file {path} is larger than {_MAX_METRICS_FILE >> 20} MiB")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)
+    too_large = f"is larger than {_MAX_METRICS_FILE >> 20} MiB"
+    raise OSError(f"the metrics file {path} {too_large if is_regular else 'is not a regular file'}")

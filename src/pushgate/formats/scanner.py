@@ -113,10 +113,8 @@ class _Scanner:
                 self._at += 1
             case "#":
                 self._comment()
-            case "{":
-                self._sample_in_braces()
             case _:
-                self._named_sample()
+                self._sample_line()
         return self._at
 
     @property
@@ -245,27 +243,20 @@ class _Scanner:
         self._current, self._part = family_of(name, self.families)
         self._is_named = True
 
-    def _named_sample(self) -> None:
-        name = self._name("metric", extra=":")
-        if not name:
-            self._fail("invalid metric name")
-        self._enter_family(name)
-        pairs: list[tuple[str, str]] = []
-        if self._skip_blanks() == "{":
-            self._pairs(pairs, inside_name=None)
-        self._value(pairs)
-
-    def _sample_in_braces(self) -> None:
-        """Read a sample whose metric name is among its labels."""
-        pairs: list[tuple[str, str]] = []
-        inside: list[str] = []
-        self._pairs(pairs, inside_name=inside)
-        if not inside:
+    def _sample_line(self) -> None:
+        if self._here != "{":  # else the name is among the labels
+            name = self._name("metric", extra=":")
+            if not name:
+                self._fail("invalid metric name")
+            self._enter_family(name)
+        pairs = self._pairs(may_name=not self._is_named) if self._skip_blanks() == "{" else []
+        if not self._is_named:
             self._fail("invalid metric name")
         self._value(pairs)
 
-    def _pairs(self, pairs: list[tuple[str, str]], *, inside_name: list[str] | None) -> None:
-        """Read from ``{`` to after ``}``; *inside_name* receives a metric name, if one is legal."""
+    def _pairs(self, *, may_name: bool) -> list[tuple[str, str]]:
+        """Read from ``{`` to after ``}``; *may_name* says that a metric name may be inside."""
+        pairs: list[tuple[str, str]] = []
         while True:
             self._at += 1
             if self._skip_blanks() == "}":
@@ -276,18 +267,18 @@ class _Scanner:
             after = self._skip_blanks()
             if after == "=":
                 self._pair(name, pairs)
-            elif inside_name is None:
+            elif not may_name:
                 self._fail(f"expected '=' after label name, found {self._quoted_here()}")
-            elif inside_name:
+            elif self._is_named:
                 self._fail(f"multiple metric names for metric {self._metric}")
             elif after not in {",", "}"}:
                 self._fail(f"unexpected end of metric name {self._quoted_here()}")
             else:
                 self._enter_family(name)
-                inside_name.append(name)
             if self._here == "}":
                 break
         self._at += 1
+        return pairs
 
     def _pair(self, name: str, pairs: list[tuple[str, str]]) -> None:
         if name == "__name__":

@@ -151,26 +151,24 @@ def _composed(text: bytes) -> yaml.Node | None:
 def _from_scalar(to: Any, value: Any) -> Any:
     """Make a number or truth value, for msgspec; raise ValueError if that is impossible."""
     tag = value.node.tag if isinstance(value, Scalar) else ""
-    try:
-        if to is Switch and tag == _BOOL:
-            return to(_SCALARS.construct_yaml_bool(value.node))
-        if to is not Switch and tag == _INT:
-            return to(_in_range(_SCALARS.construct_yaml_int(value.node)))
-        if to is not Switch and tag == _FLOAT:
-            return to(_in_range(int(_SCALARS.construct_yaml_float(value.node))))
-    except OverflowError:  # also of infinity
-        raise ValueError("the number is too large") from None
-    except ValueError:  # of .nan, or too many digits
-        raise ValueError("expected a whole number") from None
+    if to is Switch:
+        if tag != _BOOL:
+            raise ValueError("expected true or false")
+        return to(_SCALARS.construct_yaml_bool(value.node))
     if to is Nanoseconds and isinstance(value, str) and not tag:
         return to(parse_duration(value))
-    raise ValueError("expected true or false" if to is Switch else "expected a whole number")
-
-
-def _in_range(number: int) -> int:
+    construct = {_INT: _SCALARS.construct_yaml_int, _FLOAT: _SCALARS.construct_yaml_float}.get(tag)
+    try:
+        number = int(construct(value.node)) if construct else None
+    except OverflowError:  # of infinity
+        number = _MAX_INT + 1
+    except ValueError:  # of .nan, or too many digits
+        number = None
+    if number is None:
+        raise ValueError("expected a whole number")
     if abs(number) > _MAX_INT:
-        raise OverflowError
-    return number
+        raise ValueError("the number is too large")
+    return to(number)
 
 
 # msgspec speaks of JSON.

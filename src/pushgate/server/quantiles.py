@@ -33,23 +33,18 @@ class Window:
         self._until = -inf
         self._closed: deque[Sequence[_Point]] = deque(maxlen=ages - 1)
         self._levels: list[list[float]] = [[]]
-        self._counted, self._summed = 0, 0.0  # of what has left the first level
-
-    @property
-    def count(self) -> int:
+        self.count = 0
         """How many observations there were, in all."""
-        return self._counted + len(self._levels[0])
-
-    @property
-    def sum(self) -> float:
+        self.sum = 0.0
         """The sum of all observations."""
-        return self._summed + sum(self._levels[0])
 
     def observe(self, values: Sequence[float], now: float) -> None:
         """Add *values*, which were observed up to *now*."""
         if now >= self._until:
             self._turn(now)
         self._levels[0] += values
+        self.count += len(values)
+        self.sum += sum(values)
         if len(self._levels[0]) >= _FULL:
             self._compact()
 
@@ -66,7 +61,6 @@ class Window:
     def _turn(self, now: float) -> None:
         """Close the current age and those that passed without an observation."""
         passed = min((now - self._until) / self._step, self._ages)
-        self._counted, self._summed = self.count, self.sum
         for _ in range(int(passed) + 1):
             self._closed.append(_condensed(_points(self._levels)))
             self._levels = [[]]
@@ -76,7 +70,6 @@ class Window:
             self._until = now + self._step
 
     def _compact(self) -> None:
-        self._counted, self._summed = self.count, self.sum
         for level, values in enumerate(self._levels):
             if len(values) < _FULL:
                 return

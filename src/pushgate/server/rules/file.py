@@ -1,7 +1,6 @@
 """Reads the rules file."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -53,11 +52,11 @@ def parse(text: bytes) -> tuple[Rule, ...]:
         except InvalidSelector as error:
             raise document.error(str(error), at=(*at, "match")) from None
         operations = given.pop("aggregate", None)
-        durations = document.texts(given, _duration, at)
-        rule = Rule(selector=selector, **durations)
+        aggregate = None
         if operations is not None:  # even an empty mapping asks for it
-            operations = document.texts(operations, _operation, (*at, "aggregate"))
-            rule = replace(rule, aggregate=Aggregation(operations))
+            aggregate = Aggregation(document.texts(operations, _operation, (*at, "aggregate")))
+        durations = document.texts(given, _duration, at)
+        rule = Rule(selector=selector, aggregate=aggregate, **durations)
         if 0 < rule.forget_after < rule.ttl:
             raise document.error("it is shorter than the ttl", at=(*at, "forget_after"))
         rules.append(rule)
