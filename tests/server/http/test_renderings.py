@@ -81,7 +81,13 @@ def test_browsers_that_ask_at_the_same_time_share_a_rendering(one):
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Accept-Encoding": "gzip"}, {"Host": "other"}, {"Authorization": "Basic eDp5"}]
+    "headers",
+    [
+        {"Accept-Encoding": "gzip"},
+        {"Accept-Encoding": "", "accept-encoding": "gzip"},  # on two lines
+        {"Host": "other"},
+        {"Authorization": "Basic eDp5"},
+    ],
 )
 def test_answers_to_different_requests_are_kept_apart(one, headers):
     first = one.ask("GET", "/help", headers=POLL)

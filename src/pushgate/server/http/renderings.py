@@ -33,7 +33,7 @@ _TOO_FAR_SECONDS = 5.0
 _AT_LEAST_SECONDS = 1.0
 # What a page depends on besides its target: who may delete what, how it is compressed, and the
 # host in its links and curl lines.
-_READ_HEADERS = (b"authorization", b"accept-encoding", b"host")
+_READ_HEADERS = frozenset({b"authorization", b"accept-encoding", b"host"})
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ def _max_staleness(seconds: float) -> float:
 def _cache_key(scope: Scope) -> bytes:
     """Return a digest of what a page depends on, which may be long."""
     target = scope["scheme"], scope["path"], scope["query_string"]
-    headers = [find_header(scope["headers"], name) for name in _READ_HEADERS]
+    headers = [field for field in scope["headers"] if field[0] in _READ_HEADERS]
     certificate = scope["state"].get("peer_certificate")
     return sha256(repr((target, headers, certificate)).encode()).digest()
 
