@@ -1,8 +1,12 @@
 import asyncio
 
+import pytest
+
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.protobuf.reader import decode
+from pushgate.formats.scanner import scan
 from pushgate.model.family import MetricType
+from pushgate.model.names import NameRule
 from pushgate.server.http.stream import in_steps
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import Block, Group
@@ -50,6 +54,22 @@ def test_families_come_by_name_with_type_unit_and_help():
         ("z", "untyped", "", ""),
     ]
     assert [card.name for card in found] == ["a_bytes_total", "z", *sorted(TIMES)]
+
+
+@pytest.mark.parametrize(
+    ("body", "query"),
+    [
+        ("m 1\n", 'm{job="j",instance="i"}'),
+        ('{"my.metric"} 1\n', '{"my.metric",job="j",instance="i"}'),
+        ("# TYPE h histogram\nh_sum 1\nh_count 1\n", 'h_bucket{job="j",instance="i"}'),
+        ('# TYPE s summary\ns{quantile="1"} 1\n', 's{job="j",instance="i"}'),
+        ("# TYPE s summary\ns_sum 1\ns_count 1\n", 's_sum{job="j",instance="i"}'),
+    ],
+)
+def test_a_family_comes_with_a_query_that_finds_it(body, query):
+    blocks = (Block(scan(body.encode(), NameRule.UTF8).pushed, NOW),)
+    one = Group(key(instance="i"), blocks, pushed_at=NOW, failed_at=0, since=1)
+    assert query in [card.query for card in cards(one)]
 
 
 def test_a_metric_has_its_own_labels_only():

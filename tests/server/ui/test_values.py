@@ -21,6 +21,7 @@ NOW = 1_800_000_000 * SECOND
         ("job_duration_seconds", "0.00035", "350 µs"),
         ("job_duration_seconds", "4320", "1 h 12 min"),
         ("job_duration_seconds", "-61", "-1 min 1 s"),
+        ("job_duration_seconds", "1.7976931348623157e+308", "2.08e+303 d"),
         ("job_duration_seconds", "0", "0 s"),
         ("job_duration_seconds", "NaN", "NaN"),
         ("job_duration_seconds", "+Inf", "∞"),

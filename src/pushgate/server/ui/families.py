@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from pushgate.formats.protobuf.description import count_text
 from pushgate.model.family import MetricType
+from pushgate.model.names import LEGACY_METRIC
 from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
-from pushgate.model.quoting import raw
+from pushgate.model.quoting import go_quote, raw
 from pushgate.model.slices import Sliced
 from pushgate.server.http.families import (
     Family,
@@ -20,7 +21,7 @@ from pushgate.server.http.families import (
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import TIME_FAMILIES, Group
 from pushgate.server.ui.charts import Bucket, Chart, bar_share, classic_buckets, histogram
-from pushgate.server.ui.groups import Chip, chip
+from pushgate.server.ui.groups import Chip, chip, selector
 from pushgate.server.ui.values import Moment, Value, digits, moment, plain, reader
 
 MAX_ROWS = 500
@@ -53,13 +54,17 @@ class Row(NamedTuple):
 
 
 class FamilyCard(NamedTuple):
-    """A metric family. ``rows`` can be read once; ``more`` counts the rows left out."""
+    """A metric family.
+
+    ``query`` asks Prometheus for it. ``rows`` can be read once; ``more`` counts the rows left out.
+    """
 
     name: str
     type: str
     unit: str
     help: str
     pushed: Moment
+    query: str
     rows: Iterator[Row]
     more: int
 
@@ -76,19 +81,20 @@ def family_cards(
         return family.shape.name in TIME_FAMILIES, raw(family.shape.name)
 
     families = yield from sorted_in_steps(families_of(group), order)
-    own = frozenset(group.key.names)
+    own, chosen = frozenset(group.key.names), selector(group.key)
     return (
         FamilyCard(
             family.shape.name,
-            _type(family),
+            kind,
             next((unit for unit in _UNITS if stem.endswith(f"_{unit}")), ""),
             family.shape.help or "",
             moment(family.received, now),
+            _query(family, kind, chosen),
             islice(_rows(family, own, settings, now), max_rows),
             max(0, len(family.shape.labels) - (max_rows or len(family.shape.labels))),
         )
         for family in families
-        for stem in [family.shape.name.removesuffix("_total")]
+        for stem, kind in [(family.shape.name.removesuffix("_total"), _type(family))]
     )
 
 
@@ -97,6 +103,17 @@ def _type(family: Family) -> str:
     kind = family.shape.type.name.lower().replace("_", " ")
     first = next(family.metrics(), None) if family.shape.type.is_histogram else None
     return f"native {kind}" if first and first.native is not None else kind
+
+
+def _query(family: Family, kind: str, chosen: str) -> str:
+    """Return a query for *family* in the groups that the selector *chosen* selects."""
+    name = family.shape.name
+    # No series has the name of these families itself.
+    if kind in ("histogram", "gauge histogram"):
+        name += "_bucket"
+    elif kind == "summary" and not any(family.shape.bounds):
+        name += "_sum"
+    return name + chosen if LEGACY_METRIC(name) else f"{{{go_quote(name)},{chosen[1:]}"
 
 
 def _rows(family: Family, grouping: frozenset[str], settings: Settings, now: int) -> Iterator[Row]:

@@ -83,7 +83,7 @@ def duration(seconds: float) -> str:
     sign = "-" if seconds < 0 else ""
     whole = round(size_)
     if whole >= 86_400 * 1000:
-        return f"{sign}{whole // 86_400:,} d"
+        return f"{sign}{plain(whole // 86_400)} d"
     parts: list[str] = []
     for scale, unit in _AGES:
         if whole >= scale and len(parts) < 2:
