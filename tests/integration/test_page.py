@@ -366,6 +366,21 @@ def test_a_page_follows_the_gateway_and_keeps_what_its_reader_does(live, gateway
     expect(live.get_by_label("Search")).to_have_value("half a wo")
 
 
+@pytest.mark.parametrize("live", [ON_DESKTOP], ids=["desktop"], indirect=True)
+def test_a_menu_that_opens_while_the_gateway_answers_stays_as_it_is(live, gateway):
+    gateway.push("first")
+    live.goto(gateway.url)
+    live.evaluate("""document.title = 'before'; asks = fetch; asked = new Promise(was => fetch =
+        async (...what) => { was(); await new Promise(may => go = may); return asks(...what) })""")
+    live.clock.run_for(6_000)
+    live.evaluate("asked")
+    live.get_by_role("button", name="Actions for first").click()
+    live.evaluate("go()")
+    expect(live).to_have_title("Groups · Pushgate")
+    live.get_by_role("menuitem", name="Open").click()
+    expect(live).to_have_title("first · Pushgate")
+
+
 def test_the_ages_on_a_page_count_on(live, gateway):
     gateway.push("first")
     live.goto(gateway.url)
