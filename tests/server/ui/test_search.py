@@ -60,6 +60,12 @@ def test_a_group_matches_if_its_labels_match_or_all_words_occur_in_labels_and_me
     assert (result.matching, result.stored, len(result.groups)) == (matching, 3, matching)
 
 
+def test_a_link_to_the_groups_of_a_job_finds_them_however_long_its_name_is():
+    store = store_of(key("j" * 5000), key("other"))
+    query = dict(parse_qsl(Search().for_label("job", "=", "j" * 5000)[1:]))
+    assert jobs(search(store, **query)) == ["j" * 5000]
+
+
 def test_groups_whose_last_push_failed_can_be_singled_out():
     store = store_of(key("fine"), key("failed"))
     change(store, Fail(key("failed"), NOW))

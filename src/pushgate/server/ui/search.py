@@ -24,7 +24,8 @@ from pushgate.server.ui.values import age
 PAGE = 50
 """How many groups are listed at a time."""
 
-_MAX_QUERY_LENGTH = 1000
+# A rule may have a long selector, whose link leads here. Each word is looked for in each group.
+_MAX_SELECTOR_LENGTH, _MAX_WORDS_LENGTH = 10_000, 1000
 _DAY = 86_400 * 10**9
 
 
@@ -76,13 +77,15 @@ class Search(NamedTuple):
     def from_query(cls, query: Mapping[str, str]) -> "Search":
         """Return the search that a query string asks for; invalid parameters are ignored."""
         page, sort = query.get("page", ""), query.get("sort", "")
+        text = query.get("q", "").strip()
+        length = _MAX_SELECTOR_LENGTH if text.startswith("{") else _MAX_WORDS_LENGTH
         try:
             older_than = parse_duration(query.get("older_than", "")[:MAX_DURATION_LENGTH] or "0")
         except ValueError:
             older_than = 0
         state = "failed" if query.get("failed") else query.get("state", "")
         return cls(
-            query.get("q", "")[:_MAX_QUERY_LENGTH].strip(),
+            text[:length],
             state if state in [*State] else "",
             older_than,
             sort.removeprefix("-") if sort.removeprefix("-") in _SORTS else "job",
