@@ -448,6 +448,7 @@ def test_a_signal_during_the_start_ends_the_process_well(tmp_path):
         for line in waiting.stderr:
             if "waiting for the process" in line:
                 break
+        waiting.send_signal(signal.SIGHUP)  # a reload ends no start
         waiting.terminate()
         _, rest = waiting.communicate(timeout=TIMEOUT)
         assert waiting.returncode == 0

@@ -99,6 +99,7 @@ class _Stop:
         A process that is the first of a container does not end on SIGTERM by itself.
         """
         restored = ExitStack()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
         for number in (signal.SIGTERM, signal.SIGINT):
             # After the server has ended, another signal must not change the exit status.
             restored.callback(signal.signal, number, signal.SIG_IGN)
