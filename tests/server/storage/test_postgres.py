@@ -688,9 +688,41 @@ def test_a_commit_that_no_standby_confirmed_is_not_acknowledged(monkeypatch, end
 
 
 def cancel_waiting_commit(primary: Postgres) -> None:
-    query = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    while primary.psql(query) != "t":
+    while primary.psql(CANCEL) != "t":
         time.sleep(0.05)
+
+
+def test_what_no_standby_has_is_not_acknowledged_after_a_restart_of_the_primary_either(monkeypatch):
+    monkeypatch.setattr(postgres_journal, "_FIND_OUT_SECONDS", 2.0)
+    monkeypatch.setattr(postgres_journal, "WRITING", database.WRITING.replace("'8s'", "'100ms'"))
+    monkeypatch.setattr(database, "_ANSWER_SECONDS", 1.0)
+    with Postgres.running() as primary:
+        standby = primary.standby(synchronous=True)
+        one = Server(primary.url)
+        standby.stop("immediate")
+        one.begin()
+        threading.Thread(target=restart_at_commit, args=(primary,), daemon=True).start()
+        with pytest.raises(JournalFailed) as failed:
+            one.append(put(key("a"), "m 1\n"))
+        assert failed.value.unknown
+        primary.psql(CANCEL)
+        other = Server(primary.url)
+        assert other.store.get(key("a"))
+        with pytest.raises(JournalFailed) as failed:  # what repeats the push changes nothing
+            other.turn()
+        assert failed.value.unknown
+        standby.start()
+        other.turn()
+
+
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+def restart_at_commit(primary: Postgres) -> None:
+    waiting = "SELECT true FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    until(lambda: primary.psql(waiting) == "t", 0.9)
+    primary.stop("fast")
+    primary.start()
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:s3cret@h/?a=b", "postgresql://u:s3cret@[h/"])

@@ -54,7 +54,7 @@ _TIDY_ROWS = 2_000
 # For how long to try to find out what became of a commit whose answer did not arrive.
 _FIND_OUT_SECONDS = 6.0
 _RETRY_SECONDS = 0.2
-# What is written, and rolled back, to find out whether a full disk has room again.
+# What is written, and deleted, to find out whether a full disk has room again.
 _TRIED_BYTES = 6000
 
 
@@ -197,9 +197,8 @@ class PostgresJournal(Journal):
         self, steps: Sequence[Step], applied_keys: Mapping[bytes, int], *, replace_keys: bool
     ) -> None:
         if not steps and not applied_keys and not replace_keys:
-            if self._has_failed:
-                self._try_to_write()
-            self._database.roll_back()
+            # Committed as well, so that it waits until a standby has what it may repeat.
+            self._commit(self._seen, [*(_trial() if self._has_failed else ()), COMMIT])
             return
         batch = self._ids.batch(steps)
         place = _Place(self._seen.rev + 1, int.from_bytes(os.urandom(8), signed=True))
@@ -227,9 +226,7 @@ class PostgresJournal(Journal):
             f" last_group = {batch.last_group}, last_shape = {batch.last_shape};"
             f"{COMMIT}"
         )
-        self._has_failed = True
         self._commit(place, chain(statements, [turn]))
-        self._has_failed = False
         # Only now: until then, a lost turn must leave everything as it was.
         self._seen = place
         self._ids.apply(batch)
@@ -238,14 +235,6 @@ class PostgresJournal(Journal):
             del self._shape_of[number]
         for step in steps:
             self._note(batch.groups[step.key.packed], step.key.packed, step.after)
-
-    def _try_to_write(self) -> None:
-        """Write what takes room in the files of the groups, as long as the turn lasts."""
-        # Random bytes, which can't be compressed: too many to be stored in the row itself.
-        row = f"(0,'',{literal(os.urandom(_TRIED_BYTES))})"
-        with self._as_journal_failure():
-            self._database.run(f"INSERT INTO pushgate_groups (id, labels, state) VALUES {row}")
-        self._has_failed = False
 
     def tidy(self) -> bool:
         """Delete some of the turns that are too old to be useful, every few seconds."""
@@ -419,7 +408,8 @@ class PostgresJournal(Journal):
             self._groups[number] = _Known(key, shapes_of(group))
 
     def _commit(self, place: _Place, statements: Iterable[str]) -> None:
-        """Run *statements*, the last of which commits the turn at *place*."""
+        """Run *statements*, the last of which commits; from then on, *place* is the last turn."""
+        self._has_failed = True
         pending: list[str] = []
         with self._as_journal_failure():
             try:
@@ -433,29 +423,29 @@ class PostgresJournal(Journal):
             try:
                 self._database.run(";".join(pending))
             except Away as error:
-                if self._was_committed(place):
-                    return
-                raise TurnLost(self._cause(error)) from error
+                if not self._was_committed(place):
+                    raise TurnLost(self._cause(error)) from error
             if self._database.has_warned:
                 # PostgreSQL warns if it stopped waiting for the standby: the commit may get lost.
                 raise JournalFailed(f"{self.name} committed with a warning", unknown=True)
+        self._has_failed = False
 
     def _was_committed(self, place: _Place) -> bool:
         """Find out whether the turn at *place* was committed before the connection broke."""
         give_up = time.monotonic() + _FIND_OUT_SECONDS
         while True:
             try:
-                # The lost transaction held this lock, so it has ended when the lock is given.
-                *_, found = self._database.start(
+                # The lost transaction held this lock, so it has ended when the lock is given. It
+                # may have ended without its standby, for which this commit waits.
+                *_, found, _, _ = self._database.start(
                     f"{WRITING}SELECT 1 FROM pushgate_head FOR UPDATE;SELECT 1 FROM pushgate_turns"
-                    f" WHERE rev = {place.rev} AND stamp = {place.stamp}"
+                    f" WHERE rev = {place.rev} AND stamp = {place.stamp};{COMMIT}"
                 )
             except (Away, Refused) as error:
                 if time.monotonic() >= give_up:
                     raise JournalFailed(self._cause(error), unknown=True) from error
                 time.sleep(_RETRY_SECONDS)
             else:
-                self._database.roll_back()
                 return bool(found)
 
     def _check(self, head: Row) -> None:
@@ -505,6 +495,14 @@ _DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs an
 
 def _keys_with_times(rows: Iterable[Row]) -> list[tuple[bytes, int]]:
     return [pair for _, times, keys in rows for pair in zip(keys, times, strict=True)]
+
+
+def _trial() -> Iterator[str]:
+    """Yield statements that fail without room in the files of the groups, and leave nothing."""
+    # Random bytes, which can't be compressed: too many to be stored in the row itself.
+    row = f"(0,'',{literal(os.urandom(_TRIED_BYTES))})"
+    yield f"INSERT INTO pushgate_groups (id, labels, state) VALUES {row}"
+    yield "DELETE FROM pushgate_groups WHERE id = 0"
 
 
 def _inserts(head: str, rows: Iterable[str], tail: str = "") -> Iterator[str]:
