@@ -34,9 +34,7 @@ class ImportOptions:
         help="Replace groups that the new gateway has already, instead of keeping them.",
     )
     source_bearer_token_file: str | None = option(
-        "--source-bearer-token-file",
-        type=click.Path(),
-        help="File with the token for SOURCE.",
+        "--source-bearer-token-file", type=click.Path(), help="File with the token for SOURCE."
     )
 
 
@@ -83,10 +81,7 @@ def import_groups(source: str, options: ImportOptions, requests: Requests) -> No
 
 
 def _endpoint(
-    address: str,
-    requests: Requests,
-    token_file: str | None,
-    headers: dict[str, str] | None = None,
+    address: str, requests: Requests, token_file: str | None, headers: dict[str, str] | None = None
 ) -> PushGateway:
     limit = requests.timeout or _DEFAULT_TIMEOUT
     return PushGateway(

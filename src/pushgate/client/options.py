@@ -171,8 +171,7 @@ class Options:
         choices=("auto", True, False),
     )
     format: Format = option(
-        "auto",
-        "``auto`` sends protobuf, and text once the gateway turns out not to read protobuf.",
+        "auto", "``auto`` sends protobuf, and text once the gateway turns out not to read protobuf."
     )
     escaping_scheme: EscapingScheme | None = option(
         None, "How to write names beyond the classic data model. Defaults to ``underscores``."

@@ -12,13 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pushgate.client.families import Bucket, Family, Point
-from pushgate.formats.protobuf.wire import (
-    delimited,
-    double_field,
-    field,
-    sint_field,
-    uint_field,
-)
+from pushgate.formats.protobuf.wire import delimited, double_field, field, sint_field, uint_field
 from pushgate.model.family import MetricType
 from pushgate.model.grouping import Labels
 

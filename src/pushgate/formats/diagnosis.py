@@ -40,10 +40,7 @@ _FORMATS: Final = tuple(
         ),
         (rb'\s*(?:\{\s*"[^"]*"\s*:|\[)', "The body is JSON: send the text format."),
         # The length of a message, and its first field: the name of a family.
-        (
-            rb"[\x03-\xff]\x01?\x0a[\x01-\xff][a-z_:]",
-            _PROTOBUF,
-        ),
+        (rb"[\x03-\xff]\x01?\x0a[\x01-\xff][a-z_:]", _PROTOBUF),
     )
 )
 # What a file looks like from which ``curl -d @FILE`` has removed the line feeds.

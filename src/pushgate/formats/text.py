@@ -26,13 +26,7 @@ from pushgate.formats.structure import Run, Structure, Unusual, complete, fill
 from pushgate.model.family import MetricType
 from pushgate.model.keys import key_of
 from pushgate.model.names import NameRule
-from pushgate.model.shape import (
-    FamilyLabelSchema,
-    Pushed,
-    PushShape,
-    interned,
-    label_schema_of,
-)
+from pushgate.model.shape import FamilyLabelSchema, Pushed, PushShape, interned, label_schema_of
 
 # Bodies are cut in pieces, because all other threads wait while a regular expression matches.
 _PIECE_BYTES = 128 << 10

@@ -161,10 +161,7 @@ class Layout:
         return listing(sanitised(labels, self._grouping) for labels in own)
 
     def rendering(
-        self,
-        values: Sequence[Sequence[bytes]],
-        numbers: Sequence[bytes],
-        escaping: Escaping,
+        self, values: Sequence[Sequence[bytes]], numbers: Sequence[bytes], escaping: Escaping
     ) -> Iterator[tuple[int, bytes]]:
         """Yield the text exposition of the families, without headers, for some groups.
 

@@ -4,11 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from pushgate.formats.protobuf.description import (
-    has_float_counts,
-    is_native,
-    native_histogram,
-)
+from pushgate.formats.protobuf.description import has_float_counts, is_native, native_histogram
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.model.family import MetricType
 from pushgate.model.native import NativeHistogram, adding
@@ -26,11 +22,7 @@ def has_native_buckets(kind: MetricType, detail: bytes) -> bool:
 
 
 def added_detail(
-    kind: MetricType,
-    stored: bytes,
-    pushed: bytes,
-    bounds: Sequence[str],
-    numbers: Sequence[float],
+    kind: MetricType, stored: bytes, pushed: bytes, bounds: Sequence[str], numbers: Sequence[float]
 ) -> Sliced[bytes]:
     """Return the sum of *stored* and *pushed* as bytes of a ``Metric`` message, in slices.
 

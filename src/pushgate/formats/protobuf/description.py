@@ -6,13 +6,7 @@ from typing import Any, NamedTuple
 
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.family import MetricType
-from pushgate.model.native import (
-    NativeBucket,
-    NativeHistogram,
-    Side,
-    inconsistency,
-    native_buckets,
-)
+from pushgate.model.native import NativeBucket, NativeHistogram, Side, inconsistency, native_buckets
 from pushgate.model.numbers import go_float
 
 

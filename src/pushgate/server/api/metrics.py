@@ -18,13 +18,7 @@ from pushgate.model.quoting import raw
 from pushgate.model.slices import Sliced, pausing
 from pushgate.server.api.responses import JSON, encoded, encoded_in_pieces
 from pushgate.server.http.context import AppContext
-from pushgate.server.http.families import (
-    Family,
-    families,
-    held_bytes,
-    local_time,
-    sorted_in_steps,
-)
+from pushgate.server.http.families import Family, families, held_bytes, local_time, sorted_in_steps
 from pushgate.server.http.slow_readers import SlowReaders
 from pushgate.server.http.stream import Stream
 from pushgate.server.store.group import Group

@@ -357,25 +357,23 @@ _API: Final[_Node] = {
             "allMetrics",
             "All groups with their metrics",
             _success(_array(_schema("GroupWithMetrics"))),
-        ),
+        )
     },
     "/api/v1/status": {
         "get": _read(
             "serverStatus",
             "Version, flags and time of the start",
             _success(_object(build_information=_TEXTS, flags=_TEXTS, start_time=_TIME)),
-        ),
+        )
     },
-    "/api/v1/openapi.json": {
-        "get": _read("description", "This description", {"type": "object"}),
-    },
+    "/api/v1/openapi.json": {"get": _read("description", "This description", {"type": "object"})},
     "/api/v1/admin/wipe": {
         "put": _operation(
             "wipe",
             "Delete all groups; 404 without --web.enable-admin-api",
             "admin",
             {"202": _answer("All groups are gone.")} | _refusals(404, 503),
-        ),
+        )
     },
 }
 for _path, _operations in _API.items():
@@ -394,10 +392,7 @@ _SCRAPE: Final = _operation(
         "200": _answer(
             "All metrics.",
             *("Content-Encoding", "Age"),
-            body={
-                Format.TEXT.value: _TEXT,
-                _PROTOBUF: _text(format="binary"),
-            },
+            body={Format.TEXT.value: _TEXT, _PROTOBUF: _text(format="binary")},
         )
     }
     | _refusals(400, 503),

@@ -102,10 +102,7 @@ def families(group: Group) -> Iterator[Family]:
             if family.name in block.dropped:
                 continue
             yield Family(family, received, line, details[slice(*places)])
-    for shape_of_time, time in (
-        (PUSH_TIME, group.pushed_at),
-        (PUSH_FAILURE_TIME, group.failed_at),
-    ):
+    for shape_of_time, time in ((PUSH_TIME, group.pushed_at), (PUSH_FAILURE_TIME, group.failed_at)):
         yield Family(shape_of_time, time or group.since, go_float(time / 1e9).encode(), ())
 
 

@@ -86,8 +86,7 @@ def open_journal(
                 raise
             kept = _move_aside(path)
             _log.warning(
-                "damaged persistence file moved aside",
-                extra={"file": str(kept), "err": str(error)},
+                "damaged persistence file moved aside", extra={"file": str(kept), "err": str(error)}
             )
             return _open_and_load(path, lock)
     except OSError as error:

@@ -108,9 +108,7 @@ def _parts(keys: str, groups: str, shapes: str) -> tuple[_Part, _Part, _Part]:
 
 
 _EVERYTHING: Final = _parts(
-    keys="pushgate_turns WHERE keys IS NOT NULL",
-    groups="pushgate_groups",
-    shapes="pushgate_shapes",
+    keys="pushgate_turns WHERE keys IS NOT NULL", groups="pushgate_groups", shapes="pushgate_shapes"
 )
 
 

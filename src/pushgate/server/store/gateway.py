@@ -17,13 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic, perf_counter
 
-from pushgate.errors import (
-    ConflictingPush,
-    InconsistentPush,
-    JournalFailed,
-    StaleCopy,
-    StoreFull,
-)
+from pushgate.errors import ConflictingPush, InconsistentPush, JournalFailed, StaleCopy, StoreFull
 from pushgate.model.slices import PER_SLICE, Sliced, releasing
 from pushgate.server.storage.journal import Journal
 from pushgate.server.store.change import Change, Fail, Push

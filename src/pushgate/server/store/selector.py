@@ -208,10 +208,7 @@ _ESCAPE: Final = re.compile(
     | (?P<letter> . ) )""",
     re.VERBOSE | re.DOTALL,
 )
-_LETTERS: Final = {
-    **dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)),
-    "\\": "\\",
-}
+_LETTERS: Final = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), "\\": "\\"}
 
 
 def _unquoted(token: _Token) -> str:

@@ -26,13 +26,7 @@ from pushgate.server.store.change import (
     Update,
 )
 from pushgate.server.store.consistency import Index, OwnFamily, Replaced
-from pushgate.server.store.group import (
-    EXPECTED_INTERVAL,
-    Block,
-    Group,
-    compaction,
-    without_times,
-)
+from pushgate.server.store.group import EXPECTED_INTERVAL, Block, Group, compaction, without_times
 from pushgate.server.store.once import AppliedKeys
 from pushgate.server.store.rules import NO_RULES, Rule, Rules
 from pushgate.server.store.schedule import Schedule

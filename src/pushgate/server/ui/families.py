@@ -12,12 +12,7 @@ from pushgate.model.native import NativeBucket
 from pushgate.model.numbers import go_float
 from pushgate.model.quoting import go_quote, raw
 from pushgate.model.slices import Sliced
-from pushgate.server.http.families import (
-    Family,
-    Metric,
-    families as families_of,
-    sorted_in_steps,
-)
+from pushgate.server.http.families import Family, Metric, families as families_of, sorted_in_steps
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import TIME_FAMILIES, Group
 from pushgate.server.ui.charts import Bucket, Chart, bar_share, classic_buckets, histogram
@@ -175,10 +170,7 @@ def _histogram(metric: Metric, chips: list[Chip], read: _Read, *, is_drawn: bool
 
 
 def _chart(
-    bounds: Sequence[str],
-    counts: Sequence[str],
-    native: Sequence[NativeBucket] | None,
-    read: _Read,
+    bounds: Sequence[str], counts: Sequence[str], native: Sequence[NativeBucket] | None, read: _Read
 ) -> Chart | None:
     """Return the chart of a histogram; None if it would take too long to draw."""
     if len(native or bounds) > _MAX_DRAWN:

@@ -68,11 +68,7 @@ _HEADERS: Final = (
 )
 _GZIP: Final = (b"content-encoding", b"gzip")
 # As the Go server names them, whatever the machine's mime.types says.
-_MEDIA_TYPES: Final = {
-    ".css": "text/css",
-    ".js": "application/javascript",
-    ".svg": "image/svg+xml",
-}
+_MEDIA_TYPES: Final = {".css": "text/css", ".js": "application/javascript", ".svg": "image/svg+xml"}
 _MAX_PARAMETERS = 16
 _MAX_ETAGS_BYTES = 1000
 _MAX_DELETED = 1000
@@ -203,10 +199,7 @@ async def group(context: AppContext, scope: Scope) -> ASGIApp:
         return context.slow_readers.holding(await packed(), held_bytes(shown))
 
     return await context.renderings.stream(
-        render,
-        (*version, context.live.access, _ages()),
-        _headers(context, scope),
-        scope,
+        render, (*version, context.live.access, _ages()), _headers(context, scope), scope
     )
 
 
