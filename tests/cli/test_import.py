@@ -157,6 +157,21 @@ def test_credentials_in_the_addresses_are_used(tmp_path, new):
         assert pushed(new) == ['m{instance="",job="j"} 1']
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["h:x"], "Expecting <host>:<port>\npushgate: The value comes from SOURCE."),
+        (["h:1", "--to", "h:x"], "Expecting <host>:<port>\npushgate: The value comes from --to."),
+        (["h:1", "--source-bearer-token-file", "gone"], "token file gone cannot be read: No such"),
+        (["https://h:1", "--ca-file", "gone"], "TLS cannot be set up: No such file"),
+    ],
+)
+def test_a_wrong_argument_is_not_blamed_on_the_gateway(arguments, message):
+    done = pushgate("import", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
 def test_a_terminal_shows_progress(other, new):
     for number in range(3):
         ask(other.port, "PUT", f"/metrics/job/{number}", b"m 1\n")

@@ -147,6 +147,30 @@ def test_what_no_header_can_hold_is_refused_and_never_shown(caller, options, mes
     assert "s3" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", "is empty"),
+        ("s3cret\nagain", "contains a line break or control character"),
+        ("s3crét", "is not ASCII"),
+    ],
+)
+def test_a_file_without_a_usable_token_is_named(caller, tmp_path, content, what):
+    (tmp_path / "token").write_text(content)
+    gateway = caller.make("localhost:1", job="j", bearer_token_file=tmp_path / "token")
+    with pytest.raises(ConfigurationError, match=f"token file {tmp_path}/token {what}") as caught:
+        caller.call(gateway, "delete")
+    assert caught.value.key == "bearer_token_file"
+    assert "s3" not in str(caught.value)
+
+
+def test_a_variable_without_a_usable_token_is_named(caller, monkeypatch):
+    monkeypatch.setenv("PUSHGATE_BEARER_TOKEN", "s3cret\nagain")
+    with pytest.raises(ConfigurationError, match="The bearer token contains a line") as caught:
+        caller.make("localhost:1", job="j", properties=None)
+    assert caught.value.source == "$PUSHGATE_BEARER_TOKEN"
+
+
 async def nothing():
     return None
 

@@ -56,7 +56,8 @@ def test_the_current_directory_is_not_searched(tmp_path, monkeypatch):
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigurationError) as caught:
         load(env={}, config_file=tmp_path / "gone")
-    assert str(caught.value) == "Failed to read Prometheus properties file."
+    unreadable = "Failed to read Prometheus properties file: No such file or directory."
+    assert str(caught.value) == unreadable
     assert caught.value.source == str(tmp_path / "gone")
 
 

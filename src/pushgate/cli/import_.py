@@ -11,7 +11,7 @@ from pushgate.cli.messages import REJECTED, counted, log_to_stderr
 from pushgate.cli.options import Requests, option, switch, takes
 from pushgate.client.gateway import PushGateway
 from pushgate.client.retry import Retry
-from pushgate.errors import PushgatewayError, PushRejectedError
+from pushgate.errors import ConfigurationError, PushgatewayError, PushRejectedError
 from pushgate.migration.running import ACCEPT, Copy, copies, put
 
 # Seconds: the scrape of a large gateway takes long.
@@ -60,8 +60,9 @@ def import_groups(source: str, options: ImportOptions, requests: Requests) -> No
     import google.protobuf  # noqa: F401
 
     refused: list[str] = []
-    old = _endpoint(source, requests, options.source_bearer_token_file, {"Accept": ACCEPT})
-    new = _endpoint(options.target, requests, requests.bearer_token_file)
+    accept = {"Accept": ACCEPT}
+    old = _endpoint("SOURCE", source, requests, options.source_bearer_token_file, accept)
+    new = _endpoint("--to", options.target, requests, requests.bearer_token_file)
     found = copies(old)
     # Asked for before anything is copied, so that a second run continues the first.
     held = [] if options.replace else [dict(group.labels) for group in new.groups()]
@@ -81,21 +82,29 @@ def import_groups(source: str, options: ImportOptions, requests: Requests) -> No
 
 
 def _endpoint(
-    address: str, requests: Requests, token_file: str | None, headers: dict[str, str] | None = None
+    argument: str,
+    address: str,
+    requests: Requests,
+    token_file: str | None,
+    headers: dict[str, str] | None = None,
 ) -> PushGateway:
     limit = requests.timeout or _DEFAULT_TIMEOUT
-    return PushGateway(
-        address,
-        job="import",
-        headers=headers,
-        bearer_token_file=token_file,
-        ca_file=requests.ca_file,
-        verify=not requests.insecure,
-        deadline=limit,
-        read_timeout=limit,
-        retry=Retry() if requests.retries is None else requests.retries,
-        properties=False,
-    )
+    try:
+        return PushGateway(
+            address,
+            job="import",
+            headers=headers,
+            bearer_token_file=token_file,
+            ca_file=requests.ca_file,
+            verify=not requests.insecure,
+            deadline=limit,
+            read_timeout=limit,
+            retry=Retry() if requests.retries is None else requests.retries,
+            properties=False,
+        )
+    except ConfigurationError as error:
+        error.comes_from(argument)
+        raise
 
 
 def _push(target: PushGateway, wanted: Sequence[Copy], refused: list[str]) -> list[Copy]:

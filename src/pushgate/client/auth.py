@@ -23,7 +23,7 @@ class Fixed:
     renewable = False
 
     def __init__(self, value: str) -> None:
-        self._value = checked_header("Authorization", value)
+        self._value = value
 
     def header(self, *, renew: bool) -> str:  # noqa: ARG002  there is no other
         return self._value
@@ -65,13 +65,8 @@ class FromFile:
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             # After a 401 it is read anyway: a file can change within the resolution of its time.
             if renew or seen != self._seen:
-                token = read_text(self._path)
-                if not token.strip():
-                    raise ConfigurationError(
-                        f"The bearer token file {os.fspath(self._path)} is empty.",
-                        key="bearer_token_file",
-                    )
-                self._value = bearer(token)
+                token, file = read_text(self._path), f"The bearer token file {self._path}"
+                self._value = bearer(token, called=file, key="bearer_token_file")
                 self._seen = seen
                 self.renewable = not S_ISFIFO(stat.st_mode)
         except OSError as error:
@@ -107,8 +102,8 @@ def basic(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def bearer(token: str) -> str:
-    """Return the header of a bearer token (RFC 6750, 2.1).
+def bearer(token: str, *, called: str = "The bearer token", key: str = "bearer_token") -> str:
+    """Return the header of a bearer token (RFC 6750, 2.1), which an error gives these names.
 
     Blanks around the token are dropped: secrets are often stored with a line feed at the end.
 
@@ -120,9 +115,10 @@ def bearer(token: str) -> str:
             f"The bearer_token function returned {type(token).__name__} instead of text.",
             key="bearer_token",
         )
-    if not token.strip():
-        raise ConfigurationError("The bearer token is empty.", key="bearer_token")
-    return checked_header("Authorization", f"Bearer {token.strip()}")
+    token = token.strip()
+    if what := _unsendable(token) if token else "is empty":
+        raise ConfigurationError(f"{called} {what}.", key=key)
+    return f"Bearer {token}"
 
 
 def checked_header(name: str, value: str) -> str:
@@ -137,13 +133,19 @@ def checked_header(name: str, value: str) -> str:
         )
     if not re.fullmatch(_NAME, name):
         raise ConfigurationError(f"No header can have the name {name!r}.", key="headers")
-    # A line break would begin another header, or the body.
-    if not re.fullmatch(_VALUE, value):
-        what = "contains a line break or control character, or begins or ends with a blank"
-        if not value.isascii():
-            what = "is not ASCII"
+    if what := _unsendable(value):
         raise ConfigurationError(f"The header {name!r} {what}.", key="headers")
     return value
+
+
+def _unsendable(value: str) -> str:
+    """Return why *value* can be no header, empty if it can."""
+    # A line break would begin another header, or the body.
+    if re.fullmatch(_VALUE, value):
+        return ""
+    if not value.isascii():
+        return "is not ASCII"
+    return "contains a line break or control character, or begins or ends with a blank"
 
 
 def credentials_of(options: Options, in_address: tuple[str, str] | None) -> Credentials | None:

@@ -75,6 +75,8 @@ def copies(gateway: PushGateway) -> list[Copy]:
     except PushHTTPError as error:
         error.add_note("Or import the file of the old gateway, see docs/migration.md.")
         raise
+    except PushgatewayError:  # such as a ConfigurationError, which is a ValueError, too
+        raise
     except (InvalidBody, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PushgatewayError(
             f"The answers of {gateway.prepared('GET').info.base} are not those of a Pushgateway;"

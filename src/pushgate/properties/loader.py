@@ -166,8 +166,9 @@ def _all(
                 for key, value, line in grammar.entries(read_file(path)):
                     yield _snake(key), value, f"{os.fspath(path)}:{line}"
             except (OSError, ValueError) as error:
-                unreadable = "Failed to read Prometheus properties file."
-                message = unreadable if isinstance(error, OSError) else str(error)
+                message = str(error)
+                if isinstance(error, OSError):
+                    message = f"Failed to read Prometheus properties file: {error.strerror}."
                 raise ConfigurationError(message, source=os.fspath(path)) from error
     for key, value in system.items():
         yield _snake(key), value, f"the system property {key}"
