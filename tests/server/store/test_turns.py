@@ -9,7 +9,7 @@ import pytest
 from pushgate.errors import JournalFailed
 from pushgate.server.storage.journal import TurnLost
 from pushgate.server.store import turns
-from pushgate.server.store.store import Step
+from pushgate.server.store.store import News, Step
 from pushgate.server.store.turns import JournalState, Turns, Waiting
 from tests.server.journals import ForgetfulJournal
 from tests.server.pushes import key, put
@@ -210,3 +210,23 @@ async def test_a_turn_that_was_lost_is_taken_again():
         await other.gateway.caught_up()
         assert {group.key.job for group in one.gateway.store.groups()} == {"a", "b"}
         assert one.state() == other.state()
+
+
+async def test_a_failed_journal_is_tried_again_after_news_that_took_the_turn(monkeypatch):
+    async with sharing(2) as (one, other):
+        one.journal.failures = [JournalFailed("the disk is full")] * 2
+        with pytest.raises(JournalFailed):
+            await one.gateway.apply(put(key("a"), "m 1\n"))
+        await other.gateway.apply(put(key("b"), "m 1\n"))
+
+        def look() -> News | None:
+            monkeypatch.undo()
+            return one.journal.check()
+
+        monkeypatch.setattr(one.journal, "begin", look)
+        one.gateway.probe()
+        await until(lambda: one.gateway.is_ready or one.gateway.journal.failures == 2)
+        assert not one.gateway.is_ready
+        assert one.state() == other.state()
+        one.gateway.probe()
+        await until(lambda: one.gateway.is_ready)

@@ -256,7 +256,7 @@ class Turns:
             turn.batch += self.take()  # what arrived while others had the turn
         self._answer(turn, None)
         if not is_turn:
-            return not turn.batch
+            return not (turn.batch or self._state.has_failed)
         try:
             journal.append([step for waiting in turn.batch for step in waiting.steps])
         except TurnLost as error:
