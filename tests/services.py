@@ -32,6 +32,10 @@ from tests.waiting import until
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".peers"
 PUSHGATE = str(Path(sys.executable).parent / "pushgate")
+_SETPRIV = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+WITHOUT_PRIVILEGES = _SETPRIV if os.geteuid() == 0 else []
+"""What runs a command so that permissions count for it; see :data:`needs_setpriv`."""
+needs_setpriv = pytest.mark.skipif(not shutil.which("setpriv"), reason="install util-linux")
 READY_WITHIN = 30.0
 STOPPED_WITHIN = 20.0
 SCRAPED_WITHIN = 30.0

@@ -1,8 +1,11 @@
+import subprocess
+
 import pytest
 
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.group import Group
 from pushgate.server.store.store import Step
+from tests import services
 from tests.cli.commands import pushgate
 from tests.server.pushes import key
 
@@ -83,3 +86,25 @@ def test_a_directory_in_place_of_a_file_is_said_in_one_line(data, tmp_path, monk
     done = pushgate(*arguments, *flags)
     assert done.exit_code == 2
     assert done.stderr.startswith("pushgate: can't copy ")
+
+
+@services.needs_setpriv
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("backup", "locked/b.db", "--persistence.file=x.db"), "can't copy x.db to locked/b.db: "),
+        (("backup", "b.db", "--persistence.file=locked/x.db"), "can't copy locked/x.db to b.db: "),
+        (("restore", "x.db", "--persistence.file=locked/x.db"), "can't use locked/x.db: "),
+        (("copy", "locked/x.db", "y.db"), "can't use locked/x.db: "),
+        (("copy", "x.db", "locked/y.db"), "can't use locked/y.db: "),
+    ],
+)
+def test_a_directory_that_may_not_be_read_is_said_in_one_line(data, arguments, said):
+    data.rename(data.parent / "x.db")
+    (data.parent / "locked").mkdir(mode=0o000)
+    done = subprocess.run(
+        [*services.WITHOUT_PRIVILEGES, services.PUSHGATE, *arguments],
+        cwd=data.parent, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"pushgate: {said}Permission denied")

@@ -1,9 +1,7 @@
 """The process: command line, start, signals, exit, as supervisors and shells see them."""
 
 import json
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -239,10 +237,7 @@ def test_a_bad_web_config_ends_the_start_with_one_line_that_says_why(tmp_path, c
     assert problem in line
 
 
-WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
-
-
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv: install util-linux")
+@services.needs_setpriv
 def test_no_privilege_is_needed_and_nothing_is_written_but_data(tmp_path):
     home, pki = tmp_path / "home", Pki(tmp_path)
     pki.issue("server", "localhost")
@@ -250,8 +245,7 @@ def test_no_privilege_is_needed_and_nothing_is_written_but_data(tmp_path):
     config = tmp_path / "web.yml"
     config.write_text("tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
     around = ["env", "-C", str(home), f"HOME={home}", f"TMPDIR={home}"]
-    if os.getuid() == 0:
-        around += WITHOUT_PRIVILEGES
+    around += services.WITHOUT_PRIVILEGES
     flags = ["--web.listen-address=127.0.0.1:{port}", f"--web.config.file={config}"]
     with services.running([*around, services.PUSHGATE, "serve", *flags]) as service:
         answer = ask_tls(

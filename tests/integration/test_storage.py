@@ -1,9 +1,7 @@
 """What an operator sees of the persistence file: locks, failing disks, files that go away."""
 
-import os
 import re
 import resource
-import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -12,13 +10,14 @@ from contextlib import ExitStack
 import pytest
 
 from tests import services
+from tests.services import WITHOUT_PRIVILEGES, needs_setpriv
 from tests.waiting import until
 
 PUT_BODY = b"m 1\n"
 
 
 def start(*flags: str, **options) -> subprocess.Popen[str]:
-    around = WITHOUT_PRIVILEGES if "cwd" in options and os.getuid() == 0 else []
+    around = WITHOUT_PRIVILEGES if "cwd" in options else []
     return subprocess.Popen(
         [*around, services.PUSHGATE, "serve", "--web.listen-address=127.0.0.1:0", *flags],
         stdout=subprocess.PIPE,
@@ -98,10 +97,6 @@ def test_a_server_that_waits_takes_over_when_the_first_one_ends(tmp_path):
             second.communicate(timeout=20)
 
 
-WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
-needs_setpriv = pytest.mark.skipif(not shutil.which("setpriv"), reason="install util-linux")
-
-
 @pytest.fixture
 def place(tmp_path):
     """A directory that its owner, without the privileges of root, may not write."""
@@ -113,7 +108,7 @@ def place(tmp_path):
 
 @needs_setpriv
 def test_where_nothing_can_be_written_metrics_are_in_memory_with_one_warning(place):
-    around = ["env", "-C", str(place), *(WITHOUT_PRIVILEGES if os.getuid() == 0 else [])]
+    around = ["env", "-C", str(place), *WITHOUT_PRIVILEGES]
     address = "--web.listen-address=127.0.0.1:{port}"
     with services.running([*around, services.PUSHGATE, "serve", address]) as service:
         assert put(service)[0] == 200

@@ -8,7 +8,8 @@ meanwhile is the copy useless, and is made again.
 
 import shutil
 import tempfile
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ from pushgate.server.storage.files import (
 )
 from pushgate.server.storage.journal import Contents, TurnLost, replacement
 from pushgate.server.storage.lock import FileLock
-from pushgate.server.storage.opening import lock_file, open_database, write_journal
+from pushgate.server.storage.opening import lock_file, may_exist, open_database, write_journal
 from pushgate.server.storage.sqlite import MAGIC, SqliteJournal
 from pushgate.server.store.group import Group
 
@@ -47,15 +48,11 @@ def copy_file(source: Path, target: Path) -> Contents:
         DamagedFile: *source* is damaged.
         StartupError: it is not one of our files, or *target* is in use or can't be written.
     """
-    draft = beside(target, ".incomplete")
     try:
-        contents = _copy_checked(followed(source), draft)
-        _replace_unused(draft, target)
+        with _replaced(target) as draft:
+            return _copy_checked(followed(source), draft)
     except OSError as error:
         raise StartupError(f"can't copy {source} to {target}: {error.strerror or error}") from error
-    finally:
-        remove_database(draft)
-    return contents
 
 
 def check_file(source: Path) -> Contents:
@@ -103,13 +100,11 @@ def copy_database(url: str, target: Path) -> Contents:
     """
     journal, contents = open_database(url)
     journal.close()
-    draft = beside(target, ".incomplete")
     try:
-        _replace_unused(write_journal(contents, draft), target)
+        with _replaced(target) as draft:
+            write_journal(contents, draft)
     except OSError as error:
         raise startup_error(target, error) from error
-    finally:
-        remove_database(draft)
     return contents
 
 
@@ -145,7 +140,7 @@ def copy(source: str, target: str, *, replace: bool) -> Contents:
             copy_database(source, backup)
         else:
             backup = Path(source)
-            if backup.exists():  # if not, the restore says so
+            if may_exist(backup):  # if not, the restore says so
                 # Until the end: a server would go on to change it.
                 stack.callback(lock_file(backup, 0).release)
         if _is_database(target):
@@ -208,16 +203,22 @@ def _load(file: Path) -> Contents:
     return contents
 
 
-def _replace_unused(draft: Path, target: Path) -> None:
-    """Put *draft* in the place of *target*, and of the log that a killed server left of it."""
-    lock = FileLock(target)
-    if not lock.acquire(0):
-        raise in_use(target)
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """Yield the name of a draft, and put that in the place of *target*, unless a server uses it.
+
+    If a server that was killed left a log of *target*, it would be taken for one of the draft.
+    """
+    draft, lock = beside(target, ".incomplete"), FileLock(target)
     try:
+        yield draft
+        if not lock.acquire(0):
+            raise in_use(target)
         remove_companions(target)
         put_in_place(draft, target)
     finally:
         lock.release()
+        remove_database(draft)
 
 
 def _keep_old(path: Path) -> None:

@@ -18,7 +18,8 @@ def beside(path: Path, suffix: str) -> Path:
 
 def followed(path: Path) -> Path:
     """Return the file that *path* is a link to: beside that one SQLite keeps the log."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    # Not is_symlink(), which fails where a directory may not be read.
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114
 
 
 def dated(path: Path, suffix: str) -> Path:

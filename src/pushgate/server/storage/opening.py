@@ -51,13 +51,14 @@ def lock_file(path: Path, wait: float) -> FileLock:
     except OSError as error:
         explained = startup_error(path, error)
         # A server without a file yet may start in memory; one that has a file must not.
-        if error.errno in _NOT_ALLOWED and not _may_exist(path):
+        if error.errno in _NOT_ALLOWED and not may_exist(path):
             raise NotWritable(str(explained)) from error
         raise explained from error
     raise in_use(path)
 
 
-def _may_exist(path: Path) -> bool:
+def may_exist(path: Path) -> bool:
+    """Return whether there is a file at *path*, or a directory above it may not be read."""
     try:
         path.stat()
     except OSError as error:
