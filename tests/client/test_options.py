@@ -284,6 +284,24 @@ def test_credentials_of_a_program_leave_no_room_for_those_of_the_properties(
     assert (made._credentials and made._credentials.header(renew=False)) == header
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "options"),
+    [
+        ("PUSHGATE_GROUPING_KEY", "instance=b", {"instance": "a"}),
+        (
+            "IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS",
+            "user:s3cret@gateway",
+            {"bearer_token": "mine"},
+        ),
+    ],
+)
+def test_a_property_that_contradicts_an_argument_is_named(monkeypatch, variable, value, options):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match="Give ") as caught:
+        PushGateway(**options)
+    assert caught.value.source == f"${variable}"
+
+
 def test_a_wrong_value_names_the_property_it_comes_from_and_an_argument_does_not(monkeypatch):
     monkeypatch.setenv("IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_ADDRESS", "a b")
     monkeypatch.setenv("PUSHGATE_PROXY", "socks5://h")

@@ -61,6 +61,24 @@ def test_a_file_that_cannot_be_read(tmp_path):
     assert caught.value.source == str(tmp_path / "gone")
 
 
+@pytest.mark.parametrize(
+    ("variables", "source"),
+    [
+        (("HISTOGRAM_NATIVE_ONLY=true", "HISTOGRAM_CLASSIC_ONLY=true"), "HISTOGRAM_NATIVE_ONLY"),
+        (
+            ("H_HISTOGRAM_NATIVE_MIN_ZERO_THRESHOLD=2", "H_HISTOGRAM_NATIVE_MAX_ZERO_THRESHOLD=1"),
+            "H_HISTOGRAM_NATIVE_MIN_ZERO_THRESHOLD",
+        ),
+    ],
+)
+def test_a_contradiction_names_where_it_comes_from(variables, source):
+    prefix = "IO_PROMETHEUS_METRICS_"
+    pairs = [variable.partition("=") for variable in variables]
+    with pytest.raises(ConfigurationError) as caught:
+        load(env={f"{prefix}{name}": value for name, _, value in pairs})
+    assert caught.value.source == f"${prefix}{source}"
+
+
 def test_a_malformed_file(tmp_path):
     (tmp_path / "p").write_bytes(b"a=\\u00zz")
     with pytest.raises(ConfigurationError, match="Malformed"):

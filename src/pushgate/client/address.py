@@ -122,7 +122,7 @@ def group_labels(
     if instance is not None:
         if "instance" in given:
             raise ConfigurationError(
-                "Give instance= or an instance in grouping_key, not both.", key="instance"
+                "Give instance= or an instance in grouping_key, not both.", key="grouping_key"
             )
         given["instance"] = instance_label(instance, address)
         if instance == "ip" and given["instance"] == socket.gethostname():

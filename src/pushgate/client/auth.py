@@ -160,7 +160,7 @@ def credentials_of(options: Options, in_address: tuple[str, str] | None) -> Cred
     if sum(value is not None for value in given) > 1:
         raise ConfigurationError(
             "Give one of basic_auth, bearer_token, bearer_token_file and user:password@address.",
-            key="basic_auth",
+            key="basic_auth" if in_address is None else "address",
         )
     names = {name.lower() for name in options.headers or {}}
     if any(value is not None for value in given) and "authorization" in names:

@@ -254,12 +254,16 @@ def _build(found: Mapping[Name, tuple[str, str]]) -> PrometheusProperties:
         for name in found
         if name.metric and name.prefix in values
     }
-    for prefix in (METRICS, "io.prometheus.exemplars"):
-        check(prefix, sections[prefix])
-    for metric, section in per_metric.items():
-        check(f"{METRICS}.{metric}", section)
     # Kept, so that an error or a warning about a value can say where it was set.
     origins = {name.key: origin for name, (_, origin) in found.items()}
+    try:
+        for prefix in (METRICS, "io.prometheus.exemplars"):
+            check(prefix, sections[prefix])
+        for metric, section in per_metric.items():
+            check(f"{METRICS}.{metric}", section)
+    except ConfigurationError as error:
+        error.comes_from(origins[error.key])
+        raise
     parts: list[Any] = [*sections.values(), per_metric, origins]
     return PrometheusProperties(*parts)
 
