@@ -57,7 +57,6 @@ class JobRecord(NamedTuple):
         ]
 
     def text(self, metrics: Iterable[Metric]) -> bytes:
-        """Return *metrics* in the text format."""
         return "".join(
             f"# HELP {self.prefix}{suffix} {documentation}\n"
             f"# TYPE {self.prefix}{suffix} gauge\n"

@@ -34,7 +34,6 @@ class Duration(_Seconds):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Return *value* in seconds."""
         try:
             seconds = float(value)
         except ValueError:

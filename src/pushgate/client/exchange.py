@@ -195,7 +195,6 @@ class Channel:
             raise ProxyError(f"{response.status_code} {response.reason.decode('latin-1')}")
 
     async def request(self, request: Request) -> Answer:
-        """Send *request*, and return the answer."""
         self.is_reusable = False
         # The head goes out together with the first piece of the body, in one packet if it can.
         data = self._http.send(self._head(request))

@@ -201,7 +201,6 @@ def _families_of(metric: Metric, rules: Rules) -> list[Family]:
 
 
 def _take(point: Point, part: Part, sample: Sample, kind: MetricType) -> None:
-    """Set the *part* of *point* that *sample* carries."""
     if part == "native":
         point.native, point.native_only = sample.native_histogram, not point.buckets
         return

@@ -41,7 +41,6 @@ class PushDecoder:
 
     @property
     def cache_bytes(self) -> int:
-        """How much memory the readers' caches of shapes take."""
         return self._text.cache_bytes + (self._protobuf.cache_bytes if self._protobuf else 0)
 
     def read_quickly(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed | None:

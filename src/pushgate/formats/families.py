@@ -80,7 +80,6 @@ class FamilyBuilder:
         return found
 
     def shape(self) -> FamilyShape:
-        """Return the family without its numbers."""
         assert self.type is not None
         if self.type.is_simple:
             return FamilyShape(self.name, self.type, self.help, tuple(self.labels))

@@ -33,7 +33,6 @@ class _Metrics(NamedTuple):
     columns: list[_Column]
 
     def filled(self, values: Sequence[str]) -> tuple[Labels, ...]:
-        """Return the labels with new *values*."""
         if not self.columns:
             return self.labels
         columns = [

@@ -105,7 +105,6 @@ class BoundedCache(Generic[K, V]):
         return True
 
     def drop(self, key: K) -> None:
-        """Forget *key*, if it is here."""
         with self._lock:
             entry = self._kept.pop(key, None)
             if entry:

@@ -191,7 +191,6 @@ def fill(
 def _fill_points(
     family: FamilyBuilder, samples: range, labels: list[Labels], bounds: Sequence[str]
 ) -> None:
-    """Give buckets or quantiles to the metrics of *family*."""
     if max(map(len, bounds)) > _MAX_BOUND:
         raise Unusual
     written = [*map(_written_bound, bounds)]

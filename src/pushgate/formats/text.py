@@ -138,7 +138,6 @@ class TextReader:
 
     @property
     def cache_bytes(self) -> int:
-        """How much memory the cache of shapes takes."""
         caches = self._shapes, self._structures, self._templates, self._first_values
         return sum(cache.bytes for cache in caches)
 

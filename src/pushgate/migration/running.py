@@ -39,7 +39,6 @@ class Copy(NamedTuple):
 
     @property
     def labels(self) -> str:
-        """The group as a label set, for messages."""
         return "{" + ",".join(f'{name}="{v}"' for name, v in sorted(self.group.items())) + "}"
 
     @property

@@ -65,7 +65,6 @@ class FamilyShape(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """The number of slots of the family."""
         if not self.bounds:  # one for each metric: shapes have thousands of such families
             return len(self.labels)
         return sum(map(len, self.bounds)) + 2 * len(self.bounds)  # a sum and a count each

@@ -24,11 +24,9 @@ class NameRule(StrEnum):
     UTF8 = "utf8"
 
     def metric(self, name: str) -> bool:
-        """Return whether *name* may name a metric family."""
         return bool(LEGACY_METRIC(name) if self is NameRule.LEGACY else name and is_utf8(name))
 
     def label(self, name: str) -> bool:
-        """Return whether *name* may name a label."""
         return bool(LEGACY_LABEL(name) if self is NameRule.LEGACY else name and is_utf8(name))
 
 

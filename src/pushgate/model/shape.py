@@ -83,7 +83,6 @@ class LabelSchema:
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """The position of each family by its name."""
         return {name: at for at, name in enumerate(self.names)}
 
     def is_clean(self, grouping: tuple[str, ...]) -> bool:
@@ -244,7 +243,6 @@ class PushShape:
 
     @cached_property
     def values_are_utf8(self) -> bool:
-        """Whether all label values are UTF-8."""
         return all(map(is_utf8, self._values()))
 
     @cached_property

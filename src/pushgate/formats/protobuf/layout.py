@@ -148,7 +148,6 @@ class _Piece(NamedTuple):
         return encoding(self.type, bounds, numbers[slots.start : slots.stop])
 
     def filled(self, pairs: Sequence[bytes], values: Sequence[bytes]) -> bytes:
-        """Return the metrics with grouping labels *pairs* and *values*."""
         grouping = sum(map(len, pairs))
         sizes = [
             varint(size + grouping + len(value))

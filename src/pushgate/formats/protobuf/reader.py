@@ -70,7 +70,6 @@ class ProtobufReader:
 
     @property
     def cache_bytes(self) -> int:
-        """How much memory the cache of shapes takes."""
         return self._shapes.bytes + self._fixed.bytes + self._layouts.bytes
 
     def read(self, body: bytes) -> Pushed:
@@ -325,7 +324,6 @@ class Scan(NamedTuple):
     is_unusual: bool
 
     def pushed(self, shape: PushShape) -> Pushed:
-        """Return the push, given its *shape*."""
         return Pushed(shape, self.numbers, self.details)
 
 

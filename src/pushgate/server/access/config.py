@@ -104,7 +104,6 @@ class ClaimRule(Grant, frozen=True, kw_only=True):
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The names that lead to the claim."""
         return (self.claim,) if isinstance(self.claim, str) else self.claim
 
     def matches(self, claims: Any) -> bool:

@@ -61,7 +61,6 @@ class Family(NamedTuple):
         return self.shape.slots + sum(map(len, self.details)) // 2  # a bucket takes two bytes
 
     def numbers(self) -> Iterator[str]:
-        """Return the text of each number."""
         line = self.line
         return _texts(line) if len(line) > _BYTES_PER_STEP else iter(line.decode().split())
 

@@ -255,7 +255,6 @@ def _shape(encoded: bytes) -> PushShape:
 
 
 def _families(encoded: bytes) -> Iterator[list[Any]]:
-    """Yield the families in *encoded*, as lists."""
     if _FAMILIES not in encoded:
         yield from _parsed(encoded)
         return

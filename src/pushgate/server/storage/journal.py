@@ -27,7 +27,6 @@ class Contents(NamedTuple):
 
     @property
     def series(self) -> int:
-        """How many series the groups have."""
         return sum(group.series for group in self.groups)
 
 

@@ -75,7 +75,6 @@ class _Part(NamedTuple):
     size: str
 
     def sizes(self) -> str:
-        """Return a query for the ids and sizes of all rows."""
         return f"SELECT {self.id}, {self.size} FROM {self.source} ORDER BY {self.id}"
 
     def some(self, ids: Sequence[int]) -> str:

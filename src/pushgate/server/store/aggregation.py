@@ -40,7 +40,6 @@ class Aggregation:
     operations: Mapping[str, Operation] = field(default_factory=dict)
 
     def of(self, family: FamilyShape) -> Operation:
-        """Return the operation for *family*."""
         by_type = self.operations.get(family.type.word, Operation.LAST)
         return self.operations.get(family.name, by_type)
 
@@ -91,7 +90,6 @@ class _Content(NamedTuple):
 
     @classmethod
     def of(cls, pushed: Pushed) -> Sliced["_Content"]:
-        """Return the content of *pushed*."""
         tokens = tuple(pushed.numbers.split(b" "))
         yield
         firsts: Sequence[int] = ()
@@ -195,7 +193,6 @@ class _Result:
         self._metrics = 0
 
     def add(self, family: FamilyShape, metrics: _Metrics) -> Sliced[None]:
-        """Add *family* with its *metrics*."""
         self._families.append(family)
         for number, metric in enumerate(metrics.values()):
             if number and number % PER_SLICE == 0:

@@ -47,7 +47,6 @@ class AppliedKeys:
         self._times.pop(key, None)
 
     def clear(self) -> Sliced[None]:
-        """Forget all keys."""
         yield from releasing(self._times)
         self._times.clear()
 

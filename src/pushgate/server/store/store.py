@@ -48,7 +48,6 @@ class Step(NamedTuple):
 
     @property
     def key(self) -> GroupingKey:
-        """The group's key."""
         group = self.after or self.before
         assert group is not None
         return group.key

@@ -39,7 +39,6 @@ class VisibleGroups:
     """What readers see of a store: every group as its last applied change has left it."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._runs = [Run({})]
         # The run at the same place has the keys from this one on, and before the next one.
         self._firsts = [b""]
@@ -51,7 +50,6 @@ class VisibleGroups:
         return self._size
 
     def get(self, key: GroupingKey) -> Group | None:
-        """Return the visible group *key*."""
         at = bisect_right(self._firsts, key.packed) - 1
         return self._runs[at].by_key.get(key.packed)
 
