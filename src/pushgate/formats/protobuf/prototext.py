@@ -1,7 +1,7 @@
 """Protobuf's text format on one line; error messages of the reference show metrics in it."""
 
-from collections.abc import MutableSequence, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from typing import Any, Final
 
 from pushgate.formats.protobuf.messages import message_class
 from pushgate.formats.slots import is_float_histogram
@@ -70,19 +70,15 @@ def message_text(message: Any) -> str:
     for field, value in sorted(message.ListFields(), key=lambda item: item[0].index):
         for one in value if isinstance(value, MutableSequence) else (value,):
             is_message = hasattr(one, "DESCRIPTOR")
-            said = f"{{{message_text(one)}}}" if is_message else _scalar(one)
+            said = f"{{{message_text(one)}}}" if is_message else _SCALARS.get(type(one), str)(one)
             parts.append(f"{field.name}:{said}")
     return " ".join(parts)
 
 
-def _scalar(value: Any) -> str:
-    match value:
-        case bytes():
-            return prototext_quote(text(value))
-        case float():
-            return number(value)
-        case _:
-            return str(value)
+_SCALARS: Final[Mapping[type, Callable[[Any], str]]] = {
+    bytes: lambda value: prototext_quote(text(value)),
+    float: number,
+}
 
 
 def detail_text(detail: bytes) -> str:
