@@ -8,7 +8,7 @@ that is more than any client sends.
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple
@@ -116,13 +116,15 @@ _CODING = re.compile(
 _OFFERS = ("identity", "gzip", "zstd")
 
 
-def accepted_encoding(lines: tuple[bytes, ...]) -> str:
-    """Return the content coding for the ``Accept-Encoding`` *lines* of a request.
+def accepted_encoding(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the content coding for the ``Accept-Encoding`` lines among *headers* of a request.
 
     The highest quality wins; among equals, the first of identity (which is the empty string),
     gzip, zstd. A client that refuses everything gets identity.
     """
-    return _accepted_encoding(b"\n".join(lines)[:MAX_HEADER_BYTES])
+    # Several lines mean what one list does (RFC 9110, 5.3).
+    lines = b"\n".join([value for name, value in headers if name == b"accept-encoding"])
+    return _accepted_encoding(lines[:MAX_HEADER_BYTES])
 
 
 @_remembered

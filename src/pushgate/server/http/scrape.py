@@ -34,8 +34,7 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
     began = time.perf_counter()
     headers = scope["headers"]
     kind = accepted_format(find_header(headers, b"accept"))
-    lines = tuple(value for name, value in headers if name == b"accept-encoding")
-    coding = accepted_encoding(lines)  # several lines mean what one list does (RFC 9110, 5.3)
+    coding = accepted_encoding(headers)
     store = context.gateway.store
     if selectors := Parameters(scope).selectors():
         chosen = SelectedGroups(await select_groups(Selection(selectors), store), store.rules)

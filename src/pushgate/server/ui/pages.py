@@ -348,14 +348,9 @@ def _packed(render: Callable[[], Awaitable[Iterator[str]]], scope: Scope) -> Ren
     async def packed() -> Iterator[bytes]:
         # Help texts need not be UTF-8.
         pieces = (piece.encode(errors="replace") for piece in await render())
-        return _compressed(pieces) if _takes_gzip(scope) else pieces
+        return _compressed(pieces) if accepted_encoding(scope["headers"]) == "gzip" else pieces
 
     return packed
-
-
-def _takes_gzip(scope: Scope) -> bool:
-    accepted = tuple(value for name, value in scope["headers"] if name == b"accept-encoding")
-    return accepted_encoding(accepted) == "gzip"
 
 
 def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -369,5 +364,5 @@ def _headers(context: AppContext, scope: Scope | None = None) -> tuple[tuple[byt
     """Return the headers of a page. A policy in the web configuration replaces the default."""
     configured = [name.lower() for name, _ in context.live.access.headers]
     policy = () if _CSP in configured else ((_CSP, _POLICY),)
-    packing = (_GZIP,) if scope and _takes_gzip(scope) else ()
+    packing = (_GZIP,) if scope and accepted_encoding(scope["headers"]) == "gzip" else ()
     return *_HEADERS, *policy, *packing
