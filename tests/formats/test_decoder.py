@@ -52,7 +52,7 @@ def test_a_body_is_decompressed_first(decoder):
 
 
 def test_a_body_may_not_become_too_large():
-    decoder = PushDecoder(NameRule.LEGACY, BodyLimits(bytes=1000))
+    decoder = PushDecoder(NameRule.LEGACY, BodyLimits(decompressed_bytes=1000))
     with pytest.raises(LimitExceeded, match=r"--limit\.decompressed-bytes"):
         decoder.read(gzip.compress(b"m 1\n" * 1000), b"", b"gzip")
 

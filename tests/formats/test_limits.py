@@ -13,8 +13,8 @@ PROTOBUF = (
     b"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 )
 OPENMETRICS = b"application/openmetrics-text"
-LIMITS = BodyLimits(series=20_000, labels=8)
-MANY = LIMITS.series + 100
+LIMITS = BodyLimits(series_per_push=20_000, labels_per_series=8)
+MANY = LIMITS.series_per_push + 100
 PADDING = b"# " + b"x" * HARMLESS + b"\n"
 
 
@@ -61,7 +61,7 @@ def test_one_series_has_not_so_many_labels():
 
 @pytest.mark.parametrize("content_type", [b"", OPENMETRICS])
 def test_a_line_has_not_so_many_bytes(content_type):
-    limits = BodyLimits(value=HARMLESS // 16)
+    limits = BodyLimits(label_value_bytes=HARMLESS // 16)
     complaint = r"262144 bytes in one line, 16 label values \(--limit.label-value-bytes\)"
     for line in (b"a" * HARMLESS + b" 1\n", b"a" * HARMLESS * 2, b"# HELP a " + b"x" * HARMLESS):
         with pytest.raises(LimitExceeded, match=complaint):
@@ -70,7 +70,7 @@ def test_a_line_has_not_so_many_bytes(content_type):
 
 @pytest.mark.parametrize("at", [1, 2, 5, 15])
 def test_a_field_of_a_message_is_no_longer_than_a_line(at):
-    limits = LIMITS._replace(value=HARMLESS // 16)
+    limits = LIMITS._replace(label_value_bytes=HARMLESS // 16)
     for size, is_read in ((HARMLESS, True), (HARMLESS + 1, False)):
         body = delimited(message((at, b"x" * size))) + delimited(message((1, b"b")))
         if is_read:
@@ -84,7 +84,7 @@ def test_a_field_of_a_message_is_no_longer_than_a_line(at):
 def test_ten_labels_for_each_series_are_enough_for_all():
     line = b"a{" + b"".join(b'label%d="",' % number for number in range(24)) + b"} 1\n"
     with pytest.raises(LimitExceeded, match="200000 labels in all, 10 for each series"):
-        read(line * 10_000, limits=BodyLimits(series=20_000, labels=100))
+        read(line * 10_000, limits=BodyLimits(series_per_push=20_000, labels_per_series=100))
 
 
 def test_what_is_long_but_not_much_is_read():
@@ -136,5 +136,5 @@ def test_a_large_family_that_is_no_more_than_large_is_read():
 def test_zero_is_no_limit(body):
     assert (
         read(body, PROTOBUF if body[0] != 97 else b"", limits=BodyLimits()).shape.series
-        > LIMITS.series
+        > LIMITS.series_per_push
     )

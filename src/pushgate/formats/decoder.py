@@ -34,7 +34,7 @@ class PushDecoder:
             limits: how large a body may be, and how much it may hold.
         """
         self._limits = limits
-        self._quick_bytes = min(limits.bytes or _LARGE_BYTES, _LARGE_BYTES - 1)
+        self._quick_bytes = min(limits.decompressed_bytes or _LARGE_BYTES, _LARGE_BYTES - 1)
         self._text = TextReader(names)
         self._protobuf: ProtobufReader | None = None
         self._others: dict[BodyFormat, Callable[[bytes], Pushed]] = {}
@@ -73,7 +73,7 @@ class PushDecoder:
             LimitExceeded: it becomes too large, or holds too much.
         """
         coding = content_coding(encoding) if encoding else ""
-        body = decompress(body, coding, limit=self._limits.bytes)
+        body = decompress(body, coding, limit=self._limits.decompressed_bytes)
         return self._read(body, body_format(content_type))
 
     def _read(self, body: bytes, kind: BodyFormat) -> Pushed:

@@ -32,24 +32,21 @@ _SERIES = frozenset({"Metric", "Bucket", "Quantile"})
 
 
 class BodyLimits(NamedTuple):
-    """How large a body may be, and how much it may hold; 0 is no limit.
+    """How large a body may be, and how much it may hold; 0 is no limit. Named as the flags."""
 
-    ``bytes`` is its size once it is decompressed, ``value`` the bytes of a label value.
-    """
-
-    bytes: int = 0
-    series: int = 0
-    labels: int = 0
-    value: int = 0
+    decompressed_bytes: int = 0
+    series_per_push: int = 0
+    labels_per_series: int = 0
+    label_value_bytes: int = 0
 
     def check_series(self, series: int, labels: int = 0) -> None:
         """Raise LimitExceeded if there are too many *series*, or *labels* on all of them."""
-        if not self.series:
+        if not self.series_per_push:
             return
-        if series > self.series:
-            raise _exceeded(f"more than {self.series} series", _SERIES_LIMIT)
-        if labels > _LABELS * self.series:
-            most = f"{_LABELS * self.series} labels in all, {_LABELS} for each series"
+        if series > self.series_per_push:
+            raise _exceeded(f"more than {self.series_per_push} series", _SERIES_LIMIT)
+        if labels > _LABELS * self.series_per_push:
+            most = f"{_LABELS * self.series_per_push} labels in all, {_LABELS} for each series"
             raise _exceeded(f"more than {most}", _SERIES_LIMIT)
 
 
@@ -61,7 +58,7 @@ def _exceeded(what: str, limit: str) -> LimitExceeded:
 
 
 def _too_long(what: str, limits: BodyLimits) -> LimitExceeded:
-    most = f"{_VALUES * limits.value} bytes in {what}, {_VALUES} label values"
+    most = f"{_VALUES * limits.label_value_bytes} bytes in {what}, {_VALUES} label values"
     return _exceeded(f"more than {most}", _VALUE_LIMIT)
 
 
@@ -78,12 +75,14 @@ def check_text(body: bytes, limits: BodyLimits) -> None:
     limits.check_series(max(samples, (comments - 1) // _COMMENTS), _quotes(body) // 2)
     for line in _long_lines(body):
         # Readers match a line with one regular expression, during which all threads wait.
-        if 0 < _VALUES * limits.value < len(line):
+        if 0 < _VALUES * limits.label_value_bytes < len(line):
             raise _too_long("one line", limits)
         # Two quotes for each label, and two around the metric's name.
-        max_quotes = 2 * limits.labels + 2
-        if limits.labels and not line.startswith(b"#") and _quotes(line) > max_quotes:
-            raise _exceeded(f"more than {limits.labels} labels in one series", _LABELS_LIMIT)
+        max_quotes = 2 * limits.labels_per_series + 2
+        if limits.labels_per_series and not line.startswith(b"#") and _quotes(line) > max_quotes:
+            raise _exceeded(
+                f"more than {limits.labels_per_series} labels in one series", _LABELS_LIMIT
+            )
 
 
 def _count(body: bytes, piece: bytes) -> int:
@@ -152,8 +151,8 @@ class _Counter:
         self._body = body
         self._limits = limits
         self._series = self._others = 0
-        self._fields_left = _FIELDS * limits.series or sys.maxsize
-        self._most_bytes = _VALUES * limits.value or sys.maxsize
+        self._fields_left = _FIELDS * limits.series_per_push or sys.maxsize
+        self._most_bytes = _VALUES * limits.label_value_bytes or sys.maxsize
 
     def count(self, at: int, end: int, kind: str) -> None:
         """Count what the message *kind* from *at* to *end* holds.
@@ -167,7 +166,7 @@ class _Counter:
         while at < end:
             fields += 1
             if fields > self._fields_left:
-                most = f"{_FIELDS * self._limits.series} fields, {_FIELDS} for each series"
+                most = f"{_FIELDS * self._limits.series_per_push} fields, {_FIELDS} for each series"
                 raise _exceeded(f"more than {most}", _SERIES_LIMIT)
             tag, at = body[at], at + 1
             if tag >= 0x80:
@@ -218,8 +217,10 @@ class _Counter:
         else:
             self._others += 1
         self._limits.check_series(self._series, self._others // 2)
-        if 0 < self._limits.labels < labels:
-            raise _exceeded(f"more than {self._limits.labels} labels in one series", _LABELS_LIMIT)
+        if 0 < self._limits.labels_per_series < labels:
+            raise _exceeded(
+                f"more than {self._limits.labels_per_series} labels in one series", _LABELS_LIMIT
+            )
 
 
 def unparsable() -> InvalidBody:

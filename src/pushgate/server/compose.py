@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -84,21 +84,13 @@ def compose(
         "push.rules-file", settings.push_rules_file, partial(LiveRules, default=default)
     )
     telemetry = Telemetry()
-    # The limits of the store are the flags of the same names.
-    bounds = Bounds(**{name: getattr(settings, f"limit_{name}") for name in Bounds._fields})
+    bounds = Bounds(**_limits(settings, Bounds._fields))
     store = Store(telemetry.own, bounds, live_rules.rules)
     journal = _open_storage(settings, lock, store, telemetry) or journal
     gateway = Gateway(store, journal, settings.persistence_max_staleness / 1e9)
     expiry = Expiry(gateway)
-    decoder = PushDecoder(
-        settings.name_rule,
-        BodyLimits(
-            bytes=settings.limit_decompressed_bytes,
-            series=settings.limit_series_per_push,
-            labels=settings.limit_labels_per_series,
-            value=settings.limit_label_value_bytes,
-        ),
-    )
+    limits = BodyLimits(**_limits(settings, BodyLimits._fields))
+    decoder = PushDecoder(settings.name_rule, limits)
     context = AppContext(
         settings=settings,
         gateway=gateway,
@@ -115,6 +107,10 @@ def compose(
     )
     _show(context, decoder)
     return App(context)
+
+
+def _limits(settings: Settings, names: Iterable[str]) -> dict[str, int]:
+    return {name: getattr(settings, f"limit_{name}") for name in names}
 
 
 def _read(flag: str, file: str, read: Callable[[Path | None], _T]) -> _T:

@@ -100,7 +100,7 @@ class ProtobufReader:
             if relabeled and not self._fixed.wants(key):
                 return Pushed(relabeled, written_out(pieces[1::2]))
         try:
-            columns = read_columns(body, self._limits.series or sys.maxsize)
+            columns = read_columns(body, self._limits.series_per_push or sys.maxsize)
         except (Unusual, ValueError, IndexError):
             return self._scanned(body) or decode(body, self._limits)
         new = None if relabeled else columns
@@ -108,7 +108,7 @@ class ProtobufReader:
         return Pushed(columns.shape, written_out(columns.numbers))
 
     def _scanned(self, body: bytes) -> Pushed | None:
-        found = scan(body, self._limits.series)
+        found = scan(body, self._limits.series_per_push)
         if found is None:
             return None
         key = key_of(found.skeleton)
