@@ -22,7 +22,7 @@ def refusal(
     headers = {"host": host, **said} if host is not None else said
     scope = {
         "method": method,
-        "headers": [(k.encode(), v.encode("latin-1")) for k, v in headers.items()],
+        "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in headers.items()],
         "client": client and (client, 4711),
     }
     return cross_site_write(scope, external_url, TRUSTED)
@@ -120,6 +120,7 @@ def test_behind_a_proxy_the_external_url_is_an_own_origin_too(external_url, is_o
         ({"x-forwarded-host": "metrics.example", "x-forwarded-proto": "https"}, True),
         ({"x-forwarded-host": "metrics.example:443", "x-forwarded-proto": "HTTPS"}, True),
         ({"x-forwarded-host": "metrics.example , inner.example"}, True),
+        ({"x-forwarded-host": "metrics.example", "X-Forwarded-Host": "inner.example"}, True),
         ({"x-forwarded-host": "metrics.example", "x-forwarded-proto": "http"}, False),
         ({"x-forwarded-host": "inner.example, metrics.example"}, False),
         ({"x-forwarded-host": "evil.example"}, False),

@@ -86,6 +86,8 @@ def test_browsers_that_ask_at_the_same_time_share_a_rendering(one):
         {"Accept-Encoding": "gzip"},
         {"Accept-Encoding": "", "accept-encoding": "gzip"},  # on two lines
         {"Host": "other"},
+        {"X-Forwarded-Host": "other"},
+        {"X-Forwarded-Proto": "https"},
         {"Authorization": "Basic eDp5"},
     ],
 )

@@ -1,5 +1,6 @@
 import shlex
 import subprocess
+from ipaddress import ip_network
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_behind_a_proxy_the_lines_name_the_external_url():
     answer = opened("/in/metrics/job/j", settings)
     assert curl_lines(answer)[3] == ["-X", "DELETE", "https://m.example/push/metrics/job/j"]
     assert "listed at https://m.example/push/." in answer.text
+
+
+@pytest.mark.parametrize(
+    ("trusted", "url"), [("127.0.0.1", "https://m.example"), ("10.0.0.1", "http://inner")]
+)
+def test_behind_a_trusted_proxy_the_lines_name_what_the_browser_asked_for(trusted, url):
+    served = Served(Settings(web_trusted_proxies=(ip_network(trusted),)))
+    said = {"host": "inner", "x-forwarded-host": "m.example", "x-forwarded-proto": "https"}
+    answer = served.ask("GET", "/metrics/job/j", headers=said)
+    assert curl_lines(answer)[3] == ["-X", "DELETE", f"{url}/metrics/job/j"]
 
 
 @pytest.mark.parametrize(

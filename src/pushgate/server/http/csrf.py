@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from pushgate.server.flags import Network
+from pushgate.server.http.request import find_header
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """The methods that change nothing (RFC 9110, 9.2.1)."""
@@ -62,7 +63,9 @@ def cross_site_write(scope: Scope, external_url: str, trusted: Sequence[Network]
     if header is None:
         return None
     origin = parse_origin(header.decode("latin-1"))
-    own = (_asked_for(scope, fields, trusted), parse_origin(external_url))
+    scheme, host = asked_for(scope, trusted)
+    asked = parse_origin(f"//{host}")
+    own = (asked and asked._replace(scheme=scheme), parse_origin(external_url))
     if origin and any(server and origin.is_of(server) for server in own):
         return None
     return _refusal(f"its Origin {header.decode('latin-1')!a} is not this server")
@@ -79,17 +82,18 @@ def parse_origin(url: str) -> Origin | None:
         return None
 
 
-def _asked_for(
-    scope: Scope, fields: dict[bytes, bytes], trusted: Sequence[Network]
-) -> Origin | None:
-    """Return the server that the browser sent the request to, as far as the request says."""
-    scheme, host = b"", fields.get(b"host", b"")
+def asked_for(scope: Scope, trusted: Sequence[Network]) -> tuple[str, str]:
+    """Return scheme and host that the browser sent *scope* to; empty where the request is silent.
+
+    *trusted* is as for :func:`cross_site_write`.
+    """
+    headers = scope["headers"]
+    scheme, host = b"", find_header(headers, b"host")
     if _is_trusted(scope["client"], trusted):
         # A chain of proxies appends: the first value is what the browser asked for.
-        host = fields.get(b"x-forwarded-host", host).partition(b",")[0].strip()
-        scheme = fields.get(b"x-forwarded-proto", b"").partition(b",")[0].strip().lower()
-    own = parse_origin(f"//{host.decode('latin-1')}")
-    return own and own._replace(scheme=scheme.decode("latin-1"))
+        host = find_header(headers, b"x-forwarded-host").partition(b",")[0].strip() or host
+        scheme = find_header(headers, b"x-forwarded-proto").partition(b",")[0].strip().lower()
+    return scheme.decode("latin-1"), host.decode("latin-1")
 
 
 def _is_trusted(client: tuple[str, int] | None, trusted: Sequence[Network]) -> bool:

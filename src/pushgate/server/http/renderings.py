@@ -33,7 +33,9 @@ _TOO_FAR_SECONDS = 5.0
 _AT_LEAST_SECONDS = 1.0
 # What a page depends on besides its target: who may delete what, how it is compressed, and the
 # host in its links and curl lines.
-_READ_HEADERS = frozenset({b"authorization", b"accept-encoding", b"host"})
+_READ_HEADERS = frozenset(
+    {b"authorization", b"accept-encoding", b"host", b"x-forwarded-host", b"x-forwarded-proto"}
+)
 
 
 @dataclass(slots=True)

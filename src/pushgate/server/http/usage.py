@@ -6,6 +6,7 @@ from urllib.parse import quote_from_bytes, urlsplit
 
 from starlette.types import Scope
 
+from pushgate.server.http.csrf import asked_for
 from pushgate.server.http.push_path import escaped
 from pushgate.server.settings import Settings
 
@@ -43,7 +44,6 @@ def push_usage(scope: Scope, settings: Settings) -> str:
 def base_url(scope: Scope, settings: Settings) -> str:
     """Return the URL of the server, up to its routes, as the browser sees it."""
     external = urlsplit(settings.web_external_url)
-    # The request says which host the browser knows; only a flag says that a proxy speaks TLS.
-    host = dict(scope["headers"]).get(b"host", b"HOST").decode("latin-1")
-    scheme = external.scheme or scope["scheme"]
-    return f"{scheme}://{external.netloc or host}{settings.external_prefix}"
+    scheme, host = asked_for(scope, settings.web_trusted_proxies)
+    scheme = external.scheme or scheme or scope["scheme"]
+    return f"{scheme}://{external.netloc or host or 'HOST'}{settings.external_prefix}"
