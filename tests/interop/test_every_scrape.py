@@ -40,6 +40,13 @@ HISTOGRAMS = {
     "a huge span": {"sample_count": 0, "positive": ([(0, 4_000_000_000)], [])},
     "another schema": {"sample_count": 1, "zero_count": 1, "schema": 99},
     "a negative float": {"sample_count_float": 2.0, "positive_floats": ([(0, 1)], [-2.0])},
+    "a negative float beside NaN": {
+        "sample_count_float": 2.0,
+        "zero_count_float": float("nan"),
+        "positive_floats": ([(0, 1)], [-2.0]),
+    },
+    "more than 63 bits": {"sample_count": 2**63 + 1, "positive": ([(0, 2)], [1, 2**63 - 1])},
+    "deltas without spans": {"sample_count": 2, "zero_threshold": 0.0, "positive": ([], [2])},
 }
 
 
@@ -60,6 +67,7 @@ def pushes():
         body = delimited(native(**histogram))
         for path in ("/metrics/job/j", "/metrics/job/j/le/1"):
             yield f"{name}, {path}", path, body, {"Content-Type": PROTOBUF}
+    yield "a help that is not UTF-8", "/metrics/job/j", b"# HELP o caf\xe9\no 1\n", {}
 
 
 def test_every_accepted_push_leaves_a_target_that_is_up(gateway, prometheus):

@@ -16,6 +16,8 @@ from pushgate.model.slices import PER_SLICE, Sliced, listing, sorting
 MIN_SCHEMA: Final = -4
 MAX_SCHEMA: Final = 8
 """Prometheus reads no others (metrics.proto, Histogram.schema)."""
+MAX_BUCKET: Final = 2**63 - 1
+"""Prometheus adds up the deltas of integer buckets with 64 bits and a sign."""
 _LARGEST = sys.float_info.max
 
 
@@ -104,8 +106,10 @@ def inconsistency(
         if expected != len(its):
             return f"has {name} spans for {expected} buckets, but {len(its)} buckets"
         counts += its
-    if count < 0 or min(counts) < 0:
+    if count < 0 or any(its < 0 for its in counts):  # min() may overlook one beside NaN
         return "has a negative count"
+    if is_whole and max(counts[1:], default=0) > MAX_BUCKET:
+        return f"has a bucket that counts more than {MAX_BUCKET}"
     # Float counts may differ by rounding. NaN observations are counted but are in no bucket; the
     # sum is NaN then.
     found = sum(counts) if is_whole else count

@@ -172,6 +172,14 @@ def test_a_zero_bucket_whose_width_is_no_number_ends_the_addition(widths):
     assert len([*islice(adding, 100)]) < 100
 
 
+def test_a_native_bucket_beyond_63_bits_is_refused():
+    half = {
+        "sample_count": 2**62 + 1, "positive_span": spans((0, 2)), "positive_delta": [1, 2**62 - 1],
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="too large"):
+        native_total(half, half)
+
+
 def test_native_exemplars_are_those_of_the_push_where_it_has_some():
     stored, pushed, without = (
         {"sample_count": 0, "positive_span": spans((0, 0)), "exemplars": exemplars}

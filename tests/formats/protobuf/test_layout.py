@@ -74,6 +74,11 @@ def test_an_absent_help_is_left_out_and_an_empty_one_is_not():
     assert not empty.HasField("help") or empty.help == b""
 
 
+def test_a_help_that_is_not_utf8_is_made_legible():
+    (family,) = encoded(b"# HELP a caf\xe9\na 1\n")
+    assert family.help.decode() == "caf\ufffd"
+
+
 @few_large_examples
 @given(STORABLE_BODIES, KEYS)
 def test_what_was_pushed_comes_out_again_with_complete_labels(sent, key):

@@ -7,7 +7,7 @@ from typing import Any
 from pushgate.formats.protobuf.description import has_float_counts, is_native, native_histogram
 from pushgate.formats.protobuf.messages import VALUE_FIELDS, message_class
 from pushgate.model.family import MetricType
-from pushgate.model.native import NativeHistogram, adding
+from pushgate.model.native import MAX_BUCKET, NativeHistogram, adding
 from pushgate.model.slices import PER_SLICE, Sliced
 
 
@@ -115,6 +115,8 @@ def _write_native(out: Any, histogram: NativeHistogram, *, is_float: bool) -> Sl
         if is_float:
             getattr(out, f"{name}_count").extend(map(float, side.counts))
         else:  # integer counts are written as differences to the bucket before
+            if max(side.counts, default=0) > MAX_BUCKET:
+                raise ValueError("a bucket becomes too large")
             counts = pairwise([0, *map(int, side.counts)])
             getattr(out, f"{name}_delta").extend(after - before for before, after in counts)
     # A native histogram without observations is marked by an empty span (metrics.proto,

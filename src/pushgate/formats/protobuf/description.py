@@ -54,10 +54,12 @@ def _count(fraction: float, whole: int) -> str:
 
 def is_native(histogram: Any) -> bool:
     """Return whether Prometheus takes *histogram* for a native one."""
-    # prometheus: model/textparse/protobufparse.go, isNativeHistogram
+    # prometheus: model/textparse/protobufparse.go, isNativeHistogram; up to 2.42 with the deltas
     return bool(
         histogram.positive_span
         or histogram.negative_span
+        or histogram.positive_delta
+        or histogram.negative_delta
         or histogram.zero_threshold > 0
         or histogram.zero_count
         or histogram.zero_count_float > 0

@@ -18,7 +18,7 @@ from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey, Labels
 from pushgate.model.layout import Layout, is_mark, ranking
 from pushgate.model.names import Escaping, escape
-from pushgate.model.quoting import raw
+from pushgate.model.quoting import legible, raw
 from pushgate.model.shape import Pushed, PushShape
 from pushgate.model.slices import Sliced, listing, pausing, releasing
 
@@ -55,7 +55,7 @@ def encode_metric(labels: Labels, value: bytes, escaping: Escaping) -> bytes:
 
 def family_header(family: FamilyShape, escaping: Escaping) -> bytes:
     """Return the fields of *family* that precede its metrics: name 1, help 2, type 3."""
-    said = b"" if family.help is None else field(2, raw(family.help))
+    said = b"" if family.help is None else field(2, legible(family.help).encode())
     return field(1, raw(escape(family.name, escaping))) + said + b"\x18" + varint(family.type)
 
 
