@@ -1,5 +1,6 @@
 """Backups of a real PostgreSQL database, and copies between one and a file."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -178,3 +179,14 @@ def test_a_backup_of_a_link_has_what_is_in_the_log_of_the_file(tmp_path):
     restore_file(backup, link, replace=True)
     assert content(str(link.readlink())) == content(str(backup))
     assert link.is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_what_root_restores_belongs_to_whom_the_directory_belongs(file, tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    os.chown(place, 65534, 65533)
+    restored = place / "pushgate.db"
+    restore_file(Path(file), restored, replace=False)
+    assert (restored.stat().st_uid, restored.stat().st_gid) == (65534, 65533)
+    assert restored.stat().st_mode & 0o777 == 0o600

@@ -6,6 +6,7 @@ copied log as well, and SQLite moves it again when it opens the copy. Only if th
 meanwhile is the copy useless, and is made again.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -83,6 +84,9 @@ def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
             raise StartupError(f"{target} exists: give --replace to put the backup in its place")
         fresh = beside(target, ".restoring")
         contents = copy_file(backup, fresh)
+        if os.geteuid() == 0:  # the server may be another user, to whom the directory belongs
+            owner = target.parent.stat()
+            os.chown(fresh, owner.st_uid, owner.st_gid)
         _keep_old(target)
         put_in_place(fresh, target)
     except OSError as error:
