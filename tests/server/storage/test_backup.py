@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pushgate.errors import StartupError
+from pushgate.model.slices import finished
 from pushgate.server.storage import backup as backup_module
 from pushgate.server.storage.backup import (
     copy,
@@ -17,8 +18,10 @@ from pushgate.server.storage.backup import (
 )
 from pushgate.server.storage.opening import lock_file, open_database
 from pushgate.server.storage.sqlite import SqliteJournal
+from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.change import Fail
 from pushgate.server.store.group import Block, Failure, Group
+from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.store import Step, Store
 from tests.postgres import Postgres
 from tests.server.pushes import key, post, pushed, put
@@ -66,6 +69,24 @@ def test_what_is_restored_replaces_what_came_since(url, tmp_path):
     store(url, b="m 2\n")
     restore_database(tmp_path / "backup", url, replace=True)
     assert stored(url) == {"a": b"1"}
+
+
+def test_a_running_server_forgets_that_it_applied_what_a_restore_undid(url, tmp_path):
+    push = post(key("a"), "# TYPE m counter\nm 1\n", 5)._replace(once=b"k")
+    journal, contents = open_database(url)
+    sums = Aggregation({"counter": Operation.SUM})
+    server = Store(rules=Rules((Rule(aggregate=sums),)))
+    server.load(*contents)
+    copy_database(url, tmp_path / "backup")
+    journal.begin()
+    steps = server.admit(push)
+    journal.append(steps)
+    server.apply(steps)
+    restore_database(tmp_path / "backup", url, replace=True)
+    finished(server.renewal(journal.check()))
+    journal.close()
+    assert [*server.groups()] == []
+    assert server.admit(push) != []
 
 
 def test_a_database_that_holds_groups_is_only_replaced_if_asked_to(url, tmp_path):

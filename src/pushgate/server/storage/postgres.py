@@ -198,7 +198,9 @@ class PostgresJournal(Journal):
             self._commit(self._seen, [*(_trial() if self._has_failed else ()), COMMIT])
             return
         batch = self._ids.batch(steps)
-        place = _Place(self._seen.rev + 1, int.from_bytes(os.urandom(8), signed=True))
+        # After such a gap, other servers load everything anew: they have to forget keys as well.
+        gap = _MAX_MISSED if replace_keys else 0
+        place = _Place(self._seen.rev + gap + 1, int.from_bytes(os.urandom(8), signed=True))
         statements = chain(
             _inserts(
                 "INSERT INTO pushgate_shapes (id, families) VALUES ",
