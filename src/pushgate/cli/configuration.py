@@ -29,13 +29,8 @@ def gateway_for(
 ) -> PushGateway:
     """Return the gateway that the flags and the configuration describe.
 
-    Args:
-        connection: How to reach it.
-        group: The group.
-        compression: How bodies are compressed.
-        default_job: The job if no flag and no property names one.
-        default_timeout: Seconds for a push if no flag and no property says how many.
-        properties: The configuration, instead of that of the process.
+    *default_job* and *default_timeout*, in seconds, count if no flag and no property says so.
+    *properties* are the configuration, instead of that of the process.
 
     Raises:
         ConfigurationError: A setting is wrong, or there is no job.
@@ -75,9 +70,7 @@ def gateway_for(
 def tolerant_properties(defined: Pairs, address: str | None) -> PrometheusProperties:
     """Return the valid properties, and report the invalid ones: a job must run all the same.
 
-    Args:
-        defined: Properties given by --define.
-        address: The gateway, if a flag names it.
+    *defined* are those of --define, and *address* is the gateway, if a flag names it.
 
     Raises:
         ConfigurationError: A flag is wrong; or a property file cannot be read, and no flag

@@ -80,9 +80,7 @@ class JobPusher:
     def __init__(self, connect: Callable[[], "PushGateway"], record: JobRecord) -> None:
         """Prepare the pushes; :meth:`start` begins them.
 
-        Args:
-            connect: Returns the gateway, or raises an error that says why there is none.
-            record: What is known about the run.
+        *connect* returns the gateway, or raises an error that says why there is none.
         """
         self._connect = connect
         self._record = record

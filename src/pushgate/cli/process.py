@@ -106,11 +106,8 @@ def start(
 ) -> Child:
     """Start *command*, which :func:`wait` must then wait for.
 
-    Args:
-        command: Program, looked up as a shell does, and arguments.
-        environment: Its environment.
-        mask: Signals that are blocked in it.
-        output: File descriptors of the command, and what they are in this process.
+    The program is looked up as a shell does. The signals in *mask* are blocked in it, and *output*
+    has file descriptors of it, and what they are in this process.
 
     Raises:
         OSError: It cannot be started.
@@ -139,11 +136,9 @@ def start(
 
 
 def wait(child: Child, kill_after: float | None = None) -> Ended:
-    """Forward signals to *child* until it has ended; return how.
+    """Forward signals, which were held since before its start, to *child*; return how it ended.
 
-    Args:
-        child: Signals have to be held since before its start.
-        kill_after: Seconds after which it gets SIGTERM, and SIGKILL ten seconds later.
+    After *kill_after* seconds it gets SIGTERM, and SIGKILL ten seconds later.
     """
     pid = child.pid
     began, kills = time.monotonic(), list[tuple[float, signal.Signals]]()

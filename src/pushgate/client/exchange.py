@@ -141,14 +141,10 @@ class Channel:
         context: "ssl.SSLContext | None",
         server_hostname: str | None,
     ) -> None:
-        """Prepare the connection; :meth:`open` makes it.
+        """Prepare the connection, on a *socket* that has none yet; :meth:`open` makes it.
 
-        Args:
-            socket: A socket that is not connected yet.
-            url: The URL of any request; all requests share its scheme, host and port.
-            proxy: The URL of the proxy to go through.
-            context: The TLS context; None for plain HTTP.
-            server_hostname: The name to request and verify in TLS, instead of the host.
+        All requests have scheme, host and port of *url*. *server_hostname* is the name to request
+        and verify in TLS, instead of the host.
         """
         self._gateway, self.proxy = urlsplit(url), urlsplit(proxy) if proxy else None
         self.context, self._server_hostname = context, server_hostname

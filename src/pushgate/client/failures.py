@@ -175,11 +175,8 @@ def failure_of(
 ) -> PushgatewayError:
     """Return why there was no answer, *error* being what the connection raised.
 
-    Args:
-        error: What the connection raised.
-        info: The request.
-        via: The proxy that it should have gone through.
-        may_be_sent: False if the connection was not ready yet, so that nothing can have been sent.
+    *via* is the proxy that the request should have gone through. *may_be_sent* is False if the
+    connection was not ready yet, so that nothing can have been sent.
 
     Raises:
         Exception: *error* itself if it is no failure of a connection.

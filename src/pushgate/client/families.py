@@ -107,13 +107,8 @@ def gather(
 ) -> list[Family]:
     """Return the families to push for *metrics*, sorted by name, without empty ones.
 
-    Families with one final name are merged.
-
-    Args:
-        metrics: As a registry collects them.
-        rules: What is allowed, and how names are written.
-        left_out: Called with the error of each metric that cannot be pushed, which is then
-            left out. Without it the first such error is raised.
+    Families with one final name are merged. *left_out* is called with the error of each metric that
+    cannot be pushed, which is then left out. Without it the first such error is raised.
 
     Raises:
         EncodingError: Two families or two series have become one, a label belongs to

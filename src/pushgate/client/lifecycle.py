@@ -13,11 +13,9 @@ from pushgate.log import log
 
 
 def at_exit(push: Callable[[], object], signals: Iterable[signal.Signals]) -> None:
-    """Call *push* when this process exits, but not in its forked children.
+    """Call *push*, whose errors are logged, when this process exits, but not in forked children.
 
-    Args:
-        push: What to call; its errors are logged.
-        signals: Signals that should end the program in an orderly way, see :func:`end_on`.
+    *signals* are to end the program in an orderly way, see :func:`end_on`.
 
     Raises:
         ConfigurationError: Signals are given, but this is not the main thread.

@@ -12,13 +12,9 @@ def started(at: float) -> Metric:
 
 
 def outcome(now: float, duration: float, *, succeeded: bool, code: int | None) -> list[Metric]:
-    """Return how the run ended.
+    """Return how the run ended: *now*, in seconds since 1970, after *duration* seconds.
 
-    Args:
-        now: When it did, in seconds since 1970.
-        duration: How many seconds it took.
-        succeeded: Whether it succeeded.
-        code: Its exit status, if it has one.
+    *code* is its exit status, if it has one.
     """
     end = "success" if succeeded else "failure"
     metrics = [

@@ -27,12 +27,7 @@ class PushDecoder:
     """Reads the bodies of all formats, each with its own cache of shapes."""
 
     def __init__(self, names: NameRule, limits: BodyLimits = UNLIMITED) -> None:
-        """Create a decoder with empty caches.
-
-        Args:
-            names: which names a text body may use.
-            limits: how large a body may be, and how much it may hold.
-        """
+        """Create a decoder with empty caches; *names* says which names a text body may use."""
         self._limits = limits
         self._quick_bytes = min(limits.decompressed_bytes or _LARGE_BYTES, _LARGE_BYTES - 1)
         self._text = TextReader(names)

@@ -119,11 +119,7 @@ class ShapeCache(Generic[K, V]):
     """
 
     def __init__(self, max_bytes: int) -> None:
-        """Start empty.
-
-        Args:
-            max_bytes: for the keys, and again for the shapes that no group holds.
-        """
+        """Start empty; *max_bytes* are for the keys, and as many for shapes that no group holds."""
         self._entries: BoundedCache[K, tuple[ref[PushShape], V]] = BoundedCache(max_bytes)
         # A shape that is too large for it stays known as long as a group holds it.
         self._held: BoundedCache[PushShape, PushShape] = BoundedCache(max_bytes)
@@ -149,13 +145,9 @@ class ShapeCache(Generic[K, V]):
         return self._entries.wants(key)
 
     def put(self, key: K, shape: PushShape, how: V, key_bytes: int) -> None:
-        """Keep *shape* and *how* its numbers are read.
+        """Keep *shape* and *how* its numbers are read, which must not refer to the shape.
 
-        Args:
-            key: what the body looks like.
-            shape: its shape.
-            how: whatever the reader needs; it must not refer to the shape.
-            key_bytes: what *key* costs; see :func:`key_cost`.
+        *key_bytes* is what *key* costs, see :func:`key_cost`.
         """
         # Weak, so that the entry goes with its shape, whose layouts take most of the memory.
         known = ref(shape, lambda gone: self._drop(key, gone))

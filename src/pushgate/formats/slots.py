@@ -104,9 +104,8 @@ def is_float_histogram(counts: Sequence[bytes]) -> bool:
 def canonical_line(tokens: Sequence[bytes]) -> bytes:
     """Return the canonical texts of the numbers in *tokens*, separated by one blank.
 
-    Args:
-        tokens: texts of the digits, signs, points and ``e`` of numbers, or names of numbers. A
-            bracket or comma would let a token be several.
+    They have only digits, signs, points and ``e``, or are the names of numbers: a bracket or comma
+    would let a token be several.
 
     Raises:
         ValueError: as :func:`~pushgate.model.numbers.parse_float`.

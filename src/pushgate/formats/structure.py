@@ -156,13 +156,10 @@ def complete(assembled: Assembled) -> tuple[tuple[FamilyShape, ...], SlotMapping
 def fill(
     families: Sequence[FamilyBuilder], runs: Iterable[Run], inside: Sequence[str], before: int = 0
 ) -> None:
-    """Give the samples of *runs* to their families.
+    """Give the samples of *runs* to *families*, each at its position.
 
-    Args:
-        families: by their positions.
-        runs: of a body, or a piece of one.
-        inside: its label values.
-        before: how many samples came in earlier pieces.
+    The runs are those of a body or a piece of one, with the label values *inside*. So many samples
+    came in earlier pieces as *before* says.
 
     Raises:
         Unusual, ValueError: a sample is for the scanner to judge.

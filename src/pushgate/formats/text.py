@@ -122,12 +122,7 @@ class TextReader:
     """Reads text bodies, and remembers their shapes."""
 
     def __init__(self, names: NameRule, *, cache_bytes: int = 16 << 20) -> None:
-        """Start with an empty cache.
-
-        Args:
-            names: which names are legal.
-            cache_bytes: how much memory the cache of shapes may take.
-        """
+        """Start with an empty cache of shapes, which may take *cache_bytes* of memory."""
         self._names = names
         self._shapes: ShapeCache[object, SlotMapping] = ShapeCache(cache_bytes)
         self._structures: BoundedCache[object, Structure] = BoundedCache(cache_bytes // 4)

@@ -82,12 +82,7 @@ class Sampler:
         return isinstance(exemplar, Sampled) and now - _age(exemplar) > self._max_retention
 
     def sample(self, now: float, current: Exemplar | None) -> dict[str, str] | None:
-        """Return the labels of an exemplar to replace *current*, or None.
-
-        Args:
-            now: The wall clock, in seconds.
-            current: What is kept for this bucket now.
-        """
+        """Return the labels of an exemplar *now*, in seconds, to replace *current*; or None."""
         trace: Any = sys.modules.get("opentelemetry.trace")
         if trace is None or now < self._next:
             return None

@@ -48,10 +48,7 @@ class Copy(NamedTuple):
 
 
 def copies(gateway: PushGateway) -> list[Copy]:
-    """Return the groups of *gateway*, ready to be pushed.
-
-    Args:
-        gateway: Its headers must have ``Accept: `` and :data:`ACCEPT`.
+    """Return the groups of *gateway*, which has to send ``Accept: `` and :data:`ACCEPT`.
 
     Raises:
         PushgatewayError: They cannot be read.

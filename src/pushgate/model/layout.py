@@ -170,10 +170,7 @@ class Layout:
         together; then each family has its groups in order. Takes about 0.2 µs for each line when
         there are many groups, because whole columns fill whole templates.
 
-        Args:
-            values: the label values of each group, from :func:`label_values`.
-            numbers: the numbers of each group for the shape's slots.
-            escaping: how names that are not legacy are written.
+        For each group, *values* has its :func:`label_values`, and *numbers* those of its slots.
         """
         template = yield from pausing(self.templating(escaping), (0, b""))
         pieces: Iterable[_Piece] = template.pieces

@@ -90,11 +90,8 @@ def inconsistency(
     Prometheus up to 2.42 panics if there are fewer buckets than the spans say
     (prometheus: model/histogram, Validate and Compact).
 
-    Args:
-        histogram: its counts may be negative.
-        count: of all observations.
-        total: the sum of all observations.
-        is_whole: whether its counts are integers, which have to add up.
+    *count* and *total* are the number and the sum of all observations. Counts may be negative here;
+    *is_whole* says that they are integers, which have to add up.
     """
     sides = {"positive": histogram.positive, "negative": histogram.negative}
     counts = [histogram.zero_count]

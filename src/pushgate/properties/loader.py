@@ -84,11 +84,7 @@ class PrometheusProperties(NamedTuple):
     origins: Mapping[str, str] = MappingProxyType({})
 
     def metric(self, name: str) -> MetricProperties:
-        """Return what is set for the metric called *name* alone.
-
-        Args:
-            name: The name in the exposition, unit included, without ``_total``.
-        """
+        """Return what is set for one metric: *name* has its unit, and is without ``_total``."""
         return self.per_metric.get(self._spelling(name), MetricProperties())
 
     def origin(self, metric: str, *settings: str) -> str:

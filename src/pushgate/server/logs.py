@@ -30,11 +30,8 @@ _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "t
 def configure(level: str, log_format: str) -> None:
     """Send every record of this process to stderr, and nothing twice.
 
-    Args:
-        level: ``debug``, ``info``, ``warn`` or ``error``, the lowest level of the server's own
-            records. Of libraries only warnings and errors are shown.
-        log_format: ``logfmt`` or ``json``.
-
+    *level* is the lowest one of the server's own records, as ``--log.level`` has it. Of libraries
+    only warnings and errors are shown.
     """
     # Whatever the locale says: a log that is JSON is UTF-8.
     if isinstance(sys.stderr, io.TextIOWrapper):

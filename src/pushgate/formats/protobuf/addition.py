@@ -26,14 +26,8 @@ def added_detail(
 ) -> Sliced[bytes]:
     """Return the sum of *stored* and *pushed* as bytes of a ``Metric`` message, in slices.
 
-    Exemplars come from *pushed* where it has any, the created timestamp from *stored*.
-
-    Args:
-        kind: the type of the family.
-        stored: the value part of the stored metric.
-        pushed: that of the pushed metric.
-        bounds: the buckets or quantiles of the sum.
-        numbers: the numbers of the sum, for its slots.
+    Both are the value part of a metric, and *bounds* and *numbers* are those of the sum. Exemplars
+    come from *pushed* where it has any, the created timestamp from *stored*.
 
     Raises:
         ValueError: a count becomes too large for 64 bits.

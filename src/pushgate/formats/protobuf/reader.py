@@ -57,12 +57,7 @@ class ProtobufReader:
     """Reads protobuf bodies, and remembers their shapes."""
 
     def __init__(self, cache_bytes: int = 16 << 20, limits: BodyLimits = UNLIMITED) -> None:
-        """Start with an empty cache.
-
-        Args:
-            cache_bytes: how much memory the cache of shapes may take.
-            limits: how much a body may hold.
-        """
+        """Start with an empty cache, which may take *cache_bytes* of memory."""
         self._limits = limits
         self._shapes: ShapeCache[Hashable, None] = ShapeCache(cache_bytes // 2)
         self._fixed: ShapeCache[Hashable, tuple[Span, ...]] = ShapeCache(cache_bytes // 2)

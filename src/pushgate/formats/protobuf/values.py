@@ -30,10 +30,7 @@ def packed(bounds: Iterable[str]) -> Iterator[bytes]:
 def encoded(kind: MetricType, bounds: Sequence[bytes], numbers: Sequence[float]) -> bytes:
     """Return the value with these *numbers*; all fields are present, in ascending order.
 
-    Args:
-        kind: the type of the family.
-        bounds: the buckets or quantiles from :func:`packed`.
-        numbers: the numbers of the metric's slots.
+    *bounds* are the buckets or quantiles from :func:`packed`.
     """
     if kind.is_simple:
         return SIMPLE_PREFIX[kind] + double(numbers[0])

@@ -123,13 +123,8 @@ class _Content(NamedTuple):
 def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced[Pushed]:
     """Return the families of *pushed* as they are in *group* after the push is added to it.
 
-    Series that the group does not have yet are appended. Takes time in proportion to the sizes of
-    these families in the group.
-
-    Args:
-        group: what is stored.
-        pushed: the push, without duplicate label sets in a family.
-        aggregation: from the rule of the group.
+    No family of the push has a label set twice. Series that the group does not have yet are
+    appended. Takes time in proportion to the sizes of these families in the group.
 
     Raises:
         InconsistentPush: a metric can't be added to the stored one; with the reason.

@@ -103,11 +103,9 @@ class Index:
     def __init__(
         self, own: Callable[[str], OwnFamily | None], groups: Mapping[bytes, Group]
     ) -> None:
-        """Start without groups.
+        """Start without groups; *own* looks up a family of the server's own metrics.
 
-        Args:
-            own: looks up a family of the server's own metrics.
-            groups: all groups that are counted in, by their packed keys.
+        *groups* has all groups that are counted in, by their packed keys.
         """
         self.own = own
         self.groups = groups
@@ -256,14 +254,9 @@ class Index:
         return None
 
     def check(self, key: GroupingKey, pushed: Pushed, replaced: Sequence[Replaced]) -> Sliced[None]:
-        """Refuse *pushed* if it may not be stored in the group *key*.
+        """Refuse *pushed* if it may not be stored in the group *key*, in the place of *replaced*.
 
         Costs time in proportion to *pushed*; a shape in use costs nearly nothing.
-
-        Args:
-            key: the group.
-            pushed: what it shall hold.
-            replaced: what of the group's blocks the push takes the place of.
 
         Raises:
             ConflictingPush: only because of other groups. It says which they are.

@@ -73,10 +73,8 @@ def histogram(
 ) -> Chart | None:
     """Return the chart of ascending *buckets*; None if there is nothing to draw.
 
-    Args:
-        buckets: those of a native histogram may leave gaps.
-        read: formats bounds in the unit of the family.
-        is_native: the buckets grow exponentially.
+    *read* formats bounds in the unit of the family. Native buckets grow exponentially, and may
+    leave gaps.
     """
     total = sum(bucket.observed for bucket in buckets)
     counts = [bucket.observed for bucket in buckets]

@@ -64,15 +64,9 @@ class GroupRow(NamedTuple):
 def group_row(
     group: Group, rule: Rule, settings: Settings, now: int, *, may_delete: bool, most: int
 ) -> GroupRow:
-    """Return the row of *group*.
+    """Return the row of *group* at *now*, in Unix nanoseconds.
 
-    Args:
-        group: the group.
-        rule: the rule that applies to it.
-        settings: decide which names need quotes, and which paths exist.
-        now: the time, in Unix nanoseconds.
-        may_delete: whether the reader may delete it.
-        most: how many characters of a value to show; 0 for all.
+    *may_delete* says whether the reader may; *most* how many characters of a value to show, 0 all.
     """
     state = state_of(group, rule, now)
     return GroupRow(
