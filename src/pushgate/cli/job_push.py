@@ -28,13 +28,7 @@ _MAX_METRICS_FILE = 64 << 20
 
 
 class JobRecord(NamedTuple):
-    """What is known when a run starts.
-
-    Attributes:
-        prefix: Of the names of its metrics.
-        expected_interval: Seconds from one run to the next, if they are known.
-        started: When it began, in seconds since 1970.
-    """
+    """What is known when a run starts, in seconds; its metrics have names with ``prefix``."""
 
     prefix: str
     expected_interval: float | None
@@ -182,11 +176,7 @@ class JobPusher:
         return Payload(file.body + body, TEXT_TYPE, families, series)
 
     def _with_file(self, own: Sequence[Metric], text: "MetricsText", source: str) -> "Payload":
-        """Return *own* and the metrics of *text*.
-
-        Raises:
-            EncodingError: A metric of *text* has the name of one of *own*.
-        """
+        """Return *own* and the metrics of *text*; raise EncodingError if both have one name."""
         twice = {self._record.prefix + suffix for suffix, _, _ in own} & text.types.keys()
         if twice:
             raise EncodingError(

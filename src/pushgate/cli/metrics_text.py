@@ -21,13 +21,7 @@ _comment = re.compile(rb'[ \t]*#[ \t]*(?:HELP|TYPE)[ \t]+("(?:[^"\\]|\\.)*"|[^\s
 
 @dataclass(frozen=True, slots=True)
 class MetricsText:
-    """A checked body in the text format 0.0.4.
-
-    Attributes:
-        body: What a gateway is sent.
-        types: Its families.
-        series: How many series it has; a histogram counts once per label set.
-    """
+    """A checked body in the text format 0.0.4. A histogram is one series for each label set."""
 
     body: bytes
     types: Mapping[str, MetricType]

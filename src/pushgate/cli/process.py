@@ -43,12 +43,9 @@ _NO_TIME_LIMIT = 86400.0
 class Ended(NamedTuple):
     """How a command ended.
 
-    Attributes:
-        status: Its exit status as a shell has it: 128 + n after signal n.
-        interrupted: Whether it died of SIGINT, as by Ctrl-C.
-        cpu_user: Seconds, of its children too.
-        cpu_system: Seconds, of its children too.
-        max_rss: Largest resident memory in bytes; NaN if it ended too early to sample.
+    ``status`` is that of a shell, 128 + n after signal n, and ``interrupted`` whether it died of
+    SIGINT. CPU seconds are those of its children, too. ``max_rss``, the largest resident memory in
+    bytes, is NaN if it ended too early to sample.
     """
 
     status: int
@@ -64,10 +61,8 @@ class Child(NamedTuple):
     Until exec, the command shares the memory of this process, and the kernel keeps the maximum. So
     its final count is right only for commands larger than this process; smaller ones are sampled.
 
-    Attributes:
-        pid: Its process id.
-        inherited_rss: Largest resident memory of this process at its start, in KiB.
-        first_rss: That of the command right after its start.
+    ``inherited_rss`` is the largest resident memory of this process at its start, in KiB, and
+    ``first_rss`` that of the command right after it.
     """
 
     pid: int

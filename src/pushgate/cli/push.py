@@ -86,11 +86,7 @@ def push(
 
 
 def _read(file: str) -> tuple[str, bytes]:
-    """Return the name of *file* for messages, and its content.
-
-    Raises:
-        ConfigurationError: It cannot be read.
-    """
+    """Return name and content of *file*; raise ConfigurationError if it cannot be read."""
     name = "stdin" if file == _STDIN else click.format_filename(file)
     if file == _STDIN and sys.stdin is None:
         raise ConfigurationError("stdin is closed")

@@ -63,17 +63,10 @@ class Way(Protocol):
 class Request(NamedTuple):
     """A request that is ready to be sent, and the rules for sending it.
 
-    Attributes:
-        info: Gateway, URL and method.
-        headers: All headers but Authorization.
-        body: The same bytes at every attempt.
-        credentials: Where the Authorization header comes from.
-        retry: How often to try.
-        expires: When the deadline passes, on the monotonic clock.
-        job: Of the group, for the error.
-        grouping_key: Of the group, for the error.
-        sent: Called with the number of bytes of each piece that is sent.
-        as_text: Prepares the same request in text, for a gateway that cannot read protobuf.
+    ``headers`` are all but Authorization, which comes from ``credentials``. ``expires`` is on the
+    monotonic clock. ``job`` and ``grouping_key`` are for errors. ``sent`` is called with the number
+    of bytes of each piece that is sent. ``as_text`` prepares the same request in text, for a
+    gateway that cannot read protobuf.
     """
 
     info: RequestInfo

@@ -127,10 +127,8 @@ class ProxyError(ConnectionError):
 class Channel:
     """A connection to the gateway at *url*.
 
-    Attributes:
-        proxy: The proxy that it goes through.
-        context: The TLS context; None for plain HTTP.
-        is_reusable: Whether the last answer left the connection ready for the next request.
+    Without a TLS ``context`` it is plain HTTP. ``is_reusable`` says whether the last answer left it
+    ready for the next request.
     """
 
     def __init__(

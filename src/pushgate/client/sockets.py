@@ -88,11 +88,7 @@ class DeadlineSocket(ABC):
         """Return at most :data:`PIECE` bytes, none at the end of the stream."""
 
     def _timeout(self) -> float:
-        """Return the seconds for an operation, none beyond the deadline.
-
-        Raises:
-            TimeoutError: It has passed.
-        """
+        """Return the seconds for an operation; raise TimeoutError if the deadline has passed."""
         # To a socket, a timeout of 0 means "do not block", and a negative one is an error.
         if time.monotonic() >= self.expires:
             raise TimeoutError("timed out")

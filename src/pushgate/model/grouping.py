@@ -75,11 +75,7 @@ class GroupingKey:
 
 
 def unpercent(path: bytes) -> bytes:
-    """Return *path* percent-decoded; ``+`` is a plus.
-
-    Raises:
-        ValueError: a percent sign without two hexadecimal digits.
-    """
+    """Return *path* percent-decoded, ``+`` being a plus; raise ValueError if it is malformed."""
     if b"%" not in path:
         return path
     # Python's codec for string literals reads %41 written as \x41, at the speed of C.

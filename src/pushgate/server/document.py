@@ -57,11 +57,7 @@ class Document:
         self.data = {} if plain is None else plain
 
     def convert(self, value: Any, to: type[_T], at: Path = ()) -> _T:
-        """Return *value*, which is found at *at*, as an instance of *to*.
-
-        Raises:
-            StartupError: it does not fit.
-        """
+        """Return *value*, found at *at*, as a *to*; raise StartupError if it is none."""
         try:
             return msgspec.convert(value, to, dec_hook=_from_scalar)
         except msgspec.ValidationError as error:

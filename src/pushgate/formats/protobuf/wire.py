@@ -57,11 +57,7 @@ def delimited(message: bytes) -> bytes:
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the varint at *at* and what follows it.
-
-    Raises:
-        ValueError: there is none, or it has more than 64 bits.
-    """
+    """Return the varint at *at* and its end; raise ValueError if it has over 64 bits, or no end."""
     if at < len(data) and data[at] < 0x80:  # almost every tag and length
         return data[at], at + 1
     value = shift = 0

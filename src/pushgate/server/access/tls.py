@@ -229,11 +229,7 @@ class ListenerContext(ssl.SSLContext):
 
 
 def server_context(config: TlsConfig) -> ServerContext:
-    """Return a context for *config*.
-
-    Raises:
-        StartupError: the certificate, the key or the client CA can't be used.
-    """
+    """Return a context for *config*; raise StartupError if certificate, key or CA can't be used."""
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.allowed_sans = frozenset(map(canonical_name, config.client_allowed_sans))
     # Clients that offer HTTP/2 as well then know that it is not spoken here.

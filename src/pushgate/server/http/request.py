@@ -98,15 +98,9 @@ def find_header(headers: Headers, name: bytes) -> bytes:
 class RequestHead(NamedTuple):
     """The head of a request.
 
-    Attributes:
-        method: as sent.
-        path: the path of the target, percent-encoded as sent, and in ASCII.
-        query: what follows the ``?``.
-        is_http_1_0: whether the client speaks HTTP/1.0.
-        headers: names in lower case; ``host`` is that of an absolute target.
-        length: the length of the body; None if it is chunked.
-        keep_alive: whether the client may send another request on this connection.
-        expects_continue: whether the client waits for ``100 Continue`` to send its body.
+    ``path`` is percent-encoded as sent, and in ASCII. Names of ``headers`` are in lower case, and
+    ``host`` is that of an absolute target. ``length`` is that of the body, None if it is chunked.
+    With ``expects_continue``, the client waits for ``100 Continue`` to send it.
     """
 
     method: str

@@ -46,11 +46,7 @@ def put_in_place(draft: Path, target: Path) -> None:
 
 
 def make_directories(directory: Path) -> None:
-    """Create *directory* and its missing parents, and sync each in its parent.
-
-    Raises:
-        OSError: one of them can't be created.
-    """
+    """Create *directory* and its missing parents, and sync each in its parent."""
     if directory.is_dir():
         return
     make_directories(directory.parent)
@@ -83,11 +79,7 @@ def create_private(path: Path) -> None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write *data* to *path*, for its owner only, and sync it.
-
-    Raises:
-        OSError: it could not be written.
-    """
+    """Write *data* to *path*, for its owner only, and sync it."""
     with path.open("wb") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(data)

@@ -43,11 +43,7 @@ class OpenFiles:
         return True
 
     def note_sizes(self) -> None:
-        """Accept the sizes that the files have now.
-
-        Raises:
-            JournalFailed: they are not the files that were opened.
-        """
+        """Accept the present sizes; raise JournalFailed if these are not the opened files."""
         if self._lost:
             raise JournalFailed(self._lost)
         try:

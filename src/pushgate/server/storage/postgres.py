@@ -158,11 +158,7 @@ class PostgresJournal(Journal):
         return self._database.name
 
     def load(self) -> Contents:
-        """Return everything as of the last turn.
-
-        Raises:
-            StartupError: they can't be read.
-        """
+        """Return everything as of the last turn; raise StartupError if it can't be read."""
         with self._as_startup_error():
             return self._load()
 

@@ -49,11 +49,7 @@ def check(path: Path, in_use: int) -> None:
 
 
 def cut(path: Path, in_use: int) -> None:
-    """Cut the log off after its first *in_use* frames, and sync it.
-
-    Raises:
-        OSError: it could not be cut.
-    """
+    """Cut the log off after its first *in_use* frames, and sync it."""
     with path.open("r+b") as log:
         (page_size,) = struct.unpack_from(">8xI", log.read(12).ljust(12, b"\0"))
         size = _HEADER.size + in_use * (_FRAME.size + page_size) if in_use else 0

@@ -78,11 +78,7 @@ class Selector:
 
 
 def parse_selector(text: str) -> Selector:
-    """Return the selector in *text*.
-
-    Raises:
-        InvalidSelector: *text* is malformed; says where, and what to write there.
-    """
+    """Return the selector in *text*; raise an InvalidSelector that says where it is wrong."""
     if len(text) > _MAX_LENGTH:
         raise InvalidSelector(_MAX_LENGTH + 1, f"more than {_MAX_LENGTH} characters")
     if not is_utf8(text):
