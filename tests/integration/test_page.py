@@ -494,6 +494,16 @@ def test_every_page_is_accessible(any_page, company, path):
     assert faults(any_page, *WITH_SCRIPTS) == []
 
 
+@only(ON_DESKTOP)
+def test_the_list_fits_into_a_window_of_any_width(page, gateway):
+    gateway.push("nightly_" * 10, region="eu", instance="db-1")
+    page.goto(gateway.url)
+    for width in range(320, 1281, 32):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        assert page.locator("td.c-labels").bounding_box()["width"] > 80, width
+
+
 def test_every_dialog_menu_and_bar_is_accessible(any_page, company):
     any_page.goto(company)
     any_page.evaluate("document.getElementById('bar').textContent = 'Something is wrong.'")
