@@ -3,6 +3,7 @@
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from urllib.parse import urljoin
 
 import pytest
@@ -400,6 +401,16 @@ def test_a_page_is_paused_and_goes_on(live, gateway):
     live.get_by_role("button", name="resume").click()
     refreshed(live, lambda: live.locator(ROWS).count() == 2)
     expect(live.locator("#bar")).to_be_empty()
+
+
+def test_a_page_follows_the_gateway_where_nothing_may_be_stored(browser, gateway):
+    with closing(Tab(browser)) as own, own.read_by(ON_DESKTOP) as page:
+        forbidden = "{ get() { throw new DOMException('', 'SecurityError') } }"
+        page.add_init_script(f"Object.defineProperty(window, 'sessionStorage', {forbidden})")
+        page.clock.install()
+        page.goto(gateway.url)
+        gateway.push("first")
+        refreshed(page, lambda: page.locator(ROWS).count() == 1)
 
 
 def test_a_tab_in_the_background_asks_nothing(live, gateway):

@@ -1,5 +1,6 @@
 // Keeps the page up to date: asks for it again, and changes only what is different.
 
+import { recall, remember } from "./session.js";
 import { setClock } from "./times.js";
 
 const EVERY_MS = 5000;
@@ -85,10 +86,10 @@ export function startRefreshing(whenChanged) {
   if (!live) return;
   changed = whenChanged;
   live.hidden = false;
-  live.classList.toggle("paused", sessionStorage.getItem(STORED) === "yes");
+  live.classList.toggle("paused", recall(STORED) === true);
   toggle.addEventListener("click", () => {
     live.classList.toggle("paused");
-    sessionStorage.setItem(STORED, isPaused() ? "yes" : "no");
+    remember(STORED, isPaused());
     if (!isPaused()) {
       say("");
       tick();

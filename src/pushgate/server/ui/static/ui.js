@@ -4,17 +4,12 @@ import { startCopying } from "./copy.js";
 import { startDeleting } from "./delete.js";
 import { startRefreshing } from "./live.js";
 import { startMenu } from "./menu.js";
+import { recall, remember } from "./session.js";
 import { countOn, startCounting } from "./times.js";
 
 const OPEN = "pushgate-open";
 
-function remembered() {
-  try {
-    return new Set(JSON.parse(sessionStorage.getItem(OPEN)) ?? []);
-  } catch {
-    return new Set();
-  }
-}
+const remembered = () => new Set(recall(OPEN) ?? []);
 
 // "toggle" does not bubble, so it is caught on its way down.
 document.addEventListener(
@@ -23,11 +18,7 @@ document.addEventListener(
     if (!target.dataset?.key) return;
     const open = remembered();
     open[target.open ? "add" : "delete"](target.dataset.key);
-    try {
-      sessionStorage.setItem(OPEN, JSON.stringify([...open]));
-    } catch {
-      // Storage is full or forbidden: then a reload closes everything.
-    }
+    remember(OPEN, [...open]);
   },
   true,
 );
