@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,26 @@ def test_kill_after_ends_a_command_that_takes_too_long():
         done = run("-a", server.url, "--kill-after", "300ms", *shell("exec sleep 30"))
     assert done.returncode == 143
     assert values(server.seen[0])["batch_job_success"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "script", "status"),
+    [
+        ((), "echo ready; sleep 1; exit 7", 7),
+        (("--kill-after", "700ms"), "echo ready; exec sleep 30", 143),
+    ],
+)
+def test_a_wrapper_that_was_stopped_goes_on_where_it_was(options, script, status):
+    """As by Ctrl-Z and fg, or as a container that is paused."""
+    with rogue() as server:
+        with started("-a", server.url, *options, *shell(script)) as wrapper:
+            assert wrapper.stdout.readline() == "ready\n"
+            time.sleep(0.2)  # its pauses are longer by now
+            wrapper.send_signal(signal.SIGSTOP)
+            time.sleep(0.6)  # one of them is over meanwhile
+            wrapper.send_signal(signal.SIGCONT)
+        assert wrapper.returncode == status
+    assert values(server.seen[0])["batch_job_exit_code"] == status
 
 
 def test_kill_after_kills_what_ignores_sigterm(monkeypatch):

@@ -30,14 +30,14 @@ _FORWARDED = frozenset(signal.valid_signals() - _NOT_FORWARDED)
 _WAITED_FOR = _FORWARDED | {signal.SIGCHLD}
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 # SI_KERNEL, the si_code of signals from the kernel, such as those of Ctrl-C. The terminal sends
-# them to the whole foreground process group, so the command has had them, too.
+# them to the whole foreground process group, so the command has had them, too. So is a timer's.
 _SI_KERNEL = 0x80
 # Seconds from SIGTERM to SIGKILL.
 _KILL_GRACE = 10.0
 # Seconds between two samples of the memory of a small command: at first, and at most.
 _FIRST_SAMPLE, _MAX_PAUSE = 0.0005, 10.0
-# sigtimedwait() takes no infinite time.
-_NO_TIME_LIMIT = 86400.0
+# A timer has no infinite time, and 0 stops it.
+_NO_TIME_LIMIT, _AT_ONCE = 86400.0, 0.001
 
 
 class Ended(NamedTuple):
@@ -151,13 +151,16 @@ def wait(child: Child, kill_after: float | None = None) -> Ended:
         is_small = sampled_rss < child.inherited_rss
         pause = min(2 * pause, _MAX_PAUSE) if is_small else _NO_TIME_LIMIT
         if kills:
-            pause = min(pause, max(kills[0][0] - time.monotonic(), 0))
-        arrived = signal.sigtimedwait(_WAITED_FOR, pause)
-        # SIGCHLD only ends the pause, so that the loop sees whether the command has ended.
-        if arrived is not None and arrived.si_signo != signal.SIGCHLD:
-            if arrived.si_code != _SI_KERNEL:
-                _send(pid, arrived.si_signo)
-        elif kills and time.monotonic() >= kills[0][0]:
+            pause = min(pause, max(kills[0][0] - time.monotonic(), _AT_ONCE))
+        # Not sigtimedwait(): if this process is stopped until the time has passed, as by Ctrl-Z,
+        # Python makes a signal of memory that was never written.
+        signal.setitimer(signal.ITIMER_REAL, pause)
+        arrived = signal.sigwaitinfo(_WAITED_FOR)
+        # SIGCHLD and the SIGALRM of the timer only end the pause, so that the loop sees whether
+        # the command has ended.
+        if arrived.si_signo != signal.SIGCHLD and arrived.si_code != _SI_KERNEL:
+            _send(pid, arrived.si_signo)
+        if kills and time.monotonic() >= kills[0][0]:
             _send(pid, kills.pop(0)[1])
     _, waited, usage = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(waited)
