@@ -52,12 +52,6 @@ class Notifier:
 
 
 def _connected(address: str) -> socket.socket:
-    """Return a socket to *address*.
-
-    Raises:
-        ValueError: *address* is not that of a Unix socket.
-        OSError: nothing listens there.
-    """
     if not address.startswith(("/", "@")):
         raise ValueError("only Unix sockets are supported")
     if address.startswith("@"):  # of the abstract namespace
