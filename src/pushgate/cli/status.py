@@ -6,7 +6,7 @@ import time
 
 import click
 
-from pushgate.cli.list_groups import Listing, State
+from pushgate.cli.groups import Listing, State
 from pushgate.cli.messages import say
 from pushgate.cli.options import Connection, GroupKey, takes
 from pushgate.cli.table import GROUP_HEAD, group_cells, table
