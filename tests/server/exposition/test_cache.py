@@ -18,8 +18,7 @@ from pushgate.model.quoting import raw
 from pushgate.model.slices import finished
 from pushgate.server.exposition import cache as module
 from pushgate.server.exposition.cache import Exposition, Expositions
-from pushgate.server.exposition.text import TextView
-from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
+from pushgate.server.exposition.view import TIMES_SHAPE, TextView, times_numbers
 from pushgate.server.store import visible as visible_module
 from pushgate.server.store.change import Delete, Fail
 from pushgate.server.store.store import Store

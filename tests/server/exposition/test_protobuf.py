@@ -11,7 +11,7 @@ from pushgate.formats.protobuf.reader import decode, messages
 from pushgate.model.family import FamilyShape, MetricType
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
-from pushgate.server.exposition.protobuf import ProtobufView
+from pushgate.server.exposition.view import ProtobufView
 from pushgate.server.store.group import Block, Group
 from pushgate.server.telemetry import Family, Sample
 from tests.server.pushes import key, pushed

@@ -15,7 +15,7 @@ from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.slices import finished
 from pushgate.server.exposition.cache import Exposition
-from pushgate.server.exposition.text import TextView
+from pushgate.server.exposition.view import TextView
 from pushgate.server.store.change import Delete, Fail, Merge, Replace
 from pushgate.server.store.store import Store
 from pushgate.server.telemetry import Telemetry

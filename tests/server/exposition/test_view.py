@@ -2,8 +2,7 @@
 
 from pushgate.model.grouping import GroupingKey
 from pushgate.model.names import Escaping
-from pushgate.server.exposition.text import TextView
-from pushgate.server.exposition.view import TIMES_SHAPE, times_numbers
+from pushgate.server.exposition.view import TIMES_SHAPE, TextView, times_numbers
 from pushgate.server.store.group import EXPECTED_INTERVAL, Group
 
 

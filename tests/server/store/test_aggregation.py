@@ -13,7 +13,7 @@ from pushgate.formats.protobuf.messages import message_class
 from pushgate.model.family import MetricType
 from pushgate.model.names import Escaping, NameRule
 from pushgate.model.slices import PER_SLICE
-from pushgate.server.exposition.text import TextView
+from pushgate.server.exposition.view import TextView
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.change import Merge
 from pushgate.server.store.rules import Rule, Rules

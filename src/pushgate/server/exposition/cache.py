@@ -16,9 +16,7 @@ from pushgate.formats.negotiation import Accepted, Format
 from pushgate.model.family import FamilyShape
 from pushgate.model.quoting import raw
 from pushgate.model.slices import PER_SLICE, Sliced, sorting
-from pushgate.server.exposition.protobuf import ProtobufView
-from pushgate.server.exposition.text import TextView
-from pushgate.server.exposition.view import Metrics, View
+from pushgate.server.exposition.view import Metrics, ProtobufView, TextView, View
 from pushgate.server.store.group import Group
 from pushgate.server.store.selection import SelectedGroups
 from pushgate.server.store.store import Store

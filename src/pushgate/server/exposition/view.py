@@ -1,18 +1,27 @@
-"""What all formats of expositions have in common: which metrics they show, and in which order."""
+"""The formats of expositions, and what they have in common: which metrics, and in which order."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Final, TypeAlias
 
+from pushgate.formats.protobuf.layout import (
+    METRICS_AT_ONCE,
+    encode_metric,
+    encode_metrics,
+    family_header,
+)
+from pushgate.formats.protobuf.values import encoded
+from pushgate.formats.protobuf.wire import double, varint
 from pushgate.model.family import FamilyShape
-from pushgate.model.grouping import GroupingKey
-from pushgate.model.names import Escaping
-from pushgate.model.numbers import go_float
+from pushgate.model.grouping import GroupingKey, Labels
+from pushgate.model.layout import MAX_LINES, escape_label_value, header, label_values
+from pushgate.model.names import Escaping, escape
+from pushgate.model.numbers import exposed, go_float
 from pushgate.model.shape import Pushed, PushShape, interned
 from pushgate.model.slices import pausing
 from pushgate.server.store.group import EXPECTED_INTERVAL, PUSH_FAILURE_TIME, PUSH_TIME, Group
-from pushgate.server.telemetry import Family as OwnSamples
+from pushgate.server.telemetry import Family as OwnSamples, Sample
 
 TIMES_SHAPE: Final = interned((PUSH_FAILURE_TIME, PUSH_TIME))
 """The shape of the two families that every group has."""
@@ -114,3 +123,75 @@ class View(ABC):
     @abstractmethod
     def head(self, family: FamilyShape, length: int) -> bytes:
         """Return what precedes the metrics of *family*, which have *length* bytes in all groups."""
+
+
+class TextView(View):
+    """The text format 0.0.4."""
+
+    at_once = MAX_LINES // 2  # series: a histogram without the bucket +Inf has a line more
+
+    def render(self, rows: Rows) -> Iterator[Metrics]:
+        key, pushed = rows[0]
+        layout, families = pushed.shape.layout(key), pushed.shape.families
+        values = [label_values(key) for key, _ in rows]
+        numbers = [pushed.numbers for _, pushed in rows]
+        for at, piece in layout.rendering(values, numbers, self._escaping):
+            yield families[at], piece
+
+    def render_own(self, family: OwnSamples) -> bytes:
+        return b"".join(map(_own_line, family.samples))
+
+    def name(self, family: FamilyShape) -> str:
+        # Two names may be written alike; a second TYPE line would be an error.
+        return escape(family.name, self._escaping)
+
+    def head(self, family: FamilyShape, length: int) -> bytes:  # noqa: ARG002 - as in View
+        return header(family, self._escaping)
+
+
+def _own_line(sample: Sample) -> bytes:
+    pairs = b",".join(b'%b="%b"' % (n.encode(), escape_label_value(v)) for n, v in sample.labels)
+    braces = b"{%b}" % pairs if pairs else b""
+    number = exposed(go_float(sample.value).encode())
+    return b"%b%b %b\n" % (sample.name.encode(), braces, number)
+
+
+class ProtobufView(View):
+    """Delimited ``MetricFamily`` messages."""
+
+    at_once = METRICS_AT_ONCE
+
+    def render(self, rows: Rows) -> Iterator[Metrics]:
+        families = rows[0][1].shape.families
+        for at, metrics in encode_metrics(rows, self._escaping):
+            yield families[at], metrics
+
+    def render_own(self, family: OwnSamples) -> bytes:
+        return b"".join(_own_metrics(family, self._escaping))
+
+    def name(self, family: FamilyShape) -> str:
+        return family.name
+
+    def head(self, family: FamilyShape, length: int) -> bytes:
+        # The length of a delimited message precedes it, and counts all of its metrics.
+        header = family_header(family, self._escaping)
+        return varint(len(header) + length) + header
+
+
+def _own_metrics(family: OwnSamples, escaping: Escaping) -> Iterator[bytes]:
+    kind = family.head.type
+    if kind.is_simple:
+        for sample in family.samples:
+            yield encode_metric(sample.labels, encoded(kind, (), (sample.value,)), escaping)
+        return
+    # All others are summaries, whose samples come in the order of text: quantiles, sum, count.
+    for labels, group in groupby(family.samples, _labels_of_summary):
+        samples = list(group)
+        *points, _sum, _count = samples
+        ranks = [double(float(dict(point.labels)["quantile"])) for point in points]
+        numbers = [sample.value for sample in samples]
+        yield encode_metric(labels, encoded(kind, ranks, numbers), escaping)
+
+
+def _labels_of_summary(sample: Sample) -> Labels:
+    return tuple(pair for pair in sample.labels if pair[0] != "quantile")
