@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pushgate.server.rules.file import RuleSection, parse
+from pushgate.server.rules import RuleSection, parse
 from tests import pages, services
 from tests.server.pushes import key
 

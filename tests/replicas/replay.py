@@ -11,7 +11,7 @@ from pushgate.model.names import Escaping, NameRule
 from pushgate.model.slices import finished
 from pushgate.server.exposition.cache import Exposition
 from pushgate.server.exposition.view import TextView
-from pushgate.server.rules.file import parse
+from pushgate.server.rules import parse
 from pushgate.server.store.change import Delete, Fail, Merge, Push, Replace, Update
 from pushgate.server.store.rules import Rules
 from pushgate.server.store.store import Store

@@ -13,7 +13,7 @@ from pushgate.errors import StartupError
 def check_rules(file: Path) -> None:
     """Check a rules file for the server's flag --push.rules-file."""
     from pushgate.server.live import read_file
-    from pushgate.server.rules.file import parse
+    from pushgate.server.rules import parse
 
     try:
         rules = parse(read_file(file))

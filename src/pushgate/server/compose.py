@@ -17,7 +17,7 @@ from pushgate.server.http.context import AppContext
 from pushgate.server.http.push import PushService
 from pushgate.server.http.renderings import Renderings
 from pushgate.server.http.slow_readers import SlowReaders
-from pushgate.server.rules.live import LiveRules
+from pushgate.server.rules import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.storage.journal import Journal
 from pushgate.server.storage.lock import FileLock

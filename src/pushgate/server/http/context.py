@@ -13,7 +13,7 @@ from pushgate.server.http.renderings import Renderings
 from pushgate.server.http.request import address_of
 from pushgate.server.http.responses import Response, plain_error
 from pushgate.server.http.slow_readers import SlowReaders
-from pushgate.server.rules.live import LiveRules
+from pushgate.server.rules import LiveRules
 from pushgate.server.settings import Settings
 from pushgate.server.store.expiry import Expiry
 from pushgate.server.store.gateway import Gateway

@@ -1,6 +1,8 @@
-"""Reads the rules file."""
+"""The rules file: read, and followed while the server runs."""
 
+import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -10,8 +12,9 @@ from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.family import MetricType
 from pushgate.server.fields import Section
+from pushgate.server.live import LiveFiles, read_file
 from pushgate.server.store.aggregation import Aggregation, Operation
-from pushgate.server.store.rules import Rule
+from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.selector import parse_selector
 
 # Their buckets and quantiles can be added or replaced. A smallest or largest one means nothing.
@@ -80,3 +83,25 @@ def _duration(_key: str, text: str) -> int:
     if duration <= 0:
         raise ValueError(f"{text} is not longer than nothing; leave the key out")
     return duration
+
+
+class LiveRules(LiveFiles):
+    """The last valid :attr:`rules` of a file; only *default* without one.
+
+    Raises:
+        StartupError: the file can't be used.
+    """
+
+    def __init__(self, path: Path | None, default: Rule = Rule()) -> None:  # noqa: B008 - frozen
+        super().__init__((path,) if path else ())
+        self._default = default
+        self._text = read_file(path) if path else b""
+        self.rules = Rules(parse(self._text) if path else (), default)
+
+    async def _reload(self) -> bool:
+        text = await asyncio.to_thread(read_file, self.files[0])
+        if text == self._text:
+            return False
+        rules = await asyncio.to_thread(parse, text)
+        self._text, self.rules = text, Rules(rules, self._default)
+        return True
