@@ -178,6 +178,12 @@ def test_the_filter_is_part_of_the_url():
     assert "1\u20131 of 1 groups that match, 2 in all" in " ".join(page.text.split())
 
 
+def test_another_search_keeps_filters_and_order():
+    page = Page(served(key()).ask("GET", "/?q=a&state=failed&older_than=1d&sort=-pushed&page=2"))
+    sent = {tag["name"]: tag["value"] for _, tag in page.tags if tag.get("type") == "hidden"}
+    assert sent == {"state": "failed", "older_than": "24h0m0s", "sort": "-pushed"}
+
+
 def test_a_broken_selector_is_explained_beside_the_search():
     page = Page(served(key()).ask("GET", "/?q=" + quote('{job="j"')))
     assert 'position 9: expected "," or "}", found the end' in page.text

@@ -107,19 +107,23 @@ class Search(NamedTuple):
             return selector is not None and selector.is_slow
         return False
 
+    @property
+    def query(self) -> dict[str, object]:
+        """The parameters of its query string."""
+        order = ("-" if self.is_descending else "") + self.sort
+        given = {
+            "q": self.text,
+            "state": self.state,
+            "older_than": self.older_than and format_duration(self.older_than),
+            "sort": order != "job" and order,
+            "page": self.page > 1 and self.page,
+        }
+        return {name: value for name, value in given.items() if value}
+
     def link(self, **changed: object) -> str:
         """Return the query string of this search with fields *changed*, by default on page 1."""
         search = self._replace(**{"page": 1, **changed})  # type: ignore[arg-type]
-        order = ("-" if search.is_descending else "") + search.sort
-        given = {
-            "q": search.text,
-            "state": search.state,
-            "older_than": search.older_than and format_duration(search.older_than),
-            "sort": order != "job" and order,
-            "page": search.page > 1 and search.page,
-        }
-        kept = {name: value for name, value in given.items() if value}
-        return "?" + urlencode(kept, errors="surrogateescape")
+        return "?" + urlencode(search.query, errors="surrogateescape")
 
     @property
     def age(self) -> str:
