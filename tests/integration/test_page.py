@@ -382,6 +382,17 @@ def test_a_menu_that_opens_while_the_gateway_answers_stays_as_it_is(live, gatewa
     expect(live).to_have_title("first · Pushgate")
 
 
+def test_the_focus_goes_along_with_a_row_that_moves_up(live, gateway):
+    for job in ("first", "second", "first"):
+        gateway.push(job)
+    live.goto(f"{gateway.url}?sort=-pushed")
+    link = live.locator(ROWS).get_by_role("link", name="second")
+    link.focus()
+    gateway.push("second")
+    refreshed(live, lambda: "second" in live.locator(ROWS).first.inner_text())
+    expect(link).to_be_focused()
+
+
 def test_the_ages_on_a_page_count_on(live, gateway):
     gateway.push("first")
     live.goto(gateway.url)

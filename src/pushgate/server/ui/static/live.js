@@ -42,7 +42,9 @@ export async function refresh(isPoll = false) {
   updated = Date.now();
   if (!page) return;
   document.title = page.title;
+  const focused = document.activeElement;
   morph(document.getElementById("main"), page.getElementById("main"));
+  if (focused !== document.activeElement) focused.focus({ preventScroll: true }); // its row was moved
   changed();
 }
 
