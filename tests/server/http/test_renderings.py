@@ -49,6 +49,11 @@ def test_a_page_is_sent_again_when_its_group_was_pushed(one, target):
     assert (second.status, second.headers["etag"] != first.headers["etag"]) == (200, True)
 
 
+def test_a_page_that_a_proxy_has_compressed_is_not_sent_again(one):
+    etag = one.ask("GET", "/").headers["etag"]
+    assert one.ask("GET", "/", headers={"If-None-Match": f"W/{etag}"}).status == 304
+
+
 def test_only_who_accepts_that_gets_a_page_from_a_moment_ago(one):
     assert "second" not in one.ask("GET", "/").text
     change(one.store, put(key("second"), "m 1\n", time=10**18))

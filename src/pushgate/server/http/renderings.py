@@ -136,6 +136,7 @@ def _cache_key(scope: Scope) -> bytes:
 
 def _unless_known(headers: Headers, scope: Scope) -> Response | None:
     """Return a 304 if the client has the page with these *headers* already, else None."""
-    known = find_header(scope["headers"], b"if-none-match")
+    # A proxy that compresses a page marks its tag as weak, which makes no difference here.
+    known = find_header(scope["headers"], b"if-none-match").removeprefix(b"W/")
     is_known = known != b"" and known == find_header(headers, b"etag")
     return Response(304, headers=headers) if is_known else None
