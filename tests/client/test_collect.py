@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -106,6 +106,9 @@ def test_chosen_names_only():
     assert gateway.render(exclude=lambda name: name == "a").families == 2
     assert gateway.render(registry, names=[]).families == 0
     assert gateway.render(names="a").families == 1
+    build = Info("build", "", registry=None)
+    assert gateway.render(build, names="build").families == 1
+    assert gateway.render(build, names="build_info").families == 1
 
 
 def test_what_is_no_collector_is_named_by_its_type():

@@ -21,6 +21,9 @@ Multiprocess = Literal["auto"] | bool
 LeftOut = Callable[[EncodingError], object]
 """Called with the error of each metric that is left out because it cannot be pushed."""
 
+# Of counters and infos.
+_SUFFIXES = ("", "_total", "_info")
+
 
 @runtime_checkable
 class Collector(Protocol):
@@ -83,9 +86,9 @@ class Source(NamedTuple):
         wanted, exclude = selection.names, selection.exclude
         for metric in self._all(selection.collectors, selection.left_out):
             name = getattr(metric, "name", "")  # what has none is named by gather()
-            # prometheus_client calls a counter by its name without the _total of the exposition.
+            # prometheus_client calls a metric by its name without the suffix of the exposition.
             if (
-                (wanted is None or name in wanted or f"{name}_total" in wanted)
+                (wanted is None or any(f"{name}{suffix}" in wanted for suffix in _SUFFIXES))
                 and not (exclude and exclude(name))
                 and (self.filter is None or self.filter.allows(name))
             ):
