@@ -57,6 +57,12 @@ def test_texts_with_one_family_are_joined_without_their_second_comments():
     assert read_metrics(both.body, "both").series == both.series == 3
 
 
+def test_openmetrics_with_exemplars_and_created_times_needs_no_library_of_the_server(monkeypatch):
+    monkeypatch.setattr("pushgate.formats.openmetrics.message_class", None)  # needs protobuf
+    text = b'# TYPE rows counter\nrows_total 3 # {a="b"} 1\nrows_created 1700000000\n# EOF\n'
+    assert read_metrics(text, "x").body == b"# TYPE rows_total counter\nrows_total 3\n"
+
+
 def test_openmetrics_becomes_text():
     text = read_metrics(b'# TYPE rows counter\nrows_total 3 # {a="b"} 1\n# EOF\n', "x")
     assert text.body == b"# TYPE rows_total counter\nrows_total 3\n"

@@ -138,7 +138,7 @@ def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> by
             return iter(families)
 
     try:
-        read_openmetrics(text)  # its messages have line numbers
+        read_openmetrics(text, details=False)  # its messages have line numbers
         families = list(text_string_to_metric_families(text.decode()))  # type: ignore[no-untyped-call]
     except TextFormatError as error:
         line = text.split(b"\n")[error.line - 1]

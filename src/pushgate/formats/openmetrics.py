@@ -62,8 +62,11 @@ _FIRST_SECOND, _END_OF_SECONDS = -62_135_596_800, 253_402_300_800
 _SHOWN = 30
 
 
-def read_openmetrics(body: bytes) -> Pushed:
+def read_openmetrics(body: bytes, *, details: bool = True) -> Pushed:
     """Return what *body* pushes. Takes time in proportion to the body.
+
+    Without *details*, exemplars and created timestamps are only checked. This needs no protobuf,
+    which is not installed with the client alone.
 
     Raises:
         TextFormatError: for the first error in *body*; it says what was expected.
@@ -82,7 +85,7 @@ def read_openmetrics(body: bytes) -> Pushed:
         if not reading.ended:
             reason = f"the body ends without {_EOF}: it was cut off, or that last line is missing"
             raise TextFormatError(len(lines) + 1, reason)
-        return reading.pushed()
+        return reading.pushed(details=details)
     finally:
         reading.release()
 
@@ -394,9 +397,9 @@ class _Reading:
             while family.metrics:
                 family.metrics.popitem()
 
-    def pushed(self) -> Pushed:
+    def pushed(self, *, details: bool) -> Pushed:
         shapes: dict[str, FamilyShape] = {}
-        numbers, details = list[float](), list[bytes]()
+        numbers, kept = list[float](), list[bytes]()
         for family in self._families.values():
             if not family.metrics:
                 continue
@@ -406,7 +409,8 @@ class _Reading:
             for metric, its_bounds in zip(metrics, bounds, strict=True):
                 its_numbers = _numbers(family, metric)
                 numbers += its_numbers
-                details.append(_detail(kind, metric, its_bounds, its_numbers))
+                if details:
+                    kept.append(_detail(kind, metric, its_bounds, its_numbers))
             # OpenMetrics lets a counter foo and a gauge foo_total exist; here both are foo_total.
             if name in shapes:
                 line = next(iter(metrics)).line
@@ -422,7 +426,7 @@ class _Reading:
         return Pushed(
             interned(tuple(shapes.values())),
             written_out(numbers),
-            tuple(details) if any(details) else (),
+            tuple(kept) if any(kept) else (),
             timestamped=self._timestamped,
         )
 
