@@ -171,6 +171,15 @@ def test_a_series_of_another_group_of_the_job():
     assert refusal(store, put(key("a"), 'm{instance="x",l=""} 2\n')) is None
 
 
+def test_a_series_stays_with_its_group_when_a_push_that_replaced_it_is_withdrawn():
+    """The group holds many families in one block, and has replaced some of them before."""
+    many = "".join(f'm{number}{{x="1"}} 1\n' for number in range(300))
+    store = store_with(put(key(), many), put(key(y="1"), "m 1\n"), post(key(), 'm0{x="1"} 2\n'))
+    steps = store.admit(post(key(), 'm1{x="1"} 2\n'))
+    finished(store.withdrawal(reversed(steps)))
+    assert DUPLICATE in str(refusal(store, put(key(x="1"), "m1 1\n")))
+
+
 @pytest.mark.parametrize(("first", "second"), list(product([{}, {"instance": ""}], repeat=2))[1:3])
 def test_no_instance_and_an_empty_one_are_the_same_group(first, second):
     store = store_with(put(key("a", **first), ""))

@@ -130,9 +130,14 @@ class Index:
         unchanged = {id(block) for block in old} & {id(block) for block in new}
         gone = {id(block.pushed): block for block in old if id(block) not in unchanged}
         come = {id(block.pushed): block for block in new if id(block) not in unchanged}
-        for pushed in gone.keys() & come.keys():
-            if gone[pushed].dropped and come[pushed].dropped:
-                yield from self._move(job, group.key, gone.pop(pushed), come.pop(pushed))
+        kept = [
+            (gone.pop(pushed), come.pop(pushed))
+            for pushed in gone.keys() & come.keys()
+            if gone[pushed].dropped and come[pushed].dropped
+        ]
+        for was, now in kept:
+            self.series += now.series - was.series
+            yield from self._count_families(job, group.key, was, now.dropped - was.dropped, -1)
         # In this order a label schema or a series that stays is not released in between.
         for block in come.values():
             yield from self._count(block, 1)
@@ -141,6 +146,8 @@ class Index:
             yield from self._own_series(job, group.key, block.families(), -1)
         for block in come.values():
             yield from self._own_series(job, group.key, block.families(), 1)
+        for was, now in kept:
+            yield from self._count_families(job, group.key, was, was.dropped - now.dropped, 1)
         if after is None:
             self._forget(job, group.key)
 
@@ -179,17 +186,17 @@ class Index:
             if not self._label_schemas[label_schema]:
                 del self._label_schemas[label_schema]
 
-    def _move(self, job: _Job, key: GroupingKey, before: Block, after: Block) -> Sliced[None]:
-        """Count out what *after* drops and *before* does not, and in what is the reverse."""
-        self.series += after.series - before.series
-        shape = before.pushed.shape
-        for names, sign in (
-            (after.dropped - before.dropped, -1),
-            (before.dropped - after.dropped, 1),
-        ):
-            families = [shape.families[shape.label_schema.positions[name]] for name in names]
-            yield from self._claim(families, sign)
-            yield from self._own_series(job, key, families, sign)
+    def _count_families(
+        self, job: _Job, key: GroupingKey, block: Block, names: frozenset[str], sign: int
+    ) -> Sliced[None]:
+        """Count the families of *block* that are called *names* in, or out if *sign* is negative.
+
+        Those that it has dropped are no exception.
+        """
+        shape = block.pushed.shape
+        families = [shape.families[shape.label_schema.positions[name]] for name in names]
+        yield from self._claim(families, sign)
+        yield from self._own_series(job, key, families, sign)
 
     def _claim(self, families: Iterable[FamilyShape], sign: int) -> Sliced[None]:
         """Claim the names of *families*, or release them. One without metrics claims nothing."""
