@@ -224,6 +224,20 @@ def test_one_replica_ends_before_the_next_begins_and_more_overlap():
     assert strategy("--values", CHART / "ci" / "replicas.yaml") == "RollingUpdate"
 
 
+def test_a_claim_has_its_labels_and_annotations_whoever_makes_it():
+    asked = {"enabled": True, "annotations": {"backup": "nightly"}}
+    values = json.dumps(asked), json.dumps({"tier": "data"})
+    options = [f"--set-json=persistentVolume={values[0]},persistentVolumeLabels={values[1]}"]
+    claim = one(rendered(*options), "PersistentVolumeClaim")
+    stateful = one(rendered(*options, "--set=runAsStatefulSet=true"), "StatefulSet")["spec"]
+    (template,) = stateful["volumeClaimTemplates"]
+    for metadata in (claim["metadata"], template["metadata"]):
+        assert metadata["annotations"] == {"backup": "nightly"}
+        assert metadata["labels"]["tier"] == "data"
+    assert template["metadata"]["name"] == "data"
+    assert template["spec"] == claim["spec"]
+
+
 def test_a_stop_has_the_time_it_may_take():
     objects = rendered("--values", CHART / "ci" / "replicas.yaml")
     found = container(objects)
