@@ -1,6 +1,7 @@
 """Backups of a real PostgreSQL database, and copies between one and a file."""
 
 import os
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from pushgate.errors import StartupError
 from pushgate.model.slices import finished
-from pushgate.server.storage import backup as backup_module
+from pushgate.server.storage import backup as backup_module, database, postgres
 from pushgate.server.storage.backup import (
     copy,
     copy_database,
@@ -16,6 +17,7 @@ from pushgate.server.storage.backup import (
     restore_database,
     restore_file,
 )
+from pushgate.server.storage.journal import replacement
 from pushgate.server.storage.opening import lock_file, open_database
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.aggregation import Aggregation, Operation
@@ -69,6 +71,20 @@ def test_what_is_restored_replaces_what_came_since(url, tmp_path):
     store(url, b="m 2\n")
     restore_database(tmp_path / "backup", url, replace=True)
     assert stored(url) == {"a": b"1"}
+
+
+def test_a_restore_whose_every_turn_is_lost_is_an_error(file, url, monkeypatch):
+    quickly = database.WRITING.replace("'5s'", "'1ms'")
+    monkeypatch.setattr(postgres, "WRITING", quickly)
+
+    def slowly(*arguments):
+        time.sleep(0.01)
+        return replacement(*arguments)
+
+    monkeypatch.setattr(backup_module, "replacement", slowly)
+    with pytest.raises(StartupError, match=r"can't write to the database .*: it ended each"):
+        restore_database(Path(file), url, replace=True)
+    assert stored(url) == {}
 
 
 def test_a_running_server_forgets_that_it_applied_what_a_restore_undid(url, tmp_path):

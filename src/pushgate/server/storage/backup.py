@@ -6,6 +6,7 @@ copied log as well, and SQLite moves it again when it opens the copy. Only if th
 meanwhile is the copy useless, and is made again.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -124,12 +125,17 @@ def restore_database(backup: Path, url: str, *, replace: bool) -> Contents:
     """
     contents = check_file(backup)
     journal, earlier = open_database(url)
+    gc.freeze()  # others wait during the turn: no collection in it may walk all groups
     with closing(journal):
         present = {group.key.packed: group for group in earlier.groups}
         # Servers may push meanwhile: each turn first brings what they have changed.
-        while not _replace_in_turn(journal, present, contents, replace=replace):
-            pass
-    return contents
+        for _ in range(_ATTEMPTS):
+            if _replace_in_turn(journal, present, contents, replace=replace):
+                return contents
+    raise StartupError(
+        f"can't write to the database {journal.name}: it ended each attempt; try again when less "
+        "is pushed"
+    )
 
 
 def copy(source: str, target: str, *, replace: bool) -> Contents:
