@@ -351,16 +351,13 @@ class _Reading:
         labels, bound = family.bound(line, labels, part)
         metric = family.metric(line, labels)
         if part is _Part.CREATED:
-            self._created(line, metric)
+            if metric.time is not None and not self._timestamped:
+                line.fail("this sample comes twice")
+            metric.time = line.time_here()
+            self._timestamp(line)
         else:
             self._number(line, family, metric, part, bound)
         line.end()
-
-    def _created(self, line: _Line, metric: _Metric) -> None:
-        if metric.time is not None and not self._timestamped:
-            line.fail("this sample comes twice")
-        metric.time = line.time_here()
-        self._timestamp(line)
 
     def _number(
         self, line: _Line, family: _Family, metric: _Metric, part: _Part, bound: float
