@@ -27,7 +27,6 @@ from pushgate.server.compose import compose, lock_persistence
 from pushgate.server.http.server import HttpServer
 from pushgate.server.settings import Settings
 from pushgate.server.storage.lock import FileLock
-from pushgate.server.store.store import Store
 from pushgate.server.systemd import Notifier
 from pushgate.server.version import BUILD
 
@@ -174,8 +173,9 @@ class _Process:
             asyncio.create_task(self._keep_alive()),
             asyncio.create_task(collect_young()),
         ]
-        if context.gateway.is_shared or _has_details(context.gateway.store):
-            # The first page that shows them would hold up the event loop with the import.
+        blocks = (block for group in context.gateway.store.groups() for block in group.blocks)
+        if context.gateway.is_shared or any(block.pushed.details for block in blocks):
+            # The first page that shows details would hold up the event loop with the import.
             tasks.append(asyncio.create_task(asyncio.to_thread(message_class, "Metric")))
         broken = asyncio.create_task(context.gateway.broken())
         await asyncio.wait((broken, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -250,11 +250,6 @@ async def collect_young() -> None:
     while True:
         gc.collect(1)
         await asyncio.sleep(_YOUNG_SECONDS)
-
-
-def _has_details(store: Store) -> bool:
-    """Return whether anything stored needs the protobuf library to be shown."""
-    return any(block.pushed.details for group in store.groups() for block in group.blocks)
 
 
 def _composed(settings: Settings, lock: FileLock | None, stop: _Stop) -> App:
