@@ -9,7 +9,6 @@ import math
 import os
 import re
 import ssl
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -344,17 +343,11 @@ def _bad_pair(reason: str) -> StartupError:
 
 @contextmanager
 def _as_file(pem: str) -> Iterator[str]:
-    """Yield a file name for *pem*, as ``load_cert_chain`` takes nothing else; no disk on Linux."""
-    if hasattr(os, "memfd_create"):
-        with os.fdopen(os.memfd_create("pem"), "wb") as memory:
-            memory.write(pem.encode())
-            memory.flush()
-            yield f"/proc/self/fd/{memory.fileno()}"
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(pem.encode())
-        file.flush()
-        yield file.name
+    """Yield the name of a file in memory for *pem*: ``load_cert_chain`` takes nothing else."""
+    with os.fdopen(os.memfd_create("pem"), "wb") as memory:
+        memory.write(pem.encode())
+        memory.flush()
+        yield f"/proc/self/fd/{memory.fileno()}"
 
 
 def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
