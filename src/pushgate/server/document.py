@@ -2,40 +2,67 @@
 
 Scalars stay as they are written, because YAML's guesses would lose text: a user may be called
 ``no``, a job ``007``. Where a number or a truth value is wanted, a type says so: `Switch`,
-`Whole`, `Nanoseconds`.
+`Whole`, `Nanoseconds`. The library is imported when there is a document to read.
 """
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import msgspec
-import yaml
 
 from pushgate.errors import StartupError
 from pushgate.model.duration import parse_duration
-from pushgate.server.fields import Nanoseconds, Section, Switch
+
+if TYPE_CHECKING:
+    import yaml
 
 _T = TypeVar("_T")
 
-_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 50  # libyaml's composer recurses in C: deep nesting would end the process
 _MAX_VALUES = 100_000  # with aliases written out: a few lines can stand for billions
 _MAX_INT = (1 << 63) - 1  # Go's int64
 _TAG = "tag:yaml.org,2002:"
 _NULL, _BOOL, _INT, _FLOAT = (_TAG + name for name in ("null", "bool", "int", "float"))
-_SCALARS = yaml.constructor.SafeConstructor()  # knows every spelling: 0o17, 1_000, 1:30, off
+_MAX_LISTED = 8  # names that an error lists; of more it says which is closest
 
 Path = tuple[str | int, ...]
 """Where in a document: keys of mappings and indexes of lists."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A mapping with known keys. ``__post_init__`` raises ValueError for what does not fit."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"  # the fields may hold secrets
+
+
+class Switch(int):
+    """A truth value in any of YAML 1.1's spellings."""
+
+
+class Whole(int):
+    """A whole number of 64 bits. As in Go, what follows a decimal point is dropped."""
+
+
+class Nanoseconds(int):
+    """A Go duration, or a plain number of nanoseconds."""
+
+
+def check_known(what: str, name: str, known: Collection[str]) -> None:
+    """Raise ValueError if *name* is not among those *known*."""
+    if name in known:
+        return
+    use = known if len(known) < _MAX_LISTED else difflib.get_close_matches(name, known, 1)
+    raise ValueError(f"unknown {what}: {name}" + (f"; use {' or '.join(use)}" if use else ""))
 
 
 class Scalar(str):
     """A scalar that YAML takes for a number or truth value, as it is written."""
 
     __slots__ = ("node",)
-    node: yaml.ScalarNode
+    node: "yaml.ScalarNode"
 
 
 class Document:
@@ -95,7 +122,9 @@ class Document:
         name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in at)
         return StartupError(f"line {line}: {name.lstrip('.')}{': ' if at else ''}{problem}")
 
-    def _plain(self, node: yaml.Node, at: Path) -> Any:
+    def _plain(self, node: "yaml.Node", at: Path) -> Any:
+        import yaml
+
         self._lines.setdefault(at, node.start_mark.line + 1)
         # An alias can stand for many values, and even for what it is part of.
         if len(at) > _MAX_DEPTH:
@@ -124,16 +153,19 @@ class Document:
         return scalar
 
 
-def _composed(text: bytes) -> yaml.Node | None:
+def _composed(text: bytes) -> "yaml.Node | None":
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     # Events are read first, because composing recurses once for each level.
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=_LOADER):
+        for event in yaml.parse(text, Loader=loader):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_DEPTH:
                 raise StartupError(f"yaml: nested more than {_MAX_DEPTH} deep")
-        node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
+        node: yaml.Node | None = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise StartupError(f"yaml: {line}{error.problem}") from None
@@ -146,22 +178,25 @@ def _composed(text: bytes) -> yaml.Node | None:
 
 def _from_scalar(to: Any, value: Any) -> Any:
     """Make a number or truth value, for msgspec; raise ValueError if that is impossible."""
+    from yaml.constructor import SafeConstructor
+
+    read = SafeConstructor()  # knows every spelling: 0o17, 1_000, 1:30, off
     tag = value.node.tag if isinstance(value, Scalar) else ""
     if to is Switch:
         if tag != _BOOL:
             raise ValueError("expected true or false")
-        return to(_SCALARS.construct_yaml_bool(value.node))
+        return to(read.construct_yaml_bool(value.node))
     if to is Nanoseconds and isinstance(value, str) and not tag:
         return to(parse_duration(value))
-    construct = {_INT: _SCALARS.construct_yaml_int, _FLOAT: _SCALARS.construct_yaml_float}.get(tag)
+    construct = {_INT: read.construct_yaml_int, _FLOAT: read.construct_yaml_float}.get(tag)
+    if construct is None:
+        raise ValueError("expected a whole number")
     try:
-        number = int(construct(value.node)) if construct else None
+        number = int(construct(value.node))
+    except ValueError:  # of .nan, or too many digits
+        raise ValueError("expected a whole number") from None
     except OverflowError:  # of infinity
         number = _MAX_INT + 1
-    except ValueError:  # of .nan, or too many digits
-        number = None
-    if number is None:
-        raise ValueError("expected a whole number")
     if abs(number) > _MAX_INT:
         raise ValueError("the number is too large")
     return to(number)

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from pushgate.errors import InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.family import MetricType
-from pushgate.server.fields import Section
+from pushgate.server.document import Document, Section
 from pushgate.server.live import LiveFiles, read_file
 from pushgate.server.store.aggregation import Aggregation, Operation
 from pushgate.server.store.rules import Rule, Rules
@@ -43,8 +43,6 @@ def parse(text: bytes) -> tuple[Rule, ...]:
     Raises:
         StartupError: what it says can't be done. The message names the line and the key.
     """
-    from pushgate.server.document import Document
-
     document = Document(text)
     rules = []
     for index, section in enumerate(document.convert(document.data, Top).rules):

@@ -9,7 +9,7 @@ from pushgate.server.access.auth import Access, Refusal, TokenBucket
 from pushgate.server.access.config import Permission, RateLimit, WebConfig
 from pushgate.server.access.config_file import parse
 from pushgate.server.access.credentials import CredentialStore
-from pushgate.server.fields import Nanoseconds, Whole
+from pushgate.server.document import Nanoseconds, Whole
 from tests.server.access.certificates import Pki, hashed, sha256
 
 pytestmark = pytest.mark.anyio

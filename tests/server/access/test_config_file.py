@@ -10,7 +10,7 @@ from pushgate.errors import StartupError
 from pushgate.server.access.config import Grant, Permissions, RateLimit, WebConfig
 from pushgate.server.access.config_file import load, parse
 from pushgate.server.access.tls import ClientAuth, server_context
-from pushgate.server.fields import Nanoseconds, Whole
+from pushgate.server.document import Nanoseconds, Whole
 from tests.server.access.certificates import Pki, hashed, sha256
 
 HERE = Path("/nowhere")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pushgate.model.quoting import go_quote
 from pushgate.server.access.tls import TlsConfig
-from pushgate.server.fields import Nanoseconds, Section, Whole, check_known
+from pushgate.server.document import Nanoseconds, Section, Whole, check_known
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import field
 from msgspec.structs import replace
@@ -21,11 +21,8 @@ from pushgate.server.access.config import (
     WebConfig,
 )
 from pushgate.server.access.tls import TlsConfig
-from pushgate.server.fields import Section, Switch
+from pushgate.server.document import Document, Section, Switch
 from pushgate.server.live import read_file
-
-if TYPE_CHECKING:
-    from pushgate.server.document import Document
 
 _S = TypeVar("_S", bound=Section)
 
@@ -90,8 +87,6 @@ def parse(text: bytes, *, base: Path, source: Path | None = None) -> WebConfig:
     Raises:
         StartupError: as for `load`.
     """
-    from pushgate.server.document import Document
-
     document = Document(text)
     top = document.convert(_without_nulls(document.data), Top)
     files = _Files(base)
@@ -195,7 +190,7 @@ def _bcrypt_hash(_user: str, hashed: str) -> str:
     return hashed
 
 
-def _permissions(document: "Document", sections: PermissionSections) -> Permissions:
+def _permissions(document: Document, sections: PermissionSections) -> Permissions:
     found: dict[str, dict[str, Grants]] = {}
     for kind in sections.__struct_fields__:
         found[kind] = {}
@@ -209,7 +204,7 @@ def _permissions(document: "Document", sections: PermissionSections) -> Permissi
     return Permissions(**found)
 
 
-def _check_names(document: "Document", config: WebConfig) -> None:
+def _check_names(document: Document, config: WebConfig) -> None:
     """Refuse names that are given twice, and permissions for names that do not exist."""
     tokens = [token.name for token in config.bearer_tokens]
     for index, name in enumerate(tokens):

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 
 from pushgate.errors import StartupError
-from pushgate.server.fields import Section, Switch, check_known
+from pushgate.server.document import Section, Switch, check_known
 
 VERSIONS: Mapping[str, ssl.TLSVersion] = {
     "TLS10": ssl.TLSVersion.TLSv1,
