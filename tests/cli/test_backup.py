@@ -77,6 +77,17 @@ def test_a_database_that_is_away_is_one_line_without_its_password(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_a_database_of_the_environment_does_not_take_the_place_of_a_file(
+    data, tmp_path, monkeypatch, command
+):
+    monkeypatch.setenv("PUSHGATE_PERSISTENCE_URL", "postgresql://u@127.0.0.1:1/db")
+    done = pushgate(command, tmp_path / "backup.db", "--persistence.file", data)
+    assert done.exit_code == 2
+    assert "PUSHGATE_PERSISTENCE_URL: leave one of them out" in done.stderr
+    assert "can't use the database" in pushgate(command, data).stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [("check", ""), ("check", "/"), ("backup", "."), ("copy", "/", "copy.db")]
 )

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 class Storage:
     """Where a server keeps its metrics, under the names of its own flags."""
 
-    persistence_file: Path = option(
+    persistence_file: Path | None = option(
         "--persistence.file",
         type=click.Path(path_type=Path),
-        default="data/pushgate.db",
-        show_default=True,
-        help="Persistence file of the server.",
+        help="Persistence file of the server.  [default: data/pushgate.db]",
     )
     persistence_url: str = option(
         "--persistence.url",
@@ -32,6 +30,14 @@ class Storage:
         show_envvar=True,
         help="PostgreSQL database of the server, instead of a file.",
     )
+
+    def __post_init__(self) -> None:
+        if self.persistence_url and self.persistence_file:
+            raise click.UsageError(
+                "--persistence.file is given, and a database by --persistence.url or "
+                "PUSHGATE_PERSISTENCE_URL: leave one of them out"
+            )
+        self.file = self.persistence_file or Path("data/pushgate.db")
 
 
 @click.command()
@@ -48,7 +54,7 @@ def backup(file: Path, storage: Storage) -> None:
     if storage.persistence_url:
         contents = copy_database(storage.persistence_url, file)
     else:
-        contents = copy_file(storage.persistence_file, file)
+        contents = copy_file(storage.file, file)
     click.echo(f"{file}: {_summary(contents, file)}")
 
 
@@ -86,7 +92,7 @@ def restore(file: Path, storage: Storage, replace: bool) -> None:  # noqa: FBT00
     if storage.persistence_url:
         contents = restore_database(file, storage.persistence_url, replace=replace)
     else:
-        contents = restore_file(file, storage.persistence_file, replace=replace)
+        contents = restore_file(file, storage.file, replace=replace)
     click.echo(f"restored {_summary(contents, file)}")
 
 
