@@ -41,7 +41,8 @@ def trace() -> None:
         text = json.dumps(entries)
         assert "'" not in text
         insert = f"INSERT INTO trace VALUES ({place.rev}, '{text}')"
-        commit(self, place, chain([insert], statements))
+        # A turn that changes nothing leaves the last one as it was.
+        commit(self, place, chain([insert] if place != self._seen else [], statements))
 
     Turns._is_carried_out = carried_out
     PostgresJournal._commit = traced_commit
