@@ -26,7 +26,7 @@ _COMMANDS = {
     "push": "pushgate.cli.push:push",
     "restore": "pushgate.cli.backup:restore",
     "run": "pushgate.cli.run:run",
-    "serve": "pushgate.cli.serve:serve",
+    "serve": "pushgate.cli.pushgateway:serve",
     "set": "pushgate.cli.set_values:set_values",
     "status": "pushgate.cli.status:status",
     "url": "pushgate.cli.url:url",

@@ -1,4 +1,4 @@
-"""The command ``pushgateway``: the server with the Go Pushgateway's command line."""
+"""``pushgate serve`` and ``pushgateway``: the server with the Go Pushgateway's command line."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from pushgate.errors import UsageError, needs_server
 
@@ -41,3 +42,29 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         click.echo(f"{prog}: error: {needs_server(prog, error)}", err=True)
         return 1
     return serve(settings)
+
+
+class _Serve(click.Command):
+    """Passes its arguments on to the server, and completes the server's flags."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click's signature
+        from pushgate.server.settings import FLAGS
+
+        names = [
+            ("--help", ""),
+            ("--version", ""),
+            *((name, flag.help) for flag in FLAGS.values() for name in flag.spellings),
+        ]
+        return [CompletionItem(n, help=text) for n, text in names if n.startswith(incomplete)]
+
+
+@click.command(
+    cls=_Serve,
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def serve(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Run the gateway; see pushgate serve --help."""
+    context.exit(main(arguments, "pushgate serve"))
