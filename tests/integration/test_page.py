@@ -517,6 +517,15 @@ def test_every_page_is_accessible(any_page, company, path):
 
 
 @only(ON_DESKTOP)
+@pytest.mark.parametrize("column", ["State", "Last push", "Series"])
+def test_a_click_on_the_head_of_a_column_sorts_by_it(page, company, column):
+    page.goto(company)
+    page.get_by_role("columnheader", name=column).get_by_role("link").click()
+    head = page.get_by_role("columnheader", name=column)
+    expect(head).to_have_attribute("aria-sort", "ascending")
+
+
+@only(ON_DESKTOP)
 def test_the_list_fits_into_a_window_of_any_width(page, gateway):
     gateway.push("nightly_" * 10, region="eu", instance="db-1")
     page.goto(gateway.url)
