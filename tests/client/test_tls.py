@@ -175,7 +175,8 @@ def test_a_client_certificate_that_never_comes_is_not_waited_for(caller, tmp_pat
     ("options", "reason"),
     [
         ({"ca_file": "/no/such/file"}, "No such file or directory: /no/such/file"),
-        ({"ca_file": "/dev"}, "Is a directory"),
+        ({"ca_path": "/no/such/directory"}, "No such file or directory: /no/such/directory"),
+        ({"ca_file": "/dev"}, "Is a directory: /dev"),
         ({"ca_file": "/dev/null"}, "no certificate or crl found.*: /dev/null"),
         ({"client_cert": (__file__, "/dev/null")}, f"PEM lib.*: {__file__} and /dev/null"),
         ({"ca_data": "nonsense"}, "does not contain a certificate"),

@@ -29,7 +29,8 @@ def context_for(options: Options) -> ssl.SSLContext:
         None if path is None else os.fspath(path) for path in (options.ca_file, options.ca_path)
     )
     client_cert = tuple(os.fspath(path) for path in options.client_cert or ())
-    files = [path for path in (ca_file, *client_cert[:2]) if path is not None]
+    # OpenSSL would take a directory that is missing for an empty one.
+    files = [path for path in (ca_file, ca_path, *client_cert[:2]) if path is not None]
     try:
         # The versions of the files are a part of the key: a replaced file makes a new context.
         versions = tuple(os.stat(path).st_mtime_ns for path in files)
@@ -75,7 +76,7 @@ def _named(*paths: str | None) -> Iterator[None]:
     """Name *paths* in an error of OpenSSL, whose own words are such as "PEM lib"."""
     try:
         yield
-    except ssl.SSLError as error:
+    except OSError as error:
         error.filename = " and ".join(path for path in paths if path is not None) or None
         raise
 
