@@ -20,6 +20,15 @@ def test_users_can_look_at_what_their_job_pushed():
     assert samples['size_count{instance="",job="nightly"}'] == 1
 
 
+def test_the_keys_of_samples_are_written_as_in_the_text_format():
+    rows = Gauge("rows", "Rows", ["table"], registry=None)
+    rows.labels('C:\\"new"\n').set(3)
+    with gateway() as pushed:
+        PushGateway(pushed.url, job="j", properties=False).push(rows)
+        [key] = pushed.samples()
+        assert f"{key} 3\n" in pushed.exposition()
+
+
 def test_it_refuses_what_a_gateway_with_its_defaults_refuses():
     with gateway() as pushed:
         refused = httpx2.put(

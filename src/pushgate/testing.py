@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pushgate.client.results import PUSH_TIMES
 from pushgate.errors import needs_server
+from pushgate.model.layout import escape_label_value
 
 try:
     from pushgate.server import sockets
@@ -55,7 +56,10 @@ class RunningGateway:
             for sample in family.samples:
                 # Everything pushed has a job; the gateway's own metrics have none.
                 if "job" in sample.labels and sample.name not in PUSH_TIMES:
-                    pairs = [f'{name}="{value}"' for name, value in sorted(sample.labels.items())]
+                    pairs = [
+                        f'{name}="{escape_label_value(value).decode()}"'
+                        for name, value in sorted(sample.labels.items())
+                    ]
                     values[f"{sample.name}{{{','.join(pairs)}}}"] = sample.value
         return values
 
