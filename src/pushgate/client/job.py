@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from pushgate.client.collect import Collector, Selection, described
+from pushgate.client.delivery import PushMethod
 from pushgate.client.operation import finished
 from pushgate.client.outcome import Metric, outcome, started
+from pushgate.client.results import PushResult
 from pushgate.errors import ConfigurationError, EncodingError, PushRejectedError
 from pushgate.log import log
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:  # imported when a job runs: most gateways run none
     from prometheus_client import Counter, Gauge
     from prometheus_client.registry import CollectorRegistry
 
-    from pushgate.client.base import GatewayBase
     from pushgate.instruments import Histogram
 
 # The URLs of the groups that a job_run has pushed to in this process.
@@ -25,6 +26,15 @@ JOB_GROUPS: set[str] = set()
 # A decorated function keeps its type.
 Function = TypeVar("Function", bound=Callable[..., Any])
 OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
+
+
+class Pusher(Protocol):
+    """The gateway of a job. Its own module imports this one."""
+
+    @property
+    def url(self) -> str: ...
+
+    async def pushing(self, method: PushMethod, selection: Selection) -> PushResult: ...
 
 
 class JobRun:
@@ -40,7 +50,7 @@ class JobRun:
 
     def __init__(
         self,
-        gateway: "GatewayBase[Any, Any]",
+        gateway: Pusher,
         include: tuple[Collector, ...],
         prefix: str,
         on_push_error: OnPushError,
