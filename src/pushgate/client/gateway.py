@@ -143,7 +143,8 @@ class PushGateway(GatewayBase[Job, PeriodicPusher], Blocking):
             signals: Signals, such as SIGTERM, that raise SystemExit from now on, so that
                 ``finally`` blocks and exit hooks run. By default, Python runs neither. A signal
                 that is ignored, as SIGHUP under nohup, stays ignored.
-            deadline: Seconds that the push may take.
+            deadline: Seconds that the push may take. Python 3.12 starts no thread at its exit, so
+                that there a resolver that hangs may take longer.
 
         Raises:
             ConfigurationError: There are signals, but this is not the main thread.
