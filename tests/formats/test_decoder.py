@@ -99,6 +99,21 @@ def test_the_first_body_of_a_format_takes_long(decoder, content_type, body):
     assert decoder.read_quickly(body, content_type, b"") == pushed
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        bytes(60_000),  # as many families without a name
+        bodies.body(bodies.family(name=b"h", type=4, metric=[{"histogram": {}}] * 5000)),
+        bodies.body(bodies.family(name=b"c", type=0, metric=[{"gauge": {}}] * 1000)),
+    ],
+    ids=["empty families", "empty histograms", "metrics of the wrong type"],
+)
+def test_messages_that_clients_rarely_write_take_long(decoder, body):
+    decoder.read(GAUGE, PROTOBUF, b"")
+    assert decoder.read_quickly(body, PROTOBUF, b"") is None
+    decoder.read(body, PROTOBUF, b"")
+
+
 def test_many_lines_of_a_known_shape_are_read_quickly(decoder):
     def body(value: int) -> bytes:
         return b"".join(b"m%d %d\n" % (number, value) for number in range(1001))

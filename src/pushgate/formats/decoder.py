@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Below these, handing the body to a thread and back would cost more than reading it.
 _LARGE_BYTES = 64 << 10
 _LARGE_LINES = 1000
+_TINY_BYTES = 2 << 10  # whatever it is, it is read in a few milliseconds
 _LARGE_LINES_KNOWN = 3000
 _SHORTEST_LINE = len(b"m 1\n")
 
@@ -42,7 +43,8 @@ class PushDecoder:
         """Do what :meth:`read` does, unless it may take milliseconds: then return None.
 
         A compressed body may, because its size is not known, and so may many short lines of an
-        unknown shape, and the first body of a format, with which its reader is imported.
+        unknown shape, messages that clients rarely write, and the first body of a format, with
+        which its reader is imported.
         A body that is too long for the limits is left to :meth:`read` as well.
         """
         if encoding or len(body) > self._quick_bytes:
@@ -56,7 +58,11 @@ class PushDecoder:
             known = self._text.read_known(body)  # its shape was within the limits before
             if known is not None:
                 return known
-        return self._read(body, kind) if lines <= _LARGE_LINES else None
+        if lines > _LARGE_LINES:
+            return None
+        if self._protobuf and kind is BodyFormat.PROTOBUF and len(body) > _TINY_BYTES:
+            return self._protobuf.read_quickly(body)
+        return self._read(body, kind)
 
     def read(self, body: bytes, content_type: bytes, encoding: bytes) -> Pushed:
         """Return what *body* pushes, according to its Content-Type and Content-Encoding.
