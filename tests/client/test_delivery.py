@@ -18,6 +18,8 @@ from pushgate import (
     PushTimeoutError,
     Retry,
 )
+from pushgate.client.delivery import deliver
+from pushgate.client.operation import finished
 from tests.client.rogue import (
     answer,
     closed_port,
@@ -237,6 +239,20 @@ def test_a_success_does_not_count_if_the_body_is_never_read(caller, big):
     with rogue(never_reads_but_answers(200, b"Welcome to the hotel")) as server:
         gateway = make(caller, server.url, big, read_timeout=0.2, retry=0)
         assert isinstance(fails(caller, gateway), PushTimeoutError)
+
+
+class EarlyTimer:
+    """As those of uvloop, which are in whole milliseconds."""
+
+    async def send(self, _):
+        return PushTimeoutError("Read timed out")
+
+
+def test_a_timer_that_is_early_is_that_of_the_deadline_all_the_same():
+    request = PushGateway("h:1", job="j", properties=False).prepared("DELETE")
+    with pytest.raises(PushTimeoutError, match="the deadline passed") as caught:
+        finished(deliver(request._replace(expires=time.monotonic() + 0.001), EarlyTimer()))
+    assert caught.value.phase == "deadline"
 
 
 def test_a_deadline_of_one_push(caller, registry):

@@ -33,6 +33,8 @@ from pushgate.log import log
 PushMethod: TypeAlias = Literal["PUT", "POST", "PATCH"]
 # A gateway behind a proxy redirects once, to https or to a path; more are a loop.
 _MAX_REDIRECTS = 3
+# Seconds by which the timer of an event loop may be early.
+_EARLY = 0.002
 
 # Named tuples here and in much of the client: a dataclass takes ten times as long to define,
 # and a job that pushes once pays for that at each start.
@@ -123,7 +125,7 @@ async def deliver(request: Request, way: Way) -> Delivery:
         now = time.monotonic()
         _complete(failure, request, attempts, now - started)
         # The deadline cut the attempt short, so "read timed out" would be misleading.
-        if now >= expires and isinstance(failure, PushTimeoutError):
+        if now >= expires - _EARLY and isinstance(failure, PushTimeoutError):
             times = f"{attempts} attempt{'' if attempts == 1 else 's'}"
             late = too_late(info, f"after {failure.elapsed:.1f} s and {times}")
             # Any attempt but the last may have been received as well.
