@@ -260,6 +260,8 @@ ROWS = (
     Row("the page of a native histogram with 45,000 buckets", lambda: get(GROUP_PAGE), 200, lambda: [put(JOB, native_histogram(45_000, 7), Content_Type=PROTOBUF)]),
     Row("scrape by a regular expression that takes a second", lambda: get(f"/metrics?match[]=%7Bl=~%22{SLOW_REGEX}%22%7D"), 200, one_long_value),
     Row("a search by a regular expression that takes a second", lambda: get(f"/?q=%7Bl=~%22{SLOW_REGEX}%22%7D"), 200, one_long_value),
+    Row("12 selectors of 1,400 regular expressions each", lambda: get("/metrics?" + "&".join(["match[]={" + 'a=~".",' * 1_400 + "}"] * 12)), 200),
+    Row("a search by 1,400 regular expressions", lambda: get("/?q={" + 'a=~".",' * 1_400 + "}"), 200),
     Row("1,600 matchers for 1,000 groups", lambda: get("/api/v1/groups?match[]=%7B" + 'a="",' * 1_600 + "%7D"), 200, lambda: groups(1_000)),
     Row("the page of a group with 99,000 families", lambda: get(GROUP_PAGE), 200, stored_families),
     Row("the page of a group with 99,000 series", lambda: get(GROUP_PAGE + "?all"), 200, stored_series),

@@ -58,7 +58,7 @@ async def list_groups(context: AppContext, scope: Scope) -> ASGIApp:
     """Answer with a page of the groups that meet the conditions in the query."""
     given = Parameters(scope)
     given.only((*_CONDITIONS, "sort", "limit", "offset"))
-    selection = _selection(given)
+    selection = await _selection(given)
     sort = given.choice("sort", SORTS) or "labels"
     limit = given.number("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     offset = given.number("offset", 0, least=0, most=MAX_OFFSET)
@@ -79,7 +79,7 @@ async def delete_groups(context: AppContext, scope: Scope) -> ASGIApp:
     """
     given = Parameters(scope)
     given.only((*_CONDITIONS, "dry_run"))
-    selection = _selection(given)
+    selection = await _selection(given)
     is_dry_run = given.boolean("dry_run") or False
     has_matchers = selection.selectors and all(s.matchers for s in selection.selectors)
     if selection.before is None and not has_matchers:
@@ -120,10 +120,10 @@ def _is_gone(store: Store, group: Group) -> bool:
     return now is None or now.since > group.since
 
 
-def _selection(given: Parameters) -> Selection:
+async def _selection(given: Parameters) -> Selection:
     age = given.duration("older_than")
     before = None if age is None else time.time_ns() - age
-    return Selection(given.selectors(), given.boolean("failed"), before)
+    return Selection(await given.selectors(), given.boolean("failed"), before)
 
 
 def _pieces(groups: Sequence[Group], head: Mapping[str, Any], store: Store) -> Iterator[bytes]:

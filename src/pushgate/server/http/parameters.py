@@ -9,7 +9,9 @@ from starlette.types import Scope
 from pushgate.errors import InvalidParameter, InvalidSelector
 from pushgate.model.duration import parse_duration
 from pushgate.model.grouping import unpercent
-from pushgate.server.store.selector import Selector, parse_selector
+from pushgate.model.slices import Sliced
+from pushgate.server.http.stream import in_steps
+from pushgate.server.store.selector import Selector, parsing
 
 _T = TypeVar("_T")
 
@@ -58,12 +60,19 @@ class Parameters:
             if name not in known:
                 raise InvalidParameter(name[:100], f"unknown; expected one of {', '.join(known)}")
 
-    def selectors(self) -> tuple[Selector, ...]:
+    async def selectors(self) -> tuple[Selector, ...]:
         """Return the selectors in ``match[]``, which may be given several times."""
         try:
-            return tuple(parse_selector(text) for name, text in self._pairs if name == "match[]")
+            return await in_steps(self._parsing())
         except InvalidSelector as error:
             raise InvalidParameter("match[]", str(error)) from None
+
+    def _parsing(self) -> Sliced[tuple[Selector, ...]]:
+        selectors = []
+        for name, text in self._pairs:
+            if name == "match[]":
+                selectors.append((yield from parsing(text)))
+        return tuple(selectors)
 
     def boolean(self, name: str) -> bool | None:
         """Return a parameter that is true or false; None if it is not given."""

@@ -36,7 +36,7 @@ async def scrape(context: AppContext, scope: Scope) -> ASGIApp:
     kind = accepted_format(find_header(headers, b"accept"))
     coding = accepted_encoding(headers)
     store = context.gateway.store
-    if selectors := Parameters(scope).selectors():
+    if selectors := await Parameters(scope).selectors():
         chosen = SelectedGroups(await select_groups(Selection(selectors), store), store.rules)
         exposition = context.expositions.of(chosen, kind, _ENCODINGS[coding])
     else:

@@ -16,6 +16,7 @@ from pushgate.errors import InvalidSelector
 from pushgate.model.grouping import Labels
 from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote, is_utf8, raw
+from pushgate.model.slices import Sliced, finished
 
 _MAX_LENGTH: Final = 10_000
 # The memory that a compiled regular expression may take; RE2 refuses a larger one.
@@ -78,13 +79,26 @@ class Selector:
 
 
 def parse_selector(text: str) -> Selector:
-    """Return the selector in *text*; raise an InvalidSelector that says where it is wrong."""
+    """Return the selector in *text*.
+
+    Raises:
+        InvalidSelector: *text* is malformed; says where, and what to write there.
+    """
+    return finished(parsing(text))
+
+
+def parsing(text: str) -> Sliced[Selector]:
+    """Do :func:`parse_selector` in slices: there may be thousands of regular expressions."""
     if len(text) > _MAX_LENGTH:
         raise InvalidSelector(_MAX_LENGTH + 1, f"more than {_MAX_LENGTH} characters")
     if not is_utf8(text):
         position = next(at for at, character in enumerate(text, 1) if not is_utf8(character))
         raise InvalidSelector(position, "a byte that is not UTF-8")
-    return Selector(tuple(_matchers(_Tokens(text))))
+    matchers = []
+    for matcher in _matchers(_Tokens(text)):
+        matchers.append(matcher)
+        yield
+    return Selector(tuple(matchers))
 
 
 class _Token(NamedTuple):

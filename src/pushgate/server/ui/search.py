@@ -17,7 +17,7 @@ from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps, in_thread
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
-from pushgate.server.store.selector import Selector, matcher_text, parse_selector
+from pushgate.server.store.selector import matcher_text, parse_selector, parsing
 from pushgate.server.store.store import Store
 from pushgate.server.ui.values import age
 
@@ -101,10 +101,11 @@ class Search(NamedTuple):
 
     @property
     def is_slow(self) -> bool:
-        """Whether it has a regular expression that may take long."""
+        """Whether it has a regular expression that may take long, or may have very many."""
+        if len(self.text) > _MAX_WORDS_LENGTH:
+            return True
         with suppress(InvalidSelector):
-            selector = _selector(self.text)
-            return selector is not None and selector.is_slow
+            return self.text.startswith("{") and parse_selector(self.text).is_slow
         return False
 
     @property
@@ -207,7 +208,7 @@ async def matching_groups(store: Store, search: Search, now: int) -> tuple[Match
     take: _Take = in_steps
     try:
         if search.text:
-            accepts, take = _accepting(search.text)
+            accepts, take = await _accepting(search.text)
     except InvalidSelector as invalid:
         error = str(invalid)
     counts = Counts(Counter(), Counter(), Counter(), 0)
@@ -254,19 +255,14 @@ async def _each_name(sets: Counter[tuple[str, ...]]) -> Counter[str]:
     return counts
 
 
-def _selector(text: str) -> Selector | None:
-    """Return the selector that the *text* of a search is; None if it is words.
+async def _accepting(text: str) -> tuple[_Accepts, _Take]:
+    """Return the condition that the *text* of a search is, and how to apply it to groups.
 
     Raises:
-        InvalidSelector: it begins like one, and is none.
+        InvalidSelector: it begins like a selector, and is none.
     """
-    return parse_selector(text) if text.startswith("{") else None
-
-
-def _accepting(text: str) -> tuple[_Accepts, _Take]:
-    """Return the condition that the *text* of a search is, and how to apply it to groups."""
-    selector = _selector(text)
-    if selector:
+    if text.startswith("{"):
+        selector = await in_steps(parsing(text))
         take = in_thread if selector.is_slow else in_steps
         return (lambda row: selector.matches(row[0].key.labels)), take
     words = _Words(text.replace('"', "").casefold().split())
