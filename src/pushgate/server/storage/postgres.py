@@ -389,7 +389,8 @@ class PostgresJournal(Journal):
             )
         else:
             _log.warning(
-                "this server has missed too many changes; everything was loaded anew",
+                "this server has missed too many changes, or a backup was restored; everything "
+                "was loaded anew",
                 extra={"database": self.name},
             )
         changed += [(key, None) for key in before if key not in self._ids.groups]
