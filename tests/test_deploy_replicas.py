@@ -10,6 +10,7 @@ import yaml
 
 from pushgate.server.settings import parse
 from tests import services
+from tests.exchange import ask
 
 DEPLOY = services.ROOT / "deploy"
 UNIT = DEPLOY / "systemd" / "pushgate@.service"
@@ -94,3 +95,20 @@ def test_haproxy_understands_its_configuration(tmp_path):
         [program, "-c", "-f", str(file)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_haproxy_hands_a_push_on_while_a_replica_is_gone(tmp_path):
+    program = services.found("PUSHGATE_TEST_HAPROXY", "haproxy", "HAProxy")
+    (compose,) = documents("compose/replicas.yaml")
+    template, file = tmp_path / "template", tmp_path / "haproxy.cfg"
+    with services.pushgate() as gone, services.pushgate() as stays:
+        servers = "".join(f"    server s{to.port} 127.0.0.1:{to.port}\n" for to in (gone, stays))
+        content = re.sub(
+            r" +server-template .*\n", servers, compose["configs"]["haproxy"]["content"]
+        )
+        template.write_text(re.sub(r"^resolvers .*\n.*\n", "", content, flags=re.MULTILINE))
+        start = f"sed s/:9091/127.0.0.1:$1/ {template} > {file}; exec {program} -db -f {file}"
+        with services.running(["sh", "-c", start, "haproxy", "{port}"]) as proxy:
+            gone.kill()
+            answers = [ask(proxy.port, "PUT", "/metrics/job/j", b"m 1\n") for _ in range(4)]
+        assert [answer.status for answer in answers] == [200] * 4
