@@ -111,6 +111,14 @@ def test_chosen_names_only():
     assert gateway.render(build, names="build_info").families == 1
 
 
+@pytest.mark.parametrize("info", [None, {"version": "1"}])
+def test_a_function_that_fails_is_named_by_its_metric(info):
+    registry = CollectorRegistry(target_info=info)
+    Gauge("sensor", "", registry=registry).set_function(lambda: 1 / 0)
+    with pytest.raises(EncodingError, match="The collector sensor failed: ZeroDivisionError"):
+        PushGateway(registry=registry, properties=False).render()
+
+
 def test_what_is_no_collector_is_named_by_its_type():
     with pytest.raises(EncodingError, match="The collector str failed: AttributeError"):
         PushGateway(properties=False).render(["rows"])

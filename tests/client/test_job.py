@@ -225,6 +225,18 @@ def test_what_cannot_be_pushed_is_named_and_the_rest_is_pushed(collector, caplog
     assert "odd_summary" in caplog.text or "Sensor.collect" in caplog.text
 
 
+def test_a_metric_that_fails_takes_no_other_of_its_registry_with_it(registry, caplog):
+    Gauge("sensor", "", registry=registry).set_function(lambda: 1 / 0)
+    Gauge("later", "", registry=registry).set(4)
+    with rogue() as server, gateway(server).job_run(include=[registry]) as job:
+        job.gauge("own_sensor", "").set_function(lambda: 1 / 0)
+        job.gauge("own", "").set(5)
+    read = values(server.seen[0])
+    assert (read["rows"], read["later"], read["own"]) == (3, 4, 5)
+    assert "The collector sensor failed: ZeroDivisionError" in caplog.text
+    assert "The collector own_sensor failed: ZeroDivisionError" in caplog.text
+
+
 class Retry(Exception):
     """Stands for Celery's."""
 

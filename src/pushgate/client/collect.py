@@ -129,22 +129,41 @@ def report(error: EncodingError, left_out: LeftOut | None, cause: Exception) -> 
     left_out(error)
 
 
-def _collected(collector: Collector, left_out: LeftOut | None) -> Iterator[Metric]:
-    """Yield the metrics of *collector*, which may be a registry of many collectors."""
-    try:
-        yield from collector.collect()
-    except PushgatewayError:
-        raise
-    except Exception as error:  # noqa: BLE001  collectors are not our code
-        import traceback
+def _collected(source: Collector, left_out: LeftOut | None) -> Iterator[Metric]:
+    """Yield the metrics of *source*, which may be a registry of many collectors."""
+    for collector in _collectors_in(source):
+        try:
+            yield from collector.collect()
+        except PushgatewayError:
+            raise
+        except Exception as error:  # noqa: BLE001  collectors are not our code
+            failed = f"The collector {_name_of(collector, error)} failed: {described(error)}"
+            report(EncodingError(failed), left_out, error)
 
-        # The first frame outside of this module and of the registry is the collector's own.
-        where = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        between = {__name__, "prometheus_client.registry"}
-        own = [frame for frame in where if frame.f_globals.get("__name__") not in between]
-        name = own[0].f_code.co_qualname if own else type(collector).__qualname__
-        failed = f"The collector {name} failed: {described(error)}"
-        report(EncodingError(failed), left_out, error)
+
+def _collectors_in(source: Collector) -> Sequence[Collector]:
+    """Return the collectors of a registry, because the error of one ends its ``collect()``."""
+    from prometheus_client.registry import CollectorRegistry
+
+    if type(source) is not CollectorRegistry:
+        return (source,)
+    info = [source.restricted_registry(["target_info"])] if source.get_target_info() else []
+    return (*info, *source._collector_to_names)  # noqa: SLF001  nothing public lists them
+
+
+def _name_of(collector: Collector, error: Exception) -> str:
+    """Return the name of an instrument, or that of the function of *collector* that failed."""
+    import traceback
+
+    from prometheus_client.metrics import MetricWrapperBase
+
+    if isinstance(collector, MetricWrapperBase):
+        return str(collector._name)  # noqa: SLF001
+    # The first frame outside of this module and of a registry is the collector's own.
+    where = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    between = {__name__, "prometheus_client.registry"}
+    own = [frame for frame in where if frame.f_globals.get("__name__") not in between]
+    return own[0].f_code.co_qualname if own else type(collector).__qualname__
 
 
 def _of_all_processes() -> Iterator[Metric]:
