@@ -61,6 +61,9 @@ def test_a_selector_leaves_the_groups_that_prometheus_would(selector, labels):
     assert not matches(selector, **labels)
 
 
+LARGE = ".{1000}" * 3  # half of what a selector may have
+
+
 @pytest.mark.parametrize(
     ("selector", "position", "reason"),
     [
@@ -87,6 +90,7 @@ def test_a_selector_leaves_the_groups_that_prometheus_would(selector, labels):
         ('{job=~"(?=a)"}', 7, "invalid regular expression: invalid perl operator: (?="),
         ('{job="x",a=~"(a)\\\\1"}', 13, "invalid regular expression: invalid escape sequence"),
         ('{__name__="up"}', 2, "groups have no metric name; leave __name__ out"),
+        (f'{{a=~"{LARGE}",b=~"{LARGE}1"}}', 29, "too large together; use fewer"),
         ('{job="' + "a" * 10_000 + '"}', 10_001, "more than 10000 characters"),
     ],
 )

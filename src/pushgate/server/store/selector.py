@@ -20,7 +20,9 @@ from pushgate.model.slices import Sliced, finished
 
 _MAX_LENGTH: Final = 10_000
 # The memory that a compiled regular expression may take; RE2 refuses a larger one.
-_MAX_REGEX_BYTES: Final = 1 << 20
+_MAX_REGEX_BYTES: Final = 512 << 10
+# Of all regular expressions of a selector: some MiB, compiled in some 30 ms.
+_MAX_INSTRUCTIONS: Final = 40_000
 _MAX_SHOWN = 20
 # With a value of 64 KiB, so many instructions of regular expressions take 30 ms at most.
 _QUICK_INSTRUCTIONS: Final = 25
@@ -159,8 +161,15 @@ def _matchers(tokens: _Tokens) -> Iterator[Matcher]:
             f"{go_quote(tokens.seen.text)}}}",
         )
     tokens.take('"{"', "{")
+    instructions = 0
     while tokens.seen.text != "}":
-        yield _matcher(tokens)
+        position = tokens.seen.position
+        matcher = _matcher(tokens)
+        instructions += matcher.instructions
+        if instructions > _MAX_INSTRUCTIONS:
+            reason = "the regular expressions up to this one are too large together; use fewer"
+            raise InvalidSelector(position, reason)
+        yield matcher
         if tokens.seen.text != "}":
             tokens.take('"," or "}"', ",")
     tokens.take('"}"', "}")
