@@ -17,7 +17,7 @@ from pushgate.server.storage.backup import (
     restore_database,
     restore_file,
 )
-from pushgate.server.storage.journal import replacement
+from pushgate.server.storage.journal import Contents, replacement
 from pushgate.server.storage.opening import lock_file, open_database
 from pushgate.server.storage.sqlite import SqliteJournal
 from pushgate.server.store.aggregation import Aggregation, Operation
@@ -192,6 +192,22 @@ def test_a_backup_does_not_replace_the_file_of_a_running_server(file, url):
     lock.release()
     assert Path(file).read_bytes() == before
     assert [*Path(file).parent.iterdir()] == [Path(file)]
+
+
+def test_a_backup_does_not_begin_while_another_one_writes_the_same_file(
+    file, tmp_path, monkeypatch
+):
+    backup, check = tmp_path / "backup.db", backup_module._copy_checked
+
+    def meanwhile(*paths: Path) -> Contents:
+        with pytest.raises(StartupError, match="in use by another process"):
+            copy_file(Path(file), backup)
+        return check(*paths)
+
+    monkeypatch.setattr(backup_module, "_copy_checked", meanwhile)
+    copy_file(Path(file), backup)
+    assert content(str(backup)) == content(file)
+    assert {path.name for path in tmp_path.iterdir()} == {"pushgate.db", "backup.db"}
 
 
 def test_a_backup_is_not_changed_by_the_log_of_the_file_that_it_replaces(file, tmp_path):

@@ -220,15 +220,15 @@ def _replaced(target: Path) -> Iterator[Path]:
     If a server that was killed left a log of *target*, it would be taken for one of the draft.
     """
     draft, lock = beside(target, ".incomplete"), FileLock(target)
+    if not lock.acquire(0):  # perhaps by another backup, which writes the same draft
+        raise in_use(target)
     try:
         yield draft
-        if not lock.acquire(0):
-            raise in_use(target)
         remove_companions(target)
         put_in_place(draft, target)
     finally:
-        lock.release()
         remove_database(draft)
+        lock.release()
 
 
 def _keep_old(path: Path) -> None:
