@@ -91,6 +91,11 @@ def test_histograms_add_bucket_by_bucket():
     ]  # fmt: skip
 
 
+def test_the_bucket_of_infinity_adds_up_without_a_count():
+    one = '# TYPE h histogram\nh_bucket{le="1"} 1\nh_bucket{le="+Inf"} 4\n'
+    assert after([one, one])[:2] == ['h_bucket{le="1"} 2', 'h_bucket{le="+Inf"} 8']
+
+
 def test_histograms_of_different_buckets_keep_the_bounds_they_share():
     one = histogram(("1", 1), ("2", 3), ("5", 4), total=7, count=4)
     other = histogram(("2", 10), ("3", 11), ("5", 12), ("+Inf", 13), total=70, count=13)

@@ -276,7 +276,7 @@ def _shared_buckets(
 ) -> Sliced[tuple[tuple[str, ...], list[bytes]]]:
     """Return the bounds that both histograms have, and the sums of the counts below them.
 
-    Every histogram has the bound infinity, even if it is not written: its count.
+    Every histogram has the bound infinity; where it is not written, with its count.
     """
     below = yield from _by_bound(before)
     more_below = yield from _by_bound(more)
@@ -300,7 +300,7 @@ def _shared_buckets(
 
 def _by_bound(metric: _Metric) -> Sliced[dict[float, bytes]]:
     below = yield from mapping(zip(map(float, metric.bounds), metric.numbers, strict=False))
-    below[math.inf] = metric.numbers[-1]
+    below.setdefault(math.inf, metric.numbers[-1])
     return below
 
 
