@@ -286,6 +286,7 @@ ROWS = (
     Row("a search by an age of 60,000 hours", lambda: get("/?older_than=" + "1h" * 60_000), 200),
     Row("a static file, the first request of all", lambda: get("/static/style.css"), 200),
     Row("an If-None-Match header of 1 MB for a static file", lambda: get("/static/style.css", If_None_Match='W/"abc",' * 120_000), 200),
+    Row("an Origin header of 1 MB", lambda: Request("DELETE", JOB, headers=(("Origin", "http://" + "\xe9" * 1_000_000),)), 403),
     Row("an Accept header of 1 MB", lambda: get("/metrics", Accept="text/plain;q=0.5," * 55_000), 200),
     Row("an Accept-Encoding header of 1 MB", lambda: get("/metrics", Accept_Encoding="gzip;q=0.5," * 90_000), 200),
 )
