@@ -452,6 +452,14 @@ def test_a_page_says_when_the_gateway_is_gone_and_when_it_is_back(live, gateway)
     expect(live.locator("#bar")).to_be_empty()
 
 
+def test_a_page_says_when_the_gateway_hangs(live, gateway):
+    live.goto(gateway.url)
+    live.evaluate("""() => { fetch = (_, { signal }) => new Promise((_, fail) =>
+        signal?.addEventListener('abort', fail)) }""")
+    live.clock.run_for(40_000)
+    expect(live.locator("#bar")).to_have_text(re.compile("The gateway does not answer"))
+
+
 def test_nothing_is_sent_again_while_nothing_changes(live, gateway):
     live.goto(gateway.url)
     statuses: list[int] = []

@@ -4,6 +4,7 @@ import { recall, remember } from "./session.js";
 import { setClock } from "./times.js";
 
 const EVERY_MS = 5000;
+const NO_ANSWER_MS = 30_000;
 const STORED = "pushgate-paused";
 const live = document.getElementById("live");
 const toggle = document.getElementById("live-toggle");
@@ -23,11 +24,14 @@ async function fetched(isPoll) {
   url.username = url.password = url.hash = "";
   const headers = { Accept: "text/html", "If-None-Match": etag };
   if (isPoll) headers["Cache-Control"] = "max-stale";
+  const silent = new Error("The gateway does not answer");
+  const patience = new AbortController();
+  setTimeout(() => patience.abort(silent), NO_ANSWER_MS);
   let answer;
   try {
-    answer = await fetch(url, { headers, cache: "no-store" });
+    answer = await fetch(url, { headers, cache: "no-store", signal: patience.signal });
   } catch {
-    throw new Error("The gateway does not answer");
+    throw silent;
   }
   // 404 is the page of a group that is gone.
   if (!answer.ok && answer.status !== 304 && answer.status !== 404) throw new Error(`The gateway answers ${answer.status}`);
