@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from pushgate import AsyncPushGateway, ConfigurationError, EncodingError, PushGateway
-from tests.client.rogue import answer, rogue
+from tests.client.rogue import answer, raw_answer, rogue
 from tests.client.shared import STATUS
 from tests.delimited import PROTOBUF
 from tests.metrics_proto import decode
@@ -133,6 +133,25 @@ def test_headers_may_be_functions(caller):
         caller.call(gateway, "delete")
     assert [r.headers["x-n"] for r in server.seen] == ["1", "2"]
     assert server.seen[0].headers["x-tenant"] == "t"
+
+
+def test_a_header_is_sent_once_whatever_its_case(caller, registry):
+    heads = []
+
+    def play(connection, _):
+        heads.append(connection.recv(65536).lower())
+        connection.sendall(raw_answer(200, b"", {}))
+
+    own = {"user-agent": "me", "content-type": "x", "idempotency-key": "mine"}
+    with rogue(play) as server:
+        gateway = caller.make(server.url, job="j", registry=registry, headers=own)
+        caller.call(gateway, "push_add")
+    [head] = heads
+    names = [line.partition(b":")[0] for line in head.split(b"\r\n\r\n")[0].split(b"\r\n")]
+    assert len(names) == len(set(names))
+    assert b"user-agent: me\r\n" in head
+    assert b"idempotency-key: mine\r\n" in head
+    assert b"content-type: application/vnd.google.protobuf" in head
 
 
 def test_a_line_break_in_a_header_is_refused(caller):

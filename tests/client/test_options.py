@@ -175,6 +175,10 @@ def test_an_error_in_the_properties_is_not_sticky(monkeypatch):
             {"verify": "ca.pem"},
             "verify: expecting True or False; a file of authorities is ca_file=",
         ),
+        ({"verify": None}, "verify: expecting True or False.*, found NoneType"),
+        ({"enabled": None}, "enabled: expecting True or False, found NoneType"),
+        ({"retry": None}, "retry: expecting a Retry, or the number of retries, found NoneType"),
+        ({"client_cert": ("me.pem", None)}, "client_cert: expecting .certificate, key."),
         ({"ca_file": 1}, "ca_file: expecting a path"),
         ({"registry": "rows"}, "registry: expecting a registry, or another object with collect"),
         ({"bearer_token": 5}, "bearer_token: expecting text or a function, found int"),
@@ -200,6 +204,8 @@ def test_wrong_options_are_refused_at_once(options, message):
         ({"base": -1}, "base: expecting seconds, 0 or more, found -1"),
         ({"cap": float("inf")}, "cap: expecting seconds, 0 or more, found inf"),
         ({"cap": "10"}, "cap: expecting seconds, 0 or more, found '10'"),
+        ({"statuses": 503}, "statuses: expecting HTTP statuses, such as .503."),
+        ({"statuses": {"503"}}, "statuses: expecting HTTP statuses, such as .503."),
     ],
 )
 def test_an_impossible_retry_is_refused_at_once(options, message):

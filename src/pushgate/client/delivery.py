@@ -107,6 +107,8 @@ async def deliver(request: Request, way: Way) -> Delivery:
             if not isinstance(header, str):
                 header = bearer(await way.token(header, info, expires))
             headers["Authorization"] = header
+        # Their names are the same in any case (RFC 9110, 5.1), and the later ones count.
+        headers = dict({name.lower(): (name, value) for name, value in headers.items()}.values())
         attempts += 1
         outcome = await way.send(request._replace(headers=headers))
         # An error is an outcome, not an exception: whether it ends the push is decided here.

@@ -51,6 +51,8 @@ TokenSource = str | Callable[[], str | Awaitable[str]]
 _CONNECTION = ("ssl_context", "transport", "http_client")
 _CREDENTIALS = ("basic_auth", "bearer_token", "bearer_token_file")
 _TLS = ("verify", "ca_file", "ca_path", "ca_data", "client_cert")
+# None would be taken for False, and verify=None for an order not to verify.
+_NEVER_NONE = (bool, (Retry, int))
 # By type: what values must be instances of, and the same in words for the error.
 _KINDS: Mapping[Any, tuple[Any, str]] = {
     str | None: (str, "text"),
@@ -300,14 +302,18 @@ class Options:
                 raise ConfigurationError(f"{name}: expecting one of {expected}", key=name)
             if about.kinds is float:
                 checked_seconds(name, value)
-            elif value is not None:
+            elif value is not None or about.kinds in _NEVER_NONE:
                 # A bool is an int to isinstance, but no number of retries.
                 stray_bool = isinstance(value, bool) and about.kinds not in {bool, object}
                 if stray_bool or not isinstance(value, about.kinds):
                     raise wrong_type(name, about.expected, value)
         if self.basic_auth is not None and [type(part) for part in self.basic_auth] != [str, str]:
             raise ConfigurationError("basic_auth: expecting (user, password)", key="basic_auth")
-        if self.client_cert is not None and len(self.client_cert) not in {2, 3}:
+        pair = (self.client_cert or ())[:2]
+        if self.client_cert is not None and (
+            len(self.client_cert) not in {2, 3}
+            or not all(isinstance(path, str | os.PathLike) for path in pair)
+        ):
             raise ConfigurationError(
                 "client_cert: expecting (certificate, key) or (certificate, key, password)",
                 key="client_cert",

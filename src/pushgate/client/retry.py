@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping, Set as AbstractSet
+from collections.abc import Collection, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -51,6 +51,11 @@ class Retry:
                 raise ConfigurationError(
                     f"{name}: expecting seconds, 0 or more, found {value!r}", key="retry"
                 )
+        statuses: object = self.statuses
+        if not isinstance(statuses, Collection) or not all(isinstance(n, int) for n in statuses):
+            raise ConfigurationError(
+                "statuses: expecting HTTP statuses, such as {503}", key="retry"
+            )
 
     def pause(self, retry: int, failure: PushgatewayError) -> float:
         """Return the seconds to wait before retry number *retry*, counted from 0."""
