@@ -191,6 +191,8 @@ def test_probes_only_connect_where_a_password_may_be_asked():
     exempts = "webConfiguration.existingSecret.exemptsHealthEndpoints=true"
     probe = container(rendered("--values", file, "--set", exempts))["readinessProbe"]
     assert probe["httpGet"]["path"] == "/-/ready"
+    own = '--set-json=readiness.probe={"httpGet": null, "exec": {"command": ["true"]}}'
+    assert container(rendered("--values", file, own))["readinessProbe"]["exec"]
 
 
 def test_more_replicas_need_a_database():
@@ -206,6 +208,7 @@ def test_more_replicas_need_a_database():
         ("postgres.existingSecret.name=s,persistentVolume.enabled=true", "leave out one of them"),
         ("strategy.type=RollingUpdate,persistentVolume.enabled=true", "leave strategy out"),
         ("networkPolicy.allowAll=false", "neither allowAll nor customSelectors"),
+        (f"webConfiguration.basicAuthUsers.jobs={'é' * 37}", "the password of jobs in webConf"),
         ("ingress.enabled=true", "ingress.enabled needs ingress.hosts"),
         ("replicaCounts=2", "replicaCounts"),
         ("podAntiAffinity=strong", "podAntiAffinity"),

@@ -60,6 +60,11 @@ labels:
 {{- if and .Values.networkPolicy (not .Values.networkPolicy.allowAll) (not .Values.networkPolicy.customSelectors) }}
 {{- fail "networkPolicy has neither allowAll nor customSelectors: set one of them" }}
 {{- end }}
+{{- range $user, $password := .Values.webConfiguration.basicAuthUsers }}
+{{- if gt (len $password) 72 }}
+{{- fail (printf "the password of %s in webConfiguration.basicAuthUsers is longer than the 72 bytes that bcrypt takes: shorten it" $user) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.enabled needs ingress.hosts: the names under which clients push" }}
 {{- end }}

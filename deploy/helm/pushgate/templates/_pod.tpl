@@ -1,7 +1,7 @@
 {{/* A probe, which asks over HTTP unless only the secret of another knows whether that needs a password. */}}
 {{- define "pushgate.probe" -}}
 {{- $existing := .root.Values.webConfiguration.existingSecret | default dict -}}
-{{- if and $existing.name (not $existing.exemptsHealthEndpoints) }}
+{{- if and .probe.httpGet $existing.name (not $existing.exemptsHealthEndpoints) }}
 tcpSocket:
   port: {{ .probe.httpGet.port }}
 {{ toYaml (omit .probe "httpGet") }}
