@@ -43,7 +43,9 @@ def test_errors_do_not_stop_it_and_are_not_repeated(caplog):
     assert "pushing works again after 2 failures" in caplog.text
 
 
-@pytest.mark.parametrize(("interval", "jitter"), [(0, 0.1), (-1, 0.1), (1, 1.5), (1, "0.1")])
+@pytest.mark.parametrize(
+    ("interval", "jitter"), [(0, 0.1), (-1, 0.1), (None, 0.1), (1, 1.5), (1, "0.1"), (1, None)]
+)
 def test_impossible_intervals_are_refused(interval, jitter):
     with pytest.raises(ConfigurationError):
         PushGateway(properties=False).periodic(interval, jitter=jitter)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Any, Literal, Self, TypeAlias
 
 from pushgate.client.operation import finished
-from pushgate.client.options import checked_seconds
+from pushgate.client.options import checked_seconds, wrong_type
 from pushgate.errors import ConfigurationError
 from pushgate.log import Level, log
 
@@ -25,7 +25,8 @@ class Schedule:
     """
 
     def __init__(self, gateway: Any, interval: float, jitter: float, final: Final) -> None:
-        checked_seconds("interval", interval)
+        if checked_seconds("interval", interval) is None:
+            raise wrong_type("interval", "seconds", interval)
         share: object = jitter  # whatever the caller says it is
         if not isinstance(share, int | float) or not 0 <= share < 1:
             raise ConfigurationError(
