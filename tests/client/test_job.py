@@ -290,7 +290,11 @@ def test_what_is_to_be_ignored_is_checked_before_the_job_runs(ignore):
         PushGateway(**DEAD).job_run(ignore=ignore)
 
 
-@pytest.mark.parametrize("reaction", ["Raise", None, ["raise"]])
+async def coroutine(_):
+    raise AssertionError("nobody would await this")
+
+
+@pytest.mark.parametrize("reaction", ["Raise", None, ["raise"], coroutine])
 def test_a_misspelled_reaction_to_errors_is_refused_before_the_job_runs(reaction):
     with pytest.raises(ConfigurationError, match="on_push_error: expecting 'log', 'raise' or a f"):
         PushGateway(**DEAD).job_run(on_push_error=reaction)

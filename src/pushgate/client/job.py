@@ -60,8 +60,10 @@ class JobRun:
     ) -> None:
         if not all(BaseException in getattr(kind, "__mro__", ()) for kind in ignore):
             raise ConfigurationError("ignore: expecting exception classes", key="ignore")
-        if on_push_error not in ("log", "raise") and not callable(on_push_error):
-            expected = "expecting 'log', 'raise' or a function"
+        # Nobody would await what a coroutine function returns.
+        is_function = callable(on_push_error) and not inspect.iscoroutinefunction(on_push_error)
+        if on_push_error not in ("log", "raise") and not is_function:
+            expected = "expecting 'log', 'raise' or a function that is no coroutine function"
             raise ConfigurationError(f"on_push_error: {expected}", key="on_push_error")
         self._gateway = gateway
         self._ignore = ignore
