@@ -533,6 +533,19 @@ def test_a_server_that_missed_too_much_loads_everything_anew(servers, caplog, mo
     assert "has missed too many changes" in caplog.text
 
 
+def test_a_database_whose_turns_were_all_deleted_is_loaded_anew_once(servers, postgres, name):
+    one, other = servers
+    one.turn(put(key("a"), "m 1\n"))
+    postgres.psql("DELETE FROM pushgate_turns", name)
+    assert one.look() is None
+    assert other.look().is_all
+    assert other.look() is None
+    other.turn(put(key("b"), "m 1\n"))
+    one.look()
+    assert state(one.store) == state(other.store)
+    assert (one.journal.losses, other.journal.losses) == (0, 0)
+
+
 def test_old_turns_are_deleted_but_for_the_last_one(servers, postgres, name, monkeypatch):
     monkeypatch.setattr(postgres_journal, "_TIDY_ROWS", 2)
     one, other = servers

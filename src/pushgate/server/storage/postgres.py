@@ -324,7 +324,8 @@ class PostgresJournal(Journal):
             found = [*map(self._in_pieces, parts)]
         self._check(head)
         *_, last_stamp, rev, stamp, last_group, last_shape = head
-        if last_stamp != self._seen.stamp or rev > self._seen.rev + _MAX_MISSED:
+        is_known = last_stamp == self._seen.stamp or self._seen == (rev, stamp)
+        if not is_known or rev > self._seen.rev + _MAX_MISSED:
             differs = last_stamp not in {None, self._seen.stamp}
             return self._reload(is_loss=differs or rev < self._seen.rev)
         news = None
