@@ -1,6 +1,7 @@
 import base64
 import json
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -198,6 +199,15 @@ def test_the_default_job_is_the_script(tmp_path, monkeypatch, argv0, expected):
     monkeypatch.setattr(sys, "argv", [argv0])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     assert default_job() == expected
+
+
+def test_a_script_that_has_changed_its_directory_is_the_default_job(tmp_path):
+    code = "import os; os.chdir('/')\nfrom pushgate import PushGateway; print(PushGateway().job)"
+    (tmp_path / "nightly.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "nightly.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "nightly\n"
 
 
 def test_the_default_job_of_a_module_is_its_name(monkeypatch):

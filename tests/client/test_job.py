@@ -295,7 +295,7 @@ async def coroutine(_):
 
 
 @pytest.mark.parametrize("reaction", ["Raise", None, ["raise"], coroutine])
-def test_a_misspelled_reaction_to_errors_is_refused_before_the_job_runs(reaction):
+def test_an_impossible_reaction_to_errors_is_refused_before_the_job_runs(reaction):
     with pytest.raises(ConfigurationError, match="on_push_error: expecting 'log', 'raise' or a f"):
         PushGateway(**DEAD).job_run(on_push_error=reaction)
 

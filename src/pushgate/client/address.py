@@ -209,13 +209,17 @@ def push_url(
 def default_job() -> str:
     """Return the name of the running program: module, script, or ``unknown_job``."""
     # Started with ``python -m``, a program has a spec, and its argv[0] is a path to __main__.py.
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != "__main__":
         return str(spec.name).removesuffix(".__main__")
     script = sys.argv[0] if sys.argv else ""
-    if not os.path.isfile(script):
-        return UNKNOWN_JOB
-    return os.path.splitext(os.path.basename(script))[0]
+    name = os.path.basename(script)
+    # Once the program has changed its directory, only its __file__ is still a path to it.
+    file = str(getattr(main, "__file__", ""))
+    if name and (os.path.isfile(script) or file.endswith(f"/{name}")):
+        return os.path.splitext(name)[0]
+    return UNKNOWN_JOB
 
 
 def instance_label(kind: str, address: Address) -> str:
