@@ -7,11 +7,11 @@ ARG BASE=docker.io/library/python:3.13-slim
 FROM $BASE AS build
 WORKDIR /build
 COPY requirements/ requirements/
-RUN python3 -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt
-RUN python3 -m venv --without-pip /opt/pushgate && /opt/build/bin/pip --python /opt/pushgate/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements/server.txt
+RUN pip install --no-cache-dir --target /opt/build --require-hashes -r requirements/build.txt
+RUN python3 -m venv --without-pip /opt/pushgate && pip --python /opt/pushgate/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements/server.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src/ src/
-RUN /opt/build/bin/python -m hatchling build -t wheel && /opt/build/bin/pip --python /opt/pushgate/bin/python install --no-cache-dir --no-index --no-deps dist/*.whl
+RUN PYTHONPATH=/opt/build python3 -m hatchling build -t wheel && pip --python /opt/pushgate/bin/python install --no-cache-dir --no-index --no-deps dist/*.whl
 
 FROM $BASE
 LABEL org.opencontainers.image.title="Pushgate" org.opencontainers.image.description="A Prometheus Pushgateway in Python" org.opencontainers.image.licenses="Apache-2.0"
