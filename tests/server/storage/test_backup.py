@@ -87,6 +87,19 @@ def test_a_restore_whose_every_turn_is_lost_is_an_error(file, url, monkeypatch):
     assert stored(url) == {}
 
 
+def test_a_damaged_database_is_restored_as_its_message_says(postgres, file):
+    name = postgres.database()
+    url = postgres.url_of(name)
+    restore_database(Path(file), url, replace=True)
+    postgres.psql("UPDATE pushgate_groups SET state = set_byte(state, 9, 77)", name)
+    with pytest.raises(StartupError, match="it is damaged: restore") as damaged:
+        restore_database(Path(file), url, replace=True)
+    tables = str(damaged.value).rpartition("drop its tables: ")[2]
+    postgres.psql(f"DROP TABLE {tables}", name)
+    restore_database(Path(file), url, replace=True)
+    assert stored(url).keys() == {"a", "b"}
+
+
 def test_a_running_server_forgets_that_it_applied_what_a_restore_undid(url, tmp_path):
     push = post(key("a"), "# TYPE m counter\nm 1\n", 5)._replace(once=b"k")
     journal, contents = open_database(url)

@@ -486,7 +486,10 @@ class PostgresJournal(Journal):
 
 _NOT_ALLOWED: Final = "42501"
 _GRANT: Final = "grant the role the right to create tables, or to use the existing ones"
-_RESTORE: Final = "it is damaged: restore the database from a backup"
+_RESTORE: Final = (
+    "it is damaged: restore the database from a backup; before pushgate restore, drop its tables: "
+    "pushgate_head, pushgate_turns, pushgate_groups, pushgate_shapes"
+)
 _DEFAULT_ADVICE: Final = "check --persistence.url, and that the database runs and accepts the role"
 
 
