@@ -17,7 +17,8 @@ scrape_configs:
 """
 WITHIN = 20
 TEXT = {
-    "points twice": '# TYPE h histogram\nh_bucket{le="1"} 1\nh_bucket{le="1"} 2\nh_count 1\n',
+    # Not h: of a family, a Prometheus asks only the first metric whether it is native.
+    "points twice": '# TYPE c histogram\nc_bucket{le="1"} 1\nc_bucket{le="1"} 2\nc_count 1\n',
     "points of no order": '# TYPE s summary\ns{quantile="NaN"} 1\ns{quantile="5"} 1\ns_sum NaN\n',
     "an empty label beside none": 'm{l=""} 1\nm 2\n',
     "a gauge histogram": '# TYPE x gaugehistogram\nx_bucket{le="1"} 1\n',
@@ -45,6 +46,7 @@ HISTOGRAMS = {
         "zero_count_float": float("nan"),
         "positive_floats": ([(0, 1)], [-2.0]),
     },
+    "float count too small": {"sample_count_float": 1.0, "positive_floats": ([(0, 1)], [2.5])},
     "more than 63 bits": {"sample_count": 2**63 + 1, "positive": ([(0, 2)], [1, 2**63 - 1])},
     "deltas without spans": {"sample_count": 2, "zero_threshold": 0.0, "positive": ([], [2])},
 }
