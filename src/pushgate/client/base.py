@@ -234,7 +234,8 @@ class GatewayBase(Generic[_Job, _Periodic]):
         Args:
             collectors: One or more collectors to push instead of the registry.
             names: Push only metrics with these names.
-            exclude: A function that is given a name, and returns whether to leave that metric out.
+            exclude: A function that is given a name, of a counter without ``_total``, and returns
+                whether to leave that metric out.
             deadline: Seconds for all attempts together, instead of the gateway's.
 
         Raises:
