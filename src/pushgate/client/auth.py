@@ -103,7 +103,7 @@ def basic(user: str, password: str) -> str:
 
 
 def bearer(token: str, *, called: str = "The bearer token", key: str = "bearer_token") -> str:
-    """Return the header of a bearer token (RFC 6750, 2.1), which an error gives these names.
+    """Return the header of a bearer token (RFC 6750, 2.1). An error says what it is *called*.
 
     Blanks around the token are dropped: secrets are often stored with a line feed at the end.
 
