@@ -16,7 +16,6 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 import cramjam
@@ -156,15 +155,15 @@ GIGABYTE = 1 << 30
 ZEROS = bytes(1 << 20)
 
 
-@cache
 def gzip_bomb(size: int) -> bytes:
-    deflate = zlib.compressobj(9, wbits=31)
-    parts = [deflate.compress(ZEROS) for _ in range(size // len(ZEROS))]
-    return b"".join([*parts, deflate.flush()])
+    return b"\x1f\x8b\x08" + bytes(7) + deflate_bomb(size)
 
 
 def deflate_bomb(size: int) -> bytes:
-    return gzip_bomb(size)[10:-8]  # gzip without what it adds to deflate
+    deflate = zlib.compressobj(9, wbits=-15)
+    # What was flushed so means the same wherever it stands.
+    part = deflate.compress(ZEROS) + deflate.flush(zlib.Z_FULL_FLUSH)
+    return part * (size // len(ZEROS))
 
 
 def zstd_bomb(size: int) -> bytes:
