@@ -256,3 +256,14 @@ def test_what_root_restores_belongs_to_whom_the_directory_belongs(file, tmp_path
     restore_file(Path(file), restored, replace=False)
     assert (restored.stat().st_uid, restored.stat().st_gid) == (65534, 65533)
     assert restored.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_given_to_anybody_is_restored_nevertheless(
+    file, tmp_path, monkeypatch
+):
+    def squash(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "chown", squash)  # as on a network file system
+    restore_file(Path(file), tmp_path / "restored.db", replace=False)
+    assert content(str(tmp_path / "restored.db")) == content(file)

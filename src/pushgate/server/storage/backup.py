@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -85,9 +85,9 @@ def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
             raise StartupError(f"{target} exists: give --replace to put the backup in its place")
         fresh = beside(target, ".restoring")
         contents = copy_file(backup, fresh)
-        if os.geteuid() == 0:  # the server may be another user, to whom the directory belongs
-            owner = target.parent.stat()
-            os.chown(fresh, owner.st_uid, owner.st_gid)
+        owner = target.parent.stat()
+        with suppress(OSError):  # only root may, and not everywhere
+            os.chown(fresh, owner.st_uid, owner.st_gid)  # those of the server, perhaps
         _keep_old(target)
         put_in_place(fresh, target)
     except OSError as error:
