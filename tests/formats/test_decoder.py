@@ -104,9 +104,12 @@ def test_the_first_body_of_a_format_takes_long(decoder, content_type, body):
     [
         bytes(60_000),  # as many families without a name
         bodies.body(bodies.family(name=b"h", type=4, metric=[{"histogram": {}}] * 5000)),
+        bodies.body(
+            bodies.family(name=b"h", type=4, metric=[{"histogram": {"bucket": [{}] * 9000}}])
+        ),
         bodies.body(bodies.family(name=b"c", type=0, metric=[{"gauge": {}}] * 1000)),
     ],
-    ids=["empty families", "empty histograms", "metrics of the wrong type"],
+    ids=["empty families", "empty histograms", "empty buckets", "metrics of the wrong type"],
 )
 def test_messages_that_clients_rarely_write_take_long(decoder, body):
     decoder.read(GAUGE, PROTOBUF, b"")

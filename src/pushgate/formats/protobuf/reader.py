@@ -557,7 +557,9 @@ class _Scanner:
         from google.protobuf.message import DecodeError
 
         self._is_unusual = True
-        if len(value) > HARMLESS or may_have_large_integer(value):
+        # A bucket may take two bytes.
+        most_bytes = min(HARMLESS, 4 * self._most_series)
+        if len(value) > most_bytes or may_have_large_integer(value):
             raise Unusual
         try:
             metric = message_class("Metric").FromString(value)
