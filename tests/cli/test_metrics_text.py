@@ -63,6 +63,11 @@ def test_openmetrics_with_exemplars_and_created_times_needs_no_library_of_the_se
     assert read_metrics(text, "x").body == b"# TYPE rows_total counter\nrows_total 3\n"
 
 
+def test_two_ways_to_write_times_of_a_series_are_refused():
+    with pytest.raises(EncodingError, match="one series has times both"):
+        read_metrics(b"# TYPE a gauge\na 1 1\na 1 1e3\n# EOF\n", "x")
+
+
 def test_openmetrics_becomes_text():
     text = read_metrics(b'# TYPE rows counter\nrows_total 3 # {a="b"} 1\n# EOF\n', "x")
     assert text.body == b"# TYPE rows_total counter\nrows_total 3\n"

@@ -147,6 +147,10 @@ def _from_openmetrics(data: bytes, source: str, *, strip_timestamps: bool) -> by
         ) from error
     except (InvalidBody, ValueError) as error:
         raise EncodingError(f"{source}: {error}") from error
+    except AttributeError as error:  # of prometheus_client, which compares one with the other
+        raise EncodingError(
+            f"{source}: one series has times both as decimals and in exponential notation"
+        ) from error
     timestamps: Literal["strip", "error"] = "strip" if strip_timestamps else "error"
     # Written by the client, which knows where the two formats differ in the suffixes of names.
     writer = PushGateway(job="text", format="text", timestamps=timestamps, properties=False)
