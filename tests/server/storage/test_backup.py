@@ -11,6 +11,7 @@ from pushgate.errors import StartupError
 from pushgate.model.slices import finished
 from pushgate.server.storage import backup as backup_module, database, postgres
 from pushgate.server.storage.backup import (
+    check_file,
     copy,
     copy_database,
     copy_file,
@@ -25,8 +26,10 @@ from pushgate.server.store.change import Fail
 from pushgate.server.store.group import Block, Failure, Group
 from pushgate.server.store.rules import Rule, Rules
 from pushgate.server.store.store import Step, Store
+from tests.forked import status_of
 from tests.postgres import Postgres
 from tests.server.pushes import key, post, pushed, put
+from tests.server.storage.dying import restore_and_die
 
 
 def stored(url: str) -> dict[str, bytes]:
@@ -225,11 +228,7 @@ def test_a_backup_does_not_begin_while_another_one_writes_the_same_file(
 
 def test_a_backup_is_not_changed_by_the_log_of_the_file_that_it_replaces(file, tmp_path):
     backup = tmp_path / "backup.db"
-    with closing(SqliteJournal(backup)) as journal:  # a server on the last backup
-        journal.load()
-        journal.append(Store().admit(put(key("old"), "m 1\n", 9)))
-        log = Path(f"{backup}-wal").read_bytes()
-    Path(f"{backup}-wal").write_bytes(log)  # as if it had been killed
+    as_a_killed_server_left(backup, "old")
     copy_file(Path(file), backup)
     assert content(str(backup)) == content(file)
 
@@ -267,3 +266,40 @@ def test_a_file_that_cannot_be_given_to_anybody_is_restored_nevertheless(
     monkeypatch.setattr(os, "chown", squash)  # as on a network file system
     restore_file(Path(file), tmp_path / "restored.db", replace=False)
     assert content(str(tmp_path / "restored.db")) == content(file)
+
+
+def as_a_killed_server_left(path: Path, job: str) -> None:
+    """Makes a file that holds nothing, with a log beside it that has a push to *job*."""
+    with closing(SqliteJournal(path)) as journal:
+        journal.load()
+        empty = path.read_bytes()
+        journal.append(Store().admit(put(key(job), "m 1\n", 9)))
+        log = Path(f"{path}-wal").read_bytes()
+    path.write_bytes(empty)
+    Path(f"{path}-wal").write_bytes(log)
+
+
+def test_a_log_whose_file_is_gone_does_not_get_into_what_is_restored(file, tmp_path):
+    target = tmp_path / "target.db"
+    as_a_killed_server_left(target, "old")
+    target.unlink()
+    restore_file(Path(file), target, replace=True)
+    assert content(str(target)) == content(file)
+
+
+def test_whenever_a_restore_dies_there_is_all_that_was_or_all_that_is_restored(file, tmp_path):
+    target = tmp_path / "target.data"
+    restored, old = ["a", "b"], ["old"]
+    seen = []
+    for step in range(60):
+        for left in tmp_path.glob("target.data*"):
+            left.unlink()
+        as_a_killed_server_left(target, "old")
+        status = status_of(restore_and_die, Path(file), target, step)
+        seen.append(sorted(group.key.job for group in check_file(target).groups))
+        if status == 0:
+            break
+    assert status == 0
+    assert seen == [old] * seen.count(old) + [restored] * seen.count(restored)
+    [kept] = tmp_path.glob("target.data.replaced-*Z")
+    assert [group.key.job for group in check_file(kept).groups] == old

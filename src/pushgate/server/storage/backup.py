@@ -233,6 +233,11 @@ def _replaced(target: Path) -> Iterator[Path]:
 
 def _keep_old(path: Path) -> None:
     """Give *path* and its log a second name, and remove the log under the first."""
+    if path.exists():
+        # The log of a server that was killed is written back, so that nothing is missing under the
+        # first name meanwhile; that of a file which cannot be opened is kept.
+        with suppress(StartupError):
+            SqliteJournal(path).close()
     kept = dated(path, ".replaced")
     for suffix in ("", *COMPANIONS):
         old = beside(path, suffix)
