@@ -4,6 +4,7 @@ Every row is sent to a server process of its own while a second connection polls
 """
 
 import struct
+from base64 import b64encode
 from pathlib import Path
 
 from tests.abuse.requests import Request, Row, delete, get, gzipped, patch, post, put
@@ -115,6 +116,12 @@ def groups(count: int):
 def long_keys(count: int = 500):
     """Yield pushes that make *count* groups with a label value of 60 kB."""
     return (put(f"/metrics/job/j{n}/l/{'v' * 60_000}", b"m 1\n") for n in range(count))
+
+
+def named_by_control_characters():
+    """Yield pushes of jobs with a name of 60 kB, each character of which is escaped."""
+    names = (b64encode(b"\x01" * 60_000 + b"%d" % n, b"-_").decode() for n in range(20))
+    return (put(f"/metrics/job@base64/{name}", b"m 1\n") for name in names)
 
 
 def one_long_value():
@@ -252,6 +259,7 @@ ROWS = (
     Row("the page with 10,000 groups", lambda: get("/"), 200, lambda: groups(10_000)),
     Row("a search in 10,000 groups", lambda: get("/?q=l9+x"), 200, lambda: groups(10_000)),
     Row("a search for 200 words in 500 label values of 60 kB", lambda: get("/?q=" + "+".join(["v="] + ["v"] * 200)), 200, long_keys),
+    Row("the page with names of jobs of 60 kB to escape", lambda: get("/"), 200, named_by_control_characters),
     Row("the groups to delete, 500 label values of 60 kB", lambda: get("/ui/groups"), 200, long_keys),
     Row("first scrape of 500 label values of 60 kB, gzip", lambda: get("/metrics", Accept_Encoding="gzip"), 200, long_keys),
     Row("first scrape of 500 label values of 60 kB, protobuf", lambda: get("/metrics", Accept=PROTOBUF), 200, long_keys),

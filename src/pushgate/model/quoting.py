@@ -5,6 +5,7 @@ that is not UTF-8 becomes a lone surrogate, and survives the round trip.
 """
 
 import re
+from collections.abc import Callable
 
 _SHORT = {
     "\a": r"\a",
@@ -16,7 +17,7 @@ _SHORT = {
     "\v": r"\v",
     "\\": r"\\",
 }
-_SPECIAL = re.compile("[^ -~]")  # perhaps
+_QUOTED = {**_SHORT, '"': r"\""}
 _PROTOTEXT = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 # Go's prototext escapes control characters only; other characters stay UTF-8.
 _PROTOTEXT_SPECIAL = re.compile('[\0-\x1f"\\\\\x7f-\x9f\udc80-\udcff]')
@@ -62,11 +63,27 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+class _Escapes(dict[int, str]):
+    """What ``str.translate`` puts for each character: each is escaped once, however often it comes.
+
+    Made for one text, because there are a million characters to remember.
+    """
+
+    def __init__(self, escape: Callable[[str], str]) -> None:
+        super().__init__()
+        self._escape = escape
+
+    def __missing__(self, code: int) -> str:
+        escaped = self[code] = self._escape(chr(code))
+        return escaped
+
+
 def go_quote(text: str) -> str:
     """Return *text* in double quotes as Go's ``%q`` writes it."""
-    quoted = text.replace("\\", r"\\").replace('"', r"\"")
-    if not text.isprintable():
-        quoted = _SPECIAL.sub(lambda found: _SHORT.get(found[0]) or _escaped(found[0]), quoted)
+    if text.isprintable():
+        quoted = text.replace("\\", r"\\").replace('"', r"\"")
+    else:
+        quoted = text.translate(_Escapes(lambda c: _QUOTED.get(c) or _escaped(c)))
     return f'"{quoted}"'
 
 
@@ -77,9 +94,14 @@ def go_quote_byte(byte: int) -> str:
     return f"'{escapes.get(character) or _escaped(character)}'"
 
 
+def _prototext_escaped(character: str) -> str:
+    if not _PROTOTEXT_SPECIAL.match(character):
+        return character
+    return _PROTOTEXT.get(character) or _escaped(character)
+
+
 def prototext_quote(text: str) -> str:
     """Return *text* in double quotes as protobuf's text format writes a string."""
-    quoted = _PROTOTEXT_SPECIAL.sub(
-        lambda found: _PROTOTEXT.get(found[0]) or _escaped(found[0]), text
-    )
-    return f'"{quoted}"'
+    if _PROTOTEXT_SPECIAL.search(text):
+        text = text.translate(_Escapes(_prototext_escaped))
+    return f'"{text}"'

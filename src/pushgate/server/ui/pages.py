@@ -74,6 +74,7 @@ _MAX_ETAGS_BYTES = 1000
 _MAX_DELETED = 1000
 _MAX_CHIP = 80
 _MAX_FACETS = 10
+_MAX_FACET = 1000  # characters: the link repeats the name, with each escaped twice
 _MAX_VALUE = 4000
 _AGES_SECONDS = 10
 
@@ -143,7 +144,11 @@ async def groups(context: AppContext, scope: Scope) -> Iterator[str]:
         ".",
         result=result,
         rows=rows,
-        jobs=result.counts.jobs.most_common(_MAX_FACETS),
+        jobs=[
+            (job, count)
+            for job, count in result.counts.jobs.most_common(_MAX_FACETS)
+            if len(job) <= _MAX_FACET
+        ],
         labels=result.counts.labels.most_common(_MAX_FACETS),
         series=store.series,
         may_wipe=may_wipe,
