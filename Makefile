@@ -24,8 +24,8 @@ export PYTHONDONTWRITEBYTECODE :=
 run: $(SERVER)  ## the gateway, its data in ./data; flags: make run ARGS="--web.listen-address=:9099"
 	$(BIN)/pushgate serve $(ARGS)
 
-# More than there are cores, because many tests wait for clocks, disks and other processes.
-TESTS_AT_ONCE ?= 3
+# Twice the cores of a small machine, because many tests wait for clocks, disks and other processes.
+TESTS_AT_ONCE ?= 4
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal --ignore=tests/interop --ignore=tests/abuse
