@@ -270,6 +270,33 @@ def test_a_deletion_that_fails_says_why(page, gateway):
     expect(page.get_by_role("dialog")).to_contain_text('{job="backup"}')
 
 
+@only(ON_DESKTOP)
+def test_a_list_that_comes_late_changes_no_other_question(page, gateway):
+    for job in ("backup", "report", "reports"):
+        gateway.push(job)
+    page.goto(f"{gateway.url}?q=report")
+    page.evaluate(
+        """() => {
+            const {fetch} = window;
+            window.fetch = (...request) => new Promise((answer) => {
+                window.goOn = async () => answer(await fetch(...request));
+            });
+        }"""
+    )
+    page.get_by_role("button", name="Delete these 2").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Delete these groups?")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Actions for reports").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    expect(dialog).to_contain_text('{job="reports"}')
+    page.evaluate("window.goOn()")
+    page.wait_for_timeout(200)
+    expect(dialog).to_contain_text("Delete this group?")
+    expect(dialog).not_to_contain_text('{job="report"}')
+
+
 @only(WITHOUT_SCRIPTS)
 def test_without_scripts_nothing_is_offered_that_needs_them(page, gateway):
     gateway.push("backup")

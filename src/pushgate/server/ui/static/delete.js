@@ -47,7 +47,12 @@ async function removeAll(groups) {
   return failures;
 }
 
+// The question that the dialog shows: Escape may have closed it, and another one opened it anew.
+let shown;
+
 async function ask(question, load, done) {
+  const self = (shown = {});
+  const isShown = () => dialog.open && shown === self;
   let groups = [];
   title.textContent = question;
   error.textContent = "";
@@ -58,23 +63,28 @@ async function ask(question, load, done) {
     event.preventDefault();
     busy(true);
     const failures = await removeAll(groups);
-    busy(false);
-    if (failures.length) {
-      what.replaceChildren(...groups.map(named));
-      error.textContent = `Not deleted: ${failures[0]}`;
-      return;
+    const failure = failures.length ? `Not deleted: ${failures[0]}` : "";
+    if (isShown()) {
+      busy(false);
+      if (failure) {
+        what.replaceChildren(...groups.map(named));
+        error.textContent = failure;
+        return;
+      }
+      dialog.close();
     }
-    dialog.close();
     await done();
-    say("Deleted.");
+    say(failure || "Deleted.");
   };
   dialog.showModal();
   try {
     groups = await load();
+    if (!isShown()) return;
     if (groups.length > 1) title.textContent = `Delete these ${groups.length.toLocaleString("en")} groups?`;
     what.replaceChildren(...groups.map(named));
     busy(false);
   } catch (failure) {
+    if (!isShown()) return;
     buttons[0].disabled = false;
     error.textContent = `The groups could not be listed: ${failure.message}`;
   }
