@@ -1,5 +1,7 @@
 import os
+import shutil
 import ssl
+import subprocess
 
 import pytest
 import trustme
@@ -44,6 +46,14 @@ def test_a_private_authority_is_trusted_by_file_data_or_context(caller, authorit
         for options in ({"ca_file": ca_file}, {"ca_data": pem}, {"ssl_context": own}):
             gateway = caller.make(server.url, job="j", **options)
             assert caller.call(gateway, "delete").status == 202
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl: install it")
+def test_an_authority_may_be_in_one_of_several_directories(caller, authority, ca_file):
+    subprocess.run(["openssl", "rehash", ca_file.parent], check=True)
+    with rogue(answer(202), tls=context(authority)) as server:
+        gateway = caller.make(server.url, job="j", ca_path=f"/no/such/directory:{ca_file.parent}")
+        assert caller.call(gateway, "delete").status == 202
 
 
 @pytest.mark.parametrize("has_memory_files", [True, False])

@@ -234,8 +234,8 @@ class GatewayBase(Generic[_Job, _Periodic]):
         Args:
             collectors: One or more collectors to push instead of the registry.
             names: Push only metrics with these names.
-            exclude: A function that is given a name, of a counter without ``_total``, and returns
-                whether to leave that metric out.
+            exclude: A function that is given the name of each metric, without ``_total`` or
+                ``_info``, and returns whether to leave it out.
             deadline: Seconds for all attempts together, instead of the gateway's.
 
         Raises:

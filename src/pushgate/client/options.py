@@ -232,7 +232,8 @@ class Options:
         unless=_CONNECTION,
     )
     ca_path: FilePath | None = option(
-        None, "Directory of such files, named as by OpenSSL's ``rehash``."
+        None,
+        "Directories of such files, named as by OpenSSL's ``rehash``, with colons in between.",
     )
     ca_data: str | bytes | None = option(
         None, "The certificates themselves.", kinds=(str, bytes), expected="PEM text or DER bytes"
@@ -309,10 +310,10 @@ class Options:
                     raise wrong_type(name, about.expected, value)
         if self.basic_auth is not None and [type(part) for part in self.basic_auth] != [str, str]:
             raise ConfigurationError("basic_auth: expecting (user, password)", key="basic_auth")
-        pair = (self.client_cert or ())[:2]
-        if self.client_cert is not None and (
-            len(self.client_cert) not in {2, 3}
-            or not all(isinstance(path, str | os.PathLike) for path in pair)
+        certificate = self.client_cert
+        if certificate is not None and not (
+            len(certificate) in {2, 3}
+            and all(isinstance(path, str | os.PathLike) for path in certificate[:2])
         ):
             raise ConfigurationError(
                 "client_cert: expecting (certificate, key) or (certificate, key, password)",

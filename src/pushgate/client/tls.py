@@ -29,8 +29,10 @@ def context_for(options: Options) -> ssl.SSLContext:
         None if path is None else os.fspath(path) for path in (options.ca_file, options.ca_path)
     )
     client_cert = tuple(os.fspath(path) for path in options.client_cert or ())
-    # OpenSSL would take a directory that is missing for an empty one.
-    files = [path for path in (ca_file, ca_path, *client_cert[:2]) if path is not None]
+    # OpenSSL takes several directories, and passes over those that are missing, even if all are.
+    directories = [] if ca_path is None else ca_path.split(os.pathsep)
+    present = list(filter(os.path.isdir, directories)) or directories
+    files = [path for path in (ca_file, *present, *client_cert[:2]) if path is not None]
     try:
         # The versions of the files are a part of the key: a replaced file makes a new context.
         versions = tuple(os.stat(path).st_mtime_ns for path in files)
