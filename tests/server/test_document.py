@@ -4,14 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pushgate.errors import StartupError
-from pushgate.server.document import (
-    Document,
-    Nanoseconds,
-    Section,
-    Switch,
-    Whole,
-    check_known,
-)
+from pushgate.server.document import Document, Nanoseconds, Section, Switch, Whole, check_known
 
 
 class Inner(Section, frozen=True, kw_only=True):

@@ -29,8 +29,8 @@ _NOT_FORWARDED = {
 _FORWARDED = frozenset(signal.valid_signals() - _NOT_FORWARDED)
 _WAITED_FOR = _FORWARDED | {signal.SIGCHLD}
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-# SI_KERNEL, the si_code of signals from the kernel, such as those of Ctrl-C. The terminal sends
-# them to the whole foreground process group, so the command has had them, too. So is a timer's.
+# SI_KERNEL, the si_code of signals from the kernel: those of our timer, and those of Ctrl-C, which
+# the terminal sends to the whole foreground process group, so that the command has had them, too.
 _SI_KERNEL = 0x80
 # Seconds from SIGTERM to SIGKILL.
 _KILL_GRACE = 10.0

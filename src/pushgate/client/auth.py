@@ -65,8 +65,8 @@ class FromFile:
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             # After a 401 it is read anyway: a file can change within the resolution of its time.
             if renew or seen != self._seen:
-                token, file = read_text(self._path), f"The bearer token file {self._path}"
-                self._value = bearer(token, called=file, key="bearer_token_file")
+                called = f"The bearer token file {os.fspath(self._path)}"
+                self._value = bearer(read_text(self._path), called=called, key="bearer_token_file")
                 self._seen = seen
                 self.renewable = not S_ISFIFO(stat.st_mode)
         except OSError as error:
@@ -116,7 +116,8 @@ def bearer(token: str, *, called: str = "The bearer token", key: str = "bearer_t
             key="bearer_token",
         )
     token = token.strip()
-    if what := _unsendable(token) if token else "is empty":
+    what = _unsendable(token) if token else "is empty"
+    if what:
         raise ConfigurationError(f"{called} {what}.", key=key)
     return f"Bearer {token}"
 

@@ -29,7 +29,7 @@ OnPushError: TypeAlias = Literal["log", "raise"] | Callable[[Exception], object]
 
 
 class Pusher(Protocol):
-    """The gateway of a job. Its own module imports this one."""
+    """The gateway of a job; its class cannot be named here, because its module imports this one."""
 
     @property
     def url(self) -> str: ...
@@ -63,7 +63,7 @@ class JobRun:
         # Nobody would await what a coroutine function returns.
         is_function = callable(on_push_error) and not inspect.iscoroutinefunction(on_push_error)
         if on_push_error not in ("log", "raise") and not is_function:
-            expected = "expecting 'log', 'raise' or a function that is no coroutine function"
+            expected = "expecting 'log', 'raise' or a function, but not a coroutine function"
             raise ConfigurationError(f"on_push_error: {expected}", key="on_push_error")
         self._gateway = gateway
         self._ignore = ignore

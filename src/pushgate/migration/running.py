@@ -48,7 +48,7 @@ class Copy(NamedTuple):
 
 
 def copies(gateway: PushGateway) -> list[Copy]:
-    """Return the groups of *gateway*, which has to send ``Accept: `` and :data:`ACCEPT`.
+    """Return the groups of *gateway*, whose header ``Accept`` has to be :data:`ACCEPT`.
 
     Raises:
         PushgatewayError: They cannot be read.
