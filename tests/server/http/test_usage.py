@@ -56,6 +56,14 @@ def test_behind_a_trusted_proxy_the_lines_name_what_the_browser_asked_for(truste
     assert curl_lines(answer)[3] == ["-X", "DELETE", f"{url}/metrics/job/j"]
 
 
+@pytest.mark.parametrize("made_up", ["m" * 301, "m.example/<x>"])
+def test_what_is_no_host_and_no_scheme_is_not_repeated(made_up):
+    served = Served(Settings(web_trusted_proxies=(ip_network("127.0.0.1"),)))
+    said = {"host": "inner", "x-forwarded-host": made_up, "x-forwarded-proto": made_up}
+    answer = served.ask("GET", "/metrics/job/j", headers=said)
+    assert curl_lines(answer)[3] == ["-X", "DELETE", "http://inner/metrics/job/j"]
+
+
 @pytest.mark.parametrize(
     ("target", "shown"),
     [

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from pushgate.server.flags import Network
-from pushgate.server.http.request import find_header
+from pushgate.server.http.request import find_header, is_host
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """The methods that change nothing (RFC 9110, 9.2.1)."""
@@ -90,12 +90,15 @@ def asked_for(scope: Scope, trusted: Sequence[Network]) -> tuple[str, str]:
     *trusted* is as for :func:`cross_site_write`.
     """
     headers = scope["headers"]
-    scheme, host = b"", find_header(headers, b"host")
+    scheme, host = "", find_header(headers, b"host")
     if _is_trusted(scope["client"], trusted):
-        # A chain of proxies appends: the first value is what the browser asked for.
-        host = find_header(headers, b"x-forwarded-host").partition(b",")[0].strip() or host
-        scheme = find_header(headers, b"x-forwarded-proto").partition(b",")[0].strip().lower()
-    return scheme.decode("latin-1"), host.decode("latin-1")
+        # A chain of proxies appends: the first value is what the browser asked for, or what a
+        # client made up.
+        names = b"x-forwarded-host", b"x-forwarded-proto"
+        said, proto = (find_header(headers, name).partition(b",")[0].strip() for name in names)
+        host = said if said and is_host(said) else host
+        scheme = proto.decode("latin-1").lower()
+    return scheme if scheme in _DEFAULT_PORTS else "", host.decode("latin-1")
 
 
 def _is_trusted(client: tuple[str, int] | None, trusted: Sequence[Network]) -> bool:

@@ -39,7 +39,7 @@ _absolute_target = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?]*)([^?]*)(?:\?
 # Pages repeat the host in every example. A name has at most 253 bytes.
 _MAX_HOST_BYTES = 300
 # As lenient as Go: Host is shown in links, and compared with Origin, but routes nothing.
-_is_host = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
+_HOST = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
 # The host of a URL: no percent escapes, brackets around IPv6 only, and a port of digits.
 _is_authority = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|[!$&'()*+,\-.0-9;=A-Z_a-z~]*)(?::[0-9]*)?"
@@ -93,6 +93,11 @@ def address_of(client: Client) -> str:
 def find_header(headers: Headers, name: bytes) -> bytes:
     """Return the first header called *name*, empty if there is none."""
     return next((value for header, value in headers if header == name), b"")
+
+
+def is_host(value: bytes) -> bool:
+    """Return whether *value* may be the host that a request is for, which pages repeat."""
+    return len(value) <= _MAX_HOST_BYTES and _HOST(value) is not None
 
 
 class RequestHead(NamedTuple):
@@ -177,7 +182,7 @@ def _check_host(hosts: Sequence[bytes], *, is_http_1_0: bool) -> None:
         raise MalformedRequest(_NO_HOST)
     if len(hosts) > 1:
         raise MalformedRequest(BAD_REQUEST)
-    if hosts and not (len(hosts[0]) <= _MAX_HOST_BYTES and _is_host(hosts[0])):
+    if hosts and not is_host(hosts[0]):
         raise MalformedRequest(_BAD_HOST)
 
 
