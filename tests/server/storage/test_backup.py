@@ -210,6 +210,15 @@ def test_a_backup_does_not_replace_the_file_of_a_running_server(file, url):
     assert [*Path(file).parent.iterdir()] == [Path(file)]
 
 
+def test_a_backup_creates_no_directory_where_a_disk_may_be_missing(file, url, tmp_path):
+    target = tmp_path / "disk" / "backup.db"
+    with pytest.raises(StartupError, match="No such file or directory"):
+        copy_file(Path(file), target)
+    with pytest.raises(StartupError, match="No such file or directory"):
+        copy_database(url, target)
+    assert not target.parent.exists()
+
+
 def test_a_backup_does_not_begin_while_another_one_writes_the_same_file(
     file, tmp_path, monkeypatch
 ):

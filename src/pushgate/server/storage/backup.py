@@ -219,6 +219,7 @@ def _replaced(target: Path) -> Iterator[Path]:
 
     If a server that was killed left a log of *target*, it would be taken for one of the draft.
     """
+    target.parent.stat()  # the lock would create it: perhaps a disk is not mounted there
     draft, lock = beside(target, ".incomplete"), FileLock(target)
     if not lock.acquire(0):  # perhaps by another backup, which writes the same draft
         raise in_use(target)
