@@ -272,7 +272,7 @@ def test_a_file_that_cannot_be_given_to_anybody_is_restored_nevertheless(
     def squash(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "chown", squash)  # as on a network file system
+    monkeypatch.setattr(os, "lchown", squash)  # as on a network file system
     restore_file(Path(file), tmp_path / "restored.db", replace=False)
     assert content(str(tmp_path / "restored.db")) == content(file)
 

@@ -87,7 +87,8 @@ def restore_file(backup: Path, target: Path, *, replace: bool) -> Contents:
         contents = copy_file(backup, fresh)
         owner = target.parent.stat()
         with suppress(OSError):  # only root may, and not everywhere
-            os.chown(fresh, owner.st_uid, owner.st_gid)  # those of the server, perhaps
+            # Those of the server, perhaps, which must not have a link in its place followed.
+            os.lchown(fresh, owner.st_uid, owner.st_gid)
         _keep_old(target)
         put_in_place(fresh, target)
     except OSError as error:
