@@ -1,12 +1,14 @@
-"""Groups by selector on the command line, on a real gateway."""
+"""Groups on the command line, on a real gateway: shown, and deleted, but no more than asked for."""
 
 import json
+import time
 
 import pytest
 
 from pushgate import Payload, PushGateway, PushRejectedError
-from tests.cli.commands import pushgate
-from tests.client.rogue import answer, rogue
+from tests.cli.commands import process, pushgate
+from tests.client.rogue import answer, closed_port, rogue
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -113,3 +115,114 @@ def test_the_job_of_the_environment_is_not_in_the_way(filled, monkeypatch):
     monkeypatch.setenv("IO_PROMETHEUS_EXPORTER_PUSHGATEWAY_JOB", "nightly")
     done = pushgate("delete", "-a", filled.url, "--match", '{job="a"}')
     assert (done.exit_code, hosts(done)) == (0, ["host=x1", "host=x2"])
+
+
+def test_delete_deletes_the_group(gateway):
+    pushgate("set", "-a", gateway.url, "-j", "gone", "-g", "a=b", "rows=1")
+    done = pushgate("delete", "-a", gateway.url, "-j", "gone", "-g", "a=b")
+    assert (done.exit_code, done.output) == (0, "")
+    until(lambda: 'job="gone"' not in gateway.get("/metrics"))  # Go answers before it deletes
+
+
+def test_delete_says_that_nothing_was_there(gateway):
+    done = pushgate("delete", "-a", gateway.url, "-j", "never", "-g", "a=b")
+    assert done.exit_code == 0
+    assert f'there was no group {{job="never",a="b"}} at {gateway.url}' in done.stderr
+
+
+def test_delete_does_without_the_list_of_groups():
+    with rogue(answer(404), answer(202)) as server:
+        done = pushgate("delete", "-a", server.url, "-j", "j")
+    assert (done.exit_code, done.output) == (0, "")
+    assert [request.method for request in server.seen] == ["GET", "DELETE"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status"), [(400, 3), (413, 3), (302, 3), (503, 4), (429, 4), (401, 5), (403, 5)]
+)
+def test_each_answer_has_its_exit_status(trouble, status):
+    with rogue(answer(trouble, b"the reason")) as server:
+        done = pushgate("delete", "-j", "j", "-a", server.url, "--retries", "0")
+    assert done.exit_code == status
+    assert "pushgate: Failed to delete" in done.stderr
+    assert "the reason" in done.stderr
+
+
+def test_an_unreachable_gateway_is_status_4():
+    done = pushgate("delete", "-j", "j", "-a", f"localhost:{closed_port()}", "--retries", "0")
+    assert done.exit_code == 4
+
+
+def test_no_group_is_chosen_by_default():
+    with rogue() as server:
+        done = pushgate("delete", "-a", server.url)
+    assert done.exit_code == 2
+    assert "name it with --job" in done.stderr
+    assert server.seen == []
+
+
+def test_delete_has_no_option_that_means_nothing_for_it():
+    shown = process("delete", "--help").stdout
+    assert "--address" in shown
+    for option in ("--compression", "--on-label-clash", "--format"):
+        assert option not in shown
+
+
+def fill(gateway, *names):
+    for job in names:
+        assert pushgate("set", "-a", gateway.url, "-j", job, "rows=1").exit_code == 0
+
+
+@pytest.fixture
+def pair(ours):
+    """A gateway with the groups `old` and `other`."""
+    PushGateway(ours.url, properties=False).delete_groups('{job=~".+"}')
+    fill(ours, "old", "other")
+    return ours
+
+
+@pytest.fixture
+def aged(pair):
+    """A gateway that the group `new` was pushed to two seconds later than the others."""
+    time.sleep(2)
+    fill(pair, "new")
+    return pair
+
+
+def jobs(gateway):
+    done = pushgate("list", "-a", gateway.url, "--json")
+    return {group["labels"]["job"] for group in json.loads(done.stdout)}
+
+
+def test_groups_that_are_older_are_deleted(aged):
+    done = pushgate("prune", "-a", aged.url, "--older-than", "2s")
+    assert (done.exit_code, done.stderr) == (0, "pushgate: deleted 2 groups\n")
+    assert jobs(aged) == {"new"}
+
+
+def test_of_the_old_groups_a_selector_chooses(pair):
+    done = pushgate("prune", "-a", pair.url, "--older-than", "1ms", "--match", '{job="old"}')
+    assert (done.exit_code, done.stderr) == (0, "pushgate: deleted 1 group\n")
+    assert jobs(pair) == {"other"}
+
+
+def test_nothing_is_that_old(pair):
+    done = pushgate("prune", "-a", pair.url, "--older-than", "30d")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "pushgate: deleted 0 groups\n"
+    assert jobs(pair) == {"old", "other"}
+
+
+def test_a_dry_run_lists_the_groups_and_deletes_none(aged):
+    done = pushgate("prune", "-a", aged.url, "--older-than", "2s", "--dry-run", "--json")
+    assert {group["labels"]["job"] for group in json.loads(done.stdout)} == {"old", "other"}
+    assert done.stderr == "pushgate: would delete 2 groups\n"
+    assert jobs(aged) == {"old", "other", "new"}
+
+
+@pytest.mark.parametrize("more", [(), ("--match", '{job="a"}'), ("--dry-run",)])
+def test_without_an_age_nothing_is_deleted(more):
+    with rogue() as server:
+        done = pushgate("prune", "-a", server.url, *more)
+        assert (done.exit_code, server.seen) == (2, [])
+    assert "--older-than is required" in done.stderr

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from tests.cli.commands import pushgate
 from tests.services import PUSHGATE
 
 WITHOUT_SERVER = (
@@ -51,3 +52,13 @@ def test_a_closed_stderr_does_not_change_the_status_of_a_wrong_flag():
         ["sh", "-c", f"exec {PUSHGATE}way --nonsense 2>&-"], timeout=30, check=False
     )
     assert done.returncode == 1
+
+
+def test_the_server_is_loaded_only_to_serve(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "pushgate.cli.pushgateway.main", lambda argv, prog: seen.append((tuple(argv), prog)) or 7
+    )
+    done = pushgate("serve", "--help", "--web.listen-address=:1", "-x")
+    assert done.exit_code == 7
+    assert seen == [(("--help", "--web.listen-address=:1", "-x"), "pushgate serve")]
