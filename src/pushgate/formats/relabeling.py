@@ -46,7 +46,7 @@ class Relabeling:
     """A shape without some label values, which all metrics of a family have, or none."""
 
     def __init__(self, shape: PushShape, values: Sequence[str]) -> None:
-        """Leave out *values* in *shape*; raise Unusual if some metrics of a family have none."""
+        """Leave out *values*; raise Unusual if only some metrics of a family have one of them."""
         self._label_schema = shape.label_schema
         self._starts = shape.starts
         self._is_distinct = shape.is_distinct

@@ -104,8 +104,8 @@ def is_float_histogram(counts: Sequence[bytes]) -> bool:
 def canonical_line(tokens: Sequence[bytes]) -> bytes:
     """Return the canonical texts of the numbers in *tokens*, separated by one blank.
 
-    They have only digits, signs, points and ``e``, or are the names of numbers: a bracket or comma
-    would let a token be several.
+    Each token has only digits, signs, points and ``e``, or is the name of a number: a bracket or
+    comma would let it be several.
 
     Raises:
         ValueError: as :func:`~pushgate.model.numbers.parse_float`.

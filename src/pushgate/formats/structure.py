@@ -158,8 +158,8 @@ def fill(
 ) -> None:
     """Give the samples of *runs* to *families*, each at its position.
 
-    The runs are those of a body or a piece of one, with the label values *inside*. So many samples
-    came in earlier pieces as *before* says.
+    The runs are those of a body, or of a piece of one, with the label values *inside*; *before* is
+    how many samples came in earlier pieces.
 
     Raises:
         Unusual, ValueError: a sample is for the scanner to judge.

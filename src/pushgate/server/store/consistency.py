@@ -189,10 +189,7 @@ class Index:
     def _count_families(
         self, job: _Job, key: GroupingKey, block: Block, names: frozenset[str], sign: int
     ) -> Sliced[None]:
-        """Count the families of *block* that are called *names* in, or out if *sign* is negative.
-
-        Those that it has dropped are no exception.
-        """
+        """Count the families *names* in, or out if *sign* is negative, be they dropped or not."""
         shape = block.pushed.shape
         families = [shape.families[shape.label_schema.positions[name]] for name in names]
         yield from self._claim(families, sign)
