@@ -17,7 +17,11 @@ def test_slots_are_points_then_sum_and_count():
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"), [(MetricType.GAUGE_HISTOGRAM, "histogram"), (MetricType.UNTYPED, "untyped")]
+    ("kind", "word", "in_words"),
+    [
+        (MetricType.GAUGE_HISTOGRAM, "histogram", "gauge histogram"),
+        (MetricType.UNTYPED, "untyped", "untyped"),
+    ],
 )
-def test_the_word_of_a_type(kind, word):
-    assert kind.word == word
+def test_what_a_type_is_called(kind, word, in_words):
+    assert (kind.word, kind.in_words) == (word, in_words)

@@ -27,6 +27,11 @@ class MetricType(IntEnum):
         return "histogram" if self is MetricType.GAUGE_HISTOGRAM else self.name.lower()
 
     @property
+    def in_words(self) -> str:
+        """What people call it; the text format has no word for gauge histograms."""
+        return self.name.lower().replace("_", " ")
+
+    @property
     def is_simple(self) -> bool:
         """Whether a metric of this type is one number."""
         return self in _SIMPLE

@@ -153,10 +153,8 @@ def aggregated(group: Group, pushed: Pushed, aggregation: Aggregation) -> Sliced
             old = held_by.family(family.name)
             out = yield from held_by.metrics(old)
         if old.type is not family.type:
-            stored_as, given = (
-                kind.name.lower().replace("_", " ") for kind in (old.type, family.type)
-            )
-            raise _refusal(family, f"it is stored as a {stored_as}, not a {given}")
+            kinds = f"it is stored as a {old.type.in_words}, not a {family.type.in_words}"
+            raise _refusal(family, kinds)
         operation = aggregation.of(family)
         # The labels of a metric by those that its series have: some an exposition replaces or adds.
         known: dict[Labels, Labels] = {}

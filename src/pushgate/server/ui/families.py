@@ -95,7 +95,7 @@ def family_cards(
 
 def _type(family: Family) -> str:
     """Return the type as a word. Whether a histogram is native shows in its first metric."""
-    kind = family.shape.type.name.lower().replace("_", " ")
+    kind = family.shape.type.in_words
     first = next(family.metrics(), None) if family.shape.type.is_histogram else None
     return f"native {kind}" if first and first.native is not None else kind
 
