@@ -39,7 +39,7 @@ _absolute_target = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?]*)([^?]*)(?:\?
 # Pages repeat the host in every example. A name has at most 253 bytes.
 _MAX_HOST_BYTES = 300
 # As lenient as Go: Host is shown in links, and compared with Origin, but routes nothing.
-_HOST = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
+_host_name = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch
 # The host of a URL: no percent escapes, brackets around IPv6 only, and a port of digits.
 _is_authority = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|[!$&'()*+,\-.0-9;=A-Z_a-z~]*)(?::[0-9]*)?"
@@ -97,7 +97,7 @@ def find_header(headers: Headers, name: bytes) -> bytes:
 
 def is_host(value: bytes) -> bool:
     """Return whether *value* may be the host that a request is for, which pages repeat."""
-    return len(value) <= _MAX_HOST_BYTES and _HOST(value) is not None
+    return len(value) <= _MAX_HOST_BYTES and _host_name(value) is not None
 
 
 class RequestHead(NamedTuple):
