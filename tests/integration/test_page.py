@@ -271,6 +271,25 @@ def test_a_deletion_that_fails_says_why(page, gateway):
 
 
 @only(ON_DESKTOP)
+def test_a_deletion_that_fails_behind_a_closed_dialog_does_not_leave_the_page(page, gateway):
+    gateway.push("backup")
+    page.goto(gateway.url + group_path("backup"))
+    page.evaluate(
+        """() => {
+            window.fetch = () => new Promise((answer) => {
+                window.goOn = () => answer(new Response('disk full', {status: 503}));
+            });
+        }"""
+    )
+    page.get_by_role("button", name="Delete group").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.keyboard.press("Escape")
+    page.evaluate("window.goOn()")
+    page.wait_for_timeout(200)
+    expect(page.locator("#said")).to_have_text("Not deleted: 503 disk full")
+
+
+@only(ON_DESKTOP)
 def test_a_list_that_comes_late_changes_no_other_question(page, gateway):
     for job in ("backup", "report", "reports"):
         gateway.push(job)

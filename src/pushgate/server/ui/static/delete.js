@@ -73,7 +73,7 @@ async function ask(question, load, done) {
       }
       dialog.close();
     }
-    await done();
+    if (!failure) await done();
     say(failure || "Deleted.");
   };
   dialog.showModal();
