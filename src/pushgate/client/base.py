@@ -168,7 +168,8 @@ class GatewayBase(Generic[_Job, _Periodic]):
             include: Collectors to push in the same request.
             prefix: Prefix of the names of the job metrics.
             push_start: Whether to push at the start, too, so that a job that is killed can be seen.
-            on_push_error: ``log``, ``raise``, or a function that is called with the error.
+            on_push_error: ``log``, ``raise``, or a function, but not a coroutine function, that
+                is called with the error.
             ignore: An exception class, or several, such as Celery's ``Retry``. They end a run
                 without an outcome: nothing is pushed, because the run will go on later.
 

@@ -74,7 +74,7 @@ _MAX_ETAGS_BYTES = 1000
 _MAX_DELETED = 1000
 _MAX_CHIP = 80
 _MAX_FACETS = 10
-_MAX_FACET = 1000  # characters: the link repeats the name, with each escaped twice
+_MAX_FACET = 1000  # characters: a link repeats the name, and escapes each of them twice
 _MAX_VALUE = 4000
 _AGES_SECONDS = 10
 
