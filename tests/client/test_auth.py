@@ -134,7 +134,8 @@ async def test_a_token_that_does_not_come_does_not_hold_a_push_beyond_its_deadli
     ("options", "message"),
     [
         ({"bearer_token": " "}, "The bearer token is empty"),
-        ({"bearer_token": "s3\x01cret"}, "contains a line break or control character"),
+        ({"bearer_token": "s3\r\nX: cret"}, "contains a line break or control character"),
+        ({"bearer_token": "s3crét"}, "token is not ASCII"),
         ({"headers": {"X-Key": "s3cret "}}, "'X-Key' contains .* or ends with a blank"),
         ({"headers": {"X-Key": "s3\x0bcret"}}, "'X-Key' contains a line break or control"),
         ({"headers": {"X-Key": lambda: "s3crét"}}, "'X-Key' is not ASCII"),
@@ -216,12 +217,10 @@ def test_a_coroutine_function_needs_the_async_gateway():
         {"bearer_token": "t", "bearer_token_file": "f"},
         {"address": "u:p@h:1", "bearer_token": "t"},
         {"bearer_token": "t", "headers": {"authorization": "x"}},
-        {"bearer_token": "a\r\nX: y"},
-        {"bearer_token": "tökén"},
     ],
 )
 def test_contradictions_are_refused_without_showing_a_secret(caller, options):
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError, match="Give ") as caught:
         caller.make(**options)
     assert "u:p" not in str(caught.value)
 

@@ -161,16 +161,6 @@ def test_what_the_function_for_errors_raises_does_not_hide_the_error_of_the_job(
         pass
 
 
-def test_a_broken_collector_does_not_break_the_job(caplog):
-    class Broken:
-        def collect(self):
-            raise OSError("sensor")
-
-    with PushGateway(**DEAD).job_run(include=[Broken()]):
-        pass
-    assert "sensor" in caplog.text
-
-
 def test_a_put_after_a_job_run_is_warned_about(caplog, registry):
     with rogue() as server:
         with gateway(server).job_run():
