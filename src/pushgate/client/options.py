@@ -51,8 +51,6 @@ TokenSource = str | Callable[[], str | Awaitable[str]]
 _CONNECTION = ("ssl_context", "transport", "http_client")
 _CREDENTIALS = ("basic_auth", "bearer_token", "bearer_token_file")
 _TLS = ("verify", "ca_file", "ca_path", "ca_data", "client_cert")
-# None would be taken for False, and verify=None for an order not to verify.
-_NEVER_NONE = (bool, (Retry, int))
 # By type: what values must be instances of, and the same in words for the error.
 _KINDS: Mapping[Any, tuple[Any, str]] = {
     str | None: (str, "text"),
@@ -70,6 +68,7 @@ class _About(NamedTuple):
         setting: The last part of the property that sets it, unless that is its own name.
         property: The property in full, empty if there is none.
         kinds: What a value other than None is an instance of, unless the type says it.
+        takes_none: Whether the type allows None; that of one written as text is not looked at.
         expected: The same in words, for the error.
         choices: All values there are; unless given, those of the Literal that is its type.
         read: Makes the argument of a ``pushgate`` property; unless given, they are the same.
@@ -80,6 +79,7 @@ class _About(NamedTuple):
     setting: str = ""
     property: str = ""
     kinds: Any = object
+    takes_none: bool = False
     expected: str = ""
     choices: tuple[Any, ...] = ()
     read: Callable[[Any, OwnProperties], Any] | None = None
@@ -303,7 +303,8 @@ class Options:
                 raise ConfigurationError(f"{name}: expecting one of {expected}", key=name)
             if about.kinds is float:
                 checked_seconds(name, value)
-            elif value is not None or about.kinds in _NEVER_NONE:
+            # None would be taken for False, and verify=None for an order not to verify.
+            elif value is not None or not about.takes_none:
                 # A bool is an int to isinstance, but no number of retries.
                 stray_bool = isinstance(value, bool) and about.kinds not in {bool, object}
                 if stray_bool or not isinstance(value, about.kinds):
@@ -408,18 +409,20 @@ class Options:
 
 def _complete(name: str, about: _About, annotation: Any) -> _About:
     """Return *about*, completed by the name and the type of the option."""
-    about = about._replace(property=PUSH_PROPERTIES.get(about.setting or name, ""))
+    parts = (annotation, *get_args(annotation))
+    about = about._replace(
+        property=PUSH_PROPERTIES.get(about.setting or name, ""), takes_none=NoneType in parts
+    )
     if about.choices or about.kinds is not object:
         return about
     if annotation in _KINDS:
         kinds, expected = _KINDS[annotation]
         return about._replace(kinds=kinds, expected=about.expected or expected)
-    parts = (annotation, *get_args(annotation))
     words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
     # The False of properties= stands beside types, so that it is not one of a few words.
     if words in ([], [False]):
         return about
-    return about._replace(choices=(*words, None) if NoneType in parts else tuple(words))
+    return about._replace(choices=(*words, None) if about.takes_none else tuple(words))
 
 
 ABOUT: Mapping[str, _About] = {
