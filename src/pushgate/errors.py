@@ -30,7 +30,6 @@ PushgateError
         └── PushServerError   5xx, 429: it may be accepted later
 """
 
-import copyreg
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,7 +55,7 @@ class PushgateError(Exception):
 
         By default, pickle calls the constructor with the message alone, which not all accept.
         """
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class InvalidPush(PushgateError):
