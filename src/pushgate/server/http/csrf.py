@@ -6,14 +6,13 @@ or HEAD). curl and libraries send neither, and are never refused.
 """
 
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
 from pushgate.server.flags import Network
-from pushgate.server.http.request import find_header, is_host
+from pushgate.server.http.forwarded import DEFAULT_PORTS, asked_for
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """The methods that change nothing (RFC 9110, 9.2.1)."""
@@ -22,7 +21,6 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
 # The name of a host has at most 253 bytes. A header may have a million.
 _MAX_ORIGIN_BYTES = 1000
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Origin(NamedTuple):
@@ -39,7 +37,7 @@ class Origin(NamedTuple):
         Behind a proxy that ends TLS, only the browser knows the scheme.
         """
         scheme = own.scheme or self.scheme
-        port = own.port or _DEFAULT_PORTS.get(scheme)
+        port = own.port or DEFAULT_PORTS.get(scheme)
         return self == (scheme, own.host, port)
 
 
@@ -79,39 +77,9 @@ def parse_origin(url: str) -> Origin | None:
         parts = urlsplit(url)
         if not parts.hostname:
             return None
-        return Origin(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme))
+        return Origin(parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme))
     except ValueError:
         return None
-
-
-def asked_for(scope: Scope, trusted: Sequence[Network]) -> tuple[str, str]:
-    """Return scheme and host that the browser sent *scope* to; empty where the request is silent.
-
-    *trusted* is as for :func:`cross_site_write`.
-    """
-    headers = scope["headers"]
-    scheme, host = "", find_header(headers, b"host")
-    if _is_trusted(scope["client"], trusted):
-        # A chain of proxies appends: the first value is what the browser asked for, or what a
-        # client made up.
-        names = b"x-forwarded-host", b"x-forwarded-proto"
-        said, proto = (find_header(headers, name).partition(b",")[0].strip() for name in names)
-        host = said if said and is_host(said) else host
-        scheme = proto.decode("latin-1").lower()
-    return scheme if scheme in _DEFAULT_PORTS else "", host.decode("latin-1")
-
-
-def _is_trusted(client: tuple[str, int] | None, trusted: Sequence[Network]) -> bool:
-    """Return whether *client* is a trusted proxy, as every peer of a Unix socket is."""
-    if client is None:
-        return True
-    if not trusted:
-        return False
-    address = ip_address(client[0])
-    # A socket that listens on both families shows IPv4 peers as ::ffff:192.0.2.1.
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in network for network in trusted)
 
 
 def _refusal(reason: str) -> str:

@@ -6,7 +6,7 @@ from urllib.parse import quote_from_bytes, urlsplit
 
 from starlette.types import Scope
 
-from pushgate.server.http.csrf import asked_for
+from pushgate.server.http.forwarded import asked_for
 from pushgate.server.http.push_path import escaped
 from pushgate.server.settings import Settings
 
