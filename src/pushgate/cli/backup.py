@@ -13,6 +13,8 @@ from pushgate.cli.options import option, takes
 if TYPE_CHECKING:
     from pushgate.server.storage.journal import Contents
 
+_FILE = Path("data/pushgate.db")
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Storage:
@@ -21,7 +23,7 @@ class Storage:
     persistence_file: Path | None = option(
         "--persistence.file",
         type=click.Path(path_type=Path),
-        help="Persistence file of the server.  [default: data/pushgate.db]",
+        help=f"Persistence file of the server.  [default: {_FILE}]",
     )
     persistence_url: str = option(
         "--persistence.url",
@@ -37,7 +39,7 @@ class Storage:
                 "--persistence.file is given, and a database by --persistence.url or "
                 "PUSHGATE_PERSISTENCE_URL: leave one of them out"
             )
-        self.file = self.persistence_file or Path("data/pushgate.db")
+        self.file = self.persistence_file or _FILE
 
 
 @click.command()

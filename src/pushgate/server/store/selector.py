@@ -18,7 +18,9 @@ from pushgate.model.names import LEGACY_LABEL
 from pushgate.model.quoting import go_quote, is_utf8, raw
 from pushgate.model.slices import Sliced, finished
 
-_MAX_LENGTH: Final = 10_000
+MAX_LENGTH: Final = 10_000
+"""How many characters a selector may have."""
+
 # The memory that a compiled regular expression may take; RE2 refuses a larger one.
 _MAX_REGEX_BYTES: Final = 512 << 10
 # Of all regular expressions of a selector: some MiB, compiled in some 30 ms.
@@ -91,8 +93,8 @@ def parse_selector(text: str) -> Selector:
 
 def parsing(text: str) -> Sliced[Selector]:
     """Do :func:`parse_selector` in slices: there may be thousands of regular expressions."""
-    if len(text) > _MAX_LENGTH:
-        raise InvalidSelector(_MAX_LENGTH + 1, f"more than {_MAX_LENGTH} characters")
+    if len(text) > MAX_LENGTH:
+        raise InvalidSelector(MAX_LENGTH + 1, f"more than {MAX_LENGTH} characters")
     if not is_utf8(text):
         position = next(at for at, character in enumerate(text, 1) if not is_utf8(character))
         raise InvalidSelector(position, "a byte that is not UTF-8")

@@ -29,6 +29,7 @@ from pushgate.server.http.stream import Stream, in_steps
 from pushgate.server.http.usage import base_url
 from pushgate.server.settings import Settings
 from pushgate.server.store.group import Group
+from pushgate.server.store.selector import MAX_LENGTH
 from pushgate.server.ui import status as status_
 from pushgate.server.ui.families import MAX_ROWS, family_cards
 from pushgate.server.ui.groups import (
@@ -344,6 +345,7 @@ def _all_templates() -> dict[str, "Template"]:
     )
     templates.filters |= {"number": "{:,}".format, "age": age}
     templates.globals["words"] = STATE_WORDS
+    templates.globals["max_length"] = MAX_LENGTH
     return {name: templates.get_template(name) for name in templates.list_templates()}
 
 

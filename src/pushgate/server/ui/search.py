@@ -17,7 +17,7 @@ from pushgate.server.http.slices import next_slice
 from pushgate.server.http.stream import in_steps, in_thread
 from pushgate.server.store.group import Group
 from pushgate.server.store.rules import Rule
-from pushgate.server.store.selector import matcher_text, parse_selector, parsing
+from pushgate.server.store.selector import MAX_LENGTH, matcher_text, parse_selector, parsing
 from pushgate.server.store.store import Store
 from pushgate.server.ui.values import age
 
@@ -25,7 +25,7 @@ PAGE = 50
 """How many groups are listed at a time."""
 
 # A rule may have a long selector, whose link leads here. Each word is looked for in each group.
-_MAX_SELECTOR_LENGTH, _MAX_WORDS_LENGTH = 10_000, 1000
+_MAX_WORDS_LENGTH = 1000
 _DAY = 86_400 * 10**9
 
 
@@ -78,7 +78,7 @@ class Search(NamedTuple):
         """Return the search that a query string asks for; invalid parameters are ignored."""
         page, sort = query.get("page", ""), query.get("sort", "")
         text = query.get("q", "").strip()
-        length = _MAX_SELECTOR_LENGTH if text.startswith("{") else _MAX_WORDS_LENGTH
+        length = MAX_LENGTH if text.startswith("{") else _MAX_WORDS_LENGTH
         try:
             older_than = parse_duration(query.get("older_than", "")[:MAX_DURATION_LENGTH] or "0")
         except ValueError:
